@@ -1,0 +1,1 @@
+"""Gradient-Guided Annealing sweeps."""

@@ -1,0 +1,59 @@
+"""How far the gradients of several domains point the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_CHUNK = 1 << 18  # columns taken to float64 at a time: 2 MiB a domain instead of a second copy of the gradients
+
+
+@dataclass(frozen=True, slots=True)
+class GradientAgreement:
+    """Cosines in [-1, 1] between the gradients of the domains.
+
+    A cosine with a gradient that is zero or not finite is undefined: NaN, also on the diagonal, and so are then the
+    minimum and the mean.
+
+    Args:
+        cosines: (n_domains, n_domains), symmetric.
+        norms: (n_domains,), L2 norms.
+        minimum: smallest cosine over unordered pairs, the alignment of Gradient-Guided Annealing; NaN for one domain.
+        mean: mean cosine over unordered pairs; NaN for one domain.
+    """
+
+    cosines: tuple[tuple[float, ...], ...]
+    norms: tuple[float, ...]
+    minimum: float
+    mean: float
+
+
+def gradient_agreement(gradients: Tensor) -> GradientAgreement:
+    """The agreement of gradients (n_domains, entries), of any float type.
+
+    Dot products are accumulated in float64, a fixed number of columns at a time: at radius 1e-6 candidates differ by
+    1e-5 in their cosines, which float32 sums over millions of entries need not resolve.
+    """
+    products = _dot_products(gradients)
+    norms = products.diagonal().sqrt()
+    cosines = (products / norms[:, None] / norms[None, :]).clamp(-1.0, 1.0)
+    n_domains = len(norms)
+    rows, columns = torch.triu_indices(n_domains, n_domains, offset=1)
+    pairs = cosines[rows, columns]
+    return GradientAgreement(
+        cosines=tuple(tuple(row) for row in cosines.tolist()),
+        norms=tuple(norms.tolist()),
+        minimum=float(pairs.min()) if n_domains > 1 else float("nan"),
+        mean=float(pairs.mean()) if n_domains > 1 else float("nan"),
+    )
+
+
+def _dot_products(gradients: Tensor) -> Tensor:
+    """(n_domains, n_domains) in float64, on the CPU."""
+    products = torch.zeros(len(gradients), len(gradients), dtype=torch.float64, device=gradients.device)
+    for chunk in torch.split(gradients, _CHUNK, dim=1):
+        exact = chunk.double()
+        products += exact @ exact.T
+    return products.cpu()

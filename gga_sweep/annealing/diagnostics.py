@@ -1,0 +1,84 @@
+"""Was the gain of a search signal or luck? The chosen point is measured where the search did not look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from torch import Tensor
+from torch.nn import Parameter
+
+from gga_sweep.annealing.flat import entry_count
+from gga_sweep.annealing.isolation import copies, overwrite, unchanged_random_state
+from gga_sweep.annealing.scoring import STEP_MASK, ScoredModel, Scorer
+from gga_sweep.annealing.search import SearchOutcome
+
+FRESH_MASKS = 4
+"""Dropout masks, beyond those of the search, under which an alignment is measured again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Alignments (minimum pairwise cosines, in [-1, 1]) before and after a search; NaN where undefined.
+
+    Args:
+        fresh_alignment_before, fresh_alignment_after: on the step's minibatches, mean under `FRESH_MASKS` masks that
+            the search did not see, the same before and after.
+        next_alignment_before, next_alignment_after: on the next minibatches, under their step's own mask.
+        moved_radii: see `moved_radii`.
+    """
+
+    fresh_alignment_before: float
+    fresh_alignment_after: float
+    next_alignment_before: float
+    next_alignment_after: float
+    moved_radii: float
+
+
+def diagnose(
+    outcome: SearchOutcome,
+    model: ScoredModel,
+    next_model: ScoredModel,
+    scored: Sequence[Parameter],
+    perturbed: Sequence[Parameter],
+    buffers: Sequence[Tensor],
+    radius: float,
+) -> Diagnosis:
+    """Measure the two ends of a search again; to be called before the weights change further.
+
+    The weights go back to where the step began and return, both by copy: they end with the bits the search left. What
+    the search leaves alone stays alone here too. Where nothing moved, each alignment is measured once.
+
+    Args:
+        outcome: of `search_step` with the same model and parameters.
+        next_model: the same network on the next step's minibatches.
+        radius: of the search's settings.
+    """
+    distance_in_radii = moved_radii(outcome.distance, radius, entry_count(perturbed))
+    scorers = Scorer(model, scored, buffers), Scorer(next_model, scored, buffers)
+    with unchanged_random_state([*scored, *perturbed]):
+        fresh_after, next_after = _alignments(*scorers)
+        fresh_before, next_before = fresh_after, next_after
+        if outcome.chosen is not None:
+            after = copies(perturbed)
+            try:
+                overwrite(perturbed, outcome.start)
+                fresh_before, next_before = _alignments(*scorers)
+            finally:
+                overwrite(perturbed, after)
+    return Diagnosis(fresh_before, fresh_after, next_before, next_after, distance_in_radii)
+
+
+def moved_radii(distance: float, radius: float, entries: int) -> float:
+    """An L2 distance over that from the centre of the box to its corners, radius * sqrt(entries).
+
+    In [0, 1] for a point of the box around the start; 1 / sqrt(3) is typical of uniform noise. 0 where nothing moved.
+    """
+    return distance / (radius * math.sqrt(entries)) if distance else 0.0
+
+
+def _alignments(scorer: Scorer, next_scorer: Scorer) -> tuple[float, float]:
+    fresh = fmean(scorer.alignment(("fresh", mask)) for mask in range(FRESH_MASKS))
+    return fresh, next_scorer.alignment(STEP_MASK)

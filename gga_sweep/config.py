@@ -1,0 +1,224 @@
+"""The types of a sweep file and of a single run: frozen, validated field by field, no behaviour.
+
+What crosses fields or needs a registry (does this domain exist, does the window fit) is checked in `planning.check`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from gga_sweep.records import Scalar
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,99}$")]
+"""A name that becomes a folder's: letters, digits and `. _ + -`, no separators, so it cannot leave the storage."""
+
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+def _domain_name(value: object) -> object:
+    """YAML reads the domain `75` as a number; names are text."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _domain_set(value: object) -> object:
+    """A test domain may be written alone; a run has a tuple of them."""
+    value = _domain_name(value)
+    return (value,) if isinstance(value, str) else value
+
+
+DomainName = Annotated[str, BeforeValidator(_domain_name), Field(min_length=1)]
+DomainSet = Annotated[tuple[DomainName, ...], BeforeValidator(_domain_set), Field(min_length=1)]
+
+
+class Model(BaseModel):
+    """Frozen, refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DatasetConfig(Model):
+    """Which images.
+
+    Args:
+        name: RotatedDigits, ColoredDigits, ImageFolder, PACS, VLCS, OfficeHome, TerraIncognita, DomainNet, or
+            `module:attribute` of an installed package.
+        root: folder of the tree `domain/class/image`; not for the embedded digits.
+        image_size: side in pixels at which images are decoded and stored (default: the dataset's own).
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    root: Path | None = None
+    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+
+
+class AnnealingConfig(Model):
+    """The `annealing:` block of an arm. What is left out comes from the variant, else from the draw's values.
+
+    See `gga_sweep.annealing.AnnealingSettings` for the meaning of each switch.
+    """
+
+    method: Literal["gga"] = "gga"
+    variant: Literal["paper", "released"] = "paper"
+    start_step: Annotated[int, Field(ge=0)] | None = None
+    num_steps: Annotated[int, Field(ge=1)] | None = None
+    radius: Annotated[float, Field(ge=0)] | None = None
+    num_candidates: Annotated[int, Field(ge=1)] | None = None
+    loss_tolerance: float | None = None
+    objective: Literal["alignment", "none", "anti", "loss"] | None = None
+    origin: Literal["start", "current", "accepted"] | None = None
+    perturbs: Literal["all", "featurizer"] | None = None
+    mask: Literal["step", "forward"] | None = None
+    joint_loss: Literal["mean", "forward"] | None = None
+    loss_reference: Literal["start", "accepted"] | None = None
+
+
+class ArmConfig(Model):
+    """One arm, or one arm per point of the product of `vary:`.
+
+    Args:
+        name: as it stands in tables (default: made of algorithm, variant and factors).
+        algorithm: a registered one, or `module:attribute`.
+        annealing: absent for an un-annealed arm.
+        vary: factors; dotted hyperparameter name -> values. Never selected over.
+        draws: this arm's number of draws (default: the sweep's).
+        baseline: name of the arm this one is compared with.
+    """
+
+    name: Name | None = None
+    algorithm: str = "ERM"
+    annealing: AnnealingConfig | None = None
+    vary: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
+    draws: Annotated[int, Field(ge=1)] | None = None
+    baseline: str | None = None
+
+
+class Distribution(Model):
+    """What a searched hyperparameter is drawn from; exactly one field is set.
+
+    Args:
+        uniform: [low, high], a float.
+        loguniform: [low, high], a float whose logarithm is uniform; low > 0.
+        integers: [low, high], both included.
+        logintegers: [low, high), int(x) of a log-uniform x; low >= 1. DomainBed's int(2**U(3, 5.5)) is [8, 2**5.5].
+        choice: one of the list.
+    """
+
+    uniform: tuple[float, float] | None = None
+    loguniform: tuple[float, float] | None = None
+    integers: tuple[int, int] | None = None
+    logintegers: tuple[float, float] | None = None
+    choice: Annotated[tuple[Scalar, ...], Field(min_length=1)] | None = None
+
+    @property
+    def kind(self) -> str:
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Distribution:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of {', '.join(type(self).model_fields)} must be given, got {given or 'none'}"
+            )
+        if self.choice is None:
+            low, high = getattr(self, given[0])
+            if not low <= high:
+                raise ValueError(f"low <= high must hold, got low={low}, high={high}")
+            least = {"loguniform": 0.0, "logintegers": 1.0}.get(given[0])
+            if least is not None and (low < least or low == 0):
+                raise ValueError(f"low must be {'positive' if least == 0 else 'at least 1'}, got low={low}")
+        return self
+
+
+class TrainingConfig(Model):
+    """The `training:` block. What is left out is the protocol's.
+
+    Args:
+        steps: optimiser steps, numbered 0 .. steps - 1.
+        evaluate_every: an evaluation at each step divisible by this, and at the last.
+        network: small-cnn, resnet18, resnet50, or `module:attribute`.
+        weights: "imagenet", a torchvision weight name, or the path of a state-dict file; none: random.
+        freeze_batch_norm: batch norm stays in evaluation mode while training (its affine part is still trained).
+        split: "stream" (ours) or "domainbed" (its seed_hash and RandomState).
+        holdout: share of each domain that becomes its validation split.
+        augmentation: "none" or "domainbed", of training images.
+        augment_validation: whether validation images are augmented too, as DomainBed does.
+        threads: CPU threads of a run; other counts give other bits, so it is part of the key.
+    """
+
+    steps: Annotated[int, Field(ge=1)] | None = None
+    evaluate_every: Annotated[int, Field(ge=1)] | None = None
+    network: str | None = None
+    weights: str | None = None
+    freeze_batch_norm: bool | None = None
+    split: Literal["stream", "domainbed"] | None = None
+    holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
+    augmentation: Literal["none", "domainbed"] | None = None
+    augment_validation: bool | None = None
+    threads: Annotated[int, Field(ge=1)] = 1
+
+
+class ResourcesConfig(Model):
+    """What one run occupies. Fractions of a GPU are bookkeeping: its memory is shared, not divided.
+
+    Args:
+        cpus: Ray CPUs a run reserves.
+        gpus: 0 trains on the CPU; 0.5 puts two runs on one GPU; above 1 makes no sense for one training job.
+        max_concurrent: runs at once (default: what the resources allow).
+    """
+
+    cpus: Annotated[float, Field(gt=0)] = 1
+    gpus: Annotated[float, Field(ge=0, le=1)] = 0
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+
+
+class SweepConfig(Model):
+    """A sweep file."""
+
+    name: FolderName
+    dataset: DatasetConfig
+    protocol: str = "quick"
+    arms: Annotated[tuple[ArmConfig, ...], Field(min_length=1)]
+    test_domains: Literal["all"] | Annotated[tuple[DomainSet, ...], Field(min_length=1)] = "all"
+    trial_seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    draws: Annotated[int, Field(ge=1)] = 1
+    search: Literal["random", "grid"] = "random"
+    defaults: dict[str, Scalar] = {}
+    search_space: dict[str, Distribution] = {}
+    training: TrainingConfig = TrainingConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+
+
+class TrainingSettings(Model):
+    """`TrainingConfig` after the protocol has filled it in: nothing is left open."""
+
+    steps: int
+    evaluate_every: int
+    network: str
+    weights: str | None
+    freeze_batch_norm: bool
+    split: Literal["stream", "domainbed"]
+    holdout: float
+    augmentation: Literal["none", "domainbed"]
+    augment_validation: bool
+    threads: int
+
+
+class RunConfig(Model):
+    """One training job, whole: nothing else decides its numbers (save the machine's arithmetic).
+
+    Args:
+        hyperparameters: of the algorithm and its training, e.g. lr, batch_size (per training domain).
+        annealing: the fields of `AnnealingSettings`, all of them; None for an un-annealed run.
+    """
+
+    dataset: DatasetConfig
+    algorithm: str
+    hyperparameters: dict[str, Scalar]
+    annealing: dict[str, Scalar] | None
+    test_domains: tuple[str, ...]
+    trial_seed: int
+    training: TrainingSettings

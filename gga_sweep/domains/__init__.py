@@ -1,0 +1,34 @@
+"""Datasets, their splits, minibatches and augmentation. Importing this loads neither torch nor scikit-learn."""
+
+from gga_sweep.domains.augmentation import Augmentation, augment, check_augmentation
+from gga_sweep.domains.benchmarks import BENCHMARKS, Benchmark
+from gga_sweep.domains.dataset import Dataset, DatasetDescription, Domain, digest_of_tensors
+from gga_sweep.domains.digits import Ceilings, colored_digits_ceilings
+from gga_sweep.domains.minibatches import Minibatch, draw_minibatch, evaluation_batch, minibatch_indices
+from gga_sweep.domains.registry import check_dataset, dataset_digest, describe, known_datasets, load_dataset
+from gga_sweep.domains.splits import Split, split_domain
+
+__all__ = [
+    "BENCHMARKS",
+    "Augmentation",
+    "Benchmark",
+    "Ceilings",
+    "Dataset",
+    "DatasetDescription",
+    "Domain",
+    "Minibatch",
+    "Split",
+    "augment",
+    "check_augmentation",
+    "check_dataset",
+    "colored_digits_ceilings",
+    "dataset_digest",
+    "describe",
+    "digest_of_tensors",
+    "draw_minibatch",
+    "evaluation_batch",
+    "known_datasets",
+    "load_dataset",
+    "minibatch_indices",
+    "split_domain",
+]

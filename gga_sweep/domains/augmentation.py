@@ -1,0 +1,122 @@
+"""DomainBed's training augmentation, on tensors, with each image's own random numbers.
+
+Source: facebookresearch/DomainBed, domainbed/datasets.py: random resized crop, flip, colour jitter, greyscale.
+DomainBed crops from the photograph as it lies on disk; here the crop is taken from the stored size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gga_sweep.errors import Fault, InputError
+
+if TYPE_CHECKING:  # a sweep is planned without loading torch
+    import numpy as np
+    from torch import Tensor
+
+Augmentation = Literal["none", "domainbed"]
+
+CROP_AREA = (0.7, 1.0)
+CROP_ASPECT = (3 / 4, 4 / 3)
+JITTER = 0.3  # brightness, contrast and saturation by 1 -+ JITTER; hue by -+ JITTER turns of the colour circle
+FLIP_PROBABILITY = 0.5
+GREY_PROBABILITY = 0.1
+
+_CROP_TRIES = 10
+
+
+@dataclass(frozen=True)
+class AugmentationNumbers:
+    """What happens to one image, in this order.
+
+    Args:
+        top, left, height, width: the crop in pixels, then enlarged to the image's size.
+        flip: left and right exchanged.
+        jitter: the four colour operations by name with their factor, in the order they are applied.
+        grey: whether it loses its colours.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool
+    jitter: tuple[tuple[str, float], ...]
+    grey: bool
+
+
+def augment(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """One augmented image: (3, size, size), uint8 in 0..255 or float32 in [0, 1]; same shape and type out.
+
+    Raises:
+        InputError: an image that has not three channels.
+    """
+    check_augmentation("domainbed", image.shape[0])
+    return apply_numbers(image, draw_numbers(image.shape[1], image.shape[2], rng))
+
+
+def check_augmentation(augmentation: Augmentation, channels: int) -> None:
+    """InputError unless images of that many channels can be augmented that way."""
+    if augmentation not in ("none", "domainbed"):
+        fault = Fault("training.augmentation", "must be known", augmentation, ("none", "domainbed"))
+        raise InputError([fault])
+    if augmentation == "domainbed" and channels != 3:
+        fault = Fault("training.augmentation", "'domainbed' needs images of 3 channels", channels)
+        raise InputError([fault])
+
+
+def draw_numbers(height: int, width: int, rng: np.random.Generator) -> AugmentationNumbers:
+    """Draw what happens to an image of `height` x `width` pixels."""
+    top, left, crop_height, crop_width = _draw_crop(height, width, rng)
+    flip = bool(rng.random() < FLIP_PROBABILITY)
+    jitter = [(name, float(rng.uniform(1 - JITTER, 1 + JITTER))) for name in ("brightness", "contrast", "saturation")]
+    jitter.append(("hue", float(rng.uniform(-JITTER, JITTER))))
+    order = rng.permutation(len(jitter))
+    grey = bool(rng.random() < GREY_PROBABILITY)
+    return AugmentationNumbers(
+        top, left, crop_height, crop_width, flip, tuple(jitter[position] for position in order), grey
+    )
+
+
+def apply_numbers(image: Tensor, numbers: AugmentationNumbers) -> Tensor:
+    """Do to an image (3, height, width) what was drawn for it."""
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as transforms
+
+    adjust = {
+        "brightness": transforms.adjust_brightness,
+        "contrast": transforms.adjust_contrast,
+        "saturation": transforms.adjust_saturation,
+        "hue": transforms.adjust_hue,
+    }
+    result: Tensor = transforms.resized_crop(
+        image,
+        numbers.top,
+        numbers.left,
+        numbers.height,
+        numbers.width,
+        size=list(image.shape[1:]),
+        interpolation=InterpolationMode.BILINEAR,
+        antialias=True,
+    )
+    if numbers.flip:
+        result = transforms.horizontal_flip(result)
+    for name, factor in numbers.jitter:
+        result = adjust[name](result, factor)
+    if numbers.grey:
+        result = transforms.rgb_to_grayscale(result, num_output_channels=3)
+    return result
+
+
+def _draw_crop(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a crop: uniform in area, log-uniform in aspect; the whole image if none fits."""
+    for _ in range(_CROP_TRIES):
+        area = height * width * rng.uniform(*CROP_AREA)
+        aspect = math.exp(rng.uniform(math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1])))
+        crop_width, crop_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top, left = rng.integers(height - crop_height + 1), rng.integers(width - crop_width + 1)
+            return int(top), int(left), crop_height, crop_width
+    return 0, 0, height, width

@@ -1,0 +1,157 @@
+"""Datasets that lie as a tree of photographs, `root/domain/class/image`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gga_sweep.domains.dataset import Dataset, Domain
+from gga_sweep.domains.image_cache import images_in_memory, images_on_disk
+from gga_sweep.domains.manifest import Manifest, read_manifest
+from gga_sweep.errors import Fault, InputError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+DEFAULT_IMAGE_SIZE = 224
+
+Folders = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""domain -> class -> image files, as found; all sorted."""
+
+
+@dataclass(frozen=True)
+class ImageTree:
+    """A tree without faults.
+
+    Args:
+        root: its folder.
+        classes: sorted; the same in every domain.
+        folders: domain -> class -> image files, all sorted.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    folders: Folders
+
+    @property
+    def domain_sizes(self) -> dict[str, int]:
+        return {domain: len(self.paths(domain)) for domain in self.folders}
+
+    def paths(self, domain: str) -> tuple[str, ...]:
+        """A domain's images relative to the root, by class, then by file: the order that splits refer to."""
+        return tuple(image_paths({domain: self.folders[domain]}))
+
+    def labels(self, domain: str) -> list[int]:
+        """The class index of each of a domain's images."""
+        return [label for label, name in enumerate(self.classes) for _ in self.folders[domain][name]]
+
+    def manifest(self, cache_dir: Path | None) -> Manifest:
+        """What identifies the tree; InputError naming every file that cannot be read."""
+        return read_manifest(self.root, image_paths(self.folders), cache_dir)
+
+
+def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Folders:
+    """List a tree as it is, right or wrong; of the named domains only, where they are given.
+
+    Hidden files and folders, and files that are no images by their suffix, are passed over.
+
+    Raises:
+        InputError: the root is not a folder.
+    """
+    if not root.is_dir():
+        raise InputError([Fault("dataset.root", "must be a folder that holds domain/class/image", str(root))])
+    return {
+        domain.name: {folder.name: _images(folder) for folder in _subfolders(domain)}
+        for domain in _subfolders(root)
+        if domains is None or domain.name in domains
+    }
+
+
+def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_classes: int | None = None) -> list[Fault]:
+    """Everything that keeps a tree from being a dataset (of these domains and as many classes, where given)."""
+    faults = []
+    if domains is not None and set(domains) - set(folders):
+        missing = sorted(set(domains) - set(folders))
+        faults.append(Fault("dataset.root", f"must hold a folder for each domain, lacks {missing}", list(folders)))
+    if domains is None and len(folders) < 2:
+        faults.append(Fault("dataset.root", "must hold at least two domain folders", list(folders)))
+    classes = sorted({name for domain in folders.values() for name in domain})
+    for domain, found in folders.items():
+        if lacking := [name for name in classes if name not in found]:
+            rule = f"domain {domain!r} must have the class folders of the other domains, lacks {lacking}"
+            faults.append(Fault("dataset.root", rule, list(found)))
+        if empty := [name for name, files in found.items() if not files]:
+            rule = f"domain {domain!r} must have an image in each class folder, none in {empty}"
+            faults.append(Fault("dataset.root", rule))
+    if folders and not classes:
+        faults.append(Fault("dataset.root", "must hold class folders in its domain folders", list(folders)))
+    if n_classes is not None and len(classes) != n_classes:
+        faults.append(Fault("dataset.root", f"must hold {n_classes} classes", len(classes)))
+    return faults
+
+
+def read_tree(root: Path, domains: Sequence[str] | None = None, n_classes: int | None = None) -> ImageTree:
+    """List a tree (of these domains and as many classes, where given).
+
+    Raises:
+        InputError: with all its faults: no such folder, fewer than two domains or not the named ones, domains whose
+            classes differ, a class folder without an image, another number of classes.
+    """
+    folders = scan_folders(root, domains)
+    if faults := folder_faults(folders, domains, n_classes):
+        raise InputError(faults, source=str(root))
+    return ImageTree(root, tuple(next(iter(folders.values()))), folders)
+
+
+def load_tree(name: str, tree: ImageTree, image_size: int, cache_dir: Path | None) -> Dataset:
+    """Decode a tree, or map what an earlier call decoded.
+
+    Args:
+        name: the dataset's.
+        tree: what to load.
+        image_size: side in pixels at which images are stored.
+        cache_dir: where the arrays lie, as `<digest>-<size>/<domain>.npy`; None keeps them in memory.
+
+    Raises:
+        InputError: naming every image, of all domains, that cannot be read or does not open.
+    """
+    import torch
+
+    digest = tree.manifest(cache_dir).digest
+    domains: list[Domain] = []
+    faults: list[Fault] = []
+    for domain in tree.folders:
+        paths = tree.paths(domain)
+        try:
+            if cache_dir is None:
+                images = images_in_memory(tree.root, paths, image_size)
+            else:
+                file = cache_dir / f"{digest[:16]}-{image_size}" / f"{domain}.npy"
+                images = images_on_disk(tree.root, paths, image_size, file)
+        except InputError as error:
+            faults += error.faults
+        else:
+            domains.append(Domain(domain, images, torch.tensor(tree.labels(domain)), paths))
+    if faults:
+        raise InputError(faults, source=str(tree.root))
+    return Dataset(name, tree.classes, tuple(domains), digest, normalise=True)
+
+
+def image_paths(folders: Folders) -> Iterator[str]:
+    """Every image, relative to the root, with forward slashes; by domain, class and file."""
+    for domain, classes in folders.items():
+        for name, files in classes.items():
+            yield from (f"{domain}/{name}/{file}" for file in files)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [folder / name for name in _names(folder, lambda entry: entry.is_dir())]
+
+
+def _images(folder: Path) -> tuple[str, ...]:
+    return _names(folder, lambda entry: Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file())
+
+
+def _names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
+    with os.scandir(folder) as entries:  # tells files from folders without asking for each: trees hold 10**5 images
+        return tuple(sorted(entry.name for entry in entries if not entry.name.startswith(".") and wanted(entry)))

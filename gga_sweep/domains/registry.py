@@ -1,0 +1,238 @@
+"""Datasets by name: the embedded digits, trees of photographs, and those of installed packages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from gga_sweep.domains import digits
+from gga_sweep.domains.benchmarks import BENCHMARKS, Benchmark
+from gga_sweep.domains.dataset import Dataset, DatasetDescription
+from gga_sweep.domains.image_cache import decode_all
+from gga_sweep.domains.image_folder import (
+    DEFAULT_IMAGE_SIZE,
+    Folders,
+    ImageTree,
+    folder_faults,
+    image_paths,
+    load_tree,
+    read_tree,
+    scan_folders,
+)
+from gga_sweep.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from gga_sweep.config import DatasetConfig
+
+IMAGE_FOLDER = "ImageFolder"
+
+
+def load_dataset(config: DatasetConfig, cache_dir: Path | None) -> Dataset:
+    """The dataset itself.
+
+    Args:
+        config: which.
+        cache_dir: where content hashes and decoded photographs are kept; None reads and decodes each time.
+
+    Raises:
+        InputError: unknown name, an option the dataset does not have, missing root, a tree with faults, images that
+            do not open (all of them named).
+    """
+    return _source(config).load(cache_dir)
+
+
+def dataset_digest(config: DatasetConfig, cache_dir: Path | None) -> str:
+    """What identifies the dataset's content (32 hex digits), without decoding an image; errors as `load_dataset`."""
+    return _source(config).digest(cache_dir)
+
+
+def describe(config: DatasetConfig) -> DatasetDescription:
+    """Domains, counts, classes and image shape, without opening an image.
+
+    A benchmark whose root is missing is described as published, with `available` False; other errors as
+    `load_dataset`.
+    """
+    return _source(config).describe()
+
+
+def check_dataset(config: DatasetConfig) -> list[Fault]:
+    """Everything that is wrong with a dataset, or other than published; opens every image. Empty: all is well."""
+    try:
+        return _source(config).check()
+    except InputError as error:
+        return list(error.faults)
+
+
+def known_datasets() -> tuple[DatasetDescription, ...]:
+    """The datasets with a name of their own: the embedded ones, then the benchmarks as published."""
+    embedded = tuple(source.description() for source in _EMBEDDED.values())
+    return embedded + tuple(_published(benchmark, DEFAULT_IMAGE_SIZE) for benchmark in BENCHMARKS.values())
+
+
+class _Source(Protocol):
+    """Where a dataset comes from."""
+
+    def describe(self) -> DatasetDescription: ...
+
+    def digest(self, cache_dir: Path | None) -> str: ...
+
+    def load(self, cache_dir: Path | None) -> Dataset: ...
+
+    def check(self) -> list[Fault]: ...
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    description: Callable[[], DatasetDescription]
+    dataset_digest: Callable[[], str]
+    dataset: Callable[[], Dataset]
+
+    def describe(self) -> DatasetDescription:
+        return self.description()
+
+    def digest(self, cache_dir: Path | None) -> str:
+        return self.dataset_digest()
+
+    def load(self, cache_dir: Path | None) -> Dataset:
+        return self.dataset()
+
+    def check(self) -> list[Fault]:
+        self.dataset()
+        return []
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A tree of photographs; `benchmark` says which, if it is a known one."""
+
+    name: str
+    root: Path | None
+    image_size: int
+    benchmark: Benchmark | None
+
+    def describe(self) -> DatasetDescription:
+        if self.benchmark is not None and (self.root is None or not self.root.is_dir()):
+            return _published(self.benchmark, self.image_size)
+        tree = self._read()
+        shape = (3, self.image_size, self.image_size)
+        return DatasetDescription(self.name, tree.domain_sizes, len(tree.classes), tree.classes, shape, available=True)
+
+    def digest(self, cache_dir: Path | None) -> str:
+        return self._read().manifest(cache_dir).digest
+
+    def load(self, cache_dir: Path | None) -> Dataset:
+        return load_tree(self.name, self._read(), self.image_size, cache_dir)
+
+    def check(self) -> list[Fault]:
+        root = self._given_root()
+        folders = scan_folders(root, self._domains())
+        faults = folder_faults(folders, self._domains(), self._n_classes())
+        if self.benchmark is not None:
+            faults += _differences(scan_folders(root), self.benchmark)
+        images = decode_all(root, tuple(image_paths(folders)), self.image_size)
+        return faults + [image for image in images if isinstance(image, Fault)]
+
+    def _read(self) -> ImageTree:
+        return read_tree(self._given_root(), self._domains(), self._n_classes())
+
+    def _given_root(self) -> Path:
+        if self.root is None:
+            fault = Fault("dataset.root", f"{self.name} needs the folder that holds domain/class/image")
+            raise InputError([fault], source=f"dataset {self.name}")
+        return self.root
+
+    def _domains(self) -> tuple[str, ...] | None:
+        return None if self.benchmark is None else tuple(self.benchmark.domain_sizes)
+
+    def _n_classes(self) -> int | None:
+        return None if self.benchmark is None else self.benchmark.n_classes
+
+
+@dataclass(frozen=True)
+class _Installed:
+    """A callable `(DatasetConfig) -> Dataset` of an installed package; called once a process for a configuration."""
+
+    config: DatasetConfig
+
+    def describe(self) -> DatasetDescription:
+        dataset = _call_installed(self.config)
+        sizes = {domain.name: len(domain) for domain in dataset.domains}
+        return DatasetDescription(
+            dataset.name, sizes, len(dataset.classes), dataset.classes, dataset.input_shape, available=True
+        )
+
+    def digest(self, cache_dir: Path | None) -> str:
+        return _call_installed(self.config).digest
+
+    def load(self, cache_dir: Path | None) -> Dataset:
+        return _call_installed(self.config)
+
+    def check(self) -> list[Fault]:
+        _call_installed(self.config)
+        return []
+
+
+_EMBEDDED: Mapping[str, _Embedded] = {
+    digits.ROTATED: _Embedded(digits.describe_rotated_digits, digits.rotated_digits_digest, digits.rotated_digits),
+    digits.COLORED: _Embedded(digits.describe_colored_digits, digits.colored_digits_digest, digits.colored_digits),
+}
+
+
+def _source(config: DatasetConfig) -> _Source:
+    if config.name in _EMBEDDED:
+        given = {"root": config.root, "image_size": config.image_size}
+        faults = [
+            Fault(f"dataset.{field}", f"{config.name} is embedded and has none", str(value))
+            for field, value in given.items()
+            if value is not None
+        ]
+        if faults:
+            raise InputError(faults, source=f"dataset {config.name}")
+        return _EMBEDDED[config.name]
+    if config.name == IMAGE_FOLDER or config.name in BENCHMARKS:
+        root = None if config.root is None else config.root.expanduser()
+        return _Tree(config.name, root, config.image_size or DEFAULT_IMAGE_SIZE, BENCHMARKS.get(config.name))
+    if ":" in config.name:
+        return _Installed(config)
+    allowed = (*_EMBEDDED, IMAGE_FOLDER, *BENCHMARKS, "module:attribute")
+    raise InputError([Fault("dataset.name", "must be a known dataset", config.name, allowed)])
+
+
+@lru_cache(maxsize=4)
+def _call_installed(config: DatasetConfig) -> Dataset:
+    module_name, _, attribute = config.name.partition(":")
+    try:
+        make = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        rule = f"must name an attribute of an installed module ({error})"
+        raise InputError([Fault("dataset.name", rule, config.name)]) from error
+    dataset = make(config) if callable(make) else make
+    if not isinstance(dataset, Dataset):
+        rule = "must name a callable that takes a DatasetConfig and returns a gga_sweep.domains.Dataset"
+        raise InputError([Fault("dataset.name", rule, f"{config.name} ({type(dataset).__name__})")])
+    return dataset
+
+
+def _published(benchmark: Benchmark, image_size: int) -> DatasetDescription:
+    shape = (3, image_size, image_size)
+    return DatasetDescription(
+        benchmark.name, benchmark.domain_sizes, benchmark.n_classes, classes=None, image_shape=shape, available=False
+    )
+
+
+def _differences(folders: Folders, benchmark: Benchmark) -> list[Fault]:
+    """What a tree holds other than published; a missing domain is a fault of the tree and not named here."""
+    faults = []
+    for domain, classes in folders.items():
+        count, published = sum(map(len, classes.values())), benchmark.domain_sizes.get(domain)
+        if published is None:
+            rule = f"folder is no domain of {benchmark.name} and is not read"
+            faults.append(Fault("dataset.root", rule, domain, tuple(benchmark.domain_sizes)))
+        elif count != published:
+            rule = f"domain {domain!r} was published with {published} images"
+            faults.append(Fault("dataset.root", rule, count))
+    return faults

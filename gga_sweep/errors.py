@@ -1,0 +1,62 @@
+"""The errors a user can meet, each with a message meant to be read by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class GGASweepError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an input.
+
+    Args:
+        field: where in the file, as a dotted path such as `arms[1].annealing.radius`; empty for the whole.
+        rule: what must hold, e.g. "must be positive".
+        got: the offending value as written; `None` when there is nothing to show (a missing field).
+        allowed: the values that would have been accepted, if they can be listed.
+    """
+
+    field: str
+    rule: str
+    got: object = None
+    allowed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.field}: {self.rule}" if self.field else self.rule
+        if self.got is not None:
+            text += f", got {self.got!r}"
+        if self.allowed:
+            text += f" (allowed: {', '.join(self.allowed)})"
+        return text
+
+
+class InputError(GGASweepError, ValueError):
+    """Bad input, found before any work started. Holds every fault found, not only the first.
+
+    Args:
+        faults: at least one.
+        source: the file, folder or call the faults are in.
+    """
+
+    def __init__(self, faults: Iterable[Fault], source: str = "") -> None:
+        self.faults = tuple(faults)
+        self.source = source
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        head = f"{source}: {count}" if source else count
+        super().__init__("\n".join([head, *(f"  {fault}" for fault in self.faults)]))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Fault, ...], str]]:
+        return type(self), (self.faults, self.source)  # crosses process borders with its faults
+
+
+class SweepOwnedError(GGASweepError):
+    """Another live launch owns the sweep."""
+
+
+class AttemptSupersededError(GGASweepError):
+    """A newer attempt of the same run has started; this writer must stop."""

@@ -1,0 +1,34 @@
+"""The ledger of one sweep: its folder, its file, its runs, its owner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gga_sweep.ledger.lines import dump
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.store import LedgerStore, PosixStore
+
+
+class Ledger:
+    """`STORAGE/SWEEP`: `sweep.json`, `runs/`, `owner.json` and whatever reports were written there."""
+
+    def __init__(self, folder: Path, store: LedgerStore | None = None) -> None:
+        self.folder = folder.absolute()
+        self.store = store or PosixStore(self.folder)
+
+    def run(self, name: str) -> RunFolder:
+        return RunFolder(self.store, name)
+
+    def run_names(self) -> list[str]:
+        return self.store.list("runs")
+
+    def read_sweep(self) -> dict[str, Any] | None:
+        """The sweep as last launched, as plain data; None in an empty ledger."""
+        content = self.store.read("sweep.json")
+        return None if content is None else json.loads(content)
+
+    def write_sweep(self, sweep: Mapping[str, object]) -> None:
+        self.store.replace("sweep.json", dump(sweep).encode())

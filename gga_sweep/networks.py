@@ -1,0 +1,220 @@
+"""Networks: a featurizer, dropout on its features, a linear classifier."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from gga_sweep.errors import Fault, InputError
+
+
+class Network(nn.Module):
+    """Featurizer and classifier, with dropout between them whose mask the caller gives.
+
+    Args:
+        featurizer: (n, channels, height, width) -> (n, features).
+        features: width of the featurizer's output.
+        classes: number of classes.
+    """
+
+    def __init__(self, featurizer: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.featurizer = featurizer
+        self.features = features
+        self.classifier = nn.Linear(features, classes)
+
+    def forward(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits, (n, classes).
+
+        Args:
+            images: (n, channels, height, width).
+            mask: (n, features), from `dropout_mask`; None for no dropout.
+        """
+        features = self.featurizer(images)
+        return cast(torch.Tensor, self.classifier(features if mask is None else features * mask))
+
+
+def dropout_mask(
+    generator: torch.Generator, rows: int, features: int, rate: float, device: torch.device
+) -> torch.Tensor | None:
+    """A mask of zeros and 1 / (1 - rate), (rows, features); None at rate 0, where nothing is drawn.
+
+    The uniforms do not depend on the rate, so two rates drop nested sets of features.
+    """
+    if rate == 0:
+        return None
+    kept = torch.rand(rows, features, generator=generator) >= rate
+    return (kept / (1 - rate)).to(device)
+
+
+class SmallCNN(nn.Module):
+    """Three 3x3 convolutions with group norm, for images of about 28 pixels: (n, channels, h, w) -> (n, 64).
+
+    Group norm and not batch norm, so that no statistics couple the images of a minibatch.
+    """
+
+    FEATURES = 64
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *self._block(channels, 16, stride=2), *self._block(16, 32, stride=2), *self._block(32, self.FEATURES, stride=1)
+        )
+
+    @staticmethod
+    def _block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.layers(images).mean(dim=(2, 3)))
+
+
+def _small_cnn(channels: int, weights: str | None) -> tuple[nn.Module, int]:
+    featurizer = SmallCNN(channels)
+    if weights is not None:
+        load_featurizer(featurizer, weights)
+    return featurizer, SmallCNN.FEATURES
+
+
+def _resnet(depth: int) -> Callable[[int, str | None], tuple[nn.Module, int]]:
+    def build(channels: int, weights: str | None) -> tuple[nn.Module, int]:
+        from torchvision import models
+
+        name = f"resnet{depth}"
+        from_enum = weights is not None and not is_weights_file(weights)
+        network = models.get_model(name, weights=weights_enum(name, weights) if from_enum else None)
+        features = network.fc.in_features
+        network.fc = nn.Identity()
+        if weights is not None and not from_enum:
+            load_featurizer(network, weights)
+        return network, features
+
+    return build
+
+
+_FEATURIZERS: Mapping[str, Callable[[int, str | None], tuple[nn.Module, int]]] = {
+    "small-cnn": _small_cnn,
+    "resnet18": _resnet(18),
+    "resnet50": _resnet(50),
+}
+
+NETWORKS = tuple(_FEATURIZERS)
+
+
+def build_network(
+    name: str, channels: int, classes: int, weights: str | None, generator: torch.Generator
+) -> Network:
+    """A network with its weights.
+
+    Args:
+        name: one of `NETWORKS`, or `module:attribute`: a callable (channels) -> (featurizer, features).
+        channels: of the input images.
+        classes: number of classes.
+        weights: a torchvision weight name ("imagenet" is its `IMAGENET1K_V1`), the path of a state-dict file of the
+            featurizer, or None for random weights.
+        generator: of the run's initial weights. Torch's global generator is left as it was.
+
+    Raises:
+        InputError: unknown network, or weights that do not fit it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())  # torch's initialisers draw from the global generator
+        if name in _FEATURIZERS:
+            featurizer, features = _FEATURIZERS[name](channels, weights)
+        else:
+            featurizer, features = _named_featurizer(name)(channels)
+            if weights is not None:
+                load_featurizer(featurizer, weights)
+        torch.manual_seed(generator.initial_seed() ^ 1)  # the classifier's start must not depend on the weights above
+        return Network(featurizer, features, classes)
+
+
+def network_faults(name: str, channels: int | None, weights: str | None) -> list[Fault]:
+    """What is wrong with a choice of network, without building it."""
+    if name not in _FEATURIZERS:
+        try:
+            _named_featurizer(name)
+        except InputError as error:
+            return list(error.faults)
+        return []
+    faults = []
+    if name.startswith("resnet") and channels not in (3, None):
+        faults.append(Fault("training.network", f"{name} needs images of 3 channels, got {channels}"))
+    if weights is not None:
+        faults.extend(_weights_faults(name, weights))
+    return faults
+
+
+def is_weights_file(weights: str) -> bool:
+    """A path has a separator or a suffix; a torchvision weight name has neither."""
+    return "/" in weights or "." in weights
+
+
+def weights_enum(network: str, weights: str) -> object:
+    """Torchvision's weight enum of that name.
+
+    Raises:
+        InputError: no such weights for this network.
+    """
+    from torchvision import models
+
+    known = models.get_model_weights(network)
+    name = "IMAGENET1K_V1" if weights == "imagenet" else weights
+    if name not in known.__members__:
+        raise InputError(
+            [
+                Fault(
+                    "training.weights",
+                    f"no such weights of {network}",
+                    weights,
+                    ("imagenet", *known.__members__, "a state-dict file"),
+                )
+            ]
+        )
+    return known[name]
+
+
+def load_featurizer(featurizer: nn.Module, path: str) -> None:
+    """Load a state-dict file (torch or safetensors); a classification head `fc.*` in it is left out.
+
+    Raises:
+        InputError: the file cannot be read, or its tensors do not fit.
+    """
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        featurizer.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})
+    except Exception as error:  # torch raises many kinds, from OSError to UnpicklingError
+        raise InputError([Fault("training.weights", f"cannot load the weights file: {error}", path)]) from error
+
+
+def _weights_faults(network: str, weights: str) -> list[Fault]:
+    if is_weights_file(weights):
+        exists = Path(weights).is_file()
+        return [] if exists else [Fault("training.weights", "the weights file must exist", weights)]
+    if network == "small-cnn":
+        return [Fault("training.weights", "small-cnn has no published weights; give a state-dict file", weights)]
+    try:
+        weights_enum(network, weights)
+    except InputError as error:
+        return list(error.faults)
+    return []
+
+
+def _named_featurizer(name: str) -> Callable[[int], tuple[nn.Module, int]]:
+    module, separator, attribute = name.partition(":")
+    if not separator:
+        raise InputError([Fault("training.network", "unknown network", name, (*NETWORKS, "module:attribute"))])
+    try:
+        return cast("Callable[[int], tuple[nn.Module, int]]", getattr(importlib.import_module(module), attribute))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError([Fault("training.network", f"cannot import it: {error}", name)]) from error

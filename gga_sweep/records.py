@@ -1,0 +1,204 @@
+"""What a run leaves behind: the types that training writes and every floor above reads.
+
+What selection may see (`ValidationRecord`) and what it must not (`TestRecord`) are two types, so that a function that
+takes the first cannot peek at the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Scalar = bool | int | float | str
+
+
+class RunStatus(StrEnum):
+    """The state of a run. DONE, DIVERGED and STOPPED are final; the others are taken up by the next launch."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    DIVERGED = "DIVERGED"  # the loss became NaN or infinite
+    STOPPED = "STOPPED"  # ended early by a scheduler
+    FAILED = "FAILED"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    PREEMPTED = "PREEMPTED"  # stopped from outside
+
+
+FINAL = frozenset({RunStatus.DONE, RunStatus.DIVERGED, RunStatus.STOPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One split of one domain: accuracy in [0, 1], mean cross-entropy in nats."""
+
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class DomainScores:
+    """One domain at one step: its training split (80 %) and its validation split (20 %)."""
+
+    train: Score
+    validation: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far the loss gradients of the training domains point the same way, on a fixed probe batch, dropout off.
+
+    Args:
+        cosines: (n_domains, n_domains), symmetric, in the order of the training domains; NaN where a gradient is zero.
+        norms: (n_domains,), L2 norm of each domain's gradient.
+        minimum: smallest cosine over unordered pairs; NaN for a single domain.
+        mean: mean cosine over unordered pairs; NaN for a single domain.
+    """
+
+    cosines: tuple[tuple[float, ...], ...]
+    norms: tuple[float, ...]
+    minimum: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    """One evaluation of the training domains: all that selection, searchers and schedulers may see.
+
+    Args:
+        step: counted from 0; the evaluation was made after this step's update.
+        domains: per training domain, in dataset order.
+        batch_loss: the joint loss of this step's minibatches, before its update.
+        agreement: on the probe batches of the training splits.
+        validation_agreement: on the probe batches of the validation splits.
+    """
+
+    step: int
+    domains: Mapping[str, DomainScores]
+    batch_loss: float
+    agreement: Agreement
+    validation_agreement: Agreement
+
+    @property
+    def accuracy(self) -> float:
+        """Validation accuracy: the unweighted mean over training domains (DomainBed, model_selection.py)."""
+        return sum(scores.validation.accuracy for scores in self.domains.values()) / len(self.domains)
+
+    @property
+    def loss(self) -> float:
+        """Validation loss: the unweighted mean over training domains."""
+        return sum(scores.validation.loss for scores in self.domains.values()) / len(self.domains)
+
+    @property
+    def train_accuracy(self) -> float:
+        """Accuracy on the training splits: the unweighted mean over training domains."""
+        return sum(scores.train.accuracy for scores in self.domains.values()) / len(self.domains)
+
+    @property
+    def train_loss(self) -> float:
+        """Loss on the training splits: the unweighted mean over training domains."""
+        return sum(scores.train.loss for scores in self.domains.values()) / len(self.domains)
+
+
+@dataclass(frozen=True, slots=True)
+class TestRecord:
+    """The same evaluation on the test domains. The reported accuracy is that of the training split (the 80 %).
+
+    Args:
+        domains: per test domain, in dataset order.
+        gradient_cosine: per test domain, cosine of its gradient (training-split probe) to the mean of the training
+            domains'; NaN where a gradient is zero.
+    """
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    domains: Mapping[str, DomainScores]
+    gradient_cosine: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One evaluation of a run at a step (DESIGN: at step % evaluate_every == 0 and at the last step)."""
+
+    validation: ValidationRecord
+    test: TestRecord
+
+    @property
+    def step(self) -> int:
+        return self.validation.step
+
+
+@dataclass(frozen=True, slots=True)
+class AnnealedStep:
+    """One annealed step: what the search found there, and whether it was more than luck.
+
+    Alignments are minimum pairwise cosines in [-1, 1]; losses are joint cross-entropies. "Before" is at the weights
+    the step began with, "after" at the weights the search chose; equal when nothing was accepted.
+
+    Args:
+        step: counted from 0.
+        tried: candidates scored.
+        accepted: candidates accepted on the way, 0 .. tried.
+        chosen: index of the winning candidate, 0 .. tried - 1; None when the weights stayed.
+        alignment_before, alignment_after: under the step's own dropout mask.
+        loss_before, loss_after: as the loss gate saw them.
+        fresh_alignment_before, fresh_alignment_after: mean under four masks the search did not see.
+        next_alignment_before, next_alignment_after: on the next step's minibatches.
+        moved_radii: L2 distance moved, over that of a corner of the box (radius * sqrt(entries)); in [0, 1] for
+            candidates around the start.
+        moved_updates: L2 distance moved, over that of this step's optimiser update.
+    """
+
+    step: int
+    tried: int
+    accepted: int
+    chosen: int | None
+    alignment_before: float
+    alignment_after: float
+    loss_before: float
+    loss_after: float
+    fresh_alignment_before: float
+    fresh_alignment_after: float
+    next_alignment_before: float
+    next_alignment_after: float
+    moved_radii: float
+    moved_updates: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The runs that differ only in the draw: the set from which selection picks one."""
+
+    dataset: str
+    arm: str
+    test_domains: tuple[str, ...]
+    trial_seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecords:
+    """A run of a cell with everything it left, as selection and reports take it.
+
+    Args:
+        key: the run's full key.
+        folder: its folder's name in the ledger.
+        cell: where it stands. A run shared by two arms appears once for each.
+        draws: every draw number that gave this configuration, ascending; ties are decided by the highest.
+        hyperparameters: what the draw gave, by dotted name.
+        status: where it is; `reason` says why when it is not DONE.
+        records: by ascending step; empty for a run that has not been evaluated.
+        annealed: by ascending step; empty for an un-annealed run.
+        seconds: device seconds spent so far, by phase ("training", "search", "diagnostics", "evaluation").
+    """
+
+    key: str
+    folder: str
+    cell: Cell
+    draws: tuple[int, ...]
+    hyperparameters: Mapping[str, Scalar]
+    status: RunStatus
+    reason: str | None = None
+    records: tuple[Record, ...] = ()
+    annealed: tuple[AnnealedStep, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)

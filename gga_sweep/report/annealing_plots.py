@@ -1,0 +1,119 @@
+"""What annealing did, drawn: the agreement of domain gradients over training, and what each annealed step gained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from gga_sweep.records import FINAL, RunRecords
+from gga_sweep.report.curves import Curve, curve_over_seeds
+from gga_sweep.report.style import (
+    MUTED,
+    RULE,
+    Line,
+    arm_color,
+    arm_line,
+    arm_marker,
+    house_style,
+    legend_columns,
+    new_figure,
+)
+from gga_sweep.selection import SweepView, Table
+
+_MARKED = 24  # a curve of up to so many points shows them
+
+
+def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
+    """Smallest cosine between the gradients of two training domains, arm by arm; the annealed steps shaded.
+
+    None if no run measured it (a single training domain has no pair).
+    """
+    runs = _final_runs(view)
+    curves = [curve_over_seeds(runs[arm], _minimum_agreement) for arm in view.arms]
+    if not any(curve.steps for curve in curves):
+        return None
+    with house_style():
+        figure = new_figure(height=3.4)
+        axes = figure.subplots()
+        for start, end in sorted({window for arm in view.arms if (window := annealing_window(runs[arm]))}):
+            axes.axvspan(start - 0.5, end + 0.5, color=RULE, linewidth=0, alpha=0.6, zorder=0)
+        for i, curve in enumerate(curves):
+            _draw_curve(axes, curve, arm_color(i), arm_line(i), arm_marker(i))
+        axes.set_xlabel("step")
+        axes.set_ylabel("smallest cosine between domain gradients")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        handles = [
+            Line2D([], [], color=arm_color(i), linestyle=arm_line(i), marker=arm_marker(i), markersize=4)
+            for i in range(len(view.arms))
+        ]
+        figure.legend(handles, [*view.arms], loc="outside upper left", ncols=legend_columns([*view.arms]))
+    return figure
+
+
+def alignment_gained(view: SweepView, table: Table) -> Figure | None:
+    """Alignment after minus before each annealed step, a panel an annealed arm. None if no step was annealed."""
+    runs = {arm: mine for arm, mine in _final_runs(view).items() if any(run.annealed for run in mine)}
+    if not runs:
+        return None
+    with house_style():
+        figure = new_figure(height=0.9 + 1.75 * len(runs))
+        panels = figure.subplots(len(runs), 1, squeeze=False, sharex=True).ravel().tolist()
+        for axes, (arm, mine) in zip(panels, runs.items(), strict=True):
+            axes.set_title(arm)
+            axes.axhline(0, color=MUTED, linewidth=0.7)
+            for i, (_, points) in enumerate(_GAINS):
+                _draw_curve(axes, curve_over_seeds(mine, points), arm_color(i), arm_line(i), arm_marker(i))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        panels[-1].set_xlabel("annealed step")
+        figure.supylabel("alignment gained (cosine)", fontsize=9)
+        labels = [label for label, _ in _GAINS]
+        handles = [
+            Line2D([], [], color=arm_color(i), linestyle=arm_line(i), marker=arm_marker(i), markersize=4)
+            for i in range(len(_GAINS))
+        ]
+        figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
+    return figure
+
+
+def annealing_window(runs: Sequence[RunRecords]) -> tuple[int, int] | None:
+    """First and last step annealed by any of the runs; None if none was."""
+    steps = [step.step for run in runs for step in run.annealed]
+    return (min(steps), max(steps)) if steps else None
+
+
+def _final_runs(view: SweepView) -> dict[str, list[RunRecords]]:
+    """By arm, in the order of the arms."""
+    return {arm: [run for run in view.records if run.cell.arm == arm and run.status in FINAL] for arm in view.arms}
+
+
+def _minimum_agreement(run: RunRecords) -> Iterator[tuple[int, float]]:
+    return ((record.step, record.validation.agreement.minimum) for record in run.records)
+
+
+def _gain_under_search(run: RunRecords) -> Iterator[tuple[int, float]]:
+    return ((step.step, step.alignment_after - step.alignment_before) for step in run.annealed)
+
+
+def _gain_under_fresh_masks(run: RunRecords) -> Iterator[tuple[int, float]]:
+    return ((step.step, step.fresh_alignment_after - step.fresh_alignment_before) for step in run.annealed)
+
+
+def _gain_on_next_minibatches(run: RunRecords) -> Iterator[tuple[int, float]]:
+    return ((step.step, step.next_alignment_after - step.next_alignment_before) for step in run.annealed)
+
+
+_GAINS = (
+    ("as the search saw it", _gain_under_search),
+    ("fresh dropout masks", _gain_under_fresh_masks),
+    ("next minibatches", _gain_on_next_minibatches),
+)
+
+
+def _draw_curve(axes: Axes, curve: Curve, color: str, line: Line, marker: str) -> None:
+    axes.fill_between(curve.steps, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
+    shown = marker if len(curve.steps) <= _MARKED else ""
+    axes.plot(curve.steps, curve.center, color=color, linestyle=line, marker=shown, markersize=3.5)

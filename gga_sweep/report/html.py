@@ -1,0 +1,219 @@
+"""A sweep as one HTML page that needs nothing else: no network, no script."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from importlib import resources
+
+from gga_sweep.records import RunRecords, RunStatus, Scalar
+from gga_sweep.report.plots import DrawnPlot, draw_plots
+from gga_sweep.report.wording import (
+    ARM,
+    INCOMPLETE_MARK,
+    Footnote,
+    arm_in_words,
+    column_heads,
+    entry_in_words,
+    footnotes,
+    percent,
+)
+from gga_sweep.selection import Entry, Selected, SweepView, Table, domain_label
+from gga_sweep.selection.table import accuracy_on_test_domains, selected_record, status_in_words
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a page is made from.
+
+    Args:
+        view: the sweep.
+        table: its table, built from `view`.
+        fingerprint: the environment, as name and value; empty if unknown.
+        location: where the sweep's ledger is, in words; empty if it is nowhere.
+    """
+
+    view: SweepView
+    table: Table
+    fingerprint: Mapping[str, object] = field(default_factory=dict)
+    location: str = ""
+
+
+def render_html(report: Report) -> str:
+    """The whole page; the same text for the same report. Every name in it is escaped."""
+    table = report.table
+    title = escape(table.title)
+    body = "\n".join(
+        [
+            f"<header><h1>{escape(table.name)}</h1>{_lede(report)}</header>",
+            _section("Accuracy on each test domain", _answer(table) + _notes(footnotes(table))),
+            _section("Plots", _plots(draw_plots(report.view, table))),
+            _section("Selected runs", _selected_runs(report)),
+            _section("Runs that did not end well", _failures(report.view)),
+            _section("Environment", _facts(report.fingerprint) if report.fingerprint else "<p>Not recorded.</p>"),
+        ]
+    )
+    style = resources.files("gga_sweep.report").joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        "<!DOCTYPE html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _lede(report: Report) -> str:
+    """What was compared, on what, and how far it has come."""
+    view = report.view
+    statuses = Counter(run.status for run in view.records)
+    missing = sum(len(cell.reasons.get("missing", ())) for cell in report.table.incomplete)
+    states = [f"{n} {status_in_words(status)}" for status in RunStatus if (n := statuses[status])]
+    states += [f"{missing} not there"] if missing else []
+    sentence = (
+        f"{_count(len(view.arms), 'arm')} on {_count(len(view.test_domains), 'test domain')} of {view.dataset} with "
+        f"{_count(len(view.trial_seeds), 'trial seed')}, under protocol {view.protocol}. "
+        f"Runs: {', '.join(states) or 'none yet'}."
+    )
+    where = f'<p class="quiet">Ledger: <code>{escape(report.location)}</code></p>' if report.location else ""
+    return f'<p class="lede">{escape(sentence)}</p>{where}'
+
+
+def _answer(table: Table) -> str:
+    rows = [
+        [_heading(arm_in_words(row)), *(_number(entry) for entry in (*row.entries, row.average))] for row in table.rows
+    ]
+    return _table([ARM, *column_heads(table)], rows, css="answer")
+
+
+def _number(entry: Entry) -> str:
+    """The mean as `entry_in_words` puts it, what follows it in smaller type."""
+    words = entry_in_words(entry)
+    mean = percent(entry.mean)
+    rest = words.removeprefix(mean).removesuffix(INCOMPLETE_MARK * entry.incomplete)
+    mark = f"<span>{INCOMPLETE_MARK}</span>" if entry.incomplete else ""
+    return f'<td class="number">{mean}<span class="error">{rest}</span>{mark}</td>'
+
+
+def _notes(notes: Iterable[Footnote]) -> str:
+    parts = []
+    for note in notes:
+        items = "".join(f"<li>{escape(item)}</li>" for item in note.items)
+        listed = f"<ul>{items}</ul>" if items else ""
+        parts.append(f"<dt>{escape(note.heading)}</dt><dd>{escape(note.sentence)}{listed}</dd>")
+    return f'<dl class="notes">{"".join(parts)}</dl>'
+
+
+def _plots(drawn: Iterable[DrawnPlot]) -> str:
+    return f'<div class="plots">{"".join(map(_plot, drawn))}</div>'
+
+
+def _plot(drawn: DrawnPlot) -> str:
+    plot = drawn.plot
+    heading = f"<h3>{escape(plot.title)}</h3>"
+    if drawn.svg is None:
+        return f'<div>{heading}<p class="quiet">{escape(plot.nothing)}</p></div>'
+    return f"<figure>{heading}<figcaption>{escape(plot.caption)}</figcaption>{drawn.svg}</figure>"
+
+
+def _selected_runs(report: Report) -> str:
+    """One row a cell: which draw and step, how it did, and with what hyperparameters."""
+    if not report.table.selected:
+        return "<p>No run could be selected yet.</p>"
+    runs = {(run.cell, run.key): run for run in report.view.records}
+    chosen = [(one, runs[one.cell, one.key]) for one in report.table.selected]
+    names = sorted({name for _, run in chosen for name in run.hyperparameters})
+    heads = [ARM, "Test domain", "Trial seed", "Draw", "Step", "Validation (%)", "Test (%)", *names, "Run"]
+    return _table(heads, [_selected_run(one, run, names) for one, run in chosen])
+
+
+def _selected_run(one: Selected, run: RunRecords, names: Iterable[str]) -> list[str]:
+    accuracy = accuracy_on_test_domains(selected_record(one, [run]), run.cell)
+    cells = [
+        domain_label(one.cell.test_domains),
+        one.cell.trial_seed,
+        f"{one.draw}{' (tied)' if one.tied_draws else ''}",
+        f"{one.step}{' (tied)' if one.tied_steps else ''}",
+        percent(one.validation_accuracy),
+        percent(accuracy),
+        *(_value(run.hyperparameters.get(name)) for name in names),
+    ]
+    return [_heading(one.cell.arm), *(_cell(cell) for cell in cells), f"<td><code>{escape(one.folder)}</code></td>"]
+
+
+def _failures(view: SweepView) -> str:
+    """Runs that failed, ran out of memory, were preempted, stopped or diverged, each with its reason."""
+    unhappy = [run for run in view.records if run.status not in _QUIET]
+    if not unhappy:
+        return "<p>None: no run failed, diverged, was stopped or was preempted.</p>"
+    heads = [ARM, "Test domain", "Trial seed", "Draws", "What", "Reason", "Run"]
+    return _table(heads, [_failure(run) for run in unhappy])
+
+
+_QUIET = frozenset({RunStatus.DONE, RunStatus.QUEUED, RunStatus.RUNNING})
+
+
+def _failure(run: RunRecords) -> list[str]:
+    cells = [
+        domain_label(run.cell.test_domains),
+        run.cell.trial_seed,
+        ", ".join(map(str, run.draws)),
+        status_in_words(run.status),
+    ]
+    return [
+        _heading(run.cell.arm),
+        *(_cell(cell) for cell in cells),
+        f'<td class="wide">{escape(run.reason or "no reason recorded")}</td>',
+        f"<td><code>{escape(run.folder)}</code></td>",
+    ]
+
+
+def _facts(facts: Mapping[str, object]) -> str:
+    pairs = "".join(
+        f"<dt>{escape(name)}</dt><dd><code>{escape(str(value))}</code></dd>" for name, value in _flat(facts)
+    )
+    return f'<dl class="facts">{pairs}</dl>'
+
+
+def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested mappings as dotted names."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _value(value: Scalar | None) -> str:
+    """A hyperparameter, floats to four significant digits; empty where the arm has none."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}</section>"
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], css: str = "") -> str:
+    """`rows` hold finished cells; `heads` are escaped here."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in rows)
+    attribute = f' class="{css}"' if css else ""
+    return f'<div class="scroll"><table{attribute}><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
+
+
+def _heading(text: str) -> str:
+    return f'<th scope="row">{escape(text)}</th>'
+
+
+def _cell(value: object) -> str:
+    return f'<td class="number">{escape(str(value))}</td>'
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

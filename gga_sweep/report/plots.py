@@ -1,0 +1,95 @@
+"""Every plot of a report, with its title and the sentence that says how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from gga_sweep.report.accuracy_plots import (
+    accuracy_by_domain,
+    validation_against_hyperparameters,
+    validation_against_test,
+)
+from gga_sweep.report.annealing_plots import alignment_gained, alignment_over_steps
+from gga_sweep.report.svg import figure_to_svg
+from gga_sweep.selection import SweepView, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A kind of plot.
+
+    Args:
+        name: unique, in letters and hyphens: names files and ids.
+        title: what it shows.
+        caption: one sentence that says how to read it.
+        draw: gives the figure, or None where the sweep has nothing to draw.
+        nothing: what to say then.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[SweepView, Table], Figure | None]
+    nothing: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPlot:
+    """A plot with its drawing: an `<svg>` element, or None where there was nothing to draw."""
+
+    plot: Plot
+    svg: str | None
+
+
+PLOTS = (
+    Plot(
+        "accuracy",
+        "Accuracy by arm and test domain",
+        "Large marks are means of the selected runs with their standard error over trial seeds, small dots the single "
+        "trial seeds; a hollow mark is incomplete.",
+        accuracy_by_domain,
+        "No run could be selected yet.",
+    ),
+    Plot(
+        "alignment",
+        "Alignment of domain gradients over training",
+        "Each line is the smallest cosine between the gradients of two training domains, averaged over an arm's runs, "
+        "its band reaches from the lowest to the highest trial seed, and the annealed steps are shaded.",
+        alignment_over_steps,
+        "No run has measured the agreement of its domain gradients yet, or there is one training domain only.",
+    ),
+    Plot(
+        "alignment-gained",
+        "Alignment gained by annealing",
+        "A gain that the search saw but that vanishes under fresh dropout masks or on the next minibatches was luck; "
+        "lines are means over runs, bands reach from the lowest to the highest trial seed.",
+        alignment_gained,
+        "No step was annealed.",
+    ),
+    Plot(
+        "validation-test",
+        "Validation against test accuracy",
+        "Each mark is a run at its best validation step, the selected ones are ringed; if marks do not rise to the "
+        "right, validation tells little about that test domain.",
+        validation_against_test,
+        "No run has a finite validation accuracy yet.",
+    ),
+    Plot(
+        "hyperparameters",
+        "Validation accuracy against each searched hyperparameter",
+        "Each mark is a run at its best validation step, the selected ones are ringed; hyperparameters vary together, "
+        "so no panel shows the effect of one alone.",
+        validation_against_hyperparameters,
+        "No hyperparameter took more than one value.",
+    ),
+)
+
+
+def draw_plots(view: SweepView, table: Table) -> Iterator[DrawnPlot]:
+    """Every plot, in the order in which a report shows them."""
+    for plot in PLOTS:
+        figure = plot.draw(view, table)
+        yield DrawnPlot(plot, None if figure is None else figure_to_svg(figure, plot.name, plot.title))

@@ -1,0 +1,108 @@
+"""The house style of plots: colours, marks, and matplotlib settings that leave no trace behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+Line = Literal["-", "--", "-."] | tuple[int, tuple[float, ...]]
+
+# Told apart under all three kinds of colour blindness, light on dark and dark on light, and each by its marker too.
+ARM_COLORS_LIGHT = ("#2d4fbf", "#a63f06", "#299e92", "#6b2f76", "#b87d18", "#303030")
+ARM_COLORS_DARK = ("#6488ff", "#ee5a38", "#a5fdbb", "#b5739e", "#fcae38", "#b5bdca")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
+
+# Stand-ins, which `svg.py` turns into colours of the page: so that one drawing serves light and dark.
+INK = "#010203"
+MUTED = "#6a6b6c"
+RULE = "#d9dadb"
+PAGE = "#fdfefe"
+
+WIDTH = 5.2  # inches; 374 points: about a phone's width, so that text stays readable there
+_SETTINGS: dict[RcKeyType, object] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.formatter.use_mathtext": False,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "none",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "legend.borderpad": 0,
+    "legend.columnspacing": 1.4,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.5,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "xtick.major.size": 3,
+    "xtick.minor.size": 0,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 8.5,
+    "ytick.major.size": 3,
+    "ytick.minor.size": 0,
+}
+_SETTINGS_ARE_GLOBAL = threading.RLock()
+
+
+@contextmanager
+def house_style(salt: str | None = None) -> Iterator[None]:
+    """Matplotlib's settings are ours inside the block and what they were after it.
+
+    Args:
+        salt: makes the ids of an SVG written inside a function of the drawing and of this text.
+    """
+    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+    with _SETTINGS_ARE_GLOBAL, mpl.rc_context({**defaults, **_SETTINGS, "svg.hashsalt": salt}):
+        yield
+
+
+def new_figure(height: float) -> Figure:
+    """An empty figure of the house's width, `height` inches high."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def arm_color(index: int) -> str:
+    return ARM_COLORS_LIGHT[index % len(ARM_COLORS_LIGHT)]
+
+
+def arm_marker(index: int) -> str:
+    """Seven markers to six colours: 42 arms before a pair repeats."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def arm_line(index: int) -> Line:
+    return LINES[index % len(LINES)]
+
+
+def legend_columns(labels: list[str], at_most: int = 4) -> int:
+    """How many labels stand side by side at the house's width."""
+    longest = max(map(len, labels), default=1)
+    return max(1, min(at_most, len(labels), 62 // (longest + 6)))

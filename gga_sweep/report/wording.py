@@ -1,0 +1,147 @@
+"""How a table is put into words: the same sentences in every format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gga_sweep.records import RunStatus
+from gga_sweep.selection import METHODS, Entry, IncompleteCell, Row, Table, domain_label
+
+ABSENT = "\N{EN DASH}"
+INCOMPLETE_MARK = "*"
+AVERAGE = "Average"
+ARM = "Arm"
+
+
+@dataclass(frozen=True, slots=True)
+class Footnote:
+    """What must be said beside a table: a heading of a word or two, a sentence, and what it lists."""
+
+    heading: str
+    sentence: str
+    items: tuple[str, ...] = ()
+
+
+def percent(share: float) -> str:
+    """0.8471 -> "84.7"; NaN -> a dash."""
+    return f"{100 * share:.1f}" if math.isfinite(share) else ABSENT
+
+
+def entry_in_words(entry: Entry) -> str:
+    """ "84.7 ± 1.2"; "84.7 ± 1.2 (2/3)*" where trial seeds lack; "84.7*" where one is left, or a draw lacks."""
+    text = percent(entry.mean)
+    if math.isfinite(entry.standard_error):
+        text += f" ± {percent(entry.standard_error)}"
+    if entry.n < entry.expected:
+        text += f" ({entry.n}/{entry.expected})"
+    return text + INCOMPLETE_MARK * entry.incomplete
+
+
+def arm_in_words(row: Row) -> str:
+    return f"{row.arm} (searched)" if row.searched else row.arm
+
+
+def column_heads(table: Table) -> tuple[str, ...]:
+    """Test domains, then the average over them."""
+    return (*(domain_label(column) for column in table.columns), AVERAGE)
+
+
+def footnotes(table: Table) -> Iterator[Footnote]:
+    """All that belongs beside the numbers, most important first."""
+    yield Footnote("Numbers", _what_the_numbers_are(table))
+    yield Footnote("Selection", f"{table.method_label}: {METHODS[table.method].rule}.")
+    yield protocol_note(table)
+    if table.incomplete:
+        yield Footnote(
+            f"Incomplete {INCOMPLETE_MARK}",
+            _what_is_marked(table),
+            tuple(incomplete_in_words(cell) for cell in table.incomplete),
+        )
+    if diverged := [(row.arm, n) for row in table.rows if (n := row.runs.get(RunStatus.DIVERGED, 0))]:
+        fate = (
+            "Left out of selection." if table.exclude_diverged else "Their records before that take part in selection."
+        )
+        yield Footnote("Diverged", f"{_list(diverged, 'run')}. {fate}")
+    if ties := _ties(table):
+        yield Footnote("Ties", ties)
+    if draws := _unequal_draws(table):
+        yield Footnote("Draws", draws)
+    if any(row.searched for row in table.rows):
+        yield Footnote(
+            "Searched", "draws of these arms came from a user's own searcher, whose budget may differ from the plan's."
+        )
+    for note in table.notes:
+        yield Footnote("Note", note)
+
+
+def protocol_note(table: Table) -> Footnote:
+    if not table.deviations:
+        return Footnote("Protocol", f"{table.protocol}, without deviations.")
+    return Footnote("Protocol", f"{table.protocol}, with these deviations:", table.deviations)
+
+
+def incomplete_in_words(cell: IncompleteCell) -> str:
+    """ "ERM, test 75, trial seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
+    where = f"{cell.cell.arm}, test {domain_label(cell.cell.test_domains)}, trial seed {cell.cell.trial_seed}"
+    reasons = "; ".join(f"{reason}{_draws(draws)}" for reason, draws in cell.reasons.items())
+    return f"{where}: {reasons}" + ("" if cell.selected else "; nothing to select")
+
+
+def uncertainty_in_words(table: Table) -> str:
+    """What stands behind the ±."""
+    n = len(table.trial_seeds)
+    if n == 1:
+        return "one trial seed, so without standard error"
+    return f"mean ± standard error over {n} trial seeds (population, ddof 0)"
+
+
+def _what_the_numbers_are(table: Table) -> str:
+    return (
+        "accuracy in percent on the training split of the test domain, of the selected runs at their selected steps; "
+        f"{uncertainty_in_words(table)}. {AVERAGE}: first over the test domains within a trial seed, if it has them "
+        "all, then over trial seeds."
+    )
+
+
+def _what_is_marked(table: Table) -> str:
+    n, cells = len(table.incomplete), len(table.rows) * len(table.columns) * len(table.trial_seeds)
+    seeds = len(table.trial_seeds)
+    return (
+        f"{n} of {_count(cells, 'cell')} {'lacks' if n == 1 else 'lack'} what the plan wants. Numbers that read from "
+        f"them are marked; (n/{seeds}) stands where trial seeds are absent."
+    )
+
+
+def _ties(table: Table) -> str:
+    steps = [(row.arm, row.tied_steps) for row in table.rows if row.tied_steps]
+    draws = [(row.arm, row.tied_draws) for row in table.rows if row.tied_draws]
+    parts = []
+    if steps:
+        parts.append(f"Several steps were best and the lowest was taken ({_list(steps, 'selected run')}).")
+    if draws:
+        parts.append(f"Several draws were best and the highest was taken ({_list(draws, 'cell')}).")
+    return " ".join(parts)
+
+
+def _unequal_draws(table: Table) -> str:
+    """Said only where it matters: more draws to choose from select a better best."""
+    draws = [(row.arm, row.draws) for row in table.rows if row.draws]
+    if len({n for _, n in draws}) < 2:
+        return ""
+    return f"cells differ in what they could choose from: {_list(draws, 'draw')}."
+
+
+def _list(counts: list[tuple[str, int]], noun: str) -> str:
+    return "; ".join(f"{arm}: {_count(n, noun)}" for arm, n in counts)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _draws(draws: tuple[int, ...]) -> str:
+    if not draws:
+        return ""
+    return f" (draw{'s' * (len(draws) > 1)} {', '.join(map(str, draws))})"

@@ -1,0 +1,240 @@
+"""The table of a sweep: the selected runs' accuracy on each test domain, over trial seeds.
+
+Aggregation as in DomainBed (domainbed/scripts/collect_results.py): mean and standard error over trial seeds, the latter
+with the population standard deviation (ddof 0). Unlike there, an average over test domains counts only the trial seeds
+in which every test domain has a selected run, and says how many those are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus
+from gga_sweep.selection.select import DEFAULT_METHOD, METHODS, Selected, group_by_cell, select
+from gga_sweep.selection.view import SweepView
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One number of the table.
+
+    Args:
+        values: accuracy of each trial seed, in [0, 1], in the table's order of trial seeds; NaN where there is none.
+        mean: over the trial seeds that have one; NaN if none has.
+        standard_error: population standard deviation over sqrt(n); NaN below two values, where it says nothing.
+        incomplete: a trial seed has no value, or was selected from fewer runs than planned.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    standard_error: float
+    incomplete: bool
+
+    @property
+    def n(self) -> int:
+        """Trial seeds with a value."""
+        return sum(math.isfinite(value) for value in self.values)
+
+    @property
+    def expected(self) -> int:
+        """Trial seeds planned."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One arm.
+
+    Args:
+        arm: its name.
+        searched: its draws came from a user's own searcher.
+        draws: draw numbers planned for each of its cells; 0 for an arm that was searched alone.
+        entries: one a column.
+        average: over the columns, trial seed by trial seed.
+        tied_steps: selected runs whose best step was one of several.
+        tied_draws: cells whose best run was one of several.
+        runs: its runs by status. A diverged run is final: it takes part up to where it diverged.
+    """
+
+    arm: str
+    searched: bool
+    draws: int
+    entries: tuple[Entry, ...]
+    average: Entry
+    tied_steps: int
+    tied_draws: int
+    runs: Mapping[RunStatus, int]
+
+
+@dataclass(frozen=True, slots=True)
+class IncompleteCell:
+    """A cell that lacks something the plan wants.
+
+    Args:
+        cell: which one.
+        reasons: the draws concerned, ascending, by what befell them: "missing" (no run), a status in words ("failed",
+            "out of memory"), or, in a cell where nothing could be selected, why its final runs could not be. Empty
+            where no draw was planned.
+        selected: whether a run could still be selected from the others.
+    """
+
+    cell: Cell
+    reasons: Mapping[str, tuple[int, ...]]
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Arms by test domains, with all that must be printed beside the numbers.
+
+    Args:
+        name: of the sweep.
+        dataset, protocol, deviations, notes: as in `SweepView`.
+        method: name of the selection method.
+        exclude_diverged: whether diverged runs were kept out of selection.
+        columns: the test domains, in order.
+        trial_seeds: in the order of `Entry.values`.
+        rows: one an arm, in order.
+        incomplete: cells that lack something, in the order of the plan.
+        selected: what the numbers were read from, in the order of the plan.
+    """
+
+    name: str
+    dataset: str
+    protocol: str
+    deviations: tuple[str, ...]
+    method: str
+    exclude_diverged: bool
+    columns: tuple[tuple[str, ...], ...]
+    trial_seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    incomplete: tuple[IncompleteCell, ...]
+    selected: tuple[Selected, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}: accuracy (%) by test domain of {self.dataset}"
+
+    @property
+    def method_label(self) -> str:
+        return METHODS[self.method].label
+
+
+def build_table(view: SweepView, method: str = DEFAULT_METHOD, *, exclude_diverged: bool = False) -> Table:
+    """Select in every cell of `view` and aggregate what the selected runs reached on their test domains.
+
+    Raises:
+        InputError: as `select`.
+    """
+    selected = {one.cell: one for one in select(view.records, method, exclude_diverged=exclude_diverged)}
+    runs = group_by_cell(view.records)
+    accuracy = {
+        cell: accuracy_on_test_domains(selected_record(one, runs[cell]), cell) for cell, one in selected.items()
+    }
+    incomplete = {
+        cell: IncompleteCell(cell, reasons, cell in selected)
+        for cell in view.cells()
+        if (reasons := _what_lacks(view, cell, runs.get(cell, []), accuracy.get(cell))) is not None
+    }
+    return Table(
+        name=view.name,
+        dataset=view.dataset,
+        protocol=view.protocol,
+        deviations=view.deviations,
+        method=method,
+        exclude_diverged=exclude_diverged,
+        columns=view.test_domains,
+        trial_seeds=view.trial_seeds,
+        rows=tuple(_row(view, arm, accuracy, selected, incomplete) for arm in view.arms),
+        incomplete=tuple(incomplete.values()),
+        selected=tuple(selected[cell] for cell in view.cells() if cell in selected),
+        notes=view.notes,
+    )
+
+
+def selected_record(selected: Selected, runs: Sequence[RunRecords]) -> Record:
+    """The record at the selected step of the selected run, which must be among `runs`."""
+    run = next(run for run in runs if run.key == selected.key)
+    return next(record for record in run.records if record.step == selected.step)
+
+
+def accuracy_on_test_domains(record: Record, cell: Cell) -> float:
+    """Accuracy on the training split of the cell's test domains, in [0, 1]: their unweighted mean; NaN if one lacks."""
+    domains = record.test.domains
+    if any(name not in domains for name in cell.test_domains):
+        return math.nan
+    return sum(domains[name].train.accuracy for name in cell.test_domains) / len(cell.test_domains)
+
+
+def summarize(values: Sequence[float], *, incomplete: bool = False) -> Entry:
+    """Mean and standard error (population, ddof 0) over the finite values; an absent value makes it incomplete."""
+    finite = [value for value in values if math.isfinite(value)]
+    return Entry(
+        values=tuple(values),
+        mean=float(np.mean(finite)) if finite else math.nan,
+        standard_error=float(np.std(finite) / np.sqrt(len(finite))) if len(finite) > 1 else math.nan,
+        incomplete=incomplete or len(finite) < len(values),
+    )
+
+
+def _row(
+    view: SweepView,
+    arm: str,
+    accuracy: Mapping[Cell, float],
+    selected: Mapping[Cell, Selected],
+    incomplete: Mapping[Cell, IncompleteCell],
+) -> Row:
+    cells = [[Cell(view.dataset, arm, column, seed) for seed in view.trial_seeds] for column in view.test_domains]
+    values = np.array([[accuracy.get(cell, math.nan) for cell in column] for column in cells])
+    lacking = [any(cell in incomplete for cell in column) for column in cells]
+    chosen = [selected[cell] for column in cells for cell in column if cell in selected]
+    return Row(
+        arm=arm,
+        searched=arm in view.searched,
+        draws=len(view.draws.get(arm, ())),
+        entries=tuple(
+            summarize(column.tolist(), incomplete=lacks) for column, lacks in zip(values, lacking, strict=True)
+        ),
+        # A trial seed without one of its test domains is NaN here, and so stays out.
+        average=summarize(values.mean(axis=0).tolist(), incomplete=any(lacking)),
+        tied_steps=sum(one.tied_steps > 0 for one in chosen),
+        tied_draws=sum(one.tied_draws > 0 for one in chosen),
+        runs=Counter(run.status for run in view.records if run.cell.arm == arm),
+    )
+
+
+def _what_lacks(
+    view: SweepView, cell: Cell, runs: Sequence[RunRecords], accuracy: float | None
+) -> dict[str, tuple[int, ...]] | None:
+    """What keeps the cell from being complete (`IncompleteCell.reasons`); None when nothing does."""
+    standing = {draw for run in runs for draw in run.draws}
+    reasons: dict[str, set[int]] = {}
+    if missing := set(view.draws.get(cell.arm, ())) - standing:
+        reasons["missing"] = missing
+    for run in runs:
+        if run.status not in FINAL:
+            reasons.setdefault(status_in_words(run.status), set()).update(run.draws)
+        elif accuracy is None:
+            reasons.setdefault(_why_not_selectable(run), set()).update(run.draws)
+    if accuracy is not None and math.isnan(accuracy):
+        reasons["selected, but without a test accuracy"] = set()
+    if not runs and not reasons:
+        reasons["no run"] = set()
+    return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()} or None
+
+
+def _why_not_selectable(run: RunRecords) -> str:
+    if run.status is RunStatus.DIVERGED:
+        return "diverged"
+    return f"{status_in_words(run.status)} without a finite validation accuracy"
+
+
+def status_in_words(status: RunStatus) -> str:
+    """`OUT_OF_MEMORY` -> "out of memory"."""
+    return status.value.replace("_", " ").lower()

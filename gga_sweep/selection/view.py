@@ -1,0 +1,75 @@
+"""What a table and a report need to know of a sweep: what was planned, and what the runs left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.records import Cell, RunRecords
+
+
+@dataclass(frozen=True, slots=True)
+class SweepView:
+    """A sweep as its plan wants it, beside the runs as they are.
+
+    Args:
+        name: the sweep's name.
+        dataset: the dataset's name.
+        protocol: name of the protocol, printed with every table.
+        deviations: in words, where this sweep leaves that protocol.
+        arms: in the order of the table's rows.
+        test_domains: in the order of the table's columns; each nearly always a tuple of one.
+        trial_seeds: ascending.
+        draws: the draw numbers planned for each arm. A searched arm may be absent: then nothing was planned for it.
+        records: every run of the plan that exists. A planned draw that no run stands for counts as missing.
+        searched: arms whose draws came from a user's own searcher.
+        notes: further sentences to print with the table, e.g. runs counted but not in the present plan.
+
+    Raises:
+        InputError: no arm, test domain or trial seed; or one of them repeated; or an arm without its draws; or a run
+            that stands in no cell of the plan.
+    """
+
+    name: str
+    dataset: str
+    protocol: str
+    deviations: tuple[str, ...]
+    arms: tuple[str, ...]
+    test_domains: tuple[tuple[str, ...], ...]
+    trial_seeds: tuple[int, ...]
+    draws: Mapping[str, tuple[int, ...]]
+    records: tuple[RunRecords, ...]
+    searched: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        faults: list[Fault] = []
+        for field in ("arms", "test_domains", "trial_seeds"):
+            values = getattr(self, field)
+            if not values or len(set(values)) < len(values):
+                faults.append(Fault(field, "must name at least one, each once", values))
+        faults += [
+            Fault("draws", "must hold the draw numbers planned for every arm that was not searched; absent", arm)
+            for arm in self.arms
+            if arm not in self.searched and arm not in self.draws
+        ]
+        planned = set(self.cells())
+        faults += [
+            Fault("records", f"run {run.folder} must stand in a cell of the plan", run.cell)
+            for run in self.records
+            if run.cell not in planned
+        ]
+        if faults:
+            raise InputError(faults, source=self.name)
+
+    def cells(self) -> Iterator[Cell]:
+        """Every planned cell, by arm, test domains and trial seed in their given orders."""
+        for arm, test_domains, trial_seed in product(self.arms, self.test_domains, self.trial_seeds):
+            yield Cell(self.dataset, arm, test_domains, trial_seed)
+
+
+def domain_label(test_domains: tuple[str, ...]) -> str:
+    """Test domains as one word: `("art", "sketch")` -> "art+sketch"."""
+    return "+".join(test_domains)

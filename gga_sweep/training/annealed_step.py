@@ -1,0 +1,134 @@
+"""The annealing in front of one optimiser step: the search of `gga_sweep.annealing` fed from the run's streams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gga_sweep.algorithms.base import Algorithm
+from gga_sweep.annealing import AnnealingSettings, Diagnosis, Draw, SearchOutcome, diagnose, search_step
+from gga_sweep.domains import Minibatch
+from gga_sweep.records import AnnealedStep
+from gga_sweep.training.randomness import RunStreams
+
+
+class StepModel:
+    """An algorithm on one step's minibatches, as the search wants to see it (`annealing.ScoredModel`)."""
+
+    def __init__(
+        self, algorithm: Algorithm, minibatches: Sequence[Minibatch], names: Sequence[str], streams: RunStreams, step: int
+    ) -> None:
+        self._algorithm = algorithm
+        self._minibatches = minibatches
+        self._names = names
+        self._streams = streams
+        self._step = step
+        self.n_domains = len(minibatches)
+
+    def domain_loss(self, domain: int, draw: Draw) -> torch.Tensor:
+        """Plain cross-entropy of one domain's minibatch through `predict`, under the mask that `draw` names."""
+        minibatch = self._minibatches[domain]
+        mask = self._streams.dropout_mask(self._step, draw, self._names[domain], len(minibatch.labels))
+        self._streams.seed_global(self._step, draw, self._names[domain])
+        return F.cross_entropy(self._algorithm.predict(minibatch.images, mask), minibatch.labels)
+
+    def joint_loss(self, draw: Draw) -> torch.Tensor:
+        """The same of the concatenated minibatches in one forward."""
+        images = torch.cat([minibatch.images for minibatch in self._minibatches])
+        labels = torch.cat([minibatch.labels for minibatch in self._minibatches])
+        self._streams.seed_global(self._step, draw)
+        return F.cross_entropy(self._algorithm.predict(images, self.joint_mask(draw)), labels)
+
+    def joint_mask(self, draw: Draw) -> torch.Tensor | None:
+        """The mask of the concatenated minibatches: each domain has its own rows."""
+        masks = [
+            self._streams.dropout_mask(self._step, draw, name, len(minibatch.labels))
+            for name, minibatch in zip(self._names, self._minibatches, strict=True)
+        ]
+        present = [mask for mask in masks if mask is not None]
+        return torch.cat(present) if present else None
+
+
+@dataclass(frozen=True, slots=True)
+class Annealing:
+    """What one search did, before the optimiser step whose length `finish` still needs."""
+
+    step: int
+    outcome: SearchOutcome
+    diagnosis: Diagnosis
+    search_seconds: float
+    diagnostics_seconds: float
+
+    def finish(self, update_distance: float) -> AnnealedStep:
+        """The line of the ledger.
+
+        Args:
+            update_distance: L2 distance that the optimiser's step moved the weights.
+        """
+        outcome, diagnosis = self.outcome, self.diagnosis
+        return AnnealedStep(
+            step=self.step,
+            tried=outcome.tried,
+            accepted=outcome.accepted,
+            chosen=outcome.chosen,
+            alignment_before=outcome.before.alignment,
+            alignment_after=outcome.after.alignment,
+            loss_before=outcome.before.loss,
+            loss_after=outcome.after.loss,
+            fresh_alignment_before=diagnosis.fresh_alignment_before,
+            fresh_alignment_after=diagnosis.fresh_alignment_after,
+            next_alignment_before=diagnosis.next_alignment_before,
+            next_alignment_after=diagnosis.next_alignment_after,
+            moved_radii=diagnosis.moved_radii,
+            moved_updates=outcome.distance / update_distance if update_distance else float("nan"),
+        )
+
+
+def anneal(
+    algorithm: Algorithm,
+    settings: AnnealingSettings,
+    streams: RunStreams,
+    step: int,
+    model: StepModel,
+    next_model: Callable[[], StepModel],
+) -> Annealing:
+    """Search in front of this step's update, and measure what was found on what the search did not see.
+
+    Args:
+        model: this step's minibatches.
+        next_model: the next step's; their drawing counts as diagnostics.
+    """
+    scored = algorithm.predict_parameters()
+    perturbed = scored if settings.perturbs == "all" else algorithm.featurizer_parameters()
+    buffers = list(algorithm.buffers())
+    device = perturbed[0].device
+    started = time.perf_counter()
+    outcome = search_step(
+        model,
+        scored,
+        perturbed,
+        buffers,
+        lambda candidate: streams.perturbation(step, candidate, device),
+        lambda: streams.choice(step),
+        settings,
+    )
+    searched = time.perf_counter()
+    diagnosis = diagnose(outcome, model, next_model(), scored, perturbed, buffers, settings.radius)
+    return Annealing(step, outcome, diagnosis, searched - started, time.perf_counter() - searched)
+
+
+def copy_weights(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def distance(parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor]) -> float:
+    """L2 distance between the weights now and a copy of them, accumulated in float64."""
+    squares = [
+        (now.detach() - then).double().square().sum() for now, then in zip(parameters, before, strict=True)
+    ]
+    return float(torch.stack(squares).sum().sqrt())

@@ -1,0 +1,42 @@
+"""What the key leaves out and the bits still depend on: versions, device, arithmetic."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+
+def fingerprint(device: torch.device) -> dict[str, str]:
+    """The environment of a run, by name. Equal fingerprints promise equal bits for equal keys."""
+    found = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+    if device.type == "cuda":
+        found["cuda"] = str(torch.version.cuda)
+        found["cudnn"] = str(torch.backends.cudnn.version())
+    for package in ("gga-sweep", "torch", "torchvision", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def set_arithmetic(threads: int) -> None:
+    """Make the arithmetic of this process a function of its inputs.
+
+    Other thread counts give other bits; TF32 has 10 bits of mantissa, in which a perturbation of 1e-5 drowns; and
+    cuDNN must not choose its kernels by a stopwatch.
+    """
+    torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,0 +1,56 @@
+"""The streams of a run: every purpose that training draws for, in one place.
+
+| purpose | indices | what is drawn |
+|---|---|---|
+| `initialisation` | | the network's weights |
+| `split`, `minibatch`, `augment` | see `gga_sweep.domains` | which images, and how they are augmented |
+| `dropout` | step, draw ..., domain | a dropout mask: the rows of one domain |
+| `global` | step, draw ..., domain | torch's global generator, for layers of a user's own network that draw from it |
+| `perturbation` | step, candidate | the annealing's noise |
+| `choice` | step | which candidate the objective `none` takes |
+| `probe` | domain, split | the images on which gradient agreement is measured |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gga_sweep.annealing import Draw
+from gga_sweep.networks import dropout_mask
+from gga_sweep.seeding import stream_seed, tensor_stream
+
+
+@dataclass(frozen=True, slots=True)
+class RunStreams:
+    """Named by dataset and trial seed alone, so that all arms and draws of a trial seed share them.
+
+    Args:
+        features: width of the dropout mask.
+        dropout: its rate.
+        device: where masks are wanted.
+    """
+
+    dataset: str
+    trial_seed: int
+    features: int
+    dropout: float
+    device: torch.device
+
+    def dropout_mask(self, step: int, draw: Draw, domain: str, rows: int) -> torch.Tensor | None:
+        """(rows, features); None at rate 0."""
+        if self.dropout == 0:
+            return None
+        generator = tensor_stream(self.dataset, self.trial_seed, "dropout", step, *draw, domain)
+        return dropout_mask(generator, rows, self.features, self.dropout, self.device)
+
+    def seed_global(self, step: int, draw: Draw, domain: str = "") -> None:
+        """Make a forward's draws from torch's global generators a function of what it is for."""
+        torch.manual_seed(stream_seed(self.dataset, self.trial_seed, "global", step, *draw, domain))
+
+    def perturbation(self, step: int, candidate: int, device: torch.device) -> torch.Generator:
+        return tensor_stream(self.dataset, self.trial_seed, "perturbation", step, candidate, device=device)
+
+    def choice(self, step: int) -> torch.Generator:
+        return tensor_stream(self.dataset, self.trial_seed, "choice", step)

@@ -1,0 +1,206 @@
+"""One run: train, anneal in the window, evaluate. Needs neither Ray nor MLflow nor a disk."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing import STEP_MASK, AnnealingSettings
+from gga_sweep.config import RunConfig
+from gga_sweep.domains import Dataset, Minibatch, Split, draw_minibatch, split_domain
+from gga_sweep.errors import GGASweepError
+from gga_sweep.networks import build_network
+from gga_sweep.records import AnnealedStep, Record
+from gga_sweep.seeding import tensor_stream
+from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance
+from gga_sweep.training.evaluation import Evaluator
+from gga_sweep.training.fingerprint import set_arithmetic
+from gga_sweep.training.randomness import RunStreams
+
+
+class DivergedError(GGASweepError):
+    """The loss became NaN or infinite. What was recorded before stays valid."""
+
+
+@dataclass(slots=True)
+class Slice:
+    """What a stretch of training did.
+
+    Args:
+        record: of the evaluation it ended with; None if it ended between two.
+        annealed: one entry an annealed step.
+        seconds: by phase: "training", "search", "diagnostics", "evaluation".
+    """
+
+    record: Record | None = None
+    annealed: list[AnnealedStep] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add_seconds(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+
+class Trainer:
+    """Trains one run, step by step. Its whole state is `state()`; all randomness is in named streams.
+
+    Args:
+        config: the resolved run.
+        dataset: the one that `config.dataset` names.
+        device: where it trains.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset, device: torch.device) -> None:
+        set_arithmetic(config.training.threads)
+        self.config = config
+        self.next_step = 0
+        self._dataset = dataset
+        self._device = device
+        self._splits = split_dataset(config, dataset)
+        self._training_domains = [name for name in dataset.domain_names if name not in config.test_domains]
+        self._algorithm = get_algorithm(config.algorithm).load()(
+            build_network(
+                config.training.network,
+                dataset.input_shape[0],
+                len(dataset.classes),
+                config.training.weights,
+                tensor_stream(dataset.name, config.trial_seed, "initialisation"),
+            ).to(device),
+            config.hyperparameters,
+        )
+        self._annealing = None if config.annealing is None else AnnealingSettings.of_mapping(config.annealing)
+        self._streams = RunStreams(
+            dataset.name,
+            config.trial_seed,
+            self._algorithm.network.features,
+            float(config.hyperparameters["dropout"]),
+            device,
+        )
+        self._evaluator = Evaluator(
+            dataset, self._splits, config.test_domains, config.trial_seed, config.training.augment_validation, device
+        )
+
+    @property
+    def finished(self) -> bool:
+        return self.next_step >= self.config.training.steps
+
+    @property
+    def network(self) -> nn.Module:
+        return self._algorithm.network
+
+    def advance(self, seconds: float) -> Slice:
+        """Train to the next evaluation, or for about so many seconds, whichever comes first; at least one step.
+
+        Where a slice ends never changes a number.
+
+        Raises:
+            DivergedError: at the first step whose joint loss is not finite, or evaluation of training domains whose
+                loss is not.
+        """
+        done = Slice()
+        started = time.perf_counter()
+        while not self.finished:
+            step = self.next_step
+            batch_loss = self._train_step(step, done)
+            self.next_step = step + 1
+            if step % self.config.training.evaluate_every == 0 or self.finished:
+                done.record = self._evaluate(step, batch_loss, done)
+                break
+            if time.perf_counter() - started >= seconds:
+                break
+        return done
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain data: all that a step reads and no stream gives."""
+        return {
+            "next_step": self.next_step,
+            "algorithm": self._algorithm.state_dict(),
+            "optimizers": {name: item.state_dict() for name, item in self._algorithm.optimizers().items()},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self._algorithm.load_state_dict(state["algorithm"])
+        for name, optimizer in self._algorithm.optimizers().items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.next_step = state["next_step"]
+
+    def _train_step(self, step: int, done: Slice) -> float:
+        started = time.perf_counter()
+        self._set_training_mode()
+        model, minibatches = self._step_model(step)
+        annealing = None
+        if self._annealing is not None and self._annealing.anneals(step):
+            annealing = anneal(
+                self._algorithm, self._annealing, self._streams, step, model, lambda: self._step_model(step + 1)[0]
+            )
+        weights = copy_weights(self._algorithm.predict_parameters()) if annealing else []
+        self._streams.seed_global(step, STEP_MASK)
+        batch_loss = float(self._algorithm.update(minibatches, model.joint_mask(STEP_MASK)))
+        if not math.isfinite(batch_loss):
+            raise DivergedError(f"the joint loss is {batch_loss} at step {step}")
+        if annealing:
+            done.annealed.append(annealing.finish(distance(self._algorithm.predict_parameters(), weights)))
+        _count_seconds(done, time.perf_counter() - started, annealing)
+        return batch_loss
+
+    def _evaluate(self, step: int, batch_loss: float, done: Slice) -> Record:
+        started = time.perf_counter()
+        record = self._evaluator.evaluate(self._algorithm, step, batch_loss)
+        done.add_seconds("evaluation", time.perf_counter() - started)
+        if not math.isfinite(record.validation.loss + record.validation.train_loss):
+            raise DivergedError(f"the loss of a training domain is not finite after step {step}")
+        return record
+
+    def _step_model(self, step: int) -> tuple[StepModel, Sequence[Minibatch]]:
+        minibatches = [self._minibatch(name, step) for name in self._training_domains]
+        return StepModel(self._algorithm, minibatches, self._training_domains, self._streams, step), minibatches
+
+    def _minibatch(self, domain: str, step: int) -> Minibatch:
+        drawn = draw_minibatch(
+            self._dataset,
+            self._dataset.domain(domain),
+            self._splits[domain],
+            int(self.config.hyperparameters["batch_size"]),
+            self.config.trial_seed,
+            step,
+            self.config.training.augmentation,
+        )
+        return Minibatch(drawn.images.to(self._device), drawn.labels.to(self._device))
+
+    def _set_training_mode(self) -> None:
+        self._algorithm.train()
+        if self.config.training.freeze_batch_norm:
+            for module in self._algorithm.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+
+def split_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Split]:
+    """Every domain's split: a function of the domain and the trial seed alone."""
+    return {
+        domain.name: split_domain(
+            len(domain.labels),
+            dataset.name,
+            config.trial_seed,
+            domain.name,
+            index,
+            config.training.split,
+            config.training.holdout,
+        )
+        for index, domain in enumerate(dataset.domains)
+    }
+
+
+def _count_seconds(done: Slice, total: float, annealing: Annealing | None) -> None:
+    search = annealing.search_seconds if annealing else 0.0
+    diagnostics = annealing.diagnostics_seconds if annealing else 0.0
+    if annealing:
+        done.add_seconds("search", search)
+        done.add_seconds("diagnostics", diagnostics)
+    done.add_seconds("training", total - search - diagnostics)

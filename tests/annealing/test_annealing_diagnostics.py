@@ -1,0 +1,114 @@
+"""The diagnostics of a search, against the alignments computed by hand at its two ends."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from toy_host import ToyHost, fixed_choice, generator_of
+
+from gga_sweep.annealing import AnnealingSettings, Diagnosis, Draw, SearchOutcome, diagnose, moved_radii, search_step
+
+
+class CountingHost(ToyHost):
+    """Counts its forwards and consumes global random numbers; fails at the forward numbered `fails_at`."""
+
+    forwards = 0
+    fails_at: int | None = None
+
+    def domain_loss(self, domain: int, draw: Draw) -> Tensor:
+        self.forwards += 1
+        if self.forwards == self.fails_at:
+            raise RuntimeError("the device went away")
+        torch.rand(1)
+        return super().domain_loss(domain, draw)
+
+
+def _alignment(host: ToyHost, draw: Draw) -> float:
+    gradients = []
+    for domain in range(host.n_domains):
+        parts = torch.autograd.grad(host.domain_loss(domain, draw), host.parameters)
+        gradients.append(torch.cat([part.flatten() for part in parts]))
+    return min(F.cosine_similarity(a, b, dim=0).item() for a, b in itertools.combinations(gradients, 2))
+
+
+def _searched(tolerance: float) -> tuple[CountingHost, CountingHost, SearchOutcome]:
+    """A host after its search, and the host of the next minibatches on the same network."""
+    host, next_host = CountingHost(0, batch_norm=True), CountingHost(1, batch_norm=True)
+    next_host.network = host.network
+    settings = AnnealingSettings(start_step=0, num_steps=1, radius=0.05, num_candidates=8, loss_tolerance=tolerance)
+    outcome = search_step(
+        host, host.parameters, host.parameters, host.buffers, generator_of(0), fixed_choice(), settings
+    )
+    host.forwards = 0
+    return host, next_host, outcome
+
+
+def _diagnose(host: ToyHost, next_host: ToyHost, outcome: SearchOutcome) -> Diagnosis:
+    return diagnose(outcome, host, next_host, host.parameters, host.parameters, host.buffers, radius=0.05)
+
+
+def test_both_ends_are_measured_under_four_fresh_masks_and_on_the_next_minibatches() -> None:
+    host, next_host, outcome = _searched(math.inf)
+    diagnosis = _diagnose(host, next_host, outcome)
+
+    def expected() -> tuple[float, float]:
+        fresh = [_alignment(host, ("fresh", mask)) for mask in range(4)]
+        return sum(fresh) / 4, _alignment(next_host, ("step",))
+
+    fresh_after, next_after = expected()
+    with torch.no_grad():
+        for parameter, start in zip(host.parameters, outcome.start, strict=True):
+            parameter.copy_(start)
+    fresh_before, next_before = expected()
+    assert diagnosis.fresh_alignment_before == pytest.approx(fresh_before, abs=1e-12)
+    assert diagnosis.fresh_alignment_after == pytest.approx(fresh_after, abs=1e-12)
+    assert diagnosis.next_alignment_before == pytest.approx(next_before, abs=1e-12)
+    assert diagnosis.next_alignment_after == pytest.approx(next_after, abs=1e-12)
+    assert len({fresh_before, fresh_after, next_before, next_after}) == 4
+
+
+def test_diagnosing_leaves_no_trace() -> None:
+    host, next_host, outcome = _searched(math.inf)
+    before = [tensor.clone() for tensor in host.network.state_dict().values()]
+    state = torch.get_rng_state()
+    _diagnose(host, next_host, outcome)
+    assert all(torch.equal(a, b) for a, b in zip(before, host.network.state_dict().values(), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in host.parameters)
+    assert (host.forwards, next_host.forwards) == (2 * 4 * 3, 2 * 3)
+
+
+def test_an_error_leaves_the_weights_where_the_search_put_them() -> None:
+    host, next_host, outcome = _searched(math.inf)
+    before = [tensor.clone() for tensor in host.network.state_dict().values()]
+    host.fails_at = 4 * 3 + 5  # after the weights went back to the start
+    with pytest.raises(RuntimeError, match="went away"):
+        _diagnose(host, next_host, outcome)
+    assert all(torch.equal(a, b) for a, b in zip(before, host.network.state_dict().values(), strict=True))
+
+
+def test_where_nothing_moved_each_alignment_is_measured_once() -> None:
+    host, next_host, outcome = _searched(-math.inf)
+    diagnosis = _diagnose(host, next_host, outcome)
+    assert (host.forwards, next_host.forwards) == (4 * 3, 3)
+    assert diagnosis.fresh_alignment_before == diagnosis.fresh_alignment_after
+    assert diagnosis.next_alignment_before == diagnosis.next_alignment_after
+    assert diagnosis.moved_radii == 0.0
+
+
+def test_the_distance_is_told_in_radii() -> None:
+    host, next_host, outcome = _searched(math.inf)
+    entries = sum(parameter.numel() for parameter in host.parameters)
+    found = _diagnose(host, next_host, outcome).moved_radii
+    assert found == pytest.approx(outcome.distance / (0.05 * math.sqrt(entries)))
+    assert found == pytest.approx(1 / math.sqrt(3), rel=0.25)
+
+
+def test_a_corner_of_the_box_is_one_radius_away_and_no_move_none() -> None:
+    assert moved_radii(math.sqrt(9 * 0.01**2), 0.01, 9) == pytest.approx(1.0)
+    assert moved_radii(0.0, 0.0, 9) == 0.0

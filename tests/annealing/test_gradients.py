@@ -1,0 +1,90 @@
+"""Per-domain gradients, against ordinary backward passes and finite differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from toy_host import ToyHost
+
+from gga_sweep.annealing import STEP_MASK, domain_gradients
+
+
+def _through_backward(host: ToyHost, domain: int) -> torch.Tensor:
+    host.network.zero_grad(set_to_none=True)
+    host.domain_loss(domain, STEP_MASK).backward()
+    return torch.cat([parameter.grad.flatten() for parameter in host.parameters if parameter.grad is not None])
+
+
+def test_each_row_is_the_gradient_that_backward_gives() -> None:
+    host = ToyHost()
+    vectors, losses = domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters)
+    for domain in range(3):
+        torch.testing.assert_close(vectors[domain], _through_backward(host, domain), rtol=0, atol=0)
+        assert losses[domain] == host.domain_loss(domain, STEP_MASK).item()
+
+
+def test_a_gradient_entry_is_a_finite_difference() -> None:
+    host = ToyHost()
+    weight = host.parameters[0]
+    vectors, losses = domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters)
+    with torch.no_grad():
+        weight[0, 1] += 1e-6
+    raised = host.domain_loss(2, STEP_MASK).item()
+    assert (raised - losses[2]) / 1e-6 == pytest.approx(float(vectors[2, 1]), rel=1e-4)
+
+
+def test_dot_grad_is_never_touched() -> None:
+    host = ToyHost()
+    domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters)
+    assert all(parameter.grad is None for parameter in host.parameters)
+    kept = [torch.full_like(parameter, 7.0) for parameter in host.parameters]
+    for parameter, gradient in zip(host.parameters, kept, strict=True):
+        parameter.grad = gradient
+    domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters)
+    for parameter, gradient in zip(host.parameters, kept, strict=True):
+        assert parameter.grad is gradient
+        assert bool((gradient == 7.0).all())
+
+
+def test_frozen_and_unused_parameters_count_as_zero() -> None:
+    host = ToyHost()
+    unused = nn.Parameter(torch.ones(4, dtype=torch.float64))
+    host.network.classifier.bias.requires_grad_(False)
+    parameters = [unused, *host.parameters]
+    vectors, _ = domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, parameters)
+    assert vectors.shape == (3, 4 + sum(parameter.numel() for parameter in host.parameters))
+    assert not vectors[:, :4].any()
+    assert not vectors[:, -3:].any()
+    assert bool(vectors[:, 4:-3].any(dim=1).all())
+    assert not host.network.classifier.bias.requires_grad
+
+
+def test_no_domain_sees_the_buffers_another_left() -> None:
+    host = ToyHost(batch_norm=True)
+    mean, _, counter = host.buffers
+    seen = []
+
+    def loss_of(domain: int) -> torch.Tensor:
+        seen.append((mean.clone(), int(counter)))
+        return host.domain_loss(domain, STEP_MASK)
+
+    domain_gradients(loss_of, 3, host.parameters, host.buffers)
+    assert [count for _, count in seen] == [0, 0, 0]
+    assert all(torch.equal(value, torch.zeros_like(value)) for value, _ in seen)
+    domain_gradients(loss_of, 3, host.parameters)  # not asked to restore them, it does not
+    assert [count for _, count in seen[3:]] == [0, 1, 2]
+
+
+def test_gradients_are_taken_inside_no_grad_too() -> None:
+    host = ToyHost()
+    with torch.no_grad():
+        vectors, _ = domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters)
+    torch.testing.assert_close(vectors[1], _through_backward(host, 1), rtol=0, atol=0)
+
+
+def test_parameters_that_are_all_frozen_are_refused() -> None:
+    host = ToyHost()
+    host.network.requires_grad_(False)
+    with pytest.raises(ValueError, match="must require a gradient, got 4 that do not"):
+        domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters)

@@ -1,0 +1,187 @@
+"""The rules of the search under scripted scores: positions, gates, references and objectives."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_host import fixed_choice
+
+from gga_sweep.annealing import AnnealingSettings, Score, SearchOutcome
+from gga_sweep.annealing.proposals import MovableWeights
+from gga_sweep.annealing.search import climb
+
+THETA = 0.3
+NOISES = [0.1, 0.02, 0.003, 0.0004, 0.00005, 0.000006]
+
+FAIR = st.floats(-1, 1).map(lambda value: round(value, 2))
+SCORES = st.lists(st.builds(Score, FAIR, FAIR), min_size=2, max_size=8)
+
+
+def _settings(**changes: object) -> AnnealingSettings:
+    return AnnealingSettings.of_variant(
+        "paper", **{"start_step": 0, "num_steps": 1, "radius": 0.1, "num_candidates": 1, **changes}
+    )
+
+
+def _run(scores: list[Score], choice_seed: int = 0, **changes: object) -> tuple[SearchOutcome, list[float], float]:
+    """The outcome under scripted scores (the first is the start's), the weight at each scoring and in the end."""
+    weight = torch.tensor([THETA], dtype=torch.float64)
+    noises = [*NOISES, *[1e-7] * len(scores)]
+    visited: list[float] = []
+
+    def score(candidate: int | None) -> Score:
+        visited.append(float(weight))
+        return scores[0 if candidate is None else candidate + 1]
+
+    weights = MovableWeights([weight], lambda index: torch.tensor([noises[index]], dtype=torch.float64))
+    outcome = climb(
+        score, weights, fixed_choice(choice_seed), _settings(num_candidates=max(1, len(scores) - 1), **changes)
+    )
+    return outcome, visited, float(weight)
+
+
+def _with_alignments(*alignments: float) -> list[Score]:
+    return [Score(alignment, 1.0) for alignment in alignments]
+
+
+REJECT_ACCEPT_ACCEPT_REJECT = _with_alignments(0.0, -0.5, 0.1, 0.2, 0.15)
+
+
+@pytest.mark.parametrize(
+    ("origin", "positions", "end"),
+    [
+        ("start", [(0,), (1,), (2,), (3,)], (2,)),
+        ("current", [(0,), (0, 1), (2,), (3,)], (2,)),
+        ("accepted", [(0,), (1,), (1, 2), (1, 2, 3)], (1, 2)),
+    ],
+)
+def test_scripted_scores_put_each_origin_at_its_known_position(
+    origin: str, positions: list[tuple[int, ...]], end: tuple[int, ...]
+) -> None:
+    outcome, visited, left_at = _run(REJECT_ACCEPT_ACCEPT_REJECT, origin=origin)
+
+    def position(path: tuple[int, ...]) -> float:
+        return sum((NOISES[index] for index in path), start=THETA)
+
+    assert visited == [THETA, *map(position, positions)]
+    assert left_at == position(end)
+    assert [candidate.path for candidate in outcome.candidates] == positions
+    assert [candidate.accepted for candidate in outcome.candidates] == [False, True, True, False]
+    assert (outcome.tried, outcome.accepted, outcome.chosen) == (4, 2, 2)
+    assert (outcome.before, outcome.after) == (REJECT_ACCEPT_ACCEPT_REJECT[0], REJECT_ACCEPT_ACCEPT_REJECT[3])
+    assert outcome.distance == pytest.approx(sum(NOISES[index] for index in end), rel=1e-12)
+
+
+def test_a_walk_after_k_rejections_stands_at_the_sum_of_the_noises() -> None:
+    outcome, visited, left_at = _run(_with_alignments(0.0, *[-0.1] * 6), origin="current")
+    assert visited == list(itertools.accumulate([THETA, *NOISES]))
+    assert left_at == THETA
+    assert (outcome.accepted, outcome.chosen, outcome.distance, outcome.after) == (0, None, 0.0, outcome.before)
+
+
+def test_an_equal_alignment_is_not_better() -> None:
+    outcome, _, left_at = _run(_with_alignments(0.25, 0.25))
+    assert outcome.candidates[0].passed
+    assert (outcome.accepted, left_at) == (0, THETA)
+
+
+@pytest.mark.parametrize(("rise", "passes"), [(0.124, True), (0.125, False), (0.126, False), (-5.0, True)])
+def test_the_loss_may_rise_by_less_than_the_tolerance(rise: float, passes: bool) -> None:
+    outcome, _, _ = _run([Score(0.0, 1.0), Score(0.5, 1.0 + rise)], loss_tolerance=0.125)
+    assert (outcome.candidates[0].passed, outcome.accepted) == (passes, int(passes))
+
+
+def test_the_loss_reference_ratchets_up_only_with_accepted() -> None:
+    scores = [Score(0.0, 1.0), Score(0.1, 1.05), Score(0.2, 1.12), Score(0.3, 1.19)]
+    assert _run(scores, loss_reference="start")[0].accepted == 1
+    assert _run(scores, loss_reference="accepted")[0].accepted == 3
+
+
+def test_a_tolerance_of_minus_infinity_rejects_all() -> None:
+    scores = [Score(0.0, 1.0), Score(0.9, -5.0), Score(1.0, -math.inf)]
+    for objective in ("alignment", "none", "anti", "loss"):
+        outcome, _, left_at = _run(scores, loss_tolerance=-math.inf, objective=objective)
+        assert (outcome.tried, outcome.accepted, outcome.chosen, left_at) == (2, 0, None, THETA)
+
+
+@pytest.mark.parametrize("objective", ["alignment", "none", "anti", "loss"])
+@pytest.mark.parametrize("bad", [Score(math.nan, 0.1), Score(0.9, math.nan), Score(-0.9, math.nan)])
+def test_nan_is_never_accepted_nor_chosen(objective: str, bad: Score) -> None:
+    outcome, _, _ = _run([Score(0.0, 1.0), bad, bad], objective=objective, loss_tolerance=math.inf)
+    assert [(candidate.passed, candidate.accepted) for candidate in outcome.candidates] == [(False, False)] * 2
+    assert outcome.chosen is None
+
+
+@pytest.mark.parametrize("objective", ["alignment", "none", "anti", "loss"])
+@pytest.mark.parametrize("bad", [Score(math.nan, 1.0), Score(0.0, math.nan)])
+def test_nothing_is_tried_from_a_start_that_has_no_score(objective: str, bad: Score) -> None:
+    outcome, visited, left_at = _run([bad, Score(0.9, 0.5), Score(-0.9, 0.5)], objective=objective)
+    assert (outcome.tried, outcome.accepted, outcome.chosen) == (0, 0, None)
+    assert visited == [THETA] == [left_at]
+
+
+@given(SCORES)
+@settings(max_examples=60, deadline=None)
+def test_each_objective_finds_what_brute_force_finds(scores: list[Score]) -> None:
+    start, *found = scores
+    passed = [index for index, score in enumerate(found) if score.loss - start.loss < 0.1]
+    badness = {
+        "alignment": lambda score: -score.alignment,
+        "anti": lambda score: score.alignment,
+        "loss": lambda score: score.loss,
+    }
+    for objective, bad in badness.items():
+        best = min(passed, key=lambda index: bad(found[index]), default=None)
+        if best is not None and not bad(found[best]) < bad(start):
+            best = None
+        assert _run(scores, objective=objective)[0].chosen == best
+
+
+@given(SCORES, st.sampled_from(["start", "current", "accepted"]), st.sampled_from(["start", "accepted"]))
+@settings(max_examples=60, deadline=None)
+def test_none_scores_what_alignment_scores_and_moves_where_it_moves(
+    scores: list[Score], origin: str, reference: str
+) -> None:
+    aligned, aligned_visits, _ = _run(scores, origin=origin, loss_reference=reference)
+    none, none_visits, left_at = _run(scores, origin=origin, loss_reference=reference, objective="none")
+    assert none_visits == aligned_visits
+    assert none.candidates == aligned.candidates
+    assert (none.chosen is None) == (aligned.chosen is None)
+    if none.chosen is not None:
+        assert none.candidates[none.chosen].passed
+        assert left_at == none_visits[none.chosen + 1]
+
+
+def test_none_chooses_uniformly_among_those_that_passed_the_gate() -> None:
+    scores = [Score(0.0, 1.0), Score(-0.2, 1.0), Score(0.3, 9.0), Score(0.1, 1.0), Score(-0.4, 0.9), Score(0.0, 1.05)]
+    chosen = [_run(scores, choice_seed=seed, objective="none")[0].chosen for seed in range(2000)]
+    counts = {candidate: chosen.count(candidate) for candidate in set(chosen)}
+    assert sorted(counts) == [0, 2, 3, 4]
+    assert sum((count - 500) ** 2 / 500 for count in counts.values()) < 16.3  # chi-squared, 3 degrees, p = 0.001
+
+
+@pytest.mark.parametrize("objective", ["alignment", "anti", "loss"])
+def test_only_none_consumes_the_choice_stream(objective: str) -> None:
+    def no_generator() -> torch.Generator:
+        raise AssertionError("the choice stream was asked for")
+
+    weights = MovableWeights([torch.zeros(1)], lambda _: torch.ones(1))
+    outcome = climb(
+        lambda candidate: Score(0.0, 1.0) if candidate is None else Score(0.5, 0.5),
+        weights,
+        no_generator,
+        _settings(objective=objective),
+    )
+    assert outcome.tried == 1
+
+
+def test_an_outcome_cannot_be_changed() -> None:
+    outcome, _, _ = _run(REJECT_ACCEPT_ACCEPT_REJECT)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        outcome.chosen = 0  # type: ignore[misc]
