@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Fault:
 
     field: str
     rule: str
-    got: object = None
+    got: object = dataclasses.field(default=None, hash=False)  # may be a list of the file
     allowed: tuple[str, ...] = ()
 
     def __str__(self) -> str:

@@ -12,6 +12,8 @@ from torch import nn
 
 from gga_sweep.errors import Fault, InputError
 
+InputShape = tuple[int, int, int]
+
 
 class Network(nn.Module):
     """Featurizer and classifier, with dropout between them whose mask the caller gives.
@@ -53,51 +55,62 @@ def dropout_mask(
 
 
 class SmallCNN(nn.Module):
-    """Three 3x3 convolutions with group norm, for images of about 28 pixels: (n, channels, h, w) -> (n, 64).
+    """Three 3x3 convolutions of stride 2 with group norm, then a linear layer: (n, channels, h, w) -> (n, 64).
 
     Group norm and not batch norm, so that no statistics couple the images of a minibatch.
+
+    Args:
+        input_shape: (channels, height, width); sides of at least 8.
     """
 
     FEATURES = 64
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, input_shape: InputShape) -> None:
         super().__init__()
+        channels, height, width = input_shape
+        cells = -(-height // 8) * -(-width // 8)
         self.layers = nn.Sequential(
-            *self._block(channels, 16, stride=2), *self._block(16, 32, stride=2), *self._block(32, self.FEATURES, stride=1)
+            *self._block(channels, 16),
+            *self._block(16, 32),
+            *self._block(32, 64),
+            nn.Flatten(),
+            nn.Linear(64 * cells, self.FEATURES),
+            nn.ReLU(),
         )
 
     @staticmethod
-    def _block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
-        return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()
+    def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.layers(images).mean(dim=(2, 3)))
+        return cast(torch.Tensor, self.layers(images))
 
 
-def _small_cnn(channels: int, weights: str | None) -> tuple[nn.Module, int]:
-    featurizer = SmallCNN(channels)
+def _small_cnn(input_shape: InputShape, weights: str | None) -> tuple[nn.Module, int]:
+    featurizer = SmallCNN(input_shape)
     if weights is not None:
         load_featurizer(featurizer, weights)
     return featurizer, SmallCNN.FEATURES
 
 
-def _resnet(depth: int) -> Callable[[int, str | None], tuple[nn.Module, int]]:
-    def build(channels: int, weights: str | None) -> tuple[nn.Module, int]:
+def _resnet(depth: int) -> Callable[[InputShape, str | None], tuple[nn.Module, int]]:
+    def build(input_shape: InputShape, weights: str | None) -> tuple[nn.Module, int]:
         from torchvision import models
 
         name = f"resnet{depth}"
-        from_enum = weights is not None and not is_weights_file(weights)
-        network = models.get_model(name, weights=weights_enum(name, weights) if from_enum else None)
+        from_file = weights is not None and is_weights_file(weights)
+        published = None if weights is None or from_file else weights_enum(name, weights)
+        network = models.get_model(name, weights=published)
         features = network.fc.in_features
         network.fc = nn.Identity()
-        if weights is not None and not from_enum:
+        if weights is not None and from_file:
             load_featurizer(network, weights)
         return network, features
 
     return build
 
 
-_FEATURIZERS: Mapping[str, Callable[[int, str | None], tuple[nn.Module, int]]] = {
+_FEATURIZERS: Mapping[str, Callable[[InputShape, str | None], tuple[nn.Module, int]]] = {
     "small-cnn": _small_cnn,
     "resnet18": _resnet(18),
     "resnet50": _resnet(50),
@@ -107,13 +120,13 @@ NETWORKS = tuple(_FEATURIZERS)
 
 
 def build_network(
-    name: str, channels: int, classes: int, weights: str | None, generator: torch.Generator
+    name: str, input_shape: InputShape, classes: int, weights: str | None, generator: torch.Generator
 ) -> Network:
     """A network with its weights.
 
     Args:
-        name: one of `NETWORKS`, or `module:attribute`: a callable (channels) -> (featurizer, features).
-        channels: of the input images.
+        name: one of `NETWORKS`, or `module:attribute`: a callable (input_shape) -> (featurizer, features).
+        input_shape: (channels, height, width) of an image.
         classes: number of classes.
         weights: a torchvision weight name ("imagenet" is its `IMAGENET1K_V1`), the path of a state-dict file of the
             featurizer, or None for random weights.
@@ -125,9 +138,9 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())  # torch's initialisers draw from the global generator
         if name in _FEATURIZERS:
-            featurizer, features = _FEATURIZERS[name](channels, weights)
+            featurizer, features = _FEATURIZERS[name](input_shape, weights)
         else:
-            featurizer, features = _named_featurizer(name)(channels)
+            featurizer, features = _named_featurizer(name)(input_shape)
             if weights is not None:
                 load_featurizer(featurizer, weights)
         torch.manual_seed(generator.initial_seed() ^ 1)  # the classifier's start must not depend on the weights above
@@ -210,11 +223,13 @@ def _weights_faults(network: str, weights: str) -> list[Fault]:
     return []
 
 
-def _named_featurizer(name: str) -> Callable[[int], tuple[nn.Module, int]]:
+def _named_featurizer(name: str) -> Callable[[InputShape], tuple[nn.Module, int]]:
     module, separator, attribute = name.partition(":")
     if not separator:
         raise InputError([Fault("training.network", "unknown network", name, (*NETWORKS, "module:attribute"))])
     try:
-        return cast("Callable[[int], tuple[nn.Module, int]]", getattr(importlib.import_module(module), attribute))
+        return cast(
+            "Callable[[InputShape], tuple[nn.Module, int]]", getattr(importlib.import_module(module), attribute)
+        )
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError([Fault("training.network", f"cannot import it: {error}", name)]) from error

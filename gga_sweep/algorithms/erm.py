@@ -19,6 +19,6 @@ class ERM(Algorithm):
         labels = torch.cat([minibatch.labels for minibatch in minibatches])
         loss = F.cross_entropy(self.predict(images, mask), labels)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
         self.optimizer.step()
         return loss.detach()

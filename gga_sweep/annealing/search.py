@@ -88,7 +88,7 @@ def search_step(
         scored: the parameters whose gradients are compared.
         perturbed: the parameters that move (`settings.perturbs` says which they should be); on them the noise is
             laid in order, so the same entries in the same order get the same noise.
-        buffers: every buffer that a forward may write.
+        buffers: every buffer that a forward may write, in place.
         noise_generator: the generator of candidate k's noise, newly seeded at each call; it may be called more than
             once for a candidate. On the parameters' device, or the noise is copied there.
         choice_generator: the generator of the uniform choice; called with objective `none` only.

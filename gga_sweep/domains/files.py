@@ -39,6 +39,8 @@ def whole(file: Path) -> Iterator[Path]:
     draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     try:
         yield draft
+        with draft.open("rb") as written:
+            os.fsync(written.fileno())  # else a power cut may leave the name without the content
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from gga_sweep.domains.files import alone, for_each, whole
 from gga_sweep.errors import Fault, InputError
@@ -30,8 +30,10 @@ def decode_all(root: Path, paths: Sequence[str], size: int) -> Iterator[np.ndarr
     def attempt(path: str) -> np.ndarray | Fault:
         try:
             return decode(root / path, size)
+        except UnidentifiedImageError:
+            return Fault("dataset.root", "image must open (of no known format)", path)
         except Exception as error:  # on a broken file the decoders raise whatever they stumble over
-            return Fault("dataset.root", "image must open", f"{path}: {error}")
+            return Fault("dataset.root", f"image must open ({type(error).__name__}: {error})", path)
 
     return for_each(attempt, paths)
 

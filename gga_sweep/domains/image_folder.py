@@ -149,7 +149,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> tuple[str, ...]:
-    return _names(folder, lambda entry: Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file())
+    return _names(folder, lambda entry: Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir())
 
 
 def _names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def read_manifest(root: Path, paths: Iterable[str], cache_dir: Path | None) -> M
     in_order = sorted(paths)
     for path, outcome in zip(in_order, for_each(fingerprint, in_order), strict=True):
         if isinstance(outcome, OSError):
-            faults.append(Fault("dataset.root", "image must be readable", f"{path}: {outcome.strerror}"))
+            faults.append(Fault("dataset.root", f"image must be readable ({outcome.strerror})", path))
         else:
             found[path] = outcome
     if faults:
@@ -92,7 +93,7 @@ def content_hash(path: Path) -> str:
 
 
 def _cache_file(cache_dir: Path, root: Path) -> Path:
-    place = hashlib.blake2b(str(root.resolve()).encode(), digest_size=4).hexdigest()
+    place = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=4).hexdigest()
     return cache_dir / "manifests" / f"{root.resolve().name}-{place}.json"
 
 

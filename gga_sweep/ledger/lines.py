@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from gga_sweep.records import Agreement, AnnealedStep, DomainScores, Record, Score, TestRecord, ValidationRecord
@@ -30,7 +30,7 @@ def parse_lines(content: bytes | None) -> list[dict[str, Any]]:
 def _plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if hasattr(value, "__dataclass_fields__"):
+    if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -59,8 +59,8 @@ def parse_record(line: Mapping[str, Any]) -> Record:
 
 def parse_annealed(line: Mapping[str, Any]) -> AnnealedStep:
     """The inverse of `dump` on an `AnnealedStep`."""
-    counts = {name: line[name] for name in ("step", "tried", "accepted", "chosen")}
-    return AnnealedStep(**counts, **{name: float(value) for name, value in line.items() if name not in counts})
+    counts = ("step", "tried", "accepted", "chosen")
+    return AnnealedStep(**{name: value if name in counts else float(value) for name, value in line.items()})
 
 
 def _domain_scores(value: Mapping[str, Any]) -> DomainScores:

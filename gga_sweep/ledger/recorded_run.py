@@ -74,8 +74,8 @@ class RecordedRun:
         self._annealed: list[AnnealedStep] = []
         self._best = -1.0
         self._last_checkpoint = time.monotonic()
-        attempt = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
-        folder.claim(attempt)
+        started = time.time()
+        folder.claim({"host": socket.gethostname(), "pid": os.getpid(), "time": started})
         folder.write_header(
             RunHeader(
                 key=key,
@@ -84,7 +84,7 @@ class RecordedRun:
                 classes=dataset.classes,
                 input_shape=dataset.input_shape,
                 fingerprint=fingerprint(device),
-                start_time=attempt["time"],
+                start_time=started,
             )
         )
         try:

@@ -1,0 +1,7 @@
+"""From a sweep file to the runs it needs: reading, checking, arms, draws, plan."""
+
+from gga_sweep.planning.load import load
+from gga_sweep.planning.plan import Arm, Plan, PlannedRun, Sweep
+from gga_sweep.planning.runs import plan_sweep, searched_run
+
+__all__ = ["Arm", "Plan", "PlannedRun", "Sweep", "load", "plan_sweep", "searched_run"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gga_sweep.config import AnnealingConfig, RunConfig, SweepConfig
+from gga_sweep.config import AnnealingConfig, RunConfig, SweepConfig, TrainingSettings
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.ledger.key import folder_name
 from gga_sweep.planning.protocols import Protocol
@@ -66,6 +66,13 @@ class Sweep:
     @property
     def folder(self) -> Path:
         return self.storage / self.name
+
+    @property
+    def training(self) -> TrainingSettings:
+        """The file's `training:` block, completed by its protocol."""
+        given = self.config.training.model_dump(exclude_none=True)
+        protocol = self.protocol.training(self.config.dataset.name).model_dump()
+        return TrainingSettings.model_validate({**protocol, **given})
 
 
 @dataclass(frozen=True, slots=True)

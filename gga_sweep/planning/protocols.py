@@ -60,7 +60,7 @@ def domainbed_space(dataset: str) -> dict[str, Distribution]:
 
     Source: facebookresearch/DomainBed, domainbed/hparams_registry.py at 7df6f06; our `dropout` is its
     `resnet_dropout`. Small images search no weight decay: there it is 0 in every draw. A batch of the embedded digits
-    stays below 128, since they have 239 training images a domain.
+    stays below 128, since a domain of theirs has as few as 240 training images.
     """
     dropout = Distribution(choice=(0.0, 0.1, 0.5))
     if dataset in SMALL_IMAGES:
@@ -161,8 +161,8 @@ def _no_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
 
 
 _SHARED_DEVIATIONS = (
-    "The augmentation works on tensors and crops from the stored image (224 x 224 for the benchmarks); DomainBed's works "
-    "on photographs as they lie on disk.",
+    "The augmentation works on tensors and crops from the stored image (224 x 224 for the benchmarks); DomainBed's "
+    "works on photographs as they lie on disk.",
     "Minibatches, augmentation, initial weights and dropout take their random numbers from this project's streams.",
     "Small images (the digits) use SmallCNN in the place of DomainBed's MNIST network, without augmentation.",
 )
@@ -179,8 +179,8 @@ QUICK = Protocol(
 
 GGA_PAPER = Protocol(
     name="gga-paper",
-    summary="The GGA paper's: fixed hyperparameters, ImageNet's ResNet-50 with frozen batch norm, 5001 steps (DomainNet "
-    "15001), an evaluation every 100, validation on plain images.",
+    summary="The GGA paper's: fixed hyperparameters, ImageNet's ResNet-50 with frozen batch norm, 5001 steps "
+    "(DomainNet 15001), an evaluation every 100, validation on plain images.",
     sampler="domainbed",
     deviations=(
         *_SHARED_DEVIATIONS,
@@ -201,8 +201,8 @@ DOMAINBED = Protocol(
     sampler="domainbed",
     deviations=(
         *_SHARED_DEVIATIONS,
-        "Runs of one trial seed share those numbers whatever their arm, draw and test domains; DomainBed seeds each run "
-        "by itself.",
+        "Runs of one trial seed share those numbers whatever their arm, draw and test domains; DomainBed seeds each "
+        "run by itself.",
         "The embedded digits search batches of 8 to 127 in the place of 8 to 511.",
     ),
     training=_domainbed_training,

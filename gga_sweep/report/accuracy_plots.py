@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,8 +27,10 @@ from gga_sweep.selection import Entry, SweepView, Table, domain_label
 from gga_sweep.selection.table import accuracy_on_test_domains
 from gga_sweep.selection.training_validation import BestStep, best_step
 
-_LOG_FROM = 10.0  # a positive range whose ends differ by this factor is drawn on a logarithmic axis
-_TICKED = 6  # up to so many distinct values, each gets its own tick
+_LOG_FROM = 4.0  # a positive range whose ends differ by this factor is drawn on a logarithmic axis
+_DECADES = 50.0  # and from this factor on, its ticks are powers of ten alone
+_FEW = 6  # up to so many distinct values that are short to write, each gets its own tick
+_TICK_LENGTH = 5
 
 
 def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
@@ -39,7 +42,7 @@ def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
         return None
     heads, arms = column_heads(table), len(table.rows)
     with house_style():
-        figure = new_figure(height=0.75 + len(heads) * (0.18 + 0.17 * arms))
+        figure = new_figure(0.55 + len(heads) * (0.18 + 0.17 * arms), view.arms)
         axes = figure.subplots()
         for i, row in enumerate(table.rows):
             for j, entry in enumerate((*row.entries, row.average)):
@@ -51,7 +54,7 @@ def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("accuracy on the test domain (%)")
-        _legend(figure, view.arms)
+        _legend(figure, view, view.arms)
     return figure
 
 
@@ -62,9 +65,8 @@ def validation_against_test(view: SweepView, table: Table) -> Figure | None:
         return None
     selected = _selected(table)
     with house_style():
-        figure, panels = _panels(
-            [f"test {head}" for head in map(domain_label, table.columns)], sharex=True, sharey=True
-        )
+        titles = [f"test {domain_label(column)}" for column in table.columns]
+        figure, panels = _panels(titles, _labels(view), sharex=True)
         for axes, column in zip(panels, table.columns, strict=True):
             for i, arm in enumerate(view.arms):
                 here = [(run, best) for run, best in points if run.cell.arm == arm and run.cell.test_domains == column]
@@ -74,7 +76,7 @@ def validation_against_test(view: SweepView, table: Table) -> Figure | None:
             axes.xaxis.set_major_locator(MaxNLocator(4))
         figure.supxlabel("validation accuracy on the training domains (%)", fontsize=9)
         figure.supylabel("accuracy on the test domain (%)", fontsize=9)
-        _legend(figure, view.arms, selected_mark=True)
+        _legend(figure, view, _labels(view))
     return figure
 
 
@@ -89,18 +91,19 @@ def validation_against_hyperparameters(view: SweepView, table: Table) -> Figure 
         return None
     selected = _selected(table)
     with house_style():
-        figure, panels = _panels(names, sharey=True)
+        figure, panels = _panels(names, _labels(view))
         for axes, name in zip(panels, names, strict=True):
             here = [(run, best) for run, best in points if name in run.hyperparameters]
-            positions = _set_scale(axes, [run.hyperparameters[name] for run, _ in here])
-            for i, arm in enumerate(view.arms):
-                mine = [(run, best) for run, best in here if run.cell.arm == arm]
-                x = [positions[run.hyperparameters[name]] for run, _ in mine]
+            place = _set_scale(axes, [run.hyperparameters[name] for run, _ in here])
+            arms = [i for i, arm in enumerate(view.arms) if any(run.cell.arm == arm for run, _ in here)]
+            for lane, i in enumerate(arms):
+                mine = [(run, best) for run, best in here if run.cell.arm == view.arms[i]]
+                x = [place(run.hyperparameters[name], _lane(0, lane, len(arms))) for run, _ in mine]
                 y = [100 * best.accuracy for _, best in mine]
                 _scatter(axes, x, y, [(run.cell, run.key) in selected for run, _ in mine], i)
-        figure.suptitle("Hyperparameters vary together: confounded", x=0, ha="left", fontsize=9)
+        figure.supxlabel("value (all vary together: their effects are confounded)", fontsize=9)
         figure.supylabel("validation accuracy (%)", fontsize=9)
-        _legend(figure, view.arms, selected_mark=True)
+        _legend(figure, view, _labels(view))
     return figure
 
 
@@ -117,7 +120,7 @@ def _draw_entry(axes: Axes, entry: Entry, y: float, arm: int) -> None:
     """Hollow where the entry is incomplete."""
     color = arm_color(arm)
     seeds = [100 * value for value in entry.values if math.isfinite(value)]
-    axes.plot(seeds, [y] * len(seeds), linestyle="", marker="o", markersize=2.6, color=color, alpha=0.45, mew=0)
+    axes.plot(seeds, [y] * len(seeds), linestyle="", marker="o", markersize=3, color=color, alpha=0.6, mew=0)
     if entry.n:
         axes.errorbar(
             [100 * entry.mean],
@@ -133,7 +136,7 @@ def _draw_entry(axes: Axes, entry: Entry, y: float, arm: int) -> None:
 
 
 def _lane(group: int, index: int, lanes: int) -> float:
-    """The height at which arm `index` stands within its group, groups one apart."""
+    """Where arm `index` stands within its group, groups one apart."""
     return group + 0.7 * ((index + 0.5) / lanes - 0.5)
 
 
@@ -153,12 +156,12 @@ def _scatter(axes: Axes, x: list[float], y: list[float], selected: list[bool], a
     )
 
 
-def _panels(titles: Sequence[str], *, sharex: bool = False, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Small panels, two a row, titled; a surplus one is removed."""
+def _panels(titles: Sequence[str], labels: Sequence[str], *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
+    """Small panels of one height axis, two a row, titled; a surplus one is removed."""
     columns = min(2, len(titles))
     rows = math.ceil(len(titles) / columns)
-    figure = new_figure(height=1.0 + rows * (2.0 if columns == 2 else 2.6))
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel().tolist()
+    figure = new_figure(0.5 + rows * (1.9 if columns == 2 else 2.5), labels)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True).ravel().tolist()
     for axes, title in zip(grid, titles, strict=False):
         axes.set_title(title)
     for surplus in grid[len(titles) :]:
@@ -168,24 +171,44 @@ def _panels(titles: Sequence[str], *, sharex: bool = False, sharey: bool = False
     return figure, grid[: len(titles)]
 
 
-def _set_scale(axes: Axes, values: Sequence[Scalar]) -> Mapping[Scalar, float]:
-    """Give the axis the scale its values ask for; returns where each value stands on it."""
-    distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
-    numbers = [value for value in distinct if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) < len(distinct):
-        axes.set_xticks(range(len(distinct)), labels=[str(value) for value in distinct])
-        axes.set_xlim(-0.6, len(distinct) - 0.4)
-        return {value: float(i) for i, value in enumerate(distinct)}
-    if numbers[0] > 0 and numbers[-1] / numbers[0] >= _LOG_FROM:
+def _set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float], float]:
+    """Give the axis the scale its values ask for.
+
+    Returns:
+        Where a value stands on it, moved by a share of the room to its neighbour: arms stand side by side where values
+        are few, so that they do not hide each other.
+    """
+    if any(isinstance(value, str | bool) for value in values):
+        words = sorted({str(value) for value in values})
+        axes.set_xticks(range(len(words)), labels=words)
+        axes.set_xlim(-0.6, len(words) - 0.4)
+        return lambda value, lane: words.index(str(value)) + lane
+    numbers = sorted({float(value) for value in values})
+    few, log = len(numbers) <= _FEW, _is_logarithmic(numbers)
+    if log and numbers[0] == 0:  # a default of zero beside a range of powers of ten
+        axes.set_xscale("symlog", linthresh=numbers[1], linscale=0.4)
+    elif log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(numticks=5))
-    elif len(numbers) <= _TICKED:
+        wide = numbers[-1] / numbers[0] >= _DECADES
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6))
+    if few and all(len(f"{number:g}") <= _TICK_LENGTH for number in numbers):
         axes.set_xticks(numbers)
-    else:
+    elif not log:
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    return {value: float(value) for value in numbers}
+    if log:
+        factor = min(high / low for low, high in pairwise(numbers)) if few and numbers[0] > 0 else 1.0
+        return lambda value, lane: float(value) * factor**lane
+    gap = min(high - low for low, high in pairwise(numbers)) if few else 0.0
+    return lambda value, lane: float(value) + gap * lane
+
+
+def _is_logarithmic(numbers: Sequence[float]) -> bool:
+    """Whether ascending `numbers` ask for a logarithmic axis; with a zero among them only a wide range does."""
+    if numbers[0] == 0:
+        return len(numbers) > 2 and numbers[-1] / numbers[1] >= _DECADES
+    return numbers[0] > 0 and numbers[-1] / numbers[0] >= _LOG_FROM
 
 
 def _best_steps(view: SweepView) -> list[tuple[RunRecords, BestStep]]:
@@ -204,14 +227,16 @@ def _selected(table: Table) -> set[tuple[Cell, str]]:
     return {(one.cell, one.key) for one in table.selected}
 
 
-def _legend(figure: Figure, arms: Sequence[str], *, selected_mark: bool = False) -> None:
+def _labels(view: SweepView) -> list[str]:
+    """Of the legend where selected runs are ringed."""
+    return [*view.arms, "selected"]
+
+
+def _legend(figure: Figure, view: SweepView, labels: Sequence[str]) -> None:
+    """Arms by their marks; a further label is that of the ring."""
     handles = [
-        Line2D([], [], linestyle="", marker=arm_marker(i), markersize=5.5, color=arm_color(i)) for i in range(len(arms))
+        Line2D([], [], linestyle="", marker=arm_marker(i), markersize=5.5, color=arm_color(i))
+        for i in range(len(view.arms))
     ]
-    labels = [*arms]
-    if selected_mark:
-        handles.append(
-            Line2D([], [], linestyle="", marker="o", markersize=7, markerfacecolor="none", markeredgecolor=INK)
-        )
-        labels.append("selected")
-    figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
+    ring = Line2D([], [], linestyle="", marker="o", markersize=7, markerfacecolor="none", markeredgecolor=INK)
+    figure.legend([*handles, ring][: len(labels)], labels, loc="outside upper left", ncols=legend_columns(labels))

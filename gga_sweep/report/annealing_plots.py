@@ -37,20 +37,16 @@ def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
     if not any(curve.steps for curve in curves):
         return None
     with house_style():
-        figure = new_figure(height=3.4)
+        figure = new_figure(3.2, view.arms)
         axes = figure.subplots()
         for start, end in sorted({window for arm in view.arms if (window := annealing_window(runs[arm]))}):
             axes.axvspan(start - 0.5, end + 0.5, color=RULE, linewidth=0, alpha=0.6, zorder=0)
         for i, curve in enumerate(curves):
             _draw_curve(axes, curve, arm_color(i), arm_line(i), arm_marker(i))
         axes.set_xlabel("step")
-        axes.set_ylabel("smallest cosine between domain gradients")
+        axes.set_ylabel("smallest gradient cosine")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        handles = [
-            Line2D([], [], color=arm_color(i), linestyle=arm_line(i), marker=arm_marker(i), markersize=4)
-            for i in range(len(view.arms))
-        ]
-        figure.legend(handles, [*view.arms], loc="outside upper left", ncols=legend_columns([*view.arms]))
+        _legend(figure, view.arms)
     return figure
 
 
@@ -59,8 +55,9 @@ def alignment_gained(view: SweepView, table: Table) -> Figure | None:
     runs = {arm: mine for arm, mine in _final_runs(view).items() if any(run.annealed for run in mine)}
     if not runs:
         return None
+    labels = [label for label, _ in _GAINS]
     with house_style():
-        figure = new_figure(height=0.9 + 1.75 * len(runs))
+        figure = new_figure(0.55 + 1.65 * len(runs), labels)
         panels = figure.subplots(len(runs), 1, squeeze=False, sharex=True).ravel().tolist()
         for axes, (arm, mine) in zip(panels, runs.items(), strict=True):
             axes.set_title(arm)
@@ -70,12 +67,7 @@ def alignment_gained(view: SweepView, table: Table) -> Figure | None:
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panels[-1].set_xlabel("annealed step")
         figure.supylabel("alignment gained (cosine)", fontsize=9)
-        labels = [label for label, _ in _GAINS]
-        handles = [
-            Line2D([], [], color=arm_color(i), linestyle=arm_line(i), marker=arm_marker(i), markersize=4)
-            for i in range(len(_GAINS))
-        ]
-        figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
+        _legend(figure, labels)
     return figure
 
 
@@ -117,3 +109,11 @@ def _draw_curve(axes: Axes, curve: Curve, color: str, line: Line, marker: str) -
     axes.fill_between(curve.steps, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
     shown = marker if len(curve.steps) <= _MARKED else ""
     axes.plot(curve.steps, curve.center, color=color, linestyle=line, marker=shown, markersize=3.5)
+
+
+def _legend(figure: Figure, labels: Sequence[str]) -> None:
+    handles = [
+        Line2D([], [], color=arm_color(i), linestyle=arm_line(i), marker=arm_marker(i), markersize=4)
+        for i in range(len(labels))
+    ]
+    figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))

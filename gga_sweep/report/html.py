@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +18,11 @@ from gga_sweep.report.wording import (
     Footnote,
     arm_in_words,
     column_heads,
+    count,
     entry_in_words,
     footnotes,
     percent,
+    run_in_words,
 )
 from gga_sweep.selection import Entry, Selected, SweepView, Table, domain_label
 from gga_sweep.selection.table import accuracy_on_test_domains, selected_record, status_in_words
@@ -46,11 +49,12 @@ def render_html(report: Report) -> str:
     """The whole page; the same text for the same report. Every name in it is escaped."""
     table = report.table
     title = escape(table.title)
+    headline, *plots = map(_plot, draw_plots(report.view, table))
     body = "\n".join(
         [
             f"<header><h1>{escape(table.name)}</h1>{_lede(report)}</header>",
-            _section("Accuracy on each test domain", _answer(table) + _notes(footnotes(table))),
-            _section("Plots", _plots(draw_plots(report.view, table))),
+            _section("Accuracy (%) by test domain", _answer(table) + _beside(_notes(footnotes(table)), headline)),
+            _section("Plots", f'<div class="plots">{"".join(plots)}</div>'),
             _section("Selected runs", _selected_runs(report)),
             _section("Runs that did not end well", _failures(report.view)),
             _section("Environment", _facts(report.fingerprint) if report.fingerprint else "<p>Not recorded.</p>"),
@@ -71,10 +75,10 @@ def _lede(report: Report) -> str:
     statuses = Counter(run.status for run in view.records)
     missing = sum(len(cell.reasons.get("missing", ())) for cell in report.table.incomplete)
     states = [f"{n} {status_in_words(status)}" for status in RunStatus if (n := statuses[status])]
-    states += [f"{missing} not there"] if missing else []
+    states += [f"{missing} missing"] if missing else []
     sentence = (
-        f"{_count(len(view.arms), 'arm')} on {_count(len(view.test_domains), 'test domain')} of {view.dataset} with "
-        f"{_count(len(view.trial_seeds), 'trial seed')}, under protocol {view.protocol}. "
+        f"{count(len(view.arms), 'arm')} on {count(len(view.test_domains), 'test domain')} of {view.dataset} with "
+        f"{count(len(view.trial_seeds), 'trial seed')}, under protocol {view.protocol}. "
         f"Runs: {', '.join(states) or 'none yet'}."
     )
     where = f'<p class="quiet">Ledger: <code>{escape(report.location)}</code></p>' if report.location else ""
@@ -102,12 +106,13 @@ def _notes(notes: Iterable[Footnote]) -> str:
     for note in notes:
         items = "".join(f"<li>{escape(item)}</li>" for item in note.items)
         listed = f"<ul>{items}</ul>" if items else ""
-        parts.append(f"<dt>{escape(note.heading)}</dt><dd>{escape(note.sentence)}{listed}</dd>")
-    return f'<dl class="notes">{"".join(parts)}</dl>'
+        parts.append(f"<p><b>{escape(note.heading)}:</b> {escape(note.sentence)}</p>{listed}")
+    return f'<div class="notes">{"".join(parts)}</div>'
 
 
-def _plots(drawn: Iterable[DrawnPlot]) -> str:
-    return f'<div class="plots">{"".join(map(_plot, drawn))}</div>'
+def _beside(left: str, right: str) -> str:
+    """Two parts side by side where the page is wide enough, else one under the other."""
+    return f'<div class="side-by-side">{left}{right}</div>'
 
 
 def _plot(drawn: DrawnPlot) -> str:
@@ -126,7 +131,7 @@ def _selected_runs(report: Report) -> str:
     chosen = [(one, runs[one.cell, one.key]) for one in report.table.selected]
     names = sorted({name for _, run in chosen for name in run.hyperparameters})
     heads = [ARM, "Test domain", "Trial seed", "Draw", "Step", "Validation (%)", "Test (%)", *names, "Run"]
-    return _table(heads, [_selected_run(one, run, names) for one, run in chosen])
+    return _table(heads, [_selected_run(one, run, names) for one, run in chosen], css="selected")
 
 
 def _selected_run(one: Selected, run: RunRecords, names: Iterable[str]) -> list[str]:
@@ -143,31 +148,21 @@ def _selected_run(one: Selected, run: RunRecords, names: Iterable[str]) -> list[
     return [_heading(one.cell.arm), *(_cell(cell) for cell in cells), f"<td><code>{escape(one.folder)}</code></td>"]
 
 
+_QUIET = frozenset({RunStatus.DONE, RunStatus.QUEUED, RunStatus.RUNNING})
+
+
 def _failures(view: SweepView) -> str:
     """Runs that failed, ran out of memory, were preempted, stopped or diverged, each with its reason."""
     unhappy = [run for run in view.records if run.status not in _QUIET]
     if not unhappy:
         return "<p>None: no run failed, diverged, was stopped or was preempted.</p>"
-    heads = [ARM, "Test domain", "Trial seed", "Draws", "What", "Reason", "Run"]
-    return _table(heads, [_failure(run) for run in unhappy])
+    return f"<ul>{''.join(map(_failure, unhappy))}</ul>"
 
 
-_QUIET = frozenset({RunStatus.DONE, RunStatus.QUEUED, RunStatus.RUNNING})
-
-
-def _failure(run: RunRecords) -> list[str]:
-    cells = [
-        domain_label(run.cell.test_domains),
-        run.cell.trial_seed,
-        ", ".join(map(str, run.draws)),
-        status_in_words(run.status),
-    ]
-    return [
-        _heading(run.cell.arm),
-        *(_cell(cell) for cell in cells),
-        f'<td class="wide">{escape(run.reason or "no reason recorded")}</td>',
-        f"<td><code>{escape(run.folder)}</code></td>",
-    ]
+def _failure(run: RunRecords) -> str:
+    what = f"{status_in_words(run.status)}: {run_in_words(run)}"
+    reason = run.reason or "no reason recorded"
+    return f"<li><b>{escape(what)}</b><br>{escape(reason)}<br><code>{escape(run.folder)}</code></li>\n"
 
 
 def _facts(facts: Mapping[str, object]) -> str:
@@ -201,10 +196,15 @@ def _section(title: str, body: str) -> str:
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], css: str = "") -> str:
     """`rows` hold finished cells; `heads` are escaped here."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in heads)
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in rows)
     attribute = f' class="{css}"' if css else ""
     return f'<div class="scroll"><table{attribute}><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
+
+
+def _breakable(name: str) -> str:
+    """Escaped, and free to break after its dots and underscores."""
+    return re.sub(r"([._])", r"\1<wbr>", escape(name))
 
 
 def _heading(text: str) -> str:
@@ -213,7 +213,3 @@ def _heading(text: str) -> str:
 
 def _cell(value: object) -> str:
     return f'<td class="number">{escape(str(value))}</td>'
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

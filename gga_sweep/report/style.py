@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -27,7 +28,7 @@ MUTED = "#6a6b6c"
 RULE = "#d9dadb"
 PAGE = "#fdfefe"
 
-WIDTH = 5.2  # inches; 374 points: about a phone's width, so that text stays readable there
+WIDTH = 4.7  # inches; 338 points: a phone's width, so that text stays readable there
 _SETTINGS: dict[RcKeyType, object] = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
@@ -84,9 +85,11 @@ def house_style(salt: str | None = None) -> Iterator[None]:
         yield
 
 
-def new_figure(height: float) -> Figure:
-    """An empty figure of the house's width, `height` inches high."""
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+def new_figure(height: float, labels: Sequence[str] = ()) -> Figure:
+    """An empty figure of the house's width, `height` inches high and the room that a legend of `labels` takes."""
+    rows = -(-len(labels) // legend_columns(labels)) if labels else 0
+    size = (WIDTH, height + 0.17 * rows)
+    return Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.07, w_pad=0.04))
 
 
 def arm_color(index: int) -> str:
@@ -102,7 +105,7 @@ def arm_line(index: int) -> Line:
     return LINES[index % len(LINES)]
 
 
-def legend_columns(labels: list[str], at_most: int = 4) -> int:
+def legend_columns(labels: Sequence[str], at_most: int = 4) -> int:
     """How many labels stand side by side at the house's width."""
     longest = max(map(len, labels), default=1)
-    return max(1, min(at_most, len(labels), 62 // (longest + 6)))
+    return max(1, min(at_most, len(labels), 56 // (longest + 6)))

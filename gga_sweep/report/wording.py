@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gga_sweep.records import RunStatus
+from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import METHODS, Entry, IncompleteCell, Row, Table, domain_label
 
 ABSENT = "\N{EN DASH}"
@@ -82,11 +82,20 @@ def protocol_note(table: Table) -> Footnote:
     return Footnote("Protocol", f"{table.protocol}, with these deviations:", table.deviations)
 
 
+def cell_in_words(cell: Cell) -> str:
+    """ "ERM, test 75, trial seed 2"."""
+    return f"{cell.arm}, test {domain_label(cell.test_domains)}, trial seed {cell.trial_seed}"
+
+
+def run_in_words(run: RunRecords) -> str:
+    """ "ERM, test 75, trial seed 2 (draw 3)"."""
+    return cell_in_words(run.cell) + _draws(run.draws)
+
+
 def incomplete_in_words(cell: IncompleteCell) -> str:
     """ "ERM, test 75, trial seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
-    where = f"{cell.cell.arm}, test {domain_label(cell.cell.test_domains)}, trial seed {cell.cell.trial_seed}"
-    reasons = "; ".join(f"{reason}{_draws(draws)}" for reason, draws in cell.reasons.items())
-    return f"{where}: {reasons}" + ("" if cell.selected else "; nothing to select")
+    reasons = [f"{reason}{_draws(draws)}" for reason, draws in cell.reasons.items()]
+    return f"{cell_in_words(cell.cell)}: {'; '.join(reasons if cell.selected else [*reasons, 'nothing to select'])}"
 
 
 def uncertainty_in_words(table: Table) -> str:
@@ -109,7 +118,7 @@ def _what_is_marked(table: Table) -> str:
     n, cells = len(table.incomplete), len(table.rows) * len(table.columns) * len(table.trial_seeds)
     seeds = len(table.trial_seeds)
     return (
-        f"{n} of {_count(cells, 'cell')} {'lacks' if n == 1 else 'lack'} what the plan wants. Numbers that read from "
+        f"{n} of {count(cells, 'cell')} {'lacks' if n == 1 else 'lack'} what the plan wants. Numbers that read from "
         f"them are marked; (n/{seeds}) stands where trial seeds are absent."
     )
 
@@ -134,10 +143,11 @@ def _unequal_draws(table: Table) -> str:
 
 
 def _list(counts: list[tuple[str, int]], noun: str) -> str:
-    return "; ".join(f"{arm}: {_count(n, noun)}" for arm, n in counts)
+    return "; ".join(f"{arm}: {count(n, noun)}" for arm, n in counts)
 
 
-def _count(n: int, noun: str) -> str:
+def count(n: int, noun: str) -> str:
+    """ "1 cell", "2 cells"."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 

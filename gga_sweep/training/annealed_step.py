@@ -21,7 +21,12 @@ class StepModel:
     """An algorithm on one step's minibatches, as the search wants to see it (`annealing.ScoredModel`)."""
 
     def __init__(
-        self, algorithm: Algorithm, minibatches: Sequence[Minibatch], names: Sequence[str], streams: RunStreams, step: int
+        self,
+        algorithm: Algorithm,
+        minibatches: Sequence[Minibatch],
+        names: Sequence[str],
+        streams: RunStreams,
+        step: int,
     ) -> None:
         self._algorithm = algorithm
         self._minibatches = minibatches
@@ -128,7 +133,5 @@ def copy_weights(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
 
 def distance(parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor]) -> float:
     """L2 distance between the weights now and a copy of them, accumulated in float64."""
-    squares = [
-        (now.detach() - then).double().square().sum() for now, then in zip(parameters, before, strict=True)
-    ]
+    squares = [(now.detach() - then).double().square().sum() for now, then in zip(parameters, before, strict=True)]
     return float(torch.stack(squares).sum().sqrt())

@@ -29,8 +29,12 @@ def parse_state(content: bytes) -> dict[str, Any]:
 
 def dump_weights(network: torch.nn.Module) -> bytes:
     """The network's state as safetensors: equal weights are equal bytes."""
-    return save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()})
+    content: bytes = save_safetensors(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    )
+    return content
 
 
 def parse_weights(content: bytes) -> dict[str, torch.Tensor]:
-    return load_safetensors(content)
+    weights: dict[str, torch.Tensor] = load_safetensors(content)
+    return weights

@@ -67,7 +67,7 @@ class Trainer:
         self._algorithm = get_algorithm(config.algorithm).load()(
             build_network(
                 config.training.network,
-                dataset.input_shape[0],
+                dataset.input_shape,
                 len(dataset.classes),
                 config.training.weights,
                 tensor_stream(dataset.name, config.trial_seed, "initialisation"),

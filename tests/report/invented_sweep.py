@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,8 +64,6 @@ def invented_sweep(
 
 
 def _with_troubles(records: list[RunRecords]) -> list[RunRecords]:
-    from dataclasses import replace
-
     records = list(records)
     failed = replace(records[5], status=RunStatus.FAILED, reason="FileNotFoundError: no image 0045.png", records=())
     records[5] = failed

@@ -1,0 +1,145 @@
+"""Arms: the factors multiplied out, names, baselines, and the values a draw gives to each hyperparameter."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing import VARIANTS, AnnealingSettings
+from gga_sweep.config import ArmConfig, Distribution, SweepConfig
+from gga_sweep.planning.plan import Arm
+from gga_sweep.planning.protocols import Protocol
+from gga_sweep.records import Scalar
+
+ANNEALING_DEFAULTS: Mapping[str, Scalar] = {
+    "start_step": 100,
+    "num_steps": 101,
+    "radius": 1e-5,
+    "num_candidates": 250,
+    "loss_tolerance": 0.1,
+    "objective": "alignment",
+}
+"""The paper's values (its corrected hyperparameter table; 250 and 0.1 are literals of the released code)."""
+
+PREFIX = "annealing."
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The hyperparameters of a run by dotted name, and where in the file each came from, for error messages."""
+
+    values: Mapping[str, Scalar]
+    origins: Mapping[str, str]
+
+    @property
+    def annealing(self) -> dict[str, Scalar]:
+        return {name.removeprefix(PREFIX): value for name, value in self.values.items() if name.startswith(PREFIX)}
+
+    @property
+    def training(self) -> dict[str, Scalar]:
+        return {name: value for name, value in self.values.items() if not name.startswith(PREFIX)}
+
+
+def expand_arms(config: SweepConfig) -> tuple[Arm, ...]:
+    """One arm a point of each block's factors, in file order; names are unique unless the file repeats itself."""
+    arms = []
+    for index, block in enumerate(config.arms):
+        for point in itertools.product(*block.vary.values()):
+            factors = dict(zip(block.vary, point, strict=True))
+            arms.append(
+                Arm(
+                    name=_arm_name(block, factors),
+                    algorithm=block.algorithm,
+                    annealing=block.annealing,
+                    factors=factors,
+                    draws=block.draws or config.draws,
+                    baseline=block.baseline,
+                    index=index,
+                )
+            )
+    return tuple(replace(arm, baseline=_baseline(arm, arms)) for arm in arms)
+
+
+def hyperparameter_names(arm: Arm) -> tuple[str, ...]:
+    """Every name that can be set, searched or varied in this arm.
+
+    Raises:
+        InputError: unknown algorithm.
+    """
+    own = tuple(get_algorithm(arm.algorithm).hyperparameters)
+    return own if arm.annealing is None else (*own, *(PREFIX + item.name for item in fields(AnnealingSettings)))
+
+
+def searched_space(arm: Arm, config: SweepConfig, protocol: Protocol) -> dict[str, Distribution]:
+    """What is drawn in this arm: the file's search space, else the protocol's, less what the arm lacks or fixes."""
+    space = config.search_space or protocol.search_space(arm.algorithm, config.dataset.name)
+    fixed = _fixed(arm)
+    return {name: space[name] for name in space if name in hyperparameter_names(arm) and name not in fixed}
+
+
+def arm_values(arm: Arm, config: SweepConfig, protocol: Protocol, drawn: Mapping[str, Scalar]) -> Values:
+    """Every hyperparameter of a run of this arm.
+
+    The first that has it wins: the arm's factors, its annealing block, the draw, the file's defaults, the protocol's,
+    the variant's switches, the registry's.
+    """
+    variant = VARIANTS[arm.annealing.variant] if arm.annealing else {}
+    registered = {name: item.default for name, item in get_algorithm(arm.algorithm).hyperparameters.items()}
+    layers: list[tuple[str, Mapping[str, Scalar]]] = [
+        (f"arms[{arm.index}].vary.", arm.factors),
+        (f"arms[{arm.index}].", _fixed(arm)),
+        ("search_space.", drawn),
+        ("defaults.", config.defaults),
+        (f"protocol {protocol.name}, default ", protocol.defaults(arm.algorithm, config.dataset.name)),
+        ("variant, ", {PREFIX + name: value for name, value in variant.items()}),
+        ("default ", {**registered, **{PREFIX + name: value for name, value in ANNEALING_DEFAULTS.items()}}),
+    ]
+    values, origins = {}, {}
+    for name in hyperparameter_names(arm):
+        place, layer = next((place, layer) for place, layer in layers if name in layer)
+        values[name], origins[name] = layer[name], place + name
+    return Values(values, origins)
+
+
+def _fixed(arm: Arm) -> dict[str, Scalar]:
+    """What the arm sets itself, so that no draw changes it."""
+    if arm.annealing is None:
+        return dict(arm.factors)
+    block = arm.annealing.model_dump(exclude_none=True, exclude={"method", "variant"})
+    return {**{PREFIX + name: value for name, value in block.items()}, **arm.factors}
+
+
+def _arm_name(block: ArmConfig, factors: Mapping[str, Scalar]) -> str:
+    name = block.name
+    if name is None:
+        name = block.algorithm
+        if block.annealing is not None:
+            variant = "" if block.annealing.variant == "paper" else f" {block.annealing.variant}"
+            switches = block.annealing.model_dump(exclude_none=True, exclude={"method", "variant"})
+            name += " + GGA" + variant + "".join(f", {_label(key)} {_short(switches[key])}" for key in switches)
+    return name + "".join(f", {_label(key)} {_short(value)}" for key, value in factors.items())
+
+
+def _label(name: str) -> str:
+    return name.removeprefix(PREFIX).replace("_", " ")
+
+
+def _short(value: Scalar) -> str:
+    """1e-5 and not 1e-05: as people write it."""
+    if not isinstance(value, float):
+        return str(value)
+    if value and not 1e-2 <= abs(value) < 1e5:
+        mantissa, _, power = f"{value:e}".partition("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
+    return f"{value:g}"
+
+
+def _baseline(arm: Arm, arms: list[Arm]) -> str | None:
+    """The arm it is compared with: the one named, else the un-annealed arm of its algorithm, else the first."""
+    if arm.baseline is not None:
+        return arm.baseline
+    plain = (other.name for other in arms if other.algorithm == arm.algorithm and other.annealing is None)
+    chosen = next(plain, arms[0].name) if arm.annealing is not None else arms[0].name
+    return None if chosen == arm.name else chosen

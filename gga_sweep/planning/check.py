@@ -1,0 +1,180 @@
+"""What is wrong with a sweep, across its fields: every fault, each with the place in the file it comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing import settings_faults
+from gga_sweep.config import Distribution, TrainingSettings
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.networks import network_faults
+from gga_sweep.planning.arms import PREFIX, Values, arm_values, hyperparameter_names, searched_space
+from gga_sweep.planning.draws import contains, grid_points
+from gga_sweep.planning.plan import Arm, Sweep
+from gga_sweep.records import Scalar
+
+
+def check_sweep(sweep: Sweep) -> list[Fault]:
+    """All faults; empty if the sweep can be planned. Loads no image."""
+    training = sweep.training
+    faults = [
+        *_repetitions(sweep),
+        *_test_domain_faults(sweep),
+        *_name_faults(sweep),
+        *_default_faults(sweep),
+        *_space_faults(sweep),
+        *_network_and_images_faults(sweep, training),
+    ]
+    for arm in sweep.arms:
+        faults.extend(_arm_faults(arm, sweep, training))
+    return list(dict.fromkeys(faults))
+
+
+def _repetitions(sweep: Sweep) -> Iterator[Fault]:
+    listed = {"trial_seeds": sweep.config.trial_seeds, "test_domains": sweep.test_domains}
+    for field, values in listed.items():
+        for value, times in Counter(values).items():
+            if times > 1:
+                yield Fault(field, "each may stand once", value)
+    for name, times in Counter(arm.name for arm in sweep.arms).items():
+        if times > 1:
+            yield Fault("arms", "two arms may not have one name (give one a `name:`)", name)
+    names = tuple(arm.name for arm in sweep.arms)
+    for arm in sweep.arms:
+        if arm.baseline is not None and arm.baseline not in names:
+            yield Fault(f"arms[{arm.index}].baseline", "must name an arm", arm.baseline, names)
+
+
+def _test_domain_faults(sweep: Sweep) -> Iterator[Fault]:
+    known = sweep.dataset.domain_names
+    annealed = next((arm for arm in sweep.arms if arm.annealing is not None), None)
+    for index, held_out in enumerate(sweep.test_domains):
+        field = "test_domains" if sweep.config.test_domains == "all" else f"test_domains[{index}]"
+        unknown = [name for name in held_out if name not in known]
+        for name in unknown:
+            yield Fault(field, f"must be a domain of {sweep.dataset.name}", name, known)
+        if len(set(held_out)) < len(held_out):
+            yield Fault(field, "a domain may be held out once", list(held_out))
+        left = len(known) - len(set(held_out) & set(known))
+        if left == 0:
+            yield Fault(field, "must leave a training domain", list(held_out))
+        elif left == 1 and annealed is not None:
+            rule = f"must leave two training domains or more for the annealed arm {annealed.name!r}"
+            yield Fault(field, rule, list(held_out))
+
+
+def _name_faults(sweep: Sweep) -> Iterator[Fault]:
+    """Names of hyperparameters that nothing has."""
+    everywhere = tuple(dict.fromkeys(name for arm in sweep.arms for name in hyperparameter_names(arm)))
+    for field in ("defaults", "search_space"):
+        for name in getattr(sweep.config, field):
+            if name not in everywhere:
+                yield Fault(f"{field}.{name}", "no arm has this hyperparameter", None, everywhere)
+    for arm in sweep.arms:
+        names = hyperparameter_names(arm)
+        for name in arm.factors:
+            if name not in names:
+                yield Fault(f"arms[{arm.index}].vary.{name}", "the arm has no such hyperparameter", None, names)
+        block = {} if arm.annealing is None else arm.annealing.model_dump(exclude_none=True)
+        for name in arm.factors:
+            if name.startswith(PREFIX) and name.removeprefix(PREFIX) in block:
+                yield Fault(f"arms[{arm.index}].vary.{name}", "stands in the annealing block too; give it once")
+
+
+def _default_faults(sweep: Sweep) -> Iterator[Fault]:
+    for name, value in sweep.config.defaults.items():
+        searched = sweep.config.search_space.get(name)
+        if searched is not None and not contains(searched, value):
+            yield Fault(f"defaults.{name}", f"must lie in its own search_space range {_range(searched)}", value)
+
+
+def _space_faults(sweep: Sweep) -> Iterator[Fault]:
+    """Ranges that reach where the hyperparameter makes no sense, and grids of what has no points."""
+    if sweep.config.search == "grid":
+        try:
+            grid_points(sweep.config.search_space)
+        except InputError as error:
+            yield from error.faults
+        if sweep.config.draws > 1 or any(arm.draws > 1 for arm in sweep.arms):
+            yield Fault("draws", "a grid's points are its draws; leave it out", sweep.config.draws)
+        if not sweep.config.search_space:
+            yield Fault("search_space", "a grid needs something to search")
+    for name, searched in sweep.config.search_space.items():
+        arm = next((arm for arm in sweep.arms if name in hyperparameter_names(arm)), None)
+        if arm is not None:
+            for value in _ends(searched):
+                yield from _value_faults(arm, name, value, f"search_space.{name}")
+
+
+def _network_and_images_faults(sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    channels = sweep.dataset.image_shape[0]
+    yield from network_faults(training.network, channels, training.weights)
+    if training.augmentation != "none" and channels != 3:
+        rule = f"needs images of 3 channels, {sweep.dataset.name} has {channels}"
+        yield Fault("training.augmentation", rule, training.augmentation, ("none",))
+    for name, size in sweep.dataset.domain_sizes.items():
+        if not 0 < int(training.holdout * size) < size:
+            rule = f"must leave an image in each split of domain {name!r} ({size} images)"
+            yield Fault("training.holdout", rule, training.holdout)
+
+
+def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    """Values out of range, windows past the end, batches larger than a domain: for the defaults and every extreme."""
+    if any(name not in hyperparameter_names(arm) for name in arm.factors):
+        return  # named already
+    space = searched_space(arm, sweep.config, sweep.protocol)
+    defaults = arm_values(arm, sweep.config, sweep.protocol, {})
+    for name, value in defaults.values.items():
+        yield from _value_faults(arm, name, value, defaults.origins[name])
+    largest = {name: _ends(searched)[-1] for name, searched in space.items() if searched.choice is None}
+    largest.update({name: max(_ends(searched), key=_as_number) for name, searched in space.items() if searched.choice})
+    for values in (defaults, arm_values(arm, sweep.config, sweep.protocol, largest)):
+        if arm.annealing is not None:
+            yield from _window_faults(values, training.steps)
+        yield from _batch_faults(values, sweep, training)
+
+
+def _window_faults(values: Values, steps: int) -> Iterator[Fault]:
+    start, length = values.values["annealing.start_step"], values.values["annealing.num_steps"]
+    if not (isinstance(start, int) and isinstance(length, int)):
+        return
+    if start + length > steps:
+        rule = f"the window {start}..{start + length - 1} must end by the last step, {steps - 1}"
+        yield Fault(values.origins["annealing.num_steps"], rule, length)
+
+
+def _batch_faults(values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    batch = values.values["batch_size"]
+    name, size = min(sweep.dataset.domain_sizes.items(), key=lambda item: item[1])
+    left = size - int(training.holdout * size)
+    if isinstance(batch, int | float) and batch > left:
+        rule = f"must not exceed the training split of the smallest domain, {name!r} ({left} images)"
+        yield Fault(values.origins["batch_size"], rule, batch)
+
+
+def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fault]:
+    if name.startswith(PREFIX):
+        for fault in settings_faults(**{name.removeprefix(PREFIX): value}):
+            yield Fault(field, fault.rule, fault.got, fault.allowed)
+        return
+    found = get_algorithm(arm.algorithm).hyperparameters[name].fault(field, value)
+    if found is not None:
+        yield found
+
+
+def _ends(searched: Distribution) -> tuple[Scalar, ...]:
+    """Every choice, or the two ends of a range as the values that can be drawn there."""
+    if searched.choice is not None:
+        return searched.choice
+    low, high = getattr(searched, searched.kind)
+    return (int(low), int(high)) if searched.kind in ("integers", "logintegers") else (low, high)
+
+
+def _as_number(value: Scalar) -> float:
+    return float("-inf") if isinstance(value, str) else float(value)
+
+
+def _range(searched: Distribution) -> str:
+    return f"{searched.kind} {list(getattr(searched, searched.kind))}"

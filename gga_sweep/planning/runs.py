@@ -1,0 +1,176 @@
+"""From a sweep to its runs: cells times draws, resolved, keyed, equal ones merged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing import AnnealingSettings
+from gga_sweep.config import RunConfig
+from gga_sweep.domains import dataset_digest
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.key import run_key
+from gga_sweep.networks import is_weights_file
+from gga_sweep.planning.arms import ANNEALING_DEFAULTS, PREFIX, arm_values, hyperparameter_names, searched_space
+from gga_sweep.planning.draws import draw_hyperparameters, grid_points
+from gga_sweep.planning.plan import Arm, Plan, PlannedRun, Sweep
+from gga_sweep.records import Cell, Scalar
+
+
+def plan_sweep(sweep: Sweep) -> Plan:
+    """All runs of a sweep. Reads the images once to know their digest; keys are None where they are missing."""
+    digest = _digest(sweep) if sweep.dataset.available else None
+    runs = [
+        run
+        for arm in sweep.arms
+        for test_domains in sweep.test_domains
+        for trial_seed in sweep.config.trial_seeds
+        for run in _merge_equal(
+            [
+                _planned(sweep, arm, Cell(sweep.dataset.name, arm.name, test_domains, trial_seed), draw, drawn, digest)
+                for draw, drawn in _draws(sweep, arm, trial_seed)
+            ]
+        )
+    ]
+    return Plan(sweep, tuple(runs))
+
+
+def searched_run(sweep: Sweep, configuration: Mapping[str, Scalar]) -> PlannedRun:
+    """The run of a configuration that a searcher outside the plan proposes.
+
+    Args:
+        configuration: `arm`, `test_domain`, `trial_seed` and searched hyperparameters by dotted name; names that the
+            arm lacks or fixes do not apply to it.
+
+    Returns:
+        A run whose draw number is made of its key's first 8 digits, for no plan numbered it.
+
+    Raises:
+        InputError: an unknown arm, test domain or name, or a value out of range.
+    """
+    values = dict(configuration)
+    arms = {arm.name: arm for arm in sweep.arms}
+    tests = {"+".join(names): names for names in sweep.test_domains}
+    known = {name for arm in sweep.arms for name in hyperparameter_names(arm)}
+    faults = [
+        Fault(field, "must be one of the sweep's", values.get(field), tuple(choices))
+        for field, choices in (("arm", arms), ("test_domain", tests))
+        if values.get(field) not in choices
+    ]
+    trial_seed = values.get("trial_seed")
+    if not isinstance(trial_seed, int) or trial_seed < 0:
+        faults.append(Fault("trial_seed", "must be a whole number from 0 on", trial_seed))
+    drawn = {name: value for name, value in values.items() if name not in ("arm", "test_domain", "trial_seed")}
+    faults.extend(Fault(name, "no arm has this hyperparameter") for name in drawn if name not in known)
+    if faults or not isinstance(trial_seed, int):
+        raise InputError(faults, "a trial's configuration")
+    arm = arms[str(values["arm"])]
+    cell = Cell(sweep.dataset.name, arm.name, tests[str(values["test_domain"])], trial_seed)
+    run = _planned(sweep, arm, cell, 0, drawn, _digest(sweep))
+    assert run.key is not None  # the dataset's digest is known
+    return replace(run, draws=(int(run.key[:8], 16),), hyperparameters={**run.hyperparameters, **_applying(arm, drawn)})
+
+
+def require_data(sweep: Sweep) -> None:
+    """Refuse a sweep whose images are not there.
+
+    Raises:
+        InputError: the dataset's root is missing.
+    """
+    if not sweep.dataset.available:
+        root = sweep.config.dataset.root
+        fault = Fault("dataset.root", "must be the folder that holds domain/class/image", str(root) if root else None)
+        raise InputError([fault], sweep.source)
+
+
+def cache_folder(sweep: Sweep) -> Path:
+    """Where the storage keeps content hashes and decoded images, for all its sweeps."""
+    return sweep.storage / "cache"
+
+
+def _digest(sweep: Sweep) -> str:
+    cache = cache_folder(sweep)
+    return dataset_digest(sweep.config.dataset, cache if cache.parent.is_dir() else None)
+
+
+def _draws(sweep: Sweep, arm: Arm, trial_seed: int) -> list[tuple[int, dict[str, Scalar]]]:
+    """Draw numbers with what they draw. Draw 0 is the defaults; a grid's points are its draws."""
+    space = searched_space(arm, sweep.config, sweep.protocol)
+    if sweep.config.search == "grid":
+        return list(enumerate(grid_points(space)))
+    draw = [
+        draw_hyperparameters(space, sweep.protocol.sampler, sweep.dataset.name, trial_seed, number)
+        for number in range(1, arm.draws)
+    ]
+    return list(enumerate([{}, *draw]))
+
+
+def _planned(
+    sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], digest: str | None
+) -> PlannedRun:
+    config = _resolve(sweep, arm, cell, drawn)
+    key = None
+    if digest is not None:
+        key = run_key(config, digest, get_algorithm(arm.algorithm).numerics, _weights_digest(config.training.weights))
+    values = arm_values(arm, sweep.config, sweep.protocol, drawn).values
+    searched = searched_space(arm, sweep.config, sweep.protocol)
+    return PlannedRun(cell, (draw,), {name: values[name] for name in searched}, config, key)
+
+
+def _resolve(sweep: Sweep, arm: Arm, cell: Cell, drawn: Mapping[str, Scalar]) -> RunConfig:
+    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
+    registered = get_algorithm(arm.algorithm).hyperparameters
+    dataset = sweep.config.dataset
+    if dataset.root is not None:  # a tree of photographs: the stored size is part of the key, given or not
+        dataset = dataset.model_copy(update={"image_size": sweep.dataset.image_shape[-1]})
+    annealing = None
+    if arm.annealing is not None:
+        given = {name: _as_default(name, value) for name, value in values.annealing.items()}
+        AnnealingSettings.of_mapping(given)
+        annealing = given
+    return RunConfig(
+        dataset=dataset,
+        algorithm=arm.algorithm,
+        hyperparameters={name: registered[name].coerce(value) for name, value in values.training.items()},
+        annealing=annealing,
+        test_domains=cell.test_domains,
+        trial_seed=cell.trial_seed,
+        training=sweep.training,
+    )
+
+
+def _as_default(name: str, value: Scalar) -> Scalar:
+    """A radius of 1 and one of 1.0 are one run."""
+    return float(value) if isinstance(ANNEALING_DEFAULTS.get(name), float) else value
+
+
+def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    names = hyperparameter_names(arm)
+    fixed = {PREFIX + name for name in (arm.annealing.model_dump(exclude_none=True) if arm.annealing else {})}
+    return {
+        name: value for name, value in drawn.items() if name in names and name not in arm.factors and name not in fixed
+    }
+
+
+def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
+    """One run for all draws of a cell that came out equal, in the order of their first."""
+    merged: list[PlannedRun] = []
+    for run in runs:
+        twin = next((index for index, other in enumerate(merged) if other.config == run.config), None)
+        if twin is None:
+            merged.append(run)
+        else:
+            merged[twin] = replace(merged[twin], draws=(*merged[twin].draws, *run.draws))
+    return merged
+
+
+@lru_cache(maxsize=8)
+def _weights_digest(weights: str | None) -> str | None:
+    if weights is None or not is_weights_file(weights):
+        return None
+    with Path(weights).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

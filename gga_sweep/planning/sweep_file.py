@@ -1,0 +1,195 @@
+"""From a file, a shipped name or a mapping to a `SweepConfig`: reading, overriding, validating, every fault at once."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from gga_sweep.config import SweepConfig
+from gga_sweep.errors import Fault, InputError
+
+_DOTTED_KEYS = ("defaults", "search_space")  # below these, `annealing.radius` is one key and not a path
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key written twice, and reads `1e-5` as the number it is (YAML 1.1 takes it for text)."""
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in mapping:
+            line = key_node.start_mark.line + 1
+            raise InputError([Fault(str(key), f"a key may stand once, but stands again in line {line}")])
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_sweep_file(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The raw content, and where it came from.
+
+    Args:
+        source: a path; the name of a shipped sweep file such as "demo"; or the content itself.
+
+    Raises:
+        InputError: no such file or name, not YAML, or not a mapping.
+    """
+    if isinstance(source, Mapping):
+        return copy.deepcopy(dict(source)), "the given mapping"
+    path = _locate(source)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except InputError as error:
+        raise InputError(error.faults, str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError([Fault("", f"must be a readable YAML file: {error}")], str(path)) from error
+    if not isinstance(content, dict):
+        raise InputError([Fault("", "must hold fields such as name and arms", content)], str(path))
+    return content, str(path)
+
+
+def shipped_sweeps() -> dict[str, Path]:
+    """The sweep files that come with the package, by name."""
+    packaged = Path(str(files("gga_sweep"))) / "search_spaces"
+    folder = packaged if packaged.is_dir() else packaged.parents[1] / "search_spaces"  # a checkout keeps them on top
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def override(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply `key=value` assignments, e.g. `training.steps=100`, `defaults.annealing.radius=1e-4`, `arms[1].draws=3`.
+
+    Values are read as YAML.
+
+    Raises:
+        InputError: naming every assignment that cannot be read or applied.
+    """
+    result, faults = copy.deepcopy(content), []
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        try:
+            if not equals or not key.strip():
+                raise ValueError("must read key=value")
+            _assign(result, _path(key.strip()), yaml.load(text, _Loader))
+        except (ValueError, LookupError, TypeError, yaml.YAMLError, InputError) as error:
+            faults.append(Fault("--set", f"cannot be applied: {error}", assignment))
+    if faults:
+        raise InputError(faults, "--set")
+    return result
+
+
+def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault]]:
+    """The typed file and every fault found field by field.
+
+    Faulty fields are left out and the rest is validated again, so that what is left can be checked further; None where
+    too little is left.
+    """
+    rest = copy.deepcopy(dict(content))
+    faults: list[Fault] = []
+    while True:
+        try:
+            return SweepConfig.model_validate(rest), faults
+        except ValidationError as error:
+            items = error.errors()
+            new = [item for item in items if not (faults and item["type"] == "missing")]  # missing: taken out by us
+            faults.extend(dict.fromkeys(_fault(item) for item in new))
+            taken = [_take_out(rest, item["loc"]) for item in items]
+            if not new or not all(taken):
+                return None, faults
+            rest.setdefault("name", "unnamed")  # a bad name must not hide the other faults
+
+
+def _locate(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    shipped = shipped_sweeps()
+    if str(source) in shipped:
+        return shipped[str(source)]
+    raise InputError([Fault("", "must be a file or a shipped name", str(source), tuple(shipped))])
+
+
+def _path(key: str) -> list[str | int]:
+    head, _, rest = key.partition(".")
+    if head in _DOTTED_KEYS and rest:
+        return [head, rest]
+    return [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key) if part]
+
+
+def _assign(target: Any, path: list[str | int], value: object) -> None:
+    *parents, last = path
+    for part in parents:
+        if isinstance(target, dict) and target.get(part) is None:
+            target[part] = {}
+        target = target[part]
+    if isinstance(target, list) and not isinstance(last, int):
+        raise TypeError(f"{last!r} is no index of a list")
+    target[last] = value
+
+
+def _fault(item: Any) -> Fault:
+    rule = item["msg"].removeprefix("Value error, ")
+    messages = {"extra_forbidden": "unknown field", "missing": "must be given"}
+    rule = messages.get(item["type"], rule[0].lower() + rule[1:])
+    got = None if item["type"] == "missing" else item["input"]
+    allowed = _known_fields(item["loc"]) if item["type"] == "extra_forbidden" else ()
+    return Fault(_dotted(item["loc"]), rule, got, allowed)
+
+
+def _known_fields(location: tuple[str | int, ...]) -> tuple[str, ...]:
+    """The fields that stand where an unknown one was found."""
+    from gga_sweep import config
+
+    blocks: dict[str, type[config.Model]] = {
+        "training": config.TrainingConfig,
+        "dataset": config.DatasetConfig,
+        "resources": config.ResourcesConfig,
+        "annealing": config.AnnealingConfig,
+        "arms": config.ArmConfig,
+        "search_space": config.Distribution,
+    }
+    parents = [part for part in location[:-1] if isinstance(part, str) and part in blocks]
+    model: type[config.Model] = blocks[parents[-1]] if parents else SweepConfig
+    return tuple(model.model_fields)
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif not _is_union_tag(part):
+            text += f".{part}" if text else part
+    return text
+
+
+def _is_union_tag(part: str) -> bool:
+    """Pydantic names the member of a union it tried, e.g. `literal['all']`; a reader does not care."""
+    return "[" in part or part in ("bool", "int", "float", "str")
+
+
+def _take_out(content: Any, location: Sequence[str | int]) -> bool:
+    """Remove the innermost field that a fault lies in, so that the rest can be validated; False if there is none."""
+    node, holder = content, None
+    for part in location:
+        if isinstance(node, dict) and part in node:
+            holder = (node, part)
+        elif not (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+            continue  # a union's tag, or a field that is missing
+        node = node[part]
+    if holder is not None:
+        holder[0].pop(holder[1])
+    return holder is not None

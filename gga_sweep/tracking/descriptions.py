@@ -1,0 +1,83 @@
+"""How a run of the plan is described in MLflow: its name, its tags, its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gga_sweep.planning.plan import PlannedRun, Sweep
+from gga_sweep.records import Scalar
+from gga_sweep.selection import domain_label
+from gga_sweep.tracking import names
+
+
+def run_name(run: PlannedRun) -> str:
+    """`ERM + GGA · test 75 · seed 0 · draw 1`."""
+    draws = ("draw " if len(run.draws) == 1 else "draws ") + _listed(run.draws)
+    return f"{run.cell.arm} · test {domain_label(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
+
+
+def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
+    """All that places a run, flat: MLflow's nesting is lost by sorting, filters and pages."""
+    return {
+        names.PARENT: parent_id,
+        names.RUN_NAME: run_name(run),
+        names.ROLE: "run",
+        **sweep_tags(sweep),
+        names.ARM: run.cell.arm,
+        names.ALGORITHM: run.config.algorithm,
+        names.TEST_DOMAINS: domain_label(run.cell.test_domains),
+        names.TRIAL_SEED: str(run.cell.trial_seed),
+        names.DRAW: str(max(run.draws)),
+        names.DRAWS: _listed(run.draws),
+        names.RUN_KEY: str(run.key),
+        names.FOLDER: str(run.folder),
+    }
+
+
+def sweep_tags(sweep: Sweep) -> dict[str, str]:
+    """What all runs of a sweep have in common, its summaries and the parent included."""
+    return {
+        names.SWEEP: sweep.name,
+        names.DATASET: sweep.config.dataset.name,
+        names.PROTOCOL: sweep.protocol.name,
+    }
+
+
+def summary_tags(sweep: Sweep, arm: str, test_domains: str, parent_id: str) -> dict[str, str]:
+    """Of a summary run: one arm on one set of test domains, or on average (`names.AVERAGE`)."""
+    return {
+        names.PARENT: parent_id,
+        names.RUN_NAME: f"{arm} · {'average' if test_domains == names.AVERAGE else f'test {test_domains}'} · summary",
+        names.ROLE: "summary",
+        **sweep_tags(sweep),
+        names.ARM: arm,
+        names.TEST_DOMAINS: test_domains,
+    }
+
+
+def run_params(run: PlannedRun) -> dict[str, str]:
+    """Everything that decides a run's numbers, and where it stands. What does not apply is left out."""
+    config = run.config
+    groups: Iterator[tuple[str, Scalar | None]] = iter(
+        [
+            (names.PARAM_ARM, run.cell.arm),
+            (names.PARAM_ALGORITHM, config.algorithm),
+            (names.PARAM_DATASET, config.dataset.name),
+            (names.PARAM_TEST_DOMAINS, domain_label(run.cell.test_domains)),
+            (names.PARAM_TRIAL_SEED, run.cell.trial_seed),
+            (names.PARAM_DRAW, min(run.draws)),
+            *config.hyperparameters.items(),
+            *((f"annealing.{name}", value) for name, value in (config.annealing or {}).items()),
+            *((f"training.{name}", value) for name, value in config.training.model_dump().items()),
+        ]
+    )
+    return {name: _written(value) for name, value in groups if value is not None}
+
+
+def _listed(values: tuple[object, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _written(value: Scalar) -> str:
+    """As in YAML."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,12 @@
+"""The one place that imports MLflow, after the environment is set. Everything else here takes it from this module."""
+
+from __future__ import annotations
+
+from gga_sweep.tracking.environment import set_environment
+
+set_environment()
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType  # noqa: E402
+
+__all__ = ["Experiment", "Metric", "MlflowClient", "Param", "Run", "RunTag", "ViewType"]

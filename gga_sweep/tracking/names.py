@@ -1,0 +1,182 @@
+"""Every name this package writes into MLflow or into a Tune result: metrics, tags, parameters, artifacts.
+
+| metric | meaning | unit | better |
+|---|---|---|---|
+| `val/accuracy`, `train/accuracy` | mean over the training domains, validation and training split | [0, 1] | higher |
+| `val/loss`, `train/loss` | mean cross-entropy, likewise | nats | lower |
+| `val/accuracy/<domain>`, `val/loss/<domain>` | of one training domain | | |
+| `train/batch_loss` | joint loss of the step's minibatches, before its update | nats | lower |
+| `train/agreement_min`, `_mean` | cosines of the domains' gradients, training probe | [-1, 1] | higher |
+| `val/agreement_min`, `_mean` | the same, validation probe | [-1, 1] | higher |
+| `test/accuracy/<domain>`, `test/loss/<domain>` | of a test domain's 80 %: the reported ones | | |
+| `test/validation_accuracy/<domain>` | of its other 20 % | [0, 1] | higher |
+| `test/gradient_cosine/<domain>` | its gradient to the mean of the training domains' | [-1, 1] | higher |
+| `annealing/...` | at annealed steps, see `annealing_metrics` | | |
+| `selected/step`, `selected/val_accuracy`, `selected/test_accuracy` | the run's own best step, at that step | | |
+| `seconds/<phase>` | device seconds the run took | s | lower |
+| `summary/mean`, `summary/standard_error`, `summary/n` | of a summary run, over trial seeds | | |
+
+A run over six domains has 40 of them. MLflow slows down with more, so per domain there is only what tells domains
+apart: the training split and the validation gradients of single domains stay in the ledger, and of the alignment under
+other masks and on other minibatches only the gain is shown.
+
+What Tune may see is `key`, `step`, `progress/step` and `validation_metrics`; `test_metrics` is for MLflow alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from gga_sweep.records import AnnealedStep, TestRecord, ValidationRecord
+
+# Tune results
+KEY = "key"
+STEP = "step"
+"""Of the last evaluation."""
+PROGRESS_STEP = "progress/step"
+"""Reached by training; for display only."""
+VAL_ACCURACY = "val/accuracy"
+"""What searchers and schedulers optimise."""
+
+# Tags
+PREFIX = "gga_sweep."
+"""Of every tag of ours; reserved."""
+ROLE = PREFIX + "role"
+"""`sweep` (the parent), `run` or `summary`."""
+LEDGER = PREFIX + "ledger"
+"""On the parent: which ledger it shows; two sweeps of one name on one server stay apart."""
+FOLDER = PREFIX + "folder"
+"""On the experiment: the sweep's folder; on a run: its folder in the ledger."""
+SWEEP = PREFIX + "sweep"
+PROTOCOL = PREFIX + "protocol"
+DATASET = PREFIX + "dataset"
+ARM = PREFIX + "arm"
+ALGORITHM = PREFIX + "algorithm"
+TEST_DOMAINS = PREFIX + "test_domains"
+TRIAL_SEED = PREFIX + "trial_seed"
+DRAW = PREFIX + "draw"
+"""The highest of a run's draw numbers, under which it stands in its cell."""
+DRAWS = PREFIX + "draws"
+"""All of them."""
+RUN_KEY = PREFIX + "key"
+STATUS = PREFIX + "status"
+"""Ours; MLflow's own status knows neither DIVERGED nor OUT_OF_MEMORY."""
+REASON = PREFIX + "reason"
+"""Why the status is not DONE; empty when it is."""
+RECORDS = PREFIX + "records"
+"""How many evaluations were projected; the next projection starts behind them."""
+ANNEALED_STEPS = PREFIX + "annealed_steps"
+"""How many annealed steps were."""
+SELECTED = PREFIX + "selected"
+"""`true` on the run that was selected in its cell, `false` on one that no longer is."""
+SWEEP_FILE_DIGEST = PREFIX + "sweep_file_digest"
+"""On the parent: of the sweep file that hangs on it."""
+WEIGHTS_STEP = PREFIX + "weights_step"
+"""The step whose weights hang on the run as an artifact."""
+INCOMPLETE = PREFIX + "incomplete"
+"""On a summary: whether runs lack behind its numbers."""
+
+PARENT = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
+
+# Parameters: beside those below, hyperparameters by name, `annealing.<field>` and `training.<field>`
+PARAM_ARM = "arm"
+PARAM_ALGORITHM = "algorithm"
+PARAM_DATASET = "dataset"
+PARAM_TEST_DOMAINS = "test_domains"
+PARAM_TRIAL_SEED = "trial_seed"
+PARAM_DRAW = "draw"
+"""The lowest draw number: a parameter cannot be rewritten, and a longer plan only adds higher ones."""
+
+# Artifacts
+SWEEP_FILE = "sweep.yaml"
+"""On the parent."""
+WEIGHTS_FILE = "selected.safetensors"
+"""On a cell's winner, beside its configuration."""
+CONFIG_FILE = "run.json"
+ARTIFACTS_FOLDER = "mlflow-artifacts"
+"""Within the sweep's folder."""
+
+# Metrics
+SELECTED_STEP = "selected/step"
+SELECTED_VAL_ACCURACY = "selected/val_accuracy"
+SELECTED_TEST_ACCURACY = "selected/test_accuracy"
+SUMMARY_MEAN = "summary/mean"
+SUMMARY_STANDARD_ERROR = "summary/standard_error"
+SUMMARY_N = "summary/n"
+
+AVERAGE = "(average)"
+"""Stands for the test domains of an arm's average."""
+
+_LONGEST_DOMAIN = 150  # MLflow takes keys of up to 250 characters
+
+
+def validation_metrics(record: ValidationRecord) -> dict[str, float]:
+    """Of the training domains: all that Tune may see. Only `val/*` and `train/*`."""
+    metrics = {
+        VAL_ACCURACY: record.accuracy,
+        "val/loss": record.loss,
+        "train/accuracy": record.train_accuracy,
+        "train/loss": record.train_loss,
+        "train/batch_loss": record.batch_loss,
+        "train/agreement_min": record.agreement.minimum,
+        "train/agreement_mean": record.agreement.mean,
+        "val/agreement_min": record.validation_agreement.minimum,
+        "val/agreement_mean": record.validation_agreement.mean,
+    }
+    for domain, scores in record.domains.items():
+        metrics[f"{VAL_ACCURACY}/{domain_key(domain)}"] = scores.validation.accuracy
+        metrics[f"val/loss/{domain_key(domain)}"] = scores.validation.loss
+    return metrics
+
+
+def test_metrics(record: TestRecord) -> dict[str, float]:
+    """Of the test domains: never part of a Tune result. Only `test/*`."""
+    metrics: dict[str, float] = {}
+    for domain, scores in record.domains.items():
+        metrics[f"test/accuracy/{domain_key(domain)}"] = scores.train.accuracy
+        metrics[f"test/loss/{domain_key(domain)}"] = scores.train.loss
+        metrics[f"test/validation_accuracy/{domain_key(domain)}"] = scores.validation.accuracy
+    for domain, cosine in record.gradient_cosine.items():
+        metrics[f"test/gradient_cosine/{domain_key(domain)}"] = cosine
+    return metrics
+
+
+test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
+
+
+def annealing_metrics(annealed: AnnealedStep) -> dict[str, float]:
+    """Of one annealed step; see `AnnealedStep` for the meaning.
+
+    A gain is an alignment after the search less the one before, under masks or on minibatches the search did not see.
+    """
+    return {
+        "annealing/alignment_before": annealed.alignment_before,
+        "annealing/alignment_after": annealed.alignment_after,
+        "annealing/fresh_gain": annealed.fresh_alignment_after - annealed.fresh_alignment_before,
+        "annealing/next_gain": annealed.next_alignment_after - annealed.next_alignment_before,
+        "annealing/loss_before": annealed.loss_before,
+        "annealing/loss_after": annealed.loss_after,
+        "annealing/tried": annealed.tried,
+        "annealing/accepted": annealed.accepted,
+        "annealing/moved_radii": annealed.moved_radii,
+        "annealing/moved_updates": annealed.moved_updates,
+    }
+
+
+def seconds_key(phase: str) -> str:
+    return f"seconds/{domain_key(phase)}"
+
+
+def domain_key(domain: str) -> str:
+    """A domain's name as part of a metric's: what MLflow forbids is written as its code point, `é` as `:e9:`.
+
+    Different names give different keys. Long ones are cut and end in a digest.
+    """
+    kept = r"[^A-Za-z0-9_ .-]" if domain.strip(" .") == domain else r"[^A-Za-z0-9_-]"  # no "..", no blank at an end
+    key = re.sub(kept, lambda character: f":{ord(character[0]):x}:", domain)
+    if len(key) > _LONGEST_DOMAIN:
+        digest = hashlib.blake2b(domain.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        key = f"{key[:_LONGEST_DOMAIN]}::{digest}"
+    return key

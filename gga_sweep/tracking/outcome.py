@@ -1,0 +1,123 @@
+"""What is known only at the end: winners, summaries, tables and plots, the state of the sweep as a whole."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gga_sweep.planning.plan import PlannedRun
+from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.selection import Entry, Selected, Table, domain_label
+from gga_sweep.tracking import names
+from gga_sweep.tracking.descriptions import summary_tags
+from gga_sweep.tracking.mlflow_api import Metric
+from gga_sweep.tracking.projection import Projection
+from gga_sweep.tracking.tracked_run import TrackedRun, Update, create_run, update_run
+
+
+def publish_outcome(
+    projection: Projection, runs: Iterable[PlannedRun], table: Table | None, artifacts: Sequence[Path] = ()
+) -> None:
+    """Write the outcome of a sweep whose runs have been projected. Repeating it changes nothing.
+
+    Args:
+        projection: of the sweep.
+        runs: of the plan: FINISHED needs all of them final, FAILED one that failed; else the sweep counts as KILLED.
+        table: winners and summaries are taken from it; None when there is none yet.
+        artifacts: files and folders to hang on the parent (tables, plots); those that do not exist are an error.
+    """
+    if table is not None:
+        _mark_winners(projection, table.selected)
+        _write_summaries(projection, table)
+    for path in artifacts:
+        if path.is_dir():
+            projection.client.log_artifacts(projection.parent.run_id, str(path), path.name)
+        else:
+            projection.client.log_artifact(projection.parent.run_id, str(path))
+    status = _sweep_status(projection, runs)
+    update_run(projection.client, projection.parent, Update(status=status, end_time=_now()))
+
+
+def _mark_winners(projection: Projection, selected: Sequence[Selected]) -> None:
+    winners = {(one.cell.arm, one.key): one for one in selected}
+    for place, run in projection.runs.items():
+        if place in winners:
+            _attach_weights(projection, run, winners[place])
+            update_run(projection.client, run, Update(tags={names.SELECTED: "true"}))
+        elif names.SELECTED in run.tags:
+            update_run(projection.client, run, Update(tags={names.SELECTED: "false"}))
+
+
+def _attach_weights(projection: Projection, run: TrackedRun, winner: Selected) -> None:
+    """The winner's weights and configuration, unless they hang there already."""
+    if run.tags.get(names.WEIGHTS_STEP) == str(winner.step):
+        return
+    contents = {
+        names.CONFIG_FILE: projection.ledger.store.read(f"runs/{winner.folder}/run.json"),
+        names.WEIGHTS_FILE: projection.ledger.run(winner.folder).read_selected(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in contents.items():
+            if content is not None:
+                (Path(folder) / name).write_bytes(content)
+        projection.client.log_artifacts(run.run_id, folder)
+    if contents[names.WEIGHTS_FILE] is not None:
+        update_run(projection.client, run, Update(tags={names.WEIGHTS_STEP: str(winner.step)}))
+
+
+def _write_summaries(projection: Projection, table: Table) -> None:
+    """One run an arm and test domain, one an arm's average; those of arms that are gone are deleted."""
+    entries: dict[tuple[str, str], Entry] = {}
+    for row in table.rows:
+        for column, entry in zip(table.columns, row.entries, strict=True):
+            entries[row.arm, domain_label(column)] = entry
+        entries[row.arm, names.AVERAGE] = row.average
+    for place, entry in entries.items():
+        _write_summary(projection, place, entry)
+    for place in projection.summaries.keys() - entries.keys():
+        projection.client.delete_run(projection.summaries[place].run_id)
+        del projection.summaries[place]
+
+
+def _write_summary(projection: Projection, place: tuple[str, str], entry: Entry) -> None:
+    arm, test_domains = place
+    now = _now()
+    tags = summary_tags(projection.sweep, arm, test_domains, projection.parent.run_id)
+    run = projection.summaries.get(place)
+    if run is None:
+        run = projection.summaries[place] = create_run(projection.client, projection.experiment_id, tags, now)
+    values = {
+        names.SUMMARY_MEAN: entry.mean,
+        names.SUMMARY_STANDARD_ERROR: entry.standard_error,
+        names.SUMMARY_N: float(entry.n),
+    }
+    update = Update(
+        # They belong to no step, and change as the sweep grows: the newest timestamp is the one MLflow shows.
+        metrics=[Metric(name, value, now, 0) for name, value in values.items() if _differs(run, name, value)],
+        params={names.PARAM_ARM: arm, names.PARAM_TEST_DOMAINS: test_domains},
+        tags={**tags, names.INCOMPLETE: str(entry.incomplete).lower()},
+        status="FINISHED",
+        end_time=now,
+    )
+    update_run(projection.client, run, update)
+
+
+def _differs(run: TrackedRun, name: str, value: float) -> bool:
+    """Whether MLflow shows another value; two NaN are the same one."""
+    shown = run.metrics.get(name)
+    return shown is None or (shown != value and not (shown != shown and value != value))
+
+
+def _sweep_status(projection: Projection, runs: Iterable[PlannedRun]) -> str:
+    children = [projection.find(run.cell.arm, run.key) for run in runs]
+    statuses = {child and child.tags.get(names.STATUS) for child in children}
+    if statuses & {RunStatus.FAILED, RunStatus.OUT_OF_MEMORY}:
+        return "FAILED"
+    return "FINISHED" if statuses <= FINAL else "KILLED"
+
+
+def _now() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,49 @@
+"""Opening an MLflow store."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gga_sweep.tracking.location import sqlite_path
+from gga_sweep.tracking.mlflow_api import MlflowClient
+
+
+def open_store(uri: str) -> MlflowClient:
+    """A client of the store. Databases are connected to at once, a server at the first request."""
+    prepare_store(uri)
+    return MlflowClient(uri)
+
+
+def prepare_store(uri: str) -> None:
+    """Create a SQLite store that does not exist yet; nothing to do for any other.
+
+    MLflow makes the schema in many steps (seconds), and two processes that both find none leave a broken file. So it
+    is made beside and linked into place whole; of several callers the first wins.
+    """
+    path = sqlite_path(uri)
+    if path is None or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-mlflow-", dir=path.parent) as folder:
+        beside = Path(folder) / path.name
+        with _silent("mlflow.store.db.utils"):
+            MlflowClient(f"sqlite:///{beside}").search_experiments()
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, path)
+
+
+@contextlib.contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Without the notes of progress that a logger prints."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

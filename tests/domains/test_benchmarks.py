@@ -1,0 +1,35 @@
+"""The published table of the five benchmarks."""
+
+from __future__ import annotations
+
+import pytest
+
+from gga_sweep.domains import BENCHMARKS
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "classes", "domains"),
+    [
+        ("PACS", 9_991, 7, 4),
+        ("VLCS", 10_729, 5, 4),
+        ("OfficeHome", 15_588, 65, 4),
+        ("TerraIncognita", 24_788, 10, 4),
+        ("DomainNet", 586_575, 345, 6),
+    ],
+)
+def test_domain_counts_sum_to_the_published_total(name: str, images: int, classes: int, domains: int) -> None:
+    benchmark = BENCHMARKS[name]
+
+    assert sum(benchmark.domain_sizes.values()) == images
+    assert benchmark.n_classes == classes
+    assert len(benchmark.domain_sizes) == domains
+
+
+def test_there_are_no_other_benchmarks() -> None:
+    assert list(BENCHMARKS) == ["PACS", "VLCS", "OfficeHome", "TerraIncognita", "DomainNet"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_domains_stand_in_the_order_of_their_folders(name: str) -> None:
+    domains = list(BENCHMARKS[name].domain_sizes)
+    assert domains == sorted(domains)

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import pytest
+from invented_sweep import invented_sweep
+
+from gga_sweep.selection import SweepView, Table, build_table
+
+
+@pytest.fixture(scope="session")
+def sweep_view() -> SweepView:
+    """An invented sweep with one draw missing, one failed, one diverged and one out of memory."""
+    return invented_sweep()
+
+
+@pytest.fixture(scope="session")
+def table(sweep_view: SweepView) -> Table:
+    return build_table(sweep_view)

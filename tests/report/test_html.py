@@ -1,0 +1,198 @@
+"""The page."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+from invented_sweep import DOMAINS, invented_sweep
+
+from gga_sweep.records import RunStatus
+from gga_sweep.report.html import Report, render_html
+from gga_sweep.report.plots import PLOTS
+from gga_sweep.report.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
+from gga_sweep.report.wording import entry_in_words, incomplete_in_words
+from gga_sweep.selection import SweepView, Table, build_table
+
+VOID = {"meta", "br", "wbr"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags nest, and gathers tags, attributes and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def page(sweep_view: SweepView, table: Table) -> str:
+    fingerprint = {"torch": "2.15", "cpu": {"threads": 1}}
+    return render_html(Report(sweep_view, table, fingerprint, location="results/demo"))
+
+
+def test_the_page_is_whole_and_asks_for_nothing_else(page: str) -> None:
+    reader = read(page)
+    assert not {"script", "link", "img", "iframe", "object"} & set(reader.tags)
+    assert {
+        value for name, value in reader.attributes if name in ("src", "href") and not value.startswith("#")
+    } == set()
+    assert "@import" not in page
+    assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}
+    assert re.findall(r"url\((?!#)", page) == []
+
+
+def test_no_id_stands_twice(page: str) -> None:
+    ids = [value for name, value in read(page).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_report_gives_the_same_page(page: str, sweep_view: SweepView) -> None:
+    again = Report(sweep_view, build_table(sweep_view), {"torch": "2.15", "cpu": {"threads": 1}}, "results/demo")
+    assert render_html(again) == page
+
+
+def test_numbers_protocol_deviations_and_incomplete_cells_are_there(page: str, table: Table) -> None:
+    text = re.sub(r"\s+", " ", read(page).text)
+    for row in table.rows:
+        for entry in (*row.entries, row.average):
+            assert entry_in_words(entry) in text
+    assert "Protocol: quick, with these deviations:" in text
+    for sentence in (*table.deviations, *map(incomplete_in_words, table.incomplete)):
+        assert sentence in text
+
+
+def test_every_plot_is_drawn_with_its_caption(page: str) -> None:
+    assert read(page).tags.count("svg") == len(PLOTS) == 5
+    for plot in PLOTS:
+        assert plot.title in page
+        assert plot.caption in unescape(page)
+
+
+def test_failures_are_listed_with_reasons_and_folders(page: str) -> None:
+    assert "failed: ERM, test 0, trial seed 1 (draw 1)" in page
+    assert "FileNotFoundError: no image 0045.png" in page
+    assert "diverged: ERM, test 45, trial seed 1 (draw 1)" in page
+    assert "the joint loss became NaN at step 212" in page
+    assert "rotateddigits-0-test0-seed1-011e4f2a" in page
+
+
+def test_counts_of_runs_and_missing_draws_open_the_page(page: str) -> None:
+    assert "Runs: 104 done, 1 diverged, 1 failed, 1 out of memory, 1 missing." in page
+
+
+def test_selected_hyperparameters_fingerprint_and_location_are_there(
+    page: str, sweep_view: SweepView, table: Table
+) -> None:
+    text = read(page).text
+    runs = {(run.cell, run.key): run for run in sweep_view.records}
+    for one in table.selected:
+        assert f"{runs[one.cell, one.key].hyperparameters['lr']:.4g}" in text
+        assert one.folder in text
+    assert "cpu.threads" in text
+    assert "results/demo" in text
+
+
+NASTY = '<script>alert("x")</script>'
+
+
+def test_every_name_is_escaped() -> None:
+    sweep = invented_sweep(arms=(NASTY, "a & b"), name=f"{NASTY}-sweep")
+    records = tuple(
+        replace(
+            run,
+            cell=replace(
+                run.cell,
+                dataset=NASTY,
+                test_domains=(NASTY,) if run.cell.test_domains == ("0",) else run.cell.test_domains,
+            ),
+            folder=f"{NASTY}{i}",
+            reason=NASTY if run.reason else None,
+            hyperparameters={**run.hyperparameters, NASTY: NASTY},
+            records=tuple(
+                replace(record, test=replace(record.test, domains={NASTY: record.test.domains["0"]}))
+                if "0" in record.test.domains
+                else record
+                for record in run.records
+            ),
+        )
+        for i, run in enumerate(sweep.records)
+    )
+    sweep = replace(
+        sweep,
+        dataset=NASTY,
+        protocol=NASTY,
+        deviations=(NASTY,),
+        notes=(NASTY,),
+        test_domains=((NASTY,), *sweep.test_domains[1:]),
+        records=records,
+    )
+    page = render_html(Report(sweep, build_table(sweep), {NASTY: NASTY}, location=NASTY))
+    assert "<script" not in page
+    assert "script" not in read(page).tags
+    assert page.count("&lt;script&gt;") > 20
+
+
+def test_a_sweep_without_a_run_still_gives_a_page() -> None:
+    empty = replace(invented_sweep(), records=())
+    reader = read(render_html(Report(empty, build_table(empty))))
+    assert reader.tags.count("svg") == 0
+    assert "Runs: 108 missing." in reader.text
+    for plot in PLOTS:
+        assert plot.nothing in reader.text
+    assert "None: no run failed" in reader.text
+    assert "Not recorded." in reader.text
+
+
+def test_a_stopped_run_without_a_reason_says_so() -> None:
+    sweep = invented_sweep(troubled=False)
+    stopped = replace(sweep.records[0], status=RunStatus.STOPPED)
+    sweep = replace(sweep, records=(stopped, *sweep.records[1:]))
+    page = render_html(Report(sweep, build_table(sweep)))
+    assert "stopped: ERM, test 0, trial seed 0 (draw 0)</b><br>no reason recorded" in page
+
+
+def test_light_dark_and_print_are_provided_for_with_the_colours_of_the_plots(page: str) -> None:
+    light, dark = page.split("prefers-color-scheme: dark", 1)
+    for i, color in enumerate(ARM_COLORS_LIGHT):
+        assert f"--arm-{i}: {color};" in light
+    for i, color in enumerate(ARM_COLORS_DARK):
+        assert f"--arm-{i}: {color};" in dark
+    assert "@media print" in page
+
+
+@pytest.mark.slow
+def test_a_page_of_a_thousand_runs_is_under_three_mebibytes() -> None:
+    sweep = invented_sweep(test_domains=DOMAINS, draws=14, arms=("ERM", "A", "B", "C"))
+    assert len(sweep.records) > 1000
+    assert len(render_html(Report(sweep, build_table(sweep))).encode()) < 3 * 2**20

@@ -1,0 +1,62 @@
+"""The table in a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from invented_sweep import DOMAINS, invented_sweep
+from rich.cells import cell_len
+from rich.console import Console
+
+from gga_sweep.report.text import print_text, render_text
+from gga_sweep.report.wording import entry_in_words
+from gga_sweep.selection import Table, build_table
+
+WIDE = build_table(invented_sweep(test_domains=DOMAINS, searched=("ERM",)))
+
+
+@pytest.mark.parametrize("width", [24, 40, 80, 120])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    assert max(map(cell_len, render_text(WIDE, width).splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_every_number_is_printed_whole_at_any_width(width: int) -> None:
+    text = render_text(WIDE, width)
+    for row in WIDE.rows:
+        for entry in (*row.entries, row.average):
+            assert entry_in_words(entry) in text
+
+
+def test_a_narrow_terminal_gets_the_columns_in_blocks_each_with_the_arms() -> None:
+    assert render_text(WIDE, 200).count("ERM (searched)") == 1
+    assert render_text(WIDE, 80).count("ERM (searched)") == 2
+
+
+def test_protocol_and_deviations_are_printed(table: Table) -> None:
+    text = render_text(table)
+    assert "Protocol: quick" in text
+    assert "- evaluated every 50 steps, not 100" in text
+
+
+def test_a_pipe_gets_no_colour_and_a_terminal_does(table: Table) -> None:
+    pipe, terminal = io.StringIO(), io.StringIO()
+    print_text(table, Console(file=pipe, width=80))
+    print_text(table, Console(file=terminal, width=80, force_terminal=True, color_system="standard"))
+    assert "\x1b[" not in pipe.getvalue()
+    assert "\x1b[" in terminal.getvalue()
+
+
+def test_a_name_that_looks_like_markup_stays_a_name() -> None:
+    text = render_text(build_table(invented_sweep(arms=("[red]ERM[/red]", "[/]"))))
+    assert "[red]ERM[/red]" in text
+    assert "[/] " in text
+
+
+def test_a_long_list_of_incomplete_cells_is_cut_and_says_so() -> None:
+    empty = build_table(replace(invented_sweep(), records=()))
+    text = render_text(empty, 120)
+    assert text.count("nothing to select") == 10
+    assert "and 17 more" in text

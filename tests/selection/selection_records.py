@@ -1,0 +1,92 @@
+"""Small run records, made of accuracies alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from gga_sweep.records import (
+    Agreement,
+    Cell,
+    DomainScores,
+    Record,
+    RunRecords,
+    RunStatus,
+    Score,
+    TestRecord,
+    ValidationRecord,
+)
+from gga_sweep.selection import SweepView
+
+NO_AGREEMENT = Agreement(cosines=((1.0,),), norms=(1.0,), minimum=math.nan, mean=math.nan)
+
+
+def scores(*, train: float = math.nan, validation: float = math.nan) -> DomainScores:
+    return DomainScores(train=Score(train, 1.0), validation=Score(validation, 1.0))
+
+
+def validation_record(step: int, accuracies: Sequence[float]) -> ValidationRecord:
+    """One accuracy a training domain."""
+    domains = {f"source{i}": scores(train=1.0, validation=accuracy) for i, accuracy in enumerate(accuracies)}
+    return ValidationRecord(step, domains, 1.0, NO_AGREEMENT, NO_AGREEMENT)
+
+
+def record(step: int, validation: Sequence[float], test: Mapping[str, float]) -> Record:
+    """`test`: accuracy on each test domain's training split; on the validation split it is another number."""
+    domains = {name: scores(train=accuracy, validation=accuracy / 2) for name, accuracy in test.items()}
+    return Record(validation_record(step, validation), TestRecord(domains, dict.fromkeys(test, 0.0)))
+
+
+def run(
+    validation: Sequence[float] = (0.5,),
+    test: Sequence[float] | None = None,
+    *,
+    arm: str = "ERM",
+    test_domains: tuple[str, ...] = ("sketch",),
+    trial_seed: int = 0,
+    draws: tuple[int, ...] = (0,),
+    status: RunStatus = RunStatus.DONE,
+    key: str = "",
+    reason: str | None = None,
+) -> RunRecords:
+    """A run with one record a validation accuracy, at steps 0, 10, 20, ...; `test` defaults to its half."""
+    test = [accuracy / 2 for accuracy in validation] if test is None else test
+    key = key or f"{arm}/{'+'.join(test_domains)}/{trial_seed}/{draws}"
+    return RunRecords(
+        key=key,
+        folder=f"folder of {key}",
+        cell=Cell("PACS", arm, test_domains, trial_seed),
+        draws=draws,
+        hyperparameters={"lr": 1e-3},
+        status=status,
+        reason=reason,
+        records=tuple(
+            record(10 * i, [accuracy], dict.fromkeys(test_domains, on_test))
+            for i, (accuracy, on_test) in enumerate(zip(validation, test, strict=True))
+        ),
+    )
+
+
+def view(
+    records: Sequence[RunRecords],
+    *,
+    arms: tuple[str, ...] = ("ERM",),
+    test_domains: tuple[tuple[str, ...], ...] = (("sketch",),),
+    trial_seeds: tuple[int, ...] = (0, 1, 2),
+    draws: Mapping[str, tuple[int, ...]] | None = None,
+    searched: frozenset[str] = frozenset(),
+    notes: tuple[str, ...] = (),
+) -> SweepView:
+    return SweepView(
+        name="small",
+        dataset="PACS",
+        protocol="quick",
+        deviations=("evaluated every 10 steps",),
+        arms=arms,
+        test_domains=test_domains,
+        trial_seeds=trial_seeds,
+        draws=dict.fromkeys(arms, (0,)) if draws is None else draws,
+        records=tuple(records),
+        searched=searched,
+        notes=notes,
+    )

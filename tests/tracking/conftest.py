@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from invented_ledger import invented_plan
+
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.planning import Plan
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if FOLDER in item.path.parents:  # SQLAlchemy's complaint about MLflow, once, when its store is imported
+            item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"))
+
+
+@pytest.fixture(scope="session")
+def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store; making one takes seconds, copying it none."""
+    from gga_sweep.tracking.store import prepare_store
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    prepare_store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def storage(tmp_path: Path, template_store: Path) -> Path:
+    """A folder of sweeps with an empty store in it."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(template_store.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def uri(storage: Path) -> str:
+    return f"sqlite:///{storage / 'mlflow.db'}"
+
+
+@pytest.fixture
+def plan(storage: Path) -> Plan:
+    return invented_plan(storage)
+
+
+@pytest.fixture
+def ledger(plan: Plan) -> Ledger:
+    return Ledger(plan.sweep.folder)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import posixpath
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from invented_ledger import invented_annealed_step, invented_plan, invented_record
+
+from gga_sweep.planning import PlannedRun
+from gga_sweep.tracking import names
+
+DOMAIN_NAMES = st.text(min_size=1, max_size=400)
+
+
+@pytest.fixture(scope="module")
+def annealed_run(tmp_path_factory: pytest.TempPathFactory) -> PlannedRun:
+    return invented_plan(tmp_path_factory.mktemp("names")).runs[-1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(DOMAIN_NAMES)
+def test_every_domain_gives_names_that_mlflow_takes(domain: str) -> None:
+    metric = f"test/validation_accuracy/{names.domain_key(domain)}"
+    assert re.fullmatch(r"[A-Za-z0-9_\-. :/]{1,250}", metric)
+    assert posixpath.normpath(metric) == metric
+    assert metric == metric.strip()
+
+
+@settings(max_examples=200, deadline=None)
+@given(DOMAIN_NAMES, DOMAIN_NAMES)
+def test_two_domains_never_share_a_name(one: str, other: str) -> None:
+    assert (names.domain_key(one) == names.domain_key(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("domain", "key"),
+    [
+        ("art_painting", "art_painting"),
+        ("Real World", "Real World"),
+        ("location_100.v2", "location_100.v2"),
+        ("75", "75"),
+        ("a/b", "a:2f:b"),
+        ("a:2f:b", "a:3a:2f:3a:b"),
+        ("..", ":2e::2e:"),
+        ("é", ":e9:"),
+    ],
+)
+def test_usual_domains_keep_their_name_and_the_rest_is_spelled_out(domain: str, key: str) -> None:
+    assert names.domain_key(domain) == key
+
+
+def test_tune_sees_the_training_domains_alone(annealed_run: PlannedRun) -> None:
+    record = invented_record(annealed_run, 2)
+    metrics = names.validation_metrics(record.validation)
+    assert metrics["val/accuracy"] == record.validation.accuracy
+    assert metrics["val/accuracy/15"] == record.validation.domains["15"].validation.accuracy
+    assert metrics["train/loss"] == record.validation.train_loss
+    assert metrics["train/agreement_min"] == 0.3
+    assert metrics["val/agreement_mean"] == 0.2
+    assert all(key.startswith(("val/", "train/")) and not key.endswith("/75") for key in metrics)
+
+
+def test_the_reported_test_accuracy_is_that_of_the_training_split(annealed_run: PlannedRun) -> None:
+    scores = invented_record(annealed_run, 2).test.domains["75"]
+    assert names.test_metrics(invented_record(annealed_run, 2).test) == {
+        "test/accuracy/75": scores.train.accuracy,
+        "test/loss/75": scores.train.loss,
+        "test/validation_accuracy/75": scores.validation.accuracy,
+        "test/gradient_cosine/75": 0.6,
+    }
+
+
+def test_gains_of_an_annealed_step_are_after_less_before() -> None:
+    metrics = names.annealing_metrics(replace(invented_annealed_step(7), accepted=1))
+    assert metrics["annealing/fresh_gain"] == pytest.approx(0.05)
+    assert metrics["annealing/next_gain"] == pytest.approx(-0.1)
+    assert metrics["annealing/accepted"] == 1
+    assert metrics["annealing/tried"] == 4
+
+
+def test_the_table_of_names_lists_every_metric(annealed_run: PlannedRun) -> None:
+    record = invented_record(annealed_run, 2)
+    documented = str(names.__doc__)
+    keys = names.validation_metrics(record.validation) | names.test_metrics(record.test)
+    for key in keys:
+        family = re.sub(r"/\d+$", "/<domain>", key).replace("agreement_mean", "agreement_min")
+        assert f"`{family}`" in documented, key
+
+
+def test_importing_the_names_loads_neither_mlflow_nor_torch() -> None:
+    code = "import sys, gga_sweep.tracking.names; print({'mlflow', 'torch', 'ray'} & {*sys.modules})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
