@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import cast
 
 import torch
 from torch import nn
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.network_choice import is_weights_file, named_featurizer, weights_enum
 
 InputShape = tuple[int, int, int]
 
@@ -116,8 +115,6 @@ _FEATURIZERS: Mapping[str, Callable[[InputShape, str | None], tuple[nn.Module, i
     "resnet50": _resnet(50),
 }
 
-NETWORKS = tuple(_FEATURIZERS)
-
 
 def build_network(
     name: str, input_shape: InputShape, classes: int, weights: str | None, generator: torch.Generator
@@ -125,7 +122,7 @@ def build_network(
     """A network with its weights.
 
     Args:
-        name: one of `NETWORKS`, or `module:attribute`: a callable (input_shape) -> (featurizer, features).
+        name: one of `network_choice.NETWORKS`, or `module:attribute`: a callable (input_shape) -> (featurizer, features).
         input_shape: (channels, height, width) of an image.
         classes: number of classes.
         weights: a torchvision weight name ("imagenet" is its `IMAGENET1K_V1`), the path of a state-dict file of the
@@ -140,56 +137,11 @@ def build_network(
         if name in _FEATURIZERS:
             featurizer, features = _FEATURIZERS[name](input_shape, weights)
         else:
-            featurizer, features = _named_featurizer(name)(input_shape)
+            featurizer, features = named_featurizer(name)(input_shape)
             if weights is not None:
                 load_featurizer(featurizer, weights)
         torch.manual_seed(generator.initial_seed() ^ 1)  # the classifier's start must not depend on the weights above
         return Network(featurizer, features, classes)
-
-
-def network_faults(name: str, channels: int | None, weights: str | None) -> list[Fault]:
-    """What is wrong with a choice of network, without building it."""
-    if name not in _FEATURIZERS:
-        try:
-            _named_featurizer(name)
-        except InputError as error:
-            return list(error.faults)
-        return []
-    faults = []
-    if name.startswith("resnet") and channels not in (3, None):
-        faults.append(Fault("training.network", f"{name} needs images of 3 channels, got {channels}"))
-    if weights is not None:
-        faults.extend(_weights_faults(name, weights))
-    return faults
-
-
-def is_weights_file(weights: str) -> bool:
-    """A path has a separator or a suffix; a torchvision weight name has neither."""
-    return "/" in weights or "." in weights
-
-
-def weights_enum(network: str, weights: str) -> object:
-    """Torchvision's weight enum of that name.
-
-    Raises:
-        InputError: no such weights for this network.
-    """
-    from torchvision import models
-
-    known = models.get_model_weights(network)
-    name = "IMAGENET1K_V1" if weights == "imagenet" else weights
-    if name not in known.__members__:
-        raise InputError(
-            [
-                Fault(
-                    "training.weights",
-                    f"no such weights of {network}",
-                    weights,
-                    ("imagenet", *known.__members__, "a state-dict file"),
-                )
-            ]
-        )
-    return known[name]
 
 
 def load_featurizer(featurizer: nn.Module, path: str) -> None:
@@ -208,28 +160,3 @@ def load_featurizer(featurizer: nn.Module, path: str) -> None:
         featurizer.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})
     except Exception as error:  # torch raises many kinds, from OSError to UnpicklingError
         raise InputError([Fault("training.weights", f"cannot load the weights file: {error}", path)]) from error
-
-
-def _weights_faults(network: str, weights: str) -> list[Fault]:
-    if is_weights_file(weights):
-        exists = Path(weights).is_file()
-        return [] if exists else [Fault("training.weights", "the weights file must exist", weights)]
-    if network == "small-cnn":
-        return [Fault("training.weights", "small-cnn has no published weights; give a state-dict file", weights)]
-    try:
-        weights_enum(network, weights)
-    except InputError as error:
-        return list(error.faults)
-    return []
-
-
-def _named_featurizer(name: str) -> Callable[[InputShape], tuple[nn.Module, int]]:
-    module, separator, attribute = name.partition(":")
-    if not separator:
-        raise InputError([Fault("training.network", "unknown network", name, (*NETWORKS, "module:attribute"))])
-    try:
-        return cast(
-            "Callable[[InputShape], tuple[nn.Module, int]]", getattr(importlib.import_module(module), attribute)
-        )
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError([Fault("training.network", f"cannot import it: {error}", name)]) from error

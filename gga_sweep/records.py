@@ -141,7 +141,7 @@ class AnnealedStep:
         tried: candidates scored.
         accepted: candidates accepted on the way, 0 .. tried.
         chosen: index of the winning candidate, 0 .. tried - 1; None when the weights stayed.
-        alignment_before, alignment_after: as the search saw them: under the step's one mask, or (`mask: forward`) each its own.
+        alignment_before, alignment_after: as the search saw them: under one mask, or (`mask: forward`) each its own.
         loss_before, loss_after: as the loss gate saw them.
         fresh_alignment_before, fresh_alignment_after: mean under four masks the search did not see.
         next_alignment_before, next_alignment_after: on the next step's minibatches.

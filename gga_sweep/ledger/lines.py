@@ -60,7 +60,8 @@ def parse_record(line: Mapping[str, Any]) -> Record:
 def parse_annealed(line: Mapping[str, Any]) -> AnnealedStep:
     """The inverse of `dump` on an `AnnealedStep`."""
     counts = ("step", "tried", "accepted", "chosen")
-    return AnnealedStep(**{name: value if name in counts else float(value) for name, value in line.items()})
+    values: dict[str, Any] = {name: item if name in counts else float(item) for name, item in line.items()}
+    return AnnealedStep(**values)
 
 
 def _domain_scores(value: Mapping[str, Any]) -> DomainScores:

@@ -1,7 +1,17 @@
 """From a sweep file to the runs it needs: reading, checking, arms, draws, plan."""
 
 from gga_sweep.planning.load import load
-from gga_sweep.planning.plan import Arm, Plan, PlannedRun, Sweep
-from gga_sweep.planning.runs import plan_sweep, searched_run
+from gga_sweep.planning.plan import Arm, Contents, Plan, PlannedRun, Sweep
+from gga_sweep.planning.runs import plan_sweep, read_contents, searched_run
 
-__all__ = ["Arm", "Plan", "PlannedRun", "Sweep", "load", "plan_sweep", "searched_run"]
+__all__ = [
+    "Arm",
+    "Contents",
+    "Plan",
+    "PlannedRun",
+    "Sweep",
+    "load",
+    "plan_sweep",
+    "read_contents",
+    "searched_run",
+]

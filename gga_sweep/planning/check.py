@@ -9,7 +9,7 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import settings_faults
 from gga_sweep.config import Distribution, TrainingSettings
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.networks import network_faults
+from gga_sweep.network_choice import network_faults
 from gga_sweep.planning.arms import PREFIX, Values, arm_values, hyperparameter_names, searched_space
 from gga_sweep.planning.draws import contains, grid_points
 from gga_sweep.planning.plan import Arm, Sweep

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from gga_sweep.errors import Fault, InputError
 from gga_sweep.planning.arms import expand_arms
 from gga_sweep.planning.check import check_sweep
 from gga_sweep.planning.plan import Sweep
-from gga_sweep.planning.protocols import Protocol, get_protocol
+from gga_sweep.planning.protocols import get_protocol
 from gga_sweep.planning.sweep_file import override, read_sweep_file, validate
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
@@ -41,37 +41,45 @@ def load(
     config, faults = validate(override(content, overrides))
     if config is None:
         raise InputError(faults, name)
-    sweep = _complete(config, name, Path(storage), tracking_uri, faults)
-    if sweep is not None:
+    try:
+        sweep = complete(config, name, Path(storage), tracking_uri)
         faults.extend(check_sweep(sweep))
-    if faults or sweep is None:
+    except InputError as error:
+        faults.extend(error.faults)
+    if faults:
         raise InputError(dict.fromkeys(faults), name)
     return sweep
 
 
-def _complete(
-    config: SweepConfig, source: str, storage: Path, tracking_uri: str | None, faults: list[Fault]
-) -> Sweep | None:
-    """The sweep; None, with the faults added, where protocol, dataset or an algorithm is unknown."""
+def complete(
+    config: SweepConfig,
+    source: str,
+    storage: Path,
+    tracking_uri: str | None,
+    description: DatasetDescription | None = None,
+) -> Sweep:
+    """The sweep of a typed file, not checked yet.
 
-    def attempt(function: Any, *args: object) -> Any:
-        try:
-            return function(*args)
-        except InputError as error:
-            faults.extend(error.faults)
-            return None
+    Args:
+        description: of the dataset, where it is known; None looks at the images.
 
+    Raises:
+        InputError: unknown protocol, dataset or algorithm.
+    """
     root = config.dataset.root
     if root is not None:
         dataset = config.dataset.model_copy(update={"root": root.expanduser().absolute()})
         config = config.model_copy(update={"dataset": dataset})
-    protocol: Protocol | None = attempt(get_protocol, config.protocol)
-    description: DatasetDescription | None = attempt(describe, config.dataset)
-    algorithms = [
-        attempt(get_algorithm, arm.algorithm, f"arms[{index}].algorithm") for index, arm in enumerate(config.arms)
-    ]
-    if protocol is None or description is None or None in algorithms:
-        return None
+    faults: list[Fault] = []
+    for index, arm in enumerate(config.arms):
+        faults.extend(_faults_of(lambda arm=arm, index=index: get_algorithm(arm.algorithm, f"arms[{index}].algorithm")))
+    faults.extend(_faults_of(lambda: get_protocol(config.protocol)))
+    if description is None:
+        faults.extend(_faults_of(lambda: describe(config.dataset)))
+    if faults:
+        raise InputError(faults, source)
+    protocol = get_protocol(config.protocol)
+    description = description or describe(config.dataset)
     single = tuple((name,) for name in description.domain_names)
     return Sweep(
         config=config,
@@ -84,6 +92,14 @@ def _complete(
         storage=storage.expanduser().absolute(),
         tracking_uri=tracking_uri,
     )
+
+
+def _faults_of(look_up: Callable[[], object]) -> tuple[Fault, ...]:
+    try:
+        look_up()
+    except InputError as error:
+        return error.faults
+    return ()
 
 
 def _deviations(given: TrainingConfig, protocol: TrainingConfig) -> tuple[str, ...]:

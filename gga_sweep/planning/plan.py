@@ -76,6 +76,19 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """What stands in a key for the files a run reads, so that a path never does.
+
+    Args:
+        dataset: digest of the dataset's manifest.
+        weights: SHA-256 of the weights file; None where the weights are random or named.
+    """
+
+    dataset: str
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedRun:
     """A run of the plan. Equal runs of a cell are one, under all their draw numbers.
 

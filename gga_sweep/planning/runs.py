@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 from gga_sweep.algorithms import get_algorithm
@@ -14,16 +13,19 @@ from gga_sweep.config import RunConfig
 from gga_sweep.domains import dataset_digest
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.key import run_key
-from gga_sweep.networks import is_weights_file
+from gga_sweep.network_choice import is_weights_file
 from gga_sweep.planning.arms import ANNEALING_DEFAULTS, PREFIX, arm_values, hyperparameter_names, searched_space
 from gga_sweep.planning.draws import draw_hyperparameters, grid_points
-from gga_sweep.planning.plan import Arm, Plan, PlannedRun, Sweep
+from gga_sweep.planning.plan import Arm, Contents, Plan, PlannedRun, Sweep
 from gga_sweep.records import Cell, Scalar
 
 
-def plan_sweep(sweep: Sweep) -> Plan:
-    """All runs of a sweep. Reads the images once to know their digest; keys are None where they are missing."""
-    digest = _digest(sweep) if sweep.dataset.available else None
+def plan_sweep(sweep: Sweep, contents: Contents | None = None) -> Plan:
+    """All runs of a sweep.
+
+    Args:
+        contents: digests from `read_contents`; None where the images are missing, and then the runs have no keys.
+    """
     runs = [
         run
         for arm in sweep.arms
@@ -31,7 +33,9 @@ def plan_sweep(sweep: Sweep) -> Plan:
         for trial_seed in sweep.config.trial_seeds
         for run in _merge_equal(
             [
-                _planned(sweep, arm, Cell(sweep.dataset.name, arm.name, test_domains, trial_seed), draw, drawn, digest)
+                _planned(
+                    sweep, arm, Cell(sweep.dataset.name, arm.name, test_domains, trial_seed), draw, drawn, contents
+                )
                 for draw, drawn in _draws(sweep, arm, trial_seed)
             ]
         )
@@ -39,7 +43,7 @@ def plan_sweep(sweep: Sweep) -> Plan:
     return Plan(sweep, tuple(runs))
 
 
-def searched_run(sweep: Sweep, configuration: Mapping[str, Scalar]) -> PlannedRun:
+def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, Scalar]) -> PlannedRun:
     """The run of a configuration that a searcher outside the plan proposes.
 
     Args:
@@ -70,31 +74,32 @@ def searched_run(sweep: Sweep, configuration: Mapping[str, Scalar]) -> PlannedRu
         raise InputError(faults, "a trial's configuration")
     arm = arms[str(values["arm"])]
     cell = Cell(sweep.dataset.name, arm.name, tests[str(values["test_domain"])], trial_seed)
-    run = _planned(sweep, arm, cell, 0, drawn, _digest(sweep))
-    assert run.key is not None  # the dataset's digest is known
-    return replace(run, draws=(int(run.key[:8], 16),), hyperparameters={**run.hyperparameters, **_applying(arm, drawn)})
+    run = _planned(sweep, arm, cell, 0, drawn, contents)
+    number = int((run.key or "")[:8], 16)
+    return replace(run, draws=(number,), hyperparameters={**run.hyperparameters, **_applying(arm, drawn)})
 
 
-def require_data(sweep: Sweep) -> None:
-    """Refuse a sweep whose images are not there.
+def read_contents(sweep: Sweep) -> Contents:
+    """Digest the images and, where one is given, the weights file.
 
     Raises:
-        InputError: the dataset's root is missing.
+        InputError: the dataset's root is missing, or a file cannot be read.
     """
     if not sweep.dataset.available:
         root = sweep.config.dataset.root
         fault = Fault("dataset.root", "must be the folder that holds domain/class/image", str(root) if root else None)
         raise InputError([fault], sweep.source)
+    cache = cache_folder(sweep.storage)
+    weights = sweep.training.weights
+    return Contents(
+        dataset=dataset_digest(sweep.config.dataset, cache if sweep.storage.is_dir() else None),
+        weights=_file_digest(weights) if weights is not None and is_weights_file(weights) else None,
+    )
 
 
-def cache_folder(sweep: Sweep) -> Path:
-    """Where the storage keeps content hashes and decoded images, for all its sweeps."""
-    return sweep.storage / "cache"
-
-
-def _digest(sweep: Sweep) -> str:
-    cache = cache_folder(sweep)
-    return dataset_digest(sweep.config.dataset, cache if cache.parent.is_dir() else None)
+def cache_folder(storage: Path) -> Path:
+    """Where a storage keeps content hashes and decoded images, for all its sweeps."""
+    return storage / "cache"
 
 
 def _draws(sweep: Sweep, arm: Arm, trial_seed: int) -> list[tuple[int, dict[str, Scalar]]]:
@@ -110,12 +115,12 @@ def _draws(sweep: Sweep, arm: Arm, trial_seed: int) -> list[tuple[int, dict[str,
 
 
 def _planned(
-    sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], digest: str | None
+    sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents | None
 ) -> PlannedRun:
     config = _resolve(sweep, arm, cell, drawn)
     key = None
-    if digest is not None:
-        key = run_key(config, digest, get_algorithm(arm.algorithm).numerics, _weights_digest(config.training.weights))
+    if contents is not None:
+        key = run_key(config, contents.dataset, get_algorithm(arm.algorithm).numerics, contents.weights)
     values = arm_values(arm, sweep.config, sweep.protocol, drawn).values
     searched = searched_space(arm, sweep.config, sweep.protocol)
     return PlannedRun(cell, (draw,), {name: values[name] for name in searched}, config, key)
@@ -168,9 +173,6 @@ def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
     return merged
 
 
-@lru_cache(maxsize=8)
-def _weights_digest(weights: str | None) -> str | None:
-    if weights is None or not is_weights_file(weights):
-        return None
-    with Path(weights).open("rb") as file:
+def _file_digest(path: str) -> str:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

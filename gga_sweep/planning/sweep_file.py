@@ -142,7 +142,11 @@ def _assign(target: Any, path: list[str | int], value: object) -> None:
 
 def _fault(item: Any) -> Fault:
     rule = item["msg"].removeprefix("Value error, ")
-    messages = {"extra_forbidden": "unknown field", "missing": "must be given"}
+    messages = {
+        "extra_forbidden": "unknown field",
+        "missing": "must be given",
+        "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits and . _ -",
+    }
     rule = messages.get(item["type"], rule[0].lower() + rule[1:])
     got = None if item["type"] == "missing" else item["input"]
     allowed = _known_fields(item["loc"]) if item["type"] == "extra_forbidden" else ()

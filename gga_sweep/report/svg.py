@@ -36,7 +36,7 @@ def figure_to_svg(figure: Figure, name: str, description: str) -> str:
     """
     file = io.StringIO()
     with house_style(salt=name):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(file, format="svg")
     root = ET.fromstring(file.getvalue())
     _clean(root)
     _own_ids(root, name)
@@ -51,7 +51,7 @@ def figure_to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def _clean(element: ET.Element) -> None:
-    """Drop metadata, and the style sheet that would apply to the whole page."""
+    """Drop metadata (the date among them), and the style sheet that would apply to the whole page."""
     for child in list(element):
         if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
             element.remove(child)

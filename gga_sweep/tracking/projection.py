@@ -13,7 +13,6 @@ import time
 
 import yaml
 
-from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import StoredRun
 from gga_sweep.planning.plan import PlannedRun, Sweep
@@ -22,7 +21,8 @@ from gga_sweep.selection.table import accuracy_on_test_domains
 from gga_sweep.selection.training_validation import best_step
 from gga_sweep.tracking import names
 from gga_sweep.tracking.descriptions import run_params, run_tags, sweep_tags
-from gga_sweep.tracking.mlflow_api import Experiment, Metric, MlflowClient
+from gga_sweep.tracking.experiment import find_or_create_experiment
+from gga_sweep.tracking.mlflow_api import Metric, MlflowClient
 from gga_sweep.tracking.tracked_run import TrackedRun, Update, create_run, find_runs, metrics_at, update_run
 
 MLFLOW_STATUS = {
@@ -55,7 +55,7 @@ class Projection:
         self.client = client
         self.sweep = sweep
         self.ledger = ledger
-        self.experiment_id = _find_or_create_experiment(client, sweep)
+        self.experiment_id = find_or_create_experiment(client, sweep.folder)
         self.parent = self._find_or_create_parent(start_time)
         children = list(find_runs(client, self.experiment_id, names.PARENT, self.parent.run_id))
         self.runs = {
@@ -130,23 +130,6 @@ class Projection:
         parent = next(found, None) or create_run(self.client, self.experiment_id, tags, int(start_time * 1000))
         update_run(self.client, parent, Update(tags=tags, status="RUNNING"))
         return parent
-
-
-def _find_or_create_experiment(client: MlflowClient, sweep: Sweep) -> str:
-    """The experiment of the sweep's name, if its artifacts lie in this sweep's folder; else one with a name beside it
-    (another storage tracked on the same server, or a storage that was moved: artifact locations cannot change)."""
-    folder = sweep.folder.absolute()
-    beside = hashlib.blake2b(str(folder).encode(errors="surrogateescape"), digest_size=4).hexdigest()
-    for name in (sweep.name, f"{sweep.name} ({beside})"):
-        experiment: Experiment | None = client.get_experiment_by_name(name)
-        if experiment is None:
-            location = (folder / names.ARTIFACTS_FOLDER).as_uri()
-            return str(client.create_experiment(name, location, {names.FOLDER: folder.as_uri()}))
-        if experiment.tags.get(names.FOLDER) == folder.as_uri():
-            if experiment.lifecycle_stage != "active":
-                client.restore_experiment(experiment.experiment_id)
-            return str(experiment.experiment_id)
-    raise GGASweepError(f"MLflow has experiments of other folders named {sweep.name!r} and {name!r}; rename the sweep")
 
 
 def _ledger_id(ledger: Ledger) -> str:

@@ -22,7 +22,7 @@ def fingerprint(device: torch.device) -> dict[str, str]:
         found["cudnn"] = str(torch.backends.cudnn.version())
     for package in ("gga-sweep", "torch", "torchvision", "numpy"):
         try:
-            found[package] = str(version(package))  # type: ignore[no-untyped-call]
+            found[package] = version(package)  # type: ignore[no-untyped-call,unused-ignore]
         except PackageNotFoundError:
             found[package] = "not installed"
     return found

@@ -102,7 +102,7 @@ def test_where_mounts_are_not_listed_every_disk_counts_as_local(tmp_path: Path) 
 def test_sqlite_on_a_network_file_system_is_refused_and_a_server_is_not(mounts: Path) -> None:
     with pytest.raises(InputError, match=r"local disk, this is nfs4: .*--tracking-uri, got '/home/me/mlflow.db'"):
         resolve_tracking_uri(Path("/home/me"), None, {}, mounts)
-    with pytest.raises(InputError, match="got '/home/other.db'"):
+    with pytest.raises(InputError, match=r"got '/home/other\.db'"):
         resolve_tracking_uri(Path("/data"), "sqlite:////home/other.db", {}, mounts)
     assert resolve_tracking_uri(Path("/home/me"), "http://server:5000", {}, mounts) == "http://server:5000"
 

@@ -387,5 +387,5 @@ def test_when_all_names_are_taken_the_sweep_must_be_renamed(projection: Projecti
     ).name
     taken = projection.client.get_experiment_by_name(name)
     projection.client.set_experiment_tag(taken.experiment_id, "gga_sweep.folder", "file:///a/third")
-    with pytest.raises(GGASweepError, match="'demo'.*rename the sweep"):
+    with pytest.raises(GGASweepError, match=r"'demo'.*rename the sweep"):
         Projection(projection.client, other.sweep, Ledger(other.sweep.folder), START_TIME)

@@ -301,5 +301,5 @@ def test_a_store_that_cannot_be_made_is_an_outage_and_no_crash(
     uri = f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}"
     assert not Projector(plan, ledger, uri, **QUICK).close(0.5)
     assert "the sweep goes on" in caplog.text
-    with pytest.raises(GGASweepError, match="NotADirectoryError|FileExistsError"):
+    with pytest.raises(GGASweepError, match=r"NotADirectoryError|FileExistsError"):
         Projector(plan, ledger, uri, require_tracking=True)

@@ -1,0 +1,91 @@
+"""Which network and which weights: checked without loading torch, so that planning stays quick."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from gga_sweep.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NETWORKS = ("small-cnn", "resnet18", "resnet50")
+
+
+def network_faults(name: str, channels: int | None, weights: str | None) -> list[Fault]:
+    """What is wrong with a choice of network, without building it."""
+    if name not in NETWORKS:
+        try:
+            named_featurizer(name)
+        except InputError as error:
+            return list(error.faults)
+        return []
+    faults = []
+    if name.startswith("resnet") and channels not in (3, None):
+        faults.append(Fault("training.network", f"{name} needs images of 3 channels, got {channels}"))
+    if weights is not None:
+        faults.extend(_weights_faults(name, weights))
+    return faults
+
+
+def is_weights_file(weights: str) -> bool:
+    """A path has a separator or a suffix; a torchvision weight name has neither."""
+    return "/" in weights or "." in weights
+
+
+def weights_enum(network: str, weights: str) -> object:
+    """Torchvision's weight enum of that name.
+
+    Raises:
+        InputError: no such weights for this network.
+    """
+    from torchvision import models
+
+    known = models.get_model_weights(network)
+    name = "IMAGENET1K_V1" if weights == "imagenet" else weights
+    if name not in known.__members__:
+        raise InputError(
+            [
+                Fault(
+                    "training.weights",
+                    f"no such weights of {network}",
+                    weights,
+                    ("imagenet", *known.__members__, "a state-dict file"),
+                )
+            ]
+        )
+    return known[name]
+
+
+def _weights_faults(network: str, weights: str) -> list[Fault]:
+    if is_weights_file(weights):
+        exists = Path(weights).is_file()
+        return [] if exists else [Fault("training.weights", "the weights file must exist", weights)]
+    if network == "small-cnn":
+        return [Fault("training.weights", "small-cnn has no published weights; give a state-dict file", weights)]
+    try:
+        weights_enum(network, weights)
+    except InputError as error:
+        return list(error.faults)
+    return []
+
+
+def named_featurizer(name: str) -> Callable[[tuple[int, int, int]], tuple[nn.Module, int]]:
+    """What `module:attribute` names: a callable (input_shape) -> (featurizer, features).
+
+    Raises:
+        InputError: nothing to import there.
+    """
+    module, separator, attribute = name.partition(":")
+    if not separator:
+        raise InputError([Fault("training.network", "unknown network", name, (*NETWORKS, "module:attribute"))])
+    try:
+        return cast(
+            "Callable[[tuple[int, int, int]], tuple[nn.Module, int]]",
+            getattr(importlib.import_module(module), attribute),
+        )
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError([Fault("training.network", f"cannot import it: {error}", name)]) from error

@@ -1,0 +1,42 @@
+"""The MLflow experiment of a sweep."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from gga_sweep.errors import GGASweepError
+from gga_sweep.tracking import names
+from gga_sweep.tracking.mlflow_api import Experiment, MlflowClient, ViewType
+
+
+def find_experiment(client: MlflowClient, folder: Path) -> Experiment | None:
+    """The experiment whose artifacts lie in that sweep's folder, deleted or not."""
+    found = client.search_experiments(
+        view_type=ViewType.ALL, filter_string=f"tags.`{names.FOLDER}` = '{folder.absolute().as_uri()}'"
+    )
+    return next(iter(found), None)
+
+
+def find_or_create_experiment(client: MlflowClient, folder: Path) -> str:
+    """The id of a sweep's experiment. It bears the name of the sweep; if that is taken by a sweep in another folder
+    (another storage, or this one before it was moved: artifact locations cannot change), with a mark behind it.
+
+    Raises:
+        GGASweepError: the marked name is taken too.
+    """
+    if experiment := find_experiment(client, folder):
+        if experiment.lifecycle_stage != "active":
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+    uri = folder.absolute().as_uri()
+    mark = hashlib.blake2b(uri.encode(), digest_size=4).hexdigest()
+    for name in (folder.name, f"{folder.name} ({mark})"):
+        if client.get_experiment_by_name(name) is None:
+            return str(client.create_experiment(name, f"{uri}/{names.ARTIFACTS_FOLDER}", {names.FOLDER: uri}))
+    raise GGASweepError(f"MLflow has experiments of other folders named {folder.name!r} and {name!r}; rename the sweep")
+
+
+def runs_page(experiment: Experiment) -> str:
+    """What follows the server's address in the address of the experiment's run table."""
+    return f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
