@@ -122,7 +122,8 @@ def build_network(
     """A network with its weights.
 
     Args:
-        name: one of `network_choice.NETWORKS`, or `module:attribute`: a callable (input_shape) -> (featurizer, features).
+        name: one of `network_choice.NETWORKS`, or `module:attribute`, a callable (input_shape) -> (featurizer,
+            features).
         input_shape: (channels, height, width) of an image.
         classes: number of classes.
         weights: a torchvision weight name ("imagenet" is its `IMAGENET1K_V1`), the path of a state-dict file of the

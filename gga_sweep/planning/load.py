@@ -72,10 +72,10 @@ def complete(
         config = config.model_copy(update={"dataset": dataset})
     faults: list[Fault] = []
     for index, arm in enumerate(config.arms):
-        faults.extend(_faults_of(lambda arm=arm, index=index: get_algorithm(arm.algorithm, f"arms[{index}].algorithm")))
-    faults.extend(_faults_of(lambda: get_protocol(config.protocol)))
+        faults.extend(_faults_of(get_algorithm, arm.algorithm, f"arms[{index}].algorithm"))
+    faults.extend(_faults_of(get_protocol, config.protocol))
     if description is None:
-        faults.extend(_faults_of(lambda: describe(config.dataset)))
+        faults.extend(_faults_of(describe, config.dataset))
     if faults:
         raise InputError(faults, source)
     protocol = get_protocol(config.protocol)
@@ -94,9 +94,9 @@ def complete(
     )
 
 
-def _faults_of(look_up: Callable[[], object]) -> tuple[Fault, ...]:
+def _faults_of(look_up: Callable[..., object], *names: object) -> tuple[Fault, ...]:
     try:
-        look_up()
+        look_up(*names)
     except InputError as error:
         return error.faults
     return ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ _OUTCOME = "the outcome of the sweep"
 _SWEEP_FILE = "the sweep file"
 _TRIES = 3
 _LONGEST_DELAY = 60.0  # seconds
-_LONGEST_REASON = 300  # characters
+_LONGEST_REASON = 200  # characters
 
 
 class Projector:
@@ -126,7 +127,7 @@ class Projector:
             self._changed.notify()
         self._thread.join(timeout)
         with self._changed:
-            behind = [*self._given_up, *self._jobs]
+            behind = list(dict.fromkeys([*self._given_up, *self._jobs]))
         if behind:
             _LOG.warning(
                 "MLflow at %s still lacks %s; the next launch catches up",
@@ -151,13 +152,14 @@ class Projector:
     def _work(self) -> None:
         """The thread: rounds of all there is to do, until closed and done, or closed and out of time."""
         delay = self._retry_after
-        while names := self._wait_for_work():
-            if all(self._do(name) for name in names):
-                delay = self._retry_after
-                self._rest(self._pause)
-            else:
-                self._rest(delay)
-                delay = min(2 * delay, _LONGEST_DELAY)
+        with _retries_unheard():
+            while names := self._wait_for_work():
+                if all(self._do(name) for name in names):
+                    delay = self._retry_after
+                    self._rest(self._pause)
+                else:
+                    self._rest(delay)
+                    delay = min(2 * delay, _LONGEST_DELAY)
 
     def _wait_for_work(self) -> list[str]:
         """The names of the jobs to do; empty when the thread should end."""
@@ -186,7 +188,7 @@ class Projector:
             job(self._projection)
         except Exception as error:  # a tracking store, whatever happens to it, must never end a sweep
             self._projection = None  # what it knew may no longer hold
-            self._complain(error)
+            self._complain(name, error)
             if opened:
                 self._count_failure(name, job)
             return False
@@ -197,9 +199,9 @@ class Projector:
             _LOG.info("MLflow at %s is back", redact(self._uri))
         return True
 
-    def _complain(self, error: Exception) -> None:
+    def _complain(self, name: str, error: Exception) -> None:
         if not self._away:
-            _LOG.warning("%s; the sweep goes on, tracking catches up later", self._in_words(error))
+            _LOG.warning("%s (%s); the sweep goes on, tracking catches up later", self._in_words(error), name)
         self._away = True
 
     def _count_failure(self, name: str, job: Job) -> None:
@@ -227,4 +229,20 @@ class Projector:
     def _in_words(self, error: Exception) -> str:
         first_line = str(error).strip().partition("\n")[0]
         reason = redact_text(f"{type(error).__name__}: {first_line}", self._uri)
-        return f"MLflow at {redact(self._uri)} cannot be written: {reason[:_LONGEST_REASON]}"
+        return f"MLflow at {redact(self._uri)} cannot be brought up to date: {reason[:_LONGEST_REASON]}"
+
+
+@contextlib.contextmanager
+def _retries_unheard() -> Iterator[None]:
+    """Without the warning that urllib3 gives at each retry of this thread: the projector gives one an outage."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    thread = threading.get_ident()
+
+    def of_another_thread(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger.addFilter(of_another_thread)
+    try:
+        yield
+    finally:
+        logger.removeFilter(of_another_thread)

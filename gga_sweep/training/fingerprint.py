@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 
 import torch
 
@@ -19,11 +19,11 @@ def fingerprint(device: torch.device) -> dict[str, str]:
     }
     if device.type == "cuda":
         found["cuda"] = str(torch.version.cuda)
-        found["cudnn"] = str(torch.backends.cudnn.version())
+        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
     for package in ("gga-sweep", "torch", "torchvision", "numpy"):
         try:
-            found[package] = version(package)  # type: ignore[no-untyped-call,unused-ignore]
-        except PackageNotFoundError:
+            found[package] = str(metadata.version(package))
+        except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
-from gga_sweep.planning import Plan, PlannedRun, load, plan_sweep
+from gga_sweep.planning import Contents, Plan, PlannedRun, load, plan_sweep
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -23,6 +23,7 @@ from gga_sweep.selection import SweepView, Table, build_table
 
 STEPS = (0, 2, 4)
 WINDOW = (1, 2, 3)
+CONTENTS = Contents(dataset="0" * 64)
 START_TIME = 1_700_000_000.25
 
 ANNEALED_ARM = {"name": "ERM + GGA", "algorithm": "ERM", "annealing": {"method": "gga", "radius": 1e-4}}
@@ -41,7 +42,7 @@ def invented_plan(storage: Path, **changes: Any) -> Plan:
         "search_space": {"lr": {"loguniform": [3e-4, 3e-3]}},
         "training": {"steps": 5, "evaluate_every": 2},
     }
-    return plan_sweep(load({**content, **changes}, storage=storage))
+    return plan_sweep(load({**content, **changes}, storage=storage), CONTENTS)
 
 
 def start(ledger: Ledger, run: PlannedRun, start_time: float = START_TIME) -> RunFolder:
@@ -54,7 +55,7 @@ def start(ledger: Ledger, run: PlannedRun, start_time: float = START_TIME) -> Ru
         RunHeader(
             key=run.key,
             config=run.config,
-            dataset_digest="0" * 64,
+            dataset_digest=CONTENTS.dataset,
             classes=tuple("0123456789"),
             input_shape=(1, 28, 28),
             fingerprint={"torch": "2"},

@@ -9,7 +9,6 @@ import yaml
 from invented_ledger import START_TIME, finish, invented_plan, invented_record, progress, start
 
 from gga_sweep.config import SweepConfig
-from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.records import RunStatus
@@ -353,39 +352,9 @@ def test_artifacts_lie_in_the_sweeps_folder(projection: Projection, plan: Plan) 
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["sweep.yaml"]
 
 
-def test_a_sweep_of_the_same_name_in_another_storage_is_kept_apart(projection: Projection, tmp_path: Path) -> None:
-    other = invented_plan(tmp_path / "elsewhere")
-    beside = Projection(projection.client, other.sweep, Ledger(other.sweep.folder), START_TIME)
-    name = projection.client.get_experiment(beside.experiment_id).name
-    assert beside.experiment_id != projection.experiment_id
-    assert name.startswith("demo (")
-    assert again(beside).experiment_id == beside.experiment_id
-
-
 def test_a_ledger_begun_anew_in_the_same_place_gets_a_parent_of_its_own(projection: Projection, plan: Plan) -> None:
     projection.ledger.store.delete("tracking-id")  # as if the folder had been removed
     second = again(projection)
     assert second.experiment_id == projection.experiment_id
     assert second.parent.run_id != projection.parent.run_id
     assert again(second).parent.run_id == second.parent.run_id
-
-
-def test_a_deleted_experiment_is_taken_out_of_the_bin(projection: Projection, plan: Plan, ledger: Ledger) -> None:
-    finish(ledger, plan.runs[0])
-    project(projection, plan.runs[0])
-    projection.client.delete_experiment(projection.experiment_id)
-    second = again(projection)
-    assert second.experiment_id == projection.experiment_id
-    assert second.parent.run_id == projection.parent.run_id
-    assert second.up_to_date(plan.runs[0])
-
-
-def test_when_all_names_are_taken_the_sweep_must_be_renamed(projection: Projection, tmp_path: Path) -> None:
-    other = invented_plan(tmp_path / "elsewhere")
-    name = projection.client.get_experiment(
-        Projection(projection.client, other.sweep, Ledger(other.sweep.folder), START_TIME).experiment_id
-    ).name
-    taken = projection.client.get_experiment_by_name(name)
-    projection.client.set_experiment_tag(taken.experiment_id, "gga_sweep.folder", "file:///a/third")
-    with pytest.raises(GGASweepError, match=r"'demo'.*rename the sweep"):
-        Projection(projection.client, other.sweep, Ledger(other.sweep.folder), START_TIME)

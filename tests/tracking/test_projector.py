@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_ledger import finish, invented_table, progress, start
+from invented_ledger import CONTENTS, finish, invented_table, progress, start
 
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
@@ -43,6 +43,7 @@ class _Client:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._server.away:
+                logging.getLogger("urllib3.connectionpool").warning("Retrying")
                 raise ConnectionError(f"no answer from {SECRET_URI}\nand so on")
             return method(*args, **kwargs)
 
@@ -163,6 +164,9 @@ def test_a_store_that_is_away_delays_and_loses_nothing(
     assert all("http://***@host:5000" in text and "ConnectionError: no answer" in text for text in warnings)
     assert "secret" not in caplog.text
     assert "is back" in caplog.text
+    logging.getLogger("urllib3.connectionpool").warning("of somebody else")
+    assert "of somebody else" in caplog.text
+    assert "Retrying" not in caplog.text
 
 
 def test_closing_gives_up_in_time_and_says_what_is_lacking(
@@ -225,7 +229,7 @@ def test_a_run_that_no_plan_holds_can_be_added(
 ) -> None:
     projector = make()
     configuration = {"arm": "ERM", "test_domain": "0", "trial_seed": 0, "lr": 5e-4}
-    run = searched_run(plan.sweep, configuration)
+    run = searched_run(plan.sweep, CONTENTS, configuration)
     finish(ledger, run)
     projector.add(run)
     projector.add(run)

@@ -1,0 +1,40 @@
+"""The checks that need the images and the storage, made before any run starts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from gga_sweep.domains import load_dataset
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.planning.plan import Contents, Sweep
+from gga_sweep.planning.runs import cache_folder, read_contents
+from gga_sweep.planning.stored import check_unchanged, write_sweep
+
+
+def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
+    """Check storage and images, decode these once for all runs, and keep the sweep where reports look for it.
+
+    Raises:
+        InputError: storage that cannot be written, images that are missing or do not open, or a file that changed
+            under its name (unless `allow_change`).
+    """
+    _require_writable(sweep.storage)
+    contents = read_contents(sweep)
+    ledger = Ledger(sweep.folder)
+    if not allow_change:
+        check_unchanged(ledger, sweep, contents)
+    load_dataset(sweep.config.dataset, cache_folder(sweep.storage))
+    write_sweep(ledger, sweep, contents)
+    return contents
+
+
+def _require_writable(storage: Path) -> None:
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=storage):
+            pass
+    except OSError as error:
+        fault = Fault("--storage", f"must be a folder that can be written: {error.strerror}", str(storage))
+        raise InputError([fault]) from error

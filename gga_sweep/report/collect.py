@@ -1,0 +1,132 @@
+"""From a sweep's plan and its ledger to what tables and reports are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.lines import dump
+from gga_sweep.ledger.run_folder import StoredRun
+from gga_sweep.planning.plan import Plan, PlannedRun
+from gga_sweep.records import Cell, RunRecords
+from gga_sweep.selection import SweepView
+
+_SEARCHED = "searched"
+
+
+def collect(plan: Plan, ledger: Ledger) -> SweepView:
+    """All runs of the plan that were started, and those that a user's own searcher added."""
+    stored: dict[str, StoredRun] = {}
+    present = set(ledger.run_names())
+
+    def read(folder: str) -> StoredRun:
+        if folder not in stored:
+            stored[folder] = ledger.run(folder).read()
+        return stored[folder]
+
+    planned = [records_of(run, read(run.folder)) for run in plan.runs if run.folder in present]
+    sweep = plan.sweep
+    taken = {(run.cell, run.key) for run in planned}
+    searched = [
+        run
+        for run in (_searched_records(entry, read(entry["folder"])) for entry in _searched_entries(ledger))
+        if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
+    ]
+    launched, free = {run.cell.arm for run in planned}, {run.cell.arm for run in searched}
+    shown = {run.folder for run in (*planned, *searched)}
+    outside = len(present - shown)
+    draws: dict[str, set[int]] = {}
+    for run in plan.runs:
+        draws.setdefault(run.cell.arm, set()).update(run.draws)
+    return SweepView(
+        name=sweep.name,
+        dataset=sweep.dataset.name,
+        protocol=sweep.protocol.name,
+        deviations=(*sweep.protocol.deviations, *sweep.deviations),
+        arms=tuple(arm.name for arm in sweep.arms),
+        test_domains=sweep.test_domains,
+        trial_seeds=sweep.config.trial_seeds,
+        draws={arm: tuple(sorted(numbers)) for arm, numbers in draws.items() if arm in launched or arm not in free},
+        records=(*planned, *searched),
+        searched=frozenset(free),
+        notes=(f"{outside} runs of the ledger are not in the present plan and are left out.",) if outside else (),
+    )
+
+
+def records_of(run: PlannedRun, stored: StoredRun) -> RunRecords:
+    """A run of the plan with what its folder holds."""
+    return RunRecords(
+        key=run.key or "",
+        folder=stored.folder,
+        cell=run.cell,
+        draws=run.draws,
+        hyperparameters=run.hyperparameters,
+        status=stored.state.status,
+        reason=stored.state.reason,
+        records=stored.records,
+        annealed=stored.annealed,
+        seconds=stored.seconds,
+    )
+
+
+def remember_searched(ledger: Ledger, run: PlannedRun) -> None:
+    """Keep where a run that no plan holds belongs: its folder knows its numbers, but not its arm."""
+    entry = {
+        "folder": run.folder,
+        "key": run.key,
+        "draw": run.draws[0],
+        "dataset": run.cell.dataset,
+        "arm": run.cell.arm,
+        "test_domains": run.cell.test_domains,
+        "trial_seed": run.cell.trial_seed,
+        "hyperparameters": run.hyperparameters,
+    }
+    arm = hashlib.blake2b(run.cell.arm.encode(), digest_size=4).hexdigest()  # two arms may share a run
+    ledger.store.put_if_absent(f"{_SEARCHED}/{run.folder}-{arm}.json", dump(entry).encode())
+
+
+def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]:
+    """The environment of the runs; where they differ, every value with the number of runs it stands for."""
+    counts: dict[str, dict[str, int]] = {}
+    for folder in dict.fromkeys(run.folder for run in runs):
+        header = ledger.run(folder).read_header()
+        for name, value in (header.fingerprint if header else {}).items():
+            of_name = counts.setdefault(name, {})
+            of_name[value] = of_name.get(value, 0) + 1
+    return {
+        name: next(iter(values))
+        if len(values) == 1
+        else "; ".join(f"{value} ({number} runs)" for value, number in values.items())
+        for name, values in counts.items()
+    }
+
+
+def _searched_entries(ledger: Ledger) -> list[dict[str, Any]]:
+    contents = (ledger.store.read(f"{_SEARCHED}/{name}") for name in ledger.store.list(_SEARCHED))
+    return [json.loads(content) for content in contents if content is not None]
+
+
+def _searched_records(entry: Mapping[str, Any], stored: StoredRun) -> RunRecords:
+    return RunRecords(
+        key=entry["key"],
+        folder=entry["folder"],
+        cell=Cell(entry["dataset"], entry["arm"], tuple(entry["test_domains"]), entry["trial_seed"]),
+        draws=(entry["draw"],),
+        hyperparameters=entry["hyperparameters"],
+        status=stored.state.status,
+        reason=stored.state.reason,
+        records=stored.records,
+        annealed=stored.annealed,
+        seconds=stored.seconds,
+    )
+
+
+def _in_plan(cell: Cell, plan: Plan) -> bool:
+    return (
+        cell.arm in {arm.name for arm in plan.sweep.arms}
+        and cell.test_domains in plan.sweep.test_domains
+        and cell.trial_seed in plan.sweep.config.trial_seeds
+    )

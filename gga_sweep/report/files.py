@@ -1,0 +1,31 @@
+"""The report of a sweep as files in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.report.as_json import render_json
+from gga_sweep.report.collect import fingerprint_of
+from gga_sweep.report.html import Report, render_html
+from gga_sweep.report.markdown import render_markdown
+from gga_sweep.report.text import render_text
+from gga_sweep.selection import SweepView, Table
+
+FORMATS = ("text", "markdown", "json", "html")
+_FILES = {"text": "table.txt", "markdown": "table.md", "json": "table.json", "html": "report.html"}
+
+
+def render(report_format: str, view: SweepView, table: Table, ledger: Ledger) -> str:
+    """The table, or the whole page, in one of `FORMATS`."""
+    if report_format == "html":
+        return render_html(Report(view, table, fingerprint_of(ledger, view.records), str(ledger.folder)))
+    return {"text": render_text, "markdown": render_markdown, "json": render_json}[report_format](table)
+
+
+def write_report(view: SweepView, table: Table, ledger: Ledger) -> dict[str, Path]:
+    """Every format, in the sweep's folder; the paths by format."""
+    paths = {report_format: ledger.folder / name for report_format, name in _FILES.items()}
+    for report_format, path in paths.items():
+        ledger.store.replace(path.name, render(report_format, view, table, ledger).encode())
+    return paths

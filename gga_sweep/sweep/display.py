@@ -1,0 +1,88 @@
+"""The live display of a launch: a picture on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.sweep.progress import LaunchProgress, counts_in_words, duration_in_words
+from gga_sweep.tracking.descriptions import run_name
+
+_LINE_SECONDS = 15.0
+_SHOWN_RUNS = 16
+
+
+class Display:
+    """Shows a `LaunchProgress` for the length of a `with` block.
+
+    Args:
+        progress: what to show; read from a thread of the display.
+        console: where; a terminal gets a live picture, anything else a line every 15 s.
+    """
+
+    def __init__(self, progress: LaunchProgress, console: Console) -> None:
+        self._progress = progress
+        self._console = console
+        self._live: Live | None = None
+        self._stop = threading.Event()
+        self._lines = threading.Thread(target=self._print_lines, name="sweep-display", daemon=True)
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            self._live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=2, transient=True)
+            self._live.start()
+        else:
+            self._lines.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._live is not None:
+            self._live.stop()
+        else:
+            self._lines.join()
+        self._console.print(summary_line(self._progress), highlight=False)
+
+    def _print_lines(self) -> None:
+        while not self._stop.wait(_LINE_SECONDS):
+            self._console.print(summary_line(self._progress), highlight=False)
+
+    def _picture(self) -> RenderableType:
+        progress = self._progress
+        done = sum(progress.counts[status] for status in FINAL)
+        running = Table(box=None, padding=(0, 2, 0, 0))
+        for heading, justify in (("run", "left"), ("step", "right"), ("best validation", "right"), ("since", "right")):
+            running.add_column(heading, justify=justify, style="dim" if heading == "since" else "")  # type: ignore[arg-type]
+        shown = list(progress.training.values())
+        for entry in shown[:_SHOWN_RUNS]:
+            best = "" if entry.best_validation != entry.best_validation else f"{100 * entry.best_validation:.1f} %"
+            steps = f"{max(0, entry.step + 1)}/{entry.run.config.training.steps}"
+            running.add_row(run_name(entry.run), steps, best, duration_in_words(time.monotonic() - entry.since))
+        more = len(shown) - _SHOWN_RUNS
+        return Group(
+            Text(summary_line(progress)),
+            ProgressBar(total=max(1, len(progress.runs)), completed=done, width=60),
+            running,
+            *([Text(f"and {more} more")] if more > 0 else []),
+        )
+
+
+def summary_line(progress: LaunchProgress) -> str:
+    """`12 of 36 runs done, 2 running, 22 queued; 1 min 10 s, about 2 min 05 s left`."""
+    counts = progress.counts
+    done = sum(counts[status] for status in FINAL)
+    others = counts_in_words(counts, [status for status in RunStatus if status is not RunStatus.DONE])
+    left = progress.seconds_left
+    time_left = f", about {duration_in_words(left)} left" if left is not None and counts[RunStatus.QUEUED] else ""
+    middle = "" if others == "no runs" else f", {others}"
+    return f"{done} of {len(progress.runs)} runs done{middle}; {duration_in_words(progress.elapsed)}{time_left}"

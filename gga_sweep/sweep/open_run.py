@@ -1,0 +1,50 @@
+"""Opening one run of a plan for training: its images, its device, its folder. Needs neither Ray nor MLflow."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from gga_sweep.config import DatasetConfig
+from gga_sweep.domains import Dataset, load_dataset
+from gga_sweep.errors import GGASweepError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.recorded_run import RecordedRun
+from gga_sweep.planning import PlannedRun
+from gga_sweep.planning.runs import cache_folder
+
+
+def open_run(planned: PlannedRun, ledger: Ledger, storage: Path, digest: str, gpus: float) -> RecordedRun:
+    """Start or resume a run in its folder.
+
+    Args:
+        ledger: where its folder is.
+        storage: whose cache holds the images.
+        digest: of the images it was planned with.
+        gpus: 0 trains on the CPU.
+
+    Raises:
+        GGASweepError: other images than planned, or no CUDA device where one was asked for.
+    """
+    dataset = _load_once(planned.config.dataset, cache_folder(storage))
+    if dataset.digest != digest:
+        raise GGASweepError(
+            f"the images of {dataset.name} here are not those the sweep was planned with: "
+            f"digest {dataset.digest}, planned {digest}"
+        )
+    device = torch.device("cpu")
+    if gpus > 0:
+        if not torch.cuda.is_available():
+            raise GGASweepError(f"the run wants {gpus:g} GPU, but this process sees no CUDA device")
+        device = torch.device("cuda")
+    if planned.folder is None or planned.key is None:
+        raise GGASweepError("a run without a key cannot be trained: its images are missing")
+    return RecordedRun(ledger.run(planned.folder), planned.key, planned.config, dataset, device)
+
+
+@lru_cache(maxsize=2)
+def _load_once(config: DatasetConfig, cache: Path) -> Dataset:
+    """A process trains many runs on the same images."""
+    return load_dataset(config, cache)

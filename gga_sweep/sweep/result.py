@@ -1,0 +1,97 @@
+"""What a sweep left: its runs, its table, its winners, their models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.model import load_model
+from gga_sweep.networks import Network
+from gga_sweep.planning import Plan
+from gga_sweep.records import RunRecords, RunStatus
+from gga_sweep.selection import Selected, SweepView, Table, build_table
+
+METHOD = "training-domain-validation"
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedModel:
+    """A selected run, and its weights at the selected step."""
+
+    selected: Selected
+    ledger: Ledger
+
+    def load_model(self) -> Network:
+        """The network in evaluation mode, on the CPU."""
+        return load_model(self.ledger.run(self.selected.folder))
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """A sweep as it stands after a launch.
+
+    Args:
+        paths: the report's files, by format.
+        tracking_uri: of MLflow, without credentials.
+        tracked: whether MLflow shows everything; otherwise the next launch catches up.
+        interrupted: whether the launch was stopped before its end.
+    """
+
+    plan: Plan
+    ledger: Ledger
+    view: SweepView
+    paths: Mapping[str, Path]
+    tracking_uri: str
+    tracked: bool
+    interrupted: bool
+
+    @property
+    def records(self) -> tuple[RunRecords, ...]:
+        """Every run that was started, with its evaluations."""
+        return self.view.records
+
+    @property
+    def failed(self) -> tuple[RunRecords, ...]:
+        """The runs that failed."""
+        return tuple(run for run in self.records if run.status in (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY))
+
+    def table(self, method: str = METHOD) -> Table:
+        """Mean and standard error over trial seeds, by arm and test domain."""
+        return build_table(self.view, method)
+
+    def selected(self, method: str = METHOD) -> tuple[Selected, ...]:
+        """The selected run and step of every cell."""
+        return self.table(method).selected
+
+    def best(
+        self,
+        arm: str | None = None,
+        test_domain: str | tuple[str, ...] | None = None,
+        trial_seed: int | None = None,
+    ) -> SelectedModel:
+        """The selected run of highest validation accuracy among the cells asked for; of equal ones the first.
+
+        Args:
+            arm, test_domain, trial_seed: None takes any.
+
+        Raises:
+            InputError: no cell like that has a selected run.
+        """
+        tests = (test_domain,) if isinstance(test_domain, str) else test_domain
+        candidates = [
+            one
+            for one in self.selected()
+            if arm in (None, one.cell.arm)
+            and tests in (None, one.cell.test_domains)
+            and trial_seed in (None, one.cell.trial_seed)
+        ]
+        if not candidates:
+            asked = f"arm={arm!r}, test_domain={test_domain!r}, trial_seed={trial_seed!r}"
+            cells = tuple(
+                f"{one.cell.arm} / {'+'.join(one.cell.test_domains)} / {one.cell.trial_seed}" for one in self.selected()
+            )
+            raise InputError([Fault("best", "no run was selected for this", asked, cells)])
+        return SelectedModel(max(candidates, key=lambda one: one.validation_accuracy), self.ledger)

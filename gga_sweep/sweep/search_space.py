@@ -1,0 +1,43 @@
+"""The sweep's search space as Tune's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+
+from gga_sweep.config import Distribution
+from gga_sweep.planning import Sweep
+from gga_sweep.planning.arms import searched_space
+
+ARM, TEST_DOMAIN, TRIAL_SEED = "arm", "test_domain", "trial_seed"
+
+
+def param_space(sweep: Sweep) -> dict[str, Any]:
+    """What a searcher may choose: arm, test domain, trial seed and every searched hyperparameter by dotted name.
+
+    Holds no `grid_search`, which most searchers refuse. A name that an arm lacks or fixes does not apply to it.
+    """
+    space: dict[str, Any] = {
+        ARM: tune.choice([arm.name for arm in sweep.arms]),
+        TEST_DOMAIN: tune.choice(["+".join(names) for names in sweep.test_domains]),
+        TRIAL_SEED: tune.choice(list(sweep.config.trial_seeds)),
+    }
+    for arm in sweep.arms:
+        for name, searched in searched_space(arm, sweep.config, sweep.protocol).items():
+            space[name] = to_tune(searched)
+    return space
+
+
+def to_tune(searched: Distribution) -> Any:
+    """The same distribution in Tune's words."""
+    if searched.choice is not None:
+        return tune.choice(list(searched.choice))
+    low, high = getattr(searched, searched.kind)
+    if searched.kind == "uniform":
+        return tune.uniform(low, high)
+    if searched.kind == "loguniform":
+        return tune.loguniform(low, high)
+    if searched.kind == "integers":
+        return tune.randint(low, high + 1)
+    return tune.lograndint(int(low), max(int(low) + 1, -int(-high // 1)))
