@@ -47,7 +47,7 @@ class Domain:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """At least two domains over the same classes.
+    """Domains over the same classes.
 
     Args:
         name: the dataset's; together with the trial seed it names every stream of random numbers.
@@ -144,8 +144,8 @@ def digest_of_tensors(domains: Sequence[Domain]) -> str:
 def _misfits(dataset: Dataset) -> Iterator[Fault]:
     if not dataset.digest:
         yield Fault("digest", "must be set (digest_of_tensors makes one)")
-    if len(dataset.domains) < 2:
-        yield Fault("domains", "must be at least two", list(dataset.domain_names))
+    if not dataset.domains:
+        yield Fault("domains", "must be at least one")
     if len(set(dataset.domain_names)) < len(dataset.domains):
         yield Fault("domains", "must have different names", list(dataset.domain_names))
     if len({domain.images.shape[1:] for domain in dataset.domains}) > 1:

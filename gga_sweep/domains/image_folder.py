@@ -73,8 +73,8 @@ def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_clas
     if domains is not None and set(domains) - set(folders):
         missing = sorted(set(domains) - set(folders))
         faults.append(Fault("dataset.root", f"must hold a folder for each domain, lacks {missing}", list(folders)))
-    if domains is None and len(folders) < 2:
-        faults.append(Fault("dataset.root", "must hold at least two domain folders", list(folders)))
+    if not folders:
+        faults.append(Fault("dataset.root", "must hold domain folders"))
     classes = sorted({name for domain in folders.values() for name in domain})
     for domain, found in folders.items():
         if lacking := [name for name in classes if name not in found]:
@@ -94,7 +94,7 @@ def read_tree(root: Path, domains: Sequence[str] | None = None, n_classes: int |
     """List a tree (of these domains and as many classes, where given).
 
     Raises:
-        InputError: with all its faults: no such folder, fewer than two domains or not the named ones, domains whose
+        InputError: with all its faults: no such folder, no domains or not the named ones, domains whose
             classes differ, a class folder without an image, another number of classes.
     """
     folders = scan_folders(root, domains)

@@ -1,13 +1,27 @@
-"""A selected model out of a run's folder."""
+"""A selected model out of a run's folder, and its accuracy on any tree of images."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 
+from gga_sweep.config import DatasetConfig
+from gga_sweep.domains import Dataset, Minibatch, evaluation_batch, load_dataset
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_folder import RunFolder, RunHeader
+from gga_sweep.ledger.store import PosixStore
 from gga_sweep.networks import Network, build_network
+from gga_sweep.records import Score
 from gga_sweep.training.checkpoint import parse_weights
+from gga_sweep.training.evaluation import evaluate_images
+
+
+def open_run_folder(path: Path) -> RunFolder:
+    """The run in STORAGE/SWEEP/runs/RUN."""
+    path = path.absolute()
+    return RunFolder(PosixStore(path.parents[1]), path.name)
 
 
 def load_model(folder: RunFolder) -> Network:
@@ -16,10 +30,9 @@ def load_model(folder: RunFolder) -> Network:
     Raises:
         InputError: the folder holds no run, or one that was never evaluated.
     """
-    header, weights = folder.read_header(), folder.read_selected()
-    if header is None or weights is None:
-        rule = "must be a run's folder with selected weights (STORAGE/SWEEP/runs/RUN)"
-        raise InputError([Fault("RUN_DIR", rule, folder.name)])
+    header, weights = _require_header(folder), folder.read_selected()
+    if weights is None:
+        raise InputError([Fault("RUN_DIR", "must hold selected weights; this run was never evaluated", folder.name)])
     network = build_network(
         header.config.training.network,
         header.input_shape,
@@ -29,3 +42,48 @@ def load_model(folder: RunFolder) -> Network:
     )
     network.load_state_dict(parse_weights(weights))
     return network.eval()
+
+
+def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]]:
+    """Evaluate a run's selected model on every image of a tree `root/domain/class/image`.
+
+    Images are decoded at the size the model was trained on; a model of one channel sees their mean over colours.
+
+    Returns:
+        By domain: the number of images, and the score.
+
+    Raises:
+        InputError: no selected model, an unreadable tree, or other classes than the model's.
+    """
+    header, network = _require_header(folder), load_model(folder)
+    config = DatasetConfig(name="ImageFolder", root=root, image_size=header.input_shape[-1])
+    tree = load_dataset(config, None)
+    if set(tree.classes) != set(header.classes):
+        rule = "must have the model's classes as class folders"
+        raise InputError([Fault("--data", rule, list(tree.classes), header.classes)], str(root))
+    labels = torch.tensor([header.classes.index(name) for name in tree.classes])
+    dataset = Dataset(tree.name, tree.classes, tree.domains, tree.digest, header.normalise)
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        if header.input_shape[0] == 1:
+            images = images.mean(dim=1, keepdim=True)
+        logits: torch.Tensor = network(images)
+        return logits
+
+    scores = {}
+    for domain in dataset.domains:
+        indices = np.arange(len(domain))
+
+        def batch(part: slice, domain=domain, indices=indices) -> Minibatch:  # type: ignore[no-untyped-def]
+            read = evaluation_batch(dataset, domain, indices[part], trial_seed=0, step=0, augmentation="none")
+            return Minibatch(read.images, labels[read.labels])
+
+        scores[domain.name] = len(domain), evaluate_images(predict, batch, len(domain), torch.device("cpu"))
+    return scores
+
+
+def _require_header(folder: RunFolder) -> RunHeader:
+    header = folder.read_header()
+    if header is None:
+        raise InputError([Fault("RUN_DIR", "must be a run's folder (STORAGE/SWEEP/runs/RUN)", folder.name)])
+    return header

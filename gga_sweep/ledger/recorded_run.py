@@ -18,7 +18,7 @@ from gga_sweep.ledger.run_folder import RunFolder, RunHeader
 from gga_sweep.records import AnnealedStep, Record, RunStatus, ValidationRecord
 from gga_sweep.training.checkpoint import dump_state, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
-from gga_sweep.training.trainer import DivergedError, Slice, Trainer
+from gga_sweep.training.trainer import Slice, Trainer
 
 SLICE_SECONDS = 30.0
 """A slice without an evaluation ends after about this long (and after at least one step)."""
@@ -83,6 +83,7 @@ class RecordedRun:
                 dataset_digest=dataset.digest,
                 classes=dataset.classes,
                 input_shape=dataset.input_shape,
+                normalise=dataset.normalise,
                 fingerprint=fingerprint(device),
                 start_time=started,
             )
@@ -91,6 +92,8 @@ class RecordedRun:
             self._trainer = Trainer(config, dataset, device)
             if from_checkpoint:
                 self._resume()
+            else:
+                folder.delete_checkpoint()  # or, stopped soon, the run would go on from it without its records
         except Exception as error:
             self._fail(error)
         else:
@@ -158,8 +161,8 @@ class RecordedRun:
                 self._best = done.record.validation.accuracy
                 self._folder.write_selected(dump_weights(self._trainer.network))
         self._folder.add_timing(self._step, done.seconds)
-        if self._trainer.finished:
-            self._end(RunStatus.DONE)
+        if done.diverged is not None or self._trainer.finished:
+            self._end(RunStatus.DONE if done.diverged is None else RunStatus.DIVERGED, done.diverged)
             self._folder.delete_checkpoint()
         elif done.record is not None or time.monotonic() - self._last_checkpoint >= CHECKPOINT_SECONDS:
             self._checkpoint()
@@ -172,9 +175,7 @@ class RecordedRun:
         self._last_checkpoint = time.monotonic()
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, DivergedError):
-            self._end(RunStatus.DIVERGED, str(error))
-        elif isinstance(error, torch.OutOfMemoryError | MemoryError):
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
             self._end(RunStatus.OUT_OF_MEMORY, str(error) or "out of memory")
         else:
             logger.error("run %s failed\n%s", self._folder.name, traceback.format_exc())

@@ -36,6 +36,7 @@ class RunHeader:
         dataset_digest: of the dataset it was trained on.
         classes: class names, in label order.
         input_shape: (channels, height, width) of the network's input.
+        normalise: whether its input is normalised by ImageNet's mean and standard deviation.
         fingerprint: versions, device, CPU capability: what the key leaves out.
         start_time: seconds since the epoch, of the first attempt.
     """
@@ -45,6 +46,7 @@ class RunHeader:
     dataset_digest: str
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
+    normalise: bool
     fingerprint: Mapping[str, str]
     start_time: float
 
@@ -82,7 +84,7 @@ class RunFolder:
 
     def read(self) -> StoredRun:
         seconds: dict[str, float] = {}
-        for line in parse_lines(self._read("timings.jsonl")):
+        for line in parse_lines(self.read_file("timings.jsonl")):
             for phase, value in line["seconds"].items():
                 seconds[phase] = seconds.get(phase, 0.0) + value
         return StoredRun(
@@ -95,7 +97,7 @@ class RunFolder:
         )
 
     def read_header(self) -> RunHeader | None:
-        content = self._read("run.json")
+        content = self.read_file("run.json")
         if content is None:
             return None
         value = json.loads(content)
@@ -105,23 +107,27 @@ class RunFolder:
         return RunHeader(**value)
 
     def read_state(self) -> RunState:
-        content = self._read("status.json")
+        content = self.read_file("status.json")
         if content is None:
             return RunState()
         value: dict[str, Any] = json.loads(content)
         return RunState(**{**value, "status": RunStatus(value["status"])})
 
     def read_records(self) -> tuple[Record, ...]:
-        return tuple(parse_record(line) for line in parse_lines(self._read("records.jsonl")))
+        return tuple(parse_record(line) for line in parse_lines(self.read_file("records.jsonl")))
 
     def read_annealed(self) -> tuple[AnnealedStep, ...]:
-        return tuple(parse_annealed(line) for line in parse_lines(self._read("annealing.jsonl")))
+        return tuple(parse_annealed(line) for line in parse_lines(self.read_file("annealing.jsonl")))
 
     def read_checkpoint(self) -> bytes | None:
-        return self._read("checkpoint")
+        return self.read_file("checkpoint")
 
     def read_selected(self) -> bytes | None:
-        return self._read("selected")
+        return self.read_file("selected")
+
+    def read_file(self, name: str) -> bytes | None:
+        """One of the folder's files as it is; None if it is not there."""
+        return self._store.read(f"{self._path}/{name}")
 
     def newest_attempt(self) -> int:
         """0 when the run was never started."""
@@ -143,6 +149,7 @@ class RunFolder:
             "dataset_digest": header.dataset_digest,
             "classes": header.classes,
             "input_shape": header.input_shape,
+            "normalise": header.normalise,
             "fingerprint": header.fingerprint,
             "start_time": header.start_time,
         }
@@ -160,7 +167,7 @@ class RunFolder:
 
     def add_timing(self, step: int, seconds: Mapping[str, float]) -> None:
         line = {"step": step, "attempt": self._attempt, "seconds": seconds}
-        self._write("timings.jsonl", (self._read("timings.jsonl") or b"") + dump_lines([line]))
+        self._write("timings.jsonl", (self.read_file("timings.jsonl") or b"") + dump_lines([line]))
 
     def write_checkpoint(self, content: bytes) -> None:
         self._write("checkpoint", content)
@@ -180,9 +187,6 @@ class RunFolder:
         step = self.read_state().step
         self.claim({"marked": status})
         self.write_state(status, step, reason)
-
-    def _read(self, file: str) -> bytes | None:
-        return self._store.read(f"{self._path}/{file}")
 
     def _write(self, file: str, content: bytes) -> None:
         self._check_owner()

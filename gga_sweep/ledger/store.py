@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -78,12 +78,12 @@ class PosixStore:
 
     def _write_beside(self, target: Path, content: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".new-", dir=target.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        beside = target.parent / f".new-{uuid.uuid4().hex}"
+        with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        return Path(name)
+        return beside
 
 
 def _sync_folder(folder: Path) -> None:

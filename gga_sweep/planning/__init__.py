@@ -1,6 +1,6 @@
 """From a sweep file to the runs it needs: reading, checking, arms, draws, plan."""
 
-from gga_sweep.planning.load import load
+from gga_sweep.planning.loading import load
 from gga_sweep.planning.plan import Arm, Contents, Plan, PlannedRun, Sweep
 from gga_sweep.planning.runs import plan_sweep, read_contents, searched_run
 

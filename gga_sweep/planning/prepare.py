@@ -14,23 +14,34 @@ from gga_sweep.planning.stored import check_unchanged, write_sweep
 
 
 def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
-    """Check storage and images, decode these once for all runs, and keep the sweep where reports look for it.
+    """Check the file against the ledger, and keep the sweep where reports look for it.
 
     Raises:
-        InputError: storage that cannot be written, images that are missing or do not open, or a file that changed
-            under its name (unless `allow_change`).
+        InputError: images that are missing, or a file that changed under its name (unless `allow_change`).
     """
-    _require_writable(sweep.storage)
     contents = read_contents(sweep)
     ledger = Ledger(sweep.folder)
     if not allow_change:
         check_unchanged(ledger, sweep, contents)
-    load_dataset(sweep.config.dataset, cache_folder(sweep.storage))
     write_sweep(ledger, sweep, contents)
     return contents
 
 
-def _require_writable(storage: Path) -> None:
+def decode_images(sweep: Sweep) -> None:
+    """Open every image once, for all runs to come.
+
+    Raises:
+        InputError: naming each image that does not open.
+    """
+    load_dataset(sweep.config.dataset, cache_folder(sweep.storage))
+
+
+def require_writable(storage: Path) -> None:
+    """Make the storage's folder.
+
+    Raises:
+        InputError: it cannot be made, or not be written.
+    """
     try:
         storage.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage):

@@ -11,7 +11,7 @@ from gga_sweep.config import SweepConfig
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning.load import complete
+from gga_sweep.planning.loading import complete
 from gga_sweep.planning.plan import Contents, Plan, Sweep
 from gga_sweep.planning.runs import plan_sweep
 

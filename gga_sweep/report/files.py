@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.report.as_json import render_json
 from gga_sweep.report.collect import fingerprint_of
@@ -14,6 +15,16 @@ from gga_sweep.selection import SweepView, Table
 
 FORMATS = ("text", "markdown", "json", "html")
 _FILES = {"text": "table.txt", "markdown": "table.md", "json": "table.json", "html": "report.html"}
+
+
+def check_format(report_format: str) -> None:
+    """Refuse an unknown format.
+
+    Raises:
+        InputError: naming the known ones.
+    """
+    if report_format not in FORMATS:
+        raise InputError([Fault("--format", "must be a known format", report_format, FORMATS)])
 
 
 def render(report_format: str, view: SweepView, table: Table, ledger: Ledger) -> str:

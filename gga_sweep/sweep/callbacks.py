@@ -13,19 +13,17 @@ from ray.tune.experiment import Trial
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep, plan_sweep, searched_run
-from gga_sweep.planning.prepare import prepare_ledger
+from gga_sweep.planning.prepare import prepare_ledger, require_writable
 from gga_sweep.records import RunStatus
 from gga_sweep.report.collect import collect
 from gga_sweep.report.files import write_report
 from gga_sweep.selection import build_table
+from gga_sweep.sweep.launch import CLOSE_SECONDS
 from gga_sweep.sweep.progress import LaunchProgress
 from gga_sweep.sweep.trainable import RUN, plain_values
 from gga_sweep.tracking.location import resolve_tracking_uri
 from gga_sweep.tracking.names import PROGRESS_STEP, VAL_ACCURACY
 from gga_sweep.tracking.projector import Projector
-
-CLOSE_SECONDS = 60.0
-"""How long the end of a sweep waits for a tracking server; what it lacks then, the next launch brings."""
 
 logger = logging.getLogger(__name__)
 
@@ -149,5 +147,6 @@ def callbacks(sweep: Sweep) -> list[tune.Callback]:
         InputError: the dataset is not there, or the tracking URI is malformed.
     """
     resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
+    require_writable(sweep.storage)
     contents = prepare_ledger(sweep)
     return [SweepCallback(plan_sweep(sweep, contents), contents)]

@@ -1,57 +1,26 @@
-"""A launch: plan minus done, trained in waves until nothing is left that trying again could help."""
+"""A launch: plan minus done is trained, tracked, selected from and reported."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from types import FrameType
 
-import ray
-from ray import tune
 from rich.console import Console
 
-from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.owner import owned
-from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep, plan_sweep
-from gga_sweep.planning.prepare import prepare_ledger
+from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep
+from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.collect import collect
 from gga_sweep.report.files import write_report
 from gga_sweep.selection import build_table
-from gga_sweep.sweep.callbacks import CLOSE_SECONDS, SweepCallback
-from gga_sweep.sweep.display import Display
-from gga_sweep.sweep.progress import LaunchProgress
+from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
-from gga_sweep.sweep.trainable import RUN, bind_trainable
-from gga_sweep.tracking.environment import ENVIRONMENT
 from gga_sweep.tracking.location import redact, resolve_tracking_uri
 from gga_sweep.tracking.projector import Projector
 
-LOST_ACTORS = 3
-"""How often a run is taken up again in one wave after its actor or node was lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchOptions:
-    """How a sweep is launched; nothing here changes a number.
-
-    Args:
-        address: of an existing Ray cluster ("auto" finds one); None starts a local one.
-        max_concurrent: runs at once; None: what the resources allow.
-        require_tracking: refuse to start without the tracking server.
-        allow_change: go on although the file changed under its name.
-    """
-
-    address: str | None = None
-    max_concurrent: int | None = None
-    require_tracking: bool = False
-    allow_change: bool = False
+CLOSE_SECONDS = 60.0
+"""How long the end of a sweep waits for a tracking server; what it lacks then, the next launch brings."""
 
 
 def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Console | None = None) -> SweepResult:
@@ -73,137 +42,25 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
     options = options or LaunchOptions()
     console = console or Console(quiet=True)
     uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
-    contents = prepare_ledger(sweep, options.allow_change)
+    require_writable(sweep.storage)
     ledger = Ledger(sweep.folder)
-    plan = plan_sweep(sweep, contents)
     with owned(ledger.store):
+        contents = prepare_ledger(sweep, options.allow_change)
+        plan = plan_sweep(sweep, contents)
+        left, final = unfinished(plan, ledger)
+        if left:
+            decode_images(sweep)
         projector = Projector(plan, ledger, uri, require_tracking=options.require_tracking)
-        interrupted = _train(plan, contents, ledger, projector, options, console)
+        interrupted = False
+        if left:
+            from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
+
+            interrupted = train(plan, contents, left, final, projector, options, console)
         view = collect(plan, ledger)
         table = build_table(view)
         paths = write_report(view, table, ledger)
         tracked = projector.close(CLOSE_SECONDS, table, tuple(paths.values()))
     return SweepResult(plan, ledger, view, paths, redact(uri), tracked, interrupted)
-
-
-def _train(
-    plan: Plan, contents: Contents, ledger: Ledger, projector: Projector, options: LaunchOptions, console: Console
-) -> bool:
-    """Wave after wave. Returns whether it was interrupted."""
-    left, final = unfinished(plan, ledger)
-    if not left:
-        return False
-    progress = LaunchProgress({run.key: run for run in plan.runs if run.key is not None}, final)
-    callback = SweepCallback(plan, contents, projector, progress)
-    with _cluster(options.address), Display(progress, console), _stop_signals() as stopped:
-        progress.concurrent = _concurrency(plan.sweep, options)
-        _wave(plan.sweep, contents, left, callback, options)
-        crowded_out = {key: run for key, run in left.items() if _status(ledger, run) is RunStatus.OUT_OF_MEMORY}
-        if crowded_out and not stopped:
-            _wave(_alone(plan.sweep), contents, crowded_out, callback, replace(options, max_concurrent=1))
-    return bool(stopped) or any(_status(ledger, run) not in _ENDED for run in left.values())
-
-
-_ENDED = FINAL | {RunStatus.FAILED, RunStatus.OUT_OF_MEMORY}
-
-
-def _wave(
-    sweep: Sweep,
-    contents: Contents,
-    runs: Mapping[str, PlannedRun],
-    callback: SweepCallback,
-    options: LaunchOptions,
-) -> None:
-    """Train these runs, each once, those that take longest first."""
-    keys = sorted(runs, key=lambda key: -_relative_cost(runs[key]))
-    folder = sweep.folder / "tune"
-    tuner = tune.Tuner(
-        bind_trainable(sweep, contents, runs),
-        param_space={RUN: tune.grid_search(keys)},
-        tune_config=tune.TuneConfig(
-            max_concurrent_trials=options.max_concurrent or sweep.config.resources.max_concurrent, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(
-            name=f"wave-{os.getpid()}",
-            storage_path=str(folder),
-            callbacks=[callback],
-            failure_config=tune.FailureConfig(max_failures=LOST_ACTORS),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            verbose=0,
-        ),
-    )
-    tuner.fit()
-    shutil.rmtree(folder, ignore_errors=True)  # never restored from: the ledger is the truth
-
-
-def _relative_cost(run: PlannedRun) -> float:
-    """In training steps; a candidate is scored at about the price of one."""
-    annealing = run.config.annealing or {}
-    candidates = int(annealing.get("num_steps", 0)) * (1 + int(annealing.get("num_candidates", 0)))
-    return run.config.training.steps + candidates
-
-
-def _alone(sweep: Sweep) -> Sweep:
-    """The sweep with a whole device for each run: what cures a lack of memory, if anything does."""
-    resources = sweep.config.resources
-    whole = resources.model_copy(update={"gpus": 1 if resources.gpus else 0, "max_concurrent": 1})
-    return replace(sweep, config=sweep.config.model_copy(update={"resources": whole}))
-
-
-def _concurrency(sweep: Sweep, options: LaunchOptions) -> int:
-    """Runs at once, for the estimate of the time left."""
-    resources, available = sweep.config.resources, ray.cluster_resources()
-    fits = available.get("CPU", 1) / resources.cpus
-    if resources.gpus:
-        fits = min(fits, available.get("GPU", 0) / resources.gpus)
-    limit = options.max_concurrent or resources.max_concurrent
-    return max(1, min(int(fits), limit) if limit else int(fits))
-
-
-def _status(ledger: Ledger, run: PlannedRun) -> RunStatus:
-    return ledger.run(str(run.folder)).read_state().status
-
-
-@contextmanager
-def _cluster(address: str | None) -> Iterator[None]:
-    """The Ray that is up, the cluster at an address, or one of this launch's own.
-
-    Raises:
-        GGASweepError: there is no cluster at the address.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        if address is None:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        else:
-            ray.init(address, log_to_driver=False, runtime_env={"env_vars": dict(ENVIRONMENT)})
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise GGASweepError(f"cannot join a Ray cluster at {address}: {error}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Sequence[int]]:
-    """Let SIGTERM stop a sweep as gracefully as SIGINT does; what was caught stands in the list."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.raise_signal(signal.SIGINT)  # which Tune catches
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield caught
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def unfinished(plan: Plan, ledger: Ledger) -> tuple[dict[str, PlannedRun], dict[str, RunStatus]]:

@@ -13,7 +13,7 @@ from gga_sweep.errors import AttemptSupersededError, GGASweepError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.recorded_run import Progress, RecordedRun
 from gga_sweep.planning import Contents, PlannedRun, Sweep, searched_run
-from gga_sweep.planning.prepare import prepare_ledger
+from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.collect import remember_searched
 from gga_sweep.sweep.open_run import open_run
@@ -151,7 +151,10 @@ def trainable(sweep: Sweep) -> Any:
     Raises:
         InputError: the dataset is not there.
     """
-    return bind_trainable(sweep, prepare_ledger(sweep), {})
+    require_writable(sweep.storage)
+    contents = prepare_ledger(sweep)
+    decode_images(sweep)
+    return bind_trainable(sweep, contents, {})
 
 
 def plain_values(config: Mapping[str, Any]) -> dict[str, Any]:

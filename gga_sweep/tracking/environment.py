@@ -16,6 +16,7 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "86400",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",  # its panels cannot be silenced, and ours tells more
         # MLflow: fail soon (its default is four minutes; the projector retries by itself) and print nothing.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",

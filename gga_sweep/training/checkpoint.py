@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping
 from typing import Any
@@ -10,27 +11,38 @@ import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+_DIGEST_SIZE = 16
+
 
 def dump_state(state: Mapping[str, Any]) -> bytes:
+    """A digest, then the state: torch itself loads a file with a flipped bit without a word."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return _digest(content) + content
 
 
 def parse_state(content: bytes) -> dict[str, Any]:
     """The inverse of `dump_state`, on the CPU.
 
     Raises:
-        Exception: whatever torch raises on a damaged file.
+        ValueError: the content is damaged.
+        Exception: whatever torch raises on a file that another version wrote.
     """
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    digest, saved = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+    if digest != _digest(saved):
+        raise ValueError(f"its {len(content)} bytes do not fit their digest")
+    state: dict[str, Any] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
     return state
 
 
 def dump_weights(network: torch.nn.Module) -> bytes:
-    """The network's state as safetensors: equal weights are equal bytes."""
+    """The network's state as safetensors: equal weights are equal bytes. Weights that are shared are written twice."""
     content: bytes = save_safetensors(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in network.state_dict().items()
+        }
     )
     return content
 
@@ -38,3 +50,7 @@ def dump_weights(network: torch.nn.Module) -> bytes:
 def parse_weights(content: bytes) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = load_safetensors(content)
     return weights
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()

@@ -29,8 +29,8 @@ class Evaluator:
         dataset: with all its domains.
         splits: per domain name.
         test_domains: the held-out ones; the others are training domains.
-        trial_seed: of the probe batches and, where validation images are augmented, of their augmentation.
-        augment_validation: whether images of training domains are augmented in evaluation, as DomainBed's are.
+        trial_seed: of the probe batches and, where there is one, of the augmentation.
+        augmentation: of the training domains' images in evaluation, as DomainBed's are; test images have none.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Evaluator:
         splits: Mapping[str, Split],
         test_domains: Sequence[str],
         trial_seed: int,
-        augment_validation: bool,
+        augmentation: Augmentation,
         device: torch.device,
     ) -> None:
         self._dataset = dataset
         self._splits = splits
         self._test_domains = frozenset(test_domains)
         self._trial_seed = trial_seed
-        self._augment_validation = augment_validation
+        self._augmentation = augmentation
         self._device = device
 
     def evaluate(self, algorithm: Algorithm, step: int, batch_loss: float) -> Record:
@@ -74,11 +74,10 @@ class Evaluator:
 
     def _scores(self, algorithm: Algorithm, domain: Domain, step: int) -> DomainScores:
         split = self._splits[domain.name]
-        augmented = self._augment_validation and domain.name not in self._test_domains
+        augmentation: Augmentation = "none" if domain.name in self._test_domains else self._augmentation
 
         def score(indices: NDArray[np.int64]) -> Score:
             def images_and_labels(part: slice) -> Minibatch:
-                augmentation: Augmentation = "domainbed" if augmented else "none"
                 return evaluation_batch(self._dataset, domain, indices[part], self._trial_seed, step, augmentation)
 
             return evaluate_images(algorithm.predict, images_and_labels, len(indices), self._device)

@@ -25,8 +25,8 @@ from gga_sweep.training.fingerprint import set_arithmetic
 from gga_sweep.training.randomness import RunStreams
 
 
-class DivergedError(GGASweepError):
-    """The loss became NaN or infinite. What was recorded before stays valid."""
+class _DivergedError(GGASweepError):
+    """The loss became NaN or infinite."""
 
 
 @dataclass(slots=True)
@@ -36,11 +36,13 @@ class Slice:
     Args:
         record: of the evaluation it ended with; None if it ended between two.
         annealed: one entry an annealed step.
+        diverged: why training cannot go on, where the loss became NaN or infinite; all else was done before that.
         seconds: by phase: "training", "search", "diagnostics", "evaluation".
     """
 
     record: Record | None = None
     annealed: list[AnnealedStep] = field(default_factory=list)
+    diverged: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add_seconds(self, phase: str, seconds: float) -> None:
@@ -83,7 +85,12 @@ class Trainer:
             device,
         )
         self._evaluator = Evaluator(
-            dataset, self._splits, config.test_domains, config.trial_seed, config.training.augment_validation, device
+            dataset,
+            self._splits,
+            config.test_domains,
+            config.trial_seed,
+            config.training.augmentation if config.training.augment_validation else "none",
+            device,
         )
 
     @property
@@ -97,23 +104,18 @@ class Trainer:
     def advance(self, seconds: float) -> Slice:
         """Train to the next evaluation, or for about so many seconds, whichever comes first; at least one step.
 
-        Where a slice ends never changes a number.
-
-        Raises:
-            DivergedError: at the first step whose joint loss is not finite, or evaluation of training domains whose
-                loss is not.
+        Where a slice ends never changes a number. A run diverges at the first step whose joint loss is not finite, or
+        evaluation of training domains whose loss is not; such a step leaves no record and no annealed line.
         """
         done = Slice()
         started = time.perf_counter()
-        while not self.finished:
-            step = self.next_step
-            batch_loss = self._train_step(step, done)
-            self.next_step = step + 1
-            if step % self.config.training.evaluate_every == 0 or self.finished:
-                done.record = self._evaluate(step, batch_loss, done)
-                break
-            if time.perf_counter() - started >= seconds:
-                break
+        try:
+            while not self.finished and done.record is None:
+                self._step(done)
+                if time.perf_counter() - started >= seconds:
+                    break
+        except _DivergedError as error:
+            done.diverged = str(error)
         return done
 
     def state(self) -> dict[str, Any]:
@@ -130,6 +132,13 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
         self.next_step = state["next_step"]
 
+    def _step(self, done: Slice) -> None:
+        step = self.next_step
+        batch_loss = self._train_step(step, done)
+        self.next_step = step + 1
+        if step % self.config.training.evaluate_every == 0 or self.finished:
+            done.record = self._evaluate(step, batch_loss, done)
+
     def _train_step(self, step: int, done: Slice) -> float:
         started = time.perf_counter()
         self._set_training_mode()
@@ -143,7 +152,7 @@ class Trainer:
         self._streams.seed_global(step, STEP_MASK)
         batch_loss = float(self._algorithm.update(minibatches, model.joint_mask(STEP_MASK)))
         if not math.isfinite(batch_loss):
-            raise DivergedError(f"the joint loss is {batch_loss} at step {step}")
+            raise _DivergedError(f"the joint loss is {batch_loss} at step {step}")
         if annealing:
             done.annealed.append(annealing.finish(distance(self._algorithm.predict_parameters(), weights)))
         _count_seconds(done, time.perf_counter() - started, annealing)
@@ -154,7 +163,7 @@ class Trainer:
         record = self._evaluator.evaluate(self._algorithm, step, batch_loss)
         done.add_seconds("evaluation", time.perf_counter() - started)
         if not math.isfinite(record.validation.loss + record.validation.train_loss):
-            raise DivergedError(f"the loss of a training domain is not finite after step {step}")
+            raise _DivergedError(f"the loss of a training domain is not finite after step {step}")
         return record
 
     def _step_model(self, step: int) -> tuple[StepModel, Sequence[Minibatch]]:

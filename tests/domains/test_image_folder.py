@@ -95,9 +95,13 @@ def test_all_faults_of_a_tree_are_named_at_once(write_tree: WriteTree) -> None:
     assert "must hold 5 classes, got 3" in text
 
 
-def test_a_tree_of_one_domain_is_refused(write_tree: WriteTree) -> None:
-    with pytest.raises(InputError, match=r"at least two domain folders, got \['alone'\]"):
-        read_tree(write_tree(domains=("alone",)))
+def test_a_tree_without_a_domain_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold domain folders"):
+        read_tree(tmp_path)
+
+
+def test_a_tree_of_one_domain_can_be_read_for_evaluating_on_it(write_tree: WriteTree) -> None:
+    assert list(read_tree(write_tree(domains=("alone",))).domain_sizes) == ["alone"]
 
 
 def test_domains_without_class_folders_are_refused(tmp_path: Path) -> None:

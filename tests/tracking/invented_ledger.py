@@ -58,6 +58,7 @@ def start(ledger: Ledger, run: PlannedRun, start_time: float = START_TIME) -> Ru
             dataset_digest=CONTENTS.dataset,
             classes=tuple("0123456789"),
             input_shape=(1, 28, 28),
+            normalise=False,
             fingerprint={"torch": "2"},
             start_time=start_time,
         )

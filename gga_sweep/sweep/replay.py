@@ -1,0 +1,71 @@
+"""Training one run of a plan alone: without Ray, without MLflow, to the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.recorded_run import Progress
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep, read_contents
+from gga_sweep.planning.prepare import decode_images, require_writable
+from gga_sweep.records import RunStatus
+from gga_sweep.sweep.open_run import open_run
+
+DETERMINISTIC = ("records.jsonl", "annealing.jsonl", "selected")
+"""The files of a run's folder that two trainings of it must have alike."""
+
+
+def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress], None]) -> tuple[RunFolder, Progress]:
+    """Train one run from step 0 in a folder of its own; the sweep's ledger is not touched.
+
+    Args:
+        key: of a run of the plan: its folder's name, or the start of its key.
+        output: folder to train in (default: `STORAGE/SWEEP/replays`).
+        show: told after each slice.
+
+    Returns:
+        The folder it was trained in, and how it ended.
+
+    Raises:
+        InputError: no such run, or the images are not there.
+    """
+    contents = read_contents(sweep)
+    run = find_run(plan_sweep(sweep, contents), key)
+    target = output or sweep.folder / "replays"
+    require_writable(target)
+    decode_images(sweep)
+    ledger = Ledger(target)
+    folder = ledger.run(str(run.folder))
+    folder.claim({"replay": run.key})
+    folder.delete_checkpoint()
+    training = open_run(run, ledger, sweep.storage, contents.dataset, sweep.config.resources.gpus)
+    progress = training.progress
+    while progress.status is RunStatus.RUNNING:
+        progress = training.advance()
+        show(progress)
+    return folder, progress
+
+
+def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
+    """Whether the deterministic files equal those of the sweep's own run, by name; None if that is not done."""
+    own = Ledger(sweep.folder).run(replayed.name)
+    if own.read_state().status is not RunStatus.DONE:
+        return None
+    return {name: own.read_file(name) == replayed.read_file(name) for name in DETERMINISTIC}
+
+
+def find_run(plan: Plan, key: str) -> PlannedRun:
+    """The run whose folder is named so, or whose key begins so.
+
+    Raises:
+        InputError: none, or more than one.
+    """
+    found = {run.key: run for run in plan.runs if run.folder == key or (run.key or "").startswith(key)}
+    if len(found) != 1:
+        folders = tuple(dict.fromkeys(str(run.folder) for run in (found.values() or plan.runs)))
+        listed = folders if len(folders) <= 20 else (*folders[:20], f"... {len(folders) - 20} more")
+        raise InputError([Fault("--run", "must name one run of the plan", key, listed)], plan.sweep.source)
+    return next(iter(found.values()))
