@@ -200,7 +200,7 @@ def data_list() -> None:
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Dataset", "Classes", "Images", "Domains (images)"):
         table.add_column(heading, justify="right" if heading in ("Classes", "Images") else "left", header_style="bold")
-    remarks = []
+    remarks: list[str] = []
     for dataset in known_datasets():
         domains = ", ".join(f"{name} ({size})" for name, size in dataset.domain_sizes.items())
         table.add_row(dataset.name, str(dataset.n_classes), str(sum(dataset.domain_sizes.values())), domains)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,19 @@ from pydantic import ValidationError
 from gga_sweep.config import SweepConfig
 from gga_sweep.errors import Fault, InputError
 
-_DOTTED_KEYS = ("defaults", "search_space")  # below these, `annealing.radius` is one key and not a path
+Location = tuple[str | int, ...]
+"""Where a field is: the names of blocks and the numbers of list items that lead to it."""
+
+_DOTTED_KEYS = ("defaults", "search_space", "vary")  # below these, `annealing.radius` is one key and not a path
+
+_RULES = {
+    "extra_forbidden": "unknown field",
+    "missing": "must be given",
+    "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits and . _ -",
+    "too_short": "must hold more",
+    "string_too_short": "must not be empty",
+}
+"""Our words for some of pydantic's complaints, by type."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,8 +38,10 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, Hashable):
+            raise InputError([Fault("", f"a key must be text, not a list or block as in line {line}", key)])
         if key in mapping:
-            line = key_node.start_mark.line + 1
             raise InputError([Fault(str(key), f"a key may stand once, but stands again in line {line}")])
         mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping
@@ -98,18 +112,19 @@ def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault
     too little is left.
     """
     rest = copy.deepcopy(dict(content))
-    faults: list[Fault] = []
+    faults: dict[Location, Fault] = {}
     while True:
         try:
-            return SweepConfig.model_validate(rest), faults
+            return SweepConfig.model_validate(rest), list(faults.values())
         except ValidationError as error:
-            items = error.errors()
-            new = [item for item in items if not (faults and item["type"] == "missing")]  # missing: taken out by us
-            faults.extend(dict.fromkeys(_fault(item) for item in new))
-            taken = [_take_out(rest, item["loc"]) for item in items]
-            if not new or not all(taken):
-                return None, faults
-            rest.setdefault("name", "unnamed")  # a bad name must not hide the other faults
+            found = _by_location(error)
+        for location, items in found.items():
+            if not _lies_around(location, faults):  # else it only says that what was taken out is missing
+                faults[location] = _fault(location, items)
+        changed = [_take_out(rest, location, items[0]["type"] == "missing") for location, items in found.items()]
+        if not any(changed) and "name" in rest:
+            return None, list(faults.values())
+        rest.setdefault("name", "unnamed")  # a bad name must not hide the other faults
 
 
 def _locate(source: str | Path) -> Path:
@@ -123,10 +138,14 @@ def _locate(source: str | Path) -> Path:
 
 
 def _path(key: str) -> list[str | int]:
-    head, _, rest = key.partition(".")
-    if head in _DOTTED_KEYS and rest:
-        return [head, rest]
-    return [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key) if part]
+    path: list[str | int] = []
+    rest = key
+    while rest:
+        if path and path[-1] in _DOTTED_KEYS:
+            return [*path, rest]
+        part, rest = re.match(r"([^.\[\]]*)[.\[\]]*(.*)", rest, re.DOTALL).groups()
+        path.append(int(part) if part.isdigit() else part)
+    return path
 
 
 def _assign(target: Any, path: list[str | int], value: object) -> None:
@@ -140,20 +159,49 @@ def _assign(target: Any, path: list[str | int], value: object) -> None:
     target[last] = value
 
 
-def _fault(item: Any) -> Fault:
-    rule = item["msg"].removeprefix("Value error, ")
-    messages = {
-        "extra_forbidden": "unknown field",
-        "missing": "must be given",
-        "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits and . _ -",
+def _by_location(error: ValidationError) -> dict[Location, list[Any]]:
+    """What pydantic found, by the innermost field it lies in: of a block and a field in it, the field.
+
+    The members of a union are each tried and each complain; they share a place here.
+    """
+    found: dict[Location, list[Any]] = {}
+    for item in error.errors():
+        location = tuple(part for part in item["loc"] if isinstance(part, int) or not _is_union_tag(part))
+        found.setdefault(location, []).append(item)
+    return {
+        location: items for location, items in found.items() if not _lies_around(location, found.keys() - {location})
     }
-    rule = messages.get(item["type"], rule[0].lower() + rule[1:])
+
+
+def _lies_around(location: Location, others: Iterable[Location]) -> bool:
+    """Whether it is, or holds, one of the others."""
+    return any(other[: len(location)] == location for other in others)
+
+
+def _fault(location: Location, items: Sequence[Any]) -> Fault:
+    item = items[0]
     got = None if item["type"] == "missing" else item["input"]
-    allowed = _known_fields(item["loc"]) if item["type"] == "extra_forbidden" else ()
-    return Fault(_dotted(item["loc"]), rule, got, allowed)
+    allowed = _known_fields(location) if item["type"] == "extra_forbidden" else ()
+    return Fault(_dotted(location), _rule(location, items), got, allowed)
 
 
-def _known_fields(location: tuple[str | int, ...]) -> tuple[str, ...]:
+def _rule(location: Location, items: Sequence[Any]) -> str:
+    types = {item["type"] for item in items}
+    if location[0] == "test_domains":
+        return "must be 'all', or a list of domains or of lists of domains"
+    if "finite_number" in types:
+        return "must be a finite number"
+    if len(items) > 1:
+        return "must be a number, text, true or false"  # the one other union: `Scalar`
+    [item] = items
+    if item["type"] in _RULES:
+        return _RULES[item["type"]]
+    rule: str = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    rule = re.sub(r" or instance of \w+", "", rule).replace("tuple", "list").replace("dictionary", "block of fields")
+    return rule[0].lower() + rule[1:]
+
+
+def _known_fields(location: Location) -> tuple[str, ...]:
     """The fields that stand where an unknown one was found."""
     from gga_sweep import config
 
@@ -170,12 +218,12 @@ def _known_fields(location: tuple[str | int, ...]) -> tuple[str, ...]:
     return tuple(model.model_fields)
 
 
-def _dotted(location: Sequence[str | int]) -> str:
+def _dotted(location: Location) -> str:
     text = ""
     for part in location:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif not _is_union_tag(part):
+        else:
             text += f".{part}" if text else part
     return text
 
@@ -185,15 +233,20 @@ def _is_union_tag(part: str) -> bool:
     return "[" in part or part in ("bool", "int", "float", "str")
 
 
-def _take_out(content: Any, location: Sequence[str | int]) -> bool:
-    """Remove the innermost field that a fault lies in, so that the rest can be validated; False if there is none."""
-    node, holder = content, None
-    for part in location:
-        if isinstance(node, dict) and part in node:
-            holder = (node, part)
-        elif not (isinstance(node, list) and isinstance(part, int) and part < len(node)):
-            continue  # a union's tag, or a field that is missing
+def _take_out(content: dict[str, Any], location: Location, missing: bool) -> bool:
+    """Remove the innermost field that a fault lies in (of a missing one, the block it should be in).
+
+    False if there is none, or it is gone already.
+    """
+    path = list(location[:-1] if missing else location)
+    while path and isinstance(path[-1], int):  # an item would leave the others under wrong numbers
+        path.pop()
+    if not path:
+        return False
+    node: Any = content
+    *parents, last = path
+    for part in parents:
+        if isinstance(node, dict) and part not in node:
+            return False
         node = node[part]
-    if holder is not None:
-        holder[0].pop(holder[1])
-    return holder is not None
+    return isinstance(node, dict) and node.pop(last, None) is not None

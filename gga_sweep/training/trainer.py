@@ -105,7 +105,7 @@ class Trainer:
         """Train to the next evaluation, or for about so many seconds, whichever comes first; at least one step.
 
         Where a slice ends never changes a number. A run diverges at the first step whose joint loss is not finite, or
-        evaluation of training domains whose loss is not; such a step leaves no record and no annealed line.
+        evaluation whose loss of a training domain is not; that evaluation leaves no record.
         """
         done = Slice()
         started = time.perf_counter()
