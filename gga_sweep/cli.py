@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from gga_sweep.errors import GGASweepError, InputError, SweepOwnedError
 
@@ -19,7 +20,19 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or not ours."""
 
+class _Commands(TyperGroup):
+    """Commands whose interruption is ours to report: Typer would exit with a code of its own."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("Interrupted. `gga-sweep run` continues where it stopped.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Sweeps of Gradient-Guided Annealing over hyperparameters, seeds and test domains.",
     no_args_is_help=True,
     add_completion=False,
@@ -28,8 +41,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Datasets: what is known, and whether a tree is what it should be.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, emoji=False)  # names, paths and reasons are printed as they are
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 SweepFile = Annotated[str, typer.Argument(metavar="FILE|NAME", help="A sweep file, or a shipped name such as demo.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folder, STORAGE/SWEEP.")]
@@ -75,8 +88,7 @@ def run(
     print_text(result.table(), out)
     _print_outcome(sweep, result)
     if result.interrupted:
-        err.print("Interrupted. The same command continues where it stopped.")
-        raise typer.Exit(INTERRUPTED)
+        raise KeyboardInterrupt
     if result.failed:
         raise typer.Exit(FAILED)
 
@@ -133,7 +145,7 @@ def report(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _bad_input("--output", f"cannot be written: {error.strerror}", str(output)) from error
-    out.print(f"Wrote {output}")
+    out.print(f"Wrote {output}", soft_wrap=True)
 
 
 @app.command()
@@ -187,7 +199,7 @@ def ui(
     from gga_sweep.planning.stored import read_plan
     from gga_sweep.tracking.page import serve_page
 
-    serve_page(read_plan(folder).sweep, tracking_uri, port, out.print)
+    serve_page(read_plan(folder).sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True))
 
 
 @data_app.command("list")
@@ -233,18 +245,9 @@ def main() -> None:
     """The console script."""
     try:
         app()
-    except InputError as error:
-        err.print(str(error), markup=False)
-        sys.exit(BAD_INPUT)
-    except SweepOwnedError as error:
-        err.print(str(error), markup=False)
-        sys.exit(INTERRUPTED)
     except GGASweepError as error:
-        err.print(str(error), markup=False)
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        err.print("Interrupted. The same command continues where it stopped.")
-        sys.exit(INTERRUPTED)
+        err.print(str(error))
+        sys.exit(INTERRUPTED if isinstance(error, SweepOwnedError) else BAD_INPUT)
 
 
 def _load(file: str, overrides: list[str], storage: Path, tracking_uri: str | None) -> Sweep:
@@ -257,7 +260,7 @@ def _print_outcome(sweep: Sweep, result: SweepResult) -> None:
     from gga_sweep.report.wording import run_in_words
 
     for failure in result.failed:
-        err.print(f"Failed: {run_in_words(failure)}: {failure.reason}", markup=False)
+        err.print(f"Failed: {run_in_words(failure)}: {failure.reason}")
     out.print()
     out.print(f"Page:    {result.paths['html']}", soft_wrap=True)
     out.print(f"Ledger:  {result.ledger.folder}", soft_wrap=True)

@@ -22,7 +22,7 @@ def network_faults(name: str, channels: int | None, weights: str | None) -> list
             named_featurizer(name)
         except InputError as error:
             return list(error.faults)
-        return []
+        return [] if weights is None else _weights_faults(name, weights)
     faults = []
     if name.startswith("resnet") and channels not in (3, None):
         faults.append(Fault("training.network", f"{name} needs images of 3 channels, got {channels}"))
@@ -64,8 +64,8 @@ def _weights_faults(network: str, weights: str) -> list[Fault]:
     if is_weights_file(weights):
         exists = Path(weights).is_file()
         return [] if exists else [Fault("training.weights", "the weights file must exist", weights)]
-    if network == "small-cnn":
-        return [Fault("training.weights", "small-cnn has no published weights; give a state-dict file", weights)]
+    if not network.startswith("resnet"):
+        return [Fault("training.weights", f"{network} has no published weights; give a state-dict file", weights)]
     try:
         weights_enum(network, weights)
     except InputError as error:

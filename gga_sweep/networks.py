@@ -155,9 +155,15 @@ def load_featurizer(featurizer: nn.Module, path: str) -> None:
         if path.endswith(".safetensors"):
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            stored = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        featurizer.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})
-    except Exception as error:  # torch raises many kinds, from OSError to UnpicklingError
-        raise InputError([Fault("training.weights", f"cannot load the weights file: {error}", path)]) from error
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+        state = {name: value for name, value in stored.items() if not name.startswith("fc.")}
+    except Exception as error:  # torch raises many kinds, from OSError to UnpicklingError, and at length
+        rule = f"must be a state-dict file of torch or safetensors ({type(error).__name__})"
+        raise InputError([Fault("training.weights", rule, path)]) from error
+    try:
+        featurizer.load_state_dict(state)
+    except RuntimeError as error:
+        rule = f"must fit the network: {' '.join(str(error).split())}"
+        raise InputError([Fault("training.weights", rule, path)]) from error

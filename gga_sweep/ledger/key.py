@@ -47,6 +47,8 @@ def canonical(
     training = config.training.model_dump()
     if weights_digest is not None:
         training["weights"] = weights_digest
+    elif training["weights"] == "imagenet":
+        training["weights"] = "IMAGENET1K_V1"  # two names of one thing
     if config.training.network == "small-cnn":
         del training["freeze_batch_norm"]  # it has no batch norm
     if config.training.augmentation == "none":
@@ -71,7 +73,7 @@ def folder_name(config: RunConfig, key: str) -> str:
         [
             _slug(config.dataset.name),
             _slug(config.algorithm) + annealed,
-            "test-" + "+".join(_slug(domain) for domain in config.test_domains),
+            "test-" + "+".join(_slug(domain) for domain in sorted(config.test_domains)),
             f"seed-{config.trial_seed}",
         ]
     )

@@ -24,7 +24,7 @@ def dump_lines(values: Iterable[object]) -> bytes:
 
 
 def parse_lines(content: bytes | None) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (content or b"").decode().splitlines()]
+    return [json.loads(line) for line in (content or b"").splitlines()]  # bytes: text would break at U+2028 too
 
 
 def _plain(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,19 @@ from gga_sweep.records import Score
 from gga_sweep.training.checkpoint import parse_weights
 from gga_sweep.training.evaluation import evaluate_images
 
+_RUN_DIR = "must be a run's folder (STORAGE/SWEEP/runs/RUN)"
+
 
 def open_run_folder(path: Path) -> RunFolder:
-    """The run in STORAGE/SWEEP/runs/RUN."""
-    path = path.absolute()
-    return RunFolder(PosixStore(path.parents[1]), path.name)
+    """The run in STORAGE/SWEEP/runs/RUN.
+
+    Raises:
+        InputError: the path is not of that form.
+    """
+    whole = Path(os.path.abspath(path))  # noqa: PTH100  `resolve` would follow a `runs` that is a link
+    if whole.parent.name != "runs":
+        raise InputError([Fault("RUN_DIR", _RUN_DIR, str(path))])
+    return RunFolder(PosixStore(whole.parents[1]), whole.name)
 
 
 def load_model(folder: RunFolder) -> Network:
@@ -53,9 +62,12 @@ def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]
         By domain: the number of images, and the score.
 
     Raises:
-        InputError: no selected model, an unreadable tree, or other classes than the model's.
+        InputError: no selected model, one of 2 channels, an unreadable tree, or other classes than the model's.
     """
     header, network = _require_header(folder), load_model(folder)
+    channels = header.input_shape[0]
+    if channels not in (1, 3):
+        raise InputError([Fault("RUN_DIR", "must be a model of 1 or 3 channels to look at photographs", channels)])
     config = DatasetConfig(name="ImageFolder", root=root, image_size=header.input_shape[-1])
     tree = load_dataset(config, None)
     if set(tree.classes) != set(header.classes):
@@ -65,7 +77,7 @@ def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]
     dataset = Dataset(tree.name, tree.classes, tree.domains, tree.digest, header.normalise)
 
     def predict(images: torch.Tensor) -> torch.Tensor:
-        if header.input_shape[0] == 1:
+        if channels == 1:
             images = images.mean(dim=1, keepdim=True)
         logits: torch.Tensor = network(images)
         return logits
@@ -85,5 +97,5 @@ def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]
 def _require_header(folder: RunFolder) -> RunHeader:
     header = folder.read_header()
     if header is None:
-        raise InputError([Fault("RUN_DIR", "must be a run's folder (STORAGE/SWEEP/runs/RUN)", folder.name)])
+        raise InputError([Fault("RUN_DIR", _RUN_DIR, folder.name)])
     return header

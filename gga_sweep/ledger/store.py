@@ -79,10 +79,14 @@ class PosixStore:
     def _write_beside(self, target: Path, content: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.parent / f".new-{uuid.uuid4().hex}"
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with beside.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk must not fill up with halves
+            beside.unlink(missing_ok=True)
+            raise
         return beside
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import settings_faults
 from gga_sweep.config import Distribution, TrainingSettings
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.network_choice import network_faults
-from gga_sweep.planning.arms import PREFIX, Values, arm_values, hyperparameter_names, searched_space
+from gga_sweep.planning.arms import ANNEALING_DEFAULTS, PREFIX, Values, arm_values, hyperparameter_names, searched_space
 from gga_sweep.planning.draws import contains, grid_points
 from gga_sweep.planning.plan import Arm, Sweep
 from gga_sweep.records import Scalar
@@ -32,9 +32,20 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
     return list(dict.fromkeys(faults))
 
 
+def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fault]:
+    """What is wrong with the values of a single run of an arm."""
+    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
+    faults = [
+        fault
+        for name, value in values.values.items()
+        for fault in _value_faults(arm, name, value, values.origins[name])
+    ]
+    return faults or list(_extent_faults(arm, values, sweep, sweep.training))
+
+
 def _repetitions(sweep: Sweep) -> Iterator[Fault]:
-    listed = {"trial_seeds": sweep.config.trial_seeds, "test_domains": sweep.test_domains}
-    for field, values in listed.items():
+    held_out = [tuple(sorted(names)) for names in sweep.test_domains]  # their order makes no other runs
+    for field, values in (("trial_seeds", sweep.config.trial_seeds), ("test_domains", held_out)):
         for value, times in Counter(values).items():
             if times > 1:
                 yield Fault(field, "each may stand once", value)
@@ -103,9 +114,14 @@ def _space_faults(sweep: Sweep) -> Iterator[Fault]:
             yield Fault("search_space", "a grid needs something to search")
     for name, searched in sweep.config.search_space.items():
         arm = next((arm for arm in sweep.arms if name in hyperparameter_names(arm)), None)
-        if arm is not None:
-            for value in _ends(searched):
-                yield from _value_faults(arm, name, value, f"search_space.{name}")
+        if arm is None:
+            continue
+        if searched.kind in ("uniform", "loguniform") and _is_whole(arm, name):
+            rule = "must be searched among whole numbers"
+            yield Fault(f"search_space.{name}", rule, searched.kind, ("integers", "logintegers", "choice"))
+            continue
+        for value in _ends(searched):
+            yield from _value_faults(arm, name, value, f"search_space.{name}")
 
 
 def _network_and_images_faults(sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
@@ -131,9 +147,13 @@ def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[
     largest = {name: _ends(searched)[-1] for name, searched in space.items() if searched.choice is None}
     largest.update({name: max(_ends(searched), key=_as_number) for name, searched in space.items() if searched.choice})
     for values in (defaults, arm_values(arm, sweep.config, sweep.protocol, largest)):
-        if arm.annealing is not None:
-            yield from _window_faults(values, training.steps)
-        yield from _batch_faults(values, sweep, training)
+        yield from _extent_faults(arm, values, sweep, training)
+
+
+def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    if arm.annealing is not None:
+        yield from _window_faults(values, training.steps)
+    yield from _batch_faults(values, sweep, training)
 
 
 def _window_faults(values: Values, steps: int) -> Iterator[Fault]:
@@ -162,6 +182,15 @@ def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fa
     found = get_algorithm(arm.algorithm).hyperparameters[name].fault(field, value)
     if found is not None:
         yield found
+
+
+def _is_whole(arm: Arm, name: str) -> bool:
+    """Whether a hyperparameter takes whole numbers only."""
+    if name.startswith(PREFIX):
+        default: object = ANNEALING_DEFAULTS.get(name.removeprefix(PREFIX))
+    else:
+        default = get_algorithm(arm.algorithm).hyperparameters[name].default
+    return isinstance(default, int)
 
 
 def _ends(searched: Distribution) -> tuple[Scalar, ...]:

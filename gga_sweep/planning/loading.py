@@ -43,7 +43,7 @@ def load(
         raise InputError(faults, name)
     try:
         sweep = complete(config, name, Path(storage), tracking_uri)
-        faults.extend(check_sweep(sweep))
+        faults.extend(fault for fault in check_sweep(sweep) if not _lies_around(fault, faults))
     except InputError as error:
         faults.extend(error.faults)
     if faults:
@@ -92,6 +92,11 @@ def complete(
         storage=storage.expanduser().absolute(),
         tracking_uri=tracking_uri,
     )
+
+
+def _lies_around(fault: Fault, faults: Sequence[Fault]) -> bool:
+    """Whether another fault lies inside its field: what that one left out may be all that is wrong here."""
+    return any(other.field.startswith((f"{fault.field}.", f"{fault.field}[")) for other in faults)
 
 
 def _faults_of(look_up: Callable[..., object], *names: object) -> tuple[Fault, ...]:

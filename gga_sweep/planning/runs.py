@@ -15,6 +15,7 @@ from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.key import run_key
 from gga_sweep.network_choice import is_weights_file
 from gga_sweep.planning.arms import ANNEALING_DEFAULTS, PREFIX, arm_values, hyperparameter_names, searched_space
+from gga_sweep.planning.check import drawn_faults
 from gga_sweep.planning.draws import draw_hyperparameters, grid_points
 from gga_sweep.planning.plan import Arm, Contents, Plan, PlannedRun, Sweep
 from gga_sweep.records import Cell, Scalar
@@ -73,6 +74,8 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
     if faults or not isinstance(trial_seed, int):
         raise InputError(faults, "a trial's configuration")
     arm = arms[str(values["arm"])]
+    if faults := drawn_faults(arm, sweep, drawn):
+        raise InputError(faults, "a trial's configuration")
     cell = Cell(sweep.dataset.name, arm.name, tests[str(values["test_domain"])], trial_seed)
     run = _planned(sweep, arm, cell, 0, drawn, contents)
     number = int((run.key or "")[:8], 16)

@@ -43,7 +43,12 @@ def read_plan(folder: Path) -> Plan:
         raise InputError([Fault("DIR", rule, str(folder))])
     dataset = stored["dataset"]
     description = DatasetDescription(
-        **{**dataset, "image_shape": tuple(dataset["image_shape"]), "remarks": tuple(dataset["remarks"])}
+        **{
+            **dataset,
+            "classes": None if dataset["classes"] is None else tuple(dataset["classes"]),
+            "image_shape": tuple(dataset["image_shape"]),
+            "remarks": tuple(dataset["remarks"]),
+        }
     )
     config = SweepConfig.model_validate(stored["config"])
     sweep = complete(config, stored["source"], folder.absolute().parent, None, description)
@@ -59,7 +64,8 @@ def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
     stored = ledger.read_sweep()
     if stored is None:
         return
-    before, now = stored["config"], _plain(sweep.config)
+    before = _without_paths(stored["config"], Contents(**stored["contents"]))
+    now = _without_paths(_plain(sweep.config), contents)
     rule = "changed since this sweep was launched; give it a new name, or allow it with --allow-change. It was {}"
     faults = [
         Fault(field, rule.format(_short(before.get(field))), _short(now.get(field)))
@@ -73,11 +79,16 @@ def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
 
 
 def _plain(config: SweepConfig) -> dict[str, Any]:
-    plain: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
-    plain["dataset"].pop("root", None)  # images may move; their digest says what they are
-    if config.dataset.root is not None:
-        plain["dataset"]["root"] = str(config.dataset.root)
-    return plain
+    return config.model_dump(mode="json", exclude_none=True)
+
+
+def _without_paths(config: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
+    """Images and weights may move: their digests say what they are."""
+    dataset = {name: value for name, value in config["dataset"].items() if name != "root"}
+    training = {
+        name: value for name, value in config["training"].items() if name != "weights" or contents.weights is None
+    }
+    return {**config, "dataset": dataset, "training": training}
 
 
 def _short(value: Mapping[str, Any] | object) -> str:

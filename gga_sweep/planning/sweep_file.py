@@ -24,7 +24,7 @@ _RULES = {
     "extra_forbidden": "unknown field",
     "missing": "must be given",
     "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits and . _ -",
-    "too_short": "must hold more",
+    "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
 """Our words for some of pydantic's complaints, by type."""
@@ -138,13 +138,10 @@ def _locate(source: str | Path) -> Path:
 
 
 def _path(key: str) -> list[str | int]:
-    path: list[str | int] = []
-    rest = key
-    while rest:
-        if path and path[-1] in _DOTTED_KEYS:
-            return [*path, rest]
-        part, rest = re.match(r"([^.\[\]]*)[.\[\]]*(.*)", rest, re.DOTALL).groups()
-        path.append(int(part) if part.isdigit() else part)
+    path = [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key) if part]
+    for depth, part in enumerate(path, start=1):
+        if part in _DOTTED_KEYS and path[depth:]:
+            return [*path[:depth], ".".join(map(str, path[depth:]))]
     return path
 
 
@@ -197,7 +194,9 @@ def _rule(location: Location, items: Sequence[Any]) -> str:
     if item["type"] in _RULES:
         return _RULES[item["type"]]
     rule: str = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    rule = re.sub(r" or instance of \w+", "", rule).replace("tuple", "list").replace("dictionary", "block of fields")
+    rule = re.sub(r" or instance of \w+|, unable to parse.*", "", rule)
+    rule = re.sub(r"\ba valid (?=[aeiou])", "an ", rule).replace("a valid ", "a ")
+    rule = rule.replace("tuple", "list").replace("dictionary", "block of fields")
     return rule[0].lower() + rule[1:]
 
 

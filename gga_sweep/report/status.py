@@ -12,21 +12,21 @@ from rich.text import Text
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Plan
-from gga_sweep.records import RunStatus
+from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.selection.table import status_in_words
 
 _LISTED = 20
 
 
 def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
-    """Runs and cells by arm, what is done, and what each run occupies."""
+    """Runs and cells by arm, what needs no more training, and what each run occupies."""
     sweep = plan.sweep
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Arm", "Cells", "Runs", "Done"):
         table.add_column(heading, justify="left" if heading == "Arm" else "right", header_style="bold")
     for arm in sweep.arms:
         runs = [run for run in plan.runs if run.cell.arm == arm.name]
-        done = sum(_state(states, run.folder).status is RunStatus.DONE for run in runs)
+        done = sum(_state(states, run.folder).status in FINAL for run in runs)
         table.add_row(arm.name, str(len({run.cell for run in runs})), str(len(runs)), str(done))
     cells = len({run.cell for run in plan.runs})
     jobs = len(plan.configs) or len({run.config.model_dump_json() for run in plan.runs})
@@ -60,19 +60,19 @@ def status_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType
         table.add_column(status_in_words(status).capitalize(), justify="right", header_style="bold")
     for arm, count in counts.items():
         table.add_row(arm, *(str(count[status]) for status in shown))
-    lines = [
+    lines = dict.fromkeys(  # two arms may share a run
         f"{run.folder}: {status_in_words(state.status)} at step {state.step}"
         + (f" ({state.reason})" if state.reason else "")
         for run in plan.runs
         if (state := _state(states, run.folder)).status not in (RunStatus.QUEUED, RunStatus.DONE)
-    ]
+    )
     more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return Group(
         Text(f"{plan.sweep.name}: status", style="bold"),
         Text(""),
         table,
         *([Text("")] if lines else []),
-        *map(Text, lines[:_LISTED] + more),
+        *map(Text, [*list(lines)[:_LISTED], *more]),
     )
 
 

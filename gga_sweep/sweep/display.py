@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -67,22 +67,22 @@ class Display:
         for entry in shown[:_SHOWN_RUNS]:
             best = "" if entry.best_validation != entry.best_validation else f"{100 * entry.best_validation:.1f} %"
             steps = f"{max(0, entry.step + 1)}/{entry.run.config.training.steps}"
-            running.add_row(run_name(entry.run), steps, best, duration_in_words(time.monotonic() - entry.since))
+            running.add_row(Text(run_name(entry.run)), steps, best, duration_in_words(progress.clock() - entry.since))
         more = len(shown) - _SHOWN_RUNS
         return Group(
             Text(summary_line(progress)),
-            ProgressBar(total=max(1, len(progress.runs)), completed=done, width=60),
+            Padding(ProgressBar(total=max(1, len(progress.runs)), completed=done, width=60), (0, 0, 1, 0)),
             running,
             *([Text(f"and {more} more")] if more > 0 else []),
         )
 
 
 def summary_line(progress: LaunchProgress) -> str:
-    """`12 of 36 runs done, 2 running, 22 queued; 1 min 10 s, about 2 min 05 s left`."""
+    """`12 of 36 runs done, 22 queued, 2 running; 1 min 10 s, about 2 min 05 s left`."""
     counts = progress.counts
     done = sum(counts[status] for status in FINAL)
     others = counts_in_words(counts, [status for status in RunStatus if status is not RunStatus.DONE])
     left = progress.seconds_left
-    time_left = f", about {duration_in_words(left)} left" if left is not None and counts[RunStatus.QUEUED] else ""
+    time_left = f", about {duration_in_words(left)} left" if left else ""
     middle = "" if others == "no runs" else f", {others}"
     return f"{done} of {len(progress.runs)} runs done{middle}; {duration_in_words(progress.elapsed)}{time_left}"

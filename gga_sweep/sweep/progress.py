@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gga_sweep.planning import PlannedRun
@@ -23,69 +24,84 @@ class Training:
 
 @dataclass(slots=True)
 class LaunchProgress:
-    """Counts and clocks of one launch; fed by the driver, read by the display.
+    """Counts and clocks of one launch; fed by the driver, read by a thread of the display at any moment.
 
     Args:
         runs: of this launch's plan, by key.
         finished: the statuses of those that were final before.
+        concurrent: runs at once, for the time left.
         clock: seconds, monotonic.
     """
 
     runs: Mapping[str, PlannedRun]
     finished: Mapping[str, RunStatus]
     concurrent: int = 1
-    ended: dict[str, RunStatus] = field(default_factory=dict)
-    training: dict[str, Training] = field(default_factory=dict)
-    _durations: dict[str, list[float]] = field(default_factory=dict)
-    _began: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    ended: dict[str, RunStatus] = field(default_factory=dict, init=False)
+    training: dict[str, Training] = field(default_factory=dict, init=False)
+    _durations: dict[str, list[float]] = field(default_factory=dict, init=False)
+    _began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
 
     def started(self, key: str) -> None:
+        """A run begins, or begins again in a later wave."""
         if key in self.runs and key not in self.training:
-            self.training[key] = Training(self.runs[key], time.monotonic())
+            self.training[key] = Training(self.runs[key], self.clock())
+            self.ended.pop(key, None)
 
     def reported(self, key: str, step: int, validation: float) -> None:
         self.started(key)
         if key in self.training:
             entry = self.training[key]
             entry.step = step
-            if not validation <= entry.best_validation:  # also true while the best is still NaN
+            if validation > entry.best_validation or math.isnan(entry.best_validation):  # a later NaN does not win
                 entry.best_validation = validation
 
     def ended_with(self, key: str, status: RunStatus) -> None:
         entry = self.training.pop(key, None)
         if entry is not None:
-            self._durations.setdefault(entry.run.cell.arm, []).append(time.monotonic() - entry.since)
+            self._durations.setdefault(entry.run.cell.arm, []).append(self.clock() - entry.since)
         if key in self.runs:
             self.ended[key] = status
 
     @property
     def counts(self) -> Counter[RunStatus]:
         """Runs of the plan by status, those final before this launch included."""
-        statuses = {**self.finished, **self.ended}
+        training = dict(self.training)
+        statuses = self._statuses(training)
         counts = Counter(statuses.values())
-        counts[RunStatus.RUNNING] = len(self.training)
-        counts[RunStatus.QUEUED] = len(self.runs) - len(statuses) - len(self.training)
+        counts[RunStatus.RUNNING] = len(training)
+        counts[RunStatus.QUEUED] = len(self.runs) - len(statuses) - len(training)
         return counts
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self._began
+        return self.clock() - self._began
 
     @property
     def seconds_left(self) -> float | None:
-        """From the mean duration of the runs of each arm that ended in this launch; None before the first."""
-        if not self._durations:
+        """From the mean duration of the runs of each arm that ended in this launch; None before the first.
+
+        Not less than the longest of the runs that are left takes.
+        """
+        durations, training = dict(self._durations), dict(self.training)
+        if not durations:
             return None
-        means = {arm: sum(values) / len(values) for arm, values in self._durations.items()}
+        means = {arm: sum(values) / len(values) for arm, values in durations.items()}
         usual = sum(means.values()) / len(means)
-        done = {**self.finished, **self.ended}
-        now = time.monotonic()
-        left = 0.0
+        done, now = self._statuses(training), self.clock()
+        left = [0.0]
         for key, run in self.runs.items():
             if key not in done:
-                spent = now - self.training[key].since if key in self.training else 0.0
-                left += max(0.0, means.get(run.cell.arm, usual) - spent)
-        return left / max(1, self.concurrent)
+                spent = now - training[key].since if key in training else 0.0
+                left.append(max(0.0, means.get(run.cell.arm, usual) - spent))
+        return max(*left, sum(left) / max(1, self.concurrent))
+
+    def _statuses(self, training: Mapping[str, Training]) -> dict[str, RunStatus]:
+        """Of the runs that have ended, and have not begun again."""
+        return {key: status for key, status in {**self.finished, **self.ended}.items() if key not in training}
 
 
 def duration_in_words(seconds: float) -> str:
@@ -101,6 +117,6 @@ def duration_in_words(seconds: float) -> str:
 
 
 def counts_in_words(counts: Mapping[RunStatus, int], statuses: Iterable[RunStatus] = RunStatus) -> str:
-    """`12 done, 2 running, 22 queued`."""
+    """`22 queued, 2 running, 12 done`."""
     shown = [f"{counts[status]} {status.value.replace('_', ' ').lower()}" for status in statuses if counts.get(status)]
     return ", ".join(shown) or "no runs"

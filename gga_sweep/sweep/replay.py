@@ -23,18 +23,20 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
 
     Args:
         key: of a run of the plan: its folder's name, or the start of its key.
-        output: folder to train in (default: `STORAGE/SWEEP/replays`).
+        output: folder to train in (default: `STORAGE/SWEEP/replays`); not the sweep's own.
         show: told after each slice.
 
     Returns:
         The folder it was trained in, and how it ended.
 
     Raises:
-        InputError: no such run, or the images are not there.
+        InputError: no such run, the images are not there, or the folder cannot be trained in.
     """
     contents = read_contents(sweep)
     run = find_run(plan_sweep(sweep, contents), key)
     target = output or sweep.folder / "replays"
+    if target.resolve() == sweep.folder.resolve():
+        raise InputError([Fault("--output", "must be another folder than the sweep's own", str(target))])
     require_writable(target)
     decode_images(sweep)
     ledger = Ledger(target)

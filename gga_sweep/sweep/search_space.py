@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ray import tune
@@ -30,14 +31,16 @@ def param_space(sweep: Sweep) -> dict[str, Any]:
 
 
 def to_tune(searched: Distribution) -> Any:
-    """The same distribution in Tune's words."""
+    """The same distribution in Tune's words; of `logintegers` with broken ends the whole numbers are the same."""
     if searched.choice is not None:
         return tune.choice(list(searched.choice))
     low, high = getattr(searched, searched.kind)
     if searched.kind == "uniform":
         return tune.uniform(low, high)
+    if searched.kind == "loguniform" and low == high:
+        return tune.choice([low])  # the logarithm's last bit would lead out of the range
     if searched.kind == "loguniform":
         return tune.loguniform(low, high)
     if searched.kind == "integers":
         return tune.randint(low, high + 1)
-    return tune.lograndint(int(low), max(int(low) + 1, -int(-high // 1)))
+    return tune.lograndint(int(low), max(int(low) + 1, math.ceil(high)))

@@ -9,13 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from gga_sweep.errors import Fault, GGASweepError, InputError
 from gga_sweep.planning.plan import Sweep
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.tracking.experiment import find_experiment, runs_page
-from gga_sweep.tracking.location import SERVERS, redact, resolve_tracking_uri
+from gga_sweep.tracking.location import SERVERS, redact, redact_text, resolve_tracking_uri, sqlite_path
 from gga_sweep.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from gga_sweep.tracking.mlflow_api import Experiment
 
 HOST = "127.0.0.1"
 
@@ -25,12 +29,10 @@ def serve_page(sweep: Sweep, tracking_uri: str | None, port: int, show: Callable
 
     Raises:
         InputError: a malformed URI, a store without this sweep, or a port that is taken.
-        GGASweepError: MLflow's server ended by itself.
+        GGASweepError: the store cannot be asked, or MLflow's server ended by itself.
     """
     uri = resolve_tracking_uri(sweep.storage, tracking_uri, os.environ)
-    experiment = find_experiment(open_store(uri), sweep.folder)
-    if experiment is None:
-        raise InputError([Fault("DIR", f"the store {redact(uri)} does not know this sweep", str(sweep.folder))])
+    experiment = _find(uri, sweep)
     if uri.partition("://")[0] in SERVERS:
         show(f"{redact(uri)}{runs_page(experiment)}")
         return
@@ -49,6 +51,18 @@ def serve_page(sweep: Sweep, tracking_uri: str | None, port: int, show: Callable
     finally:
         _end_group(server)
     raise GGASweepError(f"MLflow's server ended with exit code {code}")
+
+
+def _find(uri: str, sweep: Sweep) -> Experiment:
+    path = sqlite_path(uri)
+    try:  # looking must not make a file that is not there
+        experiment = None if path and not path.exists() else find_experiment(open_store(uri), sweep.folder)
+    except Exception as error:  # whatever MLflow, its server or its database raise
+        reason = redact_text(f"{type(error).__name__}: {error}", uri)
+        raise GGASweepError(f"MLflow at {redact(uri)} cannot be asked: {reason}") from None
+    if experiment is None:
+        raise InputError([Fault("DIR", f"the store {redact(uri)} does not know this sweep", str(sweep.folder))])
+    return experiment
 
 
 def _end_group(server: subprocess.Popen[bytes]) -> None:

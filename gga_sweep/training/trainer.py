@@ -16,7 +16,7 @@ from gga_sweep.annealing import STEP_MASK, AnnealingSettings
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset, Minibatch, Split, draw_minibatch, split_domain
 from gga_sweep.errors import GGASweepError
-from gga_sweep.networks import build_network
+from gga_sweep.networks import Network, build_network
 from gga_sweep.records import AnnealedStep, Record
 from gga_sweep.seeding import tensor_stream
 from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance
@@ -98,7 +98,7 @@ class Trainer:
         return self.next_step >= self.config.training.steps
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         return self._algorithm.network
 
     def advance(self, seconds: float) -> Slice:
@@ -119,7 +119,7 @@ class Trainer:
         return done
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain data: all that a step reads and no stream gives."""
+        """Tensors and plain data: all that a step reads and no stream gives. The tensors are no copies."""
         return {
             "next_step": self.next_step,
             "algorithm": self._algorithm.state_dict(),

@@ -56,8 +56,7 @@ def test_loading_a_state_runs_no_code() -> None:
 
 
 def test_equal_weights_are_equal_bytes_and_others_are_others() -> None:
-    network = nn.Sequential(*batch_norm_featurizer((1, 8, 8))[0], nn.Linear(4, 3))
-    twin = nn.Sequential(*batch_norm_featurizer((1, 8, 8))[0], nn.Linear(4, 3))
+    network, twin = (nn.Sequential(batch_norm_featurizer((1, 8, 8))[0], nn.Linear(4, 3)) for _ in range(2))
     assert dump_weights(network) != dump_weights(twin)
 
     twin.load_state_dict(network.state_dict())
@@ -76,13 +75,13 @@ def test_buffers_are_among_the_weights() -> None:
 
 
 def test_a_network_whose_layers_share_a_weight_is_kept_too() -> None:
-    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    network[1].weight = network[0].weight
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    second.weight = first.weight
 
-    weights = parse_weights(dump_weights(network))
+    weights = parse_weights(dump_weights(nn.Sequential(first, second)))
 
-    assert torch.equal(weights["0.weight"], network[0].weight)
-    assert torch.equal(weights["1.weight"], network[0].weight)
+    assert torch.equal(weights["0.weight"], first.weight)
+    assert torch.equal(weights["1.weight"], first.weight)
 
 
 def test_a_weight_that_lies_otherwise_in_memory_gives_the_same_bytes() -> None:

@@ -1,0 +1,119 @@
+"""The ledger's lines: nothing is lost on the way there and back, and equal values are equal bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines, parse_record
+from gga_sweep.records import (
+    Agreement,
+    AnnealedStep,
+    DomainScores,
+    Record,
+    RunStatus,
+    Score,
+    TestRecord,
+    ValidationRecord,
+)
+
+numbers = st.floats()  # NaN and the infinities included
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+scores = st.builds(Score, accuracy=numbers, loss=numbers)
+domains = st.dictionaries(names, st.builds(DomainScores, train=scores, validation=scores), max_size=3)
+rows = st.lists(st.lists(numbers, max_size=3).map(tuple), max_size=3).map(tuple)
+agreements = st.builds(
+    Agreement, cosines=rows, norms=st.lists(numbers, max_size=3).map(tuple), minimum=numbers, mean=numbers
+)
+records = st.builds(
+    Record,
+    validation=st.builds(
+        ValidationRecord,
+        step=st.integers(0),
+        domains=domains,
+        batch_loss=numbers,
+        agreement=agreements,
+        validation_agreement=agreements,
+    ),
+    test=st.builds(TestRecord, domains=domains, gradient_cosine=st.dictionaries(names, numbers, max_size=3)),
+)
+annealed_steps = st.builds(
+    AnnealedStep,
+    **{
+        field.name: st.one_of(st.none(), st.integers(0))
+        if field.name == "chosen"
+        else st.integers(0)
+        if field.name in ("step", "tried", "accepted")
+        else numbers
+        for field in dataclasses.fields(AnnealedStep)
+    },
+)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal in type, value, sign and order, with NaN equal to itself."""
+    return repr(one) == repr(other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(records, max_size=3))
+def test_records_come_back_as_they_went(given_records: list[Record]) -> None:
+    content = dump_lines(given_records)
+    back = [parse_record(line) for line in parse_lines(content)]
+    assert same(back, given_records)
+    assert dump_lines(back) == content
+    assert content.count(b"\n") == len(given_records)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(annealed_steps, max_size=3))
+def test_annealed_steps_come_back_as_they_went(steps: list[AnnealedStep]) -> None:
+    back = [parse_annealed(line) for line in parse_lines(dump_lines(steps))]
+    assert same(back, steps)
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\x1cb", "a\nb", "a\r\nb", "größer", "\U0001f600"])
+def test_a_domains_name_may_hold_any_character(name: str) -> None:
+    [line] = parse_lines(dump_lines([{name: 1.0}]))
+    assert line == {name: 1.0}
+
+
+def test_a_file_that_is_not_there_has_no_lines() -> None:
+    assert parse_lines(None) == parse_lines(b"") == []
+
+
+def test_domains_keep_their_order() -> None:
+    score = Score(0.5, 1.0)
+    for order in (["75", "0", "15"], ["0", "15", "75"]):
+        given_domains = {name: DomainScores(score, score) for name in order}
+        record = Record(
+            ValidationRecord(0, given_domains, 1.0, Agreement((), (), 0.0, 0.0), Agreement((), (), 0.0, 0.0)),
+            TestRecord(dict(reversed(given_domains.items())), {}),
+        )
+        back = parse_record(json.loads(dump(record)))
+        assert list(back.validation.domains) == order
+        assert list(back.test.domains) == order[::-1]
+
+
+def test_lines_are_json_that_any_reader_takes() -> None:
+    text = dump({"b": (1, 2.5, None, True), "a": {"nan": math.nan, "inf": [math.inf, -math.inf]}, "s": "ä"})
+    assert text == '{"b":[1,2.5,null,true],"a":{"nan":"nan","inf":["inf","-inf"]},"s":"ä"}'
+    assert json.loads(text, parse_constant=pytest.fail)["b"] == [1, 2.5, None, True]
+
+
+def test_a_status_is_its_name() -> None:
+    assert dump({"status": RunStatus.OUT_OF_MEMORY}) == '{"status":"OUT_OF_MEMORY"}'
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_is_written_in_full(number: float) -> None:
+    assert float(json.loads(dump(number))) == number
+    assert dump(np.float64(number)) == dump(number)

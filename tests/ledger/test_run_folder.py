@@ -1,0 +1,194 @@
+"""One run's folder: what is written is read, and only the newest attempt writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from run_configs import run_config
+
+from gga_sweep.errors import AttemptSupersededError, GGASweepError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import RunFolder, RunHeader, RunState
+from gga_sweep.records import (
+    Agreement,
+    AnnealedStep,
+    DomainScores,
+    Record,
+    RunStatus,
+    Score,
+    TestRecord,
+    ValidationRecord,
+)
+
+HEADER = RunHeader(
+    key="k" * 64,
+    config=run_config(),
+    dataset_digest="d" * 32,
+    classes=("cat", "dog"),
+    input_shape=(3, 8, 8),
+    normalise=True,
+    fingerprint={"torch": "2.0"},
+    start_time=1_700_000_000.125,
+)
+
+
+def record(step: int) -> Record:
+    scores = {"photo": DomainScores(Score(0.5 + step / 100, 1.0), Score(0.25, 2.0))}
+    agreement = Agreement(((1.0, 0.5), (0.5, 1.0)), (3.0, 4.0), 0.5, 0.5)
+    return Record(ValidationRecord(step, scores, 0.75, agreement, agreement), TestRecord(scores, {"photo": 0.25}))
+
+
+def annealed(step: int) -> AnnealedStep:
+    return AnnealedStep(step, 8, 2, 3, 0.1, 0.2, 1.0, 1.1, 0.1, 0.15, 0.1, 0.12, 0.6, 2.0)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "sweep")
+
+
+@pytest.fixture
+def folder(ledger: Ledger) -> RunFolder:
+    """A run whose first attempt has begun."""
+    folder = ledger.run("a-run")
+    folder.claim({"pid": 1})
+    return folder
+
+
+def test_a_run_that_was_never_started_is_queued_and_empty(ledger: Ledger) -> None:
+    stored = ledger.run("a-run").read()
+    assert stored.state == RunState(RunStatus.QUEUED, None, -1, 0)
+    assert (stored.header, stored.records, stored.annealed, stored.seconds) == (None, (), (), {})
+    assert ledger.run("a-run").newest_attempt() == 0
+    assert ledger.run_names() == []
+
+
+def test_everything_written_is_read(ledger: Ledger, folder: RunFolder) -> None:
+    folder.write_header(HEADER)
+    folder.write_records([record(0), record(50)])
+    folder.write_annealed([annealed(20), annealed(21)])
+    folder.write_checkpoint(b"state")
+    folder.write_selected(b"weights")
+    folder.write_state(RunStatus.STOPPED, 50, "a scheduler ended it")
+
+    read = ledger.run("a-run")
+    stored = read.read()
+    assert ledger.run_names() == ["a-run"]
+    assert stored.header == HEADER
+    assert stored.records == (record(0), record(50))
+    assert stored.annealed == (annealed(20), annealed(21))
+    assert (read.read_checkpoint(), read.read_selected()) == (b"state", b"weights")
+    assert stored.state == RunState(RunStatus.STOPPED, "a scheduler ended it", 50, 1)
+
+
+def test_seconds_add_up_over_slices_and_attempts(ledger: Ledger, folder: RunFolder) -> None:
+    folder.add_timing(10, {"training": 1.5, "evaluation": 0.5})
+    folder.add_timing(20, {"training": 2.0})
+    later = ledger.run("a-run")
+    later.claim({})
+    later.add_timing(30, {"training": 0.25, "search": 4.0})
+    assert later.read().seconds == {"training": 3.75, "evaluation": 0.5, "search": 4.0}
+
+
+def test_the_header_is_written_once(ledger: Ledger, folder: RunFolder) -> None:
+    folder.write_header(HEADER)
+    later = ledger.run("a-run")
+    later.claim({})
+    later.write_header(dataclasses.replace(HEADER, start_time=1.0, fingerprint={"torch": "3.0"}))
+    assert later.read_header() == HEADER
+
+
+def test_two_runs_cannot_share_a_folder(ledger: Ledger, folder: RunFolder) -> None:
+    folder.write_header(HEADER)
+    other = ledger.run("a-run")
+    other.claim({})
+    with pytest.raises(GGASweepError, match=f"two runs want the folder a-run: {'k' * 64} and {'j' * 64}"):
+        other.write_header(dataclasses.replace(HEADER, key="j" * 64))
+    assert other.read_header() == HEADER
+
+
+WRITES: dict[str, Callable[[RunFolder], object]] = {
+    "header": lambda folder: folder.write_header(HEADER),
+    "records": lambda folder: folder.write_records([]),
+    "annealed": lambda folder: folder.write_annealed([]),
+    "timing": lambda folder: folder.add_timing(0, {}),
+    "checkpoint": lambda folder: folder.write_checkpoint(b""),
+    "selected": lambda folder: folder.write_selected(b""),
+    "no checkpoint": lambda folder: folder.delete_checkpoint(),
+    "state": lambda folder: folder.write_state(RunStatus.DONE, 0),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_an_older_attempt_may_not_write(
+    ledger: Ledger, folder: RunFolder, write: Callable[[RunFolder], object]
+) -> None:
+    folder.write_checkpoint(b"old")
+    assert ledger.run("a-run").claim({}) == 2
+    with pytest.raises(AttemptSupersededError, match="a-run: attempt 1 may not write any more, the newest is 2"):
+        write(folder)
+    assert folder.read_checkpoint() == b"old"
+    assert folder.read_state() == RunState()
+    assert folder.read_header() is None
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_who_never_claimed_a_run_may_not_write(ledger: Ledger, write: Callable[[RunFolder], object]) -> None:
+    with pytest.raises(AttemptSupersededError, match="attempt None"):
+        write(ledger.run("a-run"))
+    assert ledger.run_names() == []
+
+
+def test_claims_at_once_get_different_numbers_and_the_highest_writes(ledger: Ledger) -> None:
+    folders = [ledger.run("a-run") for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda folder: folder.claim({}), folders))
+    assert sorted(numbers) == list(range(1, 9))
+    for number, folder in zip(numbers, folders, strict=True):
+        if number == 8:
+            folder.write_state(RunStatus.RUNNING, 0)
+        else:
+            with pytest.raises(AttemptSupersededError, match=f"attempt {number}"):
+                folder.write_state(RunStatus.RUNNING, 0)
+
+
+def test_attempts_are_counted_beyond_the_width_of_their_names(ledger: Ledger, folder: RunFolder) -> None:
+    ledger.store.replace("runs/a-run/attempts/999999", b"{}")
+    assert ledger.run("a-run").claim({}) == 1_000_000
+    assert folder.newest_attempt() == 1_000_000
+
+
+def test_the_driver_marks_a_run_and_its_actor_can_write_no_more(ledger: Ledger, folder: RunFolder) -> None:
+    folder.write_state(RunStatus.RUNNING, 40)
+    ledger.run("a-run").mark(RunStatus.PREEMPTED, "its node was lost")
+    with pytest.raises(AttemptSupersededError, match="attempt 1"):
+        folder.write_state(RunStatus.RUNNING, 50)
+    assert folder.read_state() == RunState(RunStatus.PREEMPTED, "its node was lost", 40, 2)
+
+
+def test_a_checkpoint_is_deleted_and_the_rest_stays(folder: RunFolder) -> None:
+    folder.write_checkpoint(b"state")
+    folder.write_selected(b"weights")
+    folder.delete_checkpoint()
+    assert folder.read_checkpoint() is None
+    assert folder.read_selected() == b"weights"
+
+
+def test_runs_of_one_ledger_do_not_meet(ledger: Ledger, folder: RunFolder) -> None:
+    other = ledger.run("b-run")
+    other.claim({})
+    other.write_state(RunStatus.DONE, 9)
+    folder.write_state(RunStatus.RUNNING, 1)
+    assert ledger.run_names() == ["a-run", "b-run"]
+    assert ledger.run("b-run").read_state().status is RunStatus.DONE
+
+
+def test_a_sweep_is_kept_as_last_launched(ledger: Ledger) -> None:
+    assert ledger.read_sweep() is None
+    ledger.write_sweep({"config": {"draws": 1}})
+    ledger.write_sweep({"config": {"draws": 2, "lr": 1e-5}})
+    assert ledger.read_sweep() == {"config": {"draws": 2, "lr": 1e-5}}

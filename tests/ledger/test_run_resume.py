@@ -1,0 +1,242 @@
+"""A run that is stopped, wherever and however, ends with the bits of one that never was."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+from small_ledger import RUN, Killed, MemoryStore, advance_to_the_end, kept_files, open_small_run
+from small_runs import annealing_of, bits, make_dataset, run_config, trained
+
+from gga_sweep.config import RunConfig
+from gga_sweep.domains import load_dataset
+from gga_sweep.ledger.recorded_run import RecordedRun
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.store import PosixStore
+from gga_sweep.records import RunStatus, Scalar
+
+DATASET = make_dataset()
+ANNEALED = run_config(annealing_of("released"), network="small_runs:batch_norm_featurizer")
+ARMS: dict[str, Mapping[str, Scalar] | None] = {
+    "ERM": None,
+    "paper": annealing_of(),
+    "released": annealing_of("released"),
+}
+
+
+@cache
+def never_stopped() -> Mapping[str, bytes | None]:
+    store = MemoryStore()
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+    return kept_files(store)
+
+
+@cache
+def final_bits() -> Mapping[str, str]:
+    """Weights, batch-norm statistics, optimiser."""
+    return bits(trained(ANNEALED, DATASET).state())
+
+
+def bits_of(run: RecordedRun) -> Mapping[str, str]:
+    return bits(run._trainer.state())
+
+
+def test_the_reference_has_something_to_lose() -> None:
+    kept = never_stopped()
+
+    assert kept["state"] == b"DONE 7 None"
+    assert [len((kept[name] or b"").splitlines()) for name in ("records.jsonl", "annealing.jsonl")] == [4, 3]
+    assert kept["selected"]
+    assert kept["checkpoint"] is None
+
+
+@pytest.mark.parametrize("annealing", ARMS.values(), ids=ARMS)
+def test_a_run_in_slices_of_one_step_leaves_the_same_bytes(annealing: Mapping[str, Scalar] | None) -> None:
+    stores = MemoryStore(), MemoryStore()
+    for store, seconds in zip(stores, (0.0, 1e9), strict=True):
+        advance_to_the_end(open_small_run(store, run_config(annealing), DATASET), seconds)
+
+    assert kept_files(stores[0]) == kept_files(stores[1])
+
+
+@pytest.mark.parametrize("stop", range(8))
+def test_a_run_preempted_after_any_step_goes_on_from_there(stop: int) -> None:
+    store = MemoryStore()
+    run = open_small_run(store, ANNEALED, DATASET)
+    for _ in range(stop):
+        run.advance(0)
+    run.preempt("its trial was stopped")
+    assert RunFolder(store, RUN).read_state().status is RunStatus.PREEMPTED
+    assert run.advance(0).step == stop - 1  # and nothing more is trained
+
+    resumed = open_small_run(store, ANNEALED, DATASET)
+    assert resumed.progress.step == stop - 1
+    advance_to_the_end(resumed)
+
+    assert kept_files(store) == never_stopped()
+    assert bits_of(resumed) == final_bits()
+
+
+def test_a_run_preempted_after_every_step_ends_the_same() -> None:
+    store = MemoryStore()
+    while (run := open_small_run(store, ANNEALED, DATASET)).advance(0).status is RunStatus.RUNNING:
+        run.preempt("its trial was stopped")
+
+    assert kept_files(store) == never_stopped()
+    assert RunFolder(store, RUN).newest_attempt() == 8
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_a_run_whose_process_is_lost_after_any_step_goes_on_from_its_checkpoint(stop: int) -> None:
+    """Nobody said goodbye: records and annealed lines may be ahead of the checkpoint."""
+    store = MemoryStore()
+    run = open_small_run(store, ANNEALED, DATASET)
+    for _ in range(stop):
+        run.advance(0)
+
+    resumed = open_small_run(store, ANNEALED, DATASET)
+    assert resumed.progress.step == {1: 0, 2: 0, 3: 0, 4: 3, 5: 3, 6: 3, 7: 6}[stop]
+    advance_to_the_end(resumed)
+
+    assert kept_files(store) == never_stopped()
+    assert bits_of(resumed) == final_bits()
+
+
+def count_writes(config: RunConfig, before: MemoryStore, seconds: float, from_checkpoint: bool) -> int:
+    store = MemoryStore()
+    store.files = dict(before.files)
+    advance_to_the_end(open_small_run(store, config, DATASET, from_checkpoint), seconds)
+    return store.writes
+
+
+def end_after_dying_at_each_write(
+    config: RunConfig, before: MemoryStore, seconds: float, from_checkpoint: bool = True
+) -> list[dict[str, bytes | None]]:
+    """For each write of a run: kill the process in its place, resume, and see how it ends."""
+    ends = []
+    for place in range(count_writes(config, before, seconds, from_checkpoint)):
+        store = MemoryStore(dies_at=place)
+        store.files = dict(before.files)
+        with pytest.raises(Killed):
+            advance_to_the_end(open_small_run(store, config, DATASET, from_checkpoint), seconds)
+        store.dies_at = None
+        if RunFolder(store, RUN).read_state().status is not RunStatus.DONE:
+            advance_to_the_end(open_small_run(store, config, DATASET))
+        ends.append(kept_files(store))
+    return ends
+
+
+def test_a_process_killed_at_any_write_costs_nothing() -> None:
+    annealing = annealing_of(start_step=2, num_steps=1, num_candidates=1)
+    config = run_config(annealing, test_domains=("c", "d"), steps=5)
+    store = MemoryStore()
+    advance_to_the_end(open_small_run(store, config, DATASET))
+    whole = kept_files(store)
+
+    ends = end_after_dying_at_each_write(config, MemoryStore(), seconds=0)
+
+    assert len(ends) > 20
+    for end in ends:
+        left_over = end.pop("checkpoint")  # killed between its status and this deletion, a run is DONE all the same
+        assert end == {name: content for name, content in whole.items() if name != "checkpoint"}
+        assert left_over is None or end is ends[-1]
+
+
+def test_a_run_begun_again_and_killed_at_any_write_never_goes_on_from_its_older_life() -> None:
+    """Its old checkpoint, far ahead of the new records, must not be taken up."""
+    config = run_config(test_domains=("c", "d"), steps=6)
+    store, old = MemoryStore(), MemoryStore()
+    advance_to_the_end(open_small_run(store, config, DATASET))
+    run = open_small_run(old, config, DATASET)
+    for _ in range(5):
+        run.advance(0)
+
+    for end in end_after_dying_at_each_write(config, old, 1e9, from_checkpoint=False):
+        assert {**end, "checkpoint": None} == kept_files(store)
+
+
+def test_a_run_begun_again_starts_at_step_0() -> None:
+    store = MemoryStore()
+    open_small_run(store, ANNEALED, DATASET).advance(0)
+    run = open_small_run(store, ANNEALED, DATASET, from_checkpoint=False)
+
+    assert run.progress.step == -1
+    assert run.progress.validation is None
+    assert kept_files(store)["checkpoint"] is None
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "one bit"])
+def test_a_damaged_checkpoint_costs_time_and_no_bit(damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    run = open_small_run(store, ANNEALED, DATASET)
+    for _ in range(5):
+        run.advance(0)
+    content = bytearray(store.files[f"runs/{RUN}/checkpoint"])
+    content[len(content) // 2] ^= 1
+    damaged = {"empty": b"", "cut": bytes(content[: len(content) // 2]), "one bit": bytes(content)}
+    store.files[f"runs/{RUN}/checkpoint"] = damaged[damage]
+
+    with caplog.at_level(logging.WARNING):
+        resumed = open_small_run(store, ANNEALED, DATASET)
+
+    assert resumed.progress.step == -1
+    assert f"run {RUN}: its checkpoint is damaged" in caplog.text
+    advance_to_the_end(resumed)
+    assert kept_files(store) == never_stopped()
+    assert bits_of(resumed) == final_bits()
+
+
+def test_small_cnn_on_rotated_digits_preempted_inside_its_window_ends_the_same() -> None:
+    config = run_config(
+        annealing_of(start_step=1, num_steps=2, num_candidates=2, radius=1e-3),
+        dataset="RotatedDigits",
+        test_domains=("75",),
+        network="small-cnn",
+        steps=3,
+        evaluate_every=100,
+    )
+    digits = load_dataset(config.dataset, None)
+    whole, stopped = MemoryStore(), MemoryStore()
+    advance_to_the_end(open_small_run(whole, config, digits))
+    run = open_small_run(stopped, config, digits)
+    run.advance(0)
+    run.advance(0)
+    run.preempt("its trial was stopped")
+    advance_to_the_end(open_small_run(stopped, config, digits))
+
+    assert kept_files(stopped) == kept_files(whole)
+
+
+FIRST_HALF = """
+import os, sys
+from pathlib import Path
+from small_runs import make_dataset, annealing_of, run_config
+from small_ledger import open_small_run
+from gga_sweep.ledger.store import PosixStore
+
+config = run_config(annealing_of("released"), network="small_runs:batch_norm_featurizer")
+run = open_small_run(PosixStore(Path(sys.argv[1])), config, make_dataset())
+for _ in range(5):
+    run.advance(0)
+os._exit(9)  # without a word
+"""
+
+
+def test_another_process_begins_a_run_dies_and_this_one_ends_it_with_the_same_bytes(tmp_path: Path) -> None:
+    helpers = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(helpers), "PYTHONHASHSEED": "7"}
+    died = subprocess.run([sys.executable, "-c", FIRST_HALF, str(tmp_path)], env=environment, timeout=100, check=False)
+    assert died.returncode == 9
+
+    store = PosixStore(tmp_path)
+    assert RunFolder(store, RUN).read_state().step == 4
+    run = advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+
+    assert kept_files(store) == never_stopped()
+    assert bits_of(run) == final_bits()

@@ -1,0 +1,523 @@
+"""Bad input: one clear message each, with field and value, and all faults of a file at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_content import CONTENTS, GGA, content, on_tree, write_tree
+
+from gga_sweep.errors import InputError
+from gga_sweep.planning import load, read_contents, searched_run
+from gga_sweep.planning.prepare import decode_images, require_writable
+
+DIGITS = "RotatedDigits"
+
+
+def faults_of(source: Any, overrides: tuple[str, ...] = ()) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        load(source, overrides=overrides)
+    return [str(fault) for fault in caught.value.faults]
+
+
+ARM_FIELDS = "name, algorithm, annealing, vary, draws, baseline"
+ONE_OF = "exactly one of uniform, loguniform, integers, logintegers, choice must be given"
+
+FIELDS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown field": (
+        {"trial_sedes": [0]},
+        "trial_sedes: unknown field, got [0] (allowed: name, dataset, protocol, arms, test_domains, trial_seeds, "
+        "draws, search, defaults, search_space, training, resources)",
+    ),
+    "unknown field of an arm": (
+        {"arms": [{}, {"algorthm": "ERM", "name": "b"}]},
+        f"arms[1].algorthm: unknown field, got 'ERM' (allowed: {ARM_FIELDS})",
+    ),
+    "a key that is no text": ({7: 1}, "[7]: keys should be strings, got 7"),
+    "wrong type": (
+        {"training": {"steps": "many"}},
+        "training.steps: must be an integer, got 'many'",
+    ),
+    "block instead of list": ({"arms": {}}, "arms: must be a list, got {}"),
+    "text instead of block": ({"dataset": DIGITS}, f"dataset: must be a block of fields, got '{DIGITS}'"),
+    "list instead of a value": (
+        {"defaults": {"lr": [1e-3]}},
+        "defaults.lr: must be a number, text, true or false, got [0.001]",
+    ),
+    "NaN": ({"defaults": {"lr": float("nan")}}, "defaults.lr: must be a finite number, got nan"),
+    "negative radius": (
+        {"arms": [{"annealing": {"radius": -1e-5}}], "training": {"steps": 500}},
+        "arms[0].annealing.radius: must be greater than or equal to 0, got -1e-05",
+    ),
+    "negative radius among the defaults": (
+        {"arms": [GGA], "defaults": {"annealing.radius": -1e-5}},
+        "defaults.annealing.radius: must be a finite number of at least 0, got -1e-05",
+    ),
+    "negative radius as a factor": (
+        {"arms": [{**GGA, "vary": {"annealing.radius": [1e-5, -1e-4]}}]},
+        "arms[0].vary.annealing.radius: must be a finite number of at least 0, got -0.0001",
+    ),
+    "unknown variant": (
+        {"arms": [{"annealing": {"variant": "papr"}}]},
+        "arms[0].annealing.variant: must be 'paper' or 'released', got 'papr'",
+    ),
+    "no arm": ({"arms": []}, "arms: must not be empty, got []"),
+    "zero draws": ({"draws": 0}, "draws: must be greater than or equal to 1, got 0"),
+    "zero draws of an arm": (
+        {"arms": [{"draws": 0}]},
+        "arms[0].draws: must be greater than or equal to 1, got 0",
+    ),
+    "no trial seed": ({"trial_seeds": []}, "trial_seeds: must not be empty, got []"),
+    "negative trial seed": ({"trial_seeds": [0, -1]}, "trial_seeds[1]: must be greater than or equal to 0, got -1"),
+    "a trial seed twice": ({"trial_seeds": [0, 1, 0]}, "trial_seeds: each may stand once, got 0"),
+    "a name with a slash": (
+        {"name": "demo/one"},
+        "name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'demo/one'",
+    ),
+    "an arm's name with a slash": (
+        {"arms": [{"name": "a/b"}]},
+        "arms[0].name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'a/b'",
+    ),
+    "no test domain": (
+        {"test_domains": []},
+        "test_domains: must be 'all', or a list of domains or of lists of domains, got []",
+    ),
+    "a test domain that is no name": (
+        {"test_domains": [0.5]},
+        "test_domains[0]: must be 'all', or a list of domains or of lists of domains, got 0.5",
+    ),
+    "two GPUs": ({"resources": {"gpus": 2}}, "resources.gpus: must be less than or equal to 1, got 2"),
+    "no distribution": ({"search_space": {"lr": {}}}, f"search_space.lr: {ONE_OF}, got none, got {{}}"),
+    "half a range": ({"search_space": {"lr": {"uniform": [1e-3]}}}, "search_space.lr.uniform[1]: must be given"),
+    "a range the wrong way round": (
+        {"search_space": {"lr": {"uniform": [2, 1]}}},
+        "search_space.lr: low <= high must hold, got low=2.0, high=1.0, got {'uniform': [2, 1]}",
+    ),
+    "no choice": ({"search_space": {"lr": {"choice": []}}}, "search_space.lr.choice: must not be empty, got []"),
+}
+
+LR = "lr, batch_size, weight_decay, dropout"
+
+ACROSS: dict[str, tuple[dict[str, Any], str]] = {
+    "window past the last step": (
+        {"arms": [{"annealing": {"start_step": 90, "num_steps": 20}}], "training": {"steps": 100}},
+        "arms[0].annealing.num_steps: the window 90..109 must end by the last step, 99, got 20",
+    ),
+    "window of the defaults past the last step": (
+        {"arms": [GGA], "defaults": {"annealing.start_step": 299, "annealing.num_steps": 2}},
+        "defaults.annealing.num_steps: the window 299..300 must end by the last step, 299, got 2",
+    ),
+    "searched window past the last step": (
+        {
+            "arms": [{"annealing": {"num_steps": 10}}],
+            "search_space": {"annealing.start_step": {"choice": [100, 291]}},
+        },
+        "arms[0].annealing.num_steps: the window 291..300 must end by the last step, 299, got 10",
+    ),
+    "no training domain left": (
+        {"test_domains": [[0, 15, 30, 45, 60, 75]]},
+        "test_domains[0]: must leave a training domain, got ['0', '15', '30', '45', '60', '75']",
+    ),
+    "one training domain for an annealed arm": (
+        {"arms": [{}, GGA], "test_domains": [0, [0, 15, 30, 45, 60]]},
+        "test_domains[1]: must leave two training domains or more for the annealed arm 'ERM + GGA', "
+        "got ['0', '15', '30', '45', '60']",
+    ),
+    "unknown domain": (
+        {"test_domains": [0, 80]},
+        "test_domains[1]: must be a domain of RotatedDigits, got '80' (allowed: 0, 15, 30, 45, 60, 75)",
+    ),
+    "a domain held out twice": (
+        {"test_domains": [[0, 0]]},
+        "test_domains[0]: a domain may be held out once, got ['0', '0']",
+    ),
+    "test domains twice": ({"test_domains": [[0, 75], [75, 0]]}, "test_domains: each may stand once, got ('0', '75')"),
+    "unknown dataset": (
+        {"dataset": {"name": "PACSS"}},
+        "dataset.name: must be a known dataset, got 'PACSS' (allowed: RotatedDigits, ColoredDigits, ImageFolder, PACS, "
+        "VLCS, OfficeHome, TerraIncognita, DomainNet, module:attribute)",
+    ),
+    "a dataset that cannot be imported": (
+        {"dataset": {"name": "nobodys_package:images"}},
+        "dataset.name: must name an attribute of an installed module (No module named 'nobodys_package'), "
+        "got 'nobodys_package:images'",
+    ),
+    "a root where none belongs": (
+        {"dataset": {"name": DIGITS, "root": "/there"}},
+        "dataset.root: RotatedDigits is embedded and has none, got '/there'",
+    ),
+    "a tree without root": (
+        {"dataset": {"name": "ImageFolder"}},
+        "dataset.root: ImageFolder needs the folder that holds domain/class/image",
+    ),
+    "missing root": (
+        {"dataset": {"name": "ImageFolder", "root": "/nowhere/at/all"}},
+        "dataset.root: must be a folder that holds domain/class/image, got '/nowhere/at/all'",
+    ),
+    "unknown protocol": (
+        {"protocol": "quik"},
+        "protocol: must be a known protocol, got 'quik' (allowed: quick, gga-paper, domainbed)",
+    ),
+    "unknown algorithm": (
+        {"arms": [{}, {"algorithm": "EMR"}]},
+        "arms[1].algorithm: unknown algorithm, got 'EMR' (allowed: ERM, module:Class)",
+    ),
+    "unknown network": (
+        {"training": {"network": "vgg"}},
+        "training.network: unknown network, got 'vgg' (allowed: small-cnn, resnet18, resnet50, module:attribute)",
+    ),
+    "resnet on one channel": (
+        {"training": {"network": "resnet18"}},
+        "training.network: resnet18 needs images of 3 channels, got 1",
+    ),
+    "augmentation on one channel": (
+        {"training": {"augmentation": "domainbed"}},
+        "training.augmentation: needs images of 3 channels, RotatedDigits has 1, got 'domainbed' (allowed: none)",
+    ),
+    "missing weights": (
+        {"training": {"weights": "nowhere/weights.pt"}},
+        "training.weights: the weights file must exist, got 'nowhere/weights.pt'",
+    ),
+    "a batch larger than a domain": (
+        {"defaults": {"batch_size": 241}},
+        "defaults.batch_size: must not exceed the training split of the smallest domain, '45' (240 images), got 241",
+    ),
+    "a searched batch larger than a domain": (
+        {"search_space": {"batch_size": {"integers": [8, 241]}}},
+        "search_space.batch_size: must not exceed the training split of the smallest domain, '45' (240 images), "
+        "got 241",
+    ),
+    "a validation split of everything but one": (
+        {"training": {"holdout": 0.9999}},
+        "default batch_size: must not exceed the training split of the smallest domain, '45' (1 images), got 32",
+    ),
+    "learning rate 0": ({"defaults": {"lr": 0}}, "defaults.lr: must lie in (0, 100], got 0"),
+    "learning rate as text": ({"defaults": {"lr": "1e-3"}}, "defaults.lr: must be a number, got '1e-3'"),
+    "a search space naming what no arm has": (
+        {"search_space": {"annealing.radius": {"uniform": [0, 1]}}},
+        f"search_space.annealing.radius: no arm has this hyperparameter (allowed: {LR})",
+    ),
+    "a default that no arm has": (
+        {"defaults": {"momentum": 0.9}},
+        f"defaults.momentum: no arm has this hyperparameter (allowed: {LR})",
+    ),
+    "a factor that the arm lacks": (
+        {"arms": [{"vary": {"annealing.radius": [1e-5]}}]},
+        f"arms[0].vary.annealing.radius: the arm has no such hyperparameter (allowed: {LR})",
+    ),
+    "a default outside its own range": (
+        {"defaults": {"lr": 0.1}, "search_space": {"lr": {"loguniform": [1e-4, 1e-2]}}},
+        "defaults.lr: must lie in its own search_space range loguniform [0.0001, 0.01], got 0.1",
+    ),
+    "a default that is no choice": (
+        {"defaults": {"batch_size": 12}, "search_space": {"batch_size": {"choice": [8, 16]}}},
+        "defaults.batch_size: must lie in its own search_space range choice [8, 16], got 12",
+    ),
+    "a range beyond what makes sense": (
+        {"search_space": {"dropout": {"uniform": [0, 1]}}},
+        "search_space.dropout: must lie in [0, 1), got 1.0",
+    ),
+    "a range of fractions for whole numbers": (
+        {"search_space": {"batch_size": {"uniform": [8, 32]}}},
+        "search_space.batch_size: must be searched among whole numbers, got 'uniform' "
+        "(allowed: integers, logintegers, choice)",
+    ),
+    "a range of fractions for candidates": (
+        {"arms": [GGA], "search_space": {"annealing.num_candidates": {"loguniform": [8, 32]}}},
+        "search_space.annealing.num_candidates: must be searched among whole numbers, got 'loguniform' "
+        "(allowed: integers, logintegers, choice)",
+    ),
+    "an objective that is none": (
+        {"arms": [GGA], "search_space": {"annealing.objective": {"choice": ["alignment", "luck"]}}},
+        "search_space.annealing.objective: must be one of the choices, got 'luck' "
+        "(allowed: alignment, none, anti, loss)",
+    ),
+    "a factor given twice": (
+        {"arms": [{"annealing": {"radius": 1e-3}, "vary": {"annealing.radius": [1e-4]}}]},
+        "arms[0].vary.annealing.radius: stands in the annealing block too; give it once",
+    ),
+    "a factor value twice": (
+        {"arms": [{"vary": {"lr": [1e-3, 1e-3]}}]},
+        "arms: two arms may not have one name (give one a `name:`), got 'ERM, lr 1e-3'",
+    ),
+    "an arm twice": ({"arms": [{}, {}]}, "arms: two arms may not have one name (give one a `name:`), got 'ERM'"),
+    "unknown baseline": (
+        {"arms": [{}, {"name": "other", "baseline": "EMR"}]},
+        "arms[1].baseline: must name an arm, got 'EMR' (allowed: ERM, other)",
+    ),
+    "a grid with a range": (
+        {"search": "grid", "search_space": {"lr": {"uniform": [1e-3, 1e-2]}}},
+        "search_space.lr: must be a choice in a grid, got 'uniform' (allowed: choice)",
+    ),
+    "a grid with draws": (
+        {"search": "grid", "draws": 3, "search_space": {"lr": {"choice": [1e-3]}}},
+        "draws: a grid's points are its draws; leave it out, got 3",
+    ),
+    "a grid over nothing": ({"search": "grid"}, "search_space: a grid needs something to search"),
+}
+
+
+@pytest.mark.parametrize("case", [*FIELDS, *ACROSS])
+def test_each_fault_is_one_message_with_field_and_value(case: str) -> None:
+    changes, message = {**FIELDS, **ACROSS}[case]
+    assert faults_of(content() | changes) == [message]
+
+
+TOO_LITTLE_LEFT = {"no arm", "block instead of list", "text instead of block", "a key that is no text"}
+
+
+@pytest.mark.parametrize("case", FIELDS.keys() - TOO_LITTLE_LEFT)
+def test_a_faulty_field_hides_no_fault_elsewhere(case: str) -> None:
+    changes, message = FIELDS[case]
+    further = {"protocol": "quick", "training": {"evaluate_every": 0, **changes.get("training", {})}}
+    if "test_domains" not in changes:
+        further["test_domains"] = [80]
+    faults = faults_of(content() | changes | further)
+    assert message in faults
+    assert "training.evaluate_every: must be greater than or equal to 1, got 0" in faults
+    if "test_domains" not in changes:
+        assert any(fault.startswith("test_domains[0]: must be a domain of RotatedDigits") for fault in faults)
+    assert len(faults) == 2 + ("test_domains" not in changes)
+
+
+def test_all_faults_of_a_file_are_told_at_once_with_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        """
+        name: a/b
+        dataset: {name: RotatedDigits}
+        arms:
+          - {algorithm: ERM, annealing: {radius: -1, windw: 3}}
+          - {algorithm: ERM, vary: {lr: [0, [1]]}}
+        test_domains: [0, 80]
+        trial_seeds: [-1, one]
+        draws: 0
+        defaults: {momentum: 0.9, lr: 0.1}
+        search_space: {lr: {loguniform: [1e-4, 1e-2]}, dropout: {uniform: [1, 0]}}
+        training: {steps: 50, network: resnet50, epochs: 3}
+        """
+    )
+    with pytest.raises(InputError) as caught:
+        load(file)
+    text = str(caught.value).splitlines()
+    assert text[0] == f"{file}: {len(text) - 1} faults"
+    fields = [line.strip().partition(": ")[0] for line in text[1:]]
+    assert fields == [
+        "name",
+        "arms[0].annealing.radius",
+        "arms[0].annealing.windw",
+        "arms[1].vary.lr[1]",
+        "trial_seeds[0]",
+        "trial_seeds[1]",
+        "draws",
+        "search_space.dropout",
+        "training.epochs",
+        "test_domains[1]",
+        "defaults.momentum",
+        "defaults.lr",
+        "training.network",
+        "default annealing.num_steps",
+    ]
+
+
+def test_names_of_three_kinds_are_looked_up_before_giving_up() -> None:
+    faults = faults_of(
+        content(protocol="quik", dataset={"name": "PACSS"}, arms=[{"algorithm": "EMR"}], trial_seeds=[-1])
+    )
+    fields = [fault.partition(":")[0] for fault in faults]
+    assert fields == ["trial_seeds[0]", "arms[0].algorithm", "protocol", "dataset.name"]
+
+
+@pytest.mark.parametrize("missing", ["name", "dataset", "arms"])
+def test_a_field_that_is_missing_must_be_given(missing: str) -> None:
+    whole = content()
+    del whole[missing]
+    assert faults_of(whole) == [f"{missing}: must be given"]
+
+
+def test_every_field_that_is_missing_is_named() -> None:
+    assert faults_of({}) == ["name: must be given", "dataset: must be given", "arms: must be given"]
+    assert faults_of({"dataset": {}, "arms": [{}], "draws": 0}) == [
+        "name: must be given",
+        "dataset.name: must be given",
+        "draws: must be greater than or equal to 1, got 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nname: b\n", "name: a key may stand once, but stands again in line 2"),
+        ("name: a\ndefaults:\n  lr: 1\n  lr: 2\n", "lr: a key may stand once, but stands again in line 4"),
+        ("arms:\n- {vary: {lr: [1], lr: [2]}}\n", "lr: a key may stand once, but stands again in line 2"),
+        ("? [a]\n: b\n", "a key must be text, not a list or block as in line 1, got ['a']"),
+        ("[1, 2]", "must hold fields such as name and arms, got [1, 2]"),
+        ("", "must hold fields such as name and arms"),
+    ],
+)
+def test_a_file_that_says_a_thing_twice_or_nothing_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load(file)
+    assert str(caught.value) == f"{file}: 1 fault\n  {message}"
+
+
+@pytest.mark.parametrize("content_", [b"name: [", b"name: \xff\xfe", b"a: !!python/object:os.system {}", b"\x00"])
+def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, content_: bytes) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_bytes(content_)
+    with pytest.raises(InputError, match=rf"{file}: 1 fault\n  must be a readable YAML file"):
+        load(file)
+
+
+def test_a_file_that_is_not_there_is_refused_with_the_shipped_names() -> None:
+    with pytest.raises(InputError, match=r"must be a file or a shipped name, got 'dmeo' \(allowed: .*demo"):
+        load("dmeo")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "reason"),
+    [
+        ("draws", "must read key=value"),
+        ("=3", "must read key=value"),
+        ("arms[3].draws=2", "list index out of range"),
+        ("arms.draws=2", "'draws' is no index of a list"),
+        ("name.first=a", "'str' object does not support item assignment"),
+        ("draws=[1", "while parsing a flow sequence"),
+        ("defaults={lr: 1, lr: 2}", "a key may stand once"),
+    ],
+)
+def test_an_assignment_that_cannot_be_applied_is_named(assignment: str, reason: str) -> None:
+    [fault] = faults_of(content(), overrides=("training.steps=200", assignment))
+    assert fault.startswith("--set: cannot be applied: ")
+    assert reason in fault
+    assert fault.endswith(f"got {assignment!r}")
+
+
+def test_all_assignments_that_cannot_be_applied_are_named_at_once() -> None:
+    faults = faults_of(content(), overrides=("draws", "seed", "training.steps=3", "arms.x=1"))
+    assert [fault.rpartition("got ")[2] for fault in faults] == ["'draws'", "'seed'", "'arms.x=1'"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("draws=0", "draws: must be greater than or equal to 1, got 0"),
+        ("defaults.lr=-1", "defaults.lr: must lie in (0, 100], got -1"),
+        ("arms[0].algorithm=EMR", "arms[0].algorithm: unknown algorithm, got 'EMR' (allowed: ERM, module:Class)"),
+    ],
+)
+def test_an_assigned_value_is_checked_like_a_written_one(assignment: str, message: str) -> None:
+    assert faults_of(content(), overrides=(assignment,)) == [message]
+
+
+def test_domains_whose_classes_differ_are_refused(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    (tree / "photo" / "dog").rename(tree / "photo" / "dogs")
+    faults = faults_of(on_tree(tree))
+    assert [fault.partition(", got")[0] for fault in faults] == [
+        f"dataset.root: domain '{domain}' must have the class folders of the other domains, lacks {lacking}"
+        for domain, lacking in (("art", "['dogs']"), ("photo", "['dog']"), ("sketch", "['dogs']"))
+    ]
+
+
+def add_small_domain(tree: Path, per_class: int) -> None:
+    write_tree(tree.with_name("small"), domains=["toy"], per_class=per_class)
+    (tree.with_name("small") / "toy").rename(tree / "toy")
+
+
+def test_a_domain_smaller_than_its_batch_is_refused(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    add_small_domain(tree, per_class=4)
+    load(on_tree(tree, defaults={"batch_size": 7}))
+    assert faults_of(on_tree(tree, defaults={"batch_size": 8})) == [
+        "defaults.batch_size: must not exceed the training split of the smallest domain, 'toy' (7 images), got 8"
+    ]
+
+
+def test_a_domain_without_an_image_to_validate_on_is_refused(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    add_small_domain(tree, per_class=2)
+    assert faults_of(on_tree(tree)) == [
+        "training.holdout: must leave an image in each split of domain 'toy' (4 images), got 0.2"
+    ]
+
+
+def test_images_that_do_not_open_are_all_named(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree")
+    broken = ["art/cat/0.png", "sketch/dog/4.png"]
+    for path in broken:
+        (tree / path).write_text("no picture")
+    sweep = load(on_tree(tree), storage=tmp_path / "storage")
+    require_writable(sweep.storage)
+    with pytest.raises(InputError) as caught:
+        decode_images(sweep)
+    assert [str(fault) for fault in caught.value.faults] == [
+        f"dataset.root: image must open (of no known format), got '{path}'" for path in broken
+    ]
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_storage_that_cannot_be_written_is_refused(tmp_path: Path, below: str) -> None:
+    file = tmp_path / "storage"
+    file.write_text("a file where a folder should be")
+    with pytest.raises(InputError, match=rf"--storage: must be a folder that can be written.*got '{file / below}'"):
+        require_writable(file / below)
+
+
+def test_a_known_benchmark_is_planned_without_its_images_but_not_read() -> None:
+    for dataset in ({"name": "PACS"}, {"name": "PACS", "root": "/nowhere"}):
+        sweep = load(content(dataset=dataset))
+        assert not sweep.dataset.available
+        with pytest.raises(
+            InputError, match=r"dataset\.root: must be the folder that holds domain/class/image"
+        ) as caught:
+            read_contents(sweep)
+        assert [fault.got for fault in caught.value.faults] == [dataset.get("root")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        ({"arm": "EMR"}, ["arm: must be one of the sweep's, got 'EMR' (allowed: ERM, ERM + GGA)"]),
+        ({"test_domain": "15"}, ["test_domain: must be one of the sweep's, got '15' (allowed: 0, 75)"]),
+        ({"trial_seed": -1}, ["trial_seed: must be a whole number from 0 on, got -1"]),
+        ({"momentum": 0.9}, ["momentum: no arm has this hyperparameter"]),
+        ({"lr": -1.0}, ["search_space.lr: must lie in (0, 100], got -1.0"]),
+        (
+            {"batch_size": 9999},
+            [
+                "search_space.batch_size: must not exceed the training split of the smallest domain, "
+                "'45' (240 images), got 9999"
+            ],
+        ),
+        (
+            {"arm": "ERM + GGA", "annealing.radius": -1.0, "annealing.mask": "none"},
+            [
+                "search_space.annealing.radius: must be a finite number of at least 0, got -1.0",
+                "search_space.annealing.mask: must be one of the choices, got 'none' (allowed: step, forward)",
+            ],
+        ),
+        (
+            {"arm": "ERM + GGA", "annealing.num_steps": 300},
+            ["search_space.annealing.num_steps: the window 0..299 must end by the last step, 9, got 300"],
+        ),
+        (
+            {"arm": "EMR", "test_domain": None, "trial_seed": "one"},
+            [
+                "arm: must be one of the sweep's, got 'EMR' (allowed: ERM, ERM + GGA)",
+                "test_domain: must be one of the sweep's (allowed: 0, 75)",
+                "trial_seed: must be a whole number from 0 on, got 'one'",
+            ],
+        ),
+    ],
+)
+def test_a_searchers_configuration_that_makes_no_sense_is_refused(changes: dict[str, Any], messages: list[str]) -> None:
+    window = {"annealing.start_step": 0, "annealing.num_steps": 1}
+    arms = [{}, GGA]
+    sweep = load(content(arms=arms, test_domains=[0, 75], defaults=window, training={"steps": 10}))
+    with pytest.raises(InputError) as caught:
+        searched_run(sweep, CONTENTS, {"arm": "ERM", "test_domain": "0", "trial_seed": 0, **changes})
+    assert [str(fault) for fault in caught.value.faults] == messages
