@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or not ours."""
 
+_INTERRUPTED = "Interrupted. `gga-sweep run` continues where it stopped."
+
+
 class _Commands(TyperGroup):
     """Commands whose interruption is ours to report: Typer would exit with a code of its own."""
 
@@ -27,7 +31,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            err.print("Interrupted. `gga-sweep run` continues where it stopped.")
+            err.print(_INTERRUPTED)
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -88,7 +92,8 @@ def run(
     print_text(result.table(), out)
     _print_outcome(sweep, result)
     if result.interrupted:
-        raise KeyboardInterrupt
+        err.print(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if result.failed:
         raise typer.Exit(FAILED)
 
@@ -264,13 +269,13 @@ def _print_outcome(sweep: Sweep, result: SweepResult) -> None:
     out.print()
     out.print(f"Page:    {result.paths['html']}", soft_wrap=True)
     out.print(f"Ledger:  {result.ledger.folder}", soft_wrap=True)
-    out.print(f"MLflow:  gga-sweep ui {result.ledger.folder}" + _uri_flag(sweep), soft_wrap=True)
+    out.print(f"MLflow:  gga-sweep ui {shlex.quote(str(result.ledger.folder))}{_uri_flag(sweep)}", soft_wrap=True)
 
 
 def _uri_flag(sweep: Sweep) -> str:
     from gga_sweep.tracking.location import redact
 
-    return "" if sweep.tracking_uri is None else f" --tracking-uri {redact(sweep.tracking_uri)}"
+    return "" if sweep.tracking_uri is None else f" --tracking-uri {shlex.quote(redact(sweep.tracking_uri))}"
 
 
 def _print_progress(progress: Progress) -> None:

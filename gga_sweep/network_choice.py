@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 NETWORKS = ("small-cnn", "resnet18", "resnet50")
+
+PUBLISHED_WEIGHTS: Mapping[str, tuple[str, ...]] = {
+    "resnet18": ("IMAGENET1K_V1",),
+    "resnet50": ("IMAGENET1K_V1", "IMAGENET1K_V2"),
+}
+"""Torchvision's, by name. Not its `DEFAULT`: that names other weights in another version of torchvision."""
 
 
 def network_faults(name: str, channels: int | None, weights: str | None) -> list[Fault]:
@@ -36,38 +42,28 @@ def is_weights_file(weights: str) -> bool:
     return "/" in weights or "." in weights
 
 
-def weights_enum(network: str, weights: str) -> object:
-    """Torchvision's weight enum of that name.
+def published_weights(network: str, weights: str) -> str:
+    """Torchvision's own name of published weights.
 
     Raises:
         InputError: no such weights for this network.
     """
-    from torchvision import models
-
-    known = models.get_model_weights(network)
     name = "IMAGENET1K_V1" if weights == "imagenet" else weights
-    if name not in known.__members__:
-        raise InputError(
-            [
-                Fault(
-                    "training.weights",
-                    f"no such weights of {network}",
-                    weights,
-                    ("imagenet", *known.__members__, "a state-dict file"),
-                )
-            ]
-        )
-    return known[name]
+    known = PUBLISHED_WEIGHTS[network]
+    if name not in known:
+        allowed = ("imagenet", *known, "a state-dict file")
+        raise InputError([Fault("training.weights", f"no such weights of {network}", weights, allowed)])
+    return name
 
 
 def _weights_faults(network: str, weights: str) -> list[Fault]:
     if is_weights_file(weights):
         exists = Path(weights).is_file()
         return [] if exists else [Fault("training.weights", "the weights file must exist", weights)]
-    if not network.startswith("resnet"):
+    if network not in PUBLISHED_WEIGHTS:
         return [Fault("training.weights", f"{network} has no published weights; give a state-dict file", weights)]
     try:
-        weights_enum(network, weights)
+        published_weights(network, weights)
     except InputError as error:
         return list(error.faults)
     return []

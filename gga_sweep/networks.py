@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.network_choice import is_weights_file, named_featurizer, weights_enum
+from gga_sweep.network_choice import is_weights_file, named_featurizer, published_weights
 
 InputShape = tuple[int, int, int]
 
@@ -98,7 +98,7 @@ def _resnet(depth: int) -> Callable[[InputShape, str | None], tuple[nn.Module, i
 
         name = f"resnet{depth}"
         from_file = weights is not None and is_weights_file(weights)
-        published = None if weights is None or from_file else weights_enum(name, weights)
+        published = None if weights is None or from_file else published_weights(name, weights)
         network = models.get_model(name, weights=published)
         features = network.fc.in_features
         network.fc = nn.Identity()

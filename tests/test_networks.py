@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
 from gga_sweep.errors import InputError
-from gga_sweep.network_choice import NETWORKS, network_faults, weights_enum
+from gga_sweep.network_choice import NETWORKS, PUBLISHED_WEIGHTS, network_faults, published_weights
 from gga_sweep.networks import Network, SmallCNN, build_network, dropout_mask
 
 CPU = torch.device("cpu")
@@ -179,8 +181,35 @@ def test_a_file_that_does_not_fit_is_refused_by_name(
 
 
 def test_imagenet_is_torchvisions_first_weights() -> None:
-    assert weights_enum("resnet50", "imagenet") is weights_enum("resnet50", "IMAGENET1K_V1")
-    assert weights_enum("resnet50", "imagenet") is not weights_enum("resnet50", "IMAGENET1K_V2")
+    assert published_weights("resnet50", "imagenet") == "IMAGENET1K_V1"
+    assert published_weights("resnet50", "IMAGENET1K_V2") == "IMAGENET1K_V2"
+
+
+@pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
+def test_the_published_weights_are_those_torchvision_has(name: str) -> None:
+    in_torchvision = torchvision.models.get_model_weights(name)
+    assert [weights.name for weights in in_torchvision] == list(PUBLISHED_WEIGHTS[name])
+
+
+def test_published_weights_are_asked_of_torchvision_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def without_download(name: str, weights: object) -> nn.Module:
+        asked.append((name, torchvision.models.get_model_weights(name).verify(weights)))
+        return torchvision.models.resnet18()
+
+    monkeypatch.setattr(torchvision.models, "get_model", without_download)
+    build_network("resnet18", (3, 16, 16), 4, "imagenet", generator())
+    assert asked == [("resnet18", torchvision.models.ResNet18_Weights.IMAGENET1K_V1)]
+
+
+def test_a_choice_is_checked_without_loading_torch() -> None:
+    code = (
+        "import sys; from gga_sweep.network_choice import network_faults;"
+        "network_faults('resnet50', 3, 'imagenet'); print({'torch', 'torchvision'} & {*sys.modules})"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert printed.stdout == "set()\n"
 
 
 @pytest.mark.usefixtures("package")

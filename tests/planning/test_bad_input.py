@@ -267,7 +267,7 @@ def test_each_fault_is_one_message_with_field_and_value(case: str) -> None:
 TOO_LITTLE_LEFT = {"no arm", "block instead of list", "text instead of block", "a key that is no text"}
 
 
-@pytest.mark.parametrize("case", FIELDS.keys() - TOO_LITTLE_LEFT)
+@pytest.mark.parametrize("case", [case for case in FIELDS if case not in TOO_LITTLE_LEFT])
 def test_a_faulty_field_hides_no_fault_elsewhere(case: str) -> None:
     changes, message = FIELDS[case]
     further = {"protocol": "quick", "training": {"evaluate_every": 0, **changes.get("training", {})}}

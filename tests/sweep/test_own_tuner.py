@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -23,9 +24,9 @@ pytestmark = [
 ]
 
 
-def searched_sweep(storage: Path) -> gga_sweep.Sweep:
+def searched_sweep(storage: Path, **fields: Any) -> gga_sweep.Sweep:
     space = {"lr": {"loguniform": [1e-4, 1e-1]}, "annealing.radius": {"loguniform": [1e-5, 1e-2]}}
-    return gga_sweep.load(small_sweep(search_space=space), storage=storage)
+    return gga_sweep.load(small_sweep(search_space=space, **fields), storage=storage)
 
 
 def test_any_searcher_and_an_early_stopping_scheduler_land_in_ledger_and_mlflow(tmp_path: Path) -> None:
@@ -45,9 +46,7 @@ def test_any_searcher_and_an_early_stopping_scheduler_land_in_ledger_and_mlflow(
             search_alg=OptunaSearch(seed=1),
             scheduler=ASHAScheduler(time_attr="step", max_t=6, grace_period=1, reduction_factor=2),
         ),
-        run_config=tune.RunConfig(
-            storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0
-        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0),
     ).fit()
     assert not results.errors
     view = collect(read_plan(sweep.folder), Ledger(sweep.folder))
@@ -64,17 +63,17 @@ def test_any_searcher_and_an_early_stopping_scheduler_land_in_ledger_and_mlflow(
     assert (sweep.folder / "report.html").exists()
 
 
+@pytest.mark.slow  # the refusal itself is tested in test_trainable.py
 def test_population_based_training_is_refused_with_its_reason(tmp_path: Path) -> None:
     from ray import tune
     from ray.tune.schedulers import PopulationBasedTraining
 
-    sweep = searched_sweep(tmp_path)
+    sweep = searched_sweep(tmp_path, training={"steps": 60, "evaluate_every": 1})
     scheduler = PopulationBasedTraining(
-        time_attr="training_iteration",
+        time_attr="step",
         perturbation_interval=1,
         hyperparam_mutations={"lr": tune.loguniform(1e-4, 1e-1)},
         quantile_fraction=0.5,
-        synch=True,
     )
     results = tune.Tuner(
         gga_sweep.trainable(sweep),
@@ -82,9 +81,7 @@ def test_population_based_training_is_refused_with_its_reason(tmp_path: Path) ->
         tune_config=tune.TuneConfig(
             metric="val/accuracy", mode="max", num_samples=2, scheduler=scheduler, reuse_actors=True
         ),
-        run_config=tune.RunConfig(
-            storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0
-        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0),
     ).fit()
-    assert results.errors
+    assert results.errors  # the trial that should have taken over the other one
     assert all("changed the configuration of a running trial" in str(error) for error in results.errors)

@@ -19,6 +19,7 @@ from gga_sweep.records import RunStatus
 from gga_sweep.report.collect import collect
 from gga_sweep.sweep.trainable import RUN, RunTrainable
 
+
 def actor(sweep: gga_sweep.Sweep, config: dict[str, Any]) -> RunTrainable:
     """What Tune would make in another process; its steps are called here."""
     contents = prepare_ledger(sweep)

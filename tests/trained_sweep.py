@@ -1,0 +1,65 @@
+"""A sweep of eight tiny runs of RotatedDigits, trained once for all tests that only look at a ledger.
+
+A test module takes it in with `pytest_plugins = ["trained_sweep"]`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.planning import Sweep, load, plan_sweep
+from gga_sweep.planning.prepare import prepare_ledger
+from gga_sweep.records import RunStatus
+
+ANNEALED_ARM = {"algorithm": "ERM", "annealing": {"start_step": 1, "num_steps": 1, "num_candidates": 2, "radius": 1e-3}}
+
+DIGITS: dict[str, Any] = {
+    "name": "digits",
+    "dataset": {"name": "RotatedDigits"},
+    "arms": [{"algorithm": "ERM"}, ANNEALED_ARM],
+    "test_domains": ["0", "75"],
+    "trial_seeds": [0],
+    "draws": 2,
+    "defaults": {"lr": 1e-2, "batch_size": 8},
+    "search_space": {"lr": {"loguniform": [1e-3, 1e-1]}},
+    "training": {"steps": 5, "evaluate_every": 2},
+}
+"""Two arms, two test domains, two draws; five steps, evaluated at 0, 2 and 4."""
+
+
+def train_all(sweep: Sweep) -> None:
+    """Train every run of a sweep into its own ledger, as a launch would, one after the other."""
+    from gga_sweep.sweep.open_run import open_run
+
+    contents = prepare_ledger(sweep)
+    ledger = Ledger(sweep.folder)
+    for run in plan_sweep(sweep, contents).runs:
+        training = open_run(run, ledger, sweep.storage, contents.dataset, gpus=0)
+        while training.progress.status is RunStatus.RUNNING:
+            training.advance()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """The trained sweep. To be looked at only."""
+    sweep = load(DIGITS, storage=tmp_path_factory.mktemp("trained"))
+    train_all(sweep)
+    return sweep
+
+
+@pytest.fixture
+def own_copy(trained: Sweep, tmp_path: Path) -> Callable[[], Sweep]:
+    """Makes the trained sweep anew in a storage of the test's own, to be changed at will."""
+
+    def copy() -> Sweep:
+        storage = tmp_path / "results"
+        shutil.copytree(trained.folder, storage / trained.name)
+        return load(DIGITS, storage=storage)
+
+    return copy
