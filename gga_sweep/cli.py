@@ -287,3 +287,7 @@ def _bad_input(field: str, rule: str, got: str) -> InputError:
     from gga_sweep.errors import Fault
 
     return InputError([Fault(field, rule, got)])
+
+
+if __name__ == "__main__":
+    main()

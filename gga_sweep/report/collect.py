@@ -52,7 +52,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         draws={arm: tuple(sorted(numbers)) for arm, numbers in draws.items() if arm in launched or arm not in free},
         records=(*planned, *searched),
         searched=frozenset(free),
-        notes=(f"{outside} runs of the ledger are not in the present plan and are left out.",) if outside else (),
+        notes=(f"Left out, since not in the present plan: {_runs(outside)} of the ledger.",) if outside else (),
     )
 
 
@@ -99,9 +99,13 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
     return {
         name: next(iter(values))
         if len(values) == 1
-        else "; ".join(f"{value} ({number} runs)" for value, number in values.items())
+        else "; ".join(f"{value} ({_runs(number)})" for value, number in values.items())
         for name, values in counts.items()
     }
+
+
+def _runs(number: int) -> str:
+    return f"{number} run" if number == 1 else f"{number} runs"
 
 
 def _searched_entries(ledger: Ledger) -> list[dict[str, Any]]:

@@ -1,0 +1,156 @@
+"""What tables are made of: the runs of the plan, a searcher's own beside them, and a count of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from planned_sweep import ANNEALED, CONTENTS, invented_records, planned, write_run
+
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.planning import Plan, PlannedRun, searched_run
+from gga_sweep.records import Cell, RunStatus
+from gga_sweep.report.collect import collect, fingerprint_of, remember_searched
+from gga_sweep.selection import build_table
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return planned(tmp_path)
+
+
+@pytest.fixture
+def ledger(plan: Plan) -> Ledger:
+    return Ledger(plan.sweep.folder)
+
+
+def searched(plan: Plan, arm: str = "ERM + GGA, start step 1, num steps 1", lr: float = 0.02) -> PlannedRun:
+    """A run that no plan holds."""
+    values = {"arm": arm, "test_domain": "75", "trial_seed": 0, "lr": lr}
+    return searched_run(plan.sweep, CONTENTS, values)
+
+
+def add_searched(ledger: Ledger, run: PlannedRun) -> None:
+    remember_searched(ledger, run)
+    write_run(ledger, run)
+
+
+def test_a_ledger_without_runs_is_a_sweep_with_everything_missing(plan: Plan, ledger: Ledger) -> None:
+    view = collect(plan, ledger)
+    assert (view.name, view.dataset, view.protocol) == ("demo", "RotatedDigits", "quick")
+    assert view.arms == ("ERM", "ERM + GGA, start step 1, num steps 1")
+    assert (view.test_domains, view.trial_seeds) == ((("0",), ("75",)), (0,))
+    assert view.draws == dict.fromkeys(view.arms, (0, 1))
+    assert (view.records, view.searched, view.notes) == ((), frozenset(), ())
+
+
+def test_a_run_is_collected_with_everything_its_folder_holds(plan: Plan, ledger: Ledger) -> None:
+    run = plan.runs[-1]
+    write_run(ledger, run, RunStatus.DIVERGED, "the loss became NaN")
+    [found] = collect(plan, ledger).records
+    assert (found.key, found.folder, found.cell, found.draws) == (run.key, run.folder, run.cell, run.draws)
+    assert found.hyperparameters == run.hyperparameters
+    assert (found.status, found.reason) == (RunStatus.DIVERGED, "the loss became NaN")
+    assert found.records == invented_records(run)
+    assert found.annealed == (ANNEALED,)
+    assert found.seconds == {"training": 2.0, "search": 1.0}
+
+
+def test_runs_stand_in_the_order_of_the_plan(plan: Plan, ledger: Ledger) -> None:
+    for run in reversed(plan.runs):
+        write_run(ledger, run)
+    assert [run.key for run in collect(plan, ledger).records] == [run.key for run in plan.runs]
+
+
+def test_what_the_file_overrides_of_its_protocol_is_told(plan: Plan, ledger: Ledger) -> None:
+    assert collect(plan, ledger).deviations == (
+        "steps is 5 (the protocol's: 300)",
+        "evaluate_every is 4 (the protocol's: 50)",
+    )
+
+
+def test_two_arms_that_share_a_run_each_have_it(tmp_path: Path) -> None:
+    plan = planned(tmp_path, arms=[{"name": "one"}, {"name": "two"}])
+    ledger = Ledger(plan.sweep.folder)
+    write_run(ledger, plan.runs[0])
+    assert [run.cell.arm for run in collect(plan, ledger).records] == ["one", "two"]
+    assert ledger.run_names() == [plan.runs[0].folder]
+
+
+def test_runs_outside_the_plan_are_counted_and_left_out(plan: Plan, ledger: Ledger, tmp_path: Path) -> None:
+    for run in plan.runs:
+        write_run(ledger, run)
+    smaller = planned(tmp_path, draws=1, test_domains=["0"])
+    view = collect(smaller, ledger)
+    assert [run.key for run in view.records] == [run.key for run in smaller.runs]
+    assert view.notes == ("Left out, since not in the present plan: 6 runs of the ledger.",)
+    assert collect(plan, ledger).notes == ()
+
+
+def test_a_searchers_run_enters_under_its_key_and_marks_its_arm(plan: Plan, ledger: Ledger) -> None:
+    write_run(ledger, plan.runs[0])
+    run = searched(plan)
+    add_searched(ledger, run)
+    view = collect(plan, ledger)
+    [_, found] = view.records
+    assert (found.key, found.folder) == (run.key, run.folder)
+    assert found.cell == Cell("RotatedDigits", "ERM + GGA, start step 1, num steps 1", ("75",), 0)
+    assert found.draws == (int(str(run.key)[:8], 16),)
+    assert found.hyperparameters == {"lr": 0.02}
+    assert found.records == invented_records(run)
+    assert found.annealed == (ANNEALED,)
+    assert view.searched == {found.cell.arm}
+    assert view.notes == ()
+
+
+def test_planned_draws_of_an_arm_that_was_only_searched_are_not_missing(plan: Plan, ledger: Ledger) -> None:
+    add_searched(ledger, searched(plan))
+    view = collect(plan, ledger)
+    assert view.draws == {"ERM": (0, 1)}
+    missing = {cell.cell.arm for cell in build_table(view).incomplete if "missing" in cell.reasons}
+    assert missing == {"ERM"}
+
+
+def test_an_arm_that_was_searched_and_launched_misses_what_its_plan_misses(plan: Plan, ledger: Ledger) -> None:
+    run = searched(plan)
+    add_searched(ledger, run)
+    write_run(ledger, next(other for other in plan.runs if other.cell == run.cell))
+    view = collect(plan, ledger)
+    assert view.draws == dict.fromkeys(view.arms, (0, 1))
+    assert view.searched == {run.cell.arm}
+
+
+def test_a_searched_run_that_the_plan_holds_stands_once(plan: Plan, ledger: Ledger) -> None:
+    run = plan.runs[1]
+    arm = run.cell.arm
+    values = {"arm": arm, "test_domain": "0", "trial_seed": 0, **run.hyperparameters}
+    add_searched(ledger, searched_run(plan.sweep, CONTENTS, values))
+    view = collect(plan, ledger)
+    assert [(found.key, found.draws) for found in view.records] == [(run.key, (1,))]
+    assert view.searched == frozenset()
+
+
+def test_a_searched_run_that_two_arms_share_is_remembered_for_both(tmp_path: Path) -> None:
+    plan = planned(tmp_path, arms=[{"name": "one"}, {"name": "two"}])
+    ledger = Ledger(plan.sweep.folder)
+    runs = [searched(plan, arm) for arm in ("one", "two")]
+    assert runs[0].key == runs[1].key
+    for run in (*runs, *runs):
+        add_searched(ledger, run)
+    assert sorted(run.cell.arm for run in collect(plan, ledger).records) == ["one", "two"]
+
+
+def test_a_searched_run_of_an_arm_no_longer_planned_is_counted(plan: Plan, ledger: Ledger, tmp_path: Path) -> None:
+    add_searched(ledger, searched(plan))
+    view = collect(planned(tmp_path, arms=[{}]), ledger)
+    assert (view.records, view.searched) == ((), frozenset())
+    assert view.notes == ("Left out, since not in the present plan: 1 run of the ledger.",)
+
+
+def test_the_environment_is_told_once_where_it_is_the_same_and_counted_where_not(plan: Plan, ledger: Ledger) -> None:
+    write_run(ledger, plan.runs[0], fingerprint={"torch": "2.9", "cpu": "avx2"})
+    write_run(ledger, plan.runs[1], fingerprint={"torch": "2.9", "cpu": "avx512"})
+    write_run(ledger, plan.runs[2], fingerprint={"torch": "2.9", "cpu": "avx512"})
+    records = collect(plan, ledger).records
+    assert fingerprint_of(ledger, (*records, *records)) == {"torch": "2.9", "cpu": "avx2 (1 run); avx512 (2 runs)"}
+    assert fingerprint_of(ledger, ()) == {}

@@ -1,0 +1,58 @@
+"""The report as files in the sweep's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gga_sweep.errors import InputError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.report.as_json import render_json
+from gga_sweep.report.files import FORMATS, check_format, render, write_report
+from gga_sweep.report.markdown import render_markdown
+from gga_sweep.report.text import render_text
+from gga_sweep.selection import SweepView, Table
+
+
+@pytest.fixture(scope="module")
+def written(sweep_view: SweepView, table: Table, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report written over an older one."""
+    ledger = Ledger(tmp_path_factory.mktemp("storage") / "demo")
+    for name in ("table.txt", "report.html"):
+        ledger.store.replace(name, b"an older report")
+    return write_report(sweep_view, table, ledger)
+
+
+def test_every_format_is_a_file_in_the_sweeps_folder(written: dict[str, Path]) -> None:
+    assert tuple(written) == FORMATS
+    [folder] = {path.parent for path in written.values()}
+    assert folder.name == "demo"
+    assert sorted(folder.iterdir()) == sorted(written.values())
+
+
+def test_a_file_holds_the_table_in_its_format(written: dict[str, Path], table: Table) -> None:
+    text = {report_format: path.read_text(encoding="utf-8") for report_format, path in written.items()}
+    assert text["text"] == render_text(table)
+    assert text["markdown"] == render_markdown(table)
+    assert text["json"] == render_json(table)
+    assert text["html"].lstrip().lower().startswith("<!doctype html>")
+    assert str(written["html"].parent) in text["html"]
+
+
+@pytest.mark.parametrize("report_format", [name for name in FORMATS if name != "html"])
+def test_what_is_printed_is_what_is_written(
+    report_format: str, written: dict[str, Path], sweep_view: SweepView, table: Table
+) -> None:
+    ledger = Ledger(written[report_format].parent)
+    assert render(report_format, sweep_view, table, ledger) == written[report_format].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("report_format", FORMATS)
+def test_known_formats_are_taken(report_format: str) -> None:
+    check_format(report_format)
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"--format: .*got 'pdf' \(allowed: text, markdown, json, html\)"):
+        check_format("pdf")
