@@ -17,12 +17,12 @@ from gga_sweep.planning import Sweep, load, plan_sweep
 from gga_sweep.planning.prepare import prepare_ledger
 from gga_sweep.records import RunStatus
 
-ANNEALED_ARM = {"algorithm": "ERM", "annealing": {"start_step": 1, "num_steps": 1, "num_candidates": 2, "radius": 1e-3}}
+ANNEALING = {"start_step": 1, "num_steps": 1, "num_candidates": 2, "radius": 1e-3}
 
 DIGITS: dict[str, Any] = {
     "name": "digits",
     "dataset": {"name": "RotatedDigits"},
-    "arms": [{"algorithm": "ERM"}, ANNEALED_ARM],
+    "arms": [{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "GGA", "annealing": ANNEALING}],
     "test_domains": ["0", "75"],
     "trial_seeds": [0],
     "draws": 2,

@@ -46,8 +46,15 @@ class RunStreams:
         return dropout_mask(generator, rows, self.features, self.dropout, self.device)
 
     def seed_global(self, step: int, draw: Draw, domain: str = "") -> None:
-        """Make a forward's draws from torch's global generators a function of what it is for."""
-        torch.manual_seed(stream_seed(self.dataset, self.trial_seed, "global", step, *draw, domain))
+        """Make a forward's draws from torch's global generators a function of what it is for.
+
+        Not by `torch.manual_seed`, which formats a stack trace at each call until CUDA is initialised.
+        """
+        seed = stream_seed(self.dataset, self.trial_seed, "global", step, *draw, domain)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
 
     def perturbation(self, step: int, candidate: int, device: torch.device) -> torch.Generator:
         return tensor_stream(self.dataset, self.trial_seed, "perturbation", step, candidate, device=device)

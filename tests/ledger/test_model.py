@@ -118,3 +118,18 @@ def test_a_folder_is_opened_by_its_path(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"RUN_DIR: must be a run's folder.*got 'nothing'"):
         load_model(open_run_folder(tmp_path / "sweep" / "runs" / "nothing"))
+
+
+def test_a_path_may_lead_up_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = write_run(tmp_path, 3, normalise=True)
+    (tmp_path / "sweep" / "runs" / "a-run" / "below").mkdir()
+    for place, path in (("runs/a-run", "."), ("runs/a-run/below", ".."), ("runs", "../runs/./a-run")):
+        monkeypatch.chdir(tmp_path / "sweep" / place)
+        assert open_run_folder(Path(path)).read_header() == folder.read_header()
+
+
+def test_a_path_elsewhere_does_not_open_a_run_of_that_name(tmp_path: Path) -> None:
+    write_run(tmp_path, 3, normalise=True)
+    for path in (tmp_path / "sweep" / "copies" / "a-run", tmp_path / "sweep", Path("/"), Path("/a-run")):
+        with pytest.raises(InputError, match=rf"RUN_DIR: must be a run's folder.*got '{path}'"):
+            open_run_folder(path)

@@ -23,7 +23,7 @@ from gga_sweep.training.trainer import split_dataset
 
 pytest_plugins = ["trained_sweep"]
 
-ERM, GGA = "ERM", "ERM + GGA, start step 1, num steps 1, radius 1e-3, num candidates 2"
+ERM, GGA = "ERM", "GGA"
 
 
 @pytest.fixture(scope="module")

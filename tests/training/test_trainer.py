@@ -11,7 +11,7 @@ import torch
 from small_runs import CPU, FOREVER, annealing_of, bits, make_dataset, run_config, train, watch_updates
 
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.domains import Minibatch
+from gga_sweep.domains import Minibatch, minibatch_indices
 from gga_sweep.errors import InputError
 from gga_sweep.training import trainer as trainer_module
 from gga_sweep.training.checkpoint import dump_state, parse_state
@@ -133,6 +133,19 @@ def test_weights_that_overflow_in_the_last_update_are_noticed_by_the_evaluation(
 
     assert done.record is None
     assert done.diverged == "the loss of a training domain is not finite after step 0"
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_one_image_without_a_finite_loss_in_either_split_is_noticed_by_the_evaluation(split: str) -> None:
+    broken, config = make_dataset(), run_config()
+    of_domain = split_dataset(config, broken)["a"]
+    seen = minibatch_indices(of_domain.train, 6, "Small", 0, step=0, domain_name="a")
+    unseen = next(index for index in getattr(of_domain, split) if index not in seen)
+    broken.domain("a").images[unseen] = float("nan")
+
+    assert Trainer(config, broken, CPU).advance(FOREVER).diverged == (
+        "the loss of a training domain is not finite after step 0"
+    )
 
 
 def test_a_test_domain_alone_cannot_make_a_run_diverge() -> None:

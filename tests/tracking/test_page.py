@@ -1,0 +1,209 @@
+"""MLflow's page on a sweep's store: which one, for whom, and how its server ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from gga_sweep.errors import GGASweepError, InputError
+from gga_sweep.planning import Plan, Sweep
+from gga_sweep.tracking import page
+from gga_sweep.tracking.experiment import find_or_create_experiment
+from gga_sweep.tracking.mlflow_api import MlflowClient
+from gga_sweep.tracking.page import HOST, serve_page
+
+
+class FakeServer:
+    """Stands for MLflow's process; `interrupt` is Ctrl-C while it is waited for."""
+
+    pid = 123456
+
+    def __init__(self, interrupt: bool) -> None:
+        self.interrupt = interrupt
+        self.started: list[tuple[list[str], Mapping[str, Any]]] = []
+        self.signals: list[tuple[int, int]] = []
+
+    def start(self, command: list[str], **options: Any) -> FakeServer:
+        self.started.append((command, options))
+        return self
+
+    def wait(self) -> int:
+        if self.interrupt:
+            self.interrupt = False
+            raise KeyboardInterrupt
+        return 7
+
+    def killpg(self, group: int, number: int) -> None:
+        self.signals.append((group, number))
+
+
+@pytest.fixture
+def make_server(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], FakeServer]:
+    """Replaces the process that would be started."""
+
+    def make(interrupt: bool) -> FakeServer:
+        server = FakeServer(interrupt)
+        monkeypatch.setattr(page.subprocess, "Popen", server.start)
+        monkeypatch.setattr(page.os, "killpg", server.killpg)
+        return server
+
+    return make
+
+
+@pytest.fixture
+def sweep(plan: Plan) -> Sweep:
+    return plan.sweep
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listening:
+        listening.bind((HOST, 0))
+        listening.listen()
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def no_uri_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_the_server_listens_on_the_loopback_interface_alone(
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[[bool], FakeServer]
+) -> None:
+    number = find_or_create_experiment(MlflowClient(uri), sweep.folder)
+    server, shown = make_server(True), list[str]()
+    serve_page(sweep, None, free_port, shown.append)
+    [(command, options)] = server.started
+    assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
+    assert dict(zip(command[4::2], command[5::2], strict=True)) == {
+        "--host": "127.0.0.1",
+        "--port": str(free_port),
+        "--workers": "1",
+    }
+    environment = options["env"]
+    assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environment["PATH"] == os.environ["PATH"]
+    [line] = shown
+    assert line.startswith(f"http://127.0.0.1:{free_port}/#/experiments/{number}/runs?")
+
+
+def test_when_interrupted_the_server_ends_with_all_its_children(
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[[bool], FakeServer]
+) -> None:
+    find_or_create_experiment(MlflowClient(uri), sweep.folder)
+    server = make_server(True)
+    serve_page(sweep, None, free_port, print)
+    assert server.started[0][1]["start_new_session"]
+    assert server.signals == [(server.pid, signal.SIGTERM)]
+
+
+def test_a_server_that_ends_by_itself_is_an_error(
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[[bool], FakeServer]
+) -> None:
+    find_or_create_experiment(MlflowClient(uri), sweep.folder)
+    make_server(False)
+    with pytest.raises(GGASweepError, match="ended with exit code 7"):
+        serve_page(sweep, None, free_port, print)
+
+
+def test_a_port_in_use_is_refused(
+    sweep: Sweep, uri: str, taken_port: int, make_server: Callable[[bool], FakeServer]
+) -> None:
+    find_or_create_experiment(MlflowClient(uri), sweep.folder)
+    server = make_server(True)
+    with pytest.raises(InputError, match=f"--port: is in use; give another, got {taken_port}"):
+        serve_page(sweep, None, taken_port, print)
+    assert not server.started
+
+
+def test_a_store_that_does_not_know_the_sweep_is_refused(
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[[bool], FakeServer]
+) -> None:
+    find_or_create_experiment(MlflowClient(uri), sweep.folder.with_name("another"))
+    server = make_server(True)
+    with pytest.raises(InputError, match=rf"DIR: the store {re.escape(uri)} does not know this sweep, got '.*/demo'"):
+        serve_page(sweep, None, free_port, print)
+    assert not server.started
+
+
+def test_looking_for_a_store_does_not_make_one(sweep: Sweep, tmp_path: Path, free_port: int) -> None:
+    with pytest.raises(InputError, match="does not know this sweep"):
+        serve_page(sweep, f"sqlite:///{tmp_path / 'other.db'}", free_port, print)
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_a_malformed_uri_is_refused(sweep: Sweep, free_port: int) -> None:
+    with pytest.raises(InputError, match=r"--tracking-uri: .*got 'ftp://host'"):
+        serve_page(sweep, "ftp://host", free_port, print)
+
+
+def pretend_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that knows every sweep as experiment 5."""
+    monkeypatch.setattr(page, "open_store", lambda uri: None)
+    monkeypatch.setattr(page, "find_experiment", lambda client, folder: SimpleNamespace(experiment_id="5"))
+
+
+def test_of_a_server_that_runs_already_the_page_is_shown(
+    sweep: Sweep, make_server: Callable[[bool], FakeServer], monkeypatch: pytest.MonkeyPatch, taken_port: int
+) -> None:
+    """Nothing is started, so the port does not matter; a password is not shown."""
+    pretend_store(monkeypatch)
+    server, shown = make_server(True), list[str]()
+    serve_page(sweep, "https://anna:secret@host:5000", taken_port, shown.append)
+    [line] = shown
+    assert line.startswith("https://***@host:5000/#/experiments/5/runs?")
+    assert not server.started
+
+
+def test_the_page_follows_the_environments_uri(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_store(monkeypatch)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:80")
+    shown = list[str]()
+    serve_page(sweep, None, 5000, shown.append)
+    assert shown[0].startswith("http://elsewhere:80/#/")
+
+
+def test_a_databases_password_is_in_no_command(
+    sweep: Sweep, free_port: int, make_server: Callable[[bool], FakeServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every user of a machine sees every process's command."""
+    pretend_store(monkeypatch)
+    uri = "postgresql://anna:secret@host/mlflow"
+    monkeypatch.setattr(page, "resolve_tracking_uri", lambda *arguments: uri)  # no driver needed
+    server, shown = make_server(True), list[str]()
+    serve_page(sweep, uri, free_port, shown.append)
+    [(command, options)] = server.started
+    assert "secret" not in " ".join([*command, *shown])
+    assert options["env"]["MLFLOW_BACKEND_STORE_URI"] == uri
+
+
+def test_a_server_that_is_away_is_named_without_its_password(
+    sweep: Sweep, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(uri: str) -> NoReturn:
+        raise ConnectionError(f"no answer from {uri}")
+
+    monkeypatch.setattr(page, "open_store", fail)
+    with pytest.raises(GGASweepError, match=r"https://\*\*\*@host:5000 cannot be asked: ConnectionError") as error:
+        serve_page(sweep, "https://anna:secret@host:5000", free_port, print)
+    assert "secret" not in str(error.value)
+    assert error.value.__cause__ is None
