@@ -140,7 +140,7 @@ class TrainingConfig(Model):
         steps: optimiser steps, numbered 0 .. steps - 1.
         evaluate_every: an evaluation at each step divisible by this, and at the last.
         network: small-cnn, resnet18, resnet50, or `module:attribute`.
-        weights: "imagenet", a torchvision weight name, or the path of a state-dict file; none: random.
+        weights: "random", "imagenet", a torchvision weight name, or the path of a state-dict file.
         freeze_batch_norm: batch norm stays in evaluation mode while training (its affine part is still trained).
         split: "stream" (ours) or "domainbed" (its seed_hash and RandomState).
         holdout: share of each domain that becomes its validation split.

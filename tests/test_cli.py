@@ -281,7 +281,7 @@ def test_a_plan_counts_what_is_done_in_its_storage(gga: Command, digits_file: Pa
 
 def test_the_status_names_what_did_not_go_well(gga: Command, own_copy: Callable[[], Sweep]) -> None:
     sweep = own_copy()
-    assert gga("status", sweep.folder).words == f"digits: status Arm Done ERM 4 GGA 4"
+    assert gga("status", sweep.folder).words == "digits: status Arm Done ERM 4 GGA 4"
     name = Ledger(sweep.folder).run_names()[0]
     Ledger(sweep.folder).run(name).mark(RunStatus.FAILED, "RuntimeError: [/told] to :fail:")
     called = gga("status", sweep.folder)

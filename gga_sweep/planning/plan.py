@@ -72,7 +72,10 @@ class Sweep:
         """The file's `training:` block, completed by its protocol."""
         given = self.config.training.model_dump(exclude_none=True)
         protocol = self.protocol.training(self.config.dataset.name).model_dump()
-        return TrainingSettings.model_validate({**protocol, **given})
+        whole = {**protocol, **given}
+        if whole["weights"] == "random":
+            whole["weights"] = None
+        return TrainingSettings.model_validate(whole)
 
 
 @dataclass(frozen=True, slots=True)

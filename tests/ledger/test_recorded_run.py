@@ -22,7 +22,7 @@ from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.recorded_run import RecordedRun
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.records import RunStatus, ValidationRecord
-from gga_sweep.training.checkpoint import dump_weights, parse_state, parse_weights
+from gga_sweep.training.checkpoint import dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
 from gga_sweep.training.trainer import Trainer
 
@@ -340,14 +340,3 @@ def test_with_noise_for_the_test_domain_nothing_changes_but_its_own_numbers() ->
         assert kept_files(stores[0])[name] == kept_files(stores[1])[name]
     assert [dump(record.validation) for record in records[0]] == [dump(record.validation) for record in records[1]]
     assert [record.test for record in records[0]] != [record.test for record in records[1]]
-
-
-def test_selected_weights_go_back_into_a_network_of_the_run() -> None:
-    store = MemoryStore()
-    advance_to_the_end(open_small_run(store, CONFIG, DATASET))
-    selected = RunFolder(store, RUN).read_selected()
-    assert selected is not None
-
-    network = Trainer(CONFIG, DATASET, CPU).network
-    network.load_state_dict(parse_weights(selected))
-    assert dump_weights(network) == selected

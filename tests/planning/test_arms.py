@@ -186,3 +186,16 @@ def test_a_file_without_search_space_takes_the_protocols() -> None:
     ]
     own = load(content(protocol="domainbed", dataset={"name": "PACS"}, search_space={"lr": {"choice": [1e-4, 5e-5]}}))
     assert list(searched_space(own.arms[0], own.config, own.protocol)) == ["lr"]
+
+
+def test_random_weights_override_those_of_a_protocol() -> None:
+    content = {
+        "name": "scratch",
+        "dataset": {"name": "PACS"},
+        "protocol": "domainbed",
+        "arms": [{"algorithm": "ERM"}],
+        "training": {"weights": "random", "network": "small-cnn"},
+    }
+    sweep = load(content)
+    assert sweep.training.weights is None
+    assert any(deviation.startswith("weights is random") for deviation in sweep.deviations)

@@ -76,8 +76,8 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         "name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'demo/one'",
     ),
     "an arm's name with a slash": (
-        {"arms": [{"name": "a/b"}]},
-        "arms[0].name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'a/b'",
+        {"arms": [{}, {"name": "a/b"}]},  # without it there are two arms named ERM, which is no fault of its own
+        "arms[1].name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'a/b'",
     ),
     "no test domain": (
         {"test_domains": []},
@@ -93,6 +93,10 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "a range the wrong way round": (
         {"search_space": {"lr": {"uniform": [2, 1]}}},
         "search_space.lr: low <= high must hold, got low=2.0, high=1.0, got {'uniform': [2, 1]}",
+    ),
+    "a grid over half a range": (  # without it the grid has nothing to search, which is no fault of its own
+        {"search": "grid", "search_space": {"lr": {"uniform": [1e-3]}}},
+        "search_space.lr.uniform[1]: must be given",
     ),
     "no choice": ({"search_space": {"lr": {"choice": []}}}, "search_space.lr.choice: must not be empty, got []"),
 }
