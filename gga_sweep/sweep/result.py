@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.model import load_model
-from gga_sweep.networks import Network
 from gga_sweep.planning import Plan
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.selection import Selected, SweepView, Table, build_table
+
+if TYPE_CHECKING:
+    from gga_sweep.networks import Network
 
 METHOD = "training-domain-validation"
 
@@ -26,6 +28,8 @@ class SelectedModel:
 
     def load_model(self) -> Network:
         """The network in evaluation mode, on the CPU."""
+        from gga_sweep.ledger.model import load_model  # torch is loaded with it
+
         return load_model(self.ledger.run(self.selected.folder))
 
 

@@ -43,6 +43,7 @@ def serve_page(sweep: Sweep, tracking_uri: str | None, port: int, show: Callable
     show(f"http://{HOST}:{port}{runs_page(experiment)}   (Ctrl-C ends)")
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us ends the server too
     server = subprocess.Popen(command, env=environment, start_new_session=True)  # its children must end with it
     try:
         code = server.wait()
@@ -50,6 +51,7 @@ def serve_page(sweep: Sweep, tracking_uri: str | None, port: int, show: Callable
         return
     finally:
         _end_group(server)
+        signal.signal(signal.SIGTERM, before)
     raise GGASweepError(f"MLflow's server ended with exit code {code}")
 
 

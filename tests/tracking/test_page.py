@@ -23,11 +23,11 @@ from gga_sweep.tracking.page import HOST, serve_page
 
 
 class FakeServer:
-    """Stands for MLflow's process; `interrupt` is Ctrl-C while it is waited for."""
+    """Stands for MLflow's process; `interrupt` is the signal that we get while it is waited for."""
 
     pid = 123456
 
-    def __init__(self, interrupt: bool) -> None:
+    def __init__(self, interrupt: signal.Signals | None) -> None:
         self.interrupt = interrupt
         self.started: list[tuple[list[str], Mapping[str, Any]]] = []
         self.signals: list[tuple[int, int]] = []
@@ -37,20 +37,22 @@ class FakeServer:
         return self
 
     def wait(self) -> int:
-        if self.interrupt:
-            self.interrupt = False
-            raise KeyboardInterrupt
-        return 7
+        if self.interrupt is None:
+            return 7
+        assert signal.getsignal(self.interrupt) is not signal.SIG_DFL  # which would end the tests
+        number, self.interrupt = self.interrupt, None
+        signal.raise_signal(number)
+        raise AssertionError("the signal did nothing")
 
     def killpg(self, group: int, number: int) -> None:
         self.signals.append((group, number))
 
 
 @pytest.fixture
-def make_server(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], FakeServer]:
+def make_server(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeServer]:
     """Replaces the process that would be started."""
 
-    def make(interrupt: bool) -> FakeServer:
+    def make(interrupt: signal.Signals | None = signal.SIGINT) -> FakeServer:
         server = FakeServer(interrupt)
         monkeypatch.setattr(page.subprocess, "Popen", server.start)
         monkeypatch.setattr(page.os, "killpg", server.killpg)
@@ -86,10 +88,10 @@ def no_uri_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_server_listens_on_the_loopback_interface_alone(
-    sweep: Sweep, uri: str, free_port: int, make_server: Callable[[bool], FakeServer]
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[..., FakeServer]
 ) -> None:
     number = find_or_create_experiment(MlflowClient(uri), sweep.folder)
-    server, shown = make_server(True), list[str]()
+    server, shown = make_server(), list[str]()
     serve_page(sweep, None, free_port, shown.append)
     [(command, options)] = server.started
     assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
@@ -106,40 +108,42 @@ def test_the_server_listens_on_the_loopback_interface_alone(
     assert line.startswith(f"http://127.0.0.1:{free_port}/#/experiments/{number}/runs?")
 
 
-def test_when_interrupted_the_server_ends_with_all_its_children(
-    sweep: Sweep, uri: str, free_port: int, make_server: Callable[[bool], FakeServer]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_when_we_are_ended_the_server_ends_with_all_its_children(
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[..., FakeServer], number: signal.Signals
 ) -> None:
     find_or_create_experiment(MlflowClient(uri), sweep.folder)
-    server = make_server(True)
+    server, before = make_server(number), signal.getsignal(signal.SIGTERM)
     serve_page(sweep, None, free_port, print)
+    assert signal.getsignal(signal.SIGTERM) == before
     assert server.started[0][1]["start_new_session"]
     assert server.signals == [(server.pid, signal.SIGTERM)]
 
 
 def test_a_server_that_ends_by_itself_is_an_error(
-    sweep: Sweep, uri: str, free_port: int, make_server: Callable[[bool], FakeServer]
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[..., FakeServer]
 ) -> None:
     find_or_create_experiment(MlflowClient(uri), sweep.folder)
-    make_server(False)
+    make_server(None)
     with pytest.raises(GGASweepError, match="ended with exit code 7"):
         serve_page(sweep, None, free_port, print)
 
 
 def test_a_port_in_use_is_refused(
-    sweep: Sweep, uri: str, taken_port: int, make_server: Callable[[bool], FakeServer]
+    sweep: Sweep, uri: str, taken_port: int, make_server: Callable[..., FakeServer]
 ) -> None:
     find_or_create_experiment(MlflowClient(uri), sweep.folder)
-    server = make_server(True)
+    server = make_server()
     with pytest.raises(InputError, match=f"--port: is in use; give another, got {taken_port}"):
         serve_page(sweep, None, taken_port, print)
     assert not server.started
 
 
 def test_a_store_that_does_not_know_the_sweep_is_refused(
-    sweep: Sweep, uri: str, free_port: int, make_server: Callable[[bool], FakeServer]
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[..., FakeServer]
 ) -> None:
     find_or_create_experiment(MlflowClient(uri), sweep.folder.with_name("another"))
-    server = make_server(True)
+    server = make_server()
     with pytest.raises(InputError, match=rf"DIR: the store {re.escape(uri)} does not know this sweep, got '.*/demo'"):
         serve_page(sweep, None, free_port, print)
     assert not server.started
@@ -163,11 +167,11 @@ def pretend_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_a_server_that_runs_already_the_page_is_shown(
-    sweep: Sweep, make_server: Callable[[bool], FakeServer], monkeypatch: pytest.MonkeyPatch, taken_port: int
+    sweep: Sweep, make_server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch, taken_port: int
 ) -> None:
     """Nothing is started, so the port does not matter; a password is not shown."""
     pretend_store(monkeypatch)
-    server, shown = make_server(True), list[str]()
+    server, shown = make_server(), list[str]()
     serve_page(sweep, "https://anna:secret@host:5000", taken_port, shown.append)
     [line] = shown
     assert line.startswith("https://***@host:5000/#/experiments/5/runs?")
@@ -183,13 +187,13 @@ def test_the_page_follows_the_environments_uri(sweep: Sweep, monkeypatch: pytest
 
 
 def test_a_databases_password_is_in_no_command(
-    sweep: Sweep, free_port: int, make_server: Callable[[bool], FakeServer], monkeypatch: pytest.MonkeyPatch
+    sweep: Sweep, free_port: int, make_server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every user of a machine sees every process's command."""
     pretend_store(monkeypatch)
     uri = "postgresql://anna:secret@host/mlflow"
     monkeypatch.setattr(page, "resolve_tracking_uri", lambda *arguments: uri)  # no driver needed
-    server, shown = make_server(True), list[str]()
+    server, shown = make_server(), list[str]()
     serve_page(sweep, uri, free_port, shown.append)
     [(command, options)] = server.started
     assert "secret" not in " ".join([*command, *shown])
