@@ -53,8 +53,10 @@ Command = Callable[..., Called]
 
 
 @pytest.fixture
-def gga(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Calls the console script in this process, on a terminal so wide that nothing is wrapped."""
+def gga(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Calls the console script in this process, in a folder of the test's, so wide that nothing is wrapped."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(cli.out, "_width", 1000)
 
     def call(*arguments: object) -> Called:
@@ -182,7 +184,7 @@ def test_what_keeps_a_sweep_from_its_end_is_said_in_one_message(
         (["--require-tracking"], {"require_tracking": True}),
         (["--allow-change"], {"allow_change": True}),
         (["--tracking-uri", "http://host:5000"], {"tracking_uri": "http://host:5000"}),
-        (["--storage", "elsewhere"], {"storage": Path("elsewhere").absolute()}),
+        (["--storage", "/elsewhere"], {"storage": Path("/elsewhere")}),
         (["--set", "training.steps=9"], {"steps": 9}),
         (["--set", "training.steps=9", "--set", "trial_seeds=[4]"], {"steps": 9, "trial_seeds": (4,)}),
     ],
@@ -286,7 +288,7 @@ def test_the_status_names_what_did_not_go_well(gga: Command, own_copy: Callable[
     Ledger(sweep.folder).run(name).mark(RunStatus.FAILED, "RuntimeError: [/told] to :fail:")
     called = gga("status", sweep.folder)
     assert called.code == 0
-    assert f"{name}: failed at step 6 (RuntimeError: [/told] to :fail:)" in called.out
+    assert f"{name}: failed at step 4 (RuntimeError: [/told] to :fail:)" in called.out
 
 
 @pytest.mark.parametrize("report_format", FORMATS)
@@ -348,11 +350,11 @@ def test_a_run_trained_alone_has_the_sweeps_bytes_until_somebody_changes_them(
     assert called.code == 0
     lines = called.out.splitlines()
     accuracies = [record.validation.accuracy for record in Ledger(sweep.folder).run(str(run.folder)).read_records()]
-    assert lines[:4] == [
+    assert lines[:3] == [
         f"step {step}: validation accuracy {100 * accuracy:.1f} %"
-        for step, accuracy in zip((0, 2, 4, 6), accuracies, strict=True)
+        for step, accuracy in zip((0, 2, 4), accuracies, strict=True)
     ]
-    assert lines[4:] == [
+    assert lines[3:] == [
         f"{run.folder}: done",
         "  records.jsonl: the same bytes as the sweep's",
         "  annealing.jsonl: the same bytes as the sweep's",
@@ -365,7 +367,7 @@ def test_a_run_trained_alone_has_the_sweeps_bytes_until_somebody_changes_them(
     again = gga(
         "train", digits_file, "--run", str(run.key)[:12], "--storage", sweep.storage, "--output", tmp_path / "o"
     )
-    assert again.out.splitlines()[5:] == [
+    assert again.out.splitlines()[4:] == [
         "  records.jsonl: DIFFERS from the sweep's",
         "  annealing.jsonl: the same bytes as the sweep's",
         "  selected: the same bytes as the sweep's",

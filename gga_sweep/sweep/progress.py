@@ -49,7 +49,6 @@ class LaunchProgress:
         """A run begins, or begins again in a later wave."""
         if key in self.runs and key not in self.training:
             self.training[key] = Training(self.runs[key], self.clock())
-            self.ended.pop(key, None)
 
     def reported(self, key: str, step: int, validation: float) -> None:
         self.started(key)

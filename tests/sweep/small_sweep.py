@@ -32,6 +32,7 @@ def small_sweep(name: str = "small", **fields: Any) -> dict[str, Any]:
         "trial_seeds": [0],
         "defaults": {"lr": 1e-2, "batch_size": 4, "dropout": 0.2},
         "training": {"steps": 7, "evaluate_every": 3},
+        "resources": {"cpus": 1, "max_concurrent": 1},  # starting a second actor costs more than it trains
         **fields,
     }
 

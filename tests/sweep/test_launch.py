@@ -39,6 +39,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_swee
         trial_seeds=[0, 1],
         draws=2,
         search_space={"lr": {"loguniform": [1e-3, 1e-1]}},
+        resources={"cpus": 1},
     )
 
 

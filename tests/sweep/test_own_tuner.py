@@ -42,6 +42,7 @@ def test_any_searcher_and_an_early_stopping_scheduler_land_in_ledger_and_mlflow(
             metric="val/accuracy",
             mode="max",
             num_samples=5,
+            max_concurrent_trials=1,
             reuse_actors=True,
             search_alg=OptunaSearch(seed=1),
             scheduler=ASHAScheduler(time_attr="step", max_t=6, grace_period=1, reduction_factor=2),
