@@ -41,6 +41,7 @@ def main() -> None:
     from gga_sweep.planning import load, plan_sweep, read_contents
 
     with tempfile.TemporaryDirectory() as folder:
+        _seconds_swept(folder, "warm-up", FEW)  # the first reads Ray, torch and MLflow from the disk
         few = _seconds_swept(folder, "few", FEW)
         many = _seconds_swept(folder, "many", FEW + MORE)
         file = Path(folder) / "few.yaml"
