@@ -11,12 +11,10 @@ from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Plan
 from gga_sweep.records import RunRecords, RunStatus
-from gga_sweep.selection import Selected, SweepView, Table, build_table
+from gga_sweep.selection import DEFAULT_METHOD, Selected, SweepView, Table, build_table
 
 if TYPE_CHECKING:
     from gga_sweep.networks import Network
-
-METHOD = "training-domain-validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,11 @@ class SweepResult:
         """The runs that failed."""
         return tuple(run for run in self.records if run.status in (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY))
 
-    def table(self, method: str = METHOD) -> Table:
+    def table(self, method: str = DEFAULT_METHOD) -> Table:
         """Mean and standard error over trial seeds, by arm and test domain."""
         return build_table(self.view, method)
 
-    def selected(self, method: str = METHOD) -> tuple[Selected, ...]:
+    def selected(self, method: str = DEFAULT_METHOD) -> tuple[Selected, ...]:
         """The selected run and step of every cell."""
         return self.table(method).selected
 

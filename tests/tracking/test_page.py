@@ -48,6 +48,14 @@ class FakeServer:
         self.signals.append((group, number))
 
 
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """A shell starts its background jobs with SIGINT ignored, and Python then leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def make_server(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeServer]:
     """Replaces the process that would be started."""
