@@ -55,31 +55,40 @@ class DatasetConfig(Model):
 
 
 class AnnealingConfig(Model):
-    """The `annealing:` block of an arm. What is left out comes from the variant, else from the draw's values.
+    """The `annealing:` block of an arm. What is left out is drawn, or comes from the defaults or the variant.
 
-    See `gga_sweep.annealing.AnnealingSettings` for the meaning of each switch.
+    Args:
+        method: `gga` searches within a window of steps, and has the fields of `gga_sweep.annealing.AnnealingSettings`;
+            `gga-l` adds noise to every step's gradient, and has those of `GradientNoiseSettings`. What a field means
+            stands there.
+        variant: of `gga` alone (default: paper).
     """
 
-    method: Literal["gga"] = "gga"
-    variant: Literal["paper", "released"] = "paper"
+    method: Literal["gga", "gga-l"] = "gga"
+    variant: Literal["paper", "released", "guided"] | None = None
     start_step: Annotated[int, Field(ge=0)] | None = None
     num_steps: Annotated[int, Field(ge=1)] | None = None
     radius: Annotated[float, Field(ge=0)] | None = None
     num_candidates: Annotated[int, Field(ge=1)] | None = None
     loss_tolerance: float | None = None
     objective: Literal["alignment", "none", "anti", "loss"] | None = None
+    direction: Literal["random", "gradient"] | None = None
     origin: Literal["start", "current", "accepted"] | None = None
     perturbs: Literal["all", "featurizer"] | None = None
     mask: Literal["step", "forward"] | None = None
     joint_loss: Literal["mean", "forward"] | None = None
     loss_reference: Literal["start", "accepted"] | None = None
+    gamma: Annotated[float, Field(ge=0)] | None = None
+    noise: Literal["gaussian", "uniform", "uniform-centred"] | None = None
+    alpha: Literal["adaptive", "constant"] | None = None
+    domain_gradients: Literal["loop", "layerwise"] | None = None
 
 
 class ArmConfig(Model):
     """One arm, or one arm per point of the product of `vary:`.
 
     Args:
-        name: as it stands in tables (default: made of algorithm, variant and factors).
+        name: as it stands in tables (default: made of algorithm, annealing and factors).
         algorithm: a registered one, or `module:attribute`.
         annealing: absent for an un-annealed arm.
         vary: factors; dotted hyperparameter name -> values. Never selected over.
@@ -212,7 +221,8 @@ class RunConfig(Model):
 
     Args:
         hyperparameters: of the algorithm and its training, e.g. lr, batch_size (per training domain).
-        annealing: the fields of `AnnealingSettings`, all of them; None for an un-annealed run.
+        annealing: "method" (gga or gga-l) and all fields of its settings, `AnnealingSettings` or
+            `GradientNoiseSettings`; None for an un-annealed run.
     """
 
     dataset: DatasetConfig

@@ -5,20 +5,25 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from gga_sweep.errors import Fault, InputError
 
 if TYPE_CHECKING:
     from torch import nn
 
-NETWORKS = ("small-cnn", "resnet18", "resnet50")
+RESNETS = ("resnet18", "resnet50")
+NETWORKS = ("small-cnn", *RESNETS)
 
 PUBLISHED_WEIGHTS: Mapping[str, tuple[str, ...]] = {
     "resnet18": ("IMAGENET1K_V1",),
     "resnet50": ("IMAGENET1K_V1", "IMAGENET1K_V2"),
 }
 """Torchvision's, by name. Not its `DEFAULT`: that names other weights in another version of torchvision."""
+
+
+LAYERWISE_BATCH = 24
+"""Images a domain up to which a CPU computes the domains' gradients layer by layer, see `default_domain_gradients`."""
 
 
 def network_faults(name: str, channels: int | None, weights: str | None) -> list[Fault]:
@@ -30,11 +35,30 @@ def network_faults(name: str, channels: int | None, weights: str | None) -> list
             return list(error.faults)
         return [] if weights is None else _weights_faults(name, weights)
     faults = []
-    if name.startswith("resnet") and channels not in (3, None):
+    if name in RESNETS and channels not in (3, None):
         faults.append(Fault("training.network", f"{name} needs images of 3 channels, got {channels}"))
     if weights is not None:
         faults.extend(_weights_faults(name, weights))
     return faults
+
+
+def default_domain_gradients(
+    network: str, freeze_batch_norm: bool, batch_size: object, on_gpu: bool
+) -> Literal["loop", "layerwise"]:
+    """How gradients of single domains are computed where a sweep file does not say.
+
+    A rule and not a stopwatch, since it decides the last bits of a run. It follows `make bench`: on a CPU layer by layer
+    is faster while a domain's batch is small. Of a GPU nothing was measured yet, and of a network from elsewhere nobody
+    knows here whether its layers can be split by domain.
+    """
+    splits = network in NETWORKS and not couples_images(network, freeze_batch_norm)
+    small = isinstance(batch_size, int | float) and batch_size <= LAYERWISE_BATCH
+    return "layerwise" if splits and small and not on_gpu else "loop"
+
+
+def couples_images(network: str, freeze_batch_norm: bool) -> bool:
+    """Whether an image's prediction is known to depend on the others of its batch: batch norm with their statistics."""
+    return network in RESNETS and not freeze_batch_norm
 
 
 def is_weights_file(weights: str) -> bool:

@@ -167,6 +167,29 @@ class AnnealedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class NoisyStep:
+    """One step of GGA-L: the noise that the joint gradient was given, and why so much.
+
+    Args:
+        step: counted from 0.
+        mean_cosine: mean cosine over unordered pairs of domain gradients, in [-1, 1]; NaN where a gradient is zero, and
+            where it is not computed (`alpha: constant`).
+        alpha: the noise's scale at this step, at least 0.
+        noise_norm: L2 norm of what was added to the joint gradient, alpha * xi.
+        gradient_norm: L2 norm of the joint gradient before it was added.
+    """
+
+    step: int
+    mean_cosine: float
+    alpha: float
+    noise_norm: float
+    gradient_norm: float
+
+
+AnnealingLine = AnnealedStep | NoisyStep
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """The runs that differ only in the draw: the set from which selection picks one."""
 
@@ -188,7 +211,8 @@ class RunRecords:
         hyperparameters: what the draw gave, by dotted name.
         status: where it is; `reason` says why when it is not DONE.
         records: by ascending step; empty for a run that has not been evaluated.
-        annealed: by ascending step; empty for an un-annealed run.
+        annealed: by ascending step; empty for an un-annealed run. A run holds lines of one kind: `searches` or
+            `noisy_steps`.
         seconds: device seconds spent so far, by phase ("training", "search", "diagnostics", "evaluation").
     """
 
@@ -200,5 +224,15 @@ class RunRecords:
     status: RunStatus
     reason: str | None = None
     records: tuple[Record, ...] = ()
-    annealed: tuple[AnnealedStep, ...] = ()
+    annealed: tuple[AnnealingLine, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def searches(self) -> tuple[AnnealedStep, ...]:
+        """The steps that searched for better-aligned weights."""
+        return tuple(line for line in self.annealed if isinstance(line, AnnealedStep))
+
+    @property
+    def noisy_steps(self) -> tuple[NoisyStep, ...]:
+        """The steps of GGA-L."""
+        return tuple(line for line in self.annealed if isinstance(line, NoisyStep))

@@ -63,7 +63,7 @@ def batch_norm_featurizer(input_shape: tuple[int, int, int]) -> tuple[nn.Module,
 def annealing_of(variant: str = "paper", **settings: Scalar) -> dict[str, Scalar]:
     """The annealing of a run: steps 3, 4 and 5 with three candidates each, unless said otherwise."""
     window = {"start_step": 3, "num_steps": 3, "radius": 0.05, "num_candidates": 3, "loss_tolerance": 10.0}
-    return asdict(AnnealingSettings.of_variant(variant, **{**window, **settings}))
+    return {"method": "gga", **asdict(AnnealingSettings.of_variant(variant, **{**window, **settings}))}
 
 
 def run_config(

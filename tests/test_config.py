@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from gga_sweep.annealing import AnnealingSettings, GradientNoiseSettings, settings_faults
 from gga_sweep.config import AnnealingConfig, ArmConfig, DatasetConfig, Distribution, SweepConfig, TrainingConfig
 
 SMALLEST: dict[str, Any] = {"name": "a", "dataset": {"name": "RotatedDigits"}, "arms": [{}]}
@@ -78,6 +80,12 @@ def test_an_ordinary_name_is_taken(name: str) -> None:
         (AnnealingConfig, {"variant": "papr"}),
         (AnnealingConfig, {"objective": "aligned"}),
         (AnnealingConfig, {"method": "gga-x"}),
+        (AnnealingConfig, {"direction": "up"}),
+        (AnnealingConfig, {"domain_gradients": "vmap"}),
+        (AnnealingConfig, {"gamma": -1e-9}),
+        (AnnealingConfig, {"gamma": float("inf")}),
+        (AnnealingConfig, {"noise": "laplace"}),
+        (AnnealingConfig, {"alpha": 0.5}),
         (ArmConfig, {"vary": {"lr": []}}),
         (ArmConfig, {"draws": 0}),
         (TrainingConfig, {"steps": 0}),
@@ -92,6 +100,20 @@ def test_an_ordinary_name_is_taken(name: str) -> None:
 def test_a_value_beyond_its_range_is_refused(model: type[DatasetConfig], values: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=list(values)[-1]):
         model.model_validate(values)
+
+
+@pytest.mark.parametrize("settings", [AnnealingSettings, GradientNoiseSettings])
+def test_an_annealing_block_takes_every_field_of_each_method_and_sets_none_by_itself(settings: type) -> None:
+    assert {field.name for field in dataclasses.fields(settings)} <= set(AnnealingConfig.model_fields)
+    assert AnnealingConfig().model_dump(exclude_none=True) == {"method": "gga"}
+
+
+@pytest.mark.parametrize("field", ["objective", "direction", "origin", "noise", "alpha", "domain_gradients"])
+def test_an_annealing_block_takes_the_choices_of_the_settings(field: str) -> None:
+    settings = GradientNoiseSettings if field in ("noise", "alpha") else AnnealingSettings
+    [fault] = settings_faults(settings, **{field: "?"})
+    for choice in fault.allowed:
+        assert getattr(AnnealingConfig.model_validate({field: choice}), field) == choice
 
 
 @pytest.mark.parametrize(

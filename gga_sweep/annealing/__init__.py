@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gga_sweep.annealing.agreement import GradientAgreement, gradient_agreement
     from gga_sweep.annealing.diagnostics import FRESH_MASKS, Diagnosis, diagnose, moved_radii
+    from gga_sweep.annealing.gradient_noise import add_to_gradients, draw_gradient_noise, l2_norm, noise_scale
     from gga_sweep.annealing.gradients import DomainGradients, domain_gradients
-    from gga_sweep.annealing.scoring import STEP_MASK, Draw, Score, ScoredModel
+    from gga_sweep.annealing.isolation import unchanged_random_state
+    from gga_sweep.annealing.own_loop import add_gradient_noise, anneal_step
+    from gga_sweep.annealing.scoring import STEP_MASK, ConcatenatedModel, Draw, DrawOf, Score, ScoredModel, Scorer
     from gga_sweep.annealing.search import Candidate, SearchOutcome, search_step
-    from gga_sweep.annealing.settings import VARIANTS, AnnealingSettings, SettingFault, settings_faults
+    from gga_sweep.annealing.settings import (
+        VARIANTS,
+        AnnealingSettings,
+        GradientNoiseSettings,
+        SettingFault,
+        settings_faults,
+    )
 
 _HOMES = {
     "FRESH_MASKS": "diagnostics",
@@ -22,20 +31,31 @@ _HOMES = {
     "VARIANTS": "settings",
     "AnnealingSettings": "settings",
     "Candidate": "search",
+    "ConcatenatedModel": "scoring",
     "Diagnosis": "diagnostics",
     "DomainGradients": "gradients",
     "Draw": "scoring",
+    "DrawOf": "scoring",
     "GradientAgreement": "agreement",
+    "GradientNoiseSettings": "settings",
     "Score": "scoring",
     "ScoredModel": "scoring",
+    "Scorer": "scoring",
     "SearchOutcome": "search",
     "SettingFault": "settings",
+    "add_gradient_noise": "own_loop",
+    "add_to_gradients": "gradient_noise",
+    "anneal_step": "own_loop",
     "diagnose": "diagnostics",
     "domain_gradients": "gradients",
+    "draw_gradient_noise": "gradient_noise",
     "gradient_agreement": "agreement",
+    "l2_norm": "gradient_noise",
     "moved_radii": "diagnostics",
+    "noise_scale": "gradient_noise",
     "search_step": "search",
     "settings_faults": "settings",
+    "unchanged_random_state": "isolation",
 }
 
 __all__ = [
@@ -44,20 +64,31 @@ __all__ = [
     "VARIANTS",
     "AnnealingSettings",
     "Candidate",
+    "ConcatenatedModel",
     "Diagnosis",
     "DomainGradients",
     "Draw",
+    "DrawOf",
     "GradientAgreement",
+    "GradientNoiseSettings",
     "Score",
     "ScoredModel",
+    "Scorer",
     "SearchOutcome",
     "SettingFault",
+    "add_gradient_noise",
+    "add_to_gradients",
+    "anneal_step",
     "diagnose",
     "domain_gradients",
+    "draw_gradient_noise",
     "gradient_agreement",
+    "l2_norm",
     "moved_radii",
+    "noise_scale",
     "search_step",
     "settings_faults",
+    "unchanged_random_state",
 ]
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from gga_sweep.annealing.flat import entry_count
-from gga_sweep.annealing.isolation import copies, overwrite, unchanged_random_state
+from gga_sweep.annealing.isolation import exchange, unchanged_random_state
 from gga_sweep.annealing.scoring import STEP_MASK, ScoredModel, Scorer
 from gga_sweep.annealing.search import SearchOutcome
+from gga_sweep.annealing.settings import AnnealingSettings
 
 FRESH_MASKS = 4
 """Dropout masks, beyond those of the search, under which an alignment is measured again."""
@@ -44,7 +45,7 @@ def diagnose(
     scored: Sequence[Parameter],
     perturbed: Sequence[Parameter],
     buffers: Sequence[Tensor],
-    radius: float,
+    settings: AnnealingSettings,
 ) -> Diagnosis:
     """Measure the two ends of a search again; to be called before the weights change further.
 
@@ -54,20 +55,21 @@ def diagnose(
     Args:
         outcome: of `search_step` with the same model and parameters.
         next_model: the same network on the next step's minibatches.
-        radius: of the search's settings.
+        settings: of the search.
     """
-    distance_in_radii = moved_radii(outcome.distance, radius, entry_count(perturbed))
-    scorers = Scorer(model, scored, buffers), Scorer(next_model, scored, buffers)
+    distance_in_radii = moved_radii(outcome.distance, settings.radius, entry_count(perturbed))
+    scorer = Scorer(model, scored, buffers, settings.domain_gradients)
+    next_scorer = scorer.on(next_model)
     with unchanged_random_state([*scored, *perturbed]):
-        fresh_after, next_after = _alignments(*scorers)
-        fresh_before, next_before = fresh_after, next_after
+        after = _alignments(scorer, next_scorer)
+        before = after
         if outcome.chosen is not None:
-            after = copies(perturbed)
+            exchange(perturbed, outcome.start)
             try:
-                overwrite(perturbed, outcome.start)
-                fresh_before, next_before = _alignments(*scorers)
+                before = _alignments(scorer, next_scorer)
             finally:
-                overwrite(perturbed, after)
+                exchange(perturbed, outcome.start)
+    (fresh_before, next_before), (fresh_after, next_after) = torch.stack([before, after]).tolist()
     return Diagnosis(fresh_before, fresh_after, next_before, next_after, distance_in_radii)
 
 
@@ -79,6 +81,7 @@ def moved_radii(distance: float, radius: float, entries: int) -> float:
     return distance / (radius * math.sqrt(entries)) if distance else 0.0
 
 
-def _alignments(scorer: Scorer, next_scorer: Scorer) -> tuple[float, float]:
-    fresh = fmean(scorer.alignment(("fresh", mask)) for mask in range(FRESH_MASKS))
-    return fresh, next_scorer.alignment(STEP_MASK)
+def _alignments(scorer: Scorer, next_scorer: Scorer) -> Tensor:
+    """(2,): the mean under fresh masks, and on the next minibatches."""
+    fresh = torch.stack([scorer.alignment(("fresh", mask)) for mask in range(FRESH_MASKS)]).mean()
+    return torch.stack([fresh, next_scorer.alignment(STEP_MASK)])

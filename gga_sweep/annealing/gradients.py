@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from gga_sweep.annealing.flat import entry_count, pieces, working_dtype
-from gga_sweep.annealing.isolation import unchanged
+from gga_sweep.annealing.isolation import Buffers
 
 
 class DomainGradients(NamedTuple):
-    """The gradients, (n_domains, entries) in float32 or float64, and the loss of each domain, (n_domains,)."""
+    """The gradients, (n_domains, entries) in float32 or float64, and each domain's loss, (n_domains,) in float64."""
 
     vectors: Tensor
-    losses: tuple[float, ...]
+    losses: Tensor
 
 
 def domain_gradients(
     domain_loss: Callable[[int], Tensor],
     n_domains: int,
     parameters: Sequence[Tensor],
-    buffers: Sequence[Tensor] = (),
+    buffers: Buffers | None = None,
     out: Tensor | None = None,
 ) -> DomainGradients:
     """One forward and one backward a domain, by `torch.autograd.grad`: no `.grad` is touched and no graph is kept.
@@ -38,13 +38,14 @@ def domain_gradients(
         ValueError: if no parameter requires a gradient.
     """
     vectors = empty_gradients(n_domains, parameters) if out is None else out
+    kept = Buffers() if buffers is None else buffers
     losses = []
     for domain in range(n_domains):
-        with torch.enable_grad(), unchanged(buffers):
+        with torch.enable_grad(), kept.unchanged():
             loss = domain_loss(domain)
             _write_gradient(loss, parameters, vectors[domain])
-        losses.append(loss.detach())
-    return DomainGradients(vectors, tuple(float(loss) for loss in losses))
+        losses.append(loss.detach().double())
+    return DomainGradients(vectors, torch.stack(losses))
 
 
 def empty_gradients(n_domains: int, parameters: Sequence[Tensor]) -> Tensor:

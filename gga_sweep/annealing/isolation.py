@@ -17,18 +17,33 @@ def copies(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def overwrite(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """Copy the values into the tensors, bit for bit."""
+    torch._foreach_copy_(list(tensors), list(values))
+
+
+@torch.no_grad()
+def exchange(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Let the tensors and the values change places, bit for bit, with memory for one of them at a time."""
     for tensor, value in zip(tensors, values, strict=True):
+        held = tensor.clone()
         tensor.copy_(value)
+        value.copy_(held)
 
 
-@contextmanager
-def unchanged(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Restore the tensors at the end by copy, bit for bit (batch-norm statistics, step counters, power iterations)."""
-    before = copies(tensors)
-    try:
-        yield
-    finally:
-        overwrite(tensors, before)
+class Buffers:
+    """Buffers as they are now (batch-norm statistics, step counters, power iterations), to be put back again."""
+
+    def __init__(self, tensors: Sequence[Tensor] = ()) -> None:
+        self._tensors = tuple(tensors)
+        self._values = copies(self._tensors)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """At the end put them back, bit for bit."""
+        try:
+            yield
+        finally:
+            if self._tensors:
+                overwrite(self._tensors, self._values)
 
 
 @contextmanager

@@ -9,20 +9,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gga_sweep.annealing.flat import pieces
+from gga_sweep.annealing.flat import entry_count, pieces, working_dtype
 from gga_sweep.annealing.isolation import copies, overwrite
 from gga_sweep.annealing.settings import Origin
 
 Path = tuple[int, ...]
 
+_CHUNK = 1 << 17  # entries taken to float64 at a time
 
-def uniform_noise(generator: torch.Generator, entries: int, radius: float, dtype: torch.dtype) -> Tensor:
-    """A flat vector (entries,) of independent U(-radius, radius), on the generator's device."""
-    return torch.empty(entries, dtype=dtype, device=generator.device).uniform_(-radius, radius, generator=generator)
+_MOST_UNMOVED = 0.1
+"""Share of the entries that may round back to what they were."""
+
+
+class Displacement(NamedTuple):
+    """What is added to each parameter: its piece times the scale."""
+
+    pieces: list[Tensor]
+    scale: float
+
+
+def uniform_noise(generator: torch.Generator, parameters: Sequence[Tensor], radius: float) -> Displacement:
+    """Independent U(-radius, radius) on every entry, drawn as one flat vector on the generator's device."""
+    noise = torch.empty(entry_count(parameters), dtype=working_dtype(parameters), device=generator.device)
+    noise.uniform_(-radius, radius, generator=generator)
+    return Displacement(list(pieces(noise.to(parameters[0].device), parameters)), 1.0)
+
+
+def random_signs(generator: torch.Generator, parameters: Sequence[Tensor]) -> Tensor:
+    """Independent -1 and 1, equally likely, a flat vector (entries,) of int8 on the parameters' device."""
+    coins = torch.randint(2, (entry_count(parameters),), generator=generator, device=generator.device, dtype=torch.int8)
+    return (2 * coins - 1).to(parameters[0].device)
+
+
+def halved_step(signs: Tensor, parameters: Sequence[Tensor], radius: float, halvings: int) -> Displacement:
+    """From the centre of the box towards the corner of these signs: all the way, or half, a quarter, ... of it.
+
+    Args:
+        signs: (entries,), of int8, -1, 0 or 1.
+    """
+    return Displacement(list(pieces(signs, parameters)), radius * 0.5**halvings)
 
 
 def candidate_path(origin: Origin, candidate: int, last_accepted: int | None, best: Path) -> Path:
@@ -51,19 +81,27 @@ class MovableWeights:
 
     Args:
         parameters: moved in place, at least one; where they are now is the start.
-        displacement: gives the flat displacement (entries,) of an index, the same at each call.
+        displacement: gives the displacement of an index, the same at each call.
+
+    Raises:
+        ValueError: if there is no parameter; at the first move, if the displacement vanishes in their precision.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], displacement: Callable[[int], Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], displacement: Callable[[int], Displacement]) -> None:
         if not parameters:
             raise ValueError("at least one parameter must be perturbed, got none")
         self._parameters = tuple(parameters)
         self._displacement = displacement
-        self.start = copies(self._parameters)
+        self.start: tuple[
+            Tensor, ...
+        ] = ()  # copied at the first move: before it, memory may be wanted for other things
         self.path: Path = ()
+        self._moves = False
 
     def move_to(self, path: Path) -> None:
         """Put the weights at a point; `()` is the start."""
+        if path and not self.start:
+            self.start = copies(self._parameters)
         if path[: len(self.path)] != self.path:
             self.restore()
         for index in path[len(self.path) :]:
@@ -72,18 +110,39 @@ class MovableWeights:
 
     def restore(self) -> None:
         """Put the weights back to the start, bit for bit, wherever they are."""
-        overwrite(self._parameters, self.start)
+        if self.start:
+            overwrite(self._parameters, self.start)
         self.path = ()
 
     def distance(self) -> float:
         """L2 distance of the present weights from the start, summed in float64."""
+        if not self.path:
+            return 0.0
         squares = [
-            float((parameter.detach().double() - start.double()).square().sum())
+            (now.double() - then.double()).square().sum()
             for parameter, start in zip(self._parameters, self.start, strict=True)
+            for now, then in zip(_chunks(parameter.detach()), _chunks(start), strict=True)
         ]
-        return math.sqrt(math.fsum(squares))
+        return math.sqrt(math.fsum(torch.stack(squares).tolist()))
 
     @torch.no_grad()
-    def _add(self, displacement: Tensor) -> None:
-        for parameter, piece in zip(self._parameters, pieces(displacement, self._parameters), strict=True):
-            parameter.add_(piece.to(parameter.device))
+    def _add(self, displacement: Displacement) -> None:
+        torch._foreach_add_(list(self._parameters), displacement.pieces, alpha=displacement.scale)
+        if not self._moves:
+            self._moves = True
+            self._check_that_it_moves(displacement)
+
+    def _check_that_it_moves(self, displacement: Displacement) -> None:
+        moves = list(zip(self._parameters, self.start, displacement.pieces, strict=True))
+        unmoved = sum(((now == start) & (piece != 0)).sum() for now, start, piece in moves)
+        share = float(unmoved / max(sum((piece != 0).sum() for _, _, piece in moves), 1))
+        if share > _MOST_UNMOVED:
+            dtypes = ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in self._parameters}))
+            raise ValueError(
+                f"the radius vanishes in the weights' precision ({dtypes}): {share:.0%} of the perturbed entries did "
+                f"not move, at most {_MOST_UNMOVED:.0%} may; take a larger radius or a wider type"
+            )
+
+
+def _chunks(tensor: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(tensor.flatten(), _CHUNK)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gga_sweep.annealing.agreement import gradient_agreement
+from gga_sweep.annealing.agreement import dot_products, minimum_cosine
 from gga_sweep.annealing.gradients import domain_gradients, empty_gradients
-from gga_sweep.annealing.isolation import unchanged
-from gga_sweep.annealing.settings import JointLoss, Mask
+from gga_sweep.annealing.isolation import Buffers
+from gga_sweep.annealing.layerwise import LayerwiseGradients
+from gga_sweep.annealing.settings import GradientMethod, JointLoss, Mask
 
 Draw = tuple[int | str, ...]
 """The name of a dropout mask: equal names must give equal masks, different names independent ones.
@@ -23,6 +24,10 @@ candidate `k` with a new mask at every forward; forward i is domain i's, forward
 """
 
 STEP_MASK: Draw = ("step",)
+
+
+DrawOf = Callable[[int], Draw]
+"""The mask of each forward: 0 .. n_domains - 1 the domains', n_domains that of the joint loss."""
 
 
 class ScoredModel(Protocol):
@@ -43,6 +48,21 @@ class ScoredModel(Protocol):
         """Scalar loss of the concatenated minibatches; asked for with `joint_loss="forward"` only."""
 
 
+class ConcatenatedModel(ScoredModel, Protocol):
+    """One that can also put all domains through one forward, as `domain_gradients="layerwise"` needs."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Whose layers hold the scored parameters."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Images of each domain, in the order of the concatenated batch."""
+
+    def domain_losses(self, draw_of: DrawOf) -> Tensor:
+        """Each domain's loss, (n_domains,), from one forward in which every domain's rows have its own mask."""
+
+
 class Score(NamedTuple):
     """Alignment: minimum cosine over pairs of domains, in [-1, 1], NaN where undefined. Loss: joint, in nats."""
 
@@ -56,41 +76,81 @@ class Score(NamedTuple):
 class Scorer:
     """Scores the present weights of a model and leaves buffers and `.grad` as they were.
 
+    What it measures stays on the parameters' device until somebody reads it, so that a device need never wait.
+
     Args:
-        model: has at least 2 domains.
+        model: has at least 2 domains; a `ConcatenatedModel` for the method `layerwise`.
         scored: the parameters whose gradients are compared.
         buffers: restored after every forward.
+
+    Raises:
+        ValueError: if there are fewer than 2 domains, no parameter requires a gradient, or the method cannot split the
+            model.
     """
 
-    def __init__(self, model: ScoredModel, scored: Sequence[Tensor], buffers: Sequence[Tensor]) -> None:
+    def __init__(
+        self, model: ScoredModel, scored: Sequence[Tensor], buffers: Sequence[Tensor], method: GradientMethod = "loop"
+    ) -> None:
         if model.n_domains < 2:
             raise ValueError(f"annealing compares the gradients of at least 2 domains, got {model.n_domains}")
         self._model = model
         self._scored = tuple(scored)
-        self._buffers = tuple(buffers)
-        self._gradients = empty_gradients(model.n_domains, self._scored)
+        self._buffers = Buffers(buffers)
+        self.vectors = empty_gradients(model.n_domains, self._scored)
+        """The domains' gradients, (n_domains, entries), at the last measurement; anybody's memory to use up."""
+        self._layerwise = None if method == "loop" else self._split(cast(ConcatenatedModel, model))
 
-    def score(self, draw_of: Callable[[int], Draw], joint_loss: JointLoss) -> Score:
-        """Alignment and joint loss; `draw_of` names the mask of each forward, 0 .. n_domains (the last the joint)."""
-        alignment, losses = self._measure(draw_of)
+    def on(self, model: ScoredModel) -> Scorer:
+        """The same network with other minibatches, in the same memory."""
+        other = object.__new__(Scorer)
+        other._model, other._scored = model, self._scored
+        other._buffers, other.vectors = self._buffers, self.vectors
+        other._layerwise = None if self._layerwise is None else other._split(cast(ConcatenatedModel, model))
+        return other
+
+    def measure(self, draw_of: DrawOf, joint_loss: JointLoss) -> Tensor:
+        """(2,) in float64: alignment and joint loss."""
+        losses = self.differentiate(draw_of)
         if joint_loss == "mean":
-            return Score(alignment, math.fsum(losses) / len(losses))
-        with torch.no_grad(), unchanged(self._buffers):
-            return Score(alignment, float(self._model.joint_loss(draw_of(self._model.n_domains))))
+            loss = losses.mean()
+        else:
+            with torch.no_grad(), self._buffers.unchanged():
+                loss = self._model.joint_loss(draw_of(self._model.n_domains)).double()
+        return torch.stack([minimum_cosine(dot_products(self.vectors)), loss])
 
-    def alignment(self, draw: Draw) -> float:
-        """The alignment with every domain under one mask."""
-        return self._measure(lambda _: draw)[0]
+    def alignment(self, draw: Draw) -> Tensor:
+        """The alignment with every domain under one mask, a scalar in float64."""
+        self.differentiate(lambda _: draw)
+        return minimum_cosine(dot_products(self.vectors))
 
-    def _measure(self, draw_of: Callable[[int], Draw]) -> tuple[float, tuple[float, ...]]:
-        gradients = domain_gradients(
+    def differentiate(self, draw_of: DrawOf) -> Tensor:
+        """Write the domains' gradients to `vectors`; their losses, (n_domains,) in float64."""
+        if self._layerwise is not None:
+            model = cast(ConcatenatedModel, self._model)
+            with self._buffers.unchanged():
+                return self._layerwise.write(lambda: model.domain_losses(draw_of), self.vectors).double()
+        return domain_gradients(
             lambda domain: self._model.domain_loss(domain, draw_of(domain)),
             self._model.n_domains,
             self._scored,
             self._buffers,
-            out=self._gradients,
-        )
-        return gradient_agreement(gradients.vectors).minimum, gradients.losses
+            out=self.vectors,
+        ).losses
+
+    def domain_loss(self, domain: int, draw_of: DrawOf) -> Tensor:
+        """One domain's loss, with its graph."""
+        with self._buffers.unchanged():
+            return self._model.domain_loss(domain, draw_of(domain))
+
+    def _split(self, model: ConcatenatedModel) -> LayerwiseGradients:
+        if not hasattr(model, "domain_losses"):
+            raise ValueError("domain_gradients 'layerwise' needs a ConcatenatedModel, use 'loop'")
+        return LayerwiseGradients(model.module, self._scored, model.rows)
+
+
+def read_scores(measured: Sequence[Tensor]) -> list[Score]:
+    """What `Scorer.measure` gave, read back from the device at once."""
+    return [Score(*values) for values in torch.stack(list(measured)).tolist()] if measured else []
 
 
 def scoring_draw(mask: Mask, candidate: int | None, forward: int) -> Draw:

@@ -12,10 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from gga_sweep.annealing.flat import entry_count, working_dtype
+from gga_sweep.annealing.guided import ascent_signs
 from gga_sweep.annealing.isolation import unchanged_random_state
-from gga_sweep.annealing.proposals import MovableWeights, Path, candidate_path, uniform_noise
-from gga_sweep.annealing.scoring import Score, ScoredModel, Scorer, scoring_draw
+from gga_sweep.annealing.proposals import (
+    Displacement,
+    MovableWeights,
+    Path,
+    candidate_path,
+    halved_step,
+    random_signs,
+    uniform_noise,
+)
+from gga_sweep.annealing.scoring import Draw, Score, ScoredModel, Scorer, read_scores, scoring_draw
 from gga_sweep.annealing.settings import AnnealingSettings, Objective
 
 
@@ -24,7 +32,8 @@ class Candidate:
     """One candidate that was scored.
 
     Args:
-        path: where it lies, see `proposals`; its last index is the candidate's own.
+        path: where it lies, see `proposals`. Random: its last index is the candidate's own; along the gradient: how
+            often the step was halved, plus `num_candidates` for the random signs of the control `none`.
         passed: its score is defined and its joint loss passed the gate.
         accepted: it passed and was better than the best before it (`none`: as `alignment` judges).
     """
@@ -44,7 +53,7 @@ class SearchOutcome:
         candidates: all that were scored, in order; none where `before` is not defined, for then nothing can win.
         chosen: index of the winning candidate; None when the weights stayed.
         distance: L2 distance the weights moved.
-        start: the perturbed weights the step began with, copied.
+        start: the perturbed weights the step began with, copied; empty where nothing was tried.
     """
 
     before: Score
@@ -81,7 +90,8 @@ def search_step(
     """Search around the present weights and leave them at the best point found.
 
     Nothing else changes: buffers, `.grad` and torch's global random state end as they began. With no candidate
-    accepted, or after an error, the weights have the bits they had.
+    accepted, or after an error, the weights have the bits they had. Where a domain's gradient is zero or not finite,
+    the alignment is undefined: no candidate is tried.
 
     Args:
         model: what is scored, with this step's minibatches (the same for all candidates).
@@ -91,61 +101,130 @@ def search_step(
         buffers: every buffer that a forward may write, in place.
         noise_generator: the generator of candidate k's noise, newly seeded at each call; it may be called more than
             once for a candidate. On the parameters' device, or the noise is copied there.
-        choice_generator: the generator of the uniform choice; called with objective `none` only.
+        choice_generator: the generator of the random choice; called with objective `none` only.
         settings: window fields are not looked at: the caller decides which step is annealed.
 
     Raises:
-        ValueError: if there are fewer than 2 domains, nothing to perturb, or nothing that requires a gradient.
+        ValueError: if there are fewer than 2 domains, nothing to perturb, or nothing that requires a gradient; if the
+            radius vanishes in the weights' precision; if direction `gradient` meets an operation without a second
+            derivative; or if `settings.domain_gradients` does not fit the model.
     """
-    scorer = Scorer(model, scored, buffers)
-    entries, dtype = entry_count(perturbed), working_dtype(perturbed)
+    scorer = Scorer(model, scored, buffers, settings.domain_gradients)
 
-    def noise(candidate: int) -> Tensor:
-        return uniform_noise(noise_generator(candidate), entries, settings.radius, dtype)
+    def draw_of(candidate: int | None) -> Callable[[int], Draw]:
+        return lambda forward: scoring_draw(settings.mask, candidate, forward)
 
-    def score(candidate: int | None) -> Score:
-        return scorer.score(lambda forward: scoring_draw(settings.mask, candidate, forward), settings.joint_loss)
+    def measure(candidate: int | None) -> Tensor:
+        return scorer.measure(draw_of(candidate), settings.joint_loss)
 
-    weights = MovableWeights(perturbed, noise)
+    def noise(candidate: int) -> Displacement:
+        return uniform_noise(noise_generator(candidate), perturbed, settings.radius)
+
+    def halved(index: int) -> Displacement:
+        if index < settings.num_candidates:
+            return halved_step(signs, perturbed, settings.radius, index)
+        control = random_signs(choice_generator(), perturbed)
+        return halved_step(control, perturbed, settings.radius, index - settings.num_candidates)
+
+    weights = MovableWeights(perturbed, noise if settings.direction == "random" else halved)
     with unchanged_random_state([*scored, *perturbed]):
         try:
-            return climb(score, weights, choice_generator, settings)
+            (before,) = read_scores([measure(None)])
+            if not before.is_defined():
+                return SearchOutcome(before, (), None, 0.0, ())
+            if settings.direction == "random":
+                return climb(before, measure, weights, choice_generator, settings)
+            signs = ascent_signs(settings.objective, scorer, draw_of(None), scored, perturbed)
+            return backtrack(before, measure, weights, settings)
         except BaseException:
             weights.restore()
             raise
 
 
 def climb(
-    score: Callable[[int | None], Score],
+    before: Score,
+    measure: Callable[[int], Tensor],
     weights: MovableWeights,
     choice_generator: Callable[[], torch.Generator],
     settings: AnnealingSettings,
 ) -> SearchOutcome:
-    """The search itself, whatever gives the scores: `score(k)` is asked when the weights stand at candidate k.
+    """The random search, whatever gives the scores: `measure(k)` is asked when the weights stand at candidate k.
 
-    `score(None)` is asked first, at the start. A candidate is accepted when its joint loss exceeds the reference by
-    less than the tolerance and it beats the best so far; nothing that is NaN is accepted.
+    A candidate is accepted when its joint loss exceeds the reference by less than the tolerance and it beats the best
+    so far; nothing that is NaN is accepted. Where no candidate depends on the fate of those before it (origin `start`)
+    all are measured before one is read, so that a device need never wait for a decision.
     """
-    before = best = reference = score(None)
-    best_path: Path = ()
-    last_accepted: int | None = None
-    candidates: list[Candidate] = []
-    for index in range(settings.num_candidates if before.is_defined() else 0):
-        path = candidate_path(settings.origin, index, last_accepted, best_path)
-        weights.move_to(path)
-        found = score(index)
-        passed = found.is_defined() and found.loss - reference.loss < settings.loss_tolerance
-        accepted = passed and _is_better(settings.objective, found, best)
-        candidates.append(Candidate(path, found, passed, accepted))
+    judge = _Judge(before, settings)
+    at_once = settings.num_candidates if settings.origin == "start" else 1
+    for first in range(0, settings.num_candidates, at_once):
+        group = range(first, first + at_once)
+        measured = []
+        for index in group:
+            weights.move_to(judge.path_of(index))
+            measured.append(measure(index))
+        for index, found in zip(group, read_scores(measured), strict=True):
+            judge.take(judge.path_of(index), found)
+    chosen = judge.last_accepted
+    if settings.objective == "none" and chosen is not None:
+        chosen = _any_that_passed(judge.candidates, choice_generator())
+    return judge.outcome(chosen, weights)
+
+
+def backtrack(
+    before: Score, measure: Callable[[int], Tensor], weights: MovableWeights, settings: AnnealingSettings
+) -> SearchOutcome:
+    """The search along the gradient: the whole step, half, a quarter, ... until one is accepted, as `climb` would.
+
+    Objective `none` then goes as far along random signs, if the joint loss there passes.
+    """
+    judge = _Judge(before, settings)
+    while judge.last_accepted is None and len(judge.candidates) < settings.num_candidates:
+        halvings = len(judge.candidates)
+        weights.move_to((halvings,))
+        judge.take((halvings,), *read_scores([measure(halvings)]))
+    chosen = judge.last_accepted
+    if settings.objective == "none" and chosen is not None:
+        control = (settings.num_candidates + chosen,)
+        weights.move_to(control)
+        (found,) = read_scores([measure(len(judge.candidates))])
+        passed = judge.passes(found)
+        judge.candidates.append(Candidate(control, found, passed, accepted=False))
+        chosen = len(judge.candidates) - 1 if passed else None
+    return judge.outcome(chosen, weights)
+
+
+class _Judge:
+    """Decides about one candidate after the other, and remembers."""
+
+    def __init__(self, before: Score, settings: AnnealingSettings) -> None:
+        self._settings = settings
+        self._before = self._best = self._reference = before
+        self._best_path: Path = ()
+        self.last_accepted: int | None = None
+        self.candidates: list[Candidate] = []
+
+    def path_of(self, index: int) -> Path:
+        """Where a random candidate lies, after what was decided so far."""
+        return candidate_path(self._settings.origin, index, self.last_accepted, self._best_path)
+
+    def passes(self, found: Score) -> bool:
+        """Whether the score is defined and its joint loss passes the gate."""
+        return found.is_defined() and found.loss - self._reference.loss < self._settings.loss_tolerance
+
+    def take(self, path: Path, found: Score) -> None:
+        """Decide about the next candidate."""
+        passed = self.passes(found)
+        accepted = passed and _is_better(self._settings.objective, found, self._best)
         if accepted:
-            best, best_path, last_accepted = found, path, index
-            if settings.loss_reference == "accepted":
-                reference = found
-    chosen = last_accepted
-    if settings.objective == "none" and last_accepted is not None:
-        chosen = _any_that_passed(candidates, choice_generator())
-    weights.move_to(() if chosen is None else candidates[chosen].path)
-    return SearchOutcome(before, tuple(candidates), chosen, weights.distance(), weights.start)
+            self._best, self._best_path, self.last_accepted = found, path, len(self.candidates)
+            if self._settings.loss_reference == "accepted":
+                self._reference = found
+        self.candidates.append(Candidate(path, found, passed, accepted))
+
+    def outcome(self, chosen: int | None, weights: MovableWeights) -> SearchOutcome:
+        """Put the weights at the chosen candidate, or back."""
+        weights.move_to(() if chosen is None else self.candidates[chosen].path)
+        return SearchOutcome(self._before, tuple(self.candidates), chosen, weights.distance(), weights.start)
 
 
 def _is_better(objective: Objective, found: Score, best: Score) -> bool:

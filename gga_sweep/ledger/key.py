@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from gga_sweep.config import RunConfig
 from gga_sweep.records import Scalar
 
-ANNEALING_NUMERICS = 1
+ANNEALING_NUMERICS = 2
 """Raised when a fix changes what an annealed step computes: only annealed runs get new keys."""
 
 TRAINING_NUMERICS = 1
@@ -19,7 +19,7 @@ TRAINING_NUMERICS = 1
 # A field at its neutral value is left out of the key, so that a field added later does not orphan older runs.
 # These values are frozen for good; they are not the defaults, which may change.
 _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
-    "annealing": {"objective": "alignment"},
+    "annealing": {"method": "gga", "direction": "random", "objective": "alignment"},
     "hyperparameters": {"dropout": 0.0, "weight_decay": 0.0},
     "training": {"weights": None, "augmentation": "none", "augment_validation": False, "freeze_batch_norm": False},
 }
@@ -62,13 +62,17 @@ def canonical(
         "trial_seed": config.trial_seed,
     }
     if config.annealing is not None:
-        parts["annealing"] = {**_without_neutral("annealing", config.annealing), "numerics": ANNEALING_NUMERICS}
+        applying = _applying_annealing(config.annealing)
+        parts["annealing"] = {**_without_neutral("annealing", applying), "numerics": ANNEALING_NUMERICS}
     return parts
 
 
 def folder_name(config: RunConfig, key: str) -> str:
-    """`<dataset>_<algorithm>[+gga]_test-<domains>_seed-<trial seed>-<first 8 digits of the key>`, safe in any path."""
-    annealed = "" if config.annealing is None else "+gga"
+    """`<dataset>_<algorithm>[+<method>]_test-<domains>_seed-<trial seed>-<first 8 digits of the key>`.
+
+    Safe in any path. The method is that of the annealing, `gga` or `gga-l`.
+    """
+    annealed = "" if config.annealing is None else f"+{config.annealing['method']}"
     readable = "_".join(
         [
             _slug(config.dataset.name),
@@ -78,6 +82,12 @@ def folder_name(config: RunConfig, key: str) -> str:
         ]
     )
     return f"{readable[:120]}-{key[:8]}"
+
+
+def _applying_annealing(annealing: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """GGA-L with a constant alpha needs no gradient of a single domain."""
+    unused = {"domain_gradients"} if annealing.get("alpha") == "constant" else set()
+    return {name: value for name, value in annealing.items() if name not in unused}
 
 
 def _without_neutral(group: str, values: Mapping[str, Scalar | None]) -> dict[str, Scalar | None]:

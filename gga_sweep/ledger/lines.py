@@ -11,7 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from gga_sweep.records import Agreement, AnnealedStep, DomainScores, Record, Score, TestRecord, ValidationRecord
+from gga_sweep.records import (
+    Agreement,
+    AnnealedStep,
+    AnnealingLine,
+    DomainScores,
+    NoisyStep,
+    Record,
+    Score,
+    TestRecord,
+    ValidationRecord,
+)
 
 
 def dump(value: object) -> str:
@@ -57,11 +67,11 @@ def parse_record(line: Mapping[str, Any]) -> Record:
     )
 
 
-def parse_annealed(line: Mapping[str, Any]) -> AnnealedStep:
-    """The inverse of `dump` on an `AnnealedStep`."""
+def parse_annealed(line: Mapping[str, Any]) -> AnnealingLine:
+    """The inverse of `dump` on an `AnnealedStep` or a `NoisyStep`; only the latter has an alpha."""
     counts = ("step", "tried", "accepted", "chosen")
     values: dict[str, Any] = {name: item if name in counts else float(item) for name, item in line.items()}
-    return AnnealedStep(**values)
+    return NoisyStep(**values) if "alpha" in values else AnnealedStep(**values)
 
 
 def _domain_scores(value: Mapping[str, Any]) -> DomainScores:

@@ -15,7 +15,7 @@ from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset
 from gga_sweep.errors import AttemptSupersededError
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
-from gga_sweep.records import AnnealedStep, Record, RunStatus, ValidationRecord
+from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord
 from gga_sweep.training.checkpoint import dump_state, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
 from gga_sweep.training.trainer import Slice, Trainer
@@ -71,7 +71,7 @@ class RecordedRun:
         self._status = RunStatus.RUNNING
         self._reason: str | None = None
         self._records: list[Record] = []
-        self._annealed: list[AnnealedStep] = []
+        self._annealed: list[AnnealingLine] = []
         self._best = -1.0
         self._last_checkpoint = time.monotonic()
         started = time.time()

@@ -4,7 +4,7 @@
 |---|---|
 | `run.json` | configuration, fingerprint, start time of the first attempt |
 | `records.jsonl` | one line an evaluation; deterministic |
-| `annealing.jsonl` | one line an annealed step; deterministic |
+| `annealing.jsonl` | one line an annealed step, of either method; deterministic |
 | `timings.jsonl` | seconds by phase, one line a slice; volatile |
 | `checkpoint` | to resume from |
 | `selected` | safetensors of the best validation step so far; deterministic |
@@ -23,7 +23,7 @@ from gga_sweep.config import RunConfig
 from gga_sweep.errors import AttemptSupersededError, GGASweepError
 from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines, parse_record
 from gga_sweep.ledger.store import LedgerStore
-from gga_sweep.records import AnnealedStep, Record, RunStatus
+from gga_sweep.records import AnnealingLine, Record, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class StoredRun:
     header: RunHeader | None
     state: RunState
     records: tuple[Record, ...] = ()
-    annealed: tuple[AnnealedStep, ...] = ()
+    annealed: tuple[AnnealingLine, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -116,7 +116,7 @@ class RunFolder:
     def read_records(self) -> tuple[Record, ...]:
         return tuple(parse_record(line) for line in parse_lines(self.read_file("records.jsonl")))
 
-    def read_annealed(self) -> tuple[AnnealedStep, ...]:
+    def read_annealed(self) -> tuple[AnnealingLine, ...]:
         return tuple(parse_annealed(line) for line in parse_lines(self.read_file("annealing.jsonl")))
 
     def read_checkpoint(self) -> bytes | None:
@@ -162,7 +162,7 @@ class RunFolder:
     def write_records(self, records: Sequence[Record]) -> None:
         self._write("records.jsonl", dump_lines(records))
 
-    def write_annealed(self, annealed: Sequence[AnnealedStep]) -> None:
+    def write_annealed(self, annealed: Sequence[AnnealingLine]) -> None:
         self._write("annealing.jsonl", dump_lines(annealed))
 
     def add_timing(self, step: int, seconds: Mapping[str, float]) -> None:

@@ -5,23 +5,38 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.annealing import VARIANTS, AnnealingSettings
-from gga_sweep.config import ArmConfig, Distribution, SweepConfig
+from gga_sweep.annealing import VARIANTS, AnnealingSettings, GradientNoiseSettings
+from gga_sweep.config import AnnealingConfig, ArmConfig, Distribution, SweepConfig
+from gga_sweep.network_choice import default_domain_gradients
 from gga_sweep.planning.plan import Arm
-from gga_sweep.planning.protocols import Protocol
+from gga_sweep.planning.protocols import Protocol, complete_training
 from gga_sweep.records import Scalar
 
-ANNEALING_DEFAULTS: Mapping[str, Scalar] = {
-    "start_step": 100,
-    "num_steps": 101,
-    "radius": 1e-5,
-    "num_candidates": 250,
-    "loss_tolerance": 0.1,
-    "objective": "alignment",
-}
-"""The paper's values (its corrected hyperparameter table; 250 and 0.1 are literals of the released code)."""
+METHODS: Mapping[str, type[AnnealingSettings] | type[GradientNoiseSettings]] = MappingProxyType(
+    {"gga": AnnealingSettings, "gga-l": GradientNoiseSettings}
+)
+"""What an annealing of each method is made of: its settings' fields are the hyperparameters of an arm's annealing."""
+
+ANNEALING_DEFAULTS: Mapping[str, Mapping[str, Scalar]] = MappingProxyType(
+    {
+        "gga": MappingProxyType(
+            {
+                "start_step": 100,
+                "num_steps": 101,
+                "radius": 1e-5,
+                "num_candidates": 250,
+                "loss_tolerance": 0.1,
+                "objective": "alignment",
+            }
+        ),
+        "gga-l": MappingProxyType({"gamma": 1e-3, "noise": "gaussian", "alpha": "adaptive"}),
+    }
+)
+"""By method. Of gga the paper's (its corrected hyperparameter table; 250 and 0.1 are literals of the released code), of
+gga-l the release's. The other fields of gga are its variant's; `domain_gradients` follows the network."""
 
 PREFIX = "annealing."
 
@@ -69,7 +84,12 @@ def hyperparameter_names(arm: Arm) -> tuple[str, ...]:
         InputError: unknown algorithm.
     """
     own = tuple(get_algorithm(arm.algorithm).hyperparameters)
-    return own if arm.annealing is None else (*own, *(PREFIX + item.name for item in fields(AnnealingSettings)))
+    return own if arm.annealing is None else (*own, *(PREFIX + name for name in annealing_fields(arm.annealing)))
+
+
+def annealing_fields(block: AnnealingConfig) -> tuple[str, ...]:
+    """The fields that belong to the block's method."""
+    return tuple(item.name for item in fields(METHODS[block.method]))
 
 
 def searched_space(arm: Arm, config: SweepConfig, protocol: Protocol) -> dict[str, Distribution]:
@@ -82,33 +102,57 @@ def searched_space(arm: Arm, config: SweepConfig, protocol: Protocol) -> dict[st
 def arm_values(arm: Arm, config: SweepConfig, protocol: Protocol, drawn: Mapping[str, Scalar]) -> Values:
     """Every hyperparameter of a run of this arm.
 
-    The first that has it wins: the arm's factors, its annealing block, the draw, the file's defaults, the protocol's,
-    the variant's switches, the registry's.
+    The first that has it wins: the arm's factors, its annealing block, the draw, the file's defaults, the variant's,
+    the protocol's, the registry's.
     """
-    variant = VARIANTS[arm.annealing.variant] if arm.annealing else {}
     registered = {name: item.default for name, item in get_algorithm(arm.algorithm).hyperparameters.items()}
     layers: list[tuple[str, Mapping[str, Scalar]]] = [
         (f"arms[{arm.index}].vary.", arm.factors),
         (f"arms[{arm.index}].", _fixed(arm)),
         ("search_space.", drawn),
         ("defaults.", config.defaults),
+        ("variant, ", _of_variant(arm)),
         (f"protocol {protocol.name}, default ", protocol.defaults(arm.algorithm, config.dataset.name)),
-        ("variant, ", {PREFIX + name: value for name, value in variant.items()}),
-        ("default ", {**registered, **{PREFIX + name: value for name, value in ANNEALING_DEFAULTS.items()}}),
+        ("default ", {**registered, **_annealing_defaults(arm)}),
     ]
-    values, origins = {}, {}
+    values: dict[str, Scalar] = {}
+    origins: dict[str, str] = {}
     for name in hyperparameter_names(arm):
-        place, layer = next((place, layer) for place, layer in layers if name in layer)
-        values[name], origins[name] = layer[name], place + name
+        place, layer = next(((place, layer) for place, layer in layers if name in layer), ("rule, ", {}))
+        values[name] = layer[name] if layer else _domain_gradients_by_rule(config, protocol, values["batch_size"])
+        origins[name] = place + name
     return Values(values, origins)
+
+
+def _of_variant(arm: Arm) -> dict[str, Scalar]:
+    if arm.annealing is None or arm.annealing.method != "gga":
+        return {}
+    return _prefixed(VARIANTS[arm.annealing.variant or "paper"])
+
+
+def _annealing_defaults(arm: Arm) -> dict[str, Scalar]:
+    return {} if arm.annealing is None else _prefixed(ANNEALING_DEFAULTS[arm.annealing.method])
+
+
+def _domain_gradients_by_rule(config: SweepConfig, protocol: Protocol, batch_size: Scalar) -> Scalar:
+    """The one hyperparameter that follows from others where no layer has it."""
+    training = complete_training(config, protocol)
+    on_gpu = config.resources.gpus > 0
+    return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, on_gpu)
 
 
 def _fixed(arm: Arm) -> dict[str, Scalar]:
     """What the arm sets itself, so that no draw changes it."""
-    if arm.annealing is None:
-        return dict(arm.factors)
-    block = arm.annealing.model_dump(exclude_none=True, exclude={"method", "variant"})
-    return {**{PREFIX + name: value for name, value in block.items()}, **arm.factors}
+    return {**({} if arm.annealing is None else _prefixed(_set_switches(arm.annealing))), **arm.factors}
+
+
+def _set_switches(block: AnnealingConfig) -> dict[str, Scalar]:
+    """What an annealing block sets, in the order of its fields."""
+    return block.model_dump(exclude_none=True, exclude={"method", "variant"})
+
+
+def _prefixed(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {PREFIX + name: value for name, value in values.items()}
 
 
 def _arm_name(block: ArmConfig, factors: Mapping[str, Scalar]) -> str:
@@ -116,10 +160,14 @@ def _arm_name(block: ArmConfig, factors: Mapping[str, Scalar]) -> str:
     if name is None:
         name = block.algorithm
         if block.annealing is not None:
-            variant = "" if block.annealing.variant == "paper" else f" {block.annealing.variant}"
-            switches = block.annealing.model_dump(exclude_none=True, exclude={"method", "variant"})
-            name += " + GGA" + variant + "".join(f", {_label(key)} {_short(switches[key])}" for key in switches)
-    return name + "".join(f", {_label(key)} {_short(value)}" for key, value in factors.items())
+            variant = block.annealing.variant or "paper"
+            name += f" + {block.annealing.method.upper()}" + ("" if variant == "paper" else f" {variant}")
+            name += _listed(_set_switches(block.annealing))
+    return name + _listed(factors)
+
+
+def _listed(values: Mapping[str, Scalar]) -> str:
+    return "".join(f", {_label(name)} {_short(value)}" for name, value in values.items())
 
 
 def _label(name: str) -> str:

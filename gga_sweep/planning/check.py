@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -9,11 +10,23 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import settings_faults
 from gga_sweep.config import Distribution, TrainingSettings
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.network_choice import network_faults
-from gga_sweep.planning.arms import ANNEALING_DEFAULTS, PREFIX, Values, arm_values, hyperparameter_names, searched_space
+from gga_sweep.network_choice import couples_images, network_faults
+from gga_sweep.planning.arms import (
+    ANNEALING_DEFAULTS,
+    METHODS,
+    PREFIX,
+    Values,
+    annealing_fields,
+    arm_values,
+    hyperparameter_names,
+    searched_space,
+)
 from gga_sweep.planning.draws import contains, grid_points
 from gga_sweep.planning.plan import Arm, Sweep
 from gga_sweep.records import Scalar
+
+_INTERDEPENDENT = tuple(PREFIX + name for name in ("direction", "origin", "domain_gradients"))
+"""Choices of which each may be allowed, and two together, or one with the network, not."""
 
 
 def check_sweep(sweep: Sweep) -> list[Fault]:
@@ -35,12 +48,8 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
 def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fault]:
     """What is wrong with the values of a single run of an arm."""
     values = arm_values(arm, sweep.config, sweep.protocol, drawn)
-    faults = [
-        fault
-        for name, value in values.values.items()
-        for fault in _value_faults(arm, name, value, values.origins[name])
-    ]
-    return faults or list(_extent_faults(arm, values, sweep, sweep.training))
+    training = sweep.training
+    return list(_values_faults(arm, values, training)) or list(_extent_faults(arm, values, sweep, training))
 
 
 def _repetitions(sweep: Sweep) -> Iterator[Fault]:
@@ -88,10 +97,22 @@ def _name_faults(sweep: Sweep) -> Iterator[Fault]:
         for name in arm.factors:
             if name not in names:
                 yield Fault(f"arms[{arm.index}].vary.{name}", "the arm has no such hyperparameter", None, names)
+        yield from _method_faults(arm)
         block = {} if arm.annealing is None else arm.annealing.model_dump(exclude_none=True)
         for name in arm.factors:
             if name.startswith(PREFIX) and name.removeprefix(PREFIX) in block:
                 yield Fault(f"arms[{arm.index}].vary.{name}", "stands in the annealing block too; give it once")
+
+
+def _method_faults(arm: Arm) -> Iterator[Fault]:
+    """Fields of an annealing block that its method does not have."""
+    if arm.annealing is None:
+        return
+    method = arm.annealing.method
+    known = (*(("variant",) if method == "gga" else ()), *annealing_fields(arm.annealing))
+    for name, value in arm.annealing.model_dump(exclude_none=True, exclude={"method"}).items():
+        if name not in known:
+            yield Fault(f"arms[{arm.index}].annealing.{name}", f"no field of the method {method}", value, known)
 
 
 def _default_faults(sweep: Sweep) -> Iterator[Fault]:
@@ -137,21 +158,46 @@ def _network_and_images_faults(sweep: Sweep, training: TrainingSettings) -> Iter
 
 
 def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
-    """Values out of range, windows past the end, batches larger than a domain: for the defaults and every extreme."""
+    """Values out of range or at odds, windows past the end, batches larger than a domain.
+
+    Looked for among the defaults, every extreme, and every combination of the interdependent choices.
+    """
     if any(name not in hyperparameter_names(arm) for name in arm.factors):
         return  # named already
     space = searched_space(arm, sweep.config, sweep.protocol)
     defaults = arm_values(arm, sweep.config, sweep.protocol, {})
-    for name, value in defaults.values.items():
-        yield from _value_faults(arm, name, value, defaults.origins[name])
+    yield from _values_faults(arm, defaults, training)
+    for drawn in _combinations(space):
+        yield from _values_faults(arm, arm_values(arm, sweep.config, sweep.protocol, drawn), training)
     largest = {name: _ends(searched)[-1] for name, searched in space.items() if searched.choice is None}
     largest.update({name: max(_ends(searched), key=_as_number) for name, searched in space.items() if searched.choice})
     for values in (defaults, arm_values(arm, sweep.config, sweep.protocol, largest)):
         yield from _extent_faults(arm, values, sweep, training)
 
 
+def _combinations(space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
+    """What can be drawn of the interdependent choices."""
+    choices = {name: space[name].choice or () for name in _INTERDEPENDENT if name in space}
+    for point in itertools.product(*choices.values()):
+        yield dict(zip(choices, point, strict=True))
+
+
+def _values_faults(arm: Arm, values: Values, training: TrainingSettings) -> Iterator[Fault]:
+    """Values out of range, and values that do not go together."""
+    for name, value in values.training.items():
+        yield from _value_faults(arm, name, value, values.origins[name])
+    if arm.annealing is None:
+        return
+    for fault in settings_faults(METHODS[arm.annealing.method], **values.annealing):
+        yield Fault(values.origins[PREFIX + fault.field], fault.rule, fault.got, fault.allowed)
+    how = values.annealing["domain_gradients"]
+    if how == "layerwise" and couples_images(training.network, training.freeze_batch_norm):
+        rule = f"batch norm that is not frozen couples the domains of {training.network}"
+        yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
+
+
 def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
-    if arm.annealing is not None:
+    if arm.annealing is not None and arm.annealing.method == "gga":
         yield from _window_faults(values, training.steps)
     yield from _batch_faults(values, sweep, training)
 
@@ -175,8 +221,8 @@ def _batch_faults(values: Values, sweep: Sweep, training: TrainingSettings) -> I
 
 
 def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fault]:
-    if name.startswith(PREFIX):
-        for fault in settings_faults(**{name.removeprefix(PREFIX): value}):
+    if arm.annealing is not None and name.startswith(PREFIX):
+        for fault in settings_faults(METHODS[arm.annealing.method], **{name.removeprefix(PREFIX): value}):
             yield Fault(field, fault.rule, fault.got, fault.allowed)
         return
     found = get_algorithm(arm.algorithm).hyperparameters[name].fault(field, value)
@@ -186,8 +232,8 @@ def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fa
 
 def _is_whole(arm: Arm, name: str) -> bool:
     """Whether a hyperparameter takes whole numbers only."""
-    if name.startswith(PREFIX):
-        default: object = ANNEALING_DEFAULTS.get(name.removeprefix(PREFIX))
+    if arm.annealing is not None and name.startswith(PREFIX):
+        default: object = ANNEALING_DEFAULTS[arm.annealing.method].get(name.removeprefix(PREFIX))
     else:
         default = get_algorithm(arm.algorithm).hyperparameters[name].default
     return isinstance(default, int)

@@ -9,7 +9,7 @@ from pathlib import Path
 from gga_sweep.config import AnnealingConfig, RunConfig, SweepConfig, TrainingSettings
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.ledger.key import folder_name
-from gga_sweep.planning.protocols import Protocol
+from gga_sweep.planning.protocols import Protocol, complete_training
 from gga_sweep.records import Cell, Scalar
 
 
@@ -70,12 +70,7 @@ class Sweep:
     @property
     def training(self) -> TrainingSettings:
         """The file's `training:` block, completed by its protocol."""
-        given = self.config.training.model_dump(exclude_none=True)
-        protocol = self.protocol.training(self.config.dataset.name).model_dump()
-        whole = {**protocol, **given}
-        if whole["weights"] == "random":
-            whole["weights"] = None
-        return TrainingSettings.model_validate(whole)
+        return complete_training(self.config, self.protocol)
 
 
 @dataclass(frozen=True, slots=True)

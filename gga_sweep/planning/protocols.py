@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from gga_sweep.config import Distribution, TrainingConfig
+from gga_sweep.config import Distribution, SweepConfig, TrainingConfig, TrainingSettings
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Scalar
 
@@ -31,7 +31,7 @@ class Protocol:
         deviations: where this implementation departs from the protocol's source, as sentences.
         training: dataset name -> every field of `training:` (`threads` apart, which no protocol decides).
         defaults: (algorithm, dataset) -> hyperparameter defaults that replace the registry's, by dotted name; those of
-            the annealing are for annealed arms.
+            the annealing are for annealed arms whose method has them.
         search_space: (algorithm, dataset) -> what is searched when the sweep file names nothing.
     """
 
@@ -53,6 +53,15 @@ def get_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise InputError([Fault("protocol", "must be a known protocol", name, tuple(PROTOCOLS))])
     return PROTOCOLS[name]
+
+
+def complete_training(config: SweepConfig, protocol: Protocol) -> TrainingSettings:
+    """A file's `training:` block, completed by its protocol."""
+    given = config.training.model_dump(exclude_none=True)
+    whole = {**protocol.training(config.dataset.name).model_dump(), **given}
+    if whole["weights"] == "random":
+        whole["weights"] = None
+    return TrainingSettings.model_validate(whole)
 
 
 def domainbed_space(dataset: str) -> dict[str, Distribution]:

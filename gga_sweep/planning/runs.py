@@ -8,13 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.annealing import AnnealingSettings
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import dataset_digest
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.key import run_key
 from gga_sweep.network_choice import is_weights_file
-from gga_sweep.planning.arms import ANNEALING_DEFAULTS, PREFIX, arm_values, hyperparameter_names, searched_space
+from gga_sweep.planning.arms import (
+    ANNEALING_DEFAULTS,
+    METHODS,
+    PREFIX,
+    Values,
+    arm_values,
+    hyperparameter_names,
+    searched_space,
+)
 from gga_sweep.planning.check import drawn_faults
 from gga_sweep.planning.draws import draw_hyperparameters, grid_points
 from gga_sweep.planning.plan import Arm, Contents, Plan, PlannedRun, Sweep
@@ -135,25 +142,26 @@ def _resolve(sweep: Sweep, arm: Arm, cell: Cell, drawn: Mapping[str, Scalar]) ->
     dataset = sweep.config.dataset
     if dataset.root is not None:  # a tree of photographs: the stored size is part of the key, given or not
         dataset = dataset.model_copy(update={"image_size": sweep.dataset.image_shape[-1]})
-    annealing = None
-    if arm.annealing is not None:
-        given = {name: _as_default(name, value) for name, value in values.annealing.items()}
-        AnnealingSettings.of_mapping(given)
-        annealing = given
     return RunConfig(
         dataset=dataset,
         algorithm=arm.algorithm,
         hyperparameters={name: registered[name].coerce(value) for name, value in values.training.items()},
-        annealing=annealing,
+        annealing=None if arm.annealing is None else _annealing(arm.annealing.method, values),
         test_domains=cell.test_domains,
         trial_seed=cell.trial_seed,
         training=sweep.training,
     )
 
 
-def _as_default(name: str, value: Scalar) -> Scalar:
-    """A radius of 1 and one of 1.0 are one run."""
-    return float(value) if isinstance(ANNEALING_DEFAULTS.get(name), float) else value
+def _annealing(method: str, values: Values) -> dict[str, Scalar]:
+    """Method and settings, each of its default's type: a radius of 1 and one of 1.0 are one run."""
+    defaults = ANNEALING_DEFAULTS[method]
+    given = {
+        name: float(value) if isinstance(defaults.get(name), float) else value
+        for name, value in values.annealing.items()
+    }
+    METHODS[method].of_mapping(given)  # raises on what the check should have refused
+    return {"method": method, **given}
 
 
 def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -165,15 +173,16 @@ def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
-    """One run for all draws of a cell that came out equal, in the order of their first."""
-    merged: list[PlannedRun] = []
+    """One run for all draws of a cell that came out equal, in the order of their first.
+
+    Equal is what has one key: configurations may differ in a field that does not apply.
+    """
+    merged: dict[str, PlannedRun] = {}
     for run in runs:
-        twin = next((index for index, other in enumerate(merged) if other.config == run.config), None)
-        if twin is None:
-            merged.append(run)
-        else:
-            merged[twin] = replace(merged[twin], draws=(*merged[twin].draws, *run.draws))
-    return merged
+        same = run_key(run.config, "", 0)  # a cell's images are the same, whether they are there to be digested or not
+        first = merged.get(same)
+        merged[same] = run if first is None else replace(first, draws=(*first.draws, *run.draws))
+    return list(merged.values())
 
 
 def _file_digest(path: str) -> str:

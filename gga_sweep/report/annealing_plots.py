@@ -52,7 +52,7 @@ def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
 
 def alignment_gained(view: SweepView, table: Table) -> Figure | None:
     """Alignment after minus before each annealed step, a panel an annealed arm. None if no step was annealed."""
-    runs = {arm: mine for arm, mine in _final_runs(view).items() if any(run.annealed for run in mine)}
+    runs = {arm: mine for arm, mine in _final_runs(view).items() if any(run.searches for run in mine)}
     if not runs:
         return None
     labels = [label for label, _ in _GAINS]
@@ -73,7 +73,7 @@ def alignment_gained(view: SweepView, table: Table) -> Figure | None:
 
 def annealing_window(runs: Sequence[RunRecords]) -> tuple[int, int] | None:
     """First and last step annealed by any of the runs; None if none was."""
-    steps = [step.step for run in runs for step in run.annealed]
+    steps = [step.step for run in runs for step in run.searches]
     return (min(steps), max(steps)) if steps else None
 
 
@@ -87,15 +87,15 @@ def _minimum_agreement(run: RunRecords) -> Iterator[tuple[int, float]]:
 
 
 def _gain_under_search(run: RunRecords) -> Iterator[tuple[int, float]]:
-    return ((step.step, step.alignment_after - step.alignment_before) for step in run.annealed)
+    return ((step.step, step.alignment_after - step.alignment_before) for step in run.searches)
 
 
 def _gain_under_fresh_masks(run: RunRecords) -> Iterator[tuple[int, float]]:
-    return ((step.step, step.fresh_alignment_after - step.fresh_alignment_before) for step in run.annealed)
+    return ((step.step, step.fresh_alignment_after - step.fresh_alignment_before) for step in run.searches)
 
 
 def _gain_on_next_minibatches(run: RunRecords) -> Iterator[tuple[int, float]]:
-    return ((step.step, step.next_alignment_after - step.next_alignment_before) for step in run.annealed)
+    return ((step.step, step.next_alignment_after - step.next_alignment_before) for step in run.searches)
 
 
 _GAINS = (

@@ -1,19 +1,34 @@
-"""The table as JSON: full floats, what is absent as null."""
+"""The table and the comparison of its arms as JSON: full floats, what is absent as null."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 
-from gga_sweep.report.wording import footnotes, uncertainty_in_words
-from gga_sweep.selection import Entry, IncompleteCell, Row, Selected, Table
+from gga_sweep.report.sections import sections
+from gga_sweep.report.wording import Footnote, footnotes, uncertainty_in_words
+from gga_sweep.selection import (
+    AlignmentAndAccuracy,
+    AnnealingDiagnostics,
+    Comparison,
+    Contrast,
+    Cost,
+    Entry,
+    IncompleteCell,
+    Row,
+    SeedEstimate,
+    Selected,
+    Table,
+)
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-def render_json(table: Table) -> str:
-    """The whole table, accuracies in [0, 1]; ends with a newline."""
-    return json.dumps(table_to_json(table), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def render_json(table: Table, comparison: Comparison) -> str:
+    """The whole table and comparison, accuracies in [0, 1]; ends with a newline."""
+    read = {**table_to_json(table), "comparison": comparison_to_json(comparison)}
+    return json.dumps(read, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def table_to_json(table: Table) -> dict[str, Json]:
@@ -34,10 +49,98 @@ def table_to_json(table: Table) -> dict[str, Json]:
         "rows": [_row(table, row) for row in table.rows],
         "incomplete": [_incomplete(cell) for cell in table.incomplete],
         "selected": [_selected(one) for one in table.selected],
-        "footnotes": [
-            {"heading": note.heading, "sentence": note.sentence, "items": [*note.items]} for note in footnotes(table)
+        "footnotes": _notes(footnotes(table)),
+    }
+
+
+def comparison_to_json(comparison: Comparison) -> dict[str, Json]:
+    """The comparison in JSON's own types; differences in [-1, 1], p values and intervals with them."""
+    return {
+        "selected": [_contrast(contrast) for contrast in comparison.selected],
+        "matched": [_contrast(contrast) for contrast in comparison.matched],
+        "selected_steps": [
+            {"arm": steps.arm, "before": steps.before, "inside": steps.inside, "after": steps.after}
+            for steps in comparison.steps
+        ],
+        "annealing": [_annealing(one) for one in comparison.annealing],
+        "alignment_and_accuracy": [_gains(one) for one in comparison.gains],
+        "costs": [_cost(one) for one in comparison.costs],
+        "footnotes": {section.name: _notes(section.notes) for section in sections(comparison)},
+    }
+
+
+def _contrast(contrast: Contrast) -> Json:
+    return {
+        "arm": contrast.arm,
+        "baseline": contrast.baseline,
+        "difference": _estimate(contrast.difference),
+        "holm_p": _number(contrast.holm_p),
+        "pairs": contrast.pairs,
+        "incomplete": contrast.incomplete,
+        "missing": [
+            {
+                "test_domains": [*pair.test_domains],
+                "trial_seed": pair.trial_seed,
+                "draw": pair.draw,
+                "lacking": {**pair.lacking},
+            }
+            for pair in contrast.missing
         ],
     }
+
+
+def _estimate(estimate: SeedEstimate) -> dict[str, Json]:
+    return {
+        "mean": _number(estimate.mean),
+        "standard_error": _number(estimate.standard_error),
+        "low": _number(estimate.low),
+        "high": _number(estimate.high),
+        "p": _number(estimate.p),
+        "detectable": _number(estimate.detectable),
+        "n": estimate.n,
+        "expected": estimate.expected,
+        "values": [_number(value) for value in estimate.values],
+    }
+
+
+def _annealing(diagnostics: AnnealingDiagnostics) -> Json:
+    found = {**diagnostics.searches, **diagnostics.noise}
+    return {
+        "arm": diagnostics.arm,
+        "runs": diagnostics.runs,
+        "steps": diagnostics.steps,
+        "quantities": {name: {**_estimate(one.mean), "left_out": one.left_out} for name, one in found.items()},
+    }
+
+
+def _gains(gains: AlignmentAndAccuracy) -> Json:
+    return {
+        "arm": gains.arm,
+        "baseline": gains.baseline,
+        "trial_seeds": [*gains.trial_seeds],
+        "alignment_gained": [_number(value) for value in gains.alignment_gained],
+        "accuracy_gained": [_number(value) for value in gains.accuracy_gained],
+        "correlation": _number(gains.correlation),
+    }
+
+
+def _cost(cost: Cost) -> Json:
+    return {
+        "arm": cost.arm,
+        "baseline": cost.baseline,
+        "runs": cost.runs,
+        "seconds": {**cost.seconds},
+        "total": cost.total,
+        "done": cost.done,
+        "seconds_a_run": {**cost.seconds_a_run},
+        "a_run": _number(cost.a_run),
+        "ratio": _number(cost.ratio),
+        "ratio_without_diagnostics": _number(cost.ratio_without_diagnostics),
+    }
+
+
+def _notes(notes: Iterable[Footnote]) -> list[Json]:
+    return [{"heading": note.heading, "sentence": note.sentence, "items": [*note.items]} for note in notes]
 
 
 def _row(table: Table, row: Row) -> Json:

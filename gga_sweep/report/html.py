@@ -11,7 +11,8 @@ from html import escape
 from importlib import resources
 
 from gga_sweep.records import RunRecords, RunStatus, Scalar
-from gga_sweep.report.plots import DrawnPlot, draw_plots
+from gga_sweep.report.plots import COST_PLOT, GAIN_PLOT, PLOTS, DrawnPlot, Plot, draw
+from gga_sweep.report.sections import Section, Sheet, sections
 from gga_sweep.report.wording import (
     ARM,
     INCOMPLETE_MARK,
@@ -24,7 +25,7 @@ from gga_sweep.report.wording import (
     percent,
     run_in_words,
 )
-from gga_sweep.selection import Entry, Selected, SweepView, Table, domain_label
+from gga_sweep.selection import Comparison, Entry, Selected, SweepView, Table, domain_label
 from gga_sweep.selection.table import accuracy_on_test_domains, selected_record, status_in_words
 
 
@@ -35,12 +36,14 @@ class Report:
     Args:
         view: the sweep.
         table: its table, built from `view`.
+        comparison: of its arms, built from both.
         fingerprint: the environment, as name and value; empty if unknown.
         location: where the sweep's ledger is, in words; empty if it is nowhere.
     """
 
     view: SweepView
     table: Table
+    comparison: Comparison
     fingerprint: Mapping[str, object] = field(default_factory=dict)
     location: str = ""
 
@@ -49,11 +52,12 @@ def render_html(report: Report) -> str:
     """The whole page; the same text for the same report. Every name in it is escaped."""
     table = report.table
     title = escape(table.title)
-    headline, *plots = map(_plot, draw_plots(report.view, table))
+    headline, *plots = (_plot(draw(plot, report.view, table)) for plot in PLOTS)
     body = "\n".join(
         [
             f"<header><h1>{escape(table.name)}</h1>{_lede(report)}</header>",
             _section("Accuracy (%) by test domain", _answer(table) + _beside(_notes(footnotes(table)), headline)),
+            *(_compared(report, section) for section in sections(report.comparison)),
             _section("Plots", f'<div class="plots">{"".join(plots)}</div>'),
             _section("Selected runs", _selected_runs(report)),
             _section("Runs that did not end well", _failures(report.view)),
@@ -110,17 +114,33 @@ def _notes(notes: Iterable[Footnote]) -> str:
     return f'<div class="notes">{"".join(parts)}</div>'
 
 
-def _beside(left: str, right: str) -> str:
-    """Two parts side by side where the page is wide enough, else one under the other."""
-    return f'<div class="side-by-side">{left}{right}</div>'
+def _beside(*parts: str) -> str:
+    """Parts side by side where the page is wide enough, else one under the other; one part has the width for itself."""
+    return f'<div class="side-by-side">{"".join(parts)}</div>'
+
+
+_BESIDE: Mapping[str, Plot[Comparison]] = {"differences": GAIN_PLOT, "cost": COST_PLOT}
+
+
+def _compared(report: Report, section: Section) -> str:
+    """The section's tables, then its footnotes, beside its plot where it has one."""
+    parts = [_notes(section.notes)]
+    if (plot := _BESIDE.get(section.name)) is not None:
+        parts.append(_plot(draw(plot, report.view, report.comparison)))
+    return _section(section.title, "".join(map(_sheet, section.sheets)) + _beside(*parts))
+
+
+def _sheet(sheet: Sheet) -> str:
+    rows = [[_heading(arm), *map(_cell, cells)] for arm, *cells in sheet.rows]
+    heading = f"<h3>{escape(sheet.title)}</h3>" if sheet.title else ""
+    return _beside(f"<div>{heading}{_table(sheet.heads, rows)}</div>")
 
 
 def _plot(drawn: DrawnPlot) -> str:
-    plot = drawn.plot
-    heading = f"<h3>{escape(plot.title)}</h3>"
+    heading = f"<h3>{escape(drawn.title)}</h3>"
     if drawn.svg is None:
-        return f'<div>{heading}<p class="quiet">{escape(plot.nothing)}</p></div>'
-    return f"<figure>{heading}<figcaption>{escape(plot.caption)}</figcaption>{drawn.svg}</figure>"
+        return f'<div>{heading}<p class="quiet">{escape(drawn.nothing)}</p></div>'
+    return f"<figure>{heading}<figcaption>{escape(drawn.caption)}</figcaption>{drawn.svg}</figure>"
 
 
 def _selected_runs(report: Report) -> str:

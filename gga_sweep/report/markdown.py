@@ -1,34 +1,52 @@
-"""The table as Markdown, with its footnotes."""
+"""The table as Markdown, with its footnotes, and the comparison of its arms."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
-from gga_sweep.report.wording import ARM, arm_in_words, column_heads, entry_in_words, footnotes
-from gga_sweep.selection import Table
+from gga_sweep.report.sections import sections
+from gga_sweep.report.wording import ARM, Footnote, arm_in_words, column_heads, entry_in_words, footnotes
+from gga_sweep.selection import Comparison, Table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$])")
 
 
-def render_markdown(table: Table) -> str:
-    """A heading, the table in pipes, then a list of footnotes. Names are escaped: none can become markup."""
-    heads = [ARM, *column_heads(table)]
+def render_markdown(table: Table, comparison: Comparison) -> str:
+    """A heading, the table in pipes, a list of footnotes; then each section of the comparison in the same way.
+
+    Names are escaped: none can become markup.
+    """
+    rows = [
+        (arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries, row.average))) for row in table.rows
+    ]
     lines = [
         f"## {_escape(table.title)}",
-        "",
-        _row(heads),
-        _row(["---"] * len(heads), escaped=True),
-        *(
-            _row([arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries, row.average))])
-            for row in table.rows
-        ),
-        "",
+        *_table((ARM, *column_heads(table)), rows),
+        *_notes(footnotes(table)),
     ]
-    for note in footnotes(table):
-        lines.append(f"- **{_escape(note.heading)}:** {_escape(note.sentence)}")
-        lines += [f"  - {_escape(item)}" for item in note.items]
+    for section in sections(comparison):
+        lines += ["", f"### {_escape(section.title)}"]
+        for sheet in section.sheets:
+            lines += ["", f"**{_escape(sheet.title)}**"] if sheet.title else []
+            lines += _table(sheet.heads, sheet.rows)
+        lines += _notes(section.notes)
     return "\n".join(lines) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """With an empty line before and behind."""
+    yield ""
+    yield _row(heads)
+    yield _row(["---"] * len(heads), escaped=True)
+    yield from map(_row, rows)
+    yield ""
+
+
+def _notes(notes: Iterable[Footnote]) -> Iterator[str]:
+    for note in notes:
+        yield f"- **{_escape(note.heading)}:** {_escape(note.sentence)}"
+        yield from (f"  - {_escape(item)}" for item in note.items)
 
 
 def _row(cells: Iterable[str], *, escaped: bool = False) -> str:

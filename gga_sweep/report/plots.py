@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -13,13 +14,16 @@ from gga_sweep.report.accuracy_plots import (
     validation_against_test,
 )
 from gga_sweep.report.annealing_plots import alignment_gained, alignment_over_steps
+from gga_sweep.report.comparison_plots import accuracy_against_alignment, cost_by_phase
 from gga_sweep.report.svg import figure_to_svg
-from gga_sweep.selection import SweepView, Table
+from gga_sweep.selection import Comparison, SweepView, Table
+
+Source = TypeVar("Source", Table, Comparison)
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
-    """A kind of plot.
+class Plot(Generic[Source]):
+    """A kind of plot, drawn from a sweep and its table or the comparison of its arms.
 
     Args:
         name: unique, in letters and hyphens: names files and ids.
@@ -32,19 +36,21 @@ class Plot:
     name: str
     title: str
     caption: str
-    draw: Callable[[SweepView, Table], Figure | None]
+    draw: Callable[[SweepView, Source], Figure | None]
     nothing: str
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnPlot:
-    """A plot with its drawing: an `<svg>` element, or None where there was nothing to draw."""
+    """A plot's words with its drawing: an `<svg>` element, or None where there was nothing to draw."""
 
-    plot: Plot
+    title: str
+    caption: str
+    nothing: str
     svg: str | None
 
 
-PLOTS = (
+PLOTS: tuple[Plot[Table], ...] = (
     Plot(
         "accuracy",
         "Accuracy by arm and test domain",
@@ -88,8 +94,25 @@ PLOTS = (
 )
 
 
-def draw_plots(view: SweepView, table: Table) -> Iterator[DrawnPlot]:
-    """Every plot, in the order in which a report shows them."""
-    for plot in PLOTS:
-        figure = plot.draw(view, table)
-        yield DrawnPlot(plot, None if figure is None else figure_to_svg(figure, plot.name, plot.title))
+GAIN_PLOT: Plot[Comparison] = Plot(
+    "gain-accuracy",
+    "Alignment gained against accuracy gained",
+    "Each mark is a trial seed of the selected runs, with its number: alignment gained under fresh dropout masks, and "
+    "accuracy against the baseline; if marks do not rise to the right, more alignment did not bring more accuracy.",
+    accuracy_against_alignment,
+    "No selected run both searched and has a baseline to compare with.",
+)
+COST_PLOT: Plot[Comparison] = Plot(
+    "cost",
+    "Device-seconds of a run",
+    "Means of the done runs, by what the time was spent on.",
+    cost_by_phase,
+    "No run is done yet.",
+)
+
+
+def draw(plot: Plot[Source], view: SweepView, source: Source) -> DrawnPlot:
+    """The plot of this sweep."""
+    figure = plot.draw(view, source)
+    svg = None if figure is None else figure_to_svg(figure, plot.name, plot.title)
+    return DrawnPlot(plot.title, plot.caption, plot.nothing, svg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gga_sweep.records import Cell, RunRecords, RunStatus
@@ -89,12 +89,12 @@ def cell_in_words(cell: Cell) -> str:
 
 def run_in_words(run: RunRecords) -> str:
     """ "ERM, test 75, trial seed 2 (draw 3)"."""
-    return cell_in_words(run.cell) + _draws(run.draws)
+    return cell_in_words(run.cell) + draws_in_words(run.draws)
 
 
 def incomplete_in_words(cell: IncompleteCell) -> str:
     """ "ERM, test 75, trial seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
-    reasons = [f"{reason}{_draws(draws)}" for reason, draws in cell.reasons.items()]
+    reasons = [f"{reason}{draws_in_words(draws)}" for reason, draws in cell.reasons.items()]
     return f"{cell_in_words(cell.cell)}: {'; '.join(reasons if cell.selected else [*reasons, 'nothing to select'])}"
 
 
@@ -151,7 +151,8 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def _draws(draws: tuple[int, ...]) -> str:
+def draws_in_words(draws: Sequence[int]) -> str:
+    """ " (draws 0, 1)"; empty without one."""
     if not draws:
         return ""
     return f" (draw{'s' * (len(draws) > 1)} {', '.join(map(str, draws))})"

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from gga_sweep.selection.annealing_effect import (
+    AlignmentAndAccuracy,
+    AnnealingDiagnostics,
+    Diagnostic,
+    SelectedSteps,
+)
+from gga_sweep.selection.comparison import Comparison, compare
+from gga_sweep.selection.contrasts import Contrast, MissingPair
+from gga_sweep.selection.cost import PHASES, Cost
+from gga_sweep.selection.seed_statistics import SeedEstimate
 from gga_sweep.selection.select import DEFAULT_METHOD, METHODS, Method, Selected, select
 from gga_sweep.selection.table import Entry, IncompleteCell, Row, Table, build_table
 from gga_sweep.selection.view import SweepView, domain_label
@@ -9,14 +19,25 @@ from gga_sweep.selection.view import SweepView, domain_label
 __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
+    "PHASES",
+    "AlignmentAndAccuracy",
+    "AnnealingDiagnostics",
+    "Comparison",
+    "Contrast",
+    "Cost",
+    "Diagnostic",
     "Entry",
     "IncompleteCell",
     "Method",
+    "MissingPair",
     "Row",
+    "SeedEstimate",
     "Selected",
+    "SelectedSteps",
     "SweepView",
     "Table",
     "build_table",
+    "compare",
     "domain_label",
     "select",
 ]

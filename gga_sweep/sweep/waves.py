@@ -96,10 +96,11 @@ def _wave(
 
 
 def _relative_cost(run: PlannedRun) -> float:
-    """In training steps; a candidate is scored at about the price of one."""
-    annealing = run.config.annealing or {}
-    candidates = int(annealing.get("num_steps", 0)) * (1 + int(annealing.get("num_candidates", 0)))
-    return run.config.training.steps + candidates
+    """In training steps; a point is scored at about the price of one."""
+    annealing, steps = run.config.annealing or {}, run.config.training.steps
+    if annealing.get("alpha") == "adaptive":  # GGA-L: scored once at every step
+        return 2 * steps
+    return steps + int(annealing.get("num_steps", 0)) * (1 + int(annealing.get("num_candidates", 0)))
 
 
 def _alone(sweep: Sweep) -> Sweep:

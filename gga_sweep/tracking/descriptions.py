@@ -18,6 +18,7 @@ def run_name(run: PlannedRun) -> str:
 
 def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
     """All that places a run, flat: MLflow's nesting is lost by sorting, filters and pages."""
+    annealing = run.config.annealing
     return {
         names.PARENT: parent_id,
         names.RUN_NAME: run_name(run),
@@ -25,6 +26,7 @@ def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
         **sweep_tags(sweep),
         names.ARM: run.cell.arm,
         names.ALGORITHM: run.config.algorithm,
+        **({} if annealing is None else {names.ANNEALING: str(annealing["method"])}),
         names.TEST_DOMAINS: domain_label(run.cell.test_domains),
         names.TRIAL_SEED: str(run.cell.trial_seed),
         names.DRAW: str(max(run.draws)),

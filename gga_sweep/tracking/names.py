@@ -11,14 +11,15 @@
 | `test/accuracy/<domain>`, `test/loss/<domain>` | of a test domain's 80 %: the reported ones | | |
 | `test/validation_accuracy/<domain>` | of its other 20 % | [0, 1] | higher |
 | `test/gradient_cosine/<domain>` | its gradient to the mean of the training domains' | [-1, 1] | higher |
-| `annealing/...` | at annealed steps, see `annealing_metrics` | | |
+| `annealing/...` | of each search, see `search_metrics`; of GGA-L where the run is evaluated, see `noise_metrics` | | |
 | `selected/step`, `selected/val_accuracy`, `selected/test_accuracy` | the run's own best step, at that step | | |
 | `seconds/<phase>` | device seconds the run took | s | lower |
 | `summary/mean`, `summary/standard_error`, `summary/n` | of a summary run, over trial seeds | | |
 
-A run over six domains has 40 of them. MLflow slows down with more, so per domain there is only what tells domains
+A run over six domains has 42 of them. MLflow slows down with more, so per domain there is only what tells domains
 apart: the training split and the validation gradients of single domains stay in the ledger, and of the alignment under
-other masks and on other minibatches only the gain is shown.
+other masks and on other minibatches only the gain is shown. What is undefined (an acceptance rate of nothing tried) is
+left out at that step.
 
 What Tune may see is `key`, `step`, `progress/step` and `validation_metrics`; `test_metrics` is for MLflow alone.
 """
@@ -26,9 +27,10 @@ What Tune may see is `key`, `step`, `progress/step` and `validation_metrics`; `t
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 
-from gga_sweep.records import AnnealedStep, TestRecord, ValidationRecord
+from gga_sweep.records import AnnealedStep, NoisyStep, TestRecord, ValidationRecord
 
 # Tune results
 KEY = "key"
@@ -53,6 +55,8 @@ PROTOCOL = PREFIX + "protocol"
 DATASET = PREFIX + "dataset"
 ARM = PREFIX + "arm"
 ALGORITHM = PREFIX + "algorithm"
+ANNEALING = PREFIX + "annealing"
+"""The method, `gga` or `gga-l`; an un-annealed run lacks it."""
 TEST_DOMAINS = PREFIX + "test_domains"
 TRIAL_SEED = PREFIX + "trial_seed"
 DRAW = PREFIX + "draw"
@@ -67,7 +71,7 @@ REASON = PREFIX + "reason"
 RECORDS = PREFIX + "records"
 """How many evaluations were projected; the next projection starts behind them."""
 ANNEALED_STEPS = PREFIX + "annealed_steps"
-"""How many annealed steps were."""
+"""How many annealed steps were read; of those of GGA-L, the evaluated ones are shown."""
 SELECTED = PREFIX + "selected"
 """`true` on the run that was selected in its cell, `false` on one that no longer is."""
 SWEEP_FILE_DIGEST = PREFIX + "sweep_file_digest"
@@ -146,14 +150,16 @@ def test_metrics(record: TestRecord) -> dict[str, float]:
 test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
 
 
-def annealing_metrics(annealed: AnnealedStep) -> dict[str, float]:
+def search_metrics(annealed: AnnealedStep) -> dict[str, float]:
     """Of one annealed step; see `AnnealedStep` for the meaning.
 
-    A gain is an alignment after the search less the one before, under masks or on minibatches the search did not see.
+    A gain is an alignment after the search less the one before: as the search saw it, under masks it did not see
+    (fresh), on minibatches it did not see (next). The acceptance rate is that of the candidates tried.
     """
-    return {
+    metrics = {
         "annealing/alignment_before": annealed.alignment_before,
         "annealing/alignment_after": annealed.alignment_after,
+        "annealing/alignment_gain": annealed.alignment_after - annealed.alignment_before,
         "annealing/fresh_gain": annealed.fresh_alignment_after - annealed.fresh_alignment_before,
         "annealing/next_gain": annealed.next_alignment_after - annealed.next_alignment_before,
         "annealing/loss_before": annealed.loss_before,
@@ -163,6 +169,19 @@ def annealing_metrics(annealed: AnnealedStep) -> dict[str, float]:
         "annealing/moved_radii": annealed.moved_radii,
         "annealing/moved_updates": annealed.moved_updates,
     }
+    if annealed.tried:
+        metrics["annealing/acceptance_rate"] = annealed.accepted / annealed.tried
+    return metrics
+
+
+def noise_metrics(noisy: NoisyStep) -> dict[str, float]:
+    """Of one step of GGA-L: the noise's scale, the cosine that decided it, and the noise's norm over the gradient's."""
+    metrics = {"annealing/alpha": noisy.alpha}
+    if not math.isnan(noisy.mean_cosine):
+        metrics["annealing/mean_cosine"] = noisy.mean_cosine
+    if noisy.gradient_norm:
+        metrics["annealing/noise_over_gradient"] = noisy.noise_norm / noisy.gradient_norm
+    return metrics
 
 
 def seconds_key(phase: str) -> str:

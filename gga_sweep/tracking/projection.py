@@ -13,10 +13,11 @@ import time
 
 import yaml
 
+from gga_sweep.config import TrainingSettings
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import StoredRun
 from gga_sweep.planning.plan import PlannedRun, Sweep
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunStatus
 from gga_sweep.selection.table import accuracy_on_test_domains
 from gga_sweep.selection.training_validation import best_step
 from gga_sweep.tracking import names
@@ -145,11 +146,19 @@ def _new_metrics(child: TrackedRun, run: PlannedRun, stored: StoredRun, start_ti
     for record in stored.records[child.count(names.RECORDS) :]:
         values = names.validation_metrics(record.validation) | names.test_metrics(record.test)
         metrics += metrics_at(values, record.step, start_time)
-    for annealed in stored.annealed[child.count(names.ANNEALED_STEPS) :]:
-        metrics += metrics_at(names.annealing_metrics(annealed), annealed.step, start_time)
+    for line in stored.annealed[child.count(names.ANNEALED_STEPS) :]:
+        metrics += metrics_at(_annealing_metrics(line, run.config.training), line.step, start_time)
     if stored.state.status in FINAL:
         metrics += _final_metrics(run, stored, start_time)
     return metrics
+
+
+def _annealing_metrics(line: AnnealingLine, training: TrainingSettings) -> dict[str, float]:
+    """GGA-L has a line at every step: too many for a tracking store, so only evaluated steps show theirs."""
+    if isinstance(line, AnnealedStep):
+        return names.search_metrics(line)
+    evaluated = line.step % training.evaluate_every == 0 or line.step == training.steps - 1
+    return names.noise_metrics(line) if evaluated else {}
 
 
 def _final_metrics(run: PlannedRun, stored: StoredRun, start_time: float) -> list[Metric]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm
-from gga_sweep.annealing import AnnealingSettings, Diagnosis, Draw, SearchOutcome, diagnose, search_step
+from gga_sweep.annealing import AnnealingSettings, Diagnosis, Draw, DrawOf, SearchOutcome, diagnose, search_step
 from gga_sweep.domains import Minibatch
 from gga_sweep.records import AnnealedStep
 from gga_sweep.training.randomness import RunStreams
@@ -34,6 +34,8 @@ class StepModel:
         self._streams = streams
         self._step = step
         self.n_domains = len(minibatches)
+        self.module: nn.Module = algorithm
+        self.rows = [len(minibatch.labels) for minibatch in minibatches]
 
     def domain_loss(self, domain: int, draw: Draw) -> torch.Tensor:
         """Plain cross-entropy of one domain's minibatch through `predict`, under the mask that `draw` names."""
@@ -41,6 +43,14 @@ class StepModel:
         mask = self._streams.dropout_mask(self._step, draw, self._names[domain], len(minibatch.labels))
         self._streams.seed_global(self._step, draw, self._names[domain])
         return F.cross_entropy(self._algorithm.predict(minibatch.images, mask), minibatch.labels)
+
+    def domain_losses(self, draw_of: DrawOf) -> torch.Tensor:
+        """The same of every domain, (n_domains,), in one forward."""
+        images = torch.cat([minibatch.images for minibatch in self._minibatches])
+        self._streams.seed_global(self._step, draw_of(0))
+        logits = self._algorithm.predict(images, self._concatenated_mask(draw_of))
+        parts = zip(torch.split(logits, self.rows), self._minibatches, strict=True)
+        return torch.stack([F.cross_entropy(part, minibatch.labels) for part, minibatch in parts])
 
     def joint_loss(self, draw: Draw) -> torch.Tensor:
         """The same of the concatenated minibatches in one forward."""
@@ -51,9 +61,12 @@ class StepModel:
 
     def joint_mask(self, draw: Draw) -> torch.Tensor | None:
         """The mask of the concatenated minibatches: each domain has its own rows."""
+        return self._concatenated_mask(lambda _: draw)
+
+    def _concatenated_mask(self, draw_of: DrawOf) -> torch.Tensor | None:
         masks = [
-            self._streams.dropout_mask(self._step, draw, name, len(minibatch.labels))
-            for name, minibatch in zip(self._names, self._minibatches, strict=True)
+            self._streams.dropout_mask(self._step, draw_of(domain), name, rows)
+            for domain, (name, rows) in enumerate(zip(self._names, self.rows, strict=True))
         ]
         present = [mask for mask in masks if mask is not None]
         return torch.cat(present) if present else None
@@ -123,7 +136,7 @@ def anneal(
         settings,
     )
     searched = time.perf_counter()
-    diagnosis = diagnose(outcome, model, next_model(), scored, perturbed, buffers, settings.radius)
+    diagnosis = diagnose(outcome, model, next_model(), scored, perturbed, buffers, settings)
     return Annealing(step, outcome, diagnosis, searched - started, time.perf_counter() - searched)
 
 

@@ -7,7 +7,8 @@
 | `dropout` | step, draw ..., domain | a dropout mask: the rows of one domain |
 | `global` | step, draw ..., domain | torch's global generator, for layers of a user's own network that draw from it |
 | `perturbation` | step, candidate | the annealing's noise |
-| `choice` | step | which candidate the objective `none` takes |
+| `choice` | step | which candidate the objective `none` takes, or its signs |
+| `gradient-noise` | step | the noise of GGA-L |
 | `probe` | domain, split | the images on which gradient agreement is measured |
 """
 
@@ -61,3 +62,6 @@ class RunStreams:
 
     def choice(self, step: int) -> torch.Generator:
         return tensor_stream(self.dataset, self.trial_seed, "choice", step)
+
+    def gradient_noise(self, step: int, device: torch.device) -> torch.Generator:
+        return tensor_stream(self.dataset, self.trial_seed, "gradient-noise", step, device=device)

@@ -12,16 +12,17 @@ import torch
 from torch import nn
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.annealing import STEP_MASK, AnnealingSettings
+from gga_sweep.annealing import STEP_MASK, AnnealingSettings, GradientNoiseSettings
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset, Minibatch, Split, draw_minibatch, split_domain
 from gga_sweep.errors import GGASweepError
 from gga_sweep.networks import Network, build_network
-from gga_sweep.records import AnnealedStep, Record
+from gga_sweep.records import AnnealingLine, Record
 from gga_sweep.seeding import tensor_stream
 from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance
 from gga_sweep.training.evaluation import Evaluator
 from gga_sweep.training.fingerprint import set_arithmetic
+from gga_sweep.training.noisy_update import noisy_update
 from gga_sweep.training.randomness import RunStreams
 
 
@@ -41,7 +42,7 @@ class Slice:
     """
 
     record: Record | None = None
-    annealed: list[AnnealedStep] = field(default_factory=list)
+    annealed: list[AnnealingLine] = field(default_factory=list)
     diverged: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -76,7 +77,7 @@ class Trainer:
             ).to(device),
             config.hyperparameters,
         )
-        self._annealing = None if config.annealing is None else AnnealingSettings.of_mapping(config.annealing)
+        self._annealing, self._gradient_noise = _annealing_settings(config)
         self._streams = RunStreams(
             dataset.name,
             config.trial_seed,
@@ -149,13 +150,29 @@ class Trainer:
                 self._algorithm, self._annealing, self._streams, step, model, lambda: self._step_model(step + 1)[0]
             )
         weights = copy_weights(self._algorithm.predict_parameters()) if annealing else []
-        self._streams.seed_global(step, STEP_MASK)
-        batch_loss = float(self._algorithm.update(minibatches, model.joint_mask(STEP_MASK)))
-        if not math.isfinite(batch_loss):
-            raise _DivergedError(f"the joint loss is {batch_loss} at step {step}")
+        batch_loss = self._update(step, model, minibatches, done)
         if annealing:
             done.annealed.append(annealing.finish(distance(self._algorithm.predict_parameters(), weights)))
         _count_seconds(done, time.perf_counter() - started, annealing)
+        return batch_loss
+
+    def _update(self, step: int, model: StepModel, minibatches: Sequence[Minibatch], done: Slice) -> float:
+        """The host's own update, with GGA-L's noise where the run asks for it; the joint loss before it."""
+
+        def update() -> torch.Tensor:
+            self._streams.seed_global(step, STEP_MASK)
+            return self._algorithm.update(minibatches, model.joint_mask(STEP_MASK))
+
+        line = None
+        if self._gradient_noise is None:
+            loss = update()
+        else:
+            loss, line = noisy_update(self._algorithm, self._gradient_noise, self._streams, step, model, update)
+        batch_loss = float(loss)
+        if not math.isfinite(batch_loss):
+            raise _DivergedError(f"the joint loss is {batch_loss} at step {step}")
+        if line is not None:
+            done.annealed.append(line)
         return batch_loss
 
     def _evaluate(self, step: int, batch_loss: float, done: Slice) -> Record:
@@ -188,6 +205,16 @@ class Trainer:
             for module in self._algorithm.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
+
+
+def _annealing_settings(config: RunConfig) -> tuple[AnnealingSettings | None, GradientNoiseSettings | None]:
+    """The settings of the run's method, GGA or GGA-L; neither for an un-annealed run."""
+    if config.annealing is None:
+        return None, None
+    values = {name: value for name, value in config.annealing.items() if name != "method"}
+    if config.annealing["method"] == "gga-l":
+        return None, GradientNoiseSettings.of_mapping(values)
+    return AnnealingSettings.of_mapping(values), None
 
 
 def split_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Split]:

@@ -8,17 +8,28 @@ from typing import Any
 from gga_sweep.config import RunConfig
 
 ANNEALING: dict[str, Any] = {
+    "method": "gga",
     "start_step": 100,
     "num_steps": 101,
     "radius": 1e-5,
     "num_candidates": 250,
     "loss_tolerance": 0.1,
     "objective": "alignment",
+    "direction": "random",
     "origin": "start",
     "perturbs": "all",
     "mask": "step",
     "joint_loss": "mean",
     "loss_reference": "start",
+    "domain_gradients": "layerwise",
+}
+
+GGA_L: dict[str, Any] = {
+    "method": "gga-l",
+    "gamma": 1e-3,
+    "noise": "gaussian",
+    "alpha": "adaptive",
+    "domain_gradients": "layerwise",
 }
 
 TRAINING: dict[str, Any] = {

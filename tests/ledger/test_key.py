@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_configs import ANNEALING, run_config
+from run_configs import ANNEALING, GGA_L, run_config
 
-from gga_sweep.annealing import AnnealingSettings
+from gga_sweep.annealing import AnnealingSettings, GradientNoiseSettings
 from gga_sweep.config import DatasetConfig, RunConfig, TrainingSettings
 from gga_sweep.ledger import key
 from gga_sweep.ledger.key import canonical, folder_name, run_key
@@ -23,6 +23,13 @@ DIGEST = "d" * 32
 def key_of(*, numerics: int = 1, digest: str = DIGEST, weights: str | None = None, **changes: Any) -> str:
     return run_key(run_config(**changes), digest, numerics, weights)
 
+
+DECISIVE_OF_GGA_L: dict[str, Any] = {
+    "annealing__gamma": 1e-2,
+    "annealing__noise": "uniform",
+    "annealing__alpha": "constant",
+    "annealing__domain_gradients": "loop",
+}
 
 DECISIVE: dict[str, Any] = {
     "dataset__name": "VLCS",
@@ -39,11 +46,13 @@ DECISIVE: dict[str, Any] = {
     "annealing__num_candidates": 8,
     "annealing__loss_tolerance": 0.2,
     "annealing__objective": "anti",
+    "annealing__direction": "gradient",
     "annealing__origin": "current",
     "annealing__perturbs": "featurizer",
     "annealing__mask": "forward",
     "annealing__joint_loss": "forward",
     "annealing__loss_reference": "accepted",
+    "annealing__domain_gradients": "loop",
     "test_domains": ("photo",),
     "trial_seed": 1,
     "training__steps": 5000,
@@ -64,6 +73,20 @@ def test_the_key_depends_on_each_field_that_can_change_a_number(path: str) -> No
     assert key_of(**{path: DECISIVE[path]}) != key_of()
 
 
+@pytest.mark.parametrize("path", DECISIVE_OF_GGA_L)
+def test_the_key_of_a_run_of_gga_l_depends_on_each_of_its_fields(path: str) -> None:
+    noisy = key_of(annealing=dict(GGA_L))
+    assert key_of(annealing=dict(GGA_L), **{path: DECISIVE_OF_GGA_L[path]}) != noisy
+    assert noisy not in (key_of(), key_of(annealing=None))
+
+
+def test_how_domain_gradients_are_computed_matters_where_they_are() -> None:
+    constant = {**GGA_L, "alpha": "constant"}
+    loop, layerwise = (key_of(annealing={**constant, "domain_gradients": how}) for how in ("loop", "layerwise"))
+    assert loop == layerwise
+    assert key_of(annealing={**constant, "noise": "uniform"}) != loop
+
+
 def test_every_field_of_a_run_is_known_to_change_its_key_or_not_to() -> None:
     blocks = {
         "dataset": set(DatasetConfig.model_fields),
@@ -71,6 +94,7 @@ def test_every_field_of_a_run_is_known_to_change_its_key_or_not_to() -> None:
         "annealing": {field.name for field in dataclasses.fields(AnnealingSettings)},
         "hyperparameters": set(run_config().hyperparameters),
     }
+    assert {f"annealing__{field.name}" for field in dataclasses.fields(GradientNoiseSettings)} == set(DECISIVE_OF_GGA_L)
     fields = {f"{block}__{name}" for block, names in blocks.items() for name in names}
     fields |= set(RunConfig.model_fields) - set(blocks)
     assert fields - {"dataset__root"} == set(DECISIVE) - {"hyperparameters__penalty"}
@@ -90,7 +114,7 @@ def test_the_key_depends_on_the_images_the_weights_and_every_numerics(monkeypatc
 
 def test_a_fix_of_the_annealing_gives_new_keys_to_annealed_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     annealed, plain = key_of(), key_of(annealing=None)
-    monkeypatch.setattr(key, "ANNEALING_NUMERICS", 2)
+    monkeypatch.setattr(key, "ANNEALING_NUMERICS", key.ANNEALING_NUMERICS + 1)
     assert key_of() != annealed
     assert key_of(annealing=None) == plain
 
@@ -158,6 +182,7 @@ def test_canonical_is_what_the_design_says_for_a_full_run() -> None:
     assert canonical(run_config(), DIGEST, 4) == {
         "algorithm": {"name": "ERM", "numerics": 4},
         "annealing": {
+            "domain_gradients": "layerwise",
             "joint_loss": "mean",
             "loss_reference": "start",
             "loss_tolerance": 0.1,
@@ -187,6 +212,18 @@ def test_canonical_is_what_the_design_says_for_a_full_run() -> None:
             "weights": "IMAGENET1K_V1",
         },
         "trial_seed": 0,
+    }
+
+
+def test_canonical_of_a_run_of_gga_l_is_its_method_and_what_applies() -> None:
+    numerics = {"numerics": key.ANNEALING_NUMERICS}
+    assert canonical(run_config(annealing=GGA_L), DIGEST, 1)["annealing"] == {**GGA_L, **numerics}
+    assert canonical(run_config(annealing={**GGA_L, "alpha": "constant"}), DIGEST, 1)["annealing"] == {
+        "method": "gga-l",
+        "gamma": 1e-3,
+        "noise": "gaussian",
+        "alpha": "constant",
+        **numerics,
     }
 
 
@@ -226,6 +263,7 @@ def test_a_folders_name_reads_like_its_run() -> None:
     name = folder_name(run_config(test_domains=("sketch", "art_painting"), trial_seed=2), "0123456789" * 6)
     assert name == "PACS_ERM+gga_test-art-painting+sketch_seed-2-01234567"
     assert folder_name(run_config(annealing=None), "f" * 64) == "PACS_ERM_test-sketch_seed-0-ffffffff"
+    assert folder_name(run_config(annealing=GGA_L), "f" * 64) == "PACS_ERM+gga-l_test-sketch_seed-0-ffffffff"
 
 
 @settings(max_examples=50, deadline=None)

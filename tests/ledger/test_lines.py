@@ -16,7 +16,9 @@ from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
+    AnnealingLine,
     DomainScores,
+    NoisyStep,
     Record,
     RunStatus,
     Score,
@@ -57,6 +59,16 @@ annealed_steps = st.builds(
 )
 
 
+noisy_steps = st.builds(
+    NoisyStep,
+    step=st.integers(0),
+    mean_cosine=numbers,
+    alpha=numbers,
+    noise_norm=numbers,
+    gradient_norm=numbers,
+)
+
+
 def same(one: Any, other: Any) -> bool:
     """Equal in type, value, sign and order, with NaN equal to itself."""
     return repr(one) == repr(other)
@@ -73,8 +85,8 @@ def test_records_come_back_as_they_went(given_records: list[Record]) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(annealed_steps, max_size=3))
-def test_annealed_steps_come_back_as_they_went(steps: list[AnnealedStep]) -> None:
+@given(st.lists(st.one_of(annealed_steps, noisy_steps), max_size=3))
+def test_annealed_steps_of_either_method_come_back_as_they_went(steps: list[AnnealingLine]) -> None:
     back = [parse_annealed(line) for line in parse_lines(dump_lines(steps))]
     assert same(back, steps)
 

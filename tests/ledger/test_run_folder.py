@@ -17,6 +17,7 @@ from gga_sweep.records import (
     Agreement,
     AnnealedStep,
     DomainScores,
+    NoisyStep,
     Record,
     RunStatus,
     Score,
@@ -83,6 +84,12 @@ def test_everything_written_is_read(ledger: Ledger, folder: RunFolder) -> None:
     assert stored.annealed == (annealed(20), annealed(21))
     assert (read.read_checkpoint(), read.read_selected()) == (b"state", b"weights")
     assert stored.state == RunState(RunStatus.STOPPED, "a scheduler ended it", 50, 1)
+
+
+def test_noisy_steps_written_are_read(ledger: Ledger, folder: RunFolder) -> None:
+    noisy = (NoisyStep(0, 0.25, 7.5e-4, 0.5, 2.0), NoisyStep(1, -0.5, 1.5e-3, 1.0, 2.0))
+    folder.write_annealed(noisy)
+    assert ledger.run("a-run").read().annealed == noisy
 
 
 def test_seconds_add_up_over_slices_and_attempts(ledger: Ledger, folder: RunFolder) -> None:

@@ -14,6 +14,7 @@ from gga_sweep.planning import Contents
 CONTENTS = Contents(dataset="d" * 32)
 
 GGA: dict[str, Any] = {"algorithm": "ERM", "annealing": {"method": "gga"}}
+GGA_L: dict[str, Any] = {"algorithm": "ERM", "annealing": {"method": "gga-l"}}
 
 
 def content(**changes: Any) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sweep_content import GGA, content
+from sweep_content import GGA, GGA_L, content
 
 from gga_sweep.algorithms import TRAINING_HYPERPARAMETERS
-from gga_sweep.annealing import VARIANTS
+from gga_sweep.annealing import VARIANTS, AnnealingSettings, GradientNoiseSettings
 from gga_sweep.config import SweepConfig
 from gga_sweep.planning import Arm, load
 from gga_sweep.planning.arms import ANNEALING_DEFAULTS, arm_values, expand_arms, hyperparameter_names, searched_space
-from gga_sweep.planning.protocols import QUICK
+from gga_sweep.planning.protocols import GGA_PAPER, QUICK
 from gga_sweep.records import Scalar
 
 
@@ -30,7 +31,19 @@ def arms_of(*blocks: dict[str, Any], **changes: Any) -> tuple[Arm, ...]:
     [
         ({}, ["ERM"]),
         (GGA, ["ERM + GGA"]),
+        ({"annealing": {"variant": "paper"}}, ["ERM + GGA"]),
         ({"annealing": {"variant": "released"}}, ["ERM + GGA released"]),
+        ({"annealing": {"variant": "guided"}}, ["ERM + GGA guided"]),
+        ({"annealing": {"variant": "guided", "num_candidates": 2}}, ["ERM + GGA guided, num candidates 2"]),
+        (GGA_L, ["ERM + GGA-L"]),
+        (
+            {"annealing": {"method": "gga-l", "gamma": 1e-2, "noise": "uniform"}},
+            ["ERM + GGA-L, gamma 0.01, noise uniform"],
+        ),
+        (
+            {**GGA_L, "vary": {"annealing.alpha": ["adaptive", "constant"]}},
+            ["ERM + GGA-L, alpha adaptive", "ERM + GGA-L, alpha constant"],
+        ),
         ({"annealing": {"objective": "anti", "radius": 1e-5}}, ["ERM + GGA, radius 1e-5, objective anti"]),
         ({"name": "mine", "annealing": {"objective": "anti"}}, ["mine"]),
         (
@@ -67,6 +80,7 @@ def test_an_arm_has_its_own_draws_or_the_sweeps() -> None:
     [
         ([{}], {"ERM": None}),
         ([{}, GGA], {"ERM": None, "ERM + GGA": "ERM"}),
+        ([GGA, GGA_L, {}], {"ERM + GGA": "ERM", "ERM + GGA-L": "ERM", "ERM": "ERM + GGA"}),
         ([GGA, {"name": "GGA 2", "annealing": {"radius": 1}}], {"ERM + GGA": None, "GGA 2": "ERM + GGA"}),
         ([{"name": "a"}, {"name": "b"}, {"name": "c", "annealing": {}}], {"a": None, "b": "a", "c": "a"}),
         (
@@ -96,12 +110,29 @@ def test_an_annealed_arms_baseline_has_its_algorithm() -> None:
 
 
 def test_an_arm_has_the_hyperparameters_of_its_algorithm_and_of_its_annealing() -> None:
-    plain, annealed = arms_of({}, GGA)
-    assert hyperparameter_names(plain) == ("lr", "batch_size", "weight_decay", "dropout")
-    switches = (*ANNEALING_DEFAULTS, *VARIANTS["paper"])
-    assert set(hyperparameter_names(annealed)) == {
-        *hyperparameter_names(plain),
-        *(f"annealing.{name}" for name in switches),
+    plain, searching, noisy = arms_of({}, GGA, GGA_L)
+    own = ("lr", "batch_size", "weight_decay", "dropout")
+    assert hyperparameter_names(plain) == own
+    for arm, settings in ((searching, AnnealingSettings), (noisy, GradientNoiseSettings)):
+        assert hyperparameter_names(arm) == (
+            *own,
+            *(f"annealing.{field.name}" for field in dataclasses.fields(settings)),
+        )
+
+
+def test_a_name_of_one_method_does_not_apply_to_the_other() -> None:
+    space = {"annealing.radius": {"uniform": [0, 1]}, "annealing.gamma": {"uniform": [0, 1]}}
+    defaults = {"annealing.radius": 0.5, "annealing.gamma": 0.25, "annealing.domain_gradients": "loop"}
+    file = config(arms=[GGA, GGA_L], search_space=space, defaults=defaults)
+    searching, noisy = expand_arms(file)
+    assert list(searched_space(searching, file, QUICK)) == ["annealing.radius"]
+    assert list(searched_space(noisy, file, QUICK)) == ["annealing.gamma"]
+    assert arm_values(searching, file, QUICK, {}).annealing["radius"] == 0.5
+    assert arm_values(noisy, file, GGA_PAPER, {}).annealing == {
+        "gamma": 0.25,
+        "noise": "gaussian",
+        "alpha": "adaptive",
+        "domain_gradients": "loop",
     }
 
 
@@ -133,7 +164,7 @@ def test_each_place_wins_over_the_next(highest: int) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_variant_decides_the_switches_unless_something_above_it_does(variant: str) -> None:
+def test_the_variant_decides_the_switches_unless_the_file_does(variant: str) -> None:
     def values(file: SweepConfig, protocol_mask: str | None = None) -> tuple[dict[str, Scalar], str]:
         at_protocol: dict[str, Scalar] = {} if protocol_mask is None else {"annealing.mask": protocol_mask}
         found = arm_values(
@@ -142,22 +173,77 @@ def test_the_variant_decides_the_switches_unless_something_above_it_does(variant
         return found.annealing, found.origins["annealing.mask"]
 
     own = VARIANTS[variant]["mask"]
-    other = {"step": "forward", "forward": "step"}[own]
+    other = {"step": "forward", "forward": "step"}[str(own)]
     block = {"annealing": {"variant": variant}}
     switches, origin = values(config(arms=[block]))
     assert {name: switches[name] for name in VARIANTS[variant]} == VARIANTS[variant]
     assert origin == "variant, annealing.mask"
-    assert values(config(arms=[block]), protocol_mask=other)[0]["mask"] == other
-    assert values(config(arms=[block], defaults={"annealing.mask": own}), protocol_mask=other)[0]["mask"] == own
+    assert values(config(arms=[block]), protocol_mask=other)[0]["mask"] == own
+    assert values(config(arms=[block], defaults={"annealing.mask": other}), protocol_mask=own)[0]["mask"] == other
     changed, origin = values(config(arms=[{"annealing": {"variant": variant, "mask": other}}]), protocol_mask=own)
     assert (changed["mask"], origin) == (other, "arms[0].annealing.mask")
+
+
+@pytest.mark.parametrize(
+    ("changes", "drawn", "num_candidates"),
+    [
+        ({}, {}, 4),
+        ({"defaults": {"annealing.num_candidates": 6}}, {}, 6),
+        ({"defaults": {"annealing.num_candidates": 6}}, {"annealing.num_candidates": 7}, 7),
+        ({"arms": [{"annealing": {"variant": "guided", "num_candidates": 8}}]}, {"annealing.num_candidates": 7}, 8),
+        ({"arms": [{"annealing": {"variant": "paper"}}]}, {}, 250),
+    ],
+)
+def test_guided_tries_four_candidates_whatever_the_protocol_says_unless_the_file_does(
+    changes: dict[str, Any], drawn: dict[str, Scalar], num_candidates: int
+) -> None:
+    file = config(**{"arms": [{"annealing": {"variant": "guided"}}], **changes})
+    assert arm_values(expand_arms(file)[0], file, GGA_PAPER, drawn).annealing["num_candidates"] == num_candidates
 
 
 def test_the_registrys_defaults_come_last() -> None:
     file = config(arms=[GGA])
     values = arm_values(expand_arms(file)[0], file, QUICK, {})
     assert values.training == {name: item.default for name, item in TRAINING_HYPERPARAMETERS.items()}
-    assert values.annealing == {**ANNEALING_DEFAULTS, **VARIANTS["paper"]}
+    assert values.annealing == {
+        **ANNEALING_DEFAULTS["gga"],
+        **VARIANTS["paper"],
+        "domain_gradients": "layerwise",
+    }
+
+
+def test_the_defaults_of_the_noise_are_those_of_its_settings() -> None:
+    file = config(arms=[GGA_L], training={"network": "my_package:my_network"})
+    values = arm_values(expand_arms(file)[0], file, QUICK, {})
+    assert values.annealing == dataclasses.asdict(GradientNoiseSettings())
+
+
+@pytest.mark.parametrize("block", [GGA, GGA_L])
+@pytest.mark.parametrize(
+    ("training", "batch_size", "gpus", "by_rule"),
+    [
+        ({}, 16, 0, "layerwise"),
+        ({}, 32, 0, "loop"),
+        ({}, 16, 1, "loop"),
+        ({"network": "resnet18"}, 16, 0, "layerwise"),
+        ({"network": "resnet18", "freeze_batch_norm": False}, 16, 0, "loop"),
+        ({"network": "my_package:my_network"}, 16, 0, "loop"),
+    ],
+)
+def test_domain_gradients_follow_network_batch_and_device_unless_the_file_says(
+    block: dict[str, Any], training: dict[str, Any], batch_size: int, gpus: int, by_rule: str
+) -> None:
+    def value(defaults: dict[str, Scalar] | None = None, **changes: Any) -> tuple[Scalar, str]:
+        given = {"arms": [block], "training": training, "resources": {"gpus": gpus}, **changes}
+        file = config(**{**given, "defaults": {"batch_size": batch_size, **(defaults or {})}})
+        values = arm_values(expand_arms(file)[0], file, QUICK, {})
+        return values.annealing["domain_gradients"], values.origins["annealing.domain_gradients"]
+
+    other = {"loop": "layerwise", "layerwise": "loop"}[by_rule]
+    assert value() == (by_rule, "rule, annealing.domain_gradients")
+    assert value(defaults={"annealing.domain_gradients": other}) == (other, "defaults.annealing.domain_gradients")
+    set_in_block = {"annealing": {**block["annealing"], "domain_gradients": other}}
+    assert value(arms=[set_in_block]) == (other, "arms[0].annealing.domain_gradients")
 
 
 def test_what_an_arm_lacks_or_fixes_is_not_searched_in_it() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_content import CONTENTS, GGA, content, on_tree, write_tree
+from sweep_content import CONTENTS, GGA, GGA_L, content, on_tree, write_tree
 
 from gga_sweep.errors import InputError
 from gga_sweep.planning import load, read_contents, searched_run
@@ -60,7 +60,19 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown variant": (
         {"arms": [{"annealing": {"variant": "papr"}}]},
-        "arms[0].annealing.variant: must be 'paper' or 'released', got 'papr'",
+        "arms[0].annealing.variant: must be 'paper', 'released' or 'guided', got 'papr'",
+    ),
+    "unknown method": (
+        {"arms": [{"annealing": {"method": "gga-x"}}]},
+        "arms[0].annealing.method: must be 'gga' or 'gga-l', got 'gga-x'",
+    ),
+    "negative gamma": (
+        {"arms": [{"annealing": {"method": "gga-l", "gamma": -1e-3}}]},
+        "arms[0].annealing.gamma: must be greater than or equal to 0, got -0.001",
+    ),
+    "negative gamma as a factor": (
+        {"arms": [{**GGA_L, "vary": {"annealing.gamma": [1e-3, -1e-3]}}]},
+        "arms[0].vary.annealing.gamma: must be a finite number of at least 0, got -0.001",
     ),
     "no arm": ({"arms": []}, "arms: must not be empty, got []"),
     "zero draws": ({"draws": 0}, "draws: must be greater than or equal to 1, got 0"),
@@ -102,6 +114,15 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 LR = "lr, batch_size, weight_decay, dropout"
+OF_GGA = (
+    "variant, start_step, num_steps, radius, num_candidates, loss_tolerance, objective, direction, origin, perturbs, "
+    "mask, joint_loss, loss_reference, domain_gradients"
+)
+OF_GGA_L = "gamma, noise, alpha, domain_gradients"
+AT_START = "must be start where direction is gradient, got 'current' (allowed: start)"
+UNFROZEN = {"network": "resnet18", "freeze_batch_norm": False}
+COUPLED = "batch norm that is not frozen couples the domains of resnet18, got 'layerwise' (allowed: loop)"
+COLORED = {"name": "ColoredDigits"}
 
 ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     "window past the last step": (
@@ -240,6 +261,82 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     "a factor given twice": (
         {"arms": [{"annealing": {"radius": 1e-3}, "vary": {"annealing.radius": [1e-4]}}]},
         "arms[0].vary.annealing.radius: stands in the annealing block too; give it once",
+    ),
+    "a field of gga under gga-l": (
+        {"arms": [{"annealing": {"method": "gga-l", "radius": 1e-5}}]},
+        f"arms[0].annealing.radius: no field of the method gga-l, got 1e-05 (allowed: {OF_GGA_L})",
+    ),
+    "a variant of gga-l": (
+        {"arms": [{"annealing": {"method": "gga-l", "variant": "paper"}}]},
+        f"arms[0].annealing.variant: no field of the method gga-l, got 'paper' (allowed: {OF_GGA_L})",
+    ),
+    "a field of gga-l under gga": (
+        {"arms": [{"annealing": {"gamma": 1e-3}}]},
+        f"arms[0].annealing.gamma: no field of the method gga, got 0.001 (allowed: {OF_GGA})",
+    ),
+    "a factor of the other method": (
+        {"arms": [{**GGA_L, "vary": {"annealing.radius": [1e-5]}}]},
+        "arms[0].vary.annealing.radius: the arm has no such hyperparameter (allowed: "
+        f"{LR}, annealing.gamma, annealing.noise, annealing.alpha, annealing.domain_gradients)",
+    ),
+    "a default of the other method": (
+        {"arms": [GGA_L], "defaults": {"annealing.num_steps": 5}},
+        "defaults.annealing.num_steps: no arm has this hyperparameter (allowed: "
+        f"{LR}, annealing.gamma, annealing.noise, annealing.alpha, annealing.domain_gradients)",
+    ),
+    "a noise that is none": (
+        {"arms": [GGA_L], "search_space": {"annealing.noise": {"choice": ["uniform", "laplace"]}}},
+        "search_space.annealing.noise: must be one of the choices, got 'laplace' "
+        "(allowed: gaussian, uniform, uniform-centred)",
+    ),
+    "one training domain for an arm of gga-l": (
+        {"arms": [GGA_L], "test_domains": [[0, 15, 30, 45, 60]]},
+        "test_domains[0]: must leave two training domains or more for the annealed arm 'ERM + GGA-L', "
+        "got ['0', '15', '30', '45', '60']",
+    ),
+    "a walk along the gradient": (
+        {"arms": [{"annealing": {"direction": "gradient", "origin": "current"}}]},
+        f"arms[0].annealing.origin: {AT_START}",
+    ),
+    "the released variant along the gradient": (
+        {"arms": [{"annealing": {"variant": "released", "direction": "gradient"}}]},
+        f"variant, annealing.origin: {AT_START}",
+    ),
+    "a guided variant from elsewhere": (
+        {"arms": [{"annealing": {"variant": "guided"}}], "defaults": {"annealing.origin": "current"}},
+        f"defaults.annealing.origin: {AT_START}",
+    ),
+    "a draw that may walk along the gradient": (
+        {
+            "arms": [GGA],
+            "search_space": {
+                "annealing.direction": {"choice": ["random", "gradient"]},
+                "annealing.origin": {"choice": ["start", "current"]},
+            },
+        },
+        f"search_space.annealing.origin: {AT_START}",
+    ),
+    "domains of one batch split where batch norm couples them": (
+        {"arms": [{"annealing": {"domain_gradients": "layerwise"}}], "dataset": COLORED, "training": UNFROZEN},
+        f"arms[0].annealing.domain_gradients: {COUPLED}",
+    ),
+    "domains of one batch split by gga-l where batch norm couples them": (
+        {
+            "arms": [GGA_L],
+            "defaults": {"annealing.domain_gradients": "layerwise"},
+            "dataset": COLORED,
+            "training": UNFROZEN,
+        },
+        f"defaults.annealing.domain_gradients: {COUPLED}",
+    ),
+    "a draw that may split the domains of one batch where batch norm couples them": (
+        {
+            "arms": [GGA],
+            "search_space": {"annealing.domain_gradients": {"choice": ["loop", "layerwise"]}},
+            "dataset": COLORED,
+            "training": UNFROZEN,
+        },
+        f"search_space.annealing.domain_gradients: {COUPLED}",
     ),
     "a factor value twice": (
         {"arms": [{"vary": {"lr": [1e-3, 1e-3]}}]},
@@ -485,7 +582,7 @@ def test_a_known_benchmark_is_planned_without_its_images_but_not_read() -> None:
 @pytest.mark.parametrize(
     ("changes", "messages"),
     [
-        ({"arm": "EMR"}, ["arm: must be one of the sweep's, got 'EMR' (allowed: ERM, ERM + GGA)"]),
+        ({"arm": "EMR"}, ["arm: must be one of the sweep's, got 'EMR' (allowed: ERM, ERM + GGA, ERM + GGA-L)"]),
         ({"test_domain": "15"}, ["test_domain: must be one of the sweep's, got '15' (allowed: 0, 75)"]),
         ({"trial_seed": -1}, ["trial_seed: must be a whole number from 0 on, got -1"]),
         ({"momentum": 0.9}, ["momentum: no arm has this hyperparameter"]),
@@ -509,9 +606,17 @@ def test_a_known_benchmark_is_planned_without_its_images_but_not_read() -> None:
             ["search_space.annealing.num_steps: the window 0..299 must end by the last step, 9, got 300"],
         ),
         (
+            {"arm": "ERM + GGA", "annealing.direction": "gradient", "annealing.origin": "current"},
+            [f"search_space.annealing.origin: {AT_START}"],
+        ),
+        (
+            {"arm": "ERM + GGA-L", "annealing.gamma": -1.0, "annealing.radius": -1.0},  # it has no radius
+            ["search_space.annealing.gamma: must be a finite number of at least 0, got -1.0"],
+        ),
+        (
             {"arm": "EMR", "test_domain": None, "trial_seed": "one"},
             [
-                "arm: must be one of the sweep's, got 'EMR' (allowed: ERM, ERM + GGA)",
+                "arm: must be one of the sweep's, got 'EMR' (allowed: ERM, ERM + GGA, ERM + GGA-L)",
                 "test_domain: must be one of the sweep's (allowed: 0, 75)",
                 "trial_seed: must be a whole number from 0 on, got 'one'",
             ],
@@ -520,8 +625,33 @@ def test_a_known_benchmark_is_planned_without_its_images_but_not_read() -> None:
 )
 def test_a_searchers_configuration_that_makes_no_sense_is_refused(changes: dict[str, Any], messages: list[str]) -> None:
     window = {"annealing.start_step": 0, "annealing.num_steps": 1}
-    arms = [{}, GGA]
+    arms = [{}, GGA, GGA_L]
     sweep = load(content(arms=arms, test_domains=[0, 75], defaults=window, training={"steps": 10}))
     with pytest.raises(InputError) as caught:
         searched_run(sweep, CONTENTS, {"arm": "ERM", "test_domain": "0", "trial_seed": 0, **changes})
     assert [str(fault) for fault in caught.value.faults] == messages
+
+
+def test_every_fault_of_an_annealing_block_is_told_at_once() -> None:
+    block = {
+        "method": "gga-l",
+        "variant": "guided",
+        "gamma": -1,
+        "noise": "laplace",
+        "num_steps": 5,
+        "alpha": "constant",
+    }
+    faults = faults_of(content(arms=[{"annealing": block}], draws=0))
+    assert [fault.partition(":")[0] for fault in faults] == [
+        "arms[0].annealing.gamma",
+        "arms[0].annealing.noise",
+        "draws",
+        "arms[0].annealing.variant",
+        "arms[0].annealing.num_steps",
+    ]
+
+
+def test_gga_l_has_no_window_to_fit_whatever_the_protocol_says_of_one() -> None:
+    load(content(arms=[GGA_L], protocol="gga-paper", training={"steps": 10}))
+    with pytest.raises(InputError, match=r"annealing\.num_steps: the window 100\.\.200 must end by the last step, 9"):
+        load(content(arms=[GGA], protocol="gga-paper", training={"steps": 10}))

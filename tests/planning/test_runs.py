@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from functools import cache
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sweep_content import CONTENTS, GGA, content, on_tree, two_arms, write_tree
+from sweep_content import CONTENTS, GGA, GGA_L, content, on_tree, two_arms, write_tree
 
+from gga_sweep.annealing import AnnealingSettings
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep, load, plan_sweep, read_contents, searched_run
 from gga_sweep.records import Cell, Scalar
 
@@ -59,6 +61,47 @@ def test_a_run_is_its_cell_its_values_and_the_training_block() -> None:
     assert run.config.training == load(two_arms()).training
 
 
+def test_an_annealed_run_names_its_method_and_every_setting() -> None:
+    found = plan(content(arms=[{}, GGA, GGA_L], test_domains=[0], trial_seeds=[0], protocol="gga-paper"))
+    plain, searching, noisy = (run.config.annealing for run in found.runs)
+    assert plain is None
+    assert searching is not None
+    assert searching["method"] == "gga"
+    assert searching.keys() == {"method"} | {field.name for field in dataclasses.fields(AnnealingSettings)}
+    assert noisy == {
+        "method": "gga-l",
+        "gamma": 1e-3,
+        "noise": "gaussian",
+        "alpha": "adaptive",
+        "domain_gradients": "loop",
+    }
+    assert ["+gga_" in str(run.folder) for run in found.runs] == [False, True, False]
+    assert ["+gga-l_" in str(run.folder) for run in found.runs] == [False, False, True]
+
+
+def test_fields_of_gga_l_are_drawn_for_its_arms_alone() -> None:
+    space = {"annealing.gamma": {"loguniform": [1e-4, 1e-2]}, "annealing.noise": {"choice": ["uniform"]}}
+    found = plan(content(arms=[{}, GGA, GGA_L], test_domains=[0], trial_seeds=[0], draws=4, search_space=space))
+    assert [run.draws for run in of_arm(found, "ERM") + of_arm(found, "ERM + GGA")] == [(0, 1, 2, 3)] * 2
+    noisy = of_arm(found, "ERM + GGA-L")
+    assert [run.draws for run in noisy] == [(0,), (1,), (2,), (3,)]
+    assert noisy[0].hyperparameters == {"annealing.gamma": 1e-3, "annealing.noise": "gaussian"}
+    gammas = {float(run.hyperparameters["annealing.gamma"]) for run in noisy[1:]}
+    assert len(gammas) == 3
+    assert all(1e-4 <= gamma <= 1e-2 for gamma in gammas)
+    assert {run.hyperparameters["annealing.noise"] for run in noisy[1:]} == {"uniform"}
+
+
+@pytest.mark.parametrize("contents", [CONTENTS, None])
+def test_draws_that_differ_in_what_does_not_apply_are_one_run(contents: Contents | None) -> None:
+    space = {
+        "annealing.alpha": {"choice": ["adaptive", "constant"]},
+        "annealing.domain_gradients": {"choice": ["loop", "layerwise"]},
+    }
+    source = content(arms=[GGA_L], test_domains=[0], trial_seeds=[0], search="grid", search_space=space)
+    assert [run.draws for run in plan_sweep(load(source), contents).runs] == [(0,), (1,), (2, 3)]
+
+
 def test_draw_0_is_the_defaults_and_the_others_lie_in_the_range() -> None:
     for run in plan(two_arms()).runs:
         lr = float(run.config.hyperparameters["lr"])
@@ -93,6 +136,7 @@ def test_another_searched_name_moves_no_draw_of_the_first() -> None:
         {"trial_seeds": [0, 1, 2]},
         {"test_domains": [75, 15, 0]},
         {"arms": [{}, GGA, {"annealing": {"variant": "released"}}]},
+        {"arms": [GGA_L, {"annealing": {"variant": "guided"}}, {}, GGA]},
         {"arms": [GGA, {}]},
         {"name": "other"},
         {"resources": {"cpus": 2}},
@@ -156,6 +200,11 @@ def test_a_whole_number_and_the_same_as_a_float_are_one_run() -> None:
     assert run.draws == tuple(range(8))
     assert repr(run.config.hyperparameters["lr"]) == "1.0"
     assert repr(run.config.hyperparameters["batch_size"]) == "8"
+    noise = {"annealing.gamma": {"choice": [1, 1.0]}}
+    source = content(arms=[GGA_L], test_domains=[0], trial_seeds=[0], search="grid", search_space=noise)
+    [run] = plan(source).runs
+    assert run.config.annealing is not None
+    assert repr(run.config.annealing["gamma"]) == "1.0"
 
 
 def test_an_arm_with_draws_of_its_own_shares_the_first_of_them() -> None:

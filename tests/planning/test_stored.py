@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_content import CONTENTS, GGA, content, on_tree, two_arms, write_tree
+from sweep_content import CONTENTS, GGA, GGA_L, content, on_tree, two_arms, write_tree
 
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
@@ -35,6 +35,7 @@ def check(ledger: Ledger, source: dict[str, Any], contents: Contents = CONTENTS)
         two_arms(arms=[{}, {**GGA, "name": "x", "vary": {"annealing.radius": [1, 1e-5]}}], test_domains=[[0, 15], 75]),
         content(search="grid", search_space={"lr": {"choice": [1, 1.0e-3]}}, training={"holdout": 0.3, "threads": 2}),
         content(protocol="domainbed", draws=3),
+        content(arms=[{}, {"annealing": {"variant": "guided"}}, {**GGA_L, "vary": {"annealing.gamma": [1e-3, 1]}}]),
     ],
 )
 def test_a_plan_read_again_is_the_plan_that_was_written(source: dict[str, Any], tmp_path: Path) -> None:

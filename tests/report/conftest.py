@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from invented_sweep import invented_sweep
+from invented_sweep import invented_comparison, invented_sweep
 
-from gga_sweep.selection import SweepView, Table, build_table
+from gga_sweep.selection import Comparison, SweepView, Table, build_table
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +15,9 @@ def sweep_view() -> SweepView:
 @pytest.fixture(scope="session")
 def table(sweep_view: SweepView) -> Table:
     return build_table(sweep_view)
+
+
+@pytest.fixture(scope="session")
+def comparison(sweep_view: SweepView) -> Comparison:
+    """Every annealed arm against ERM."""
+    return invented_comparison(sweep_view)

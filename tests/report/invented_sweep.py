@@ -11,8 +11,10 @@ import numpy as np
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
+    AnnealingLine,
     Cell,
     DomainScores,
+    NoisyStep,
     Record,
     RunRecords,
     RunStatus,
@@ -20,13 +22,15 @@ from gga_sweep.records import (
     TestRecord,
     ValidationRecord,
 )
-from gga_sweep.selection import SweepView
+from gga_sweep.selection import Comparison, SweepView, build_table, compare
 
 DOMAINS = ("0", "15", "30", "45", "60", "75")
 ARMS = ("ERM", "ERM + GGA, radius 1e-5", "ERM + GGA, radius 1e-4")
 LEVEL = {"0": 0.83, "15": 0.94, "30": 0.96, "45": 0.95, "60": 0.93, "75": 0.86}
 STEPS = (0, 50, 100, 150, 200, 250, 299)
 WINDOW = range(40, 60)
+NOISY = "ERM + GGA-L"
+BASELINES = dict.fromkeys((*ARMS[1:], NOISY), "ERM")
 
 
 def invented_sweep(
@@ -102,8 +106,8 @@ def _run(arm: str, arm_index: int, test_domains: tuple[str, ...], seed: int, dra
         hyperparameters=hyperparameters,
         status=RunStatus.DONE,
         records=tuple(_record(step, test_domains, quality, annealed, rng) for step in STEPS),
-        annealed=tuple(_annealed_step(step, arm_index, rng) for step in WINDOW) if annealed else (),
-        seconds={"training": 20.0, "search": 8.0 * annealed},
+        annealed=_annealed_steps(arm, arm_index, rng),
+        seconds=_seconds(arm, arm_index, rng),
     )
 
 
@@ -133,6 +137,29 @@ def _scores(ceiling: float, learned: float, rng: np.random.Generator) -> DomainS
         train=Score(round(240 * min(1, accuracy + rng.normal(0, 0.02))) / 240, loss),
         validation=Score(round(60 * min(1, accuracy + rng.normal(0, 0.03))) / 60, loss + 0.02),
     )
+
+
+def invented_comparison(view: SweepView) -> Comparison:
+    """The arms of such a sweep against ERM."""
+    return compare(view, build_table(view), {arm: BASELINES[arm] for arm in view.arms if arm in BASELINES})
+
+
+def _annealed_steps(arm: str, arm_index: int, rng: np.random.Generator) -> tuple[AnnealingLine, ...]:
+    if arm == NOISY:
+        return tuple(_noisy_step(step, rng) for step in range(STEPS[-1] + 1))
+    return tuple(_annealed_step(step, arm_index, rng) for step in WINDOW) if arm_index else ()
+
+
+def _seconds(arm: str, arm_index: int, rng: np.random.Generator) -> dict[str, float]:
+    shared = {"training": 20.0 + 4 * (arm == NOISY) + rng.normal(0, 0.5), "evaluation": 5.0 + rng.normal(0, 0.1)}
+    searched = {"search": 8.0 + rng.normal(0, 0.4), "diagnostics": 1.5} if arm_index and arm != NOISY else {}
+    return {**shared, **searched}
+
+
+def _noisy_step(step: int, rng: np.random.Generator) -> NoisyStep:
+    cosine = 0.85 * math.exp(-step / 90) + 0.1 + rng.normal(0, 0.03)
+    alpha = 1e-3 * (1 - cosine)
+    return NoisyStep(step, cosine, alpha, noise_norm=alpha * 130, gradient_norm=0.4 + abs(rng.normal(0, 0.1)))
 
 
 def _annealed_step(step: int, arm_index: int, rng: np.random.Generator) -> AnnealedStep:

@@ -6,14 +6,14 @@ import json
 import math
 from dataclasses import replace
 
-from invented_sweep import invented_sweep
+from invented_sweep import NOISY, invented_comparison, invented_sweep
 
 from gga_sweep.report.as_json import render_json
-from gga_sweep.selection import Table, build_table
+from gga_sweep.selection import Comparison, Table, build_table
 
 
-def test_numbers_are_kept_in_full(table: Table) -> None:
-    read = json.loads(render_json(table))
+def test_numbers_are_kept_in_full(table: Table, comparison: Comparison) -> None:
+    read = json.loads(render_json(table, comparison))
     for row, source in zip(read["rows"], table.rows, strict=True):
         assert [cell["mean"] for cell in row["cells"]] == [entry.mean for entry in source.entries]
         assert row["average"]["standard_error"] == source.average.standard_error
@@ -21,8 +21,8 @@ def test_numbers_are_kept_in_full(table: Table) -> None:
         assert row["runs"] == {status.value: n for status, n in source.runs.items()}
 
 
-def test_protocol_selection_and_uncertainty_are_told(table: Table) -> None:
-    read = json.loads(render_json(table))
+def test_protocol_selection_and_uncertainty_are_told(table: Table, comparison: Comparison) -> None:
+    read = json.loads(render_json(table, comparison))
     assert read["protocol"] == {"name": "quick", "deviations": [*table.deviations]}
     assert read["selection"] == {
         "method": "training-domain-validation",
@@ -34,9 +34,10 @@ def test_protocol_selection_and_uncertainty_are_told(table: Table) -> None:
 
 def test_what_is_absent_is_null_and_counted() -> None:
     sweep = invented_sweep(troubled=False)
-    empty = build_table(replace(sweep, records=sweep.records[:4]))
+    left = replace(sweep, records=sweep.records[:4])
+    empty = build_table(left)
     assert math.isnan(empty.rows[1].average.mean)
-    row = json.loads(render_json(empty))["rows"][1]
+    row = json.loads(render_json(empty, invented_comparison(left)))["rows"][1]
     assert row["average"] == {
         "mean": None,
         "standard_error": None,
@@ -47,8 +48,8 @@ def test_what_is_absent_is_null_and_counted() -> None:
     }
 
 
-def test_incomplete_cells_and_selected_runs_are_listed(table: Table) -> None:
-    read = json.loads(render_json(table))
+def test_incomplete_cells_and_selected_runs_are_listed(table: Table, comparison: Comparison) -> None:
+    read = json.loads(render_json(table, comparison))
     assert read["incomplete"][0] == {
         "arm": "ERM",
         "test_domains": ["0"],
@@ -59,3 +60,40 @@ def test_incomplete_cells_and_selected_runs_are_listed(table: Table) -> None:
     first = table.selected[0]
     assert len(read["selected"]) == len(table.selected)
     assert (read["selected"][0]["key"], read["selected"][0]["step"]) == (first.key, first.step)
+
+
+def test_contrasts_are_told_with_every_number(table: Table, comparison: Comparison) -> None:
+    read = json.loads(render_json(table, comparison))["comparison"]
+    for name, contrasts in (("selected", comparison.selected), ("matched", comparison.matched)):
+        for told, contrast in zip(read[name], contrasts, strict=True):
+            assert (told["arm"], told["baseline"], told["pairs"]) == (contrast.arm, contrast.baseline, contrast.pairs)
+            for number in ("mean", "standard_error", "low", "high", "p", "detectable", "n", "expected"):
+                expected = getattr(contrast.difference, number)
+                assert told["difference"][number] == (expected if math.isfinite(expected) else None)
+            assert len(told["missing"]) == len(contrast.missing)
+    assert read["matched"][0]["missing"] == [
+        {"test_domains": ["0"], "trial_seed": 1, "draw": 1, "lacking": {"ERM": "failed"}}
+    ]
+    values = comparison.matched[0].difference.values
+    assert read["matched"][0]["difference"]["values"] == [values[0], None, values[2]]
+
+
+def test_annealing_gains_and_costs_are_told() -> None:
+    sweep = invented_sweep(arms=("ERM", "ERM + GGA, radius 1e-5", NOISY))
+    comparison = invented_comparison(sweep)
+    read = json.loads(render_json(build_table(sweep), comparison))["comparison"]
+    searching, noisy = comparison.annealing
+    for told, one in zip(read["annealing"], (searching.searches, noisy.noise), strict=True):
+        assert {name: quantity["mean"] for name, quantity in told["quantities"].items()} == {
+            name: quantity.mean.mean for name, quantity in one.items()
+        }
+    (gains,) = comparison.gains
+    assert read["alignment_and_accuracy"][0]["alignment_gained"] == list(gains.alignment_gained)
+    assert read["alignment_and_accuracy"][0]["correlation"] == gains.correlation
+    (steps,) = comparison.steps
+    assert read["selected_steps"] == [
+        {"arm": steps.arm, "before": steps.before, "inside": steps.inside, "after": steps.after}
+    ]
+    assert [cost["total"] for cost in read["costs"]] == [cost.total for cost in comparison.costs]
+    assert [cost["ratio"] for cost in read["costs"]] == [None, *(cost.ratio for cost in comparison.costs[1:])]
+    assert read["footnotes"].keys() == {"differences", "annealing", "cost"}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from invented_sweep import DOMAINS, invented_sweep
+from invented_sweep import DOMAINS, NOISY, invented_comparison, invented_sweep
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report.html import Report, render_html
-from gga_sweep.report.plots import PLOTS
+from gga_sweep.report.plots import COST_PLOT, GAIN_PLOT, PLOTS
+from gga_sweep.report.sections import sections
 from gga_sweep.report.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
 from gga_sweep.report.wording import entry_in_words, incomplete_in_words
-from gga_sweep.selection import SweepView, Table, build_table
+from gga_sweep.selection import Comparison, SweepView, Table, build_table
 
 VOID = {"meta", "br", "wbr"}
 
@@ -55,10 +57,17 @@ def read(page: str) -> Reader:
     return reader
 
 
+ALL_PLOTS = (*PLOTS, GAIN_PLOT, COST_PLOT)
+
+
+def report_of(sweep: SweepView, fingerprint: Mapping[str, object] | None = None, location: str = "") -> Report:
+    return Report(sweep, build_table(sweep), invented_comparison(sweep), fingerprint or {}, location)
+
+
 @pytest.fixture(scope="module")
-def page(sweep_view: SweepView, table: Table) -> str:
+def page(sweep_view: SweepView, table: Table, comparison: Comparison) -> str:
     fingerprint = {"torch": "2.15", "cpu": {"threads": 1}}
-    return render_html(Report(sweep_view, table, fingerprint, location="results/demo"))
+    return render_html(Report(sweep_view, table, comparison, fingerprint, location="results/demo"))
 
 
 def test_the_page_is_whole_and_asks_for_nothing_else(page: str) -> None:
@@ -78,7 +87,7 @@ def test_no_id_stands_twice(page: str) -> None:
 
 
 def test_the_same_report_gives_the_same_page(page: str, sweep_view: SweepView) -> None:
-    again = Report(sweep_view, build_table(sweep_view), {"torch": "2.15", "cpu": {"threads": 1}}, "results/demo")
+    again = report_of(sweep_view, {"torch": "2.15", "cpu": {"threads": 1}}, "results/demo")
     assert render_html(again) == page
 
 
@@ -93,10 +102,25 @@ def test_numbers_protocol_deviations_and_incomplete_cells_are_there(page: str, t
 
 
 def test_every_plot_is_drawn_with_its_caption(page: str) -> None:
-    assert read(page).tags.count("svg") == len(PLOTS) == 5
-    for plot in PLOTS:
+    assert read(page).tags.count("svg") == len(ALL_PLOTS) == 7
+    for plot in ALL_PLOTS:
         assert plot.title in page
         assert plot.caption in unescape(page)
+
+
+def test_every_section_is_there_with_its_tables_and_footnotes() -> None:
+    sweep = invented_sweep(arms=("ERM", "ERM + GGA, radius 1e-5", NOISY))
+    report = report_of(sweep)
+    text = re.sub(r"\s+", " ", read(render_html(report)).text)
+    titles = [section.title for section in sections(report.comparison)]
+    assert titles == ["Difference to ERM (points of accuracy)", "What annealing did", "Cost (device-seconds)"]
+    for section in sections(report.comparison):
+        for sheet in section.sheets:
+            assert f"{sheet.title}{''.join(' '.join(head.split()) for head in sheet.heads)}" in text
+            for row in sheet.rows:
+                assert "".join(row) in text
+        for note in section.notes:
+            assert f"{note.heading}: {note.sentence}{''.join(note.items)}" in text
 
 
 def test_failures_are_listed_with_reasons_and_folders(page: str) -> None:
@@ -157,7 +181,7 @@ def test_every_name_is_escaped() -> None:
         test_domains=((NASTY,), *sweep.test_domains[1:]),
         records=records,
     )
-    page = render_html(Report(sweep, build_table(sweep), {NASTY: NASTY}, location=NASTY))
+    page = render_html(report_of(sweep, {NASTY: NASTY}, NASTY))
     assert "<script" not in page
     assert "script" not in read(page).tags
     assert page.count("&lt;script&gt;") > 20
@@ -165,11 +189,12 @@ def test_every_name_is_escaped() -> None:
 
 def test_a_sweep_without_a_run_still_gives_a_page() -> None:
     empty = replace(invented_sweep(), records=())
-    reader = read(render_html(Report(empty, build_table(empty))))
+    reader = read(render_html(report_of(empty)))
     assert reader.tags.count("svg") == 0
     assert "Runs: 108 missing." in reader.text
     for plot in PLOTS:
         assert plot.nothing in reader.text
+    assert GAIN_PLOT.nothing in reader.text
     assert "None: no run failed" in reader.text
     assert "Not recorded." in reader.text
 
@@ -178,7 +203,7 @@ def test_a_stopped_run_without_a_reason_says_so() -> None:
     sweep = invented_sweep(troubled=False)
     stopped = replace(sweep.records[0], status=RunStatus.STOPPED)
     sweep = replace(sweep, records=(stopped, *sweep.records[1:]))
-    page = render_html(Report(sweep, build_table(sweep)))
+    page = render_html(report_of(sweep))
     assert "stopped: ERM, test 0, trial seed 0 (draw 0)</b><br>no reason recorded" in page
 
 
@@ -195,4 +220,4 @@ def test_light_dark_and_print_are_provided_for_with_the_colours_of_the_plots(pag
 def test_a_page_of_a_thousand_runs_is_under_three_mebibytes() -> None:
     sweep = invented_sweep(test_domains=DOMAINS, draws=14, arms=("ERM", "A", "B", "C"))
     assert len(sweep.records) > 1000
-    assert len(render_html(Report(sweep, build_table(sweep))).encode()) < 3 * 2**20
+    assert len(render_html(report_of(sweep)).encode()) < 3 * 2**20

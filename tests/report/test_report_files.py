@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from planned_sweep import CONTENTS, planned, write_run
 
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.planning.stored import write_sweep
 from gga_sweep.report.as_json import render_json
-from gga_sweep.report.files import FORMATS, check_format, render, write_report
+from gga_sweep.report.collect import collect
+from gga_sweep.report.files import FORMATS, check_format, comparison_of, render, write_report
 from gga_sweep.report.markdown import render_markdown
 from gga_sweep.report.text import render_text
-from gga_sweep.selection import SweepView, Table
+from gga_sweep.selection import SweepView, Table, build_table, compare
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +34,14 @@ def test_every_format_is_a_file_in_the_sweeps_folder(written: dict[str, Path]) -
     assert sorted(folder.iterdir()) == sorted(written.values())
 
 
-def test_a_file_holds_the_table_in_its_format(written: dict[str, Path], table: Table) -> None:
+def test_a_file_holds_the_table_and_the_comparison_in_its_format(
+    written: dict[str, Path], sweep_view: SweepView, table: Table
+) -> None:
+    comparison = compare(sweep_view, table, {})  # this ledger keeps no sweep file, so no arm has a baseline
     text = {report_format: path.read_text(encoding="utf-8") for report_format, path in written.items()}
-    assert text["text"] == render_text(table)
-    assert text["markdown"] == render_markdown(table)
-    assert text["json"] == render_json(table)
+    assert text["text"] == render_text(table, comparison=comparison)
+    assert text["markdown"] == render_markdown(table, comparison)
+    assert text["json"] == render_json(table, comparison)
     assert text["html"].lstrip().lower().startswith("<!doctype html>")
     assert str(written["html"].parent) in text["html"]
 
@@ -56,3 +62,21 @@ def test_known_formats_are_taken(report_format: str) -> None:
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"--format: .*got 'pdf' \(allowed: text, markdown, json, html\)"):
         check_format("pdf")
+
+
+def test_arms_are_compared_with_the_baselines_of_the_sweep_file(tmp_path: Path) -> None:
+    annealing = {"start_step": 1, "num_steps": 1}
+    arms = [
+        {"algorithm": "ERM"},
+        {"annealing": annealing},
+        {"name": "odd", "annealing": annealing, "baseline": "ERM + GGA"},
+    ]
+    plan = planned(tmp_path, arms=[arms[0], {"name": "ERM + GGA", **arms[1]}, arms[2]])
+    ledger = Ledger(plan.sweep.folder)
+    write_sweep(ledger, plan.sweep, CONTENTS)
+    for run in {run.folder: run for run in plan.runs}.values():
+        write_run(ledger, run)
+    view = collect(plan, ledger)
+    comparison = comparison_of(view, build_table(view), ledger)
+    assert [(one.arm, one.baseline) for one in comparison.selected] == [("ERM + GGA", "ERM"), ("odd", "ERM + GGA")]
+    assert [cost.runs for cost in comparison.costs] == [4, 4, 4]

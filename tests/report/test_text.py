@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
-from invented_sweep import DOMAINS, invented_sweep
+from invented_sweep import ARMS, DOMAINS, NOISY, invented_comparison, invented_sweep
 from rich.cells import cell_len
 from rich.console import Console
 
+from gga_sweep.report.sections import sections
 from gga_sweep.report.text import print_text, render_text
 from gga_sweep.report.wording import entry_in_words
-from gga_sweep.selection import Table, build_table
+from gga_sweep.selection import Comparison, Table, build_table
 
 WIDE = build_table(invented_sweep(test_domains=DOMAINS, searched=("ERM",)))
 
@@ -60,3 +62,35 @@ def test_a_long_list_of_incomplete_cells_is_cut_and_says_so() -> None:
     text = render_text(empty, 120)
     assert text.count("nothing to select") == 10
     assert "and 17 more" in text
+
+
+COMPARED = invented_sweep(arms=(*ARMS, NOISY), trial_seeds=range(5))
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_the_comparison_follows_with_every_number_whole_and_no_line_too_wide(width: int) -> None:
+    comparison = invented_comparison(COMPARED)
+    text = render_text(build_table(COMPARED), width, comparison)
+    assert max(map(cell_len, text.splitlines())) <= width
+    for section in sections(comparison):
+        assert section.title in text
+        for sheet in section.sheets:
+            assert sheet.title in text
+            for _, *numbers in sheet.rows:
+                assert all(number in text for number in numbers)
+
+
+def test_differences_stand_in_one_block_at_eighty_columns() -> None:
+    heads = "Difference [95\N{NO-BREAK SPACE}%]   p      Holm   n (pairs)  Detects"
+    assert render_text(build_table(COMPARED), 80, invented_comparison(COMPARED)).count(heads) == 2
+
+
+def test_arms_fold_where_that_keeps_the_columns_together() -> None:
+    text = render_text(build_table(COMPARED), 72, invented_comparison(COMPARED))
+    assert text.count("Detects\n") == 2
+    assert re.search(r"^ERM \+ GGA, radius +\+1\.00 .*\n1e-5$", text, re.MULTILINE)
+
+
+def test_without_a_comparison_the_table_stands_alone(table: Table, comparison: Comparison) -> None:
+    assert "Difference" not in render_text(table)
+    assert render_text(table, comparison=comparison).startswith(render_text(table))

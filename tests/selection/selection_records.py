@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from gga_sweep.records import (
     Agreement,
+    AnnealedStep,
+    AnnealingLine,
     Cell,
     DomainScores,
     Record,
@@ -48,6 +50,8 @@ def run(
     status: RunStatus = RunStatus.DONE,
     key: str = "",
     reason: str | None = None,
+    annealed: Sequence[AnnealingLine] = (),
+    seconds: Mapping[str, float] | None = None,
 ) -> RunRecords:
     """A run with one record a validation accuracy, at steps 0, 10, 20, ...; `test` defaults to its half."""
     test = [accuracy / 2 for accuracy in validation] if test is None else test
@@ -64,6 +68,25 @@ def run(
             record(10 * i, [accuracy], dict.fromkeys(test_domains, on_test))
             for i, (accuracy, on_test) in enumerate(zip(validation, test, strict=True))
         ),
+        annealed=tuple(annealed),
+        seconds=seconds or {},
+    )
+
+
+def searched_step(
+    step: int = 0,
+    *,
+    gains: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    tried: int = 4,
+    accepted: int = 1,
+    moved: bool = True,
+    distances: tuple[float, float] = (0.5, 2.0),
+) -> AnnealedStep:
+    """`gains`: as the search saw it, under fresh masks, on the next minibatches. `distances`: in radii, in updates."""
+    before = (0.1, 0.2, 0.3)
+    alignments = [value for low, gain in zip(before, gains, strict=True) for value in (low, low + gain)]
+    return AnnealedStep(
+        step, tried, accepted, 0 if moved else None, *alignments[:2], 1.0, 1.0, *alignments[2:], *distances
     )
 
 

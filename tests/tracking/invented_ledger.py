@@ -12,6 +12,7 @@ from gga_sweep.records import (
     Agreement,
     AnnealedStep,
     DomainScores,
+    NoisyStep,
     Record,
     RunRecords,
     RunStatus,
@@ -27,6 +28,7 @@ CONTENTS = Contents(dataset="0" * 64)
 START_TIME = 1_700_000_000.25
 
 ANNEALED_ARM = {"name": "ERM + GGA", "algorithm": "ERM", "annealing": {"method": "gga", "radius": 1e-4}}
+GGA_L_ARM = {"algorithm": "ERM", "annealing": {"method": "gga-l", "gamma": 1e-2}}
 
 
 def invented_plan(storage: Path, **changes: Any) -> Plan:
@@ -71,7 +73,11 @@ def progress(folder: RunFolder, run: PlannedRun, evaluations: int) -> None:
     """Its first evaluations, the annealed steps before them, and the time they took."""
     records = [invented_record(run, step) for step in STEPS[:evaluations]]
     if run.config.annealing is not None:
-        folder.write_annealed([invented_annealed_step(step) for step in WINDOW if step <= STEPS[evaluations - 1]])
+        last = STEPS[evaluations - 1]
+        if run.config.annealing["method"] == "gga-l":
+            folder.write_annealed([invented_noisy_step(step) for step in range(last + 1)])
+        else:
+            folder.write_annealed([invented_annealed_step(step) for step in WINDOW if step <= last])
     folder.write_records(records)
     folder.add_timing(STEPS[evaluations - 1], {"training": 1.5, "evaluation": 0.5})
     folder.write_state(RunStatus.RUNNING, STEPS[evaluations - 1])
@@ -132,6 +138,12 @@ def invented_annealed_step(step: int) -> AnnealedStep:
         next_alignment_after=0.1,
         moved_radii=0.57,
         moved_updates=3.0,
+    )
+
+
+def invented_noisy_step(step: int) -> NoisyStep:
+    return NoisyStep(
+        step=step, mean_cosine=0.1 * step, alpha=0.01 * (1 - 0.1 * step), noise_norm=0.5, gradient_norm=2.0
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 import subprocess
@@ -9,7 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented_ledger import invented_annealed_step, invented_plan, invented_record
+from invented_ledger import invented_annealed_step, invented_noisy_step, invented_plan, invented_record
 
 from gga_sweep.planning import PlannedRun
 from gga_sweep.tracking import names
@@ -76,11 +77,34 @@ def test_the_reported_test_accuracy_is_that_of_the_training_split(annealed_run: 
 
 
 def test_gains_of_an_annealed_step_are_after_less_before() -> None:
-    metrics = names.annealing_metrics(replace(invented_annealed_step(7), accepted=1))
+    metrics = names.search_metrics(replace(invented_annealed_step(7), accepted=1))
+    assert metrics["annealing/alignment_gain"] == pytest.approx(0.2)
     assert metrics["annealing/fresh_gain"] == pytest.approx(0.05)
     assert metrics["annealing/next_gain"] == pytest.approx(-0.1)
     assert metrics["annealing/accepted"] == 1
     assert metrics["annealing/tried"] == 4
+    assert metrics["annealing/acceptance_rate"] == 0.25
+
+
+def test_nothing_tried_has_no_acceptance_rate() -> None:
+    metrics = names.search_metrics(replace(invented_annealed_step(7), tried=0, accepted=0, chosen=None))
+    assert metrics["annealing/tried"] == metrics["annealing/accepted"] == 0
+    assert "annealing/acceptance_rate" not in metrics
+
+
+def test_a_noisy_step_tells_how_strong_the_noise_was_and_why() -> None:
+    assert names.noise_metrics(invented_noisy_step(2)) == {
+        "annealing/alpha": pytest.approx(0.008),
+        "annealing/mean_cosine": pytest.approx(0.2),
+        "annealing/noise_over_gradient": 0.25,
+    }
+
+
+def test_what_a_noisy_step_leaves_undefined_is_not_shown() -> None:
+    constant = replace(invented_noisy_step(2), mean_cosine=math.nan)
+    assert names.noise_metrics(constant).keys() == {"annealing/alpha", "annealing/noise_over_gradient"}
+    without_gradient = replace(invented_noisy_step(2), gradient_norm=0.0)
+    assert names.noise_metrics(without_gradient).keys() == {"annealing/alpha", "annealing/mean_cosine"}
 
 
 def test_the_table_of_names_lists_every_metric(annealed_run: PlannedRun) -> None:

@@ -6,13 +6,22 @@ from typing import Any
 
 import pytest
 import yaml
-from invented_ledger import START_TIME, finish, invented_plan, invented_record, progress, start
+from invented_ledger import (
+    GGA_L_ARM,
+    START_TIME,
+    finish,
+    invented_noisy_step,
+    invented_plan,
+    invented_record,
+    progress,
+    start,
+)
 
 from gga_sweep.config import SweepConfig
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.records import RunStatus
-from gga_sweep.tracking import tracked_run
+from gga_sweep.tracking import names, tracked_run
 from gga_sweep.tracking.mlflow_api import MlflowClient, Run, ViewType
 from gga_sweep.tracking.projection import Projection
 
@@ -70,6 +79,7 @@ def test_a_run_is_a_child_of_the_sweep_with_flat_tags(projection: Projection, pl
         "protocol": "quick",
         "arm": "ERM + GGA",
         "algorithm": "ERM",
+        "annealing": "gga",
         "test_domains": "75",
         "trial_seed": "0",
         "draw": "1",
@@ -97,6 +107,7 @@ def test_the_parameters_are_all_that_decides_a_run(projection: Projection, plan:
         project(projection, run)
     params = child_of(projection, annealed).data.params
     assert params["lr"] == str(annealed.config.hyperparameters["lr"])
+    assert params["annealing.method"] == "gga"
     assert params["annealing.radius"] == "0.0001"
     assert params["annealing.num_candidates"] == "4"
     assert params["training.freeze_batch_norm"] == "true"
@@ -104,6 +115,7 @@ def test_the_parameters_are_all_that_decides_a_run(projection: Projection, plan:
     assert params["test_domains"] == "75"
     assert "training.weights" not in params  # there are none
     assert not any(name.startswith("annealing.") for name in child_of(projection, plain).data.params)
+    assert "gga_sweep.annealing" not in child_of(projection, plain).data.tags
 
 
 def test_metrics_stand_at_their_steps_with_the_start_time_plus_a_second_a_step(
@@ -123,6 +135,71 @@ def test_metrics_stand_at_their_steps_with_the_start_time_plus_a_second_a_step(
         invented_record(run, step).test.domains["75"].train.accuracy for step in (0, 2, 4)
     ]
     assert [step for step, _, _ in stored["annealing/alignment_after"]] == [1, 2, 3]
+
+
+@pytest.fixture
+def noisy(storage: Path, client: MlflowClient) -> tuple[Projection, PlannedRun]:
+    """A run of GGA-L that nobody has started."""
+    plan = invented_plan(storage, arms=[{"algorithm": "ERM"}, GGA_L_ARM], defaults={})
+    return Projection(client, plan.sweep, Ledger(plan.sweep.folder), START_TIME), plan.runs[-1]
+
+
+def test_a_run_of_gga_l_tells_its_method_and_its_fields(noisy: tuple[Projection, PlannedRun]) -> None:
+    projection, run = noisy
+    finish(projection.ledger, run)
+    project(projection, run)
+    data = child_of(projection, run).data
+    assert data.tags["gga_sweep.annealing"] == "gga-l"
+    assert {name: value for name, value in data.params.items() if name.startswith("annealing.")} == {
+        "annealing.method": "gga-l",
+        "annealing.gamma": "0.01",
+        "annealing.noise": "gaussian",
+        "annealing.alpha": "adaptive",
+        "annealing.domain_gradients": "layerwise",
+    }
+
+
+def test_of_a_run_of_gga_l_the_evaluated_steps_show_their_noise(noisy: tuple[Projection, PlannedRun]) -> None:
+    projection, run = noisy
+    finish(projection.ledger, run)
+    project(projection, run)
+    stored = points(projection, child_of(projection, run))
+    for key, expected in names.noise_metrics(invented_noisy_step(2)).items():
+        assert [step for step, _, _ in stored[key]] == [0, 2, 4]
+        assert stored[key][1][1] == expected
+    assert "annealing/tried" not in stored
+
+
+def test_the_last_step_is_evaluated_wherever_it_lies(storage: Path, client: MlflowClient) -> None:
+    training = {"steps": 5, "evaluate_every": 3}
+    plan = invented_plan(storage, arms=[GGA_L_ARM], defaults={}, training=training)
+    projection, run = Projection(client, plan.sweep, Ledger(plan.sweep.folder), START_TIME), plan.runs[0]
+    finish(projection.ledger, run)
+    project(projection, run)
+    assert [step for step, _, _ in points(projection, child_of(projection, run))["annealing/alpha"]] == [0, 3, 4]
+
+
+def test_noisy_steps_seen_before_their_evaluation_are_shown_and_none_is_sent_twice(
+    noisy: tuple[Projection, PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    projection, run = noisy
+    sent: list[int] = []
+    log_batch = MlflowClient.log_batch
+
+    def spy(client: MlflowClient, run_id: str, metrics: Any = (), **others: Any) -> None:
+        sent.extend(metric.step for metric in metrics if metric.key == "annealing/alpha")
+        log_batch(client, run_id, metrics=metrics, **others)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", spy)
+    folder = start(projection.ledger, run)
+    folder.write_annealed([invented_noisy_step(step) for step in range(3)])  # the record of step 2 is still to come
+    project(projection, run)
+    progress(folder, run, 2)
+    project(projection, run)
+    progress(folder, run, 3)
+    project(projection, run)
+    assert sent == [0, 2, 4]
+    assert child_of(projection, run).data.tags["gga_sweep.annealed_steps"] == "5"
 
 
 def test_projecting_twice_changes_nothing(projection: Projection, plan: Plan, ledger: Ledger) -> None:
@@ -278,11 +355,11 @@ def test_infinite_values_are_shown_as_nan(client: MlflowClient) -> None:
     assert [math.isnan(metric.value) for metric in metrics] == [True, True, True, False]
 
 
-def test_an_annealed_run_over_six_domains_has_forty_metrics(projection: Projection, plan: Plan, ledger: Ledger) -> None:
+def test_an_annealed_run_over_six_domains_has_42_metrics(projection: Projection, plan: Plan, ledger: Ledger) -> None:
     run = plan.runs[-1]
     finish(ledger, run).add_timing(4, {"search": 1.0, "diagnostics": 1.0})
     project(projection, run)
-    assert len(child_of(projection, run).data.metrics) == 40
+    assert len(child_of(projection, run).data.metrics) == 42
 
 
 def test_two_arms_that_came_out_equal_share_a_folder_and_are_two_children(storage: Path, client: MlflowClient) -> None:

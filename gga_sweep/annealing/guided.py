@@ -1,0 +1,117 @@
+"""The direction of the variant `guided`: the gradient of what the search is after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from gga_sweep.annealing.agreement import dot_products, least_aligned_pair
+from gga_sweep.annealing.flat import entry_count, pieces
+from gga_sweep.annealing.scoring import DrawOf, Scorer
+from gga_sweep.annealing.settings import Objective
+
+_CHUNK = 1 << 17
+
+
+def ascent_signs(
+    objective: Objective,
+    scorer: Scorer,
+    draw_of: DrawOf,
+    scored: Sequence[Parameter],
+    perturbed: Sequence[Parameter],
+) -> Tensor:
+    """The signs of the steepest way towards the objective, at the point that the scorer measured last.
+
+    Args:
+        objective: `alignment` and `none` go up the alignment, `anti` down, `loss` down the joint loss.
+        draw_of: the masks of that measurement.
+
+    Returns:
+        (entries of `perturbed`,) of int8. 0 where the gradient is, and on a parameter that is not scored.
+
+    Raises:
+        ValueError: if an operation of the model has no second derivative.
+    """
+    if objective == "loss":
+        return _signs(-scorer.vectors.mean(dim=0), scored, perturbed)
+    gradient = _alignment_gradient(scorer, draw_of, scored)
+    return _signs(-gradient if objective == "anti" else gradient, scored, perturbed)
+
+
+def _alignment_gradient(scorer: Scorer, draw_of: DrawOf, scored: Sequence[Parameter]) -> Tensor:
+    """The gradient of the smallest cosine, (entries of `scored`,), in the memory of the domains' gradients.
+
+    With unit gradients a, b of domains i, j and their cosine c: dc = <(b - c a) / |g_i|, dg_i> + <(a - c b) / |g_j|,
+    dg_j>, where dg comes of the Hessian of a domain's loss: two products of a Hessian with a vector, each by a double
+    backward.
+    """
+    gradients = scorer.vectors
+    products = dot_products(gradients)
+    i, j = least_aligned_pair(products)
+    _differentiate_cosine(gradients[i], gradients[j], products[[i, j]][:, [i, j]])
+    for domain in (i, j):
+        _multiply_by_hessian(partial(scorer.domain_loss, domain, draw_of), scored, gradients[domain])
+    return gradients[i].add_(gradients[j])
+
+
+def _signs(gradient: Tensor, scored: Sequence[Parameter], perturbed: Sequence[Parameter]) -> Tensor:
+    found = dict(zip(map(id, scored), pieces(gradient, scored), strict=True))
+    signs = torch.zeros(entry_count(perturbed), dtype=torch.int8, device=gradient.device)
+    for parameter, piece in zip(perturbed, pieces(signs, perturbed), strict=True):
+        if id(parameter) in found:
+            piece.copy_(found[id(parameter)].sign().nan_to_num(0.0))
+    return signs
+
+
+def _differentiate_cosine(one: Tensor, other: Tensor, products: Tensor) -> None:
+    """Overwrite two gradients (entries,) by the derivatives of their cosine by each of them."""
+    (one_square, product), (_, other_square) = products.to(one.dtype)
+    one_norm, other_norm = one_square.sqrt(), other_square.sqrt()
+    cosine = product / (one_norm * other_norm)
+    for g, h in zip(torch.split(one, _CHUNK), torch.split(other, _CHUNK), strict=True):
+        a, b = g / one_norm, h / other_norm
+        g.copy_((b - cosine * a) / one_norm)
+        h.copy_((a - cosine * b) / other_norm)
+
+
+def _multiply_by_hessian(loss: Callable[[], Tensor], parameters: Sequence[Parameter], vector: Tensor) -> None:
+    """Overwrite a vector (entries of `parameters`,) by its product with the Hessian of a loss."""
+    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    places = [
+        piece
+        for parameter, piece in zip(parameters, pieces(vector, parameters), strict=True)
+        if parameter.requires_grad
+    ]
+    with torch.enable_grad():
+        slopes = torch.autograd.grad(loss(), wanted, create_graph=True, allow_unused=True)
+    curved = [
+        (slope, place.to(slope.dtype))
+        for slope, place in zip(slopes, places, strict=True)
+        if slope is not None and slope.requires_grad
+    ]
+    del slopes
+    products = _second_derivatives(curved, wanted)
+    vector.zero_()
+    for place, product in zip(places, products, strict=True):
+        if product is not None:
+            place.copy_(product)
+
+
+def _second_derivatives(curved: list[tuple[Tensor, Tensor]], wanted: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """The derivatives of the sum of <slope, weight> over the pairs; None where there are none."""
+    if not curved:
+        return [None] * len(wanted)
+    slopes, weights = zip(*curved, strict=True)
+    try:
+        return torch.autograd.grad(slopes, wanted, weights, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ValueError(
+            "direction 'gradient' (variant guided) needs second derivatives, and an operation of the model has none: "
+            f"{error}. Use direction 'random', or an operation that can be differentiated twice"
+        ) from error

@@ -1,0 +1,307 @@
+"""The comparison of the arms in words: the same sections, tables and footnotes in every format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gga_sweep.report.wording import (
+    ABSENT,
+    ARM,
+    INCOMPLETE_MARK,
+    Footnote,
+    count,
+    draws_in_words,
+    percent,
+)
+from gga_sweep.selection import (
+    PHASES,
+    AnnealingDiagnostics,
+    Comparison,
+    Contrast,
+    Cost,
+    Diagnostic,
+    MissingPair,
+    SeedEstimate,
+    SelectedSteps,
+    domain_label,
+)
+
+SEARCH_HEADS: Mapping[str, str] = {
+    "gain_under_search": "Gain, as searched",
+    "gain_under_fresh_masks": "Gain, fresh masks",
+    "gain_on_next_minibatches": "Gain, next minibatches",
+    "acceptance_rate": "Accepted (%)",
+    "share_moved": "Moved (%)",
+    "distance_in_radii": "Radii",
+    "distance_in_updates": "Updates",
+}
+NOISE_HEADS: Mapping[str, str] = {
+    "mean_cosine": "Mean cosine",
+    "alpha": "Alpha",
+    "noise_over_gradient": "Noise / gradient",
+}
+_SHARES = frozenset({"acceptance_rate", "share_moved"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table in words, one row an arm.
+
+    Args:
+        title: what it shows; empty where its section says so.
+        heads: of the columns, the arm's first.
+        rows: cells, as many as heads.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Tables of one subject with what must be said beside them."""
+
+    name: str
+    title: str
+    sheets: tuple[Sheet, ...]
+    notes: tuple[Footnote, ...]
+
+
+def sections(comparison: Comparison) -> Iterator[Section]:
+    """All that the sweep has something for: differences, annealing, cost."""
+    if comparison.selected:
+        yield _differences(comparison)
+    if comparison.annealing:
+        yield _annealing(comparison.annealing)
+    if any(cost.runs for cost in comparison.costs):
+        yield _cost(comparison.costs)
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies in points: 0.0072 -> "+0.72"; NaN -> a dash."""
+    return f"{100 * difference:+z.2f}" if math.isfinite(difference) else ABSENT
+
+
+def _unsigned(difference: float) -> str:
+    return points(difference).removeprefix("+")
+
+
+def p_in_words(p: float) -> str:
+    """ "0.031"; "<0.001"; NaN -> a dash."""
+    if math.isnan(p):
+        return ABSENT
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def seconds_in_words(seconds: float) -> str:
+    """ "1,234", "34.5", "8.03"; NaN -> a dash."""
+    if math.isnan(seconds):
+        return ABSENT
+    decimals = 0 if seconds >= 100 else 1 if seconds >= 10 else 2
+    return f"{seconds:,.{decimals}f}"
+
+
+def gain_in_words(mean: SeedEstimate) -> str:
+    """ "+0.0041 [0.0031, 0.0052]", the interval where there is one."""
+    if math.isnan(mean.mean):
+        return ABSENT
+    interval = f" [{mean.low:.2g}, {mean.high:.2g}]" if math.isfinite(mean.low) else ""
+    return f"{mean.mean:+.2g}{interval}"
+
+
+def missing_in_words(contrast: Contrast) -> tuple[str, ...]:
+    """ "ERM + GGA against ERM, test 75, trial seed 1: ERM failed (draws 0, 1)": one a cell and reason."""
+    draws: dict[str, list[int]] = {}
+    for pair in contrast.missing:
+        draws.setdefault(_missing_pair(contrast, pair), []).extend([] if pair.draw is None else [pair.draw])
+    return tuple(words + draws_in_words(numbers) for words, numbers in draws.items())
+
+
+def _missing_pair(contrast: Contrast, pair: MissingPair) -> str:
+    lacking = ", ".join(f"{arm} {why}" for arm, why in pair.lacking.items())
+    place = f"test {domain_label(pair.test_domains)}, trial seed {pair.trial_seed}"
+    return f"{contrast.arm} against {contrast.baseline}, {place}: {lacking}"
+
+
+def _differences(comparison: Comparison) -> Section:
+    baselines = {contrast.baseline for contrast in comparison.selected}
+    to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
+    return Section(
+        name="differences",
+        title=f"Difference {to} (points of accuracy)",
+        sheets=(
+            _contrast_sheet("Selected runs", comparison.selected),
+            _contrast_sheet("Same draw, without search", comparison.matched),
+        ),
+        notes=tuple(_difference_notes(comparison)),
+    )
+
+
+def _contrast_sheet(title: str, contrasts: Sequence[Contrast]) -> Sheet:
+    several = len({contrast.baseline for contrast in contrasts}) > 1
+    return Sheet(
+        title=title,
+        heads=(ARM, "Difference [95\N{NO-BREAK SPACE}%]", "p", "Holm", "n (pairs)", "Detects"),
+        rows=tuple(_contrast_row(contrast, named=several) for contrast in contrasts),
+    )
+
+
+def _contrast_row(contrast: Contrast, *, named: bool) -> tuple[str, ...]:
+    difference = contrast.difference
+    interval = f" [{_unsigned(difference.low)}, {_unsigned(difference.high)}]" if math.isfinite(difference.low) else ""
+    n = f"{difference.n}" if difference.n == difference.expected else f"{difference.n}/{difference.expected}"
+    return (
+        f"{contrast.arm} against {contrast.baseline}" if named else contrast.arm,
+        f"{points(difference.mean)}{interval}",
+        p_in_words(difference.p),
+        p_in_words(contrast.holm_p),
+        f"{n} ({contrast.pairs}){INCOMPLETE_MARK * contrast.incomplete}",
+        _unsigned(difference.detectable),
+    )
+
+
+def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
+    yield Footnote(
+        "Difference",
+        "accuracy of the arm minus that of its baseline, with the same test domains and trial seed, averaged within "
+        "each trial seed, then over n trial seeds. Selected runs: at their selected steps. Without search: runs of "
+        "the same draw, each at its own best validation step.",
+    )
+    differences = [contrast.difference for contrast in (*comparison.selected, *comparison.matched)]
+    yield Footnote("Certainty", _certainty(differences))
+    for title, contrasts in (("selected runs", comparison.selected), ("same draw", comparison.matched)):
+        if missing := [item for contrast in contrasts for item in missing_in_words(contrast)]:
+            number = sum(len(contrast.missing) for contrast in contrasts)
+            yield Footnote(
+                f"Missing pairs, {title}",
+                f"{count(number, 'pair')} lacking a side; the trial seed is left out of that arm's difference.",
+                tuple(missing),
+            )
+    if comparison.steps:
+        yield Footnote(
+            "Selected steps",
+            "before its annealing window an arm is by construction what it is without annealing.",
+            tuple(map(_selected_steps, comparison.steps)),
+        )
+
+
+def _certainty(differences: Sequence[SeedEstimate]) -> str:
+    if differences[0].expected == 1:
+        return "one trial seed has no spread, so there is no interval and no p."
+    equal = any(difference.n > 1 and math.isnan(difference.low) for difference in differences)
+    return (
+        "the interval is t over trial seeds with n - 1 degrees of freedom, p two-sided, Holm is p adjusted over the "
+        "arms of the table. Detects: the true difference that as many trial seeds with as large a spread find with "
+        "80 % power at 5 % (noncentral t)."
+    ) + " Where all trial seeds differ by the same, nothing of this can be said." * equal
+
+
+def _selected_steps(steps: SelectedSteps) -> str:
+    """ "ERM + GGA: 2 before the window (22.2 %), 0 inside (0.0 %), 7 after (77.8 %)"."""
+    if not steps.total:
+        return f"{steps.arm}: none selected"
+    places = {"before the window": steps.before, "inside": steps.inside, "after": steps.after}
+    return f"{steps.arm}: " + ", ".join(f"{n} {place} ({percent(n / steps.total)} %)" for place, n in places.items())
+
+
+def _annealing(diagnostics: Sequence[AnnealingDiagnostics]) -> Section:
+    searching = [one for one in diagnostics if one.searches]
+    noisy = [one for one in diagnostics if one.noise]
+    sheets = []
+    if searching:
+        sheets.append(_diagnostics_sheet("Searches", SEARCH_HEADS, {one.arm: one.searches for one in searching}))
+    if noisy:
+        sheets.append(_diagnostics_sheet("GGA-L", NOISE_HEADS, {one.arm: one.noise for one in noisy}))
+    return Section(
+        name="annealing",
+        title="What annealing did",
+        sheets=tuple(sheets),
+        notes=tuple(_annealing_notes(diagnostics, searching, noisy)),
+    )
+
+
+def _diagnostics_sheet(title: str, heads: Mapping[str, str], arms: Mapping[str, Mapping[str, Diagnostic]]) -> Sheet:
+    return Sheet(
+        title=title,
+        heads=(ARM, *heads.values()),
+        rows=tuple((arm, *(_quantity(name, found[name].mean) for name in heads)) for arm, found in arms.items()),
+    )
+
+
+def _quantity(name: str, mean: SeedEstimate) -> str:
+    if name.startswith("gain_"):
+        return gain_in_words(mean)
+    if math.isnan(mean.mean):
+        return ABSENT
+    value, error = (percent, percent) if name in _SHARES else ("{:.3g}".format, "{:.2g}".format)
+    return value(mean.mean) + (f" ± {error(mean.standard_error)}" if math.isfinite(mean.standard_error) else "")
+
+
+def _annealing_notes(
+    diagnostics: Sequence[AnnealingDiagnostics],
+    searching: Sequence[AnnealingDiagnostics],
+    noisy: Sequence[AnnealingDiagnostics],
+) -> Iterator[Footnote]:
+    runs = "; ".join(f"{one.arm}: {count(one.steps, 'step')} of {count(one.runs, 'run')}" for one in diagnostics)
+    yield Footnote(
+        "Numbers",
+        "means over annealed steps, then over the final runs of a trial seed, then over trial seeds; ± is the standard "
+        f"error over these (ddof 1), brackets the 95 % interval (t, n - 1 degrees of freedom). {runs}.",
+    )
+    if searching:
+        yield Footnote(
+            "Searches",
+            "gain is the smallest cosine between domain gradients after a step's search minus before it: as the search "
+            "saw it, under fresh dropout masks, and on the next minibatches; accepted: of the candidates tried; moved: "
+            "of the steps; distance in radii (1 is a corner of the box) and in optimiser updates.",
+        )
+    if noisy:
+        yield Footnote(
+            "GGA-L",
+            "mean cosine over pairs of domain gradients, scale of the noise, and its norm over the joint gradient's.",
+        )
+    if left_out := tuple(_left_out(diagnostics)):
+        yield Footnote("Left out", "undefined, as a cosine with a zero gradient is.", left_out)
+
+
+def _left_out(diagnostics: Iterable[AnnealingDiagnostics]) -> Iterator[str]:
+    """ "ERM + GGA: 3 of 200 steps (gain, as searched)"."""
+    heads = {**SEARCH_HEADS, **NOISE_HEADS}
+    for one in diagnostics:
+        for name, found in {**one.searches, **one.noise}.items():
+            if found.left_out:
+                yield f"{one.arm}: {found.left_out} of {count(one.steps, 'step')} ({heads[name].lower()})"
+
+
+def _cost(costs: Sequence[Cost]) -> Section:
+    heads = (ARM, "Runs", "Total", "A run", *(phase.capitalize() for phase in PHASES), "Ratio", "Less diagnostics")
+    return Section(
+        name="cost",
+        title="Cost (device-seconds)",
+        sheets=(Sheet("", heads, tuple(map(_cost_row, costs))),),
+        notes=(
+            Footnote(
+                "Cost",
+                "the total is of all runs, whatever became of them; all that follows is the mean of the done ones. "
+                "Ratio: a run to one of the arm's baseline, then the same less the time that measuring took.",
+            ),
+        ),
+    )
+
+
+def _cost_row(cost: Cost) -> tuple[str, ...]:
+    return (
+        cost.arm,
+        f"{cost.runs}" if cost.runs == cost.done else f"{cost.runs} ({cost.done} done)",
+        seconds_in_words(cost.total if cost.runs else math.nan),
+        seconds_in_words(cost.a_run),
+        *(seconds_in_words(cost.seconds_a_run.get(phase, math.nan)) for phase in PHASES),
+        *(_ratio(ratio) for ratio in (cost.ratio, cost.ratio_without_diagnostics)),
+    )
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.2f}" if math.isfinite(ratio) else ABSENT

@@ -1,0 +1,260 @@
+"""What annealing did to the gradients of every annealed arm, in trial seeds, and whether accuracy followed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import correlation, fmean
+from types import MappingProxyType
+from typing import TypeVar
+
+from gga_sweep.records import FINAL, AnnealedStep, Cell, NoisyStep, RunRecords
+from gga_sweep.selection.contrasts import Contrast
+from gga_sweep.selection.seed_statistics import SeedEstimate, estimate, vary
+from gga_sweep.selection.select import Selected
+from gga_sweep.selection.table import Table
+from gga_sweep.selection.view import SweepView
+
+Step = TypeVar("Step", AnnealedStep, NoisyStep)
+
+
+def gain_under_search(step: AnnealedStep) -> float:
+    return step.alignment_after - step.alignment_before
+
+
+def gain_under_fresh_masks(step: AnnealedStep) -> float:
+    return step.fresh_alignment_after - step.fresh_alignment_before
+
+
+def gain_on_next_minibatches(step: AnnealedStep) -> float:
+    return step.next_alignment_after - step.next_alignment_before
+
+
+SEARCH_QUANTITIES: Mapping[str, Callable[[AnnealedStep], float]] = MappingProxyType(
+    {
+        "gain_under_search": gain_under_search,
+        "gain_under_fresh_masks": gain_under_fresh_masks,
+        "gain_on_next_minibatches": gain_on_next_minibatches,
+        "acceptance_rate": lambda step: _ratio(step.accepted, step.tried),
+        "share_moved": lambda step: float(step.chosen is not None),
+        "distance_in_radii": lambda step: step.moved_radii,
+        "distance_in_updates": lambda step: step.moved_updates,
+    }
+)
+"""Of a step that searched: alignment gained (cosine) as the search saw it, under fresh dropout masks and on the next
+minibatches; accepted / tried; whether the weights moved; how far, in radii and in optimiser updates."""
+
+NOISE_QUANTITIES: Mapping[str, Callable[[NoisyStep], float]] = MappingProxyType(
+    {
+        "mean_cosine": lambda step: step.mean_cosine,
+        "alpha": lambda step: step.alpha,
+        "noise_over_gradient": lambda step: _ratio(step.noise_norm, step.gradient_norm),
+    }
+)
+"""Of a step of GGA-L: mean cosine of the domain gradients, scale of the noise, its norm over the joint gradient's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One quantity of an annealed arm.
+
+    Args:
+        mean: over the steps of a run, then over the runs of a trial seed, then over trial seeds.
+        left_out: steps where it is undefined, as a cosine with a zero gradient is.
+    """
+
+    mean: SeedEstimate
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnnealingDiagnostics:
+    """What annealing did in the final runs of an arm, selected or not.
+
+    Args:
+        arm: its name.
+        runs: its final runs that annealed a step.
+        steps: steps annealed, over these runs.
+        searches: by the names of `SEARCH_QUANTITIES`; empty for a GGA-L arm.
+        noise: by the names of `NOISE_QUANTITIES`; empty for an arm that searches.
+    """
+
+    arm: str
+    runs: int
+    steps: int
+    searches: Mapping[str, Diagnostic]
+    noise: Mapping[str, Diagnostic]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedSteps:
+    """Where the selected steps of an arm that searches lie; before the window all arms are the same by construction.
+
+    Args:
+        arm: its name.
+        before: selected steps before the first annealed step of their run, or of a run that ended before it.
+        inside: from the first annealed step of their run to the last.
+        after: behind the last.
+    """
+
+    arm: str
+    before: int
+    inside: int
+    after: int
+
+    @property
+    def total(self) -> int:
+        return self.before + self.inside + self.after
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentAndAccuracy:
+    """What an arm's selected runs gained in alignment, beside what they gained in accuracy.
+
+    Args:
+        arm, baseline: their names.
+        trial_seeds: in the table's order.
+        alignment_gained: of each trial seed, mean gain under fresh masks over the annealed steps of a run, then over
+            the selected runs; a cosine; NaN where none annealed.
+        accuracy_gained: of each trial seed, the difference of the selected runs, in [-1, 1]; NaN where a pair is
+            missing.
+    """
+
+    arm: str
+    baseline: str
+    trial_seeds: tuple[int, ...]
+    alignment_gained: tuple[float, ...]
+    accuracy_gained: tuple[float, ...]
+
+    @property
+    def points(self) -> tuple[tuple[int, float, float], ...]:
+        """(trial seed, alignment gained, accuracy gained), where both are known."""
+        every = zip(self.trial_seeds, self.alignment_gained, self.accuracy_gained, strict=True)
+        return tuple(point for point in every if all(map(math.isfinite, point)))
+
+    @property
+    def correlation(self) -> float:
+        """Pearson's, over trial seeds; NaN below three of them, or where one side does not vary."""
+        if len(self.points) < 3:
+            return math.nan
+        _, alignment, accuracy = zip(*self.points, strict=True)
+        return correlation(alignment, accuracy) if vary(alignment) and vary(accuracy) else math.nan
+
+
+def annealing_diagnostics(view: SweepView) -> tuple[AnnealingDiagnostics, ...]:
+    """Every arm of which a final run annealed a step, in the order of the arms."""
+    found = []
+    for arm in view.arms:
+        runs = [run for run in view.records if run.cell.arm == arm and run.status in FINAL and run.annealed]
+        if runs:
+            found.append(_diagnostics(arm, runs, view.trial_seeds))
+    return tuple(found)
+
+
+def selected_steps(view: SweepView, table: Table) -> tuple[SelectedSteps, ...]:
+    """Every arm of which a run searched, in the order of the arms."""
+    searching = {run.cell.arm for run in view.records if run.searches}
+    runs = _by_place(view)
+    places = {arm: [_place(one, runs) for one in table.selected if one.cell.arm == arm] for arm in view.arms}
+    return tuple(
+        SelectedSteps(arm, *(places[arm].count(place) for place in ("before", "inside", "after")))
+        for arm in view.arms
+        if arm in searching
+    )
+
+
+def alignment_and_accuracy(
+    view: SweepView, table: Table, contrasts: Iterable[Contrast]
+) -> tuple[AlignmentAndAccuracy, ...]:
+    """Every arm that searches and has a baseline.
+
+    Args:
+        contrasts: of the selected runs of `table`.
+    """
+    runs = _by_place(view)
+    searching = {run.cell.arm for run in view.records if run.searches}
+    found = []
+    for contrast in contrasts:
+        if contrast.arm not in searching:
+            continue
+        selected = [runs[one.cell, one.key] for one in table.selected if one.cell.arm == contrast.arm]
+        gains = _seed_means(selected, table.trial_seeds, lambda run: map(gain_under_fresh_masks, run.searches))
+        found.append(
+            AlignmentAndAccuracy(
+                arm=contrast.arm,
+                baseline=contrast.baseline,
+                trial_seeds=table.trial_seeds,
+                alignment_gained=gains,
+                accuracy_gained=contrast.difference.values,
+            )
+        )
+    return tuple(found)
+
+
+def _diagnostics(arm: str, runs: Sequence[RunRecords], trial_seeds: Sequence[int]) -> AnnealingDiagnostics:
+    searching = [run for run in runs if run.searches]
+    noisy = [run for run in runs if run.noisy_steps]
+    return AnnealingDiagnostics(
+        arm=arm,
+        runs=len(runs),
+        steps=sum(len(run.annealed) for run in runs),
+        searches=_each(SEARCH_QUANTITIES, searching, lambda run: run.searches, trial_seeds),
+        noise=_each(NOISE_QUANTITIES, noisy, lambda run: run.noisy_steps, trial_seeds),
+    )
+
+
+def _each(
+    quantities: Mapping[str, Callable[[Step], float]],
+    runs: Sequence[RunRecords],
+    steps_of: Callable[[RunRecords], Sequence[Step]],
+    trial_seeds: Sequence[int],
+) -> dict[str, Diagnostic]:
+    """Each quantity over the runs; nothing where there is no run."""
+    return {
+        name: Diagnostic(
+            mean=estimate(_seed_means(runs, trial_seeds, _values(quantity, steps_of))),
+            left_out=sum(not math.isfinite(quantity(step)) for run in runs for step in steps_of(run)),
+        )
+        for name, quantity in quantities.items()
+        if runs
+    }
+
+
+def _values(
+    quantity: Callable[[Step], float], steps_of: Callable[[RunRecords], Sequence[Step]]
+) -> Callable[[RunRecords], Iterable[float]]:
+    return lambda run: map(quantity, steps_of(run))
+
+
+def _seed_means(
+    runs: Iterable[RunRecords], trial_seeds: Sequence[int], values: Callable[[RunRecords], Iterable[float]]
+) -> tuple[float, ...]:
+    """A value a trial seed: mean over the values of a run, then over the runs; NaN where there is none."""
+    of_seed: dict[int, list[float]] = {seed: [] for seed in trial_seeds}
+    for run in runs:
+        of_seed[run.cell.trial_seed].append(_mean(values(run)))
+    return tuple(_mean(of_seed[seed]) for seed in trial_seeds)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of the finite ones; NaN where there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return fmean(finite) if finite else math.nan
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _by_place(view: SweepView) -> dict[tuple[Cell, str], RunRecords]:
+    """A run shared by two arms stands in both, so its key alone does not name it."""
+    return {(run.cell, run.key): run for run in view.records}
+
+
+def _place(one: Selected, runs: Mapping[tuple[Cell, str], RunRecords]) -> str:
+    """Where the selected step lies: before, inside or after the window of its run."""
+    annealed = [step.step for step in runs[one.cell, one.key].searches]
+    if not annealed or one.step < annealed[0]:
+        return "before"
+    return "inside" if one.step <= annealed[-1] else "after"

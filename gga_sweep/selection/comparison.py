@@ -1,0 +1,62 @@
+"""All that a report says beside its table: what each arm gained, what its annealing did, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gga_sweep.selection.annealing_effect import (
+    AlignmentAndAccuracy,
+    AnnealingDiagnostics,
+    SelectedSteps,
+    alignment_and_accuracy,
+    annealing_diagnostics,
+    selected_steps,
+)
+from gga_sweep.selection.contrasts import Contrast, matched_contrasts, selected_contrasts
+from gga_sweep.selection.cost import Cost, costs
+from gga_sweep.selection.table import Table
+from gga_sweep.selection.view import SweepView
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A sweep's arms compared; every tuple in the order of the arms.
+
+    Args:
+        selected: the headline contrast of every arm that has a baseline.
+        matched: the same without search.
+        steps: where the selected steps lie, of every arm that searches.
+        annealing: what annealing did, of every annealed arm.
+        gains: alignment gained beside accuracy gained, of every arm that searches and has a baseline.
+        costs: of every arm.
+    """
+
+    selected: tuple[Contrast, ...]
+    matched: tuple[Contrast, ...]
+    steps: tuple[SelectedSteps, ...]
+    annealing: tuple[AnnealingDiagnostics, ...]
+    gains: tuple[AlignmentAndAccuracy, ...]
+    costs: tuple[Cost, ...]
+
+
+def compare(view: SweepView, table: Table, baselines: Mapping[str, str]) -> Comparison:
+    """Compare the arms of a sweep.
+
+    Args:
+        view: the sweep.
+        table: its table, built from `view`; its switches are those of the comparison.
+        baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
+
+    Raises:
+        InputError: an arm or a baseline is not in the view, or an arm is its own baseline.
+    """
+    selected = selected_contrasts(table, baselines)
+    return Comparison(
+        selected=selected,
+        matched=matched_contrasts(view, baselines, exclude_diverged=table.exclude_diverged),
+        steps=selected_steps(view, table),
+        annealing=annealing_diagnostics(view),
+        gains=alignment_and_accuracy(view, table, selected),
+        costs=costs(view, baselines),
+    )

@@ -1,0 +1,96 @@
+"""What an arm costs: device-seconds by phase, beside its baseline's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gga_sweep.records import RunRecords, RunStatus
+from gga_sweep.selection.contrasts import check_baselines
+from gga_sweep.selection.view import SweepView
+
+PHASES = ("training", "search", "diagnostics", "evaluation")
+DIAGNOSTICS = "diagnostics"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One arm.
+
+    Args:
+        arm: its name.
+        baseline: the arm it is compared with; None for a baseline.
+        runs: its runs that have spent any time, whatever became of them.
+        seconds: device-seconds of these in total, by each of `PHASES`. A run that two arms share counts in both.
+        done: its DONE runs, which alone went through all their steps and so can be compared.
+        seconds_a_run: mean over the DONE runs, by phase; empty without one.
+        ratio: of a DONE run of this arm to one of its baseline; NaN where either has none, or there is no baseline.
+        ratio_without_diagnostics: the same, less what measuring took.
+    """
+
+    arm: str
+    baseline: str | None
+    runs: int
+    seconds: Mapping[str, float]
+    done: int
+    seconds_a_run: Mapping[str, float]
+    ratio: float
+    ratio_without_diagnostics: float
+
+    @property
+    def total(self) -> float:
+        """Device-seconds of all its runs."""
+        return math.fsum(self.seconds.values())
+
+    @property
+    def a_run(self) -> float:
+        """Device-seconds of a DONE run; NaN without one."""
+        return math.fsum(self.seconds_a_run.values()) if self.done else math.nan
+
+
+def costs(view: SweepView, baselines: Mapping[str, str]) -> tuple[Cost, ...]:
+    """Every arm, in order.
+
+    Args:
+        baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
+
+    Raises:
+        InputError: an arm or a baseline is not in the view, or an arm is its own baseline.
+    """
+    check_baselines(baselines, view.arms)
+    timed = {arm: [run for run in view.records if run.cell.arm == arm and run.seconds] for arm in view.arms}
+    done = {arm: [run for run in runs if run.status is RunStatus.DONE] for arm, runs in timed.items()}
+    each = {arm: _mean_by_phase(runs) for arm, runs in done.items()}
+    return tuple(
+        Cost(
+            arm=arm,
+            baseline=baselines.get(arm),
+            runs=len(timed[arm]),
+            seconds=_total_by_phase(timed[arm]),
+            done=len(done[arm]),
+            seconds_a_run=each[arm],
+            ratio=_ratio(each[arm], each.get(baselines.get(arm, ""), {})),
+            ratio_without_diagnostics=_ratio(
+                _without_diagnostics(each[arm]), _without_diagnostics(each.get(baselines.get(arm, ""), {}))
+            ),
+        )
+        for arm in view.arms
+    )
+
+
+def _total_by_phase(runs: Sequence[RunRecords]) -> dict[str, float]:
+    return {phase: math.fsum(run.seconds.get(phase, 0.0) for run in runs) for phase in PHASES}
+
+
+def _mean_by_phase(runs: Sequence[RunRecords]) -> dict[str, float]:
+    return {phase: seconds / len(runs) for phase, seconds in _total_by_phase(runs).items()} if runs else {}
+
+
+def _without_diagnostics(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {phase: value for phase, value in seconds.items() if phase != DIAGNOSTICS}
+
+
+def _ratio(seconds: Mapping[str, float], baseline: Mapping[str, float]) -> float:
+    spent, against = math.fsum(seconds.values()), math.fsum(baseline.values())
+    return spent / against if seconds and against else math.nan

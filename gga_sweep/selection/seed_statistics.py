@@ -1,0 +1,111 @@
+"""What can be said of a mean over trial seeds: t with n - 1 degrees of freedom, Holm, and what could be detected.
+
+The unit is the trial seed. Test domains and draws of one trial seed share its splits and minibatches, so they are
+averaged before anything here is computed and never count as observations of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import fmean
+
+LEVEL = 0.05
+POWER = 0.80
+_ROUNDING = 1e-9  # a spread this small beside the values is that of rounding
+
+
+@dataclass(frozen=True, slots=True)
+class SeedEstimate:
+    """A mean over trial seeds and how sure it is. NaN wherever a number cannot be given.
+
+    Args:
+        values: of each trial seed, in the table's order; NaN where there is none.
+        mean: over the trial seeds that have one.
+        standard_error: sample standard deviation (ddof 1) over sqrt(n); NaN below two values.
+        low, high: the 95 % interval, t with n - 1 degrees of freedom; NaN below two values, and where all values are
+            equal: they say nothing of how far another trial seed would lie.
+        p: two-sided, of a mean of zero; NaN where there is no interval.
+        detectable: the true mean that a two-sided test at 5 % finds with a power of 80 %, from as many trial seeds
+            with as large a spread (noncentral t); NaN where there is no interval.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    p: float
+    detectable: float
+
+    @property
+    def n(self) -> int:
+        """Trial seeds with a value."""
+        return sum(math.isfinite(value) for value in self.values)
+
+    @property
+    def expected(self) -> int:
+        """Trial seeds planned."""
+        return len(self.values)
+
+
+def estimate(values: Sequence[float]) -> SeedEstimate:
+    """The mean of the finite values, one a trial seed, with its t interval."""
+    finite = [value for value in values if math.isfinite(value)]
+    mean = fmean(finite) if finite else math.nan
+    error = _standard_error(finite, mean)
+    if not vary(finite):
+        return SeedEstimate(tuple(values), mean, error, math.nan, math.nan, math.nan, math.nan)
+    from scipy.stats import t  # type: ignore[import-untyped]
+
+    freedom = len(finite) - 1
+    reach = float(t.ppf(1 - LEVEL / 2, freedom)) * error
+    return SeedEstimate(
+        values=tuple(values),
+        mean=mean,
+        standard_error=error,
+        low=mean - reach,
+        high=mean + reach,
+        p=2 * float(t.sf(abs(mean) / error, freedom)),
+        detectable=detectable_in_errors(freedom) * error,
+    )
+
+
+@lru_cache
+def detectable_in_errors(freedom: int) -> float:
+    """The true mean, in standard errors, at which a two-sided t test at 5 % finds it, with its sign, with 80 %.
+
+    Args:
+        freedom: degrees of freedom, at least 1.
+    """
+    from scipy.optimize import brentq  # type: ignore[import-untyped]
+    from scipy.stats import nct, t
+
+    critical = t.ppf(1 - LEVEL / 2, freedom)
+
+    return float(brentq(lambda mean: nct.sf(critical, freedom, mean) - POWER, 1.0, 3 * critical))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's step-down adjustment over the finite p values, each in [0, 1]; NaN stays NaN and counts for nothing."""
+    ascending = sorted((p, i) for i, p in enumerate(p_values) if math.isfinite(p))
+    adjusted = [math.nan] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(ascending):
+        highest = max(highest, min(1.0, (len(ascending) - rank) * p))
+        adjusted[i] = highest
+    return tuple(adjusted)
+
+
+def vary(values: Sequence[float]) -> bool:
+    """Whether the values, all finite, differ by more than rounding."""
+    return len(values) > 1 and max(values) - min(values) > _ROUNDING * max(map(abs, values))
+
+
+def _standard_error(values: Sequence[float], mean: float) -> float:
+    if len(values) < 2:
+        return math.nan
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return math.sqrt(variance / len(values))

@@ -1,0 +1,69 @@
+"""GGA-L in a run: noise laid on the gradient between a host's backward and its optimiser's step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from gga_sweep.algorithms.base import Algorithm
+from gga_sweep.annealing import (
+    STEP_MASK,
+    GradientNoiseSettings,
+    Scorer,
+    add_to_gradients,
+    draw_gradient_noise,
+    gradient_agreement,
+    l2_norm,
+    noise_scale,
+    unchanged_random_state,
+)
+from gga_sweep.records import NoisyStep
+from gga_sweep.training.annealed_step import StepModel
+from gga_sweep.training.randomness import RunStreams
+
+
+def noisy_update(
+    algorithm: Algorithm,
+    settings: GradientNoiseSettings,
+    streams: RunStreams,
+    step: int,
+    model: StepModel,
+    update: Callable[[], torch.Tensor],
+) -> tuple[torch.Tensor, NoisyStep]:
+    """Make one update of the host, its gradient overlaid with noise.
+
+    Args:
+        model: this step's minibatches.
+        update: the host's; it calls `algorithm.optimizer.step` when its gradient stands.
+
+    Returns:
+        What the update returned, and the line of the ledger.
+    """
+    parameters = algorithm.predict_parameters()
+    mean_cosine = float("nan") if settings.alpha == "constant" else _mean_cosine(algorithm, settings, model)
+    alpha = noise_scale(settings, mean_cosine)
+    norms: list[tuple[float, float]] = []
+
+    def add_noise(*_: object) -> None:
+        if not norms:  # a host's optimiser may step more than once; the joint gradient is that of the first
+            gradients = l2_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+            xi = draw_gradient_noise(settings.noise, streams.gradient_noise(step, parameters[0].device), parameters)
+            norms.append((add_to_gradients(parameters, xi, alpha), gradients))
+
+    handle = algorithm.optimizer.register_step_pre_hook(add_noise)
+    try:
+        loss = update()
+    finally:
+        handle.remove()
+    ((noise_norm, gradient_norm),) = norms
+    return loss, NoisyStep(step, mean_cosine, alpha, noise_norm, gradient_norm)
+
+
+def _mean_cosine(algorithm: Algorithm, settings: GradientNoiseSettings, model: StepModel) -> float:
+    """Under the mask of the update itself. Leaves no trace."""
+    parameters = algorithm.predict_parameters()
+    scorer = Scorer(model, parameters, list(algorithm.buffers()), settings.domain_gradients)
+    with unchanged_random_state(parameters):
+        scorer.differentiate(lambda _: STEP_MASK)
+    return gradient_agreement(scorer.vectors).mean

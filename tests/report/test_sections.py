@@ -1,0 +1,183 @@
+"""The comparison of the arms in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep
+
+from gga_sweep.records import RunRecords, RunStatus
+from gga_sweep.report.sections import (
+    Section,
+    gain_in_words,
+    missing_in_words,
+    p_in_words,
+    points,
+    seconds_in_words,
+    sections,
+)
+from gga_sweep.report.wording import ABSENT
+from gga_sweep.selection import Comparison, SelectedSteps, build_table, compare
+from gga_sweep.selection.seed_statistics import estimate
+
+FIRST, SECOND = ARMS[1:]
+
+
+def by_name(comparison: Comparison) -> dict[str, Section]:
+    return {section.name: section for section in sections(comparison)}
+
+
+def said(section: Section) -> dict[str, str]:
+    return {note.heading: " ".join([note.sentence, *note.items]) for note in section.notes}
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"), [(0.00724, "+0.72"), (-0.1, "-10.00"), (-0.00001, "+0.00"), (math.nan, ABSENT)]
+)
+def test_a_difference_is_in_points_with_its_sign(difference: float, words: str) -> None:
+    assert points(difference) == words
+
+
+@pytest.mark.parametrize(("p", "words"), [(0.0312, "0.031"), (0.0004, "<0.001"), (1, "1.000"), (math.nan, ABSENT)])
+def test_a_p_has_three_decimals(p: float, words: str) -> None:
+    assert p_in_words(p) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(12345.6, "12,346"), (34.52, "34.5"), (8.031, "8.03"), (0.0, "0.00"), (math.nan, ABSENT)],
+)
+def test_seconds_have_three_digits_or_whole_numbers(seconds: float, words: str) -> None:
+    assert seconds_in_words(seconds) == words
+
+
+def test_a_gain_stands_with_its_interval_where_there_is_one() -> None:
+    assert gain_in_words(estimate([0.003, 0.004, 0.005])) == "+0.004 [0.0015, 0.0065]"
+    assert gain_in_words(estimate([-0.004])) == "-0.004"
+    assert gain_in_words(estimate([])) == ABSENT
+
+
+def test_a_difference_row_says_all_of_its_contrast() -> None:
+    comparison = invented_comparison(invented_sweep(trial_seeds=range(5)))
+    section = by_name(comparison)["differences"]
+    assert section.title == "Difference to ERM (points of accuracy)"
+    for sheet, contrasts in zip(section.sheets, (comparison.selected, comparison.matched), strict=True):
+        for row, contrast in zip(sheet.rows, contrasts, strict=True):
+            difference = contrast.difference
+            arm, interval, p, adjusted, pairs, detects = row
+            assert arm == contrast.arm
+            assert interval == (
+                f"{100 * difference.mean:+.2f} [{100 * difference.low:.2f}, {100 * difference.high:.2f}]"
+            )
+            assert (p, adjusted) == (f"{difference.p:.3f}", f"{contrast.holm_p:.3f}")
+            of = "" if difference.n == 5 else "/5"
+            assert pairs == f"{difference.n}{of} ({contrast.pairs}){'*' * contrast.incomplete}"
+            assert detects == f"{100 * difference.detectable:.2f}"
+
+
+def test_several_baselines_are_named_row_by_row() -> None:
+    sweep = invented_sweep(troubled=False)
+    section = by_name(compare(sweep, build_table(sweep), {FIRST: "ERM", SECOND: FIRST}))["differences"]
+    assert section.title == "Difference to each arm's baseline (points of accuracy)"
+    assert [row[0] for row in section.sheets[0].rows] == [f"{FIRST} against ERM", f"{SECOND} against {FIRST}"]
+
+
+def test_missing_pairs_are_counted_and_named_with_their_draws(comparison: Comparison) -> None:
+    assert missing_in_words(comparison.matched[1]) == (
+        f"{SECOND} against ERM, test 0, trial seed 1: ERM failed (draw 1)",
+        f"{SECOND} against ERM, test 75, trial seed 1: {SECOND} missing (draw 2)",
+        f"{SECOND} against ERM, test 75, trial seed 2: {SECOND} out of memory (draw 2)",
+    )
+    notes = said(by_name(comparison)["differences"])
+    assert notes["Missing pairs, same draw"].startswith("4 pairs lacking a side; the trial seed is left out")
+    assert "Missing pairs, selected runs" not in notes
+
+
+def test_draws_of_a_cell_that_lack_the_same_are_named_together() -> None:
+    sweep = invented_sweep(troubled=False)
+    comparison = invented_comparison(replace(sweep, records=sweep.records[4:]))
+    assert missing_in_words(comparison.matched[0]) == (
+        f"{FIRST} against ERM, test 0, trial seed 0: ERM missing (draws 0, 1, 2, 3)",
+    )
+    assert missing_in_words(comparison.selected[0]) == (
+        f"{FIRST} against ERM, test 0, trial seed 0: ERM no selected accuracy",
+    )
+
+
+def test_what_an_interval_is_depends_on_the_trial_seeds(comparison: Comparison) -> None:
+    words = said(by_name(comparison)["differences"])["Certainty"]
+    assert "t over trial seeds with n - 1 degrees of freedom" in words
+    assert "noncentral t" in words
+    assert "differ by the same" not in words
+    alone = by_name(invented_comparison(invented_sweep(trial_seeds=(0,), troubled=False)))["differences"]
+    assert said(alone)["Certainty"] == "one trial seed has no spread, so there is no interval and no p."
+    assert alone.sheets[0].rows[0][2:] == (ABSENT, ABSENT, "1 (3)", ABSENT)
+
+
+def test_arms_that_are_alike_are_said_to_give_no_interval() -> None:
+    sweep = invented_sweep(arms=("ERM", FIRST), troubled=False)
+    erm = [run for run in sweep.records if run.cell.arm == "ERM"]
+    alike = [replace(run, cell=replace(run.cell, arm=FIRST)) for run in erm]
+    section = by_name(invented_comparison(replace(sweep, records=(*erm, *alike))))["differences"]
+    assert section.sheets[0].rows[0][1:3] == ("+0.00", ABSENT)
+    assert "Where all trial seeds differ by the same, nothing of this can be said." in said(section)["Certainty"]
+
+
+def test_selected_steps_are_counted_before_inside_and_after_the_window(comparison: Comparison) -> None:
+    steps = (SelectedSteps(FIRST, before=2, inside=0, after=6), SelectedSteps(SECOND, before=0, inside=0, after=0))
+    words = said(by_name(replace(comparison, steps=steps))["differences"])["Selected steps"]
+    assert f"{FIRST}: 2 before the window (25.0 %), 0 inside (0.0 %), 6 after (75.0 %)" in words
+    assert f"{SECOND}: none selected" in words
+
+
+def test_searches_and_gga_l_have_a_table_each() -> None:
+    comparison = invented_comparison(invented_sweep(arms=(*ARMS, NOISY), troubled=False))
+    searches, noise = by_name(comparison)["annealing"].sheets
+    assert [row[0] for row in searches.rows] == [FIRST, SECOND]
+    assert [row[0] for row in noise.rows] == [NOISY]
+    found = comparison.annealing[0].searches
+    assert searches.rows[0][1:4] == tuple(
+        gain_in_words(found[name].mean)
+        for name in ("gain_under_search", "gain_under_fresh_masks", "gain_on_next_minibatches")
+    )
+    rate = found["acceptance_rate"].mean
+    assert searches.rows[0][4] == f"{100 * rate.mean:.1f} ± {100 * rate.standard_error:.1f}"
+    alpha = comparison.annealing[2].noise["alpha"].mean
+    assert noise.rows[0][2] == f"{alpha.mean:.3g} ± {alpha.standard_error:.2g}"
+
+
+def test_steps_left_out_are_counted_by_arm_and_quantity() -> None:
+    def with_undefined(run: RunRecords) -> RunRecords:
+        steps = (*run.searches[1:], replace(run.searches[0], next_alignment_after=math.nan)) if run.searches else ()
+        return replace(run, annealed=steps)
+
+    sweep = invented_sweep(troubled=False)
+    notes = by_name(invented_comparison(replace(sweep, records=tuple(map(with_undefined, sweep.records)))))["annealing"]
+    assert f"{FIRST}: 36 of 720 steps (gain, next minibatches)" in said(notes)["Left out"]
+
+
+def test_costs_say_how_many_runs_they_are_of(comparison: Comparison) -> None:
+    (sheet,) = by_name(comparison)["cost"].sheets
+    erm, first, _ = sheet.rows
+    assert erm[:2] == ("ERM", "36 (34 done)")
+    assert first[1] == "36"
+    assert (erm[-2:], first[-2:]) == (
+        (ABSENT, ABSENT),
+        (f"{comparison.costs[1].ratio:.2f}", f"{comparison.costs[1].ratio_without_diagnostics:.2f}"),
+    )
+
+
+def test_an_arm_without_a_run_costs_nothing_known() -> None:
+    sweep = invented_sweep(troubled=False)
+    left = replace(sweep, records=tuple(run for run in sweep.records if run.cell.arm != SECOND))
+    (sheet,) = by_name(invented_comparison(left))["cost"].sheets
+    assert sheet.rows[2] == (SECOND, "0", *[ABSENT] * 8)
+
+
+def test_what_a_sweep_has_nothing_for_has_no_section() -> None:
+    plain = invented_sweep(arms=("ERM",))
+    assert list(by_name(invented_comparison(plain))) == ["cost"]
+    queued = replace(plain, records=tuple(replace(r, status=RunStatus.QUEUED, seconds={}) for r in plain.records))
+    assert by_name(invented_comparison(queued)) == {}
