@@ -82,6 +82,7 @@ def run(
 ) -> None:
     """Train what is left of a sweep, track it, select, print the table. Run it again to continue."""
     from gga_sweep.report.text import print_text
+    from gga_sweep.selection import compare
     from gga_sweep.sweep.launch import run_sweep
     from gga_sweep.sweep.options import LaunchOptions
 
@@ -89,7 +90,8 @@ def run(
     options = LaunchOptions(address, max_concurrent, require_tracking, allow_change)
     result = run_sweep(sweep, options, out)
     out.print()
-    print_text(result.table(), out)
+    table = result.table()
+    print_text(table, out, compare(result.view, table))
     _print_outcome(sweep, result)
     if result.interrupted:
         err.print(_INTERRUPTED)
@@ -133,14 +135,14 @@ def report(
     from gga_sweep.report.collect import collect
     from gga_sweep.report.files import check_format, render
     from gga_sweep.report.text import print_text
-    from gga_sweep.selection import build_table
+    from gga_sweep.selection import build_table, compare
 
     check_format(report_format)
     ledger = Ledger(folder)
     view = collect(read_plan(folder), ledger)
     table = build_table(view)
     if report_format == "text" and output is None:
-        print_text(table, out)
+        print_text(table, out, compare(view, table))
         return
     text = render(report_format, view, table, ledger)
     if output is None:

@@ -47,9 +47,9 @@ def default_domain_gradients(
 ) -> Literal["loop", "layerwise"]:
     """How gradients of single domains are computed where a sweep file does not say.
 
-    A rule and not a stopwatch, since it decides the last bits of a run. It follows `make bench`: on a CPU layer by layer
-    is faster while a domain's batch is small. Of a GPU nothing was measured yet, and of a network from elsewhere nobody
-    knows here whether its layers can be split by domain.
+    A rule and not a stopwatch, since it decides the last bits of a run. It follows `make bench`: on a CPU, layer by
+    layer is faster while a domain's batch is small. Of a GPU nothing was measured yet, and of a network from elsewhere
+    nobody knows here whether its layers can be split by domain.
     """
     splits = network in NETWORKS and not couples_images(network, freeze_batch_norm)
     small = isinstance(batch_size, int | float) and batch_size <= LAYERWISE_BATCH

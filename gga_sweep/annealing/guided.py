@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -54,7 +53,8 @@ def _alignment_gradient(scorer: Scorer, draw_of: DrawOf, scored: Sequence[Parame
     i, j = least_aligned_pair(products)
     _differentiate_cosine(gradients[i], gradients[j], products[[i, j]][:, [i, j]])
     for domain in (i, j):
-        _multiply_by_hessian(partial(scorer.domain_loss, domain, draw_of), scored, gradients[domain])
+        with scorer.domain_loss(domain, draw_of) as loss:
+            _multiply_by_hessian(loss, scored, gradients[domain])
     return gradients[i].add_(gradients[j])
 
 
@@ -78,7 +78,7 @@ def _differentiate_cosine(one: Tensor, other: Tensor, products: Tensor) -> None:
         h.copy_((a - cosine * b) / other_norm)
 
 
-def _multiply_by_hessian(loss: Callable[[], Tensor], parameters: Sequence[Parameter], vector: Tensor) -> None:
+def _multiply_by_hessian(loss: Tensor, parameters: Sequence[Parameter], vector: Tensor) -> None:
     """Overwrite a vector (entries of `parameters`,) by its product with the Hessian of a loss."""
     wanted = [parameter for parameter in parameters if parameter.requires_grad]
     places = [
@@ -86,8 +86,7 @@ def _multiply_by_hessian(loss: Callable[[], Tensor], parameters: Sequence[Parame
         for parameter, piece in zip(parameters, pieces(vector, parameters), strict=True)
         if parameter.requires_grad
     ]
-    with torch.enable_grad():
-        slopes = torch.autograd.grad(loss(), wanted, create_graph=True, allow_unused=True)
+    slopes = torch.autograd.grad(loss, wanted, create_graph=True, allow_unused=True)
     curved = [
         (slope, place.to(slope.dtype))
         for slope, place in zip(slopes, places, strict=True)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +41,8 @@ class LayerwiseGradients:
         self._parameters = tuple(parameters)
         self._rows = tuple(rows)
         self._layers = _layers_with(module, parameters)
+        asked_for = set(map(id, parameters))
+        self._others = [each for each in module.parameters() if each.requires_grad and id(each) not in asked_for]
 
     def write(self, domain_losses: Callable[[], Tensor], out: Tensor) -> Tensor:
         """Compute the losses and their gradients.
@@ -54,13 +58,26 @@ class LayerwiseGradients:
         names = [id(parameter) for parameter in self._parameters]
         places = [dict(zip(names, pieces(row, self._parameters), strict=True)) for row in out]
         backward = _Backward(self._rows, places)
-        with torch.enable_grad():
-            with backward.watching(self._layers):
+        with torch.enable_grad(), _frozen(self._others):
+            with backward.watching(self._layers) as first:
                 losses = domain_losses()
-            if first := backward.first_tensors():
-                torch.autograd.grad(losses.sum(), first, allow_unused=True)
+            if first:
+                torch.autograd.grad(losses.sum(), [each.tensor() for each in first], allow_unused=True)
         backward.zero_what_was_not_reached()
         return losses.detach()
+
+
+class _FirstOutput(NamedTuple):
+    """The output of a layer in front of which nothing is differentiated."""
+
+    layer: nn.Module
+    output: Tensor
+    made_by: object
+
+    def tensor(self) -> Tensor:
+        """What to ask autograd for, so that it goes back to this layer and no further."""
+        overwritten = self.output.grad_fn is not self.made_by
+        return min(_trainable(self.layer), key=Tensor.numel) if overwritten else self.output
 
 
 class _Backward:
@@ -70,13 +87,14 @@ class _Backward:
         self._rows = list(rows)
         self._places = places
         self._reached: set[int] = set()
-        self._first: list[tuple[nn.Module, Tensor, object]] = []
 
     @contextmanager
-    def watching(self, layers: Sequence[nn.Module]) -> Iterator[None]:
-        handles = [layer.register_forward_hook(self._watch) for layer in layers]
+    def watching(self, layers: Sequence[nn.Module]) -> Iterator[list[_FirstOutput]]:
+        """During a forward. Gives the outputs of the first layers, not kept here: their hooks hold this object."""
+        first: list[_FirstOutput] = []
+        handles = [layer.register_forward_hook(partial(self._watch, first)) for layer in layers]
         try:
-            yield
+            yield first
         finally:
             for handle in handles:
                 handle.remove()
@@ -87,34 +105,29 @@ class _Backward:
                 if parameter not in self._reached:
                     piece.zero_()
 
-    def _watch(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _watch(self, first: list[_FirstOutput], layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if not output.requires_grad:
+            return
         (x,) = inputs
         if not x.requires_grad:
-            self._first.append((layer, output, output.grad_fn))
+            first.append(_FirstOutput(layer, output, output.grad_fn))
         rows = x.detach()
         output.register_hook(lambda gradient: self._write(layer, rows, gradient.detach()))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def _write(self, layer: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
-        names = [id(parameter) for parameter in (layer.weight, layer.bias)]
+        parameters = (layer.weight, layer.bias)
         for places, gradients in zip(
             self._places, _SPLITS[type(layer)](layer, inputs, outputs, self._rows), strict=True
         ):
-            for name, gradient in zip(names, gradients, strict=True):
-                if name not in places or gradient is None:
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if parameter is None or gradient is None or not parameter.requires_grad:
                     continue
-                if name in self._reached:  # the layer was used before in this forward
-                    places[name].add_(gradient)
+                if id(parameter) in self._reached:  # the layer was used before in this forward
+                    places[id(parameter)].add_(gradient)
                 else:
-                    places[name].copy_(gradient)
-        self._reached.update(names)
-
-    def first_tensors(self) -> list[Tensor]:
-        """What to ask autograd for, so that it goes back to every first layer and no further."""
-        return [
-            output if output.grad_fn is made_by else min(_trainable(layer), key=Tensor.numel)  # overwritten in place
-            for layer, output, made_by in self._first
-        ]
+                    places[id(parameter)].copy_(gradient)
+        self._reached.update(map(id, _trainable(layer)))
 
 
 Split = Iterator[tuple[Tensor | None, Tensor | None]]
@@ -156,10 +169,15 @@ def _split_norm(
         normalised = F.group_norm(inputs, layer.num_groups, eps=layer.eps)
     else:
         normalised = F.batch_norm(inputs, layer.running_mean, layer.running_var, eps=layer.eps)
-    scales = torch.split((outputs * normalised).flatten(2).sum(2), rows)
-    shifts = torch.split(outputs.flatten(2).sum(2), rows)
+    scales = torch.split(_sum_of_pixels(outputs * normalised), rows)
+    shifts = torch.split(_sum_of_pixels(outputs), rows)
     for scale, shift in zip(scales, shifts, strict=True):
         yield scale.sum(0), shift.sum(0)
+
+
+def _sum_of_pixels(values: Tensor) -> Tensor:
+    """(rows, channels, any or none) -> (rows, channels)."""
+    return values.reshape(*values.shape[:2], -1).sum(2)
 
 
 _SPLITS: Mapping[type[nn.Module], Callable[..., Split]] = MappingProxyType(
@@ -176,14 +194,28 @@ def _trainable(layer: nn.Module) -> list[Tensor]:
     return [parameter for parameter in layer.parameters(recurse=False) if parameter.requires_grad]
 
 
+@contextmanager
+def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """A parameter that is not asked for, in front of a layer, must not make autograd look further back."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
 def _layers_with(module: nn.Module, parameters: Sequence[Tensor]) -> list[nn.Module]:
     """The layers that hold the parameters, or what is wrong with them."""
     wanted = {id(parameter) for parameter in parameters if parameter.requires_grad}
     held = {
         name: wanted & {id(each) for each in layer.parameters(recurse=False)} for name, layer in module.named_modules()
     }
-    layers = {name: layer for name, layer in module.named_modules() if held[name]}
-    reasons = {f"{name or 'the model'} ({type(layer).__name__})": _why_not(layer) for name, layer in layers.items()}
+    reasons = {
+        f"{name or 'the model'} ({type(layer).__name__})": _why_not(layer, bool(held[name]))
+        for name, layer in module.named_modules()
+    }
     faults = [f"{name}: {why}" for name, why in reasons.items() if why]
     if sum(map(len, held.values())) > len(set().union(*held.values())):
         faults.append("a parameter stands in several layers")
@@ -191,14 +223,16 @@ def _layers_with(module: nn.Module, parameters: Sequence[Tensor]) -> list[nn.Mod
         faults.append("a parameter stands in no layer of the model")
     if faults:
         raise ValueError(f"domain_gradients 'layerwise' cannot split this model, use 'loop': {'; '.join(faults)}")
-    return list(layers.values())
+    return [layer for name, layer in module.named_modules() if held[name]]
 
 
-def _why_not(layer: nn.Module) -> str | None:
+def _why_not(layer: nn.Module, has_parameters: bool) -> str | None:
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or layer.running_mean is None):
+        return "batch statistics couple the rows; it must be in evaluation mode"
+    if not has_parameters:
+        return None
     if type(layer) not in _SPLITS:
         return f"only {', '.join(kind.__name__ for kind in _SPLITS)} are known"
     if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
         return "padding must be zeros, in pixels"
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or layer.running_mean is None):
-        return "batch statistics couple the rows; it must be in evaluation mode"
     return None

@@ -128,14 +128,17 @@ class MovableWeights:
     @torch.no_grad()
     def _add(self, displacement: Displacement) -> None:
         torch._foreach_add_(list(self._parameters), displacement.pieces, alpha=displacement.scale)
-        if not self._moves:
+        if displacement.scale and not self._moves:
             self._moves = True
             self._check_that_it_moves(displacement)
 
     def _check_that_it_moves(self, displacement: Displacement) -> None:
-        moves = list(zip(self._parameters, self.start, displacement.pieces, strict=True))
-        unmoved = sum(((now == start) & (piece != 0)).sum() for now, start, piece in moves)
-        share = float(unmoved / max(sum((piece != 0).sum() for _, _, piece in moves), 1))
+        asked, unmoved = [], []
+        for tensors in zip(self._parameters, self.start, displacement.pieces, strict=True):
+            for now, then, piece in zip(*map(_chunks, tensors), strict=True):
+                asked.append((piece != 0).sum())
+                unmoved.append(((now == then) & (piece != 0)).sum())
+        share = float(sum(unmoved) / max(sum(asked), 1))
         if share > _MOST_UNMOVED:
             dtypes = ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in self._parameters}))
             raise ValueError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -137,10 +138,11 @@ class Scorer:
             out=self.vectors,
         ).losses
 
-    def domain_loss(self, domain: int, draw_of: DrawOf) -> Tensor:
-        """One domain's loss, with its graph."""
-        with self._buffers.unchanged():
-            return self._model.domain_loss(domain, draw_of(domain))
+    @contextmanager
+    def domain_loss(self, domain: int, draw_of: DrawOf) -> Iterator[Tensor]:
+        """One domain's loss, with its graph: to be differentiated inside, before the buffers that it uses go back."""
+        with torch.enable_grad(), self._buffers.unchanged():
+            yield self._model.domain_loss(domain, draw_of(domain))
 
     def _split(self, model: ConcatenatedModel) -> LayerwiseGradients:
         if not hasattr(model, "domain_losses"):

@@ -123,7 +123,7 @@ def search_step(
     def halved(index: int) -> Displacement:
         if index < settings.num_candidates:
             return halved_step(signs, perturbed, settings.radius, index)
-        control = random_signs(choice_generator(), perturbed)
+        control = random_signs(choice_generator(), perturbed) * signs  # where a sign is 0 neither moves
         return halved_step(control, perturbed, settings.radius, index - settings.num_candidates)
 
     weights = MovableWeights(perturbed, noise if settings.direction == "random" else halved)

@@ -51,6 +51,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         trial_seeds=sweep.config.trial_seeds,
         draws={arm: tuple(sorted(numbers)) for arm, numbers in draws.items() if arm in launched or arm not in free},
         records=(*planned, *searched),
+        baselines={arm.name: arm.baseline for arm in sweep.arms if arm.baseline is not None},
         searched=frozenset(free),
         notes=(f"Left out, since not in the present plan: {_runs(outside)} of the ledger.",) if outside else (),
     )

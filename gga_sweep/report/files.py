@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gga_sweep.config import SweepConfig
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning.arms import expand_arms
 from gga_sweep.report.as_json import render_json
 from gga_sweep.report.collect import fingerprint_of
 from gga_sweep.report.html import Report, render_html
@@ -31,21 +29,16 @@ def check_format(report_format: str) -> None:
 
 def render(report_format: str, view: SweepView, table: Table, ledger: Ledger) -> str:
     """The table with the comparison of its arms, or the whole page, in one of `FORMATS`."""
-    return _render(report_format, view, table, comparison_of(view, table, ledger), ledger)
+    return _render(report_format, view, table, compare(view, table), ledger)
 
 
 def write_report(view: SweepView, table: Table, ledger: Ledger) -> dict[str, Path]:
     """Every format, in the sweep's folder; the paths by format."""
-    comparison = comparison_of(view, table, ledger)
+    comparison = compare(view, table)
     paths = {report_format: ledger.folder / name for report_format, name in _FILES.items()}
     for report_format, path in paths.items():
         ledger.store.replace(path.name, _render(report_format, view, table, comparison, ledger).encode())
     return paths
-
-
-def comparison_of(view: SweepView, table: Table, ledger: Ledger) -> Comparison:
-    """The arms of a sweep compared, each with its baseline in the sweep file that the ledger keeps."""
-    return compare(view, table, _baselines(ledger))
 
 
 def _render(report_format: str, view: SweepView, table: Table, comparison: Comparison, ledger: Ledger) -> str:
@@ -54,12 +47,3 @@ def _render(report_format: str, view: SweepView, table: Table, comparison: Compa
     if report_format == "text":
         return render_text(table, comparison=comparison)
     return {"markdown": render_markdown, "json": render_json}[report_format](table, comparison)
-
-
-def _baselines(ledger: Ledger) -> dict[str, str]:
-    """Arm -> baseline, of the sweep as last launched; empty in a ledger without one."""
-    stored = ledger.read_sweep()
-    if stored is None:
-        return {}
-    arms = expand_arms(SweepConfig.model_validate(stored["config"]))
-    return {arm.name: arm.baseline for arm in arms if arm.baseline is not None}

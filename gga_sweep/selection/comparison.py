@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gga_sweep.selection.annealing_effect import (
@@ -40,23 +39,22 @@ class Comparison:
     costs: tuple[Cost, ...]
 
 
-def compare(view: SweepView, table: Table, baselines: Mapping[str, str]) -> Comparison:
+def compare(view: SweepView, table: Table) -> Comparison:
     """Compare the arms of a sweep.
 
     Args:
         view: the sweep.
         table: its table, built from `view`; its switches are those of the comparison.
-        baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
 
     Raises:
         InputError: an arm or a baseline is not in the view, or an arm is its own baseline.
     """
-    selected = selected_contrasts(table, baselines)
+    selected = selected_contrasts(table, view.baselines)
     return Comparison(
         selected=selected,
-        matched=matched_contrasts(view, baselines, exclude_diverged=table.exclude_diverged),
+        matched=matched_contrasts(view, view.baselines, exclude_diverged=table.exclude_diverged),
         steps=selected_steps(view, table),
         annealing=annealing_diagnostics(view),
         gains=alignment_and_accuracy(view, table, selected),
-        costs=costs(view, baselines),
+        costs=costs(view, view.baselines),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from gga_sweep.errors import Fault, InputError
@@ -24,6 +24,7 @@ class SweepView:
         trial_seeds: ascending.
         draws: the draw numbers planned for each arm. A searched arm may be absent: then nothing was planned for it.
         records: every run of the plan that exists. A planned draw that no run stands for counts as missing.
+        baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
         searched: arms whose draws came from a user's own searcher.
         notes: further sentences to print with the table, e.g. runs counted but not in the present plan.
 
@@ -41,15 +42,16 @@ class SweepView:
     trial_seeds: tuple[int, ...]
     draws: Mapping[str, tuple[int, ...]]
     records: tuple[RunRecords, ...]
+    baselines: Mapping[str, str] = field(default_factory=dict)
     searched: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         faults: list[Fault] = []
-        for field in ("arms", "test_domains", "trial_seeds"):
-            values = getattr(self, field)
+        for name in ("arms", "test_domains", "trial_seeds"):
+            values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                faults.append(Fault(field, "must name at least one, each once", values))
+                faults.append(Fault(name, "must name at least one, each once", values))
         faults += [
             Fault("draws", "must hold the draw numbers planned for every arm that was not searched; absent", arm)
             for arm in self.arms

@@ -1,73 +1,186 @@
-"""The search of one annealed step as one would write it down first: the reference that the real one must equal.
+"""The annealing of one step as one would write it down first: the reference that the real one must equal.
 
-Per domain a forward and a backward with the graph kept, gradients concatenated, one joint forward, noise drawn tensor
-by tensor, parameters cloned. It shares no code with the package.
+Per domain a forward and a backward with the graph kept, gradients concatenated, a joint forward where one is asked for,
+noise drawn tensor by tensor, parameters cloned, everything read at once. It shares no code with the package; the
+settings it is given are those of the package, whose names it uses.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from toy_host import ToyHost
+
+from gga_sweep.annealing import AnnealingSettings, Draw, GradientNoiseSettings
+
+
+class Host(Protocol):
+    """Any model with its minibatches; a loss depends on nothing but the parameters and the draw of the mask."""
+
+    @property
+    def parameters(self) -> Sequence[Tensor]: ...
+
+    @property
+    def n_domains(self) -> int: ...
+
+    def domain_loss(self, domain: int, draw: Draw) -> Tensor: ...
+
+    def joint_loss(self, draw: Draw) -> Tensor: ...
+
+
+class Tried(NamedTuple):
+    """One candidate: its score, whether it passed the gate and whether it became the best."""
+
+    alignment: float
+    loss: float
+    passed: bool
+    accepted: bool
+
+
+class Found(NamedTuple):
+    """What the search saw, in order. The weights end at the chosen candidate."""
+
+    before: tuple[float, float]
+    tried: list[Tried]
+    chosen: int | None
+
+    @property
+    def accepted(self) -> list[int]:
+        return [index for index, candidate in enumerate(self.tried) if candidate.accepted]
 
 
 def straightforward_search(
-    host: ToyHost,
+    host: Host,
     perturbed: Sequence[Tensor],
     noise_generator: Callable[[int], torch.Generator],
-    *,
-    radius: float,
-    num_candidates: int,
-    loss_tolerance: float,
-    origin: str,
-    mask: str,
-    joint_loss: str,
-    loss_reference: str,
-) -> list[int]:
-    """The accepted candidates, in order; the weights end at the last of them."""
-
-    def score(name: tuple[str | int, ...]) -> tuple[float, float]:
-        def draw(forward: int) -> tuple[str | int, ...]:
-            return ("step",) if mask == "step" else (*name, forward)
-
-        losses = [host.domain_loss(domain, draw(domain)) for domain in range(host.n_domains)]
-        gradients = []
-        for loss in losses:
-            parts = torch.autograd.grad(loss, host.parameters, retain_graph=True)
-            gradients.append(torch.cat([part.flatten() for part in parts]))
-        cosines = [F.cosine_similarity(a, b, dim=0).item() for a, b in itertools.combinations(gradients, 2)]
-        if joint_loss == "forward":
-            return min(cosines), host.joint_loss(draw(host.n_domains)).item()
-        return min(cosines), sum(loss.item() for loss in losses) / host.n_domains
+    choice_generator: Callable[[], torch.Generator],
+    settings: AnnealingSettings,
+) -> Found:
+    """Search around the present weights, by whichever rules the settings say."""
 
     def put(values: list[Tensor]) -> None:
         with torch.no_grad():
             for parameter, value in zip(perturbed, values, strict=True):
                 parameter.copy_(value)
 
-    def moved(values: list[Tensor], candidate: int) -> list[Tensor]:
-        generator = noise_generator(candidate)
-        return [v + torch.empty_like(v).uniform_(-radius, radius, generator=generator) for v in values]
+    def random_candidate(index: int) -> list[Tensor]:
+        around = {"start": theta, "current": walker, "accepted": best}[settings.origin]
+        generator = noise_generator(index)
+        return [
+            value + torch.empty_like(value).uniform_(-settings.radius, settings.radius, generator=generator)
+            for value in around
+        ]
 
-    theta = [parameter.detach().clone() for parameter in perturbed]
-    best, best_alignment = theta, score(("start",))[0]
-    walker = theta
-    reference = score(("start",))[1]
-    accepted = []
-    for candidate in range(num_candidates):
-        proposal = moved({"start": theta, "current": walker, "accepted": best}[origin], candidate)
-        put(proposal)
-        walker = proposal
-        alignment, loss = score(("candidate", candidate))
-        if alignment > best_alignment and loss - reference < loss_tolerance:
-            accepted.append(candidate)
-            best, best_alignment = proposal, alignment
+    def towards(signs: list[Tensor], index: int) -> list[Tensor]:
+        step = settings.radius / 2**index
+        return [value + step * sign for value, sign in zip(theta, signs, strict=True)]
+
+    theta = walker = best = [parameter.detach().clone() for parameter in perturbed]
+    points: list[list[Tensor]] = []
+    tried: list[Tried] = []
+    before = score(host, settings, ("start",))
+    best_alignment, best_loss = before
+    reference = before[1]
+    if settings.direction == "gradient":
+        signs = ascent_signs(host, perturbed, settings)
+    for index in range(settings.num_candidates):
+        points.append(random_candidate(index) if settings.direction == "random" else towards(signs, index))
+        put(points[-1])
+        walker = points[-1]
+        alignment, loss = score(host, settings, ("candidate", index))
+        better = {
+            "alignment": alignment > best_alignment,
+            "none": alignment > best_alignment,
+            "anti": alignment < best_alignment,
+            "loss": loss < best_loss,
+        }[settings.objective]
+        passed = loss - reference < settings.loss_tolerance
+        tried.append(Tried(alignment, loss, passed, passed and better))
+        if passed and better:
+            best, best_alignment, best_loss = points[-1], alignment, loss
             walker = theta
-            if loss_reference == "accepted":
+            if settings.loss_reference == "accepted":
                 reference = loss
-    put(best)
-    return accepted
+            if settings.direction == "gradient":
+                break
+    accepted = [index for index, candidate in enumerate(tried) if candidate.accepted]
+    chosen = accepted[-1] if accepted else None
+    if settings.objective == "none" and accepted and settings.direction == "random":
+        among = [index for index, candidate in enumerate(tried) if candidate.passed]
+        chosen = among[int(torch.randint(len(among), (1,), generator=choice_generator()))]
+    if settings.objective == "none" and accepted and settings.direction == "gradient":
+        points.append(towards(random_signs(signs, choice_generator()), accepted[-1]))
+        put(points[-1])
+        alignment, loss = score(host, settings, ("candidate", len(tried)))
+        passed = loss - reference < settings.loss_tolerance
+        tried.append(Tried(alignment, loss, passed, False))
+        chosen = len(tried) - 1 if passed else None
+    put(theta if chosen is None else points[chosen])
+    return Found(before, tried, chosen)
+
+
+def score(host: Host, settings: AnnealingSettings, name: Draw) -> tuple[float, float]:
+    """Alignment and joint loss; the name is that of the point, for masks that are new at every forward."""
+    losses, gradients = losses_and_gradients(host, lambda forward: _draw(settings, name, forward))
+    alignment = min(cosines(gradients)).item()
+    if settings.joint_loss == "forward":
+        return alignment, host.joint_loss(_draw(settings, name, host.n_domains)).item()
+    return alignment, sum(loss.item() for loss in losses) / host.n_domains
+
+
+def losses_and_gradients(
+    host: Host, draw: Callable[[int], Draw], differentiable: bool = False
+) -> tuple[list[Tensor], list[Tensor]]:
+    losses = [host.domain_loss(domain, draw(domain)) for domain in range(host.n_domains)]
+    gradients = []
+    for loss in losses:
+        parts = torch.autograd.grad(loss, list(host.parameters), retain_graph=True, create_graph=differentiable)
+        gradients.append(torch.cat([part.flatten() for part in parts]))
+    return losses, gradients
+
+
+def cosines(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Over unordered pairs."""
+    return [F.cosine_similarity(a, b, dim=0) for a, b in itertools.combinations(gradients, 2)]
+
+
+def ascent_signs(host: Host, perturbed: Sequence[Tensor], settings: AnnealingSettings) -> list[Tensor]:
+    """The signs of the gradient of what the search is after, at the present weights."""
+    losses, gradients = losses_and_gradients(host, lambda forward: _draw(settings, ("start",), forward), True)
+    aim = -torch.stack(losses).mean() if settings.objective == "loss" else torch.stack(cosines(gradients)).min()
+    if settings.objective == "anti":
+        aim = -aim
+    return [slope.sign() for slope in torch.autograd.grad(aim, list(perturbed))]
+
+
+def random_signs(like: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """Fair coins for the signs that are not 0."""
+    return [sign * (2.0 * torch.randint(2, sign.shape, generator=generator, dtype=torch.int8) - 1) for sign in like]
+
+
+def straightforward_noise(
+    host: Host, generator: torch.Generator, settings: GradientNoiseSettings
+) -> tuple[float, list[Tensor]]:
+    """GGA-L: alpha, and what is added to the gradient of each parameter."""
+    alpha = settings.gamma
+    if settings.alpha == "adaptive":
+        pairs = cosines(losses_and_gradients(host, lambda _: ("step",))[1])
+        alpha = settings.gamma * (1 - sum(cosine.item() for cosine in pairs) / len(pairs))
+    sizes = [parameter.numel() for parameter in host.parameters]
+    xi = torch.empty(sum(sizes), dtype=host.parameters[0].dtype)
+    if settings.noise == "gaussian":
+        xi.normal_(generator=generator)
+    if settings.noise == "uniform":
+        xi.uniform_(0, 1, generator=generator)
+    if settings.noise == "uniform-centred":
+        xi.uniform_(-0.5, 0.5, generator=generator)
+    parts = zip(xi.split(sizes), host.parameters, strict=True)
+    return alpha, [alpha * part.view(parameter.shape) for part, parameter in parts]
+
+
+def _draw(settings: AnnealingSettings, name: Draw, forward: int) -> Draw:
+    return ("step",) if settings.mask == "step" else (*name, forward)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -36,11 +37,16 @@ def _alignment(host: ToyHost, draw: Draw) -> float:
     return min(F.cosine_similarity(a, b, dim=0).item() for a, b in itertools.combinations(gradients, 2))
 
 
+def _settings(**changes: object) -> AnnealingSettings:
+    numbers = {"start_step": 0, "num_steps": 1, "radius": 0.05, "num_candidates": 8}
+    return AnnealingSettings.of_mapping({**numbers, **changes})
+
+
 def _searched(tolerance: float) -> tuple[CountingHost, CountingHost, SearchOutcome]:
     """A host after its search, and the host of the next minibatches on the same network."""
     host, next_host = CountingHost(0, batch_norm=True), CountingHost(1, batch_norm=True)
     next_host.network = host.network
-    settings = AnnealingSettings(start_step=0, num_steps=1, radius=0.05, num_candidates=8, loss_tolerance=tolerance)
+    settings = _settings(loss_tolerance=tolerance)
     outcome = search_step(
         host, host.parameters, host.parameters, host.buffers, generator_of(0), fixed_choice(), settings
     )
@@ -49,7 +55,7 @@ def _searched(tolerance: float) -> tuple[CountingHost, CountingHost, SearchOutco
 
 
 def _diagnose(host: ToyHost, next_host: ToyHost, outcome: SearchOutcome) -> Diagnosis:
-    return diagnose(outcome, host, next_host, host.parameters, host.parameters, host.buffers, radius=0.05)
+    return diagnose(outcome, host, next_host, host.parameters, host.parameters, host.buffers, _settings())
 
 
 def test_both_ends_are_measured_under_four_fresh_masks_and_on_the_next_minibatches() -> None:
@@ -112,3 +118,15 @@ def test_the_distance_is_told_in_radii() -> None:
 def test_a_corner_of_the_box_is_one_radius_away_and_no_move_none() -> None:
     assert moved_radii(math.sqrt(9 * 0.01**2), 0.01, 9) == pytest.approx(1.0)
     assert moved_radii(0.0, 0.0, 9) == 0.0
+
+
+def test_one_backward_of_all_domains_finds_the_same() -> None:
+    found = []
+    for method in ("loop", "layerwise"):
+        host, next_host = ToyHost(0), ToyHost(1)
+        next_host.module = next_host.network = host.network
+        settings = _settings(loss_tolerance=math.inf, domain_gradients=method)
+        weights = host.parameters
+        outcome = search_step(host, weights, weights, [], generator_of(0), fixed_choice(), settings)
+        found.append(dataclasses.astuple(diagnose(outcome, host, next_host, weights, weights, [], settings)))
+    assert found[0] == pytest.approx(found[1], abs=1e-12)

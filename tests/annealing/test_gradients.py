@@ -8,6 +8,8 @@ from torch import nn
 from toy_host import ToyHost
 
 from gga_sweep.annealing import STEP_MASK, domain_gradients
+from gga_sweep.annealing.gradients import empty_gradients
+from gga_sweep.annealing.isolation import Buffers
 
 
 def _through_backward(host: ToyHost, domain: int) -> torch.Tensor:
@@ -21,7 +23,8 @@ def test_each_row_is_the_gradient_that_backward_gives() -> None:
     vectors, losses = domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters)
     for domain in range(3):
         torch.testing.assert_close(vectors[domain], _through_backward(host, domain), rtol=0, atol=0)
-        assert losses[domain] == host.domain_loss(domain, STEP_MASK).item()
+        assert float(losses[domain]) == host.domain_loss(domain, STEP_MASK).item()
+    assert not losses.requires_grad
 
 
 def test_a_gradient_entry_is_a_finite_difference() -> None:
@@ -31,7 +34,7 @@ def test_a_gradient_entry_is_a_finite_difference() -> None:
     with torch.no_grad():
         weight[0, 1] += 1e-6
     raised = host.domain_loss(2, STEP_MASK).item()
-    assert (raised - losses[2]) / 1e-6 == pytest.approx(float(vectors[2, 1]), rel=1e-4)
+    assert (raised - float(losses[2])) / 1e-6 == pytest.approx(float(vectors[2, 1]), rel=1e-4)
 
 
 def test_dot_grad_is_never_touched() -> None:
@@ -69,7 +72,7 @@ def test_no_domain_sees_the_buffers_another_left() -> None:
         seen.append((mean.clone(), int(counter)))
         return host.domain_loss(domain, STEP_MASK)
 
-    domain_gradients(loss_of, 3, host.parameters, host.buffers)
+    domain_gradients(loss_of, 3, host.parameters, Buffers(host.buffers))
     assert [count for _, count in seen] == [0, 0, 0]
     assert all(torch.equal(value, torch.zeros_like(value)) for value, _ in seen)
     domain_gradients(loss_of, 3, host.parameters)  # not asked to restore them, it does not
@@ -88,3 +91,26 @@ def test_parameters_that_are_all_frozen_are_refused() -> None:
     host.network.requires_grad_(False)
     with pytest.raises(ValueError, match="must require a gradient, got 4 that do not"):
         domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters)
+
+
+def test_gradients_are_written_where_there_is_room_for_them() -> None:
+    host = ToyHost()
+    room = empty_gradients(3, host.parameters).fill_(torch.nan)
+    vectors, _ = domain_gradients(lambda domain: host.domain_loss(domain, STEP_MASK), 3, host.parameters, out=room)
+    assert vectors is room
+    torch.testing.assert_close(vectors[2], _through_backward(host, 2), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        ([torch.bfloat16, torch.float16], torch.float32),
+        ([torch.float32], torch.float32),
+        ([torch.float32, torch.float64], torch.float64),
+    ],
+)
+def test_gradients_are_held_in_float32_at_least(dtypes: list[torch.dtype], expected: torch.dtype) -> None:
+    parameters = [nn.Parameter(torch.ones(3, dtype=dtype)) for dtype in dtypes]
+    vectors, losses = domain_gradients(lambda _: sum(each.double().sum() for each in parameters), 2, parameters)
+    assert (vectors.dtype, losses.dtype) == (expected, torch.float64)
+    assert torch.equal(vectors, torch.ones_like(vectors))

@@ -10,11 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gga_sweep.annealing.proposals import MovableWeights, candidate_path, uniform_noise
+from gga_sweep.annealing.proposals import (
+    Displacement,
+    MovableWeights,
+    candidate_path,
+    halved_step,
+    random_signs,
+    uniform_noise,
+)
 
 
-def _noise(index: int) -> Tensor:
-    return uniform_noise(torch.Generator().manual_seed(index), 10, 0.1, torch.float32)
+def _noise(index: int) -> Displacement:
+    return uniform_noise(torch.Generator().manual_seed(index), _weights(), 0.1)
 
 
 def _weights() -> list[Tensor]:
@@ -24,8 +31,10 @@ def _weights() -> list[Tensor]:
 
 def test_noise_is_uniform_in_its_box() -> None:
     radius = 1e-3
-    noise = uniform_noise(torch.Generator().manual_seed(0), 200_000, radius, torch.float64)
-    assert noise.shape == (200_000,)
+    parameters = [torch.zeros(400, 400, dtype=torch.float64), torch.zeros(40_000, dtype=torch.float64)]
+    matrix, vector = uniform_noise(torch.Generator().manual_seed(0), parameters, radius).pieces
+    assert (matrix.shape, vector.shape) == ((400, 400), (40_000,))
+    noise = torch.cat([matrix.flatten(), vector])
     assert float(noise.abs().max()) <= radius
     assert float(noise.mean()) == pytest.approx(0, abs=4 * radius / math.sqrt(3 * 200_000))
     assert float(noise.std()) == pytest.approx(radius / math.sqrt(3), rel=0.01)
@@ -34,8 +43,9 @@ def test_noise_is_uniform_in_its_box() -> None:
 
 
 def test_noise_is_a_function_of_its_generator() -> None:
-    assert torch.equal(_noise(3), _noise(3))
-    assert not torch.equal(_noise(3), _noise(4))
+    first, again, other = (_noise(index).pieces[0] for index in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_candidates_of_the_start_are_independent_of_what_was_accepted() -> None:
@@ -63,8 +73,9 @@ def test_a_point_has_the_same_bits_whichever_way_the_weights_came(paths: list[tu
         weights.move_to(path)
         matrix, vector = _weights()
         for index in path:
-            matrix += _noise(index)[:6].view(2, 3)
-            vector += _noise(index)[6:]
+            to_matrix, to_vector = _noise(index).pieces
+            matrix += to_matrix
+            vector += to_vector
         assert weights.path == path
         assert torch.equal(parameters[0], matrix)
         assert torch.equal(parameters[1], vector)
@@ -73,7 +84,7 @@ def test_a_point_has_the_same_bits_whichever_way_the_weights_came(paths: list[tu
 def test_a_path_that_goes_on_makes_only_the_noise_still_missing() -> None:
     made: list[int] = []
 
-    def counted(index: int) -> Tensor:
+    def counted(index: int) -> Displacement:
         made.append(index)
         return _noise(index)
 
@@ -85,16 +96,17 @@ def test_a_path_that_goes_on_makes_only_the_noise_still_missing() -> None:
 
 def test_parameters_that_lie_in_memory_in_another_order_get_the_same_noise() -> None:
     plain, last = torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    noise = uniform_noise(torch.Generator().manual_seed(1), plain.numel(), 0.1, torch.float32)
     for tensor in (plain, last):
-        MovableWeights([tensor], lambda _: noise).move_to((0,))
+        noise = uniform_noise(torch.Generator().manual_seed(1), [tensor], 0.1)
+        MovableWeights([tensor], lambda _, noise=noise: noise).move_to((0,))
     assert torch.equal(plain, last)
     assert last.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_distance_is_the_l2_norm_of_the_move() -> None:
     parameters = [torch.zeros(2, 2), torch.ones(1)]
-    weights = MovableWeights(parameters, lambda _: torch.tensor([1.0, 2.0, 2.0, 4.0, 0.0]))
+    move = Displacement([torch.tensor([[1.0, 2.0], [2.0, 4.0]]), torch.zeros(1)], 1.0)
+    weights = MovableWeights(parameters, lambda _: move)
     assert weights.distance() == 0.0
     weights.move_to((0,))
     assert weights.distance() == 5.0
@@ -103,3 +115,32 @@ def test_the_distance_is_the_l2_norm_of_the_move() -> None:
 def test_nothing_to_perturb_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one parameter must be perturbed, got none"):
         MovableWeights([], _noise)
+
+
+def test_the_distance_of_many_entries_is_summed_in_float64() -> None:
+    weights = MovableWeights([torch.zeros(300_001)], lambda _: Displacement([torch.full((300_001,), 1e-3)], 1.0))
+    weights.move_to((0,))
+    assert weights.distance() == pytest.approx(float(torch.tensor(1e-3)) * math.sqrt(300_001), rel=1e-12)
+
+
+def test_a_step_towards_a_corner_is_halved() -> None:
+    signs = torch.tensor([1, -1, 0, 1, 1, -1, -1, 0, 0, 1], dtype=torch.int8)
+    for halvings in range(4):
+        parameters = _weights()
+        MovableWeights(parameters, lambda index: halved_step(signs, _weights(), 0.1, index)).move_to((halvings,))
+        expected = torch.cat([tensor.flatten() for tensor in _weights()]) + 0.1 / 2**halvings * signs
+        torch.testing.assert_close(torch.cat([tensor.flatten() for tensor in parameters]), expected)
+
+
+def test_random_signs_are_fair_coins() -> None:
+    signs = random_signs(torch.Generator().manual_seed(0), [torch.zeros(100, 100)])
+    assert (signs.shape, signs.dtype) == ((10_000,), torch.int8)
+    assert set(signs.tolist()) == {-1, 1}
+    assert float(signs.double().mean()) == pytest.approx(0, abs=4 / 100)
+
+
+def test_weights_that_never_move_are_not_copied() -> None:
+    weights = MovableWeights(_weights(), _noise)
+    weights.move_to(())
+    weights.restore()
+    assert weights.start == ()

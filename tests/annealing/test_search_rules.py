@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from toy_host import fixed_choice
 
 from gga_sweep.annealing import AnnealingSettings, Score, SearchOutcome
-from gga_sweep.annealing.proposals import MovableWeights
-from gga_sweep.annealing.search import climb
+from gga_sweep.annealing.proposals import Displacement, MovableWeights
+from gga_sweep.annealing.search import backtrack, climb
 
 THETA = 0.3
 NOISES = [0.1, 0.02, 0.003, 0.0004, 0.00005, 0.000006]
@@ -30,20 +31,23 @@ def _settings(**changes: object) -> AnnealingSettings:
 
 
 def _run(scores: list[Score], choice_seed: int = 0, **changes: object) -> tuple[SearchOutcome, list[float], float]:
-    """The outcome under scripted scores (the first is the start's), the weight at each scoring and in the end."""
+    """The outcome under scripted scores (the first is the start's), the weight at each candidate and in the end."""
     weight = torch.tensor([THETA], dtype=torch.float64)
     noises = [*NOISES, *[1e-7] * len(scores)]
     visited: list[float] = []
 
-    def score(candidate: int | None) -> Score:
+    def measure(candidate: int) -> Tensor:
         visited.append(float(weight))
-        return scores[0 if candidate is None else candidate + 1]
+        return torch.tensor(scores[candidate + 1], dtype=torch.float64)
 
-    weights = MovableWeights([weight], lambda index: torch.tensor([noises[index]], dtype=torch.float64))
-    outcome = climb(
-        score, weights, fixed_choice(choice_seed), _settings(num_candidates=max(1, len(scores) - 1), **changes)
-    )
+    weights = MovableWeights([weight], lambda index: _along(noises[index]))
+    how = _settings(num_candidates=max(1, len(scores) - 1), **changes)
+    outcome = climb(scores[0], measure, weights, fixed_choice(choice_seed), how)
     return outcome, visited, float(weight)
+
+
+def _along(move: float) -> Displacement:
+    return Displacement([torch.ones(1, dtype=torch.float64)], move)
 
 
 def _with_alignments(*alignments: float) -> list[Score]:
@@ -69,7 +73,7 @@ def test_scripted_scores_put_each_origin_at_its_known_position(
     def position(path: tuple[int, ...]) -> float:
         return sum((NOISES[index] for index in path), start=THETA)
 
-    assert visited == [THETA, *map(position, positions)]
+    assert visited == [*map(position, positions)]
     assert left_at == position(end)
     assert [candidate.path for candidate in outcome.candidates] == positions
     assert [candidate.accepted for candidate in outcome.candidates] == [False, True, True, False]
@@ -80,7 +84,7 @@ def test_scripted_scores_put_each_origin_at_its_known_position(
 
 def test_a_walk_after_k_rejections_stands_at_the_sum_of_the_noises() -> None:
     outcome, visited, left_at = _run(_with_alignments(0.0, *[-0.1] * 6), origin="current")
-    assert visited == list(itertools.accumulate([THETA, *NOISES]))
+    assert visited == list(itertools.accumulate([THETA, *NOISES]))[1:]
     assert left_at == THETA
     assert (outcome.accepted, outcome.chosen, outcome.distance, outcome.after) == (0, None, 0.0, outcome.before)
 
@@ -118,14 +122,6 @@ def test_nan_is_never_accepted_nor_chosen(objective: str, bad: Score) -> None:
     assert outcome.chosen is None
 
 
-@pytest.mark.parametrize("objective", ["alignment", "none", "anti", "loss"])
-@pytest.mark.parametrize("bad", [Score(math.nan, 1.0), Score(0.0, math.nan)])
-def test_nothing_is_tried_from_a_start_that_has_no_score(objective: str, bad: Score) -> None:
-    outcome, visited, left_at = _run([bad, Score(0.9, 0.5), Score(-0.9, 0.5)], objective=objective)
-    assert (outcome.tried, outcome.accepted, outcome.chosen) == (0, 0, None)
-    assert visited == [THETA] == [left_at]
-
-
 @given(SCORES)
 @settings(max_examples=60, deadline=None)
 def test_each_objective_finds_what_brute_force_finds(scores: list[Score]) -> None:
@@ -155,7 +151,7 @@ def test_none_scores_what_alignment_scores_and_moves_where_it_moves(
     assert (none.chosen is None) == (aligned.chosen is None)
     if none.chosen is not None:
         assert none.candidates[none.chosen].passed
-        assert left_at == none_visits[none.chosen + 1]
+        assert left_at == none_visits[none.chosen]
 
 
 def test_none_chooses_uniformly_among_those_that_passed_the_gate() -> None:
@@ -171,13 +167,9 @@ def test_only_none_consumes_the_choice_stream(objective: str) -> None:
     def no_generator() -> torch.Generator:
         raise AssertionError("the choice stream was asked for")
 
-    weights = MovableWeights([torch.zeros(1)], lambda _: torch.ones(1))
-    outcome = climb(
-        lambda candidate: Score(0.0, 1.0) if candidate is None else Score(0.5, 0.5),
-        weights,
-        no_generator,
-        _settings(objective=objective),
-    )
+    weights = MovableWeights([torch.zeros(1, dtype=torch.float64)], lambda _: _along(1.0))
+    measured = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    outcome = climb(Score(0.0, 1.0), lambda _: measured, weights, no_generator, _settings(objective=objective))
     assert outcome.tried == 1
 
 
@@ -185,3 +177,59 @@ def test_an_outcome_cannot_be_changed() -> None:
     outcome, _, _ = _run(REJECT_ACCEPT_ACCEPT_REJECT)
     with pytest.raises(dataclasses.FrozenInstanceError):
         outcome.chosen = 0  # type: ignore[misc]
+
+
+def _backtrack(scores: list[Score], **changes: object) -> tuple[SearchOutcome, list[float], float]:
+    """As `_run`, along a gradient: the step of index k is the radius over 2^k, that of the control the negative."""
+    weight = torch.tensor([THETA], dtype=torch.float64)
+    how = _settings(**{"num_candidates": 4, "direction": "gradient", **changes})
+    visited: list[float] = []
+
+    def measure(_: int) -> Tensor:
+        visited.append(float(weight))
+        return torch.tensor(scores[len(visited)], dtype=torch.float64)
+
+    def step(index: int) -> Displacement:
+        return _along(0.5**index) if index < how.num_candidates else _along(-(0.5 ** (index - how.num_candidates)))
+
+    outcome = backtrack(scores[0], measure, MovableWeights([weight], step), how)
+    return outcome, visited, float(weight)
+
+
+def test_along_the_gradient_the_step_is_halved_until_one_is_accepted() -> None:
+    worse_worse_better = _with_alignments(0.0, -0.1, -0.2, 0.1, 0.9)
+    outcome, visited, left_at = _backtrack(worse_worse_better)
+    assert visited == [THETA + 1, THETA + 0.5, THETA + 0.25]
+    assert left_at == THETA + 0.25
+    assert [candidate.path for candidate in outcome.candidates] == [(0,), (1,), (2,)]
+    assert (outcome.tried, outcome.accepted, outcome.chosen, outcome.distance) == (3, 1, 2, 0.25)
+
+
+def test_along_the_gradient_the_loss_gate_halves_too() -> None:
+    outcome, _, left_at = _backtrack([Score(0.0, 1.0), Score(0.9, 1.2), Score(0.5, 1.05)], loss_tolerance=0.1)
+    assert [candidate.passed for candidate in outcome.candidates] == [False, True]
+    assert left_at == THETA + 0.5
+
+
+@pytest.mark.parametrize("num_candidates", [1, 3])
+def test_along_the_gradient_no_more_are_tried_than_allowed(num_candidates: int) -> None:
+    outcome, visited, left_at = _backtrack(_with_alignments(0.0, *[-0.1] * 8), num_candidates=num_candidates)
+    assert (outcome.tried, outcome.accepted, outcome.chosen) == (num_candidates, 0, None)
+    assert len(visited) == num_candidates
+    assert left_at == THETA
+
+
+@pytest.mark.parametrize(("loss", "end"), [(1.05, THETA - 0.5), (1.2, THETA)])
+def test_the_control_of_the_gradient_moves_only_through_the_gate(loss: float, end: float) -> None:
+    scores = [*_with_alignments(0.0, -0.1, 0.1), Score(-0.7, loss)]
+    outcome, visited, left_at = _backtrack(scores, objective="none", loss_tolerance=0.1)
+    assert visited == [THETA + 1, THETA + 0.5, THETA - 0.5]
+    assert left_at == end
+    assert outcome.candidates[-1].path == (4 + 1,)
+    assert [candidate.accepted for candidate in outcome.candidates] == [False, True, False]
+    assert outcome.chosen == (2 if end != THETA else None)
+
+
+def test_the_control_of_the_gradient_stays_where_the_gradient_would() -> None:
+    outcome, visited, left_at = _backtrack(_with_alignments(0.0, *[-0.1] * 8), objective="none")
+    assert (outcome.tried, len(visited), left_at) == (4, 4, THETA)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gga_sweep.annealing import Draw
+from gga_sweep.annealing import Draw, DrawOf
 
 
 class ToyNetwork(nn.Module):
@@ -47,7 +47,8 @@ class ToyHost:
     ) -> None:
         self.n_domains = n_domains
         self.seed, self.dropout, self.loss_scales = seed, dropout, loss_scales
-        self.network = ToyNetwork(seed, dtype, batch_norm)
+        self.module = self.network = ToyNetwork(seed, dtype, batch_norm)
+        self.rows = [batch_size] * n_domains
         generator = torch.Generator().manual_seed(1000 + seed)
         self.batches = []
         for _ in range(n_domains):
@@ -72,12 +73,26 @@ class ToyHost:
         images, labels = self.batches[domain]
         return self.loss_scales[domain] * self._loss(images, labels, self._mask(domain, draw))
 
+    def domain_losses(self, draw_of: DrawOf) -> Tensor:
+        images = torch.cat([images for images, _ in self.batches])
+        mask = torch.cat([self._mask(domain, draw_of(domain)) for domain in range(self.n_domains)])
+        logits = torch.split(self._logits(images, mask), self.rows)
+        return torch.stack(
+            [
+                self.loss_scales[domain] * F.cross_entropy(part, labels)
+                for domain, (part, (_, labels)) in enumerate(zip(logits, self.batches, strict=True))
+            ]
+        )
+
     def joint_loss(self, draw: Draw) -> Tensor:
         images, labels = (torch.cat(column) for column in zip(*self.batches, strict=True))
         return self._loss(images, labels, torch.cat([self._mask(domain, draw) for domain in range(self.n_domains)]))
 
     def _loss(self, images: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        return F.cross_entropy(self.network.classifier(self.network.featurizer(images) * mask), labels)
+        return F.cross_entropy(self._logits(images, mask), labels)
+
+    def _logits(self, images: Tensor, mask: Tensor) -> Tensor:
+        return self.network.classifier(self.network.featurizer(images) * mask)
 
     def _mask(self, domain: int, draw: Draw) -> Tensor:
         images = self.batches[domain][0]

@@ -63,6 +63,7 @@ def invented_sweep(
         trial_seeds=tuple(trial_seeds),
         draws={arm: tuple(range(draws)) for arm in arms},
         records=tuple(records),
+        baselines={arm: BASELINES[arm] for arm in arms if arm in BASELINES},
         searched=frozenset(searched),
     )
 
@@ -141,7 +142,7 @@ def _scores(ceiling: float, learned: float, rng: np.random.Generator) -> DomainS
 
 def invented_comparison(view: SweepView) -> Comparison:
     """The arms of such a sweep against ERM."""
-    return compare(view, build_table(view), {arm: BASELINES[arm] for arm in view.arms if arm in BASELINES})
+    return compare(view, build_table(view))
 
 
 def _annealed_steps(arm: str, arm_index: int, rng: np.random.Generator) -> tuple[AnnealingLine, ...]:

@@ -12,7 +12,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning.stored import write_sweep
 from gga_sweep.report.as_json import render_json
 from gga_sweep.report.collect import collect
-from gga_sweep.report.files import FORMATS, check_format, comparison_of, render, write_report
+from gga_sweep.report.files import FORMATS, check_format, render, write_report
 from gga_sweep.report.markdown import render_markdown
 from gga_sweep.report.text import render_text
 from gga_sweep.selection import SweepView, Table, build_table, compare
@@ -37,7 +37,7 @@ def test_every_format_is_a_file_in_the_sweeps_folder(written: dict[str, Path]) -
 def test_a_file_holds_the_table_and_the_comparison_in_its_format(
     written: dict[str, Path], sweep_view: SweepView, table: Table
 ) -> None:
-    comparison = compare(sweep_view, table, {})  # this ledger keeps no sweep file, so no arm has a baseline
+    comparison = compare(sweep_view, table)
     text = {report_format: path.read_text(encoding="utf-8") for report_format, path in written.items()}
     assert text["text"] == render_text(table, comparison=comparison)
     assert text["markdown"] == render_markdown(table, comparison)
@@ -77,6 +77,6 @@ def test_arms_are_compared_with_the_baselines_of_the_sweep_file(tmp_path: Path) 
     for run in {run.folder: run for run in plan.runs}.values():
         write_run(ledger, run)
     view = collect(plan, ledger)
-    comparison = comparison_of(view, build_table(view), ledger)
+    comparison = compare(view, build_table(view))
     assert [(one.arm, one.baseline) for one in comparison.selected] == [("ERM + GGA", "ERM"), ("odd", "ERM + GGA")]
     assert [cost.runs for cost in comparison.costs] == [4, 4, 4]

@@ -79,7 +79,9 @@ def test_a_difference_row_says_all_of_its_contrast() -> None:
 
 def test_several_baselines_are_named_row_by_row() -> None:
     sweep = invented_sweep(troubled=False)
-    section = by_name(compare(sweep, build_table(sweep), {FIRST: "ERM", SECOND: FIRST}))["differences"]
+    section = by_name(compare(replace(sweep, baselines={FIRST: "ERM", SECOND: FIRST}), build_table(sweep)))[
+        "differences"
+    ]
     assert section.title == "Difference to each arm's baseline (points of accuracy)"
     assert [row[0] for row in section.sheets[0].rows] == [f"{FIRST} against ERM", f"{SECOND} against {FIRST}"]
 

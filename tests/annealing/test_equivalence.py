@@ -1,0 +1,217 @@
+"""The search and GGA-L against the form one would write down first: the same decisions and the same weights."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import statistics
+
+import pytest
+import torch
+import torch.nn.functional as F
+from straightforward import Found, Host, score, straightforward_noise, straightforward_search
+from torch import Tensor, nn
+from toy_host import ToyHost, fixed_choice, generator_of
+
+from gga_sweep.annealing import (
+    VARIANTS,
+    AnnealingSettings,
+    Draw,
+    DrawOf,
+    GradientNoiseSettings,
+    SearchOutcome,
+    add_to_gradients,
+    domain_gradients,
+    draw_gradient_noise,
+    gradient_agreement,
+    noise_scale,
+    search_step,
+)
+from gga_sweep.networks import Network, SmallCNN
+
+OBJECTIVES = ("alignment", "none", "anti", "loss")
+METHODS = ("loop", "layerwise")
+RULES = [*itertools.product(("paper", "released"), ("start", "current", "accepted")), ("guided", "start")]
+
+
+class ImageHost:
+    """A SmallCNN without dropout on random images, unequal numbers of them from two domains."""
+
+    n_domains = 2
+    rows = (3, 5)
+
+    def __init__(self, seed: int = 0) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.module = Network(SmallCNN((1, 8, 8)), SmallCNN.FEATURES, 3).double()
+            self.images = torch.rand(8, 1, 8, 8, dtype=torch.float64)
+            self.labels = torch.randint(3, (8,))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.module.parameters())
+
+    @property
+    def featurizer_parameters(self) -> list[nn.Parameter]:
+        return list(self.module.featurizer.parameters())
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        return []
+
+    def domain_loss(self, domain: int, draw: Draw) -> Tensor:
+        images, labels = (tensor.split(self.rows)[domain] for tensor in (self.images, self.labels))
+        return F.cross_entropy(self.module(images), labels)
+
+    def domain_losses(self, draw_of: DrawOf) -> Tensor:
+        logits, labels = self.module(self.images).split(self.rows), self.labels.split(self.rows)
+        return torch.stack([F.cross_entropy(part, label) for part, label in zip(logits, labels, strict=True)])
+
+    def joint_loss(self, draw: Draw) -> Tensor:
+        return F.cross_entropy(self.module(self.images), self.labels)
+
+
+def _settings(variant: str, **changes: object) -> AnnealingSettings:
+    numbers = {"start_step": 0, "num_steps": 1, "radius": 0.05, "num_candidates": 10}
+    return AnnealingSettings.of_variant(variant, **{**numbers, **changes})
+
+
+def _perturbed(host: ToyHost | ImageHost, settings: AnnealingSettings) -> list[nn.Parameter]:
+    return host.featurizer_parameters if settings.perturbs == "featurizer" else host.parameters
+
+
+def _search(host: ToyHost | ImageHost, settings: AnnealingSettings, seed: int) -> SearchOutcome:
+    moving = _perturbed(host, settings)
+    return search_step(host, host.parameters, moving, host.buffers, generator_of(seed), fixed_choice(seed), settings)
+
+
+def _plain(host: ToyHost | ImageHost, settings: AnnealingSettings, seed: int) -> Found:
+    return straightforward_search(host, _perturbed(host, settings), generator_of(seed), fixed_choice(seed), settings)
+
+
+def _accepted(outcome: SearchOutcome) -> list[int]:
+    return [index for index, candidate in enumerate(outcome.candidates) if candidate.accepted]
+
+
+def _assert_equal(outcome: SearchOutcome, found: Found, host: Host, plain_host: Host) -> None:
+    assert outcome.tried == len(found.tried)
+    assert _accepted(outcome) == found.accepted
+    assert outcome.chosen == found.chosen
+    assert [candidate.passed for candidate in outcome.candidates] == [candidate.passed for candidate in found.tried]
+    for weights, plain_weights in zip(host.parameters, plain_host.parameters, strict=True):
+        assert torch.equal(weights, plain_weights)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("variant", "origin"), RULES)
+def test_the_search_equals_the_straightforward_one(variant: str, origin: str, objective: str, method: str) -> None:
+    settings = _settings(variant, origin=origin, objective=objective, domain_gradients=method)
+    accepted = tried = 0
+    for seed in range(4):
+        host, plain_host = ToyHost(seed), ToyHost(seed)
+        outcome = _search(host, settings, seed)
+        _assert_equal(outcome, _plain(plain_host, settings, seed), host, plain_host)
+        accepted, tried = accepted + outcome.accepted, tried + outcome.tried
+    assert accepted > 0
+    assert accepted < tried or variant == "guided"
+
+
+@pytest.mark.parametrize(("variant", "origin"), RULES)
+def test_the_search_equals_the_straightforward_one_through_batch_norm(variant: str, origin: str) -> None:
+    settings = _settings(variant, origin=origin)
+    for seed in range(4):
+        host, plain_host = ToyHost(seed, batch_norm=True), ToyHost(seed, batch_norm=True)
+        for each in (host, plain_host):  # its gradient is rounding alone, and so would be its signs
+            each.network.featurizer[0].bias.requires_grad_(False)
+        _assert_equal(_search(host, settings, seed), _plain(plain_host, settings, seed), host, plain_host)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_search_equals_the_straightforward_one_on_images(variant: str, method: str) -> None:
+    settings = _settings(variant, radius=0.01, num_candidates=6, domain_gradients=method)
+    host, plain_host = ImageHost(), ImageHost()
+    _assert_equal(_search(host, settings, 0), _plain(plain_host, settings, 0), host, plain_host)
+
+
+@pytest.mark.parametrize("origin", ["start", "current", "accepted"])
+def test_the_mean_of_equal_batches_decides_as_a_joint_forward_does(origin: str) -> None:
+    for seed in range(4):
+        host, plain_host = ToyHost(seed), ToyHost(seed)
+        outcome = _search(host, _settings("paper", origin=origin), seed)
+        found = _plain(plain_host, _settings("paper", origin=origin, joint_loss="forward"), seed)
+        _assert_equal(outcome, found, host, plain_host)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_in_float32_only_ties_are_decided_otherwise(variant: str, method: str) -> None:
+    """A tie: the margin of the decision is under ten times the noise of the scores.
+
+    Noise is what float32 adds to a score: the spread, over the candidates, of its difference from the score in float64
+    of the same point. After the first decision that differs, the two searches go different ways.
+    """
+    settings = _settings(variant, radius=1e-4, num_candidates=8, domain_gradients=method, loss_tolerance=1e-4)
+    decisions = unexplained = 0
+    for seed in range(24):
+        host, plain_host = (ToyHost(seed, dtype=torch.float32) for _ in range(2))
+        noise = _score_noise(host, settings, seed)
+        outcome = _search(host, settings, seed)
+        found = _plain(plain_host, settings, seed)
+        for index, margins in enumerate(_margins(found, settings)):
+            decisions += 1
+            candidate = outcome.candidates[index]
+            if (candidate.passed, candidate.accepted) != (found.tried[index].passed, found.tried[index].accepted):
+                unexplained += all(margin > 10 * level for margin, level in zip(margins, noise, strict=True))
+                break
+    assert decisions > 24 * 4 or variant == "guided"
+    assert unexplained == 0
+
+
+def _margins(found: Found, settings: AnnealingSettings) -> list[tuple[float, float]]:
+    """How far each candidate's alignment is from the best so far, and its loss from the gate."""
+    (best, reference), margins = found.before, []
+    for candidate in found.tried:
+        margins.append((abs(candidate.alignment - best), abs(candidate.loss - reference - settings.loss_tolerance)))
+        if candidate.accepted:
+            best = candidate.alignment
+            reference = candidate.loss if settings.loss_reference == "accepted" else reference
+    return margins
+
+
+def _score_noise(host: ToyHost, settings: AnnealingSettings, seed: int) -> tuple[float, float]:
+    """The spread of alignment and loss in float32, at points scattered like the candidates."""
+    alignments, losses = [], []
+    for point in range(12):
+        single = copy.deepcopy(host)
+        with torch.no_grad():
+            for parameter in _perturbed(single, settings):
+                generator = generator_of(seed)(point)
+                parameter += torch.empty_like(parameter).uniform_(-1e-4, 1e-4, generator=generator)
+        exact = copy.deepcopy(single)
+        exact.network.double()
+        exact.batches = [(images.double(), labels) for images, labels in exact.batches]
+        (alignment, loss), (true_alignment, true_loss) = (score(each, settings, ("start",)) for each in (single, exact))
+        alignments.append(alignment - true_alignment)
+        losses.append(loss - true_loss)
+    return statistics.stdev(alignments), statistics.stdev(losses)
+
+
+@pytest.mark.parametrize("alpha", ["adaptive", "constant"])
+@pytest.mark.parametrize("noise", ["gaussian", "uniform", "uniform-centred"])
+def test_gradient_noise_equals_the_straightforward_one(noise: str, alpha: str) -> None:
+    settings = GradientNoiseSettings.of_mapping({"gamma": 0.1, "noise": noise, "alpha": alpha})
+    for seed in range(3):
+        host = ToyHost(seed)
+        found = domain_gradients(lambda domain, host=host: host.domain_loss(domain, ("step",)), 3, host.parameters)
+        scale = noise_scale(settings, gradient_agreement(found.vectors).mean)
+        xi = draw_gradient_noise(settings.noise, torch.Generator().manual_seed(seed), host.parameters)
+        for parameter in host.parameters:
+            parameter.grad = torch.ones_like(parameter)
+        norm = add_to_gradients(host.parameters, xi, scale)
+        plain_scale, added = straightforward_noise(host, torch.Generator().manual_seed(seed), settings)
+        assert scale == pytest.approx(plain_scale, rel=1e-12)
+        for parameter, part in zip(host.parameters, added, strict=True):
+            torch.testing.assert_close(parameter.grad, 1 + part, rtol=1e-12, atol=0)
+        assert norm == pytest.approx(float(torch.cat([part.flatten() for part in added]).norm()), rel=1e-12)
