@@ -82,6 +82,7 @@ class AnnealingConfig(Model):
     noise: Literal["gaussian", "uniform", "uniform-centred"] | None = None
     alpha: Literal["adaptive", "constant"] | None = None
     domain_gradients: Literal["loop", "layerwise"] | None = None
+    cuda_graph: bool | None = None
 
 
 class ArmConfig(Model):

@@ -56,8 +56,21 @@ class Algorithm(nn.Module, ABC):
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
     def featurizer_parameters(self) -> list[nn.Parameter]:
-        """Those of the featurizer: all that the `released` variant perturbs."""
-        return [parameter for parameter in self.network.featurizer.parameters() if parameter.requires_grad]
+        """Those of the featurizer: all that the `released` variant perturbs.
+
+        Raises:
+            ValueError: if the network has no featurizer, or it has nothing to train.
+        """
+        featurizer = getattr(self.network, "featurizer", None)
+        found = [] if featurizer is None else [each for each in featurizer.parameters() if each.requires_grad]
+        if not found:
+            why = "no `featurizer`" if featurizer is None else "a `featurizer` without trainable parameters"
+            raise ValueError(
+                "annealing.perturbs 'featurizer' (variant released) perturbs a featurizer; "
+                f"{type(self.network).__name__} has {why}. Use perturbs 'all', or let the algorithm override "
+                "`featurizer_parameters`"
+            )
+        return found
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Everything with optimiser state, by name, for the checkpoint."""

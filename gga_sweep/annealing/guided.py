@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.nn import Parameter
 
 from gga_sweep.annealing.agreement import dot_products, least_aligned_pair
@@ -14,6 +15,15 @@ from gga_sweep.annealing.scoring import DrawOf, Scorer
 from gga_sweep.annealing.settings import Objective
 
 _CHUNK = 1 << 17
+
+_DEAD_END = "torch::autograd::Error"
+"""The node that stands for a derivative marked `once_differentiable`. Nothing lies behind it: where certain inputs are
+asked for, autograd passes it by in silence, and takes the derivative for a constant."""
+
+_NO_SECOND_DERIVATIVE = (
+    "direction 'gradient' (variant guided) needs second derivatives, and an operation of the model has none: {}. "
+    "Use direction 'random', or an operation that can be differentiated twice"
+)
 
 
 def ascent_signs(
@@ -105,12 +115,23 @@ def _second_derivatives(curved: list[tuple[Tensor, Tensor]], wanted: Sequence[Te
     if not curved:
         return [None] * len(wanted)
     slopes, weights = zip(*curved, strict=True)
+    if any(node.name() == _DEAD_END for node in _graph_behind(slopes)):
+        raise ValueError(_NO_SECOND_DERIVATIVE.format("a function is marked once_differentiable"))
     try:
         return torch.autograd.grad(slopes, wanted, weights, allow_unused=True)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ValueError(
-            "direction 'gradient' (variant guided) needs second derivatives, and an operation of the model has none: "
-            f"{error}. Use direction 'random', or an operation that can be differentiated twice"
-        ) from error
+        raise ValueError(_NO_SECOND_DERIVATIVE.format(error)) from error
+
+
+def _graph_behind(tensors: Sequence[Tensor]) -> set[Node]:
+    """Every node of the autograd graph that these tensors come from."""
+    found: set[Node] = set()
+    waiting = [tensor.grad_fn for tensor in tensors]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [behind for behind, _ in node.next_functions]
+    return found

@@ -61,6 +61,7 @@ def anneal_step(
     _raise_any(
         [
             *_loop_faults(n_domains, settings.domain_gradients),
+            *_graph_faults(settings),
             *_joint_loss_faults(settings, joint_loss),
             *_featurizer_faults(settings, model, featurizer),
         ]
@@ -199,6 +200,12 @@ def _loop_faults(n_domains: int, method: GradientMethod) -> list[SettingFault]:
         rule = "must be 'loop' here: a loss of one domain at a time shows no concatenated batch"
         faults.append(SettingFault("domain_gradients", rule, method, ("loop",)))
     return faults
+
+
+def _graph_faults(settings: AnnealingSettings) -> list[SettingFault]:
+    if not settings.cuda_graph:
+        return []
+    return [SettingFault("cuda_graph", "must be false here: a loss may draw random numbers of its own", True)]
 
 
 def _joint_loss_faults(settings: AnnealingSettings, joint_loss: Callable[[], Tensor] | None) -> list[SettingFault]:

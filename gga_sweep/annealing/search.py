@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from gga_sweep.annealing.graphs import GraphedMeasure
 from gga_sweep.annealing.guided import ascent_signs
 from gga_sweep.annealing.isolation import unchanged_random_state
 from gga_sweep.annealing.proposals import (
@@ -107,8 +109,11 @@ def search_step(
     Raises:
         ValueError: if there are fewer than 2 domains, nothing to perturb, or nothing that requires a gradient; if the
             radius vanishes in the weights' precision; if direction `gradient` meets an operation without a second
-            derivative; or if `settings.domain_gradients` does not fit the model.
+            derivative; if `settings.domain_gradients` does not fit the model; or if `settings.cuda_graph` finds no
+            parameter on a CUDA device.
     """
+    if settings.cuda_graph and not scored[0].is_cuda:
+        raise ValueError(f"cuda_graph needs the parameters on a CUDA device, they are on {scored[0].device}")
     scorer = Scorer(model, scored, buffers, settings.domain_gradients)
 
     def draw_of(candidate: int | None) -> Callable[[int], Draw]:
@@ -116,6 +121,11 @@ def search_step(
 
     def measure(candidate: int | None) -> Tensor:
         return scorer.measure(draw_of(candidate), settings.joint_loss)
+
+    graphed = GraphedMeasure(partial(measure, None))
+
+    def measure_again(candidate: int) -> Tensor:
+        return graphed() if settings.cuda_graph else measure(candidate)
 
     def noise(candidate: int) -> Displacement:
         return uniform_noise(noise_generator(candidate), perturbed, settings.radius)
@@ -133,7 +143,7 @@ def search_step(
             if not before.is_defined():
                 return SearchOutcome(before, (), None, 0.0, ())
             if settings.direction == "random":
-                return climb(before, measure, weights, choice_generator, settings)
+                return climb(before, measure_again, weights, choice_generator, settings)
             signs = ascent_signs(settings.objective, scorer, draw_of(None), scored, perturbed)
             return backtrack(before, measure, weights, settings)
         except BaseException:

@@ -106,6 +106,8 @@ class AnnealingSettings:
         domain_gradients: how the gradients of a scoring are computed. `loop`: a forward and a backward a domain, for
             any model; `layerwise`: one forward and backward of the concatenated batch, each layer's weight gradient
             split by domain, for models that can (see `layerwise`). Equal up to rounding.
+        cuda_graph: replay the scoring of a step as a CUDA graph (see `graphs`); for models on a CUDA device that draw
+            no random numbers of their own. Needs direction `random` and mask `step`. Changes no number.
 
     Raises:
         ValueError: if any value is outside its range; every fault is in the message.
@@ -124,6 +126,7 @@ class AnnealingSettings:
     joint_loss: JointLoss = "mean"
     loss_reference: LossReference = "start"
     domain_gradients: GradientMethod = "loop"
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         _raise_any(settings_faults(AnnealingSettings, **asdict(self)))
@@ -212,6 +215,10 @@ def settings_faults(settings: type = AnnealingSettings, /, **values: object) -> 
                 faults.append(SettingFault(name, rule, got))
     if values.get("direction") == "gradient" and values.get("origin", "start") != "start":
         faults.append(SettingFault("origin", "must be start where direction is gradient", values["origin"], ("start",)))
+    if values.get("cuda_graph") is True:
+        for name, needed in (("direction", "random"), ("mask", "step")):
+            if values.get(name, needed) != needed:
+                faults.append(SettingFault(name, f"must be {needed} where cuda_graph is true", values[name], (needed,)))
     return faults
 
 
@@ -249,6 +256,7 @@ _RULES: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "gamma": ("must be a finite number of at least 0", _is_finite_size),
     "num_candidates": ("must be an integer of at least 1", lambda value: _is_count(value, 1)),
     "loss_tolerance": ("must be a number, not NaN", _is_number),
+    "cuda_graph": ("must be true or false", lambda value: isinstance(value, bool)),
 }
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

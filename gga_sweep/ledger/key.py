@@ -85,8 +85,8 @@ def folder_name(config: RunConfig, key: str) -> str:
 
 
 def _applying_annealing(annealing: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """GGA-L with a constant alpha needs no gradient of a single domain."""
-    unused = {"domain_gradients"} if annealing.get("alpha") == "constant" else set()
+    """GGA-L with a constant alpha needs no gradient of a single domain; a graph replays the same arithmetic."""
+    unused = {"cuda_graph", "domain_gradients"} if annealing.get("alpha") == "constant" else {"cuda_graph"}
     return {name: value for name, value in annealing.items() if name not in unused}
 
 

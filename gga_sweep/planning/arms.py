@@ -30,6 +30,7 @@ ANNEALING_DEFAULTS: Mapping[str, Mapping[str, Scalar]] = MappingProxyType(
                 "num_candidates": 250,
                 "loss_tolerance": 0.1,
                 "objective": "alignment",
+                "cuda_graph": False,
             }
         ),
         "gga-l": MappingProxyType({"gamma": 1e-3, "noise": "gaussian", "alpha": "adaptive"}),

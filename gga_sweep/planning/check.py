@@ -25,7 +25,7 @@ from gga_sweep.planning.draws import contains, grid_points
 from gga_sweep.planning.plan import Arm, Sweep
 from gga_sweep.records import Scalar
 
-_INTERDEPENDENT = tuple(PREFIX + name for name in ("direction", "origin", "domain_gradients"))
+_INTERDEPENDENT = tuple(PREFIX + name for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph"))
 """Choices of which each may be allowed, and two together, or one with the network, not."""
 
 
@@ -49,7 +49,7 @@ def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fa
     """What is wrong with the values of a single run of an arm."""
     values = arm_values(arm, sweep.config, sweep.protocol, drawn)
     training = sweep.training
-    return list(_values_faults(arm, values, training)) or list(_extent_faults(arm, values, sweep, training))
+    return list(_values_faults(arm, values, sweep, training)) or list(_extent_faults(arm, values, sweep, training))
 
 
 def _repetitions(sweep: Sweep) -> Iterator[Fault]:
@@ -166,9 +166,9 @@ def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[
         return  # named already
     space = searched_space(arm, sweep.config, sweep.protocol)
     defaults = arm_values(arm, sweep.config, sweep.protocol, {})
-    yield from _values_faults(arm, defaults, training)
+    yield from _values_faults(arm, defaults, sweep, training)
     for drawn in _combinations(space):
-        yield from _values_faults(arm, arm_values(arm, sweep.config, sweep.protocol, drawn), training)
+        yield from _values_faults(arm, arm_values(arm, sweep.config, sweep.protocol, drawn), sweep, training)
     largest = {name: _ends(searched)[-1] for name, searched in space.items() if searched.choice is None}
     largest.update({name: max(_ends(searched), key=_as_number) for name, searched in space.items() if searched.choice})
     for values in (defaults, arm_values(arm, sweep.config, sweep.protocol, largest)):
@@ -182,7 +182,7 @@ def _combinations(space: Mapping[str, Distribution]) -> Iterator[dict[str, Scala
         yield dict(zip(choices, point, strict=True))
 
 
-def _values_faults(arm: Arm, values: Values, training: TrainingSettings) -> Iterator[Fault]:
+def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
     """Values out of range, and values that do not go together."""
     for name, value in values.training.items():
         yield from _value_faults(arm, name, value, values.origins[name])
@@ -194,6 +194,8 @@ def _values_faults(arm: Arm, values: Values, training: TrainingSettings) -> Iter
     if how == "layerwise" and couples_images(training.network, training.freeze_batch_norm):
         rule = f"batch norm that is not frozen couples the domains of {training.network}"
         yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
+    if values.annealing.get("cuda_graph") is True and not sweep.config.resources.gpus:
+        yield Fault(values.origins[PREFIX + "cuda_graph"], "needs a GPU (resources.gpus above 0)", True)
 
 
 def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm
-from gga_sweep.annealing import AnnealingSettings, Diagnosis, Draw, DrawOf, SearchOutcome, diagnose, search_step
+from gga_sweep.annealing import (
+    STEP_MASK,
+    AnnealingSettings,
+    Diagnosis,
+    Draw,
+    DrawOf,
+    SearchOutcome,
+    diagnose,
+    search_step,
+)
 from gga_sweep.domains import Minibatch
 from gga_sweep.records import AnnealedStep
 from gga_sweep.training.randomness import RunStreams
@@ -40,36 +50,44 @@ class StepModel:
     def domain_loss(self, domain: int, draw: Draw) -> torch.Tensor:
         """Plain cross-entropy of one domain's minibatch through `predict`, under the mask that `draw` names."""
         minibatch = self._minibatches[domain]
-        mask = self._streams.dropout_mask(self._step, draw, self._names[domain], len(minibatch.labels))
         self._streams.seed_global(self._step, draw, self._names[domain])
-        return F.cross_entropy(self._algorithm.predict(minibatch.images, mask), minibatch.labels)
+        return F.cross_entropy(self._algorithm.predict(minibatch.images, self._mask(domain, draw)), minibatch.labels)
 
     def domain_losses(self, draw_of: DrawOf) -> torch.Tensor:
         """The same of every domain, (n_domains,), in one forward."""
-        images = torch.cat([minibatch.images for minibatch in self._minibatches])
         self._streams.seed_global(self._step, draw_of(0))
-        logits = self._algorithm.predict(images, self._concatenated_mask(draw_of))
+        logits = self._algorithm.predict(self._images, self._concatenated_mask(draw_of))
         parts = zip(torch.split(logits, self.rows), self._minibatches, strict=True)
         return torch.stack([F.cross_entropy(part, minibatch.labels) for part, minibatch in parts])
 
     def joint_loss(self, draw: Draw) -> torch.Tensor:
         """The same of the concatenated minibatches in one forward."""
-        images = torch.cat([minibatch.images for minibatch in self._minibatches])
         labels = torch.cat([minibatch.labels for minibatch in self._minibatches])
         self._streams.seed_global(self._step, draw)
-        return F.cross_entropy(self._algorithm.predict(images, self.joint_mask(draw)), labels)
+        return F.cross_entropy(self._algorithm.predict(self._images, self.joint_mask(draw)), labels)
 
     def joint_mask(self, draw: Draw) -> torch.Tensor | None:
         """The mask of the concatenated minibatches: each domain has its own rows."""
         return self._concatenated_mask(lambda _: draw)
 
     def _concatenated_mask(self, draw_of: DrawOf) -> torch.Tensor | None:
-        masks = [
-            self._streams.dropout_mask(self._step, draw_of(domain), name, rows)
-            for domain, (name, rows) in enumerate(zip(self._names, self.rows, strict=True))
-        ]
+        masks = [self._mask(domain, draw_of(domain)) for domain in range(self.n_domains)]
         present = [mask for mask in masks if mask is not None]
         return torch.cat(present) if present else None
+
+    def _mask(self, domain: int, draw: Draw) -> torch.Tensor | None:
+        if draw == STEP_MASK:
+            return self._step_masks[domain]
+        return self._streams.dropout_mask(self._step, draw, self._names[domain], self.rows[domain])
+
+    @cached_property
+    def _step_masks(self) -> list[torch.Tensor | None]:
+        drawn = zip(self._names, self.rows, strict=True)
+        return [self._streams.dropout_mask(self._step, STEP_MASK, name, rows) for name, rows in drawn]
+
+    @cached_property
+    def _images(self) -> torch.Tensor:
+        return torch.cat([minibatch.images for minibatch in self._minibatches])
 
 
 @dataclass(frozen=True, slots=True)

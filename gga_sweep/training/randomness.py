@@ -53,7 +53,7 @@ class RunStreams:
         """
         seed = stream_seed(self.dataset, self.trial_seed, "global", step, *draw, domain)
         torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not torch.cuda.is_current_stream_capturing():  # a graph may not seed
             with torch.cuda.device(self.device):
                 torch.cuda.manual_seed(seed)
 

@@ -21,7 +21,7 @@ from gga_sweep.records import AnnealingLine, Record
 from gga_sweep.seeding import tensor_stream
 from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance
 from gga_sweep.training.evaluation import Evaluator
-from gga_sweep.training.fingerprint import set_arithmetic
+from gga_sweep.training.fingerprint import fastest_memory_format, set_arithmetic
 from gga_sweep.training.noisy_update import noisy_update
 from gga_sweep.training.randomness import RunStreams
 
@@ -74,7 +74,7 @@ class Trainer:
                 len(dataset.classes),
                 config.training.weights,
                 tensor_stream(dataset.name, config.trial_seed, "initialisation"),
-            ).to(device),
+            ).to(device, memory_format=fastest_memory_format(device)),  # type: ignore[call-overload]
             config.hyperparameters,
         )
         self._annealing, self._gradient_noise = _annealing_settings(config)
@@ -197,7 +197,8 @@ class Trainer:
             step,
             self.config.training.augmentation,
         )
-        return Minibatch(drawn.images.to(self._device), drawn.labels.to(self._device))
+        images = drawn.images.to(self._device, memory_format=fastest_memory_format(self._device))
+        return Minibatch(images, drawn.labels.to(self._device))
 
     def _set_training_mode(self) -> None:
         self._algorithm.train()

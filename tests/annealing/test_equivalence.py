@@ -8,16 +8,14 @@ import statistics
 
 import pytest
 import torch
-import torch.nn.functional as F
+from image_host import ImageHost
 from straightforward import Found, Host, score, straightforward_noise, straightforward_search
-from torch import Tensor, nn
+from torch import nn
 from toy_host import ToyHost, fixed_choice, generator_of
 
 from gga_sweep.annealing import (
     VARIANTS,
     AnnealingSettings,
-    Draw,
-    DrawOf,
     GradientNoiseSettings,
     SearchOutcome,
     add_to_gradients,
@@ -27,48 +25,10 @@ from gga_sweep.annealing import (
     noise_scale,
     search_step,
 )
-from gga_sweep.networks import Network, SmallCNN
 
 OBJECTIVES = ("alignment", "none", "anti", "loss")
 METHODS = ("loop", "layerwise")
 RULES = [*itertools.product(("paper", "released"), ("start", "current", "accepted")), ("guided", "start")]
-
-
-class ImageHost:
-    """A SmallCNN without dropout on random images, unequal numbers of them from two domains."""
-
-    n_domains = 2
-    rows = (3, 5)
-
-    def __init__(self, seed: int = 0) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.module = Network(SmallCNN((1, 8, 8)), SmallCNN.FEATURES, 3).double()
-            self.images = torch.rand(8, 1, 8, 8, dtype=torch.float64)
-            self.labels = torch.randint(3, (8,))
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.module.parameters())
-
-    @property
-    def featurizer_parameters(self) -> list[nn.Parameter]:
-        return list(self.module.featurizer.parameters())
-
-    @property
-    def buffers(self) -> list[Tensor]:
-        return []
-
-    def domain_loss(self, domain: int, draw: Draw) -> Tensor:
-        images, labels = (tensor.split(self.rows)[domain] for tensor in (self.images, self.labels))
-        return F.cross_entropy(self.module(images), labels)
-
-    def domain_losses(self, draw_of: DrawOf) -> Tensor:
-        logits, labels = self.module(self.images).split(self.rows), self.labels.split(self.rows)
-        return torch.stack([F.cross_entropy(part, label) for part, label in zip(logits, labels, strict=True)])
-
-    def joint_loss(self, draw: Draw) -> Tensor:
-        return F.cross_entropy(self.module(self.images), self.labels)
 
 
 def _settings(variant: str, **changes: object) -> AnnealingSettings:
@@ -122,8 +82,6 @@ def test_the_search_equals_the_straightforward_one_through_batch_norm(variant: s
     settings = _settings(variant, origin=origin)
     for seed in range(4):
         host, plain_host = ToyHost(seed, batch_norm=True), ToyHost(seed, batch_norm=True)
-        for each in (host, plain_host):  # its gradient is rounding alone, and so would be its signs
-            each.network.featurizer[0].bias.requires_grad_(False)
         _assert_equal(_search(host, settings, seed), _plain(plain_host, settings, seed), host, plain_host)
 
 
@@ -152,9 +110,9 @@ def test_in_float32_only_ties_are_decided_otherwise(variant: str, method: str) -
     Noise is what float32 adds to a score: the spread, over the candidates, of its difference from the score in float64
     of the same point. After the first decision that differs, the two searches go different ways.
     """
-    settings = _settings(variant, radius=1e-4, num_candidates=8, domain_gradients=method, loss_tolerance=1e-4)
+    settings = _settings(variant, radius=2e-6, num_candidates=16, domain_gradients=method, loss_tolerance=1e-6)
     decisions = unexplained = 0
-    for seed in range(24):
+    for seed in range(12):
         host, plain_host = (ToyHost(seed, dtype=torch.float32) for _ in range(2))
         noise = _score_noise(host, settings, seed)
         outcome = _search(host, settings, seed)
@@ -165,7 +123,7 @@ def test_in_float32_only_ties_are_decided_otherwise(variant: str, method: str) -
             if (candidate.passed, candidate.accepted) != (found.tried[index].passed, found.tried[index].accepted):
                 unexplained += all(margin > 10 * level for margin, level in zip(margins, noise, strict=True))
                 break
-    assert decisions > 24 * 4 or variant == "guided"
+    assert decisions > 100 or variant == "guided"
     assert unexplained == 0
 
 
@@ -183,12 +141,14 @@ def _margins(found: Found, settings: AnnealingSettings) -> list[tuple[float, flo
 def _score_noise(host: ToyHost, settings: AnnealingSettings, seed: int) -> tuple[float, float]:
     """The spread of alignment and loss in float32, at points scattered like the candidates."""
     alignments, losses = [], []
-    for point in range(12):
+    for point in range(8):
         single = copy.deepcopy(host)
         with torch.no_grad():
             for parameter in _perturbed(single, settings):
                 generator = generator_of(seed)(point)
-                parameter += torch.empty_like(parameter).uniform_(-1e-4, 1e-4, generator=generator)
+                parameter += torch.empty_like(parameter).uniform_(
+                    -settings.radius, settings.radius, generator=generator
+                )
         exact = copy.deepcopy(single)
         exact.network.double()
         exact.batches = [(images.double(), labels) for images, labels in exact.batches]

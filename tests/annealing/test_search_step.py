@@ -88,8 +88,8 @@ def test_a_search_that_rejects_all_leaves_no_trace(variant: str) -> None:
     assert (outcome.tried, outcome.accepted, outcome.distance) == (12, 0, 0.0)
     assert _same(_snapshot(host), before)
     assert torch.equal(torch.get_rng_state(), state)
-    assert [parameter.grad for parameter in host.parameters] == [None] * 6
-    assert [parameter.requires_grad for parameter in host.parameters] == [True] * 5 + [False]
+    assert [parameter.grad for parameter in host.parameters] == [None] * 5
+    assert [parameter.requires_grad for parameter in host.parameters] == [True] * 4 + [False]
     assert host.network.training
 
 

@@ -16,7 +16,7 @@ class ToyNetwork(nn.Module):
     def __init__(self, seed: int, dtype: torch.dtype, batch_norm: bool) -> None:
         super().__init__()
         norm = nn.BatchNorm1d(7) if batch_norm else nn.Identity()
-        self.featurizer = nn.Sequential(nn.Linear(5, 7), norm, nn.Tanh())
+        self.featurizer = nn.Sequential(nn.Linear(5, 7, bias=not batch_norm), norm, nn.Tanh())
         self.classifier = nn.Linear(7, 3)
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.parameters():

@@ -1,9 +1,9 @@
 """Does mixed precision decide the search? `make bench`.
 
-At one point of a short training on RotatedDigits the same candidates are scored in float64, which is taken for the truth,
-and in what a GPU would rather use: float32, TF32 (emulated: operands of every convolution and linear layer rounded to 10
-bits of mantissa, in forward and backward, sums in float32) and bfloat16 autocast. Signal is the spread of the true
-alignments over the candidates, noise the spread of the error over the same candidates.
+At one point of a short training on RotatedDigits the same candidates are scored in float64, which is taken for the
+truth, and in what a GPU would rather use: float32, TF32 (emulated: operands of every convolution and linear layer
+rounded to 10 bits of mantissa, in forward and backward, sums in float32) and bfloat16 autocast. Signal is the spread of
+the true alignments over the candidates, noise the spread of the error over the same candidates.
 """
 
 from __future__ import annotations

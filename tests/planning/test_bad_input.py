@@ -116,7 +116,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
 LR = "lr, batch_size, weight_decay, dropout"
 OF_GGA = (
     "variant, start_step, num_steps, radius, num_candidates, loss_tolerance, objective, direction, origin, perturbs, "
-    "mask, joint_loss, loss_reference, domain_gradients"
+    "mask, joint_loss, loss_reference, domain_gradients, cuda_graph"
 )
 OF_GGA_L = "gamma, noise, alpha, domain_gradients"
 AT_START = "must be start where direction is gradient, got 'current' (allowed: start)"
