@@ -18,6 +18,9 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 
 bench: $(VENV)/.ready
+	$(BIN)/python tests/benchmarks/search_cost.py
+	$(BIN)/python tests/benchmarks/guided_gain.py
+	$(BIN)/python tests/benchmarks/precision.py
 	$(BIN)/python tests/benchmarks/run_overhead.py
 
 clean:

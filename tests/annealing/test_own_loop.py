@@ -6,7 +6,7 @@ import copy
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -26,14 +26,6 @@ from gga_sweep.annealing import (
 N_DOMAINS = 3
 STEP = 4
 NUMBERS = {"start_step": STEP, "num_steps": 2, "radius": 0.05, "num_candidates": 12, "loss_tolerance": math.inf}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on networks this small more of them wait for each other
-    yield
-    torch.set_num_threads(threads)
 
 
 class RecordingDropout(nn.Module):

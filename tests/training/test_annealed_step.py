@@ -243,3 +243,41 @@ def test_distance_is_the_l2_norm_over_all_parameters() -> None:
 
     assert distance(parameters, before) == pytest.approx(math.sqrt(4 * 1 + 3 * 4))
     assert float(before[0].sum()) == 0  # a copy, not a view
+
+
+def test_channels_last_changes_nothing_but_the_last_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The format that a GPU gets, tried on the CPU: weights, gradients and noise must find each other in it."""
+    config = run_config(annealing_of(num_candidates=4), network="small-cnn")
+    _, (first, *_) = train(Trainer(config, DATASET, CPU))
+    monkeypatch.setattr(trainer_module, "fastest_memory_format", lambda _: torch.channels_last)
+    trainer = Trainer(config, DATASET, CPU)
+    convolution = next(layer for layer in trainer.network.modules() if isinstance(layer, nn.Conv2d))
+    _, (turned, *_) = train(trainer)
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+    for name in ("alignment_before", "alignment_after", "loss_before", "loss_after", "moved_radii", "moved_updates"):
+        assert getattr(turned, name) == pytest.approx(getattr(first, name), abs=1e-4), name
+    assert turned.chosen == first.chosen
+
+
+@pytest.mark.parametrize("variant", ["paper", "guided"])
+def test_layer_by_layer_finds_what_the_loop_finds(variant: str) -> None:
+    lines = []
+    for method in ("loop", "layerwise"):
+        config = run_config(annealing_of(variant, num_candidates=4, domain_gradients=method), network="small-cnn")
+        _, annealed = train(Trainer(config, DATASET, CPU), until=STEP + 1)
+        lines.append(annealed[0])
+    loop, layerwise = lines
+    assert layerwise.chosen == loop.chosen
+    assert layerwise.alignment_after == pytest.approx(loop.alignment_after, abs=1e-4)
+    assert layerwise.fresh_alignment_after == pytest.approx(loop.fresh_alignment_after, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("featurizer", "why"), [(None, "has no `featurizer`"), (nn.Flatten(), "without trainable parameters")]
+)
+def test_a_network_without_a_featurizer_is_refused_by_what_perturbs_one(featurizer: nn.Module | None, why: str) -> None:
+    algorithm = ERM(nn.Linear(3, 2), {"lr": 0.1, "weight_decay": 0.0})  # type: ignore[arg-type]
+    if featurizer is not None:
+        algorithm.network.featurizer = featurizer
+    with pytest.raises(ValueError, match=rf"perturbs 'featurizer' \(variant released\).*Linear.*{why}.*'all'"):
+        algorithm.featurizer_parameters()
