@@ -97,7 +97,12 @@ def test_every_field_of_a_run_is_known_to_change_its_key_or_not_to() -> None:
     assert {f"annealing__{field.name}" for field in dataclasses.fields(GradientNoiseSettings)} == set(DECISIVE_OF_GGA_L)
     fields = {f"{block}__{name}" for block, names in blocks.items() for name in names}
     fields |= set(RunConfig.model_fields) - set(blocks)
-    assert fields - {"dataset__root"} == set(DECISIVE) - {"hyperparameters__penalty"}
+    indifferent = {"dataset__root", "annealing__cuda_graph"}
+    assert fields - indifferent == set(DECISIVE) - {"hyperparameters__penalty"}
+
+
+def test_a_graph_replays_the_same_arithmetic_and_stays_out_of_the_key() -> None:
+    assert key_of(annealing__cuda_graph=True) == key_of(annealing__cuda_graph=False)
 
 
 def test_all_changes_give_different_keys() -> None:

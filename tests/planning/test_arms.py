@@ -208,7 +208,7 @@ def test_the_registrys_defaults_come_last() -> None:
     assert values.annealing == {
         **ANNEALING_DEFAULTS["gga"],
         **VARIANTS["paper"],
-        "domain_gradients": "layerwise",
+        "domain_gradients": "loop",
     }
 
 

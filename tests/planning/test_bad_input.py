@@ -338,6 +338,14 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
         },
         f"search_space.annealing.domain_gradients: {COUPLED}",
     ),
+    "a CUDA graph without a GPU": (
+        {"arms": [{"annealing": {"cuda_graph": True}}]},
+        "arms[0].annealing.cuda_graph: needs a GPU (resources.gpus above 0), got True",
+    ),
+    "a CUDA graph where every forward has its own mask": (
+        {"arms": [{"annealing": {"cuda_graph": True, "mask": "forward"}}], "resources": {"gpus": 1}},
+        "arms[0].annealing.mask: must be step where cuda_graph is true, got 'forward' (allowed: step)",
+    ),
     "a factor value twice": (
         {"arms": [{"vary": {"lr": [1e-3, 1e-3]}}]},
         "arms: two arms may not have one name (give one a `name:`), got 'ERM, lr 1e-3'",

@@ -155,7 +155,7 @@ def test_a_run_of_gga_l_tells_its_method_and_its_fields(noisy: tuple[Projection,
         "annealing.gamma": "0.01",
         "annealing.noise": "gaussian",
         "annealing.alpha": "adaptive",
-        "annealing.domain_gradients": "layerwise",
+        "annealing.domain_gradients": "loop",
     }
 
 
