@@ -60,7 +60,7 @@ def config(trial_seed: int) -> RunConfig:
     return RunConfig(
         dataset=DatasetConfig(name="RotatedDigits"),
         algorithm="ERM",
-        hyperparameters={"lr": 1e-3, "batch_size": 16, "weight_decay": 0.0, "dropout": 0.5},
+        hyperparameters={"lr": 1e-3, "batch_size": 8, "weight_decay": 0.0, "dropout": 0.5},
         annealing=None,
         test_domains=HELD_OUT,
         trial_seed=trial_seed,
@@ -92,7 +92,7 @@ def main() -> None:
         while not runs[-1].finished:
             runs[-1].advance(math.inf)
         print(f"trial seed {seed} done", file=sys.stderr)
-    print(f"\n{STEPS} steps x {len(SEEDS)} trial seeds, RotatedDigits, SmallCNN, 3 x 16 images, radius {RADIUS:g}, CPU")
+    print(f"\n{STEPS} steps x {len(SEEDS)} trial seeds, RotatedDigits, SmallCNN, 3 x 8 images, radius {RADIUS:g}, CPU")
     print(f"{'gain in alignment':24}{'searched mask':>15}{'fresh masks':>14}{'next minibatch [95 %]':>28}", end="")
     print(f"{'moved':>8}{'ms':>8}")
     medians = {}
