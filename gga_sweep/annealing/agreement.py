@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_CHUNK = 1 << 17  # columns taken to float64 at a time: 1 MiB a domain, which a CPU's cache holds
+from gga_sweep.annealing.flat import chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def gradient_agreement(gradients: Tensor) -> GradientAgreement:
 def dot_products(gradients: Tensor) -> Tensor:
     """(n_domains, n_domains) in float64, on the gradients' device; nothing is read back from it."""
     products = torch.zeros(len(gradients), len(gradients), dtype=torch.float64, device=gradients.device)
-    for chunk in torch.split(gradients, _CHUNK, dim=1):
+    for chunk in chunks(gradients):
         exact = chunk.double()
         products += exact @ exact.T
     return products

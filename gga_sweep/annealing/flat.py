@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+CHUNK = 1 << 17
+"""Entries taken to float64, or worked on in place, at a time: 1 MiB, which a CPU's cache holds."""
+
 
 def entry_count(tensors: Sequence[Tensor]) -> int:
     """Length of the flat vector."""
@@ -24,3 +27,8 @@ def pieces(flat: Tensor, tensors: Sequence[Tensor]) -> Iterator[Tensor]:
     for tensor in tensors:
         yield flat[offset : offset + tensor.numel()].view(tensor.shape)
         offset += tensor.numel()
+
+
+def chunks(vectors: Tensor) -> tuple[Tensor, ...]:
+    """Views of (..., entries), `CHUNK` entries each."""
+    return torch.split(vectors, CHUNK, dim=-1)

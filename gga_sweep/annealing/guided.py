@@ -10,11 +10,9 @@ from torch.autograd.graph import Node
 from torch.nn import Parameter
 
 from gga_sweep.annealing.agreement import dot_products, least_aligned_pair
-from gga_sweep.annealing.flat import entry_count, pieces
+from gga_sweep.annealing.flat import chunks, entry_count, pieces
 from gga_sweep.annealing.scoring import DrawOf, Scorer
 from gga_sweep.annealing.settings import Objective
-
-_CHUNK = 1 << 17
 
 _DEAD_END = "torch::autograd::Error"
 """The node that stands for a derivative marked `once_differentiable`. Nothing lies behind it: where certain inputs are
@@ -82,7 +80,7 @@ def _differentiate_cosine(one: Tensor, other: Tensor, products: Tensor) -> None:
     (one_square, product), (_, other_square) = products.to(one.dtype)
     one_norm, other_norm = one_square.sqrt(), other_square.sqrt()
     cosine = product / (one_norm * other_norm)
-    for g, h in zip(torch.split(one, _CHUNK), torch.split(other, _CHUNK), strict=True):
+    for g, h in zip(chunks(one), chunks(other), strict=True):
         a, b = g / one_norm, h / other_norm
         g.copy_((b - cosine * a) / one_norm)
         h.copy_((a - cosine * b) / other_norm)

@@ -14,13 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gga_sweep.annealing.flat import entry_count, pieces, working_dtype
+from gga_sweep.annealing.flat import chunks, entry_count, pieces, working_dtype
 from gga_sweep.annealing.isolation import copies, overwrite
 from gga_sweep.annealing.settings import Origin
 
 Path = tuple[int, ...]
-
-_CHUNK = 1 << 17  # entries taken to float64 at a time
 
 _MOST_UNMOVED = 0.1
 """Share of the entries that may round back to what they were."""
@@ -92,9 +90,7 @@ class MovableWeights:
             raise ValueError("at least one parameter must be perturbed, got none")
         self._parameters = tuple(parameters)
         self._displacement = displacement
-        self.start: tuple[
-            Tensor, ...
-        ] = ()  # copied at the first move: before it, memory may be wanted for other things
+        self.start: tuple[Tensor, ...] = ()  # copied at the first move: until then the memory is free for other things
         self.path: Path = ()
         self._moves = False
 
@@ -121,7 +117,7 @@ class MovableWeights:
         squares = [
             (now.double() - then.double()).square().sum()
             for parameter, start in zip(self._parameters, self.start, strict=True)
-            for now, then in zip(_chunks(parameter.detach()), _chunks(start), strict=True)
+            for now, then in zip(_flat_chunks(parameter.detach()), _flat_chunks(start), strict=True)
         ]
         return math.sqrt(math.fsum(torch.stack(squares).tolist()))
 
@@ -135,7 +131,7 @@ class MovableWeights:
     def _check_that_it_moves(self, displacement: Displacement) -> None:
         asked, unmoved = [], []
         for tensors in zip(self._parameters, self.start, displacement.pieces, strict=True):
-            for now, then, piece in zip(*map(_chunks, tensors), strict=True):
+            for now, then, piece in zip(*map(_flat_chunks, tensors), strict=True):
                 asked.append((piece != 0).sum())
                 unmoved.append(((now == then) & (piece != 0)).sum())
         share = float(sum(unmoved) / max(sum(asked), 1))
@@ -147,5 +143,5 @@ class MovableWeights:
             )
 
 
-def _chunks(tensor: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(tensor.flatten(), _CHUNK)
+def _flat_chunks(tensor: Tensor) -> tuple[Tensor, ...]:
+    return chunks(tensor.flatten())

@@ -122,8 +122,7 @@ def test_a_search_holds_the_domains_gradients_and_two_copies_whatever_the_candid
 
     What is taken to float64 a chunk at a time is small beside a real network: here the chunks are made small.
     """
-    for module in ("agreement", "guided", "proposals"):
-        monkeypatch.setattr(f"gga_sweep.annealing.{module}._CHUNK", 1 << 12)
+    monkeypatch.setattr("gga_sweep.annealing.flat.CHUNK", 1 << 12)
     few, many = (_peak_copies(variant, method, num_candidates) for num_candidates in (4, 40))
     assert few < LinearHost.n_domains + 2 + signs + 0.05
     assert many == pytest.approx(few, abs=0.02)
