@@ -58,7 +58,7 @@ def estimate(values: Sequence[float]) -> SeedEstimate:
     error = _standard_error(finite, mean)
     if not vary(finite):
         return SeedEstimate(tuple(values), mean, error, math.nan, math.nan, math.nan, math.nan)
-    from scipy.stats import t  # type: ignore[import-untyped]
+    from scipy.stats import t
 
     freedom = len(finite) - 1
     reach = float(t.ppf(1 - LEVEL / 2, freedom)) * error
@@ -80,7 +80,7 @@ def detectable_in_errors(freedom: int) -> float:
     Args:
         freedom: degrees of freedom, at least 1.
     """
-    from scipy.optimize import brentq  # type: ignore[import-untyped]
+    from scipy.optimize import brentq
     from scipy.stats import nct, t
 
     critical = t.ppf(1 - LEVEL / 2, freedom)
