@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gga_sweep.annealing.agreement import GradientAgreement, gradient_agreement
     from gga_sweep.annealing.diagnostics import FRESH_MASKS, Diagnosis, diagnose, moved_radii
-    from gga_sweep.annealing.gradient_noise import add_to_gradients, draw_gradient_noise, l2_norm, noise_scale
+    from gga_sweep.annealing.gradient_noise import (
+        add_to_gradients,
+        draw_gradient_noise,
+        l2_norm,
+        measure_mean_cosine,
+        noise_scale,
+    )
     from gga_sweep.annealing.gradients import DomainGradients, domain_gradients
-    from gga_sweep.annealing.isolation import unchanged_random_state
     from gga_sweep.annealing.own_loop import add_gradient_noise, anneal_step
     from gga_sweep.annealing.scoring import STEP_MASK, ConcatenatedModel, Draw, DrawOf, Score, ScoredModel, Scorer
     from gga_sweep.annealing.search import Candidate, SearchOutcome, search_step
@@ -51,11 +56,11 @@ _HOMES = {
     "draw_gradient_noise": "gradient_noise",
     "gradient_agreement": "agreement",
     "l2_norm": "gradient_noise",
+    "measure_mean_cosine": "gradient_noise",
     "moved_radii": "diagnostics",
     "noise_scale": "gradient_noise",
     "search_step": "search",
     "settings_faults": "settings",
-    "unchanged_random_state": "isolation",
 }
 
 __all__ = [
@@ -84,11 +89,11 @@ __all__ = [
     "draw_gradient_noise",
     "gradient_agreement",
     "l2_norm",
+    "measure_mean_cosine",
     "moved_radii",
     "noise_scale",
     "search_step",
     "settings_faults",
-    "unchanged_random_state",
 ]
 
 

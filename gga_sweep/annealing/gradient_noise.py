@@ -6,14 +6,33 @@ Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162; aristotelisballas/GGA at 545
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from gga_sweep.annealing.agreement import gradient_agreement
 from gga_sweep.annealing.flat import entry_count, pieces, working_dtype
-from gga_sweep.annealing.settings import GradientNoiseSettings, Noise
+from gga_sweep.annealing.isolation import unchanged_random_state
+from gga_sweep.annealing.scoring import STEP_MASK, ScoredModel, Scorer
+from gga_sweep.annealing.settings import GradientMethod, GradientNoiseSettings, Noise
+
+
+def measure_mean_cosine(
+    model: ScoredModel, parameters: Sequence[Tensor], buffers: Sequence[Tensor], method: GradientMethod = "loop"
+) -> float:
+    """Between the gradients of every two domains, under the mask of the step's own update; NaN where undefined.
+
+    Leaves weights, `.grad`, buffers and torch's global random state as they were.
+
+    Raises:
+        ValueError: as `Scorer`.
+    """
+    scorer = Scorer(model, parameters, buffers, method)
+    with unchanged_random_state(parameters):
+        scorer.differentiate(lambda _: STEP_MASK)
+    return gradient_agreement(scorer.vectors).mean
 
 
 def noise_scale(settings: GradientNoiseSettings, mean_cosine: float) -> float:
@@ -54,7 +73,7 @@ def add_to_gradients(parameters: Sequence[Parameter], xi: Tensor, alpha: float) 
     return alpha * l2_norm([piece for _, piece in moved])
 
 
-def l2_norm(tensors: Sequence[Tensor]) -> float:
+def l2_norm(tensors: Iterable[Tensor]) -> float:
     """Over all entries of all tensors, accumulated in float64."""
     squares = [tensor.detach().double().square().sum() for tensor in tensors]
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

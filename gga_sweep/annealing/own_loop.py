@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from gga_sweep.annealing.agreement import gradient_agreement
-from gga_sweep.annealing.gradient_noise import add_to_gradients, draw_gradient_noise, noise_scale
-from gga_sweep.annealing.isolation import unchanged_random_state
-from gga_sweep.annealing.scoring import STEP_MASK, Draw, Scorer
+from gga_sweep.annealing.gradient_noise import add_to_gradients, draw_gradient_noise, measure_mean_cosine, noise_scale
+from gga_sweep.annealing.scoring import Draw
 from gga_sweep.annealing.search import SearchOutcome, search_step
 from gga_sweep.annealing.settings import AnnealingSettings, GradientMethod, GradientNoiseSettings, SettingFault
 
@@ -118,7 +116,7 @@ def add_gradient_noise(
     mean_cosine = float("nan")
     if settings.alpha == "adaptive":
         loop_model = _LoopModel(domain_loss, None, n_domains, streams, parameters)
-        mean_cosine = _mean_cosine(loop_model, parameters, list(model.buffers()))
+        mean_cosine = measure_mean_cosine(loop_model, parameters, list(model.buffers()))
     alpha = noise_scale(settings, mean_cosine)
     generator = streams.generator(parameters[0].device, "gradient-noise")
     add_to_gradients(parameters, draw_gradient_noise(settings.noise, generator, parameters), alpha)
@@ -174,13 +172,6 @@ class _LoopModel:
         torch.default_generator.manual_seed(seed)
         for device in self._cuda_devices:
             torch.cuda.default_generators[device].manual_seed(seed)
-
-
-def _mean_cosine(model: _LoopModel, parameters: list[Parameter], buffers: list[Tensor]) -> float:
-    scorer = Scorer(model, parameters, buffers)
-    with unchanged_random_state(parameters):
-        scorer.differentiate(lambda _: STEP_MASK)
-    return gradient_agreement(scorer.vectors).mean
 
 
 def _trainable(name: str, module: nn.Module) -> list[Parameter]:

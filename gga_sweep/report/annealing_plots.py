@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from gga_sweep.records import FINAL, RunRecords
-from gga_sweep.report.curves import Curve, curve_over_seeds
+from gga_sweep.records import FINAL, AnnealedStep, RunRecords
+from gga_sweep.report.curves import Curve, Points, curve_over_seeds
 from gga_sweep.report.style import (
     MUTED,
     RULE,
@@ -23,6 +23,11 @@ from gga_sweep.report.style import (
     new_figure,
 )
 from gga_sweep.selection import SweepView, Table
+from gga_sweep.selection.annealing_effect import (
+    gain_on_next_minibatches,
+    gain_under_fresh_masks,
+    gain_under_search,
+)
 
 _MARKED = 24  # a curve of up to so many points shows them
 
@@ -86,22 +91,14 @@ def _minimum_agreement(run: RunRecords) -> Iterator[tuple[int, float]]:
     return ((record.step, record.validation.agreement.minimum) for record in run.records)
 
 
-def _gain_under_search(run: RunRecords) -> Iterator[tuple[int, float]]:
-    return ((step.step, step.alignment_after - step.alignment_before) for step in run.searches)
-
-
-def _gain_under_fresh_masks(run: RunRecords) -> Iterator[tuple[int, float]]:
-    return ((step.step, step.fresh_alignment_after - step.fresh_alignment_before) for step in run.searches)
-
-
-def _gain_on_next_minibatches(run: RunRecords) -> Iterator[tuple[int, float]]:
-    return ((step.step, step.next_alignment_after - step.next_alignment_before) for step in run.searches)
+def _over_searches(gain: Callable[[AnnealedStep], float]) -> Points:
+    return lambda run: ((step.step, gain(step)) for step in run.searches)
 
 
 _GAINS = (
-    ("as the search saw it", _gain_under_search),
-    ("fresh dropout masks", _gain_under_fresh_masks),
-    ("next minibatches", _gain_on_next_minibatches),
+    ("as the search saw it", _over_searches(gain_under_search)),
+    ("fresh dropout masks", _over_searches(gain_under_fresh_masks)),
+    ("next minibatches", _over_searches(gain_on_next_minibatches)),
 )
 
 

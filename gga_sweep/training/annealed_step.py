@@ -20,6 +20,7 @@ from gga_sweep.annealing import (
     DrawOf,
     SearchOutcome,
     diagnose,
+    l2_norm,
     search_step,
 )
 from gga_sweep.domains import Minibatch
@@ -164,5 +165,4 @@ def copy_weights(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
 
 def distance(parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor]) -> float:
     """L2 distance between the weights now and a copy of them, accumulated in float64."""
-    squares = [(now.detach() - then).double().square().sum() for now, then in zip(parameters, before, strict=True)]
-    return float(torch.stack(squares).sum().sqrt())
+    return l2_norm(now.detach() - then for now, then in zip(parameters, before, strict=True))

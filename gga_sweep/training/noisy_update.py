@@ -8,15 +8,12 @@ import torch
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import (
-    STEP_MASK,
     GradientNoiseSettings,
-    Scorer,
     add_to_gradients,
     draw_gradient_noise,
-    gradient_agreement,
     l2_norm,
+    measure_mean_cosine,
     noise_scale,
-    unchanged_random_state,
 )
 from gga_sweep.records import NoisyStep
 from gga_sweep.training.annealed_step import StepModel
@@ -41,7 +38,9 @@ def noisy_update(
         What the update returned, and the line of the ledger.
     """
     parameters = algorithm.predict_parameters()
-    mean_cosine = float("nan") if settings.alpha == "constant" else _mean_cosine(algorithm, settings, model)
+    mean_cosine = float("nan")
+    if settings.alpha == "adaptive":
+        mean_cosine = measure_mean_cosine(model, parameters, list(algorithm.buffers()), settings.domain_gradients)
     alpha = noise_scale(settings, mean_cosine)
     norms: list[tuple[float, float]] = []
 
@@ -58,12 +57,3 @@ def noisy_update(
         handle.remove()
     ((noise_norm, gradient_norm),) = norms
     return loss, NoisyStep(step, mean_cosine, alpha, noise_norm, gradient_norm)
-
-
-def _mean_cosine(algorithm: Algorithm, settings: GradientNoiseSettings, model: StepModel) -> float:
-    """Under the mask of the update itself. Leaves no trace."""
-    parameters = algorithm.predict_parameters()
-    scorer = Scorer(model, parameters, list(algorithm.buffers()), settings.domain_gradients)
-    with unchanged_random_state(parameters):
-        scorer.differentiate(lambda _: STEP_MASK)
-    return gradient_agreement(scorer.vectors).mean
