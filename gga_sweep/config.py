@@ -6,7 +6,7 @@ What crosses fields or needs a registry (does this domain exist, does the window
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -16,6 +16,15 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,99}$")]
 """A name that becomes a folder's: letters, digits and `. _ + -`, no separators, so it cannot leave the storage."""
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+SelectionMethod = Literal["training-domain-validation", "leave-one-domain-out", "oracle", "shared-draw"]
+"""What `gga_sweep.selection` can select by."""
+
+LEAVE_ONE_DOMAIN_OUT: Final = "leave-one-domain-out"
+"""The method that needs runs of its own, with pairs of test domains."""
+
+SelectFrom = Literal["any", "after-window"]
+"""The steps that may be selected: any, or those after every annealing window of the sweep, in every arm."""
 
 
 def _domain_name(value: object) -> object:
@@ -185,8 +194,43 @@ class ResourcesConfig(Model):
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
 
 
+class ChosenCell(Model):
+    """What was chosen for a cell.
+
+    Args:
+        arm: its name.
+        test_domains: the cell's.
+        trial_seed: the cell's; None stands for every trial seed.
+        values: the searched hyperparameters by dotted name.
+    """
+
+    arm: str
+    test_domains: DomainSet
+    trial_seed: Annotated[int, Field(ge=0)] | None = None
+    values: dict[str, Scalar] = {}
+
+
+class ChosenConfig(Model):
+    """Hyperparameters that another sweep chose: each cell trains its own and searches nothing.
+
+    Args:
+        search: which search chose them, in words; printed with every table.
+        cells: one a cell; one that names the trial seed goes before one that does not.
+    """
+
+    search: Annotated[str, Field(min_length=1)]
+    cells: Annotated[tuple[ChosenCell, ...], Field(min_length=1)]
+
+
 class SweepConfig(Model):
-    """A sweep file."""
+    """A sweep file.
+
+    Args:
+        selection: the methods that tables are made by (default: the protocol's). The first makes the headline, and what
+            MLflow and `chosen.yaml` call selected.
+        select_from: the steps that may be selected.
+        chosen: takes the place of `search_space` and `draws`.
+    """
 
     name: FolderName
     dataset: DatasetConfig
@@ -198,6 +242,9 @@ class SweepConfig(Model):
     search: Literal["random", "grid"] = "random"
     defaults: dict[str, Scalar] = {}
     search_space: dict[str, Distribution] = {}
+    chosen: ChosenConfig | None = None
+    selection: Annotated[tuple[SelectionMethod, ...], Field(min_length=1)] | None = None
+    select_from: SelectFrom = "any"
     training: TrainingConfig = TrainingConfig()
     resources: ResourcesConfig = ResourcesConfig()
 

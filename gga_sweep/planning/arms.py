@@ -95,22 +95,30 @@ def annealing_fields(block: AnnealingConfig) -> tuple[str, ...]:
 
 def searched_space(arm: Arm, config: SweepConfig, protocol: Protocol) -> dict[str, Distribution]:
     """What is drawn in this arm: the file's search space, else the protocol's, less what the arm lacks or fixes."""
+    if config.chosen is not None:
+        return {}
     space = config.search_space or protocol.search_space(arm.algorithm, config.dataset.name)
-    fixed = _fixed(arm)
+    fixed = fixed_values(arm)
     return {name: space[name] for name in space if name in hyperparameter_names(arm) and name not in fixed}
 
 
-def arm_values(arm: Arm, config: SweepConfig, protocol: Protocol, drawn: Mapping[str, Scalar]) -> Values:
+def arm_values(
+    arm: Arm, config: SweepConfig, protocol: Protocol, drawn: Mapping[str, Scalar], place: str = "search_space."
+) -> Values:
     """Every hyperparameter of a run of this arm.
 
     The first that has it wins: the arm's factors, its annealing block, the draw, the file's defaults, the variant's,
     the protocol's, the registry's.
+
+    Args:
+        drawn: the draw, or what was chosen for the cell.
+        place: where in the file that stands, for messages.
     """
     registered = {name: item.default for name, item in get_algorithm(arm.algorithm).hyperparameters.items()}
     layers: list[tuple[str, Mapping[str, Scalar]]] = [
         (f"arms[{arm.index}].vary.", arm.factors),
-        (f"arms[{arm.index}].", _fixed(arm)),
-        ("search_space.", drawn),
+        (f"arms[{arm.index}].", fixed_values(arm)),
+        (place, drawn),
         ("defaults.", config.defaults),
         ("variant, ", _of_variant(arm)),
         (f"protocol {protocol.name}, default ", protocol.defaults(arm.algorithm, config.dataset.name)),
@@ -119,9 +127,9 @@ def arm_values(arm: Arm, config: SweepConfig, protocol: Protocol, drawn: Mapping
     values: dict[str, Scalar] = {}
     origins: dict[str, str] = {}
     for name in hyperparameter_names(arm):
-        place, layer = next(((place, layer) for place, layer in layers if name in layer), ("rule, ", {}))
+        origin, layer = next(((origin, layer) for origin, layer in layers if name in layer), ("rule, ", {}))
         values[name] = layer[name] if layer else _domain_gradients_by_rule(config, protocol, values["batch_size"])
-        origins[name] = place + name
+        origins[name] = origin + name
     return Values(values, origins)
 
 
@@ -142,7 +150,7 @@ def _domain_gradients_by_rule(config: SweepConfig, protocol: Protocol, batch_siz
     return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, on_gpu)
 
 
-def _fixed(arm: Arm) -> dict[str, Scalar]:
+def fixed_values(arm: Arm) -> dict[str, Scalar]:
     """What the arm sets itself, so that no draw changes it."""
     return {**({} if arm.annealing is None else _prefixed(_set_switches(arm.annealing))), **arm.factors}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import settings_faults
-from gga_sweep.config import Distribution, TrainingSettings
+from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, Distribution, SelectFrom, TrainingSettings
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.network_choice import couples_images, network_faults
 from gga_sweep.planning.arms import (
@@ -21,6 +21,7 @@ from gga_sweep.planning.arms import (
     hyperparameter_names,
     searched_space,
 )
+from gga_sweep.planning.chosen import chosen_faults
 from gga_sweep.planning.draws import contains, grid_points
 from gga_sweep.planning.plan import Arm, Sweep
 from gga_sweep.records import Scalar
@@ -35,6 +36,8 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
     faults = [
         *_repetitions(sweep),
         *_test_domain_faults(sweep),
+        *_selection_faults(sweep),
+        *chosen_faults(sweep),
         *_name_faults(sweep),
         *_default_faults(sweep),
         *_space_faults(sweep),
@@ -83,6 +86,37 @@ def _test_domain_faults(sweep: Sweep) -> Iterator[Fault]:
         elif left == 1 and annealed is not None:
             rule = f"must leave two training domains or more for the annealed arm {annealed.name!r}"
             yield Fault(field, rule, list(held_out))
+
+
+def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
+    """Methods that cannot select here."""
+    methods = sweep.selection
+    for method, times in Counter(methods).items():
+        if times > 1:
+            yield Fault("selection", "each may stand once", method)
+    if methods[0] == "oracle":
+        rule = "must not come first: what MLflow and chosen.yaml call selected may not look at a test domain"
+        yield Fault("selection", rule, "oracle")
+    if LEAVE_ONE_DOMAIN_OUT in methods:
+        yield from _leave_one_out_faults(sweep)
+    windows = [arm for arm in sweep.arms if arm.annealing is not None and arm.annealing.method == "gga"]
+    if sweep.config.select_from == "after-window" and not windows:
+        yield Fault("select_from", "no arm has an annealing window", "after-window", ("any",))
+
+
+def _leave_one_out_faults(sweep: Sweep) -> Iterator[Fault]:
+    """A run that validates leaves out its test domain and one more."""
+    for names in sweep.test_domains:
+        if len(names) > 1:
+            rule = f"{LEAVE_ONE_DOMAIN_OUT} needs test domains that stand alone"
+            yield Fault("selection", rule, "+".join(names), ("training-domain-validation", "oracle"))
+    left = len(sweep.dataset.domain_names) - 2
+    annealed = next((arm for arm in sweep.arms if arm.annealing is not None), None)
+    if left < 1:
+        yield Fault("selection", f"{LEAVE_ONE_DOMAIN_OUT} needs three domains", list(sweep.dataset.domain_names))
+    elif left == 1 and annealed is not None:
+        rule = f"trains on one of three domains, where the arm {annealed.name!r} cannot be annealed"
+        yield Fault("selection", rule, LEAVE_ONE_DOMAIN_OUT)
 
 
 def _name_faults(sweep: Sweep) -> Iterator[Fault]:
@@ -173,6 +207,11 @@ def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[
     largest.update({name: max(_ends(searched), key=_as_number) for name, searched in space.items() if searched.choice})
     for values in (defaults, arm_values(arm, sweep.config, sweep.protocol, largest)):
         yield from _extent_faults(arm, values, sweep, training)
+    for index, entry in enumerate(sweep.config.chosen.cells if sweep.config.chosen else ()):
+        if entry.arm == arm.name and entry.values.keys() <= set(hyperparameter_names(arm)):
+            values = arm_values(arm, sweep.config, sweep.protocol, entry.values, f"chosen.cells[{index}].values.")
+            yield from _values_faults(arm, values, sweep, training)
+            yield from _extent_faults(arm, values, sweep, training)
 
 
 def _combinations(space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
@@ -200,16 +239,19 @@ def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSet
 
 def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
     if arm.annealing is not None and arm.annealing.method == "gga":
-        yield from _window_faults(values, training.steps)
+        yield from _window_faults(values, training.steps, sweep.config.select_from)
     yield from _batch_faults(values, sweep, training)
 
 
-def _window_faults(values: Values, steps: int) -> Iterator[Fault]:
+def _window_faults(values: Values, steps: int, select_from: SelectFrom) -> Iterator[Fault]:
     start, length = values.values["annealing.start_step"], values.values["annealing.num_steps"]
     if not (isinstance(start, int) and isinstance(length, int)):
         return
     if start + length > steps:
         rule = f"the window {start}..{start + length - 1} must end by the last step, {steps - 1}"
+        yield Fault(values.origins["annealing.num_steps"], rule, length)
+    elif start + length == steps and select_from == "after-window":
+        rule = f"select_from after-window needs a step after the window {start}..{start + length - 1}"
         yield Fault(values.origins["annealing.num_steps"], rule, length)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gga_sweep.config import Distribution
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.planning.protocols import Sampler, domainbed_space
+from gga_sweep.planning.protocols import DOMAINBED_NAMES, Sampler, domainbed_space
 from gga_sweep.records import Scalar
 from gga_sweep.seeding import seed_hash, stream
 
@@ -28,6 +28,8 @@ def draw_hyperparameters(
       other. A name searched over DomainBed's very range takes its value from the row; a name with another range, or
       one DomainBed does not know, has a generator of its own (as every name has in later versions of DomainBed).
       Source: facebookresearch/DomainBed, domainbed/hparams_registry.py at 7df6f06 (the row) and b93c22a (by name).
+    - `domainbed-head`: each hyperparameter has a generator of its own, seeded by DomainBed's name for it. Source: the
+      same file at b93c22a.
 
     Args:
         space: what is searched, by dotted name.
@@ -43,6 +45,8 @@ def draw_hyperparameters(
         raise InputError([Fault("draw", "must be at least 1 (0 stands for the defaults)", draw)])
     if sampler == "domainbed":
         return _draw_as_domainbed(space, dataset, seed_hash(draw, trial_seed))
+    if sampler == "domainbed-head":
+        return _draw_as_domainbed_head(space, seed_hash(draw, trial_seed))
     return {
         name: _sample(searched, stream(dataset, trial_seed, "draw", draw, name)) for name, searched in space.items()
     }
@@ -91,6 +95,13 @@ def _draw_as_domainbed(space: Mapping[str, Distribution], dataset: str, seed: in
         name: row[name]
         if own.get(name) == searched
         else _sample(searched, np.random.RandomState(seed_hash(seed, name)))
+        for name, searched in space.items()
+    }
+
+
+def _draw_as_domainbed_head(space: Mapping[str, Distribution], seed: int) -> dict[str, Scalar]:
+    return {
+        name: _sample(searched, np.random.RandomState(seed_hash(seed, DOMAINBED_NAMES.get(name, name))))
         for name, searched in space.items()
     }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.config import SweepConfig, TrainingConfig
+from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SweepConfig, TrainingConfig
 from gga_sweep.domains import DatasetDescription, describe
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.planning.arms import expand_arms
@@ -81,16 +82,30 @@ def complete(
     protocol = get_protocol(config.protocol)
     description = description or describe(config.dataset)
     single = tuple((name,) for name in description.domain_names)
+    test_domains = single if config.test_domains == "all" else config.test_domains
+    validated = LEAVE_ONE_DOMAIN_OUT in (config.selection or protocol.selection)
     return Sweep(
         config=config,
         source=source,
         arms=expand_arms(config),
-        test_domains=single if config.test_domains == "all" else config.test_domains,
+        test_domains=test_domains,
+        pairs=_pairs(test_domains, description.domain_names) if validated else (),
         protocol=protocol,
         deviations=_deviations(config.training, protocol.training(config.dataset.name)),
         dataset=description,
         storage=storage.expanduser().absolute(),
         tracking_uri=tracking_uri,
+    )
+
+
+def _pairs(test_domains: Sequence[tuple[str, ...]], domains: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Each single test domain with each other domain, in dataset order, less those that are held out anyway."""
+    held_out = {frozenset(names) for names in test_domains}
+    single = {names[0] for names in test_domains if len(names) == 1}
+    return tuple(
+        pair
+        for pair in itertools.combinations(domains, 2)
+        if single.intersection(pair) and frozenset(pair) not in held_out
     )
 
 

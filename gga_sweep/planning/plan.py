@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gga_sweep.config import AnnealingConfig, RunConfig, SweepConfig, TrainingSettings
+from gga_sweep.config import AnnealingConfig, RunConfig, SelectionMethod, SweepConfig, TrainingSettings
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.ledger.key import folder_name
 from gga_sweep.planning.protocols import Protocol, complete_training
@@ -42,6 +42,7 @@ class Sweep:
         source: where it came from, for messages.
         arms: with the factors multiplied out, in file order.
         test_domains: the sets of held-out domains, in order.
+        pairs: sets of two that are trained only to validate (leave-one-domain-out); none that is in `test_domains`.
         protocol: the named bundle of choices.
         deviations: what the file overrides of its protocol, as sentences.
         dataset: the dataset's domains and counts, as known or found.
@@ -53,6 +54,7 @@ class Sweep:
     source: str
     arms: tuple[Arm, ...]
     test_domains: tuple[tuple[str, ...], ...]
+    pairs: tuple[tuple[str, ...], ...]
     protocol: Protocol
     deviations: tuple[str, ...]
     dataset: DatasetDescription
@@ -66,6 +68,11 @@ class Sweep:
     @property
     def folder(self) -> Path:
         return self.storage / self.name
+
+    @property
+    def selection(self) -> tuple[SelectionMethod, ...]:
+        """The methods that tables are made by, the headline's first."""
+        return self.config.selection or self.protocol.selection
 
     @property
     def training(self) -> TrainingSettings:

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from gga_sweep.config import Distribution, SweepConfig, TrainingConfig, TrainingSettings
+from gga_sweep.config import Distribution, SelectionMethod, SweepConfig, TrainingConfig, TrainingSettings
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Scalar
 
-Sampler = Literal["by-name", "domainbed"]
+Sampler = Literal["by-name", "domainbed", "domainbed-head"]
 """How a draw number becomes values; see `planning.draws.draw_hyperparameters`."""
 
 EMBEDDED_DIGITS = frozenset({"RotatedDigits", "ColoredDigits"})
 SMALL_IMAGES = frozenset({"Debug28", "RotatedMNIST", "ColoredMNIST"}) | EMBEDDED_DIGITS
 """Datasets of 28 x 28 images: DomainBed's three (domainbed/hparams_registry.py) and, by our decision, the embedded
 digits. Every other dataset counts as photographs."""
+
+DOMAINBED_NAMES: Mapping[str, str] = MappingProxyType({"dropout": "resnet_dropout"})
+"""Hyperparameters that DomainBed has under another name than ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Protocol:
         name: as sweep files write it.
         summary: one sentence.
         sampler: how draws are made.
+        selection: the methods that tables are made by.
         deviations: where this implementation departs from the protocol's source, as sentences.
         training: dataset name -> every field of `training:` (`threads` apart, which no protocol decides).
         defaults: (algorithm, dataset) -> hyperparameter defaults that replace the registry's, by dotted name; those of
@@ -38,6 +42,7 @@ class Protocol:
     name: str
     summary: str
     sampler: Sampler
+    selection: tuple[SelectionMethod, ...]
     deviations: tuple[str, ...]
     training: Callable[[str], TrainingConfig]
     defaults: Callable[[str, str], Mapping[str, Scalar]]
@@ -104,6 +109,10 @@ def _domainbed_training(dataset: str) -> TrainingConfig:
     # Evaluation intervals: domainbed/datasets.py. A dataset it does not know is evaluated like its image folders.
     evaluate_every = 100 if dataset in SMALL_IMAGES else 1000 if dataset == "DomainNet" else 300
     return _domainbed_style(dataset, steps=5001, evaluate_every=evaluate_every, augment_validation=True)
+
+
+def _domainbed_head_training(dataset: str) -> TrainingConfig:
+    return _domainbed_training(dataset).model_copy(update={"freeze_batch_norm": False})
 
 
 def _domainbed_style(dataset: str, steps: int, evaluate_every: int, augment_validation: bool) -> TrainingConfig:
@@ -180,6 +189,7 @@ QUICK = Protocol(
     name="quick",
     summary="Ours, for a first look: SmallCNN from random weights, 300 steps, no augmentation, 80/20 splits.",
     sampler="by-name",
+    selection=("training-domain-validation",),
     deviations=(),
     training=_quick_training,
     defaults=_no_defaults,
@@ -191,6 +201,7 @@ GGA_PAPER = Protocol(
     summary="The GGA paper's: fixed hyperparameters, ImageNet's ResNet-50 with frozen batch norm, 5001 steps "
     "(DomainNet 15001), an evaluation every 100, validation on plain images.",
     sampler="domainbed",
+    selection=("training-domain-validation",),
     deviations=(
         *_SHARED_DEVIATIONS,
         "Every run is seeded; the release seeds its splits only.",
@@ -203,23 +214,54 @@ GGA_PAPER = Protocol(
     search_space=_no_search_space,
 )
 
+_DOMAINBED_DEVIATIONS = (
+    *_SHARED_DEVIATIONS,
+    "Runs of one trial seed share those numbers whatever their arm, draw and test domains; DomainBed seeds each run by "
+    "itself.",
+    "The embedded digits search batches of 8 to 127 in the place of 8 to 511.",
+)
+
 DOMAINBED = Protocol(
     name="domainbed",
     summary="DomainBed's as in its paper (7df6f06): ImageNet's ResNet-50 with frozen batch norm, 5001 steps, an "
     "evaluation every 300 (DomainNet 1000), validation on augmented images, random search.",
     sampler="domainbed",
-    deviations=(
-        *_SHARED_DEVIATIONS,
-        "Runs of one trial seed share those numbers whatever their arm, draw and test domains; DomainBed seeds each "
-        "run by itself.",
-        "The embedded digits search batches of 8 to 127 in the place of 8 to 511.",
-    ),
+    selection=("training-domain-validation",),
+    deviations=_DOMAINBED_DEVIATIONS,
     training=_domainbed_training,
     defaults=_domainbed_defaults,
     search_space=_domainbed_search_space,
 )
 
+DOMAINBED_HEAD = Protocol(
+    name="domainbed-head",
+    summary="DomainBed's as its code stands today (b93c22a): as its paper's, but batch norm is not frozen and each "
+    "hyperparameter is drawn by its own name.",
+    sampler="domainbed-head",
+    selection=("training-domain-validation",),
+    deviations=(
+        *_DOMAINBED_DEVIATIONS,
+        "The network starts from torchvision's ImageNet weights; DomainBed's from timm's resnet50.ram_in1k, which "
+        "`training.weights` takes as a state-dict file (its names are torchvision's).",
+    ),
+    training=_domainbed_head_training,
+    defaults=_domainbed_defaults,
+    search_space=_domainbed_search_space,
+)
+
+SHARED_HP = Protocol(
+    name="shared-hp",
+    summary="Ours, as quick, but one draw for all test domains: of each arm and trial seed that with the highest mean "
+    "validation accuracy over them.",
+    sampler="by-name",
+    selection=("shared-draw",),
+    deviations=(),
+    training=_quick_training,
+    defaults=_no_defaults,
+    search_space=_no_search_space,
+)
+
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
-    {protocol.name: protocol for protocol in (QUICK, GGA_PAPER, DOMAINBED)}
+    {protocol.name: protocol for protocol in (QUICK, SHARED_HP, GGA_PAPER, DOMAINBED, DOMAINBED_HEAD)}
 )
 """Every protocol by name."""

@@ -16,13 +16,14 @@ from gga_sweep.network_choice import is_weights_file
 from gga_sweep.planning.arms import (
     ANNEALING_DEFAULTS,
     METHODS,
-    PREFIX,
     Values,
     arm_values,
+    fixed_values,
     hyperparameter_names,
     searched_space,
 )
 from gga_sweep.planning.check import drawn_faults
+from gga_sweep.planning.chosen import chosen_for
 from gga_sweep.planning.draws import draw_hyperparameters, grid_points
 from gga_sweep.planning.plan import Arm, Contents, Plan, PlannedRun, Sweep
 from gga_sweep.records import Cell, Scalar
@@ -37,16 +38,9 @@ def plan_sweep(sweep: Sweep, contents: Contents | None = None) -> Plan:
     runs = [
         run
         for arm in sweep.arms
-        for test_domains in sweep.test_domains
+        for test_domains in (*sweep.test_domains, *sweep.pairs)
         for trial_seed in sweep.config.trial_seeds
-        for run in _merge_equal(
-            [
-                _planned(
-                    sweep, arm, Cell(sweep.dataset.name, arm.name, test_domains, trial_seed), draw, drawn, contents
-                )
-                for draw, drawn in _draws(sweep, arm, trial_seed)
-            ]
-        )
+        for run in _cell_runs(sweep, arm, Cell(sweep.dataset.name, arm.name, test_domains, trial_seed), contents)
     ]
     return Plan(sweep, tuple(runs))
 
@@ -112,32 +106,38 @@ def cache_folder(storage: Path) -> Path:
     return storage / "cache"
 
 
-def _draws(sweep: Sweep, arm: Arm, trial_seed: int) -> list[tuple[int, dict[str, Scalar]]]:
-    """Draw numbers with what they draw. Draw 0 is the defaults; a grid's points are its draws."""
+def _cell_runs(sweep: Sweep, arm: Arm, cell: Cell, contents: Contents | None) -> list[PlannedRun]:
+    return _merge_equal(
+        [_planned(sweep, arm, cell, draw, drawn, contents) for draw, drawn in _draws(sweep, arm, cell).items()]
+    )
+
+
+def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
+    """Draw numbers with what they draw. Draw 0 is the defaults; a grid's points, or what was chosen, are draws too."""
+    if sweep.config.chosen is not None:
+        return {0: chosen_for(sweep.config.chosen, cell).values}
     space = searched_space(arm, sweep.config, sweep.protocol)
     if sweep.config.search == "grid":
-        return list(enumerate(grid_points(space)))
-    draw = [
-        draw_hyperparameters(space, sweep.protocol.sampler, sweep.dataset.name, trial_seed, number)
-        for number in range(1, arm.draws)
-    ]
-    return list(enumerate([{}, *draw]))
+        return dict(enumerate(grid_points(space)))
+    sampler, dataset = sweep.protocol.sampler, sweep.dataset.name
+    return {0: {}} | {
+        number: draw_hyperparameters(space, sampler, dataset, cell.trial_seed, number) for number in range(1, arm.draws)
+    }
 
 
 def _planned(
     sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents | None
 ) -> PlannedRun:
-    config = _resolve(sweep, arm, cell, drawn)
+    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
+    config = _resolve(sweep, arm, cell, values)
     key = None
     if contents is not None:
         key = run_key(config, contents.dataset, get_algorithm(arm.algorithm).numerics, contents.weights)
-    values = arm_values(arm, sweep.config, sweep.protocol, drawn).values
-    searched = searched_space(arm, sweep.config, sweep.protocol)
-    return PlannedRun(cell, (draw,), {name: values[name] for name in searched}, config, key)
+    searched = drawn if sweep.config.chosen else searched_space(arm, sweep.config, sweep.protocol)
+    return PlannedRun(cell, (draw,), {name: values.values[name] for name in searched}, config, key)
 
 
-def _resolve(sweep: Sweep, arm: Arm, cell: Cell, drawn: Mapping[str, Scalar]) -> RunConfig:
-    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
+def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunConfig:
     registered = get_algorithm(arm.algorithm).hyperparameters
     dataset = sweep.config.dataset
     if dataset.root is not None:  # a tree of photographs: the stored size is part of the key, given or not
@@ -165,11 +165,8 @@ def _annealing(method: str, values: Values) -> dict[str, Scalar]:
 
 
 def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    names = hyperparameter_names(arm)
-    fixed = {PREFIX + name for name in (arm.annealing.model_dump(exclude_none=True) if arm.annealing else {})}
-    return {
-        name: value for name, value in drawn.items() if name in names and name not in arm.factors and name not in fixed
-    }
+    names, fixed = hyperparameter_names(arm), fixed_values(arm)
+    return {name: value for name, value in drawn.items() if name in names and name not in fixed}
 
 
 def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:

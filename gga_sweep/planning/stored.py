@@ -15,8 +15,8 @@ from gga_sweep.planning.loading import complete
 from gga_sweep.planning.plan import Contents, Plan, Sweep
 from gga_sweep.planning.runs import plan_sweep
 
-_EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources")
-"""What may change under one name: it adds runs or moves them, and changes none."""
+_EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "selection", "select_from")
+"""What may change under one name: it adds runs, moves them or chooses among them, and changes none."""
 
 
 def write_sweep(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:

@@ -18,7 +18,8 @@ from gga_sweep.errors import Fault, InputError
 Location = tuple[str | int, ...]
 """Where a field is: the names of blocks and the numbers of list items that lead to it."""
 
-_DOTTED_KEYS = ("defaults", "search_space", "vary")  # below these, `annealing.radius` is one key and not a path
+_DOTTED_KEYS = ("defaults", "search_space", "vary", "values")
+"""Below these, `annealing.radius` is one key and not a path."""
 
 _RULES = {
     "extra_forbidden": "unknown field",
@@ -211,6 +212,8 @@ def _known_fields(location: Location) -> tuple[str, ...]:
         "annealing": config.AnnealingConfig,
         "arms": config.ArmConfig,
         "search_space": config.Distribution,
+        "chosen": config.ChosenConfig,
+        "cells": config.ChosenCell,
     }
     parents = [part for part in location[:-1] if isinstance(part, str) and part in blocks]
     model: type[config.Model] = blocks[parents[-1]] if parents else SweepConfig

@@ -27,8 +27,10 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
             stored[folder] = ledger.run(folder).read()
         return stored[folder]
 
-    planned = [records_of(run, read(run.folder)) for run in plan.runs if run.folder in present]
     sweep = plan.sweep
+    started = [records_of(run, read(run.folder)) for run in plan.runs if run.folder in present]
+    pair_records = tuple(run for run in started if run.cell.test_domains in sweep.pairs)
+    planned = [run for run in started if run.cell.test_domains not in sweep.pairs]
     taken = {(run.cell, run.key) for run in planned}
     searched = [
         run
@@ -36,7 +38,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
     ]
     launched, free = {run.cell.arm for run in planned}, {run.cell.arm for run in searched}
-    shown = {run.folder for run in (*planned, *searched)}
+    shown = {run.folder for run in (*started, *searched)}
     outside = len(present - shown)
     draws: dict[str, set[int]] = {}
     for run in plan.runs:
@@ -53,8 +55,34 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         records=(*planned, *searched),
         baselines={arm.name: arm.baseline for arm in sweep.arms if arm.baseline is not None},
         searched=frozenset(free),
+        pairs=sweep.pairs,
+        pair_records=pair_records,
+        after_windows=_after_windows(plan),
+        factors={arm.name: arm.factors for arm in sweep.arms},
+        seed_use=_seed_use(plan),
+        matched_draws=sweep.config.chosen is None,
         notes=(f"Left out, since not in the present plan: {_runs(outside)} of the ledger.",) if outside else (),
     )
+
+
+def _after_windows(plan: Plan) -> int:
+    """The first step after every annealing window of the plan; 0 without one."""
+    blocks = (run.config.annealing or {} for run in plan.runs)
+    return max(
+        (int(block["start_step"]) + int(block["num_steps"]) for block in blocks if "start_step" in block), default=0
+    )
+
+
+def _seed_use(plan: Plan) -> str:
+    """What the spread over trial seeds includes."""
+    config = plan.sweep.config
+    if config.chosen is not None:
+        return f"hyperparameters were chosen before, by {config.chosen.search}; the spread leaves that search out."
+    if all(len(run.draws) == 1 for run in plan.runs) and len({run.draws for run in plan.runs}) == 1:
+        return "hyperparameters are fixed; the spread is that of splits, initial weights and minibatches."
+    if config.search == "grid":
+        return "every trial seed selects from the same grid; the spread includes the selection."
+    return "every trial seed draws its own hyperparameters and selects from them; the spread includes the search."
 
 
 def records_of(run: PlannedRun, stored: StoredRun) -> RunRecords:

@@ -51,7 +51,11 @@ def column_heads(table: Table) -> tuple[str, ...]:
 def footnotes(table: Table) -> Iterator[Footnote]:
     """All that belongs beside the numbers, most important first."""
     yield Footnote("Numbers", _what_the_numbers_are(table))
-    yield Footnote("Selection", f"{table.method_label}: {METHODS[table.method].rule}.")
+    yield Footnote("Selection", f"{table.method_label}: {METHODS[table.method].rule}.{_selected_from(table)}")
+    if (peeks := METHODS[table.method].peeks) is not None:
+        yield Footnote("It peeks", f"{peeks}.")
+    if table.seed_use:
+        yield Footnote("Trial seeds", table.seed_use)
     yield protocol_note(table)
     if table.incomplete:
         yield Footnote(
@@ -74,6 +78,12 @@ def footnotes(table: Table) -> Iterator[Footnote]:
         )
     for note in table.notes:
         yield Footnote("Note", note)
+
+
+def _selected_from(table: Table) -> str:
+    if table.select_from == "any":
+        return ""
+    return f" Only steps after every annealing window take part, from step {table.first_step} on, in every arm."
 
 
 def protocol_note(table: Table) -> Footnote:

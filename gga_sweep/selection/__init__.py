@@ -11,8 +11,9 @@ from gga_sweep.selection.annealing_effect import (
 from gga_sweep.selection.comparison import Comparison, compare
 from gga_sweep.selection.contrasts import Contrast, MissingPair
 from gga_sweep.selection.cost import PHASES, Cost
+from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, Method
 from gga_sweep.selection.seed_statistics import SeedEstimate
-from gga_sweep.selection.select import DEFAULT_METHOD, METHODS, Method, Selected, select
+from gga_sweep.selection.select import Selected, select
 from gga_sweep.selection.table import Entry, IncompleteCell, Row, Table, build_table
 from gga_sweep.selection.view import SweepView, domain_label
 

@@ -21,7 +21,7 @@ from typing import Literal
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate, holm
-from gga_sweep.selection.select import group_by_cell
+from gga_sweep.selection.select import from_step, group_by_cell
 from gga_sweep.selection.table import Row, Table, accuracy_on_test_domains, status_in_words
 from gga_sweep.selection.training_validation import best_step
 from gga_sweep.selection.view import SweepView
@@ -117,7 +117,7 @@ def selected_contrasts(table: Table, baselines: Mapping[str, str]) -> tuple[Cont
 
 
 def matched_contrasts(
-    view: SweepView, baselines: Mapping[str, str], *, exclude_diverged: bool = False
+    view: SweepView, baselines: Mapping[str, str], *, exclude_diverged: bool = False, first_step: int = 0
 ) -> tuple[Contrast, ...]:
     """Every draw of every arm that has a baseline, minus the same draw of its baseline.
 
@@ -128,6 +128,7 @@ def matched_contrasts(
         view: the sweep.
         baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
         exclude_diverged: let no run that diverged stand in a pair, its finite records included.
+        first_step: evaluations before it take no part.
 
     Returns:
         One an arm with a baseline, in the order of the arms.
@@ -136,7 +137,7 @@ def matched_contrasts(
         InputError: an arm or a baseline is not in the view, or an arm is its own baseline.
     """
     check_baselines(baselines, view.arms)
-    cells = group_by_cell(view.records)
+    cells = group_by_cell(from_step(run, first_step) for run in view.records)
     runs = {cell: {draw: run for run in mine for draw in run.draws} for cell, mine in cells.items()}
     return _adjusted(
         _contrast(

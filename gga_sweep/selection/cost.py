@@ -21,9 +21,9 @@ class Cost:
     Args:
         arm: its name.
         baseline: the arm it is compared with; None for a baseline.
-        runs: its runs that have spent any time, whatever became of them.
+        runs: its runs that have spent any time, whatever became of them, those of pairs of test domains included.
         seconds: device-seconds of these in total, by each of `PHASES`. A run that two arms share counts in both.
-        done: its DONE runs, which alone went through all their steps and so can be compared.
+        done: its DONE runs, pairs left out: they alone went through all their steps, so they can be compared.
         seconds_a_run: mean over the DONE runs, by phase; empty without one.
         ratio: of a DONE run of this arm to one of its baseline; NaN where either has none, or there is no baseline.
         ratio_without_diagnostics: the same, less what measuring took.
@@ -59,8 +59,12 @@ def costs(view: SweepView, baselines: Mapping[str, str]) -> tuple[Cost, ...]:
         InputError: an arm or a baseline is not in the view, or an arm is its own baseline.
     """
     check_baselines(baselines, view.arms)
-    timed = {arm: [run for run in view.records if run.cell.arm == arm and run.seconds] for arm in view.arms}
-    done = {arm: [run for run in runs if run.status is RunStatus.DONE] for arm, runs in timed.items()}
+    every_run = (*view.records, *view.pair_records)
+    timed = {arm: [run for run in every_run if run.cell.arm == arm and run.seconds] for arm in view.arms}
+    done = {
+        arm: [run for run in runs if run.status is RunStatus.DONE and run.cell.test_domains not in view.pairs]
+        for arm, runs in timed.items()
+    }
     each = {arm: _mean_by_phase(runs) for arm, runs in done.items()}
     return tuple(
         Cost(

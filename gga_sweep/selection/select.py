@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
-from gga_sweep.selection.training_validation import Candidate, Choice, choose
-
-DEFAULT_METHOD = "training-domain-validation"
+from gga_sweep.selection.choice import Choice
+from gga_sweep.selection.leave_one_out import index_pairs
+from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, Eligible
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +22,8 @@ class Selected:
         key, folder: of the selected run.
         draw: the highest of its draw numbers.
         step: counted from 0.
-        validation_accuracy: at that step, in [0, 1].
-        tied_steps: how many other steps of the run reached the same validation accuracy.
+        validation_accuracy: at that step, in [0, 1]; whatever accuracy the method judges by.
+        tied_steps: how many other steps of the run reached the same accuracy.
         tied_draws: how many other runs of the cell did.
         unfinished: runs of the cell that could not take part, counted by status; the cell is incomplete if any did not.
     """
@@ -45,46 +44,14 @@ class Selected:
         return bool(self.unfinished)
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A way to select.
-
-    Args:
-        label: its name as printed with a table.
-        rule: what it does, in one sentence.
-        choose: takes the eligible runs of every cell, gives the choice of each cell that has one. It gets all cells
-            at once because a method may judge a run by the runs of other cells.
-    """
-
-    label: str
-    rule: str
-    choose: Callable[[Mapping[Cell, Sequence[RunRecords]]], dict[Cell, Choice]]
-
-
-def _by_training_validation(cells: Mapping[Cell, Sequence[RunRecords]]) -> dict[Cell, Choice]:
-    """Hands on the validation records alone: what follows cannot see a test domain."""
-    chosen: dict[Cell, Choice] = {}
-    for cell, runs in cells.items():
-        candidates = [Candidate(run.key, max(run.draws), [record.validation for record in run.records]) for run in runs]
-        if (choice := choose(candidates)) is not None:
-            chosen[cell] = choice
-    return chosen
-
-
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {
-        DEFAULT_METHOD: Method(
-            label="training-domain validation",
-            rule="of each run the step, of each cell the draw with the highest validation accuracy, averaged over "
-            "the training domains; test domains are never looked at",
-            choose=_by_training_validation,
-        ),
-    }
-)
-
-
 def select(
-    records: Iterable[RunRecords], method: str = DEFAULT_METHOD, *, exclude_diverged: bool = False
+    records: Iterable[RunRecords],
+    method: str = DEFAULT_METHOD,
+    *,
+    exclude_diverged: bool = False,
+    first_step: int = 0,
+    pair_records: Iterable[RunRecords] = (),
+    cells: Iterable[Cell] = (),
 ) -> tuple[Selected, ...]:
     """Select one run and one step in every cell that has a run to select.
 
@@ -94,25 +61,41 @@ def select(
         records: runs of any number of cells, in any order.
         method: a name in `METHODS`.
         exclude_diverged: leave out every run that diverged, its finite records included.
+        first_step: evaluations before it do not take part.
+        pair_records: runs with two test domains that only validate those with one (leave-one-domain-out).
+        cells: every planned cell, with or without runs; a shared draw needs a run in each. Those of `records` count
+            anyway.
 
     Returns:
-        In the order in which the cells first appear; a cell without a selectable run is absent.
+        In the order of `cells`, then in that in which cells first appear; a cell without a selectable run is absent.
 
     Raises:
         InputError: unknown method; or a run standing twice in its cell; or a run without a draw number.
     """
-    cells = group_by_cell(records)
-    faults = [fault for runs in cells.values() for fault in _faults(runs)]
+    grouped: dict[Cell, list[RunRecords]] = {cell: [] for cell in cells} | group_by_cell(records)
+    pairs = [*pair_records]
+    faults = [fault for runs in (*grouped.values(), *group_by_cell(pairs).values()) for fault in _faults(runs)]
     if method not in METHODS:
         faults.append(Fault("method", "must be a known selection method", method, tuple(METHODS)))
     if faults:
         raise InputError(faults, source="select")
-    eligible = {
-        cell: [run for run in runs if run.status in FINAL and not (exclude_diverged and _diverged(run))]
-        for cell, runs in cells.items()
-    }
-    choices = METHODS[method].choose(eligible)
-    return tuple(_selected(cell, cells[cell], choices[cell]) for cell in cells if cell in choices)
+
+    def eligible(runs: Iterable[RunRecords]) -> list[RunRecords]:
+        final = (run for run in runs if run.status in FINAL and not (exclude_diverged and _diverged(run)))
+        return [from_step(run, first_step) for run in final]
+
+    every_run = [*(run for runs in grouped.values() for run in runs), *pairs]
+    choices = METHODS[method].choose(
+        Eligible({cell: eligible(runs) for cell, runs in grouped.items()}, index_pairs(eligible(every_run)))
+    )
+    return tuple(_selected(cell, grouped[cell], choices[cell]) for cell in grouped if cell in choices)
+
+
+def from_step(run: RunRecords, first_step: int) -> RunRecords:
+    """The run without its evaluations before `first_step`."""
+    if first_step == 0:
+        return run
+    return replace(run, records=tuple(record for record in run.records if record.step >= first_step))
 
 
 def group_by_cell(records: Iterable[RunRecords]) -> dict[Cell, list[RunRecords]]:

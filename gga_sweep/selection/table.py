@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus
-from gga_sweep.selection.select import DEFAULT_METHOD, METHODS, Selected, group_by_cell, select
-from gga_sweep.selection.view import SweepView
+from gga_sweep.selection.leave_one_out import Pairs, index_pairs, missing_pairs
+from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
+from gga_sweep.selection.select import Selected, group_by_cell, select
+from gga_sweep.selection.view import SweepView, domain_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,9 @@ class Table:
         dataset, protocol, deviations, notes: as in `SweepView`.
         method: name of the selection method.
         exclude_diverged: whether diverged runs were kept out of selection.
+        select_from: `any` step, or those `after-window`: after every annealing window of the plan, in every arm.
+        first_step: evaluations before it took no part.
+        seed_use: as in `SweepView`.
         columns: the test domains, in order.
         trial_seeds: in the order of `Entry.values`.
         rows: one an arm, in order.
@@ -110,29 +116,49 @@ class Table:
     deviations: tuple[str, ...]
     method: str
     exclude_diverged: bool
+    select_from: SelectFrom
+    first_step: int
     columns: tuple[tuple[str, ...], ...]
     trial_seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     incomplete: tuple[IncompleteCell, ...]
     selected: tuple[Selected, ...]
+    seed_use: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        return f"{self.name}: accuracy (%) by test domain of {self.dataset}"
+        title = f"{self.name}: accuracy (%) by test domain of {self.dataset}"
+        return title if self.method == DEFAULT_METHOD else f"{title}, selected by {self.method_label}"
 
     @property
     def method_label(self) -> str:
         return METHODS[self.method].label
 
 
-def build_table(view: SweepView, method: str = DEFAULT_METHOD, *, exclude_diverged: bool = False) -> Table:
+def build_table(
+    view: SweepView,
+    method: str = DEFAULT_METHOD,
+    *,
+    exclude_diverged: bool = False,
+    select_from: SelectFrom = "any",
+) -> Table:
     """Select in every cell of `view` and aggregate what the selected runs reached on their test domains.
 
     Raises:
         InputError: as `select`.
     """
-    selected = {one.cell: one for one in select(view.records, method, exclude_diverged=exclude_diverged)}
+    first_step = view.after_windows if select_from == "after-window" else 0
+    chosen = select(
+        view.records,
+        method,
+        exclude_diverged=exclude_diverged,
+        first_step=first_step,
+        pair_records=view.pair_records,
+        cells=view.cells(),
+    )
+    selected = {one.cell: one for one in chosen}
+    pairs = index_pairs((*view.records, *view.pair_records)) if method == LEAVE_ONE_DOMAIN_OUT else None
     runs = group_by_cell(view.records)
     accuracy = {
         cell: accuracy_on_test_domains(selected_record(one, runs[cell]), cell) for cell, one in selected.items()
@@ -140,7 +166,7 @@ def build_table(view: SweepView, method: str = DEFAULT_METHOD, *, exclude_diverg
     incomplete = {
         cell: IncompleteCell(cell, reasons, cell in selected)
         for cell in view.cells()
-        if (reasons := _what_lacks(view, cell, runs.get(cell, []), accuracy.get(cell))) is not None
+        if (reasons := _what_lacks(view, cell, runs.get(cell, []), accuracy.get(cell), pairs)) is not None
     }
     return Table(
         name=view.name,
@@ -149,11 +175,14 @@ def build_table(view: SweepView, method: str = DEFAULT_METHOD, *, exclude_diverg
         deviations=view.deviations,
         method=method,
         exclude_diverged=exclude_diverged,
+        select_from=select_from,
+        first_step=first_step,
         columns=view.test_domains,
         trial_seeds=view.trial_seeds,
         rows=tuple(_row(view, arm, accuracy, selected, incomplete) for arm in view.arms),
         incomplete=tuple(incomplete.values()),
         selected=tuple(selected[cell] for cell in view.cells() if cell in selected),
+        seed_use=view.seed_use,
         notes=view.notes,
     )
 
@@ -210,9 +239,13 @@ def _row(
 
 
 def _what_lacks(
-    view: SweepView, cell: Cell, runs: Sequence[RunRecords], accuracy: float | None
+    view: SweepView, cell: Cell, runs: Sequence[RunRecords], accuracy: float | None, pairs: Pairs | None
 ) -> dict[str, tuple[int, ...]] | None:
-    """What keeps the cell from being complete (`IncompleteCell.reasons`); None when nothing does."""
+    """What keeps the cell from being complete (`IncompleteCell.reasons`); None when nothing does.
+
+    Args:
+        pairs: of a method that validates with them; else None.
+    """
     standing = {draw for run in runs for draw in run.draws}
     reasons: dict[str, set[int]] = {}
     if missing := set(view.draws.get(cell.arm, ())) - standing:
@@ -222,11 +255,20 @@ def _what_lacks(
             reasons.setdefault(status_in_words(run.status), set()).update(run.draws)
         elif accuracy is None:
             reasons.setdefault(_why_not_selectable(run), set()).update(run.draws)
+        for pair in () if pairs is None else _lacking_pairs(run, pairs):
+            reasons.setdefault(pair, set()).update(run.draws)
     if accuracy is not None and math.isnan(accuracy):
         reasons["selected, but without a test accuracy"] = set()
     if not runs and not reasons:
         reasons["no run"] = set()
     return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()} or None
+
+
+def _lacking_pairs(run: RunRecords, pairs: Pairs) -> Iterator[str]:
+    """What a run lacks to be cross-validated: runs that do not exist, or are not final."""
+    for domain, pair in missing_pairs(run, pairs):
+        fate = "missing" if pair is None else status_in_words(pair.status)
+        yield f"{domain_label((*run.cell.test_domains, domain))} {fate}"
 
 
 def _why_not_selectable(run: RunRecords) -> str:

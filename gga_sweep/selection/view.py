@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.records import Cell, RunRecords
+from gga_sweep.records import Cell, RunRecords, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,12 @@ class SweepView:
         records: every run of the plan that exists. A planned draw that no run stands for counts as missing.
         baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
         searched: arms whose draws came from a user's own searcher.
+        pairs: pairs of test domains, no columns of the table, whose runs validate those of a single test domain.
+        pair_records: their runs that exist.
+        after_windows: the first step after every annealing window of the plan; 0 without one.
+        factors: arm -> what sets it apart from the other arms of its block, by dotted name.
+        seed_use: in a sentence, what the spread over trial seeds includes; empty if unknown.
+        matched_draws: whether a draw number stands for the same values in every arm that searches them.
         notes: further sentences to print with the table, e.g. runs counted but not in the present plan.
 
     Raises:
@@ -44,6 +50,12 @@ class SweepView:
     records: tuple[RunRecords, ...]
     baselines: Mapping[str, str] = field(default_factory=dict)
     searched: frozenset[str] = frozenset()
+    pairs: tuple[tuple[str, ...], ...] = ()
+    pair_records: tuple[RunRecords, ...] = ()
+    after_windows: int = 0
+    factors: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    seed_use: str = ""
+    matched_draws: bool = True
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,6 +74,11 @@ class SweepView:
             Fault("records", f"run {run.folder} must stand in a cell of the plan", run.cell)
             for run in self.records
             if run.cell not in planned
+        ]
+        faults += [
+            Fault("pair_records", f"run {run.folder} must have two test domains of the plan's pairs", run.cell)
+            for run in self.pair_records
+            if run.cell.test_domains not in self.pairs
         ]
         if faults:
             raise InputError(faults, source=self.name)

@@ -13,6 +13,8 @@ from gga_sweep.planning import load, read_contents, searched_run
 from gga_sweep.planning.prepare import decode_images, require_writable
 
 DIGITS = "RotatedDigits"
+VALIDATION = "training-domain-validation"
+LEAVE_ONE_OUT = "leave-one-domain-out"
 
 
 def faults_of(source: Any, overrides: tuple[str, ...] = ()) -> list[str]:
@@ -28,7 +30,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": (
         {"trial_sedes": [0]},
         "trial_sedes: unknown field, got [0] (allowed: name, dataset, protocol, arms, test_domains, trial_seeds, "
-        "draws, search, defaults, search_space, training, resources)",
+        "draws, search, defaults, search_space, chosen, selection, select_from, training, resources)",
     ),
     "unknown field of an arm": (
         {"arms": [{}, {"algorthm": "ERM", "name": "b"}]},
@@ -182,7 +184,8 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown protocol": (
         {"protocol": "quik"},
-        "protocol: must be a known protocol, got 'quik' (allowed: quick, gga-paper, domainbed)",
+        "protocol: must be a known protocol, got 'quik' (allowed: quick, shared-hp, gga-paper, domainbed, "
+        "domainbed-head)",
     ),
     "unknown algorithm": (
         {"arms": [{}, {"algorithm": "EMR"}]},
@@ -364,6 +367,33 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
         "draws: a grid's points are its draws; leave it out, got 3",
     ),
     "a grid over nothing": ({"search": "grid"}, "search_space: a grid needs something to search"),
+    "a method twice": (
+        {"selection": [VALIDATION, VALIDATION]},
+        "selection: each may stand once, got 'training-domain-validation'",
+    ),
+    "the oracle as headline": (
+        {"selection": ["oracle", VALIDATION]},
+        "selection: must not come first: what MLflow and chosen.yaml call selected may not look at a test domain, got "
+        "'oracle'",
+    ),
+    "leave-one-domain-out on pairs": (
+        {"selection": [LEAVE_ONE_OUT], "test_domains": [[0, 15]]},
+        "selection: leave-one-domain-out needs test domains that stand alone, got '0+15' (allowed: "
+        "training-domain-validation, oracle)",
+    ),
+    "leave-one-domain-out annealed on three domains": (
+        {"selection": [LEAVE_ONE_OUT], "arms": [{}, GGA], "dataset": COLORED},
+        "selection: trains on one of three domains, where the arm 'ERM + GGA' cannot be annealed, got "
+        "'leave-one-domain-out'",
+    ),
+    "steps after a window that no arm has": (
+        {"select_from": "after-window"},
+        "select_from: no arm has an annealing window, got 'after-window' (allowed: any)",
+    ),
+    "steps after a window that ends with the training": (
+        {"select_from": "after-window", "arms": [GGA], "defaults": {"annealing.start_step": 199}},
+        "default annealing.num_steps: select_from after-window needs a step after the window 199..299, got 101",
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from gga_sweep.planning.draws import contains, draw_hyperparameters, grid_points
 from gga_sweep.planning.protocols import Sampler, domainbed_space
 from gga_sweep.records import Scalar
 
-SAMPLERS: tuple[Sampler, ...] = ("by-name", "domainbed")
+SAMPLERS: tuple[Sampler, ...] = ("by-name", "domainbed", "domainbed-head")
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 
 NAMES = ("lr", "batch_size", "weight_decay", "dropout", "annealing.radius", "annealing.num_candidates")
@@ -51,6 +51,33 @@ def _reference_domainbed(dataset: str, trial_seed: int, hparams_seed: int) -> di
     lr = 10 ** state.uniform(-5, -3.5)
     batch_size = int(2 ** state.uniform(3, 5 if dataset == "DomainNet" else 5.5))
     return {"dropout": dropout, "lr": lr, "batch_size": batch_size, "weight_decay": 10 ** state.uniform(-6, -2)}
+
+
+def _reference_domainbed_head(dataset: str, trial_seed: int, hparams_seed: int) -> dict[str, Scalar]:
+    """DomainBed's draw for ERM as its code stands today: each name has a generator of its own."""
+    seed = _seed_hash(hparams_seed, trial_seed)
+
+    def of(name: str) -> np.random.RandomState:
+        return np.random.RandomState(_seed_hash(seed, name))
+
+    drawn: dict[str, Scalar] = {"dropout": of("resnet_dropout").choice([0.0, 0.1, 0.5])}
+    if dataset == "RotatedMNIST":
+        return drawn | {
+            "lr": 10 ** of("lr").uniform(-4.5, -2.5),
+            "batch_size": int(2 ** of("batch_size").uniform(3, 9)),
+        }
+    return drawn | {
+        "lr": 10 ** of("lr").uniform(-5, -3.5),
+        "batch_size": int(2 ** of("batch_size").uniform(3, 5 if dataset == "DomainNet" else 5.5)),
+        "weight_decay": 10 ** of("weight_decay").uniform(-6, -2),
+    }
+
+
+@pytest.mark.parametrize("dataset", ["PACS", "DomainNet", "RotatedMNIST"])
+def test_the_space_of_domainbeds_head_gives_the_values_of_its_head(dataset: str) -> None:
+    for trial_seed, draw in itertools.product(range(3), range(1, 20)):
+        drawn = draw_hyperparameters(domainbed_space(dataset), "domainbed-head", dataset, trial_seed, draw)
+        assert drawn == _reference_domainbed_head(dataset, trial_seed, draw)
 
 
 @pytest.mark.parametrize("dataset", ["PACS", "DomainNet", "RotatedMNIST"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from gga_sweep.algorithms.registry import TRAINING_HYPERPARAMETERS
 from gga_sweep.annealing.settings import settings_faults
-from gga_sweep.config import TrainingConfig, TrainingSettings
+from gga_sweep.config import SelectionMethod, TrainingConfig, TrainingSettings
 from gga_sweep.domains.benchmarks import BENCHMARKS
 from gga_sweep.errors import InputError
 from gga_sweep.planning.draws import contains
@@ -23,12 +24,15 @@ every_dataset = pytest.mark.parametrize("dataset", DATASETS)
 
 
 def test_the_protocols_of_this_release_are_known_by_name() -> None:
-    assert list(PROTOCOLS) == ["quick", "gga-paper", "domainbed"]
+    assert list(PROTOCOLS) == ["quick", "shared-hp", "gga-paper", "domainbed", "domainbed-head"]
     assert all(get_protocol(name).name == name for name in PROTOCOLS)
 
 
 def test_an_unknown_protocol_is_an_input_error_that_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"protocol: .* got 'swift' \(allowed: quick, gga-paper, domainbed\)"):
+    with pytest.raises(
+        InputError,
+        match=r"protocol: .* got 'swift' \(allowed: quick, shared-hp, gga-paper, domainbed, domainbed-head\)",
+    ):
         get_protocol("swift")
 
 
@@ -138,7 +142,29 @@ def test_domainbed_validates_on_augmented_photographs() -> None:
     assert (training.augmentation, training.augment_validation) == ("domainbed", True)
 
 
-@pytest.mark.parametrize("name", ["gga-paper", "domainbed"])
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_domainbeds_head_differs_from_its_paper_in_batch_norm_and_sampler_alone(dataset: str) -> None:
+    paper, head = get_protocol("domainbed"), get_protocol("domainbed-head")
+    assert head.training(dataset) == paper.training(dataset).model_copy(update={"freeze_batch_norm": False})
+    assert head.defaults("ERM", dataset) == paper.defaults("ERM", dataset)
+    assert head.search_space("ERM", dataset) == paper.search_space("ERM", dataset)
+    assert (paper.sampler, head.sampler) == ("domainbed", "domainbed-head")
+    assert set(head.deviations) - set(paper.deviations) == {head.deviations[-1]}
+
+
+def test_shared_hp_is_quick_with_one_draw_for_all_test_domains() -> None:
+    quick, shared = get_protocol("quick"), get_protocol("shared-hp")
+    assert shared.training("RotatedDigits") == quick.training("RotatedDigits")
+    assert (quick.selection, shared.selection) == (("training-domain-validation",), ("shared-draw",))
+
+
+@every_protocol
+def test_a_protocol_selects_by_known_methods_and_not_by_the_oracle(protocol: Protocol) -> None:
+    assert set(protocol.selection) <= set(get_args(SelectionMethod)) - {"oracle"}
+    assert protocol.selection
+
+
+@pytest.mark.parametrize("name", ["gga-paper", "domainbed", "domainbed-head"])
 @pytest.mark.parametrize("dataset", sorted(SMALL_IMAGES))
 def test_small_images_are_neither_augmented_nor_shown_to_a_resnet(name: str, dataset: str) -> None:
     training = get_protocol(name).training(dataset)

@@ -356,3 +356,38 @@ def test_equal_configurations_of_a_searcher_are_one_run(seed: int, lr: float) ->
     one = searched_run(sweep, CONTENTS, configuration)
     assert one == searched_run(sweep, CONTENTS, dict(reversed(configuration.items())))
     assert one.key != searched_run(sweep, CONTENTS, {**configuration, "lr": lr * 1.5}).key
+
+
+PAIRED = {"selection": ["training-domain-validation", "leave-one-domain-out"]}
+
+
+def test_leave_one_domain_out_adds_each_pair_of_a_test_domain_and_another_once() -> None:
+    found = plan(content(test_domains=[0, 30], trial_seeds=[0], **PAIRED))
+    domains = ["0", "15", "30", "45", "60", "75"]
+    pairs = {frozenset((held_out, other)) for held_out in ("0", "30") for other in domains if other != held_out}
+    added = [run.cell.test_domains for run in found.runs if len(run.cell.test_domains) == 2]
+    assert sorted(map(sorted, added)) == sorted(map(sorted, pairs))
+    assert [run.cell.test_domains for run in found.runs[:2]] == [("0",), ("30",)]
+
+
+def test_each_method_trains_the_runs_it_needs_and_no_others() -> None:
+    for methods in (["training-domain-validation"], ["training-domain-validation", "oracle"], ["shared-draw"]):
+        assert all(len(run.cell.test_domains) == 1 for run in plan(content(selection=methods)).runs)
+    assert len(plan(content(trial_seeds=[0], **PAIRED)).runs) == 6 + 15  # n (n + 1) / 2 for n = 6 domains
+
+
+def test_a_pair_has_the_draws_of_its_test_domains() -> None:
+    found = plan(two_arms(**PAIRED))
+    values = {
+        (run.cell.arm, run.cell.trial_seed, run.draws): run.hyperparameters
+        for run in found.runs
+        if run.cell.test_domains == ("75",)
+    }
+    pairs = [run for run in found.runs if len(run.cell.test_domains) == 2]
+    assert pairs
+    assert all(run.hyperparameters == values[run.cell.arm, run.cell.trial_seed, run.draws] for run in pairs)
+
+
+def test_the_runs_of_pairs_change_no_key() -> None:
+    alone, paired = (plan(two_arms(**more)) for more in ({}, PAIRED))
+    assert set(keys(alone.runs)) < set(keys(paired.runs))

@@ -1,0 +1,117 @@
+"""What a sweep chose, as a sweep file that runs it: cell by cell, or the winners of one trial seed on others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from gga_sweep.config import SweepConfig
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.planning import Sweep
+from gga_sweep.report.wording import cell_in_words, count
+from gga_sweep.selection import Selected, SweepView, Table
+
+_REPLACED = {"name", "arms", "trial_seeds", "draws", "search", "search_space", "chosen", "selection"}
+_LONGEST_NAME = 100
+
+
+def chosen_sweep(sweep: Sweep, view: SweepView, table: Table) -> str | None:
+    """A sweep file that trains the selected run of every cell again, each with its own hyperparameters.
+
+    None where there is nothing to say: a cell has no selected run yet, or nothing was searched.
+    """
+    if sweep.config.chosen is not None or len(table.selected) < len([*view.cells()]):
+        return None
+    values = _values(view, table.selected)
+    if not any(values):
+        return None
+    cells = [_entry(one, of_one, with_seed=True) for one, of_one in zip(table.selected, values, strict=True)]
+    search = f"{table.method_label} in sweep {sweep.name}, {_draws(view)}"
+    return _as_yaml(_content(sweep.config, f"{sweep.name}-chosen", sweep.config.trial_seeds, search, cells))
+
+
+def reseeded_sweep(
+    sweep: Sweep,
+    view: SweepView,
+    table: Table,
+    trial_seeds: Sequence[int],
+    *,
+    from_seed: int | None = None,
+    name: str | None = None,
+) -> str:
+    """A sweep file that trains the winners of one trial seed on others.
+
+    Args:
+        sweep, view, table: the search.
+        trial_seeds: to train them on.
+        from_seed: the trial seed whose winners are taken; None: the sweep's only one.
+        name: of the new sweep (default: the search's with `-reseeded`).
+
+    Raises:
+        InputError: no trial seed, or one twice; several searched and none named; or a cell without a selected run.
+    """
+    faults = []
+    if not trial_seeds or len(set(trial_seeds)) < len(trial_seeds) or min(trial_seeds) < 0:
+        faults.append(Fault("--trial-seeds", "must name trial seeds from 0 on, each once", list(trial_seeds)))
+    searched = sweep.config.trial_seeds
+    if from_seed is None and len(searched) > 1:
+        rule = "must name the trial seed whose winners are trained again"
+        faults.append(Fault("--from-seed", rule, None, tuple(map(str, searched))))
+    seed = searched[0] if from_seed is None else from_seed
+    if seed not in searched:
+        faults.append(Fault("--from-seed", "must be a trial seed of the sweep", seed, tuple(map(str, searched))))
+    if sweep.config.chosen is not None:
+        faults.append(Fault("DIR", "must hold a search; its hyperparameters were chosen before", sweep.name))
+    winners = [one for one in table.selected if one.cell.trial_seed == seed]
+    selected = {one.cell for one in winners}
+    faults += [
+        Fault("DIR", "must have a selected run in every cell of the trial seed; none", cell_in_words(cell))
+        for cell in view.cells()
+        if cell.trial_seed == seed and cell not in selected
+    ]
+    if faults:
+        raise InputError(faults, str(sweep.folder))
+    cells = [_entry(one, of_one) for one, of_one in zip(winners, _values(view, winners), strict=True)]
+    search = f"{table.method_label} on trial seed {seed} alone of sweep {sweep.name}, {_draws(view)}"
+    return _as_yaml(_content(sweep.config, name or f"{sweep.name}-reseeded", trial_seeds, search, cells))
+
+
+def _values(view: SweepView, selected: Iterable[Selected]) -> list[dict[str, Any]]:
+    runs = {(run.cell, run.key): run for run in view.records}
+    return [dict(runs[one.cell, one.key].hyperparameters) for one in selected]
+
+
+def _entry(one: Selected, values: dict[str, Any], *, with_seed: bool = False) -> dict[str, Any]:
+    cell = one.cell
+    seed = {"trial_seed": cell.trial_seed} if with_seed else {}
+    return {"arm": cell.arm, "test_domains": [*cell.test_domains], **seed, "values": values}
+
+
+def _content(
+    config: SweepConfig, name: str, trial_seeds: Sequence[int], search: str, cells: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The search's file, its search replaced by what it chose."""
+    kept = config.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude=_REPLACED)
+    arms = [arm.model_dump(mode="json", exclude_none=True, exclude={"draws"}) for arm in config.arms]
+    return {
+        "name": name[-_LONGEST_NAME:],
+        **kept,
+        "arms": [{field: value for field, value in arm.items() if value != {}} for arm in arms],
+        "trial_seeds": [*trial_seeds],
+        "chosen": {"search": search, "cells": cells},
+    }
+
+
+def _draws(view: SweepView) -> str:
+    numbers = {len(draws) for draws in view.draws.values()}
+    return (
+        "draws by a searcher"
+        if not numbers
+        else f"{'at most ' * (len(numbers) > 1)}{count(max(numbers), 'draw')} a cell"
+    )
+
+
+def _as_yaml(content: dict[str, Any]) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)

@@ -1,0 +1,82 @@
+"""From accuracies to a step and a run: the rules for ties and NaN, which every method follows.
+
+1. Of a run, the step with the highest accuracy; ties go to the lowest step.
+2. Of a cell, the run with the highest accuracy at that step; ties go to the highest draw number.
+3. NaN and infinity never win; a run without a finite accuracy cannot be chosen.
+
+Which accuracy that is, each method says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BestStep:
+    """The step of a run that selection takes.
+
+    Args:
+        step: counted from 0.
+        accuracy: what it was chosen for, in [0, 1].
+        tied: how many other steps of the run reached the same accuracy.
+    """
+
+    step: int
+    accuracy: float
+    tied: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A run with the step that stands for it.
+
+    Args:
+        key: the run's full key.
+        draw: the highest of its draw numbers.
+        best: its step.
+    """
+
+    key: str
+    draw: int
+    best: BestStep
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The run and step chosen for a cell.
+
+    Args:
+        key, draw: of the chosen run.
+        best: its step.
+        tied_draws: how many other runs of the cell were as good.
+    """
+
+    key: str
+    draw: int
+    best: BestStep
+    tied_draws: int
+
+
+def highest_step(points: Iterable[tuple[int, float]]) -> BestStep | None:
+    """Of (step, accuracy) in any order the step with the highest finite accuracy (rules 1 and 3); None without one."""
+    finite = [(accuracy, step) for step, accuracy in points if math.isfinite(accuracy)]
+    if not finite:
+        return None
+    highest = max(accuracy for accuracy, _ in finite)
+    steps = [step for accuracy, step in finite if accuracy == highest]
+    return BestStep(step=min(steps), accuracy=highest, tied=len(steps) - 1)
+
+
+def highest_run(contenders: Iterable[Contender]) -> Choice | None:
+    """The run whose step has the highest accuracy (rule 2); None without one."""
+    runs = list(contenders)
+    if not runs:
+        return None
+    highest = max(run.best.accuracy for run in runs)
+    tied = [run for run in runs if run.best.accuracy == highest]
+    # The key stands behind the draw only so that the order of the input can never decide.
+    chosen = max(tied, key=lambda run: (run.draw, run.key))
+    return Choice(chosen.key, chosen.draw, chosen.best, tied_draws=len(tied) - 1)
