@@ -81,8 +81,7 @@ def run(
     ] = False,
 ) -> None:
     """Train what is left of a sweep, track it, select, print the table. Run it again to continue."""
-    from gga_sweep.report.text import print_text
-    from gga_sweep.selection import compare
+    from gga_sweep.report.text import print_report
     from gga_sweep.sweep.launch import run_sweep
     from gga_sweep.sweep.options import LaunchOptions
 
@@ -90,8 +89,7 @@ def run(
     options = LaunchOptions(address, max_concurrent, require_tracking, allow_change)
     result = run_sweep(sweep, options, out)
     out.print()
-    table = result.table()
-    print_text(table, out, compare(result.view, table))
+    print_report(result.report, out)
     _print_outcome(sweep, result)
     if result.interrupted:
         err.print(_INTERRUPTED)
@@ -125,34 +123,58 @@ def status(folder: Folder) -> None:
 
 @app.command()
 def report(
-    folder: Folder,
-    report_format: Annotated[str, typer.Option("--format", help="text, markdown, json or html.")] = "text",
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
+    report_format: Annotated[
+        str, typer.Option("--format", help="text, markdown, latex, csv, json or html; of DomainBed's not markdown, html.")
+    ] = "text",
     output: Annotated[Path | None, typer.Option(help="File to write (default: print).")] = None,
+    selection: Annotated[
+        list[str],
+        typer.Option(metavar="METHOD", help="Select by this; the first makes the headline. Repeatable."),
+    ] = [],  # noqa: B006
+    select_from: Annotated[
+        str | None, typer.Option(metavar="any|after-window", help="The steps that may be selected.")
+    ] = None,
+    exclude_diverged: Annotated[
+        bool, typer.Option("--exclude-diverged", help="Keep diverged runs out of selection.")
+    ] = False,
+    published: Annotated[bool, typer.Option("--published", help="Put the published rows beside ours.")] = False,
+    domainbed: Annotated[
+        bool, typer.Option("--domainbed", help="Read a tree of DomainBed's results.jsonl by DomainBed's rules.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --domainbed: refuse what is broken; default: leave it out, count it.")
+    ] = False,
 ) -> None:
-    """Print the selected table of a sweep, or write its page."""
+    """Print the selected table of a sweep and the comparison of its arms, or write its page."""
+    if domainbed:
+        text = _domainbed_report(folder, report_format, strict)
+    else:
+        text = _sweep_report(folder, report_format, selection, select_from, exclude_diverged, published, output is None)
+    _write(text, output)
+
+
+@app.command()
+def reseed(
+    folder: Folder,
+    trial_seeds: Annotated[str, typer.Option(metavar="SEEDS", help="To train on, e.g. 1-4 or 1,2,7.")],
+    from_seed: Annotated[int | None, typer.Option(help="The trial seed that searched, where there are several.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the new sweep. Default: the search's, with -reseeded.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Sweep file to write. Default: NAME.yaml here.")] = None,
+) -> None:
+    """Write the sweep file that trains the winners of one trial seed on others: the search is paid for once."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.planning.stored import read_plan
-    from gga_sweep.report.collect import collect
-    from gga_sweep.report.files import check_format, render
-    from gga_sweep.report.text import print_text
-    from gga_sweep.selection import build_table, compare
+    from gga_sweep.report.chosen import reseeded_sweep
+    from gga_sweep.report.content import make_report
 
-    check_format(report_format)
-    ledger = Ledger(folder)
-    view = collect(read_plan(folder), ledger)
-    table = build_table(view)
-    if report_format == "text" and output is None:
-        print_text(table, out, compare(view, table))
-        return
-    text = render(report_format, view, table, ledger)
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise _bad_input("--output", f"cannot be written: {error.strerror}", str(output)) from error
-    out.print(f"Wrote {output}", soft_wrap=True)
+    plan = read_plan(folder)
+    found = make_report(plan, Ledger(folder))
+    seeds = _whole_numbers("--trial-seeds", trial_seeds)
+    text = reseeded_sweep(plan.sweep, found.view, found.table, seeds, from_seed=from_seed, name=name)
+    path = output or Path(f"{name or f'{plan.sweep.name}-reseeded'}.yaml")
+    _write(text, path)
+    out.print(f"Run it with: gga-sweep run {shlex.quote(str(path))}", soft_wrap=True)
 
 
 @app.command()
@@ -255,6 +277,54 @@ def main() -> None:
     except GGASweepError as error:
         err.print(str(error))
         sys.exit(INTERRUPTED if isinstance(error, SweepOwnedError) else BAD_INPUT)
+
+
+def _sweep_report(
+    folder: Path,
+    report_format: str,
+    selection: list[str],
+    select_from: str | None,
+    exclude_diverged: bool,
+    published: bool,
+    printed: bool,
+) -> str:
+    """The report as text; empty where it was printed already, in colour."""
+    from gga_sweep.ledger.ledger import Ledger
+    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.report.content import ReportOptions, make_report
+    from gga_sweep.report.files import check_format, render
+    from gga_sweep.report.text import print_report
+
+    check_format(report_format)
+    options = ReportOptions(selection, select_from, exclude_diverged, published)
+    ledger = Ledger(folder)
+    found = make_report(read_plan(folder), ledger, options)
+    if report_format == "text" and printed:
+        print_report(found, out)
+        return ""
+    return render(report_format, found, ledger)
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _bad_input("--output", f"cannot be written: {error.strerror}", str(output)) from error
+    out.print(f"Wrote {output}", soft_wrap=True)
+
+
+def _whole_numbers(field: str, text: str) -> list[int]:
+    """ "1-3,7" -> [1, 2, 3, 7]."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise _bad_input(field, "must be whole numbers and ranges of them, as in 1-3,7", text)
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers
 
 
 def _load(file: str, overrides: list[str], storage: Path, tracking_uri: str | None) -> Sweep:

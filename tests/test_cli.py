@@ -26,7 +26,7 @@ from gga_sweep.errors import Fault, GGASweepError, InputError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Sweep, plan_sweep, read_contents
 from gga_sweep.records import RunStatus
-from gga_sweep.report.collect import collect
+from gga_sweep.report.content import make_report, report_of
 from gga_sweep.report.files import FORMATS
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
@@ -91,7 +91,7 @@ def result_of(sweep: Sweep, **changes: Any) -> SweepResult:
     """What a launch of the trained sweep would return."""
     plan, ledger = plan_sweep(sweep, read_contents(sweep)), Ledger(sweep.folder)
     paths = {"html": sweep.folder / "report.html"}
-    result = SweepResult(plan, ledger, collect(plan, ledger), paths, "sqlite:///x", tracked=True, interrupted=False)
+    result = SweepResult(plan, ledger, make_report(plan, ledger), paths, "sqlite:///x", tracked=True, interrupted=False)
     return replace(result, **changes)
 
 
@@ -139,7 +139,8 @@ def test_a_failed_run_is_named_and_the_exit_code_is_1(
     result = result_of(trained)
     reason = "RuntimeError: [/told] to :fail:"
     failed = replace(result.records[0], status=RunStatus.FAILED, reason=reason)
-    launcher.answer = replace(result, view=replace(result.view, records=(failed, *result.records[1:])))
+    view = replace(result.report.view, records=(failed, *result.records[1:]))
+    launcher.answer = replace(result, report=report_of(result.plan.sweep, view))
     called = gga("run", digits_file)
     assert called.code == 1
     assert called.err == f"Failed: ERM, test 0, trial seed 0 (draw 0): {reason}\n"

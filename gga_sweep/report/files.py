@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.report.as_json import render_json
 from gga_sweep.report.collect import fingerprint_of
-from gga_sweep.report.html import Report, render_html
-from gga_sweep.report.markdown import render_markdown
-from gga_sweep.report.text import render_text
-from gga_sweep.selection import Comparison, SweepView, Table, compare
+from gga_sweep.report.content import Report
 
-FORMATS = ("text", "markdown", "json", "html")
-_FILES = {"text": "table.txt", "markdown": "table.md", "json": "table.json", "html": "report.html"}
+CHOSEN = "chosen"
+"""Beside the formats: the sweep file that runs what was selected."""
+
+_FILES = {
+    "text": "table.txt",
+    "markdown": "table.md",
+    "latex": "table.tex",
+    "csv": "table.csv",
+    "json": "table.json",
+    "html": "report.html",
+}
+FORMATS = tuple(_FILES)
 
 
 def check_format(report_format: str) -> None:
@@ -27,23 +34,38 @@ def check_format(report_format: str) -> None:
         raise InputError([Fault("--format", "must be a known format", report_format, FORMATS)])
 
 
-def render(report_format: str, view: SweepView, table: Table, ledger: Ledger) -> str:
-    """The table with the comparison of its arms, or the whole page, in one of `FORMATS`."""
-    return _render(report_format, view, table, compare(view, table), ledger)
-
-
-def write_report(view: SweepView, table: Table, ledger: Ledger) -> dict[str, Path]:
-    """Every format, in the sweep's folder; the paths by format."""
-    comparison = compare(view, table)
-    paths = {report_format: ledger.folder / name for report_format, name in _FILES.items()}
-    for report_format, path in paths.items():
-        ledger.store.replace(path.name, _render(report_format, view, table, comparison, ledger).encode())
-    return paths
-
-
-def _render(report_format: str, view: SweepView, table: Table, comparison: Comparison, ledger: Ledger) -> str:
-    if report_format == "html":
-        return render_html(Report(view, table, comparison, fingerprint_of(ledger, view.records), str(ledger.folder)))
+def render(report_format: str, report: Report, ledger: Ledger) -> str:
+    """The report in one of `FORMATS`; only the page tells the environment."""
     if report_format == "text":
-        return render_text(table, comparison=comparison)
-    return {"markdown": render_markdown, "json": render_json}[report_format](table, comparison)
+        from gga_sweep.report.text import render_text
+
+        return render_text(report)
+    if report_format == "markdown":
+        from gga_sweep.report.markdown import render_markdown
+
+        return render_markdown(report)
+    if report_format == "latex":
+        from gga_sweep.report.latex import render_latex
+
+        return render_latex(report)
+    if report_format == "csv":
+        from gga_sweep.report.as_csv import render_csv
+
+        return render_csv(report)
+    if report_format == "json":
+        from gga_sweep.report.as_json import render_json
+
+        return render_json(report)
+    from gga_sweep.report.html import render_html
+
+    return render_html(replace(report, fingerprint=fingerprint_of(ledger, report.view.records)))
+
+
+def write_report(report: Report, ledger: Ledger) -> dict[str, Path]:
+    """Every format, in the sweep's folder, and what was chosen, where something was; the paths by format."""
+    texts = {_FILES[report_format]: render(report_format, report, ledger) for report_format in FORMATS}
+    if report.chosen:
+        texts["chosen.yaml"] = report.chosen
+    for name, text in texts.items():
+        ledger.store.replace(name, text.encode())
+    return dict(zip((*FORMATS, CHOSEN), (ledger.folder / name for name in texts), strict=False))

@@ -1,37 +1,46 @@
-"""The table as Markdown, with its footnotes, and the comparison of its arms."""
+"""A report as Markdown: its tables with their footnotes, and the comparison of its arms."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from gga_sweep.report.sections import sections
+from gga_sweep.report.content import Report
+from gga_sweep.report.sections import Section, sections
 from gga_sweep.report.wording import ARM, Footnote, arm_in_words, column_heads, entry_in_words, footnotes
-from gga_sweep.selection import Comparison, Table
+from gga_sweep.selection import Table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$])")
 
 
-def render_markdown(table: Table, comparison: Comparison) -> str:
-    """A heading, the table in pipes, a list of footnotes; then each section of the comparison in the same way.
+def render_markdown(report: Report) -> str:
+    """A heading, the table in pipes, a list of footnotes; then each section and each other table in the same way.
 
     Names are escaped: none can become markup.
     """
+    lines = [*_of_table(report.table)]
+    for section in (*sections(report.comparison), *([report.published] if report.published else [])):
+        lines += ["", *_of_section(section)]
+    for table in report.others:
+        lines += ["", *_of_table(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _of_table(table: Table) -> Iterator[str]:
     rows = [
         (arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries, row.average))) for row in table.rows
     ]
-    lines = [
-        f"## {_escape(table.title)}",
-        *_table((ARM, *column_heads(table)), rows),
-        *_notes(footnotes(table)),
-    ]
-    for section in sections(comparison):
-        lines += ["", f"### {_escape(section.title)}"]
-        for sheet in section.sheets:
-            lines += ["", f"**{_escape(sheet.title)}**"] if sheet.title else []
-            lines += _table(sheet.heads, sheet.rows)
-        lines += _notes(section.notes)
-    return "\n".join(lines) + "\n"
+    yield f"## {_escape(table.title)}"
+    yield from _table((ARM, *column_heads(table)), rows)
+    yield from _notes(footnotes(table))
+
+
+def _of_section(section: Section) -> Iterator[str]:
+    yield f"### {_escape(section.title)}"
+    for sheet in section.sheets:
+        yield from ["", f"**{_escape(sheet.title)}**"] if sheet.title else []
+        yield from _table(sheet.heads, sheet.rows)
+    yield from _notes(section.notes)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:

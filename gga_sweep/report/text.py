@@ -1,4 +1,4 @@
-"""The table on a terminal, or in a pipe, and the comparison of its arms: no wider than what it is given."""
+"""A report on a terminal, or in a pipe: its tables and sections, no wider than what they are given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from gga_sweep.report.content import Report
 from gga_sweep.report.sections import Section, sections
 from gga_sweep.report.wording import ARM, Footnote, arm_in_words, column_heads, entry_in_words, footnotes
 from gga_sweep.selection import Comparison, Table
@@ -23,6 +24,16 @@ _GAP = 2  # one of padding, one for the divider that the box leaves empty
 _BLANK = Text("")
 
 
+def print_report(report: Report, console: Console) -> None:
+    """Print the headline, the comparison, the published rows and the other tables: in colour on a terminal."""
+    print_text(report.table, console, report.comparison)
+    if report.published is not None:
+        console.print(_of_section(report.published, console.width))
+    for table in report.others:
+        console.print()
+        print_text(table, console)
+
+
 def print_text(table: Table, console: Console | None = None, comparison: Comparison | None = None) -> None:
     """Print the table, and the comparison where one is given: in colour on a terminal, plain elsewhere."""
     console = console or Console()
@@ -31,11 +42,11 @@ def print_text(table: Table, console: Console | None = None, comparison: Compari
         console.print(_of_section(section, console.width))
 
 
-def render_text(table: Table, width: int = PIPE_WIDTH, comparison: Comparison | None = None) -> str:
+def render_text(report: Report, width: int = PIPE_WIDTH) -> str:
     """The same as plain text of at most `width` columns."""
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        print_text(table, console, comparison)
+        print_report(report, console)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 

@@ -15,9 +15,8 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep, plan_sweep, searched_run
 from gga_sweep.planning.prepare import prepare_ledger, require_writable
 from gga_sweep.records import RunStatus
-from gga_sweep.report.collect import collect
+from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
-from gga_sweep.selection import build_table
 from gga_sweep.sweep.launch import CLOSE_SECONDS
 from gga_sweep.sweep.progress import LaunchProgress
 from gga_sweep.sweep.trainable import RUN, plain_values
@@ -112,10 +111,9 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         if not self._owns_tracking or self._projector is None:
             return
-        view = collect(self._plan, self._ledger)
-        table = build_table(view)
-        paths = write_report(view, table, self._ledger)
-        self._projector.close(CLOSE_SECONDS, table, tuple(paths.values()))
+        report = make_report(self._plan, self._ledger)
+        paths = write_report(report, self._ledger)
+        self._projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
 
     def _end(self, run: PlannedRun, status: RunStatus, reason: str) -> None:
         folder = self._ledger.run(str(run.folder))

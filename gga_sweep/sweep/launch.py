@@ -11,9 +11,8 @@ from gga_sweep.ledger.owner import owned
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.records import FINAL, RunStatus
-from gga_sweep.report.collect import collect
+from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
-from gga_sweep.selection import build_table
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
 from gga_sweep.tracking.location import redact, resolve_tracking_uri
@@ -56,11 +55,10 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
             from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
 
             interrupted = train(plan, contents, left, final, projector, options, console)
-        view = collect(plan, ledger)
-        table = build_table(view)
-        paths = write_report(view, table, ledger)
-        tracked = projector.close(CLOSE_SECONDS, table, tuple(paths.values()))
-    return SweepResult(plan, ledger, view, paths, redact(uri), tracked, interrupted)
+        report = make_report(plan, ledger)
+        paths = write_report(report, ledger)
+        tracked = projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
+    return SweepResult(plan, ledger, report, paths, redact(uri), tracked, interrupted)
 
 
 def unfinished(plan: Plan, ledger: Ledger) -> tuple[dict[str, PlannedRun], dict[str, RunStatus]]:

@@ -11,7 +11,8 @@ from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Plan
 from gga_sweep.records import RunRecords, RunStatus
-from gga_sweep.selection import DEFAULT_METHOD, Selected, SweepView, Table, build_table
+from gga_sweep.report.content import Report
+from gga_sweep.selection import Selected, Table, build_table
 
 if TYPE_CHECKING:
     from gga_sweep.networks import Network
@@ -36,7 +37,8 @@ class SweepResult:
     """A sweep as it stands after a launch.
 
     Args:
-        paths: the report's files, by format.
+        report: its runs, tables and comparison, as its files tell them.
+        paths: the report's files, by format, and the sweep file of what was selected as "chosen", where it is whole.
         tracking_uri: of MLflow, without credentials.
         tracked: whether MLflow shows everything; otherwise the next launch catches up.
         interrupted: whether the launch was stopped before its end.
@@ -44,7 +46,7 @@ class SweepResult:
 
     plan: Plan
     ledger: Ledger
-    view: SweepView
+    report: Report
     paths: Mapping[str, Path]
     tracking_uri: str
     tracked: bool
@@ -53,18 +55,24 @@ class SweepResult:
     @property
     def records(self) -> tuple[RunRecords, ...]:
         """Every run that was started, with its evaluations."""
-        return self.view.records
+        return self.report.view.records
 
     @property
     def failed(self) -> tuple[RunRecords, ...]:
         """The runs that failed."""
         return tuple(run for run in self.records if run.status in (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY))
 
-    def table(self, method: str = DEFAULT_METHOD) -> Table:
-        """Mean and standard error over trial seeds, by arm and test domain."""
-        return build_table(self.view, method)
+    def table(self, method: str | None = None) -> Table:
+        """Mean and standard error over trial seeds, by arm and test domain.
 
-    def selected(self, method: str = DEFAULT_METHOD) -> tuple[Selected, ...]:
+        Args:
+            method: a selection method; None: the first that the sweep's file names.
+        """
+        if method is None:
+            return self.report.table
+        return build_table(self.report.view, method, select_from=self.plan.sweep.config.select_from)
+
+    def selected(self, method: str | None = None) -> tuple[Selected, ...]:
         """The selected run and step of every cell."""
         return self.table(method).selected
 

@@ -16,7 +16,7 @@ from gga_sweep.ledger.model import load_model
 from gga_sweep.networks import Network
 from gga_sweep.planning import Sweep, plan_sweep, read_contents
 from gga_sweep.records import RunRecords, RunStatus
-from gga_sweep.report.collect import collect
+from gga_sweep.report.content import make_report, report_of
 from gga_sweep.selection import Selected
 from gga_sweep.sweep.result import SweepResult
 from gga_sweep.training.trainer import split_dataset
@@ -30,7 +30,8 @@ ERM, GGA = "ERM", "GGA"
 def result(trained: Sweep) -> SweepResult:
     plan, ledger = plan_sweep(trained, read_contents(trained)), Ledger(trained.folder)
     paths: dict[str, Path] = {}
-    return SweepResult(plan, ledger, collect(plan, ledger), paths, "sqlite:///nowhere", tracked=True, interrupted=False)
+    report = make_report(plan, ledger)
+    return SweepResult(plan, ledger, report, paths, "sqlite:///nowhere", tracked=True, interrupted=False)
 
 
 def best_validation(run: RunRecords) -> float:
@@ -41,7 +42,7 @@ def with_status(result: SweepResult, *statuses: RunStatus) -> SweepResult:
     """The first runs as if they had ended so."""
     ended = [replace(run, status=status) for run, status in zip(result.records, statuses, strict=False)]
     records = (*ended, *result.records[len(statuses) :])
-    return replace(result, view=replace(result.view, records=records))
+    return replace(result, report=report_of(result.plan.sweep, replace(result.report.view, records=records)))
 
 
 def test_the_records_are_all_runs_of_the_plan_with_their_evaluations(result: SweepResult) -> None:

@@ -1,0 +1,115 @@
+"""What a report is made of: a sweep's runs, its tables by every method asked for, and the comparison of its arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast, get_args
+
+from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SelectFrom
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.planning import Plan, Sweep
+from gga_sweep.report.chosen import chosen_sweep
+from gga_sweep.report.collect import collect
+from gga_sweep.report.published import published_section
+from gga_sweep.report.sections import Section
+from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table, compare
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One sweep, as every format tells it.
+
+    Args:
+        view: the sweep.
+        table: its headline table, built from `view`.
+        comparison: of its arms, built from both.
+        others: its tables by further methods.
+        published: what the literature reports on its dataset, beside its table; None where it is not asked for.
+        chosen: the sweep file that runs what was selected; empty while a cell has nothing selected.
+        fingerprint: the environment, as name and value; empty if unknown.
+        location: where the sweep's ledger is, in words; empty if it is nowhere.
+    """
+
+    view: SweepView
+    table: Table
+    comparison: Comparison
+    others: tuple[Table, ...] = ()
+    published: Section | None = None
+    chosen: str = ""
+    fingerprint: Mapping[str, object] = field(default_factory=dict)
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What is asked of a report.
+
+    Args:
+        selection: names of methods, the headline's first; empty: those of the sweep's file.
+        select_from: the steps that may be selected; None: as the sweep's file says.
+        exclude_diverged: keep diverged runs out of selection.
+        published: put the published rows beside ours.
+    """
+
+    selection: Sequence[str] = ()
+    select_from: str | None = None
+    exclude_diverged: bool = False
+    published: bool = False
+
+
+def make_report(plan: Plan, ledger: Ledger, options: ReportOptions | None = None) -> Report:
+    """Read the ledger, then as `report_of`."""
+    return report_of(plan.sweep, collect(plan, ledger), options, str(ledger.folder))
+
+
+def report_of(sweep: Sweep, view: SweepView, options: ReportOptions | None = None, location: str = "") -> Report:
+    """Select and compare.
+
+    Raises:
+        InputError: a method that is unknown, given twice or without the runs it needs; steps of another kind; or no
+            published rows for the dataset.
+    """
+    options = options or ReportOptions()
+    methods = [*(options.selection or sweep.selection)]
+    select_from = options.select_from or sweep.config.select_from
+    _check(methods, select_from, sweep)
+    tables = [
+        build_table(
+            view,
+            method,
+            exclude_diverged=options.exclude_diverged,
+            select_from=cast(SelectFrom, select_from),
+        )
+        for method in methods
+    ]
+    published = published_section(tables[0]) if options.published else None
+    if options.published and published is None:
+        raise InputError([Fault("--published", "must be a dataset with published rows", sweep.dataset.name)])
+    return Report(
+        view=view,
+        table=tables[0],
+        comparison=compare(view, tables[0]),
+        others=tuple(tables[1:]),
+        published=published,
+        chosen=chosen_sweep(sweep, view, tables[0]) or "",
+        location=location,
+    )
+
+
+def _check(methods: Sequence[str], select_from: str, sweep: Sweep) -> None:
+    faults = [
+        Fault("--selection", "must be a known selection method", method, tuple(METHODS))
+        for method in methods
+        if method not in METHODS
+    ]
+    if len(set(methods)) < len(methods):
+        faults.append(Fault("--selection", "each method may stand once", methods))
+    if LEAVE_ONE_DOMAIN_OUT in methods and LEAVE_ONE_DOMAIN_OUT not in sweep.selection:
+        rule = "needs runs with pairs of test domains: name it under `selection` in the sweep's file, and run that"
+        faults.append(Fault("--selection", rule, LEAVE_ONE_DOMAIN_OUT))
+    if select_from not in get_args(SelectFrom):
+        faults.append(Fault("--select-from", "must be a known kind of steps", select_from, get_args(SelectFrom)))
+    if faults:
+        raise InputError(faults, str(sweep.folder))
