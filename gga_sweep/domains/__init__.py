@@ -1,10 +1,12 @@
 """Datasets, their splits, minibatches and augmentation. Importing this loads neither torch nor scikit-learn."""
 
 from gga_sweep.domains.augmentation import Augmentation, augment, check_augmentation
-from gga_sweep.domains.benchmarks import BENCHMARKS, Benchmark
+from gga_sweep.domains.benchmarks import BENCHMARKS, Benchmark, Variant
 from gga_sweep.domains.dataset import Dataset, DatasetDescription, Domain, digest_of_tensors
+from gga_sweep.domains.dataset_check import DatasetCheck, DomainCount, UnreadableImage
 from gga_sweep.domains.digits import Ceilings, colored_digits_ceilings
 from gga_sweep.domains.minibatches import Minibatch, draw_minibatch, evaluation_batch, minibatch_indices
+from gga_sweep.domains.prepare import PreparedDataset, prepare_dataset
 from gga_sweep.domains.registry import check_dataset, dataset_digest, describe, known_datasets, load_dataset
 from gga_sweep.domains.splits import Split, split_domain
 
@@ -14,10 +16,15 @@ __all__ = [
     "Benchmark",
     "Ceilings",
     "Dataset",
+    "DatasetCheck",
     "DatasetDescription",
     "Domain",
+    "DomainCount",
     "Minibatch",
+    "PreparedDataset",
     "Split",
+    "UnreadableImage",
+    "Variant",
     "augment",
     "check_augmentation",
     "check_dataset",
@@ -30,5 +37,6 @@ __all__ = [
     "known_datasets",
     "load_dataset",
     "minibatch_indices",
+    "prepare_dataset",
     "split_domain",
 ]

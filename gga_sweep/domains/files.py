@@ -1,4 +1,4 @@
-"""What manifest and image cache ask of the file system: many files at once, whole files, one writer at a time."""
+"""What the datasets ask of the file system: many files at once, whole files, one writer at a time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
+
+Progress = Callable[[str, int, int], None]
+"""Told (what is being done, how many are done, how many there are) as work goes on, by one thread."""
 
 THREADS = min(8, os.cpu_count() or 1)
 _TASK = 16  # paths: the pool's own cost is then small, even for a function that only asks for a file's size

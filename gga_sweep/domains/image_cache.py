@@ -30,12 +30,17 @@ def decode_all(root: Path, paths: Sequence[str], size: int) -> Iterator[np.ndarr
     def attempt(path: str) -> np.ndarray | Fault:
         try:
             return decode(root / path, size)
-        except UnidentifiedImageError:
-            return Fault("dataset.root", "image must open (of no known format)", path)
         except Exception as error:  # on a broken file the decoders raise whatever they stumble over
-            return Fault("dataset.root", f"image must open ({type(error).__name__}: {error})", path)
+            return Fault("dataset.root", f"image must open ({why_unreadable(error)})", path)
 
     return for_each(attempt, paths)
+
+
+def why_unreadable(error: Exception) -> str:
+    """What a decoder raised over an image, in words."""
+    if isinstance(error, UnidentifiedImageError):  # its own text repeats the path
+        return "of no known format"
+    return f"{type(error).__name__}: {error}"
 
 
 def images_in_memory(root: Path, paths: Sequence[str], size: int) -> Tensor:

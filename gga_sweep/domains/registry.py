@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 from gga_sweep.domains import digits
 from gga_sweep.domains.benchmarks import BENCHMARKS, Benchmark
 from gga_sweep.domains.dataset import Dataset, DatasetDescription
-from gga_sweep.domains.image_cache import decode_all
-from gga_sweep.domains.image_folder import (
-    DEFAULT_IMAGE_SIZE,
-    Folders,
-    ImageTree,
-    folder_faults,
-    image_paths,
-    load_tree,
-    read_tree,
-    scan_folders,
-)
+from gga_sweep.domains.dataset_check import DatasetCheck, check_of_tensors, check_tree
+from gga_sweep.domains.files import Progress
+from gga_sweep.domains.image_folder import DEFAULT_IMAGE_SIZE, ImageTree, load_tree, read_tree
 from gga_sweep.errors import Fault, InputError
 
 if TYPE_CHECKING:
@@ -59,12 +51,18 @@ def describe(config: DatasetConfig) -> DatasetDescription:
     return _source(config).describe()
 
 
-def check_dataset(config: DatasetConfig) -> list[Fault]:
-    """Everything that is wrong with a dataset, or other than published; opens every image. Empty: all is well."""
-    try:
-        return _source(config).check()
-    except InputError as error:
-        return list(error.faults)
+def check_dataset(config: DatasetConfig, progress: Progress | None = None) -> DatasetCheck:
+    """Compare a dataset with the published one, domain by domain, and open every image.
+
+    Args:
+        config: which. A benchmark or an ImageFolder needs its root.
+        progress: told of each image opened.
+
+    Raises:
+        InputError: unknown name, an option the dataset does not have, a missing root. What is wrong inside the tree is
+            no error but the result.
+    """
+    return _source(config).check(progress)
 
 
 def known_datasets() -> tuple[DatasetDescription, ...]:
@@ -82,7 +80,7 @@ class _Source(Protocol):
 
     def load(self, cache_dir: Path | None) -> Dataset: ...
 
-    def check(self) -> list[Fault]: ...
+    def check(self, progress: Progress | None) -> DatasetCheck: ...
 
 
 @dataclass(frozen=True)
@@ -100,9 +98,8 @@ class _Embedded:
     def load(self, cache_dir: Path | None) -> Dataset:
         return self.dataset()
 
-    def check(self) -> list[Fault]:
-        self.dataset()
-        return []
+    def check(self, progress: Progress | None) -> DatasetCheck:
+        return _check_loaded(self.dataset())
 
 
 @dataclass(frozen=True)
@@ -127,14 +124,8 @@ class _Tree:
     def load(self, cache_dir: Path | None) -> Dataset:
         return load_tree(self.name, self._read(), self.image_size, cache_dir)
 
-    def check(self) -> list[Fault]:
-        root = self._given_root()
-        folders = scan_folders(root, self._domains())
-        faults = folder_faults(folders, self._domains(), self._n_classes())
-        if self.benchmark is not None:
-            faults += _differences(scan_folders(root), self.benchmark)
-        images = decode_all(root, tuple(image_paths(folders)), self.image_size)
-        return faults + [image for image in images if isinstance(image, Fault)]
+    def check(self, progress: Progress | None) -> DatasetCheck:
+        return check_tree(self.name, self._given_root(), self.benchmark, progress)
 
     def _read(self) -> ImageTree:
         return read_tree(self._given_root(), self._domains(), self._n_classes())
@@ -171,9 +162,8 @@ class _Installed:
     def load(self, cache_dir: Path | None) -> Dataset:
         return _call_installed(self.config)
 
-    def check(self) -> list[Fault]:
-        _call_installed(self.config)
-        return []
+    def check(self, progress: Progress | None) -> DatasetCheck:
+        return _check_loaded(_call_installed(self.config))
 
 
 _EMBEDDED: Mapping[str, _Embedded] = {
@@ -224,15 +214,6 @@ def _published(benchmark: Benchmark, image_size: int) -> DatasetDescription:
     )
 
 
-def _differences(folders: Folders, benchmark: Benchmark) -> list[Fault]:
-    """What a tree holds other than published; a missing domain is a fault of the tree and not named here."""
-    faults = []
-    for domain, classes in folders.items():
-        count, published = sum(map(len, classes.values())), benchmark.domain_sizes.get(domain)
-        if published is None:
-            rule = f"folder is no domain of {benchmark.name} and is not read"
-            faults.append(Fault("dataset.root", rule, domain, tuple(benchmark.domain_sizes)))
-        elif count != published:
-            rule = f"domain {domain!r} was published with {published} images"
-            faults.append(Fault("dataset.root", rule, count))
-    return faults
+def _check_loaded(dataset: Dataset) -> DatasetCheck:
+    sizes = {domain.name: len(domain) for domain in dataset.domains}
+    return check_of_tensors(dataset.name, sizes, dataset.classes)

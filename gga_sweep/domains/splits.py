@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from gga_sweep.domains.dataset import Domain
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.seeding import seed_hash, stream
 
 SplitScheme = Literal["stream", "domainbed"]
+SplitName = Literal["train", "validation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,3 +67,22 @@ def split_domain(
     else:
         raise InputError([Fault("training.split", "must be a known scheme", scheme, ("stream", "domainbed"))])
     return Split(train=order[held_out:], validation=order[:held_out])
+
+
+def split_digest(sample_ids: Iterable[str]) -> str:
+    """What identifies a split: 16 hex digits over its sample ids, in order.
+
+    blake2b (8 bytes) of the ids as a JSON list of ASCII text, with ", " between them: Python's `json.dumps(ids)`.
+    """
+    return hashlib.blake2b(json.dumps(list(sample_ids)).encode(), digest_size=8).hexdigest()
+
+
+def split_digests(domains: Iterable[Domain], splits: Mapping[str, Split]) -> dict[str, tuple[str, str]]:
+    """By domain, the digests of its training and its validation split."""
+    return {
+        domain.name: (
+            split_digest(domain.sample_ids[index] for index in splits[domain.name].train),
+            split_digest(domain.sample_ids[index] for index in splits[domain.name].validation),
+        )
+        for domain in domains
+    }

@@ -33,3 +33,21 @@ def test_there_are_no_other_benchmarks() -> None:
 def test_domains_stand_in_the_order_of_their_folders(name: str) -> None:
     domains = list(BENCHMARKS[name].domain_sizes)
     assert domains == sorted(domains)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_listed_classes_are_sorted_and_as_many_as_published(name: str) -> None:
+    benchmark = BENCHMARKS[name]
+    if name == "DomainNet":
+        assert benchmark.classes is None
+    else:
+        assert benchmark.classes == tuple(sorted(set(benchmark.classes or ())))
+        assert len(benchmark.classes) == benchmark.n_classes
+
+
+def test_the_other_size_of_domain_net_is_larger_by_the_list_of_duplicates() -> None:
+    (variant,) = BENCHMARKS["DomainNet"].variants
+    assert variant.domain_sizes is not None
+    assert list(variant.domain_sizes) == list(BENCHMARKS["DomainNet"].domain_sizes)
+    assert sum(variant.domain_sizes.values()) == variant.images == 586_575 + 9_431
+    assert [variant.images for variant in BENCHMARKS["TerraIncognita"].variants] == [24_330]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gga_sweep.domains import Split, split_domain
+from gga_sweep.domains import Domain, Split, split_domain
+from gga_sweep.domains.splits import split_digest, split_digests
 from gga_sweep.errors import InputError
 
 schemes = st.sampled_from(["stream", "domainbed"])
@@ -89,3 +92,39 @@ def test_an_empty_split_is_refused(size: int, holdout: float) -> None:
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(InputError, match=r"got 'halves' \(allowed: stream, domainbed\)"):
         split(scheme="halves")  # type: ignore[arg-type]
+
+
+def test_a_digest_is_blake2b_of_the_ids_as_json() -> None:
+    ids = ["art/cat/1.png", "art/d\u00e9j\u00e0/2.png"]
+    text = '["art/cat/1.png", "art/d\\u00e9j\\u00e0/2.png"]'  # as somebody else would write it
+    assert split_digest(ids) == hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest()
+    assert len(split_digest([])) == 16
+
+
+ids = st.lists(st.text(max_size=3), max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(one=ids, other=ids)
+def test_two_digests_are_equal_if_and_only_if_ids_and_order_are(one: list[str], other: list[str]) -> None:
+    assert (split_digest(one) == split_digest(other)) == (one == other)
+    joined = ["".join(one)]
+    assert (split_digest(one) == split_digest(joined)) == (one == joined)
+    assert split_digest(iter(one)) == split_digest(one)
+
+
+def test_a_file_name_that_is_no_text_has_a_digest_of_its_own() -> None:
+    assert split_digest(["\udcff.png"]) != split_digest(["\udcfe.png"])
+
+
+def test_each_domain_has_a_digest_of_its_training_and_of_its_validation_split() -> None:
+    names = {"near": ("n0", "n1", "n2"), "far": ("f0", "f1", "f2")}
+    images, labels = torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.int64)
+    domains = [Domain(name, images, labels, ids) for name, ids in names.items()]
+    splits = {"near": Split(np.array([2, 0]), np.array([1])), "far": Split(np.array([1]), np.array([2, 0]))}
+
+    def digest(*ids: str) -> str:
+        return hashlib.blake2b(json.dumps(ids).encode(), digest_size=8).hexdigest()
+
+    found = split_digests(domains, splits)
+    assert found == {"near": (digest("n2", "n0"), digest("n1")), "far": (digest("f1"), digest("f2", "f0"))}
