@@ -13,12 +13,13 @@ import torch
 
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset
-from gga_sweep.errors import AttemptSupersededError
+from gga_sweep.domains.splits import split_digests
+from gga_sweep.errors import AttemptSupersededError, InputError
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
 from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord
 from gga_sweep.training.checkpoint import dump_state, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
-from gga_sweep.training.trainer import Slice, Trainer
+from gga_sweep.training.trainer import Slice, Trainer, split_dataset
 
 SLICE_SECONDS = 30.0
 """A slice without an evaluation ends after about this long (and after at least one step)."""
@@ -86,6 +87,7 @@ class RecordedRun:
                 normalise=dataset.normalise,
                 fingerprint=fingerprint(device),
                 start_time=started,
+                split_digests=_split_digests(config, dataset),
             )
         )
         try:
@@ -184,3 +186,10 @@ class RecordedRun:
     def _end(self, status: RunStatus, reason: str | None = None) -> None:
         self._status, self._reason = status, reason
         self._folder.write_state(status, self._step, reason)
+
+
+def _split_digests(config: RunConfig, dataset: Dataset) -> dict[str, tuple[str, str]]:
+    try:
+        return split_digests(dataset.domains, split_dataset(config, dataset))
+    except InputError:
+        return {}  # the trainer splits them too: the run fails there, with its reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import domain_gradients, gradient_agreement
+from gga_sweep.config import RunConfig
 from gga_sweep.domains import Augmentation, Dataset, Domain, Minibatch, Split, evaluation_batch
+from gga_sweep.domains.splits import SplitName
 from gga_sweep.records import Agreement, DomainScores, Record, Score, TestRecord, ValidationRecord
 from gga_sweep.seeding import stream
 
@@ -49,6 +51,15 @@ class Evaluator:
         self._augmentation = augmentation
         self._device = device
 
+    @classmethod
+    def of_run(
+        cls, config: RunConfig, dataset: Dataset, splits: Mapping[str, Split], device: torch.device
+    ) -> Evaluator:
+        """The one that evaluates this run."""
+        training = config.training
+        augmentation = training.augmentation if training.augment_validation else "none"
+        return cls(dataset, splits, config.test_domains, config.trial_seed, augmentation, device)
+
     def evaluate(self, algorithm: Algorithm, step: int, batch_loss: float) -> Record:
         """The record of a step. Leaves the network in evaluation mode, everything else as it was."""
         algorithm.eval()
@@ -72,17 +83,28 @@ class Evaluator:
             ),
         )
 
-    def _scores(self, algorithm: Algorithm, domain: Domain, step: int) -> DomainScores:
-        split = self._splits[domain.name]
+    def logits(
+        self, algorithm: Algorithm, domain: Domain, split: SplitName, step: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What the evaluation at a step sees of one split, in its order: see `batched_logits`.
+
+        Args:
+            algorithm: in evaluation mode already.
+            step: of the augmentation, where there is one.
+        """
+        indices: NDArray[np.int64] = getattr(self._splits[domain.name], split)
         augmentation: Augmentation = "none" if domain.name in self._test_domains else self._augmentation
 
-        def score(indices: NDArray[np.int64]) -> Score:
-            def images_and_labels(part: slice) -> Minibatch:
-                return evaluation_batch(self._dataset, domain, indices[part], self._trial_seed, step, augmentation)
+        def batch(part: slice) -> Minibatch:
+            return evaluation_batch(self._dataset, domain, indices[part], self._trial_seed, step, augmentation)
 
-            return evaluate_images(algorithm.predict, images_and_labels, len(indices), self._device)
+        return batched_logits(algorithm.predict, batch, len(indices), self._device)
 
-        return DomainScores(score(split.train), score(split.validation))
+    def _scores(self, algorithm: Algorithm, domain: Domain, step: int) -> DomainScores:
+        return DomainScores(
+            _score(self.logits(algorithm, domain, "train", step)),
+            _score(self.logits(algorithm, domain, "validation", step)),
+        )
 
     def _probe_gradients(self, algorithm: Algorithm, domains: Sequence[Domain], split: str) -> torch.Tensor:
         """(n_domains, n_parameters), of the mean cross-entropy of each domain's probe batch, dropout off."""
@@ -105,23 +127,41 @@ def evaluate_images(
     size: int,
     device: torch.device,
 ) -> Score:
-    """Accuracy and mean cross-entropy over a set of images, `EVALUATION_BATCH` at a time.
-
-    Args:
-        predict: logits (n, classes) of prepared images; in evaluation mode already.
-        batch: the prepared images and labels of a slice of the set.
-        size: of the set, at least 1.
+    """Accuracy and mean cross-entropy over a set of images; the arguments are those of `batched_logits`.
 
     Returns:
         NaN loss where a logit is NaN; sums are accumulated in float64.
     """
-    correct, loss = 0, 0.0
-    with torch.no_grad():
-        for start in range(0, size, EVALUATION_BATCH):
-            part = batch(slice(start, start + EVALUATION_BATCH))
-            logits, labels = predict(part.images.to(device)), part.labels.to(device)
-            correct += int((logits.argmax(dim=1) == labels).sum())
-            loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
+    return _score(batched_logits(predict, batch, size, device))
+
+
+def batched_logits(
+    predict: Callable[[torch.Tensor], torch.Tensor],
+    batch: Callable[[slice], Minibatch],
+    size: int,
+    device: torch.device,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The logits (m, classes) and labels (m,) of a set of images, in its order, `EVALUATION_BATCH` at a time.
+
+    Args:
+        predict: logits of prepared images; in evaluation mode already.
+        batch: the prepared images and labels of a slice of the set.
+        size: of the set, at least 1.
+        device: where they are predicted, and left.
+    """
+    for start in range(0, size, EVALUATION_BATCH):
+        part = batch(slice(start, start + EVALUATION_BATCH))
+        with torch.no_grad():  # not around the yield: the mode would reach the caller
+            logits = predict(part.images.to(device))
+        yield logits, part.labels.to(device)
+
+
+def _score(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Score:
+    size, correct, loss = 0, 0, 0.0
+    for logits, labels in batches:
+        size += len(labels)
+        correct += int((logits.argmax(dim=1) == labels).sum())
+        loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
     return Score(correct / size, loss / size)
 
 

@@ -85,14 +85,7 @@ class Trainer:
             float(config.hyperparameters["dropout"]),
             device,
         )
-        self._evaluator = Evaluator(
-            dataset,
-            self._splits,
-            config.test_domains,
-            config.trial_seed,
-            config.training.augmentation if config.training.augment_validation else "none",
-            device,
-        )
+        self._evaluator = Evaluator.of_run(config, dataset, self._splits, device)
 
     @property
     def finished(self) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
@@ -15,7 +18,7 @@ from small_runs import CPU, FOREVER, annealing_of, make_dataset, run_config, tra
 
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.config import RunConfig
-from gga_sweep.domains import Domain
+from gga_sweep.domains import Domain, split_domain
 from gga_sweep.errors import AttemptSupersededError, GGASweepError
 from gga_sweep.ledger import recorded_run
 from gga_sweep.ledger.lines import dump
@@ -63,6 +66,45 @@ def test_a_folder_tells_the_run_from_its_first_moment() -> None:
     assert stored.header.fingerprint == fingerprint(CPU)
     assert (stored.state.status, stored.state.step, stored.state.attempt) == (RunStatus.RUNNING, -1, 1)
     assert (run.progress.status, run.progress.step, run.progress.validation) == (RunStatus.RUNNING, -1, None)
+
+
+def header_digests(config: RunConfig) -> dict[str, tuple[str, str]]:
+    store = MemoryStore()
+    open_small_run(store, config, DATASET)
+    header = RunFolder(store, RUN).read_header()
+    assert header is not None
+    return dict(header.split_digests)
+
+
+@pytest.mark.parametrize("scheme", ["stream", "domainbed"])
+def test_a_folder_tells_the_digest_of_each_split(scheme: Literal["stream", "domainbed"]) -> None:
+    def digest(name: str, indices: Iterable[int]) -> str:
+        ids = [f"{name}-{index}" for index in indices]
+        return hashlib.blake2b(json.dumps(ids).encode(), digest_size=8).hexdigest()
+
+    expected = {}
+    for index, name in enumerate("abcd"):
+        split = split_domain(30, "Small", 5, name, index, scheme, 0.3)
+        expected[name] = digest(name, split.train), digest(name, split.validation)
+    assert header_digests(run_config(split=scheme, trial_seed=5, holdout=0.3)) == expected
+
+
+def test_arms_and_draws_share_their_splits_and_trial_seeds_do_not() -> None:
+    plain = header_digests(run_config())
+    assert header_digests(run_config(annealing_of(), test_domains=("a",), hyperparameters={"lr": 1.0})) == plain
+    other = header_digests(run_config(trial_seed=1))
+    assert all(other[name] != plain[name] for name in plain)
+
+
+def test_a_run_whose_domains_cannot_be_split_fails_with_its_reason() -> None:
+    store = MemoryStore()
+    run = open_small_run(store, run_config(holdout=0.01), DATASET)
+    header = RunFolder(store, RUN).read_header()
+
+    assert run.progress.status is RunStatus.FAILED
+    assert "training.holdout: must leave an image in each split of domain 'a'" in (run.progress.reason or "")
+    assert header is not None
+    assert header.split_digests == {}
 
 
 def test_a_folder_holds_what_a_trainer_alone_records() -> None:

@@ -17,7 +17,13 @@ from gga_sweep.domains import Dataset, Domain, Minibatch
 from gga_sweep.networks import Network, build_network
 from gga_sweep.records import Record
 from gga_sweep.seeding import stream
-from gga_sweep.training.evaluation import EVALUATION_BATCH, PROBE_IMAGES, Evaluator, evaluate_images
+from gga_sweep.training.evaluation import (
+    EVALUATION_BATCH,
+    PROBE_IMAGES,
+    Evaluator,
+    batched_logits,
+    evaluate_images,
+)
 from gga_sweep.training.trainer import Trainer, split_dataset
 
 DATASET = make_dataset(per_domain=60)  # a probe batch takes a part of the 48 training images, all 12 of validation
@@ -193,6 +199,23 @@ def test_a_set_of_any_size_is_scored_whole_and_each_image_counts_once(size: int)
     probabilities = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(axis=1, keepdims=True)
     assert score.accuracy == np.mean(logits.numpy().argmax(axis=1) == labels.numpy())
     assert score.loss == pytest.approx(-np.mean(np.log(probabilities[np.arange(size), labels.numpy()])), rel=1e-12)
+
+
+def test_logits_come_in_the_order_of_the_set_without_graph_and_leave_the_callers_mode_alone() -> None:
+    weight = torch.ones(2, 3, requires_grad=True)
+    images = torch.rand(EVALUATION_BATCH + 1, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(len(images)) % 3
+    found = []
+    for logits, true in batched_logits(
+        lambda x: x @ weight, lambda p: Minibatch(images[p], labels[p]), len(images), CPU
+    ):
+        assert torch.is_grad_enabled()
+        assert not logits.requires_grad
+        found.append((logits, true))
+
+    assert [len(logits) for logits, _ in found] == [EVALUATION_BATCH, 1]
+    assert torch.equal(torch.cat([true for _, true in found]), labels)
+    assert torch.allclose(torch.cat([logits for logits, _ in found]), images.sum(dim=1, keepdim=True).expand(-1, 3))
 
 
 def test_a_logit_that_is_nan_makes_the_loss_nan_and_not_zero() -> None:
