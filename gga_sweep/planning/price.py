@@ -1,0 +1,288 @@
+"""What a plan costs in device-seconds and on disk: arithmetic alone, from measured unit costs or finished runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gga_sweep.config import ResourcesConfig, RunConfig, TrainingSettings
+from gga_sweep.domains import DatasetDescription
+from gga_sweep.ledger.key import run_key
+from gga_sweep.ledger.run_folder import RunState
+from gga_sweep.planning.plan import Plan, PlannedRun
+from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.training.unit_costs import UnitCosts, form_of, holds_photographs, host_of
+
+PHASES = ("training", "search", "diagnostics", "evaluation", "checkpoint")
+"""Of a run's seconds. Finished runs do not tell the last: a ledger counts no seconds for checkpoints."""
+
+Source = Literal["calibration", "finished runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPrice:
+    """One arm; a training job that two arms share counts in both.
+
+    Args:
+        arm: its name.
+        jobs: its distinct training jobs.
+        left: those of them that a launch would train.
+        known: whether its jobs have a price; without one all seconds are NaN.
+        seconds: device-seconds of all its jobs, by each of `PHASES`.
+        seconds_left: device-seconds of the jobs left; a job that was begun counts as a whole one.
+    """
+
+    arm: str
+    jobs: int
+    left: int
+    known: bool
+    seconds: Mapping[str, float]
+    seconds_left: float
+
+    @property
+    def total(self) -> float:
+        """Device-seconds of all its jobs."""
+        return math.fsum(self.seconds.values())
+
+    @property
+    def a_run(self) -> float:
+        """Device-seconds of a job, on average."""
+        return self.total / self.jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Bytes that a sweep takes, as far as they are known.
+
+    Args:
+        images: the decoded images, once for all sweeps of a storage; 0 where they are made in memory.
+        selected: the selected weights of all runs; None if not measured.
+        checkpoint: the checkpoint of one run in training; None if not measured.
+    """
+
+    images: int
+    selected: int | None = None
+    checkpoint: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a plan costs.
+
+    Args:
+        source: where the seconds come from.
+        device: whose seconds they are, in words.
+        arms: in the plan's order.
+        jobs: distinct training jobs.
+        left: those of them that a launch would train.
+        seconds: device-seconds of all jobs that have a price.
+        seconds_left: the same of the jobs left.
+        longest: device-seconds of the longest of these; 0 without one.
+        unknown: the arms without a price, which no sum contains.
+        disk: bytes.
+        remarks: what a reader must know, as sentences.
+    """
+
+    source: Source
+    device: str
+    arms: tuple[ArmPrice, ...]
+    jobs: int
+    left: int
+    seconds: float
+    seconds_left: float
+    longest: float
+    unknown: tuple[str, ...]
+    disk: Disk
+    remarks: tuple[str, ...] = ()
+
+    def wall_clock(self, at_once: int) -> float:
+        """Seconds until the jobs left are trained, so many at once: never less than the longest of them takes."""
+        return max(self.longest, self.seconds_left / at_once)
+
+
+def price_of(plan: Plan, costs: UnitCosts, states: Mapping[str, RunState]) -> Price:
+    """From a calibration: each run's price follows from its configuration.
+
+    Args:
+        costs: with every host and form of annealing that the plan's runs have.
+        states: by folder, of the runs that were started.
+    """
+    dataset = plan.sweep.dataset
+    jobs = _jobs(plan)
+    hosts = [costs.hosts[host_of(run.config, len(dataset.domain_sizes))] for run in jobs.values()]
+    disk = Disk(
+        images=decoded_bytes(dataset, plan.sweep.config.dataset.name),
+        selected=sum(host.selected_bytes for host in hosts),
+        checkpoint=max(host.checkpoint_bytes for host in hosts),
+    )
+    return _price(
+        plan,
+        {job: run_seconds(run.config, dataset, costs) for job, run in jobs.items()},
+        states,
+        "calibration",
+        costs.device,
+        disk,
+        costs.remarks,
+    )
+
+
+def price_from_runs(
+    plan: Plan, seconds: Mapping[str, Mapping[str, float]], states: Mapping[str, RunState], device: str
+) -> Price:
+    """From runs that went through all their steps: each job costs what a DONE one of its arm took on average.
+
+    Args:
+        seconds: by folder, then by phase; what is no DONE run of the plan is not looked at.
+        states: by folder, of the runs that were started.
+        device: on which they ran, in words.
+    """
+    folders = {job: run.folder or "" for job, run in _jobs(plan).items()}
+    done = {
+        job: seconds[folder]
+        for job, folder in folders.items()
+        if folder in seconds and _status(states, folder) is RunStatus.DONE
+    }
+    each: dict[str, Mapping[str, float]] = {}
+    for arm in plan.sweep.arms:
+        means = _means([done[job] for job in _jobs(plan, arm.name) if job in done])
+        for job in _jobs(plan, arm.name) if means else ():
+            each.setdefault(job, means)
+    disk = Disk(images=decoded_bytes(plan.sweep.dataset, plan.sweep.config.dataset.name))
+    return _price(plan, {**each, **done}, states, "finished runs", device, disk, ())
+
+
+def run_seconds(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts) -> dict[str, float]:
+    """Device-seconds of one run by phase.
+
+    A search along the gradient counts with all its tries, and each annealed step as one that moved the weights: both
+    can only cost less.
+    """
+    host = host_of(config, len(dataset.domain_sizes))
+    of_host = costs.hosts[host]
+    training, images = config.training, int(config.hyperparameters["batch_size"])
+    evaluated = evaluations(training)
+    seconds = {
+        "training": training.steps * of_host.step.at(images),
+        "search": 0.0,
+        "diagnostics": 0.0,
+        "evaluation": evaluated
+        * math.fsum(
+            size * (of_host.evaluated_image if name in config.test_domains else of_host.augmented_image)
+            + of_host.probe * (1 if name in config.test_domains else 2)  # of a training domain, one a split
+            for name, size in dataset.domain_sizes.items()
+        ),
+        "checkpoint": (evaluated - 1) * of_host.checkpoint,  # none at the last step
+    }
+    if config.annealing is None:
+        return seconds
+    form = form_of(config.annealing)
+    if config.annealing["method"] == "gga-l":
+        return {**seconds, "training": training.steps * costs.noisy_steps[host, form].at(images)}
+    search = costs.searches[host, form]
+    annealed = annealed_steps(config)
+    candidates = annealed * int(config.annealing["num_candidates"])
+    return {
+        **seconds,
+        "search": annealed * search.start.at(images) + candidates * search.candidate.at(images),
+        "diagnostics": annealed * search.diagnostics.at(images),
+    }
+
+
+def evaluations(training: TrainingSettings) -> int:
+    """Evaluations of a run: at each step divisible by `evaluate_every`, and at the last."""
+    last = training.steps - 1
+    return last // training.evaluate_every + 1 + (last % training.evaluate_every > 0)
+
+
+def annealed_steps(config: RunConfig) -> int:
+    """Steps of a run that lie in its window; 0 where it has none."""
+    annealing = config.annealing or {}
+    start = int(annealing.get("start_step", 0))
+    return max(0, min(config.training.steps, start + int(annealing.get("num_steps", 0))) - start)
+
+
+def decoded_bytes(dataset: DatasetDescription, name: str) -> int:
+    """What the decoded images take on disk: a byte a pixel and channel; 0 for datasets that are made in memory.
+
+    Args:
+        name: of the dataset, as a sweep file writes it.
+    """
+    return sum(dataset.domain_sizes.values()) * math.prod(dataset.image_shape) if holds_photographs(name) else 0
+
+
+def runs_at_once(resources: ResourcesConfig, threads: int, cpus: float, gpus: float) -> int:
+    """How many runs a machine or cluster has devices for, at least 1.
+
+    Runs that share a GPU, or have fewer CPUs than threads, do not get faster by it: whole devices are counted.
+
+    Args:
+        resources: of a run.
+        threads: CPU threads of a run.
+        cpus, gpus: of the machine or cluster.
+    """
+    fits = cpus / max(resources.cpus, 1 if resources.gpus else threads)
+    if resources.gpus:
+        fits = min(fits, gpus)
+    return max(1, math.floor(min(fits, resources.max_concurrent or math.inf)))
+
+
+def _price(
+    plan: Plan,
+    seconds: Mapping[str, Mapping[str, float]],
+    states: Mapping[str, RunState],
+    source: Source,
+    device: str,
+    disk: Disk,
+    remarks: tuple[str, ...],
+) -> Price:
+    """Sums over arms and jobs; `seconds` lacks the jobs that have no price."""
+    jobs = _jobs(plan)
+    left = {job for job, run in jobs.items() if _status(states, run.folder) not in FINAL}
+    totals = {job: math.fsum(by_phase.values()) for job, by_phase in seconds.items()}
+    arms = tuple(_arm_price(arm.name, list(_jobs(plan, arm.name)), left, seconds) for arm in plan.sweep.arms)
+    return Price(
+        source=source,
+        device=device,
+        arms=arms,
+        jobs=len(jobs),
+        left=len(left),
+        seconds=math.fsum(totals.values()),
+        seconds_left=math.fsum(totals[job] for job in totals if job in left),
+        longest=max((totals[job] for job in totals if job in left), default=0.0),
+        unknown=tuple(arm.arm for arm in arms if not arm.known),
+        disk=disk,
+        remarks=remarks,
+    )
+
+
+def _arm_price(arm: str, jobs: Sequence[str], left: set[str], seconds: Mapping[str, Mapping[str, float]]) -> ArmPrice:
+    waiting = [job for job in jobs if job in left]
+    if not all(job in seconds for job in jobs):
+        return ArmPrice(arm, len(jobs), len(waiting), False, dict.fromkeys(PHASES, math.nan), math.nan)
+    return ArmPrice(
+        arm=arm,
+        jobs=len(jobs),
+        left=len(waiting),
+        known=True,
+        seconds={phase: math.fsum(seconds[job].get(phase, 0.0) for job in jobs) for phase in PHASES},
+        seconds_left=math.fsum(math.fsum(seconds[job].values()) for job in waiting),
+    )
+
+
+def _jobs(plan: Plan, arm: str | None = None) -> dict[str, PlannedRun]:
+    """The distinct training jobs, of one arm or of all, whether the images are there to be digested or not."""
+    jobs: dict[str, PlannedRun] = {}
+    for run in plan.runs:
+        if arm is None or run.cell.arm == arm:
+            jobs.setdefault(run.key or run_key(run.config, "", 0), run)
+    return jobs
+
+
+def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {phase: math.fsum(run.get(phase, 0.0) for run in runs) / len(runs) for phase in PHASES} if runs else {}
+
+
+def _status(states: Mapping[str, RunState], folder: str | None) -> RunStatus:
+    return states.get(folder or "", RunState()).status

@@ -1,0 +1,106 @@
+"""What a plan costs, as a terminal shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import RunState
+from gga_sweep.planning import Plan
+from gga_sweep.planning.price import Price, price_from_runs
+from gga_sweep.records import RunStatus
+from gga_sweep.report.wording import ABSENT, count
+
+UNKNOWN = "Price unknown: no run of it is done, and --calibrate was not asked to measure it."
+
+_HOUR = 3600.0
+_SEARCHING = ("search", "diagnostics")
+
+
+def ledger_price(plan: Plan, ledger: Ledger, states: Mapping[str, RunState]) -> Price | None:
+    """The price by the DONE runs of the plan; None without one."""
+    done = [
+        folder
+        for folder in dict.fromkeys(run.folder for run in plan.runs)
+        if folder is not None and folder in states and states[folder].status is RunStatus.DONE
+    ]
+    if not done:
+        return None
+    stored = {folder: ledger.run(folder).read() for folder in done}
+    devices = dict.fromkeys(run.header.fingerprint.get("device", "") for run in stored.values() if run.header)
+    named = ", ".join(sorted(filter(None, devices))) or "a device that is not recorded"
+    return price_from_runs(plan, {folder: run.seconds for folder, run in stored.items()}, states, named)
+
+
+def price_picture(price: Price, at_once: int) -> RenderableType:
+    """Device-hours by arm and in total, what of them is left, and what the sweep takes on disk.
+
+    Args:
+        at_once: runs trained at the same time, see `planning.price.runs_at_once`.
+    """
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    for heading in ("Arm", "Jobs", "A run", "of it searching", "Device-hours", "Left"):
+        table.add_column(heading, justify="left" if heading == "Arm" else "right", header_style="bold")
+    for arm in price.arms:
+        searching = math.fsum(arm.seconds[phase] for phase in _SEARCHING)
+        table.add_row(
+            Text(arm.arm),
+            str(arm.jobs),
+            *(
+                (
+                    duration_in_words(arm.a_run),
+                    f"{100 * searching / arm.total:.0f} %" if arm.total else ABSENT,
+                    _hours(arm.total),
+                    _hours(arm.seconds_left),
+                )
+                if arm.known
+                else (ABSENT,) * 4
+            ),
+        )
+    return Group(table, Text(""), *map(Text, _notes(price, at_once)))
+
+
+def duration_in_words(seconds: float) -> str:
+    """`8.0 s`, `2.5 min`, `1.6 h`, `19.5 days`: rough, as an estimate is."""
+    for unit, name in ((86400.0, "days"), (_HOUR, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.1f} s"
+
+
+def bytes_in_words(size: int) -> str:
+    """`360 kB`, `1.5 GB`: powers of ten."""
+    value, names = float(size), ["bytes", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(names) > 1:
+        value, names = value / 1000, names[1:]
+    return f"{value:.3g} {names[0]}"
+
+
+def _notes(price: Price, at_once: int) -> list[str]:
+    known = "Price" if not price.unknown else "Price of the arms that have one"
+    notes = [
+        f"{known}: {_hours(price.seconds)} device-hours, {_hours(price.seconds_left)} of them left "
+        f"({price.left} of {count(price.jobs, 'job')}; one that two arms share counts once here)."
+    ]
+    if price.unknown:
+        notes.append(f"No price without a done run, or --calibrate: {', '.join(price.unknown)}.")
+    if price.seconds_left:
+        left = duration_in_words(price.wall_clock(at_once))
+        notes.append(f"About {left} with {count(at_once, 'run')} at once.")
+    how = "a calibration" if price.source == "calibration" else "the mean of the done runs of each arm"
+    notes.append(f"Device: {price.device}. From {how}.")
+    disk = [(price.disk.images, "decoded images"), (price.disk.selected, "selected weights of all runs")]
+    disk.append((price.disk.checkpoint, "checkpoint of each run in training"))
+    if listed := [f"{bytes_in_words(size)} {what}" for size, what in disk if size]:
+        notes.append(f"On disk: {', '.join(listed)}.")
+    return [*notes, *price.remarks]
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / _HOUR
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

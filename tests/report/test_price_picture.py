@@ -1,0 +1,122 @@
+"""A price as a terminal shows it."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from planned_sweep import planned, write_run
+from rich.console import Console, RenderableType
+
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.planning.price import PHASES, ArmPrice, Disk, Price
+from gga_sweep.records import RunStatus
+from gga_sweep.report.price import bytes_in_words, duration_in_words, ledger_price, price_picture
+from gga_sweep.report.status import read_states
+
+
+def lines(picture: RenderableType) -> list[str]:
+    console = Console(file=io.StringIO(), width=300)
+    with console.capture() as capture:
+        console.print(picture)
+    return [" ".join(line.split()) for line in capture.get().splitlines() if line.strip()]
+
+
+def arm(name: str, seconds: dict[str, float], jobs: int = 4) -> ArmPrice:
+    by_phase = {**dict.fromkeys(PHASES, 0.0), **seconds}
+    return ArmPrice(name, jobs, jobs // 2, True, by_phase, sum(by_phase.values()) / 2)
+
+
+PRICE = Price(
+    source="calibration",
+    device="Some CPU, 1 thread",
+    arms=(arm("ERM", {"training": 7200.0}), arm("GGA", {"training": 3600.0, "search": 9000.0, "diagnostics": 1800.0})),
+    jobs=8,
+    left=4,
+    seconds=21600.0,
+    seconds_left=10800.0,
+    longest=3600.0,
+    unknown=(),
+    disk=Disk(images=1_503_925_248, selected=2000, checkpoint=None),
+    remarks=("Measured so.",),
+)
+
+
+def test_a_price_tells_device_hours_by_arm_and_in_total_with_what_is_left() -> None:
+    shown = lines(price_picture(PRICE, at_once=2))
+    assert shown[:3] == [
+        "Arm Jobs A run of it searching Device-hours Left",
+        "ERM 4 30.0 min 0 % 2 1",
+        "GGA 4 60.0 min 75 % 4 2",
+    ]
+    assert shown[3].startswith("Price: 6 device-hours, 3 of them left (4 of 8 jobs;")
+    assert "About 90.0 min with 2 runs at once." in shown
+    assert "Device: Some CPU, 1 thread. From a calibration." in shown
+    assert "On disk: 1.5 GB decoded images, 2 kB selected weights of all runs." in shown
+    assert shown[-1] == "Measured so."
+
+
+def test_more_runs_at_once_are_sooner_done_but_not_sooner_than_the_longest() -> None:
+    assert "About 60.0 min with 100 runs at once." in lines(price_picture(PRICE, at_once=100))
+
+
+def test_nothing_left_takes_no_time() -> None:
+    done = replace(PRICE, left=0, seconds_left=0.0, longest=0.0)
+    assert not any(line.startswith("About") for line in lines(price_picture(done, at_once=2)))
+
+
+def test_an_arm_without_a_price_has_dashes_and_is_named() -> None:
+    unknown = ArmPrice("GGA", 4, 2, False, dict.fromkeys(PHASES, math.nan), math.nan)
+    shown = lines(price_picture(replace(PRICE, arms=(PRICE.arms[0], unknown), unknown=("GGA",)), at_once=1))
+    assert shown[2] == "GGA 4 \u2013 \u2013 \u2013 \u2013"
+    assert shown[3].startswith("Price of the arms that have one: ")
+    assert "No price without a done run, or --calibrate: GGA." in shown
+
+
+def test_a_ledger_without_done_runs_has_no_price(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    ledger = Ledger(plan.sweep.folder)
+    assert ledger_price(plan, ledger, read_states(plan, ledger)) is None
+    write_run(ledger, plan.runs[0], RunStatus.DIVERGED)
+    assert ledger_price(plan, ledger, read_states(plan, ledger)) is None
+
+
+def test_a_ledgers_price_is_that_of_its_done_runs_on_their_devices(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    ledger = Ledger(plan.sweep.folder)
+    write_run(ledger, plan.runs[0], fingerprint={"device": "A GPU"})
+    write_run(ledger, plan.runs[1], fingerprint={"device": "B GPU"})
+    write_run(ledger, plan.runs[4], RunStatus.FAILED, fingerprint={"device": "C GPU"})
+    price = ledger_price(plan, ledger, read_states(plan, ledger))
+    assert price is not None
+    assert price.device == "A GPU, B GPU"
+    assert price.unknown == (plan.runs[4].cell.arm,)
+    assert price.seconds == pytest.approx(4 * 3.0)  # each wrote 2 s of training and 1 s of search
+    assert price.seconds_left == pytest.approx(2 * 3.0)
+    assert "From the mean of the done runs of each arm." in " ".join(lines(price_picture(price, 1)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 s"),
+        (119.0, "119.0 s"),
+        (150.0, "2.5 min"),
+        (5760.0, "96.0 min"),
+        (7200.0, "2.0 h"),
+        (2e6, "23.1 days"),
+    ],
+)
+def test_durations_are_told_in_a_unit_that_fits(seconds: float, words: str) -> None:
+    assert duration_in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (360_472, "360 kB"), (94_334_452, "94.3 MB"), (1_500_000_000_000, "1.5 TB")],
+)
+def test_sizes_are_told_in_powers_of_ten(size: int, words: str) -> None:
+    assert bytes_in_words(size) == words
