@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from gga_sweep.records import FINAL, Cell, RunRecords, Scalar
+from gga_sweep.report.panels import new_panels
+from gga_sweep.report.scales import set_scale
 from gga_sweep.report.style import (
     INK,
     MUTED,
@@ -24,13 +25,10 @@ from gga_sweep.report.style import (
 )
 from gga_sweep.report.wording import column_heads
 from gga_sweep.selection import Entry, SweepView, Table, domain_label
+from gga_sweep.selection.choice import BestStep
+from gga_sweep.selection.select import from_step
 from gga_sweep.selection.table import accuracy_on_test_domains
-from gga_sweep.selection.training_validation import BestStep, best_step
-
-_LOG_FROM = 4.0  # a positive range whose ends differ by this factor is drawn on a logarithmic axis
-_DECADES = 50.0  # and from this factor on, its ticks are powers of ten alone
-_FEW = 6  # up to so many distinct values that are short to write, each gets its own tick
-_TICK_LENGTH = 5
+from gga_sweep.selection.training_validation import best_step
 
 
 def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
@@ -60,13 +58,13 @@ def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
 
 def validation_against_test(view: SweepView, table: Table) -> Figure | None:
     """Each run at its best validation step, a panel a test domain; selected runs ringed. None without such a run."""
-    points = [(run, best) for run, best in _best_steps(view) if math.isfinite(_test_accuracy(run, best))]
+    points = [(run, best) for run, best in _best_steps(view, table) if math.isfinite(_test_accuracy(run, best))]
     if not points:
         return None
     selected = _selected(table)
     with house_style():
         titles = [f"test {domain_label(column)}" for column in table.columns]
-        figure, panels = _panels(titles, _labels(view), sharex=True)
+        figure, panels = new_panels(titles, _labels(view), sharex=True)
         for axes, column in zip(panels, table.columns, strict=True):
             for i, arm in enumerate(view.arms):
                 here = [(run, best) for run, best in points if run.cell.arm == arm and run.cell.test_domains == column]
@@ -85,23 +83,24 @@ def validation_against_hyperparameters(view: SweepView, table: Table) -> Figure 
 
     None if none did.
     """
-    points = _best_steps(view)
+    points = _best_steps(view, table)
     names = searched_hyperparameters([run for run, _ in points])
     if not names:
         return None
     selected = _selected(table)
     with house_style():
-        figure, panels = _panels(names, _labels(view))
+        figure, panels = new_panels(names, _labels(view))
         for axes, name in zip(panels, names, strict=True):
             here = [(run, best) for run, best in points if name in run.hyperparameters]
-            place = _set_scale(axes, [run.hyperparameters[name] for run, _ in here])
+            place = set_scale(axes, [run.hyperparameters[name] for run, _ in here])
             arms = [i for i, arm in enumerate(view.arms) if any(run.cell.arm == arm for run, _ in here)]
             for lane, i in enumerate(arms):
                 mine = [(run, best) for run, best in here if run.cell.arm == view.arms[i]]
                 x = [place(run.hyperparameters[name], _lane(0, lane, len(arms))) for run, _ in mine]
                 y = [100 * best.accuracy for _, best in mine]
                 _scatter(axes, x, y, [(run.cell, run.key) in selected for run, _ in mine], i)
-        figure.supxlabel("value (all vary together: their effects are confounded)", fontsize=9)
+        confounded = " (all vary together: their effects are confounded)" if len(names) > 1 else ""
+        figure.supxlabel(f"value{confounded}", fontsize=9)
         figure.supylabel("validation accuracy (%)", fontsize=9)
         _legend(figure, view, _labels(view))
     return figure
@@ -156,64 +155,9 @@ def _scatter(axes: Axes, x: list[float], y: list[float], selected: list[bool], a
     )
 
 
-def _panels(titles: Sequence[str], labels: Sequence[str], *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
-    """Small panels of one height axis, two a row, titled; a surplus one is removed."""
-    columns = min(2, len(titles))
-    rows = math.ceil(len(titles) / columns)
-    figure = new_figure(0.5 + rows * (1.9 if columns == 2 else 2.5), labels)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True).ravel().tolist()
-    for axes, title in zip(grid, titles, strict=False):
-        axes.set_title(title)
-    for surplus in grid[len(titles) :]:
-        surplus.remove()
-    for axes in grid[len(titles) - columns : len(titles)]:
-        axes.xaxis.set_tick_params(labelbottom=True)
-    return figure, grid[: len(titles)]
-
-
-def _set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float], float]:
-    """Give the axis the scale its values ask for.
-
-    Returns:
-        Where a value stands on it, moved by a share of the room to its neighbour: arms stand side by side where values
-        are few, so that they do not hide each other.
-    """
-    if any(isinstance(value, str | bool) for value in values):
-        words = sorted({str(value) for value in values})
-        axes.set_xticks(range(len(words)), labels=words)
-        axes.set_xlim(-0.6, len(words) - 0.4)
-        return lambda value, lane: words.index(str(value)) + lane
-    numbers = sorted({float(value) for value in values})
-    few, log = len(numbers) <= _FEW, _is_logarithmic(numbers)
-    if log and numbers[0] == 0:  # a default of zero beside a range of powers of ten
-        axes.set_xscale("symlog", linthresh=numbers[1], linscale=0.4)
-    elif log:
-        axes.set_xscale("log")
-        wide = numbers[-1] / numbers[0] >= _DECADES
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6))
-    if few and all(len(f"{number:g}") <= _TICK_LENGTH for number in numbers):
-        axes.set_xticks(numbers)
-    elif not log:
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if log:
-        factor = min(high / low for low, high in pairwise(numbers)) if few and numbers[0] > 0 else 1.0
-        return lambda value, lane: float(value) * factor**lane
-    gap = min(high - low for low, high in pairwise(numbers)) if few else 0.0
-    return lambda value, lane: float(value) + gap * lane
-
-
-def _is_logarithmic(numbers: Sequence[float]) -> bool:
-    """Whether ascending `numbers` ask for a logarithmic axis; with a zero among them only a wide range does."""
-    if numbers[0] == 0:
-        return len(numbers) > 2 and numbers[-1] / numbers[1] >= _DECADES
-    return numbers[0] > 0 and numbers[-1] / numbers[0] >= _LOG_FROM
-
-
-def _best_steps(view: SweepView) -> list[tuple[RunRecords, BestStep]]:
+def _best_steps(view: SweepView, table: Table) -> list[tuple[RunRecords, BestStep]]:
     """Every run that could be selected, with its best validation step."""
-    final = [run for run in view.records if run.status in FINAL]
+    final = [from_step(run, table.first_step) for run in view.records if run.status in FINAL]
     found = [(run, best_step(record.validation for record in run.records)) for run in final]
     return [(run, best) for run, best in found if best is not None]
 

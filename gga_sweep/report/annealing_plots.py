@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from gga_sweep.records import FINAL, AnnealedStep, RunRecords
-from gga_sweep.report.curves import Curve, Points, curve_over_seeds
-from gga_sweep.report.style import (
-    MUTED,
-    RULE,
-    Line,
-    arm_color,
-    arm_line,
-    arm_marker,
-    house_style,
-    legend_columns,
-    new_figure,
-)
+from gga_sweep.report.curves import Points, curve_over_seeds
+from gga_sweep.report.lines import draw_line, line_legend
+from gga_sweep.report.panels import new_panels
+from gga_sweep.report.style import MUTED, RULE, house_style, new_figure
 from gga_sweep.selection import SweepView, Table
 from gga_sweep.selection.annealing_effect import (
     gain_on_next_minibatches,
@@ -29,15 +19,13 @@ from gga_sweep.selection.annealing_effect import (
     gain_under_search,
 )
 
-_MARKED = 24  # a curve of up to so many points shows them
-
 
 def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
     """Smallest cosine between the gradients of two training domains, arm by arm; the annealed steps shaded.
 
     None if no run measured it (a single training domain has no pair).
     """
-    runs = _final_runs(view)
+    runs = final_runs(view)
     curves = [curve_over_seeds(runs[arm], _minimum_agreement) for arm in view.arms]
     if not any(curve.steps for curve in curves):
         return None
@@ -47,32 +35,31 @@ def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
         for start, end in sorted({window for arm in view.arms if (window := annealing_window(runs[arm]))}):
             axes.axvspan(start - 0.5, end + 0.5, color=RULE, linewidth=0, alpha=0.6, zorder=0)
         for i, curve in enumerate(curves):
-            _draw_curve(axes, curve, arm_color(i), arm_line(i), arm_marker(i))
+            draw_line(axes, curve.steps, curve.center, curve.low, curve.high, i)
         axes.set_xlabel("step")
         axes.set_ylabel("smallest gradient cosine")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        _legend(figure, view.arms)
+        line_legend(figure, view.arms)
     return figure
 
 
 def alignment_gained(view: SweepView, table: Table) -> Figure | None:
     """Alignment after minus before each annealed step, a panel an annealed arm. None if no step was annealed."""
-    runs = {arm: mine for arm, mine in _final_runs(view).items() if any(run.searches for run in mine)}
+    runs = {arm: mine for arm, mine in final_runs(view).items() if any(run.searches for run in mine)}
     if not runs:
         return None
     labels = [label for label, _ in _GAINS]
     with house_style():
-        figure = new_figure(0.55 + 1.65 * len(runs), labels)
-        panels = figure.subplots(len(runs), 1, squeeze=False, sharex=True).ravel().tolist()
-        for axes, (arm, mine) in zip(panels, runs.items(), strict=True):
-            axes.set_title(arm)
+        figure, panels = new_panels([*runs], labels, sharey=False)
+        for axes, mine in zip(panels, runs.values(), strict=True):
             axes.axhline(0, color=MUTED, linewidth=0.7)
             for i, (_, points) in enumerate(_GAINS):
-                _draw_curve(axes, curve_over_seeds(mine, points), arm_color(i), arm_line(i), arm_marker(i))
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        panels[-1].set_xlabel("annealed step")
+                curve = curve_over_seeds(mine, points)
+                draw_line(axes, curve.steps, curve.center, curve.low, curve.high, i)
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        figure.supxlabel("annealed step", fontsize=9)
         figure.supylabel("alignment gained (cosine)", fontsize=9)
-        _legend(figure, labels)
+        line_legend(figure, labels)
     return figure
 
 
@@ -82,7 +69,7 @@ def annealing_window(runs: Sequence[RunRecords]) -> tuple[int, int] | None:
     return (min(steps), max(steps)) if steps else None
 
 
-def _final_runs(view: SweepView) -> dict[str, list[RunRecords]]:
+def final_runs(view: SweepView) -> dict[str, list[RunRecords]]:
     """By arm, in the order of the arms."""
     return {arm: [run for run in view.records if run.cell.arm == arm and run.status in FINAL] for arm in view.arms}
 
@@ -100,17 +87,3 @@ _GAINS = (
     ("fresh dropout masks", _over_searches(gain_under_fresh_masks)),
     ("next minibatches", _over_searches(gain_on_next_minibatches)),
 )
-
-
-def _draw_curve(axes: Axes, curve: Curve, color: str, line: Line, marker: str) -> None:
-    axes.fill_between(curve.steps, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
-    shown = marker if len(curve.steps) <= _MARKED else ""
-    axes.plot(curve.steps, curve.center, color=color, linestyle=line, marker=shown, markersize=3.5)
-
-
-def _legend(figure: Figure, labels: Sequence[str]) -> None:
-    handles = [
-        Line2D([], [], color=arm_color(i), linestyle=arm_line(i), marker=arm_marker(i), markersize=4)
-        for i in range(len(labels))
-    ]
-    figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))

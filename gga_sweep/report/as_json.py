@@ -1,4 +1,4 @@
-"""The table and the comparison of its arms as JSON: full floats, what is absent as null."""
+"""A report's tables and the comparison of its arms as JSON: full floats, what is absent as null."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Iterable
 
-from gga_sweep.report.sections import sections
+from gga_sweep.report.content import Report
+from gga_sweep.report.sections import Section, sections
 from gga_sweep.report.wording import Footnote, footnotes, uncertainty_in_words
 from gga_sweep.selection import (
+    METHODS,
     AlignmentAndAccuracy,
     AnnealingDiagnostics,
     Comparison,
@@ -21,13 +23,22 @@ from gga_sweep.selection import (
     Selected,
     Table,
 )
+from gga_sweep.selection.expected_best import SearchBudget
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-def render_json(table: Table, comparison: Comparison) -> str:
-    """The whole table and comparison, accuracies in [0, 1]; ends with a newline."""
-    read = {**table_to_json(table), "comparison": comparison_to_json(comparison)}
+def render_json(report: Report) -> str:
+    """The headline table with the comparison, and the tables by other methods; accuracies in [0, 1].
+
+    Published rows are told as they stand in the other formats, in words. Ends with a newline.
+    """
+    read = {
+        **table_to_json(report.table),
+        "comparison": comparison_to_json(report.comparison),
+        "others": [table_to_json(table) for table in report.others],
+        "published": None if report.published is None else _section(report.published),
+    }
     return json.dumps(read, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -41,9 +52,13 @@ def table_to_json(table: Table) -> dict[str, Json]:
         "selection": {
             "method": table.method,
             "label": table.method_label,
+            "peeks": METHODS[table.method].peeks,
             "exclude_diverged": table.exclude_diverged,
+            "select_from": table.select_from,
+            "first_step": table.first_step,
         },
         "uncertainty": uncertainty_in_words(table),
+        "seed_use": table.seed_use,
         "trial_seeds": [*table.trial_seeds],
         "test_domains": [[*column] for column in table.columns],
         "rows": [_row(table, row) for row in table.rows],
@@ -65,6 +80,7 @@ def comparison_to_json(comparison: Comparison) -> dict[str, Json]:
         "annealing": [_annealing(one) for one in comparison.annealing],
         "alignment_and_accuracy": [_gains(one) for one in comparison.gains],
         "costs": [_cost(one) for one in comparison.costs],
+        "search_budget": [_budget(one) for one in comparison.budget],
         "footnotes": {section.name: _notes(section.notes) for section in sections(comparison)},
     }
 
@@ -136,6 +152,28 @@ def _cost(cost: Cost) -> Json:
         "a_run": _number(cost.a_run),
         "ratio": _number(cost.ratio),
         "ratio_without_diagnostics": _number(cost.ratio_without_diagnostics),
+    }
+
+
+def _budget(budget: SearchBudget) -> Json:
+    return {
+        "arm": budget.arm,
+        "draws": [*budget.draws],
+        "accuracy": [_estimate(one) for one in budget.accuracy],
+        "largest_cell": budget.largest_cell,
+        "seconds_a_draw": _number(budget.seconds_a_draw),
+        "left_out": budget.left_out,
+    }
+
+
+def _section(section: Section) -> Json:
+    return {
+        "title": section.title,
+        "sheets": [
+            {"title": sheet.title, "heads": [*sheet.heads], "rows": [[*row] for row in sheet.rows]}
+            for sheet in section.sheets
+        ],
+        "footnotes": _notes(section.notes),
     }
 
 

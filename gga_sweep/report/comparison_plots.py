@@ -3,60 +3,82 @@
 from __future__ import annotations
 
 import math
+import textwrap
+from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from gga_sweep.report.style import MUTED, arm_color, arm_marker, house_style, legend_columns, new_figure
+from gga_sweep.report.units import unit_for
 from gga_sweep.selection import PHASES, AlignmentAndAccuracy, Comparison, SweepView
+
+_NAME = 40  # letters of an arm's name that stand in a line beside its bar
 
 
 def accuracy_against_alignment(view: SweepView, comparison: Comparison) -> Figure | None:
-    """Each trial seed of the selected runs, a panel an arm that searches. None if there is nothing to compare."""
+    """Each trial seed of the selected runs of every arm that searches. None if there is nothing to compare."""
     compared = [gains for gains in comparison.gains if gains.points]
     if not compared:
         return None
+    labels = [_with_correlation(gains) for gains in compared]
     with house_style():
-        figure = new_figure(0.5 + 1.75 * len(compared))
-        panels = figure.subplots(len(compared), 1, squeeze=False).ravel().tolist()
-        for axes, gains in zip(panels, compared, strict=True):
-            _draw_gains(axes, gains, view.arms.index(gains.arm))
-        panels[-1].set_xlabel("alignment gained under fresh masks (cosine)")
-        figure.supylabel("accuracy gained (points)", fontsize=9)
+        figure = new_figure(3.2, labels)
+        axes = figure.subplots()
+        axes.axhline(0, color=MUTED, linewidth=0.7)
+        axes.axvline(0, color=MUTED, linewidth=0.7)
+        handles = [_draw_gains(axes, gains, view.arms.index(gains.arm)) for gains in compared]
+        axes.margins(0.08)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel("alignment gained under fresh masks (cosine)")
+        axes.set_ylabel("accuracy gained (points)")
+        figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
     return figure
 
 
 def cost_by_phase(view: SweepView, comparison: Comparison) -> Figure | None:
-    """Mean device-seconds of an arm's done runs, a bar an arm, its parts the phases. None if no run is done."""
-    costs = [cost for cost in comparison.costs if cost.done]
+    """Device time of all of an arm's runs, and of a done one, a bar an arm, its parts the phases. None without any."""
+    costs = [cost for cost in comparison.costs if cost.runs]
     if not costs:
         return None
-    arms = [cost.arm for cost in costs]
     with house_style():
-        figure = new_figure(0.6 + 0.4 * len(costs), PHASES)
-        axes = figure.subplots()
-        ends = [0.0] * len(costs)
-        for i, phase in enumerate(PHASES):
-            seconds = [cost.seconds_a_run[phase] for cost in costs]
-            axes.barh(arms, seconds, left=ends, height=0.6, color=arm_color(i))
-            ends = [end + length for end, length in zip(ends, seconds, strict=True)]
-        axes.invert_yaxis()
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel("device-seconds")
+        figure = new_figure(1.2 + 0.6 * len(costs), PHASES)
+        of_all, of_one = figure.subplots(2, 1)
+        _draw_costs(of_all, "all runs", {cost.arm: cost.seconds for cost in costs})
+        _draw_costs(of_one, "a done run", {cost.arm: cost.seconds_a_run for cost in costs if cost.done})
         handles = [Patch(color=arm_color(i)) for i in range(len(PHASES))]
         figure.legend(handles, PHASES, loc="outside upper left", ncols=legend_columns(PHASES))
     return figure
 
 
-def _draw_gains(axes: Axes, gains: AlignmentAndAccuracy, arm_index: int) -> None:
+def _draw_costs(axes: Axes, title: str, seconds: Mapping[str, Mapping[str, float]]) -> None:
+    """A bar an arm, in the unit that suits the longest."""
+    unit = unit_for(sum(of_arm.values()) for of_arm in seconds.values())
+    names = [textwrap.fill(arm, _NAME) for arm in seconds]
+    ends = [0.0] * len(seconds)
+    for i, phase in enumerate(PHASES):
+        lengths = [of_arm[phase] / unit.seconds for of_arm in seconds.values()]
+        axes.barh(names, lengths, left=ends, height=0.6, color=arm_color(i))
+        ends = [end + length for end, length in zip(ends, lengths, strict=True)]
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_title(title)
+    axes.set_xlabel(unit.name)
+
+
+def _draw_gains(axes: Axes, gains: AlignmentAndAccuracy, arm_index: int) -> Line2D:
+    """A mark a trial seed, with its number; the marks."""
     trial_seeds, alignment, accuracy = zip(*gains.points, strict=True)
-    together = f" (r = {gains.correlation:.2f})" if math.isfinite(gains.correlation) else ""
-    axes.set_title(gains.arm + together)
-    axes.axhline(0, color=MUTED, linewidth=0.7)
-    axes.axvline(0, color=MUTED, linewidth=0.7)
     in_points = [100 * value for value in accuracy]
-    axes.plot(alignment, in_points, linestyle="", color=arm_color(arm_index), marker=arm_marker(arm_index))
+    (marks,) = axes.plot(alignment, in_points, linestyle="", color=arm_color(arm_index), marker=arm_marker(arm_index))
     for seed, x, y in zip(trial_seeds, alignment, in_points, strict=True):
-        axes.annotate(str(seed), (x, y), xytext=(5, 3), textcoords="offset points", fontsize=8, color=MUTED)
-    axes.margins(0.12)
+        axes.annotate(str(seed), (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7.5, color=MUTED)
+    return marks
+
+
+def _with_correlation(gains: AlignmentAndAccuracy) -> str:
+    """ "ERM + GGA (r = 0.41)"; without r where there is none."""
+    return gains.arm + (f" (r = {gains.correlation:.2f})" if math.isfinite(gains.correlation) else "")

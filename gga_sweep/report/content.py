@@ -12,7 +12,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Plan, Sweep
 from gga_sweep.report.chosen import chosen_sweep
 from gga_sweep.report.collect import collect
-from gga_sweep.report.published import published_section
+from gga_sweep.report.published import PUBLISHED_DATASETS, published_section
 from gga_sweep.report.sections import Section
 from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table, compare
 
@@ -86,7 +86,8 @@ def report_of(sweep: Sweep, view: SweepView, options: ReportOptions | None = Non
     ]
     published = published_section(tables[0]) if options.published else None
     if options.published and published is None:
-        raise InputError([Fault("--published", "must be a dataset with published rows", sweep.dataset.name)])
+        rule = "must be a dataset with published rows"
+        raise InputError([Fault("--published", rule, sweep.dataset.name, PUBLISHED_DATASETS)])
     return Report(
         view=view,
         table=tables[0],

@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
 from gga_sweep.records import RunRecords, RunStatus, Scalar
-from gga_sweep.report.plots import COST_PLOT, GAIN_PLOT, PLOTS, DrawnPlot, Plot, draw
+from gga_sweep.report.content import Report
+from gga_sweep.report.plots import (
+    ACCURACY_PLOT,
+    BUDGET_PLOTS,
+    COST_PLOT,
+    FACTOR_PLOT,
+    GAIN_PLOT,
+    PLOTS,
+    DrawnPlot,
+    Plot,
+    draw,
+)
 from gga_sweep.report.sections import Section, Sheet, sections
 from gga_sweep.report.wording import (
     ARM,
@@ -23,45 +34,33 @@ from gga_sweep.report.wording import (
     entry_in_words,
     footnotes,
     percent,
+    protocol_note,
     run_in_words,
 )
-from gga_sweep.selection import Comparison, Entry, Selected, SweepView, Table, domain_label
+from gga_sweep.selection import METHODS, Comparison, Entry, Selected, SweepView, Table, domain_label
 from gga_sweep.selection.table import accuracy_on_test_domains, selected_record, status_in_words
+
+_LISTED = 12  # a longer list is folded
+_LONG_TABLE = 40  # and so is a table with more rows
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a page is made from.
+class _Part:
+    """A section of the page: its id, its title, and its body in HTML."""
 
-    Args:
-        view: the sweep.
-        table: its table, built from `view`.
-        comparison: of its arms, built from both.
-        fingerprint: the environment, as name and value; empty if unknown.
-        location: where the sweep's ledger is, in words; empty if it is nowhere.
-    """
-
-    view: SweepView
-    table: Table
-    comparison: Comparison
-    fingerprint: Mapping[str, object] = field(default_factory=dict)
-    location: str = ""
+    name: str
+    title: str
+    body: str
 
 
 def render_html(report: Report) -> str:
     """The whole page; the same text for the same report. Every name in it is escaped."""
-    table = report.table
-    title = escape(table.title)
-    headline, *plots = (_plot(draw(plot, report.view, table)) for plot in PLOTS)
+    title = escape(report.table.title)
+    parts = [part for part in _parts(report) if part.body]
     body = "\n".join(
         [
-            f"<header><h1>{escape(table.name)}</h1>{_lede(report)}</header>",
-            _section("Accuracy (%) by test domain", _answer(table) + _beside(_notes(footnotes(table)), headline)),
-            *(_compared(report, section) for section in sections(report.comparison)),
-            _section("Plots", f'<div class="plots">{"".join(plots)}</div>'),
-            _section("Selected runs", _selected_runs(report)),
-            _section("Runs that did not end well", _failures(report.view)),
-            _section("Environment", _facts(report.fingerprint) if report.fingerprint else "<p>Not recorded.</p>"),
+            f"<header><h1>{escape(report.table.name)}</h1>{_lede(report)}{_contents(parts)}</header>",
+            *map(_section, parts),
         ]
     )
     style = resources.files("gga_sweep.report").joinpath("page.css").read_text(encoding="utf-8")
@@ -71,6 +70,42 @@ def render_html(report: Report) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
+
+
+def _parts(report: Report) -> Iterator[_Part]:
+    """What the page holds, from the answer to the evidence; a part without a body stays out."""
+    table = report.table
+    plots = [_plot(draw(plot, report.view, table)) for plot in PLOTS]
+    headline = _plot(draw(ACCURACY_PLOT, report.view, table))
+    compared = {section.name: section for section in sections(report.comparison)}
+    answer = _warning(table) + _answer(table) + _beside(_notes(footnotes(table)), headline)
+    yield _Part("accuracy", "Accuracy (%) by test domain", answer)
+    yield _Part("methods", "By other selection methods", "".join(map(_other, report.others)))
+    yield _compared(report, compared.get("differences"))
+    yield _compared(report, report.published)
+    for name in ("annealing", "budget", "cost"):
+        yield _compared(report, compared.get(name))
+    yield _Part("factors", "Factors", _drawn_alone(draw(FACTOR_PLOT, report.view, table)))
+    yield _Part("plots", "Plots", f'<div class="plots">{"".join(plots)}</div>')
+    yield _Part("selected", "Selected runs", _selected_runs(report))
+    yield _Part("chosen", "The chosen hyperparameters, to run again", _chosen(report.chosen))
+    yield _Part("failures", "Runs that did not end well", _failures(report.view))
+    yield _Part("protocol", "Protocol", _notes([protocol_note(table)]))
+    yield _Part(
+        "environment", "Environment", _facts(report.fingerprint) if report.fingerprint else "<p>Not recorded.</p>"
+    )
+
+
+def _contents(parts: Iterable[_Part]) -> str:
+    """Titles without what stands in their brackets."""
+    items = "".join(
+        f'<li><a href="#{escape(part.name)}">{escape(part.title.split(" (")[0])}</a></li>' for part in parts
+    )
+    return f'<nav aria-label="Contents"><ul>{items}</ul></nav>'
+
+
+def _section(part: _Part) -> str:
+    return f'<section id="{escape(part.name)}"><h2>{escape(part.title)}</h2>{part.body}</section>'
 
 
 def _lede(report: Report) -> str:
@@ -108,10 +143,15 @@ def _number(entry: Entry) -> str:
 def _notes(notes: Iterable[Footnote]) -> str:
     parts = []
     for note in notes:
-        items = "".join(f"<li>{escape(item)}</li>" for item in note.items)
-        listed = f"<ul>{items}</ul>" if items else ""
+        listed = _list([f"<li>{escape(item)}</li>" for item in note.items])
         parts.append(f"<p><b>{escape(note.heading)}:</b> {escape(note.sentence)}</p>{listed}")
     return f'<div class="notes">{"".join(parts)}</div>'
+
+
+def _list(items: Sequence[str]) -> str:
+    """Finished items as a list, folded where it is long; nothing without one."""
+    listed = f"<ul>{''.join(items)}</ul>" if items else ""
+    return listed if len(items) <= _LISTED else _folded(f"All {len(items)}", listed)
 
 
 def _beside(*parts: str) -> str:
@@ -119,15 +159,59 @@ def _beside(*parts: str) -> str:
     return f'<div class="side-by-side">{"".join(parts)}</div>'
 
 
-_BESIDE: Mapping[str, Plot[Comparison]] = {"differences": GAIN_PLOT, "cost": COST_PLOT}
+_BESIDE: Mapping[str, Sequence[Plot[Comparison]]] = {
+    "differences": (GAIN_PLOT,),
+    "budget": BUDGET_PLOTS,
+    "cost": (COST_PLOT,),
+}
 
 
-def _compared(report: Report, section: Section) -> str:
-    """The section's tables, then its footnotes, beside its plot where it has one."""
-    parts = [_notes(section.notes)]
-    if (plot := _BESIDE.get(section.name)) is not None:
-        parts.append(_plot(draw(plot, report.view, report.comparison)))
-    return _section(section.title, "".join(map(_sheet, section.sheets)) + _beside(*parts))
+def _compared(report: Report, section: Section | None) -> _Part:
+    """The section's tables, then its footnotes, beside its plots where it has some; no body without a section."""
+    if section is None:
+        return _Part("", "", "")
+    plots = [_plot(draw(plot, report.view, report.comparison)) for plot in _BESIDE.get(section.name, ())]
+    notes = _notes(section.notes)
+    below = notes + _beside(*plots) if len(plots) > 1 else _beside(notes, *plots)
+    body = "".join(map(_sheet, section.sheets)) + below
+    return _Part(section.name, section.title, body)
+
+
+def _other(table: Table) -> str:
+    """The same sweep by another method."""
+    heading = f"<h3>{escape(table.method_label.capitalize())}</h3>"
+    notes = _folded("Notes", _notes(footnotes(table)))
+    return f'<div class="other">{heading}{_warning(table)}{_answer(table)}{notes}</div>'
+
+
+def _warning(table: Table) -> str:
+    """Unmissable where a test domain has a say in its own selection."""
+    peeks = METHODS[table.method].peeks
+    if peeks is None:
+        return ""
+    return f'<p class="warning"><b>Looks at the test domain.</b> {escape(peeks[0].upper() + peeks[1:])}.</p>'
+
+
+def _drawn_alone(drawn: DrawnPlot) -> str:
+    """A plot with a section of its own; nothing where there was nothing to draw."""
+    if drawn.svg is None:
+        return ""
+    return f'<figure class="alone"><figcaption>{escape(drawn.caption)}</figcaption>{drawn.svg}</figure>'
+
+
+def _chosen(sweep_file: str) -> str:
+    """Nothing where no sweep file could be made."""
+    if not sweep_file:
+        return ""
+    hint = (
+        "<p>One sweep file that trains every selected run again. Save it as <code>chosen.yaml</code>, then "
+        "<code>gga-sweep run chosen.yaml</code>.</p>"
+    )
+    return hint + _folded("The file", f'<pre class="file"><code>{escape(sweep_file)}</code></pre>')
+
+
+def _folded(summary: str, body: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def _sheet(sheet: Sheet) -> str:
@@ -151,7 +235,8 @@ def _selected_runs(report: Report) -> str:
     chosen = [(one, runs[one.cell, one.key]) for one in report.table.selected]
     names = sorted({name for _, run in chosen for name in run.hyperparameters})
     heads = [ARM, "Test domain", "Trial seed", "Draw", "Step", "Validation (%)", "Test (%)", *names, "Run"]
-    return _table(heads, [_selected_run(one, run, names) for one, run in chosen], css="selected")
+    listed = _table(heads, [_selected_run(one, run, names) for one, run in chosen], css="selected")
+    return listed if len(chosen) <= _LONG_TABLE else _folded(f"All {len(chosen)} selected runs", listed)
 
 
 def _selected_run(one: Selected, run: RunRecords, names: Iterable[str]) -> list[str]:
@@ -176,7 +261,9 @@ def _failures(view: SweepView) -> str:
     unhappy = [run for run in view.records if run.status not in _QUIET]
     if not unhappy:
         return "<p>None: no run failed, diverged, was stopped or was preempted.</p>"
-    return f"<ul>{''.join(map(_failure, unhappy))}</ul>"
+    counts = Counter(run.status for run in unhappy)
+    counted = ", ".join(f"{n} {status_in_words(status)}" for status, n in counts.items())
+    return f"<p>{counted[0].upper()}{counted[1:]}.</p>{_list([*map(_failure, unhappy)])}"
 
 
 def _failure(run: RunRecords) -> str:
@@ -210,10 +297,6 @@ def _value(value: Scalar | None) -> str:
     return str(value)
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], css: str = "") -> str:
     """`rows` hold finished cells; `heads` are escaped here."""
     head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in heads)
@@ -232,4 +315,7 @@ def _heading(text: str) -> str:
 
 
 def _cell(value: object) -> str:
-    return f'<td class="number">{escape(str(value))}</td>'
+    """What follows a number in brackets stands in smaller type, and in a line of its own where room is short."""
+    number, bracket, interval = str(value).partition(" [")
+    behind = f' <span class="error">[{escape(interval)}</span>' if bracket else ""
+    return f'<td class="number"><span>{escape(number)}</span>{behind}</td>'

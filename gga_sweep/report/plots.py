@@ -14,7 +14,10 @@ from gga_sweep.report.accuracy_plots import (
     validation_against_test,
 )
 from gga_sweep.report.annealing_plots import alignment_gained, alignment_over_steps
+from gga_sweep.report.budget_plots import accuracy_against_draws, accuracy_against_time
 from gga_sweep.report.comparison_plots import accuracy_against_alignment, cost_by_phase
+from gga_sweep.report.factor_plots import accuracy_against_factors
+from gga_sweep.report.loss_plots import loss_over_steps
 from gga_sweep.report.svg import figure_to_svg
 from gga_sweep.selection import Comparison, SweepView, Table
 
@@ -50,15 +53,24 @@ class DrawnPlot:
     svg: str | None
 
 
+ACCURACY_PLOT: Plot[Table] = Plot(
+    "accuracy",
+    "Accuracy by arm and test domain",
+    "Large marks are means of the selected runs with their standard error over trial seeds, small dots the single "
+    "trial seeds; a hollow mark is incomplete.",
+    accuracy_by_domain,
+    "No run could be selected yet.",
+)
+FACTOR_PLOT: Plot[Table] = Plot(
+    "factors",
+    "Accuracy of the selected runs against each numeric factor",
+    "Marks are means over trial seeds of the mean over test domains, with their 95 % interval (t); the dashed line and "
+    "its band are the baseline's. A factor is set and not drawn, so that, unlike the searched hyperparameters, it is "
+    "not confounded with any other; selection chooses anew at each of its values.",
+    accuracy_against_factors,
+    "No numeric factor took several values, or nothing was selected in its arms yet.",
+)
 PLOTS: tuple[Plot[Table], ...] = (
-    Plot(
-        "accuracy",
-        "Accuracy by arm and test domain",
-        "Large marks are means of the selected runs with their standard error over trial seeds, small dots the single "
-        "trial seeds; a hollow mark is incomplete.",
-        accuracy_by_domain,
-        "No run could be selected yet.",
-    ),
     Plot(
         "alignment",
         "Alignment of domain gradients over training",
@@ -76,6 +88,14 @@ PLOTS: tuple[Plot[Table], ...] = (
         "No step was annealed.",
     ),
     Plot(
+        "loss",
+        "Loss over training",
+        "Means over an arm's runs that came so far, the loss axis logarithmic; bands reach from the lowest to the "
+        "highest trial seed.",
+        loss_over_steps,
+        "No final run has been evaluated yet.",
+    ),
+    Plot(
         "validation-test",
         "Validation against test accuracy",
         "Each mark is a run at its best validation step, the selected ones are ringed; if marks do not rise to the "
@@ -86,8 +106,8 @@ PLOTS: tuple[Plot[Table], ...] = (
     Plot(
         "hyperparameters",
         "Validation accuracy against each searched hyperparameter",
-        "Each mark is a run at its best validation step, the selected ones are ringed; hyperparameters vary together, "
-        "so no panel shows the effect of one alone.",
+        "Each mark is a run at its best validation step, the selected ones are ringed; where several hyperparameters "
+        "vary they vary together, so no panel shows the effect of one alone.",
         validation_against_hyperparameters,
         "No hyperparameter took more than one value.",
     ),
@@ -97,17 +117,36 @@ PLOTS: tuple[Plot[Table], ...] = (
 GAIN_PLOT: Plot[Comparison] = Plot(
     "gain-accuracy",
     "Alignment gained against accuracy gained",
-    "Each mark is a trial seed of the selected runs, with its number: alignment gained under fresh dropout masks, and "
-    "accuracy against the baseline; if marks do not rise to the right, more alignment did not bring more accuracy.",
+    "Each mark is a trial seed of an arm's selected runs, with its number: alignment gained under fresh dropout masks, "
+    "and accuracy against the baseline; if marks do not rise to the right, more alignment did not bring more accuracy. "
+    "r is the correlation over an arm's trial seeds.",
     accuracy_against_alignment,
     "No selected run both searched and has a baseline to compare with.",
 )
 COST_PLOT: Plot[Comparison] = Plot(
     "cost",
-    "Device-seconds of a run",
-    "Means of the done runs, by what the time was spent on.",
+    "Device time by arm",
+    "What the time was spent on: in total over all runs, whatever became of them, and on average over the done ones.",
     cost_by_phase,
-    "No run is done yet.",
+    "No run has taken any time yet.",
+)
+BUDGET_PLOTS: tuple[Plot[Comparison], ...] = (
+    Plot(
+        "budget-draws",
+        "Accuracy against draws",
+        "The selected run's expected accuracy, had there been fewer draws; where a line still rises at its end, more "
+        "draws would have helped. Bands are 95 % intervals over trial seeds (t).",
+        accuracy_against_draws,
+        "No arm chose among several draws.",
+    ),
+    Plot(
+        "budget-time",
+        "Accuracy against device time",
+        "The same against what the draws of a cell cost: an arm whose runs take longer affords fewer draws in the same "
+        "time.",
+        accuracy_against_time,
+        "No arm chose among several draws, or no time is known.",
+    ),
 )
 
 

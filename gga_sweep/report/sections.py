@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gga_sweep.report.units import Unit, unit_for
 from gga_sweep.report.wording import (
     ABSENT,
     ARM,
@@ -27,6 +28,7 @@ from gga_sweep.selection import (
     SelectedSteps,
     domain_label,
 )
+from gga_sweep.selection.expected_best import SearchBudget
 
 SEARCH_HEADS: Mapping[str, str] = {
     "gain_under_search": "Gain, as searched",
@@ -71,11 +73,13 @@ class Section:
 
 
 def sections(comparison: Comparison) -> Iterator[Section]:
-    """All that the sweep has something for: differences, annealing, cost."""
+    """All that the sweep has something for: differences, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
     if comparison.annealing:
         yield _annealing(comparison.annealing)
+    if comparison.budget:
+        yield _budget(comparison.budget)
     if any(cost.runs for cost in comparison.costs):
         yield _cost(comparison.costs)
 
@@ -96,12 +100,12 @@ def p_in_words(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def seconds_in_words(seconds: float) -> str:
-    """ "1,234", "34.5", "8.03"; NaN -> a dash."""
-    if math.isnan(seconds):
+def time_in_words(time: float) -> str:
+    """In whatever unit: "1,234", "34.5", "8.03"; NaN -> a dash."""
+    if math.isnan(time):
         return ABSENT
-    decimals = 0 if seconds >= 100 else 1 if seconds >= 10 else 2
-    return f"{seconds:,.{decimals}f}"
+    decimals = 0 if time >= 100 else 1 if time >= 10 else 2
+    return f"{time:,.{decimals}f}"
 
 
 def gain_in_words(mean: SeedEstimate) -> str:
@@ -129,13 +133,13 @@ def _missing_pair(contrast: Contrast, pair: MissingPair) -> str:
 def _differences(comparison: Comparison) -> Section:
     baselines = {contrast.baseline for contrast in comparison.selected}
     to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
+    sheets = [_contrast_sheet("Selected runs", comparison.selected)]
+    if comparison.matched:
+        sheets.append(_contrast_sheet("Same draw, without search", comparison.matched))
     return Section(
         name="differences",
         title=f"Difference {to} (points of accuracy)",
-        sheets=(
-            _contrast_sheet("Selected runs", comparison.selected),
-            _contrast_sheet("Same draw, without search", comparison.matched),
-        ),
+        sheets=tuple(sheets),
         notes=tuple(_difference_notes(comparison)),
     )
 
@@ -167,8 +171,12 @@ def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
     yield Footnote(
         "Difference",
         "accuracy of the arm minus that of its baseline, with the same test domains and trial seed, averaged within "
-        "each trial seed, then over n trial seeds. Selected runs: at their selected steps. Without search: runs of "
-        "the same draw, each at its own best validation step.",
+        "each trial seed, then over n trial seeds. Selected runs: at their selected steps. "
+        + (
+            "Without search: runs of the same draw, each at its own best validation step."
+            if comparison.matched
+            else "Without search nothing is compared: a draw is not the same in every arm."
+        ),
     )
     differences = [contrast.difference for contrast in (*comparison.selected, *comparison.matched)]
     yield Footnote("Certainty", _certainty(differences))
@@ -276,29 +284,94 @@ def _left_out(diagnostics: Iterable[AnnealingDiagnostics]) -> Iterator[str]:
                 yield f"{one.arm}: {found.left_out} of {count(one.steps, 'step')} ({heads[name].lower()})"
 
 
+def _budget(budgets: Sequence[SearchBudget]) -> Section:
+    """Draws double from column to column, and end with what each arm had."""
+    most = [len(budget.draws) for budget in budgets]
+    shown = sorted({2**i for n in most for i in range(n.bit_length())} | {*most})
+    unit = unit_for(budget.seconds_a_draw for budget in budgets)
+    return Section(
+        name="budget",
+        title="Search budget (expected accuracy of the selected run, %)",
+        sheets=(
+            Sheet(
+                title="",
+                heads=(ARM, *(count(k, "draw") for k in shown), f"{unit.name.capitalize()} a draw"),
+                rows=tuple(_budget_row(budget, shown, unit) for budget in budgets),
+            ),
+        ),
+        notes=tuple(_budget_notes(budgets)),
+    )
+
+
+def _budget_row(budget: SearchBudget, shown: Sequence[int], unit: Unit) -> tuple[str, ...]:
+    accuracy = dict(zip(budget.draws, budget.accuracy, strict=True))
+    return (
+        budget.arm,
+        *(_expected(accuracy[k]) if k in accuracy else ABSENT for k in shown),
+        time_in_words(budget.seconds_a_draw / unit.seconds),
+    )
+
+
+def _expected(accuracy: SeedEstimate) -> str:
+    """ "84.7 [81.2, 88.2]", the interval where there is one."""
+    interval = f" [{percent(accuracy.low)}, {percent(accuracy.high)}]" if math.isfinite(accuracy.low) else ""
+    return percent(accuracy.mean) + interval
+
+
+def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
+    yield Footnote(
+        "Search budget",
+        "what selection among so many draws of a cell gives on average, over every set of them that the sweep's own "
+        "draws allow (in closed form); then mean over test domains within a trial seed, and over trial seeds, with its "
+        "95 % interval (t, n - 1 degrees of freedom). One draw is their mean, all draws are the selected runs. Time is "
+        "that of a draw in one cell, the mean of the runs that could be selected. Arms of a user's own searcher are "
+        "left out: their draws follow from one another.",
+    )
+    uneven = [budget for budget in budgets if budget.largest_cell > len(budget.draws)]
+    if uneven:
+        yield Footnote(
+            "Fewest draws",
+            "budgets end with the smallest cell of an arm, so that its larger cells do not spend all of theirs.",
+            tuple(f"{one.arm}: {len(one.draws)} to {one.largest_cell} runs a cell" for one in uneven),
+        )
+    if left_out := [budget for budget in budgets if budget.left_out]:
+        counts = tuple(f"{budget.arm}: {count(budget.left_out, 'run')}" for budget in left_out)
+        yield Footnote("Not selectable", "left out of the budgets, as they cannot be selected.", counts)
+
+
 def _cost(costs: Sequence[Cost]) -> Section:
-    heads = (ARM, "Runs", "Total", "A run", *(phase.capitalize() for phase in PHASES), "Ratio", "Less diagnostics")
+    unit = unit_for(cost.total for cost in costs)
+    heads = (
+        ARM,
+        "Runs",
+        f"Total ({unit.name})",
+        "A run",
+        *(phase.capitalize() for phase in PHASES),
+        "Ratio",
+        "Less diagnostics",
+    )
     return Section(
         name="cost",
-        title="Cost (device-seconds)",
-        sheets=(Sheet("", heads, tuple(map(_cost_row, costs))),),
+        title="Cost",
+        sheets=(Sheet("", heads, tuple(_cost_row(cost, unit) for cost in costs)),),
         notes=(
             Footnote(
                 "Cost",
-                "the total is of all runs, whatever became of them; all that follows is the mean of the done ones. "
-                "Ratio: a run to one of the arm's baseline, then the same less the time that measuring took.",
+                f"the total, in {unit.name}, is of all runs, whatever became of them; all that follows is the mean of "
+                "the done ones, in device-seconds. Ratio: a run to one of the arm's baseline, then the same less the "
+                "time that measuring took.",
             ),
         ),
     )
 
 
-def _cost_row(cost: Cost) -> tuple[str, ...]:
+def _cost_row(cost: Cost, unit: Unit) -> tuple[str, ...]:
     return (
         cost.arm,
         f"{cost.runs}" if cost.runs == cost.done else f"{cost.runs} ({cost.done} done)",
-        seconds_in_words(cost.total if cost.runs else math.nan),
-        seconds_in_words(cost.a_run),
-        *(seconds_in_words(cost.seconds_a_run.get(phase, math.nan)) for phase in PHASES),
+        time_in_words(cost.total / unit.seconds if cost.runs else math.nan),
+        time_in_words(cost.a_run),
+        *(time_in_words(cost.seconds_a_run.get(phase, math.nan)) for phase in PHASES),
         *(_ratio(ratio) for ratio in (cost.ratio, cost.ratio_without_diagnostics)),
     )
 

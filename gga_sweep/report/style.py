@@ -107,5 +107,8 @@ def arm_line(index: int) -> Line:
 
 def legend_columns(labels: Sequence[str], at_most: int = 4) -> int:
     """How many labels stand side by side at the house's width."""
+    marks, room = 6, 60  # in letters
+    if len(labels) <= at_most and sum(len(label) + marks for label in labels) <= room:
+        return max(1, len(labels))
     longest = max(map(len, labels), default=1)
-    return max(1, min(at_most, len(labels), 56 // (longest + 6)))
+    return max(1, min(at_most, len(labels), (room - 4) // (longest + marks)))

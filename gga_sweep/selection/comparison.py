@@ -14,6 +14,7 @@ from gga_sweep.selection.annealing_effect import (
 )
 from gga_sweep.selection.contrasts import Contrast, matched_contrasts, selected_contrasts
 from gga_sweep.selection.cost import Cost, costs
+from gga_sweep.selection.expected_best import SearchBudget, search_budgets
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
 
@@ -24,11 +25,12 @@ class Comparison:
 
     Args:
         selected: the headline contrast of every arm that has a baseline.
-        matched: the same without search.
+        matched: the same without search; empty where draws do not match.
         steps: where the selected steps lie, of every arm that searches.
         annealing: what annealing did, of every annealed arm.
         gains: alignment gained beside accuracy gained, of every arm that searches and has a baseline.
         costs: of every arm.
+        budget: what fewer draws would have given, of every arm that could choose among several.
     """
 
     selected: tuple[Contrast, ...]
@@ -37,6 +39,7 @@ class Comparison:
     annealing: tuple[AnnealingDiagnostics, ...]
     gains: tuple[AlignmentAndAccuracy, ...]
     costs: tuple[Cost, ...]
+    budget: tuple[SearchBudget, ...]
 
 
 def compare(view: SweepView, table: Table) -> Comparison:
@@ -52,9 +55,14 @@ def compare(view: SweepView, table: Table) -> Comparison:
     selected = selected_contrasts(table, view.baselines)
     return Comparison(
         selected=selected,
-        matched=matched_contrasts(view, view.baselines, exclude_diverged=table.exclude_diverged),
+        matched=matched_contrasts(
+            view, view.baselines, exclude_diverged=table.exclude_diverged, first_step=table.first_step
+        )
+        if view.matched_draws
+        else (),
         steps=selected_steps(view, table),
         annealing=annealing_diagnostics(view),
         gains=alignment_and_accuracy(view, table, selected),
         costs=costs(view, view.baselines),
+        budget=search_budgets(view, table),
     )

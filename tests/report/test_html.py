@@ -12,12 +12,22 @@ import pytest
 from invented_sweep import DOMAINS, NOISY, invented_comparison, invented_sweep
 
 from gga_sweep.records import RunStatus
-from gga_sweep.report.html import Report, render_html
-from gga_sweep.report.plots import COST_PLOT, GAIN_PLOT, PLOTS
-from gga_sweep.report.sections import sections
+from gga_sweep.report.content import Report
+from gga_sweep.report.html import render_html
+from gga_sweep.report.plots import (
+    ACCURACY_PLOT,
+    BUDGET_PLOTS,
+    COST_PLOT,
+    FACTOR_PLOT,
+    GAIN_PLOT,
+    PLOTS,
+    DrawnPlot,
+    Plot,
+)
+from gga_sweep.report.sections import Section, Sheet, sections
 from gga_sweep.report.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
-from gga_sweep.report.wording import entry_in_words, incomplete_in_words
-from gga_sweep.selection import Comparison, SweepView, Table, build_table
+from gga_sweep.report.wording import Footnote, entry_in_words, incomplete_in_words
+from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table
 
 VOID = {"meta", "br", "wbr"}
 
@@ -57,17 +67,36 @@ def read(page: str) -> Reader:
     return reader
 
 
-ALL_PLOTS = (*PLOTS, GAIN_PLOT, COST_PLOT)
+ALL_PLOTS = (*PLOTS, ACCURACY_PLOT, GAIN_PLOT, COST_PLOT, *BUDGET_PLOTS)  # the factors' needs factors
 
 
-def report_of(sweep: SweepView, fingerprint: Mapping[str, object] | None = None, location: str = "") -> Report:
-    return Report(sweep, build_table(sweep), invented_comparison(sweep), fingerprint or {}, location)
+def report_of(
+    sweep: SweepView, fingerprint: Mapping[str, object] | None = None, location: str = "", **parts: object
+) -> Report:
+    return Report(
+        sweep,
+        build_table(sweep),
+        invented_comparison(sweep),
+        fingerprint=fingerprint or {},
+        location=location,
+        **parts,
+    )
 
 
 @pytest.fixture(scope="module")
 def page(sweep_view: SweepView, table: Table, comparison: Comparison) -> str:
     fingerprint = {"torch": "2.15", "cpu": {"threads": 1}}
-    return render_html(Report(sweep_view, table, comparison, fingerprint, location="results/demo"))
+    return render_html(Report(sweep_view, table, comparison, fingerprint=fingerprint, location="results/demo"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty drawings: most of a page's time goes into its plots."""
+
+    def draw_nothing(plot: Plot, view: SweepView, source: object) -> DrawnPlot:
+        return DrawnPlot(plot.title, plot.caption, plot.nothing, "<svg></svg>")
+
+    monkeypatch.setattr("gga_sweep.report.html.draw", draw_nothing)
 
 
 def test_the_page_is_whole_and_asks_for_nothing_else(page: str) -> None:
@@ -102,18 +131,24 @@ def test_numbers_protocol_deviations_and_incomplete_cells_are_there(page: str, t
 
 
 def test_every_plot_is_drawn_with_its_caption(page: str) -> None:
-    assert read(page).tags.count("svg") == len(ALL_PLOTS) == 7
+    assert read(page).tags.count("svg") == len(ALL_PLOTS) == 10
     for plot in ALL_PLOTS:
         assert plot.title in page
         assert plot.caption in unescape(page)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_section_is_there_with_its_tables_and_footnotes() -> None:
     sweep = invented_sweep(arms=("ERM", "ERM + GGA, radius 1e-5", NOISY))
     report = report_of(sweep)
     text = re.sub(r"\s+", " ", read(render_html(report)).text)
     titles = [section.title for section in sections(report.comparison)]
-    assert titles == ["Difference to ERM (points of accuracy)", "What annealing did", "Cost (device-seconds)"]
+    assert titles == [
+        "Difference to ERM (points of accuracy)",
+        "What annealing did",
+        "Search budget (expected accuracy of the selected run, %)",
+        "Cost",
+    ]
     for section in sections(report.comparison):
         for sheet in section.sheets:
             assert f"{sheet.title}{''.join(' '.join(head.split()) for head in sheet.heads)}" in text
@@ -147,9 +182,107 @@ def test_selected_hyperparameters_fingerprint_and_location_are_there(
     assert "results/demo" in text
 
 
+def test_the_contents_lead_to_every_section_and_name_it(page: str) -> None:
+    linked = re.findall(r'<li><a href="#([^"]+)">([^<]+)</a></li>', page)
+    sections_of_page = re.findall(r'<section id="([^"]+)"><h2>([^<]+)</h2>', page)
+    assert [name for name, _ in linked] == [name for name, _ in sections_of_page]
+    for (_, short), (_, title) in zip(linked, sections_of_page, strict=True):
+        assert title.startswith(short)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_sections_go_from_the_answer_to_the_evidence(sweep_view: SweepView) -> None:
+    published = Section("published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("b", "c."),))
+    factors = {arm: {"annealing.radius": float(arm[-4:])} for arm in sweep_view.arms[1:]}
+    report = report_of(
+        replace(sweep_view, factors=factors),
+        others=(build_table(sweep_view, "oracle"),),
+        published=published,
+        chosen="name: demo-chosen\n",
+    )
+    assert re.findall(r'<section id="([^"]+)">', render_html(report)) == [
+        "accuracy",
+        "methods",
+        "differences",
+        "published",
+        "annealing",
+        "budget",
+        "cost",
+        "factors",
+        "plots",
+        "selected",
+        "chosen",
+        "failures",
+        "protocol",
+        "environment",
+    ]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_method_that_looks_at_the_test_domain_is_labelled_as_headline_and_beside_it(sweep_view: SweepView) -> None:
+    warning = "Looks at the test domain."
+    assert warning not in render_html(report_of(sweep_view))
+    oracle = build_table(sweep_view, "oracle")
+    for report in (report_of(sweep_view, others=(oracle,)), replace(report_of(sweep_view), table=oracle)):
+        text = read(render_html(report)).text
+        assert text.count(warning) == 1
+        assert str(METHODS["oracle"].peeks)[1:] in text
+    honest = build_table(sweep_view, exclude_diverged=True)
+    assert warning not in render_html(report_of(sweep_view, others=(honest,)))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_table_by_another_method_has_its_own_numbers_and_notes(sweep_view: SweepView) -> None:
+    oracle = build_table(sweep_view, "oracle")
+    text = re.sub(r"\s+", " ", read(render_html(report_of(sweep_view, others=(oracle,)))).text)
+    for row in oracle.rows:
+        assert "".join(map(entry_in_words, (*row.entries, row.average))) in text
+    assert f"{oracle.method_label}: {METHODS['oracle'].rule}." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_published_rows_stand_with_their_footnotes(sweep_view: SweepView) -> None:
+    published = Section("published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("b", "c."),))
+    text = read(render_html(report_of(sweep_view, published=published))).text
+    assert "Theirs" in text
+    assert "GGA81.5" in text.replace("\n", "")
+    assert "b: c." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_was_chosen_is_a_file_to_run(sweep_view: SweepView, page: str) -> None:
+    file = 'name: demo-chosen\narms: [{name: "a < b & c"}]\n'
+    chosen = render_html(report_of(sweep_view, chosen=file))
+    (told,) = re.findall(r'<pre class="file"><code>(.*?)</code></pre>', chosen, flags=re.DOTALL)
+    assert "a &lt; b &amp; c" in told
+    assert unescape(told) == file
+    assert "gga-sweep run chosen.yaml" in chosen
+    assert "gga-sweep run" not in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_long_lists_are_folded_and_short_ones_are_not(page: str) -> None:
+    assert "<details>" not in page.split('id="failures"')[1]
+    sweep = invented_sweep(test_domains=DOMAINS)
+    failed = tuple(replace(run, status=RunStatus.FAILED, reason="r") for run in sweep.records)
+    many = render_html(report_of(replace(sweep, records=(*failed[:50], *sweep.records[50:]))))
+    failures = many.split('id="failures"')[1].split("</section>")[0]
+    assert "50 failed, 1 out of memory." in failures.replace("<p>", "")
+    assert "<summary>All 51</summary>" in failures
+    assert failures.count("<li>") == 51
+    assert "<summary>All 54 selected runs</summary>" in render_html(report_of(invented_sweep(test_domains=DOMAINS)))
+
+
+def test_an_interval_stands_behind_its_number_in_smaller_type(page: str, comparison: Comparison) -> None:
+    one = comparison.budget[0].accuracy[0]
+    cell = f'<span>{100 * one.mean:.1f}</span> <span class="error">[{100 * one.low:.1f}, {100 * one.high:.1f}]</span>'
+    assert f'<td class="number">{cell}</td>' in page
+
+
 NASTY = '<script>alert("x")</script>'
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_name_is_escaped() -> None:
     sweep = invented_sweep(arms=(NASTY, "a & b"), name=f"{NASTY}-sweep")
     records = tuple(
@@ -181,7 +314,9 @@ def test_every_name_is_escaped() -> None:
         test_domains=((NASTY,), *sweep.test_domains[1:]),
         records=records,
     )
-    page = render_html(report_of(sweep, {NASTY: NASTY}, NASTY))
+    published = Section(NASTY, NASTY, (Sheet(NASTY, (NASTY,), ((NASTY,),)),), (Footnote(NASTY, NASTY, (NASTY,)),))
+    others = (build_table(sweep, "shared-draw"),)
+    page = render_html(report_of(sweep, {NASTY: NASTY}, NASTY, published=published, others=others, chosen=NASTY))
     assert "<script" not in page
     assert "script" not in read(page).tags
     assert page.count("&lt;script&gt;") > 20
@@ -194,11 +329,14 @@ def test_a_sweep_without_a_run_still_gives_a_page() -> None:
     assert "Runs: 108 missing." in reader.text
     for plot in PLOTS:
         assert plot.nothing in reader.text
-    assert GAIN_PLOT.nothing in reader.text
+    assert ACCURACY_PLOT.nothing in reader.text
+    assert FACTOR_PLOT.nothing not in reader.text
+    assert '<section id="factors">' not in render_html(report_of(empty))
     assert "None: no run failed" in reader.text
     assert "Not recorded." in reader.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_stopped_run_without_a_reason_says_so() -> None:
     sweep = invented_sweep(troubled=False)
     stopped = replace(sweep.records[0], status=RunStatus.STOPPED)

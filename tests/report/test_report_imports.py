@@ -7,7 +7,8 @@ import sys
 
 
 def test_a_table_needs_neither_matplotlib_nor_scipy_nor_torch_nor_ray_nor_mlflow() -> None:
-    modules = "gga_sweep.selection, gga_sweep.report.text, gga_sweep.report.markdown, gga_sweep.report.as_json"
+    forms = ("text", "markdown", "latex", "as_csv", "as_json", "published", "content", "files")
+    modules = ", ".join(("gga_sweep.selection", *(f"gga_sweep.report.{form}" for form in forms)))
     heavy = "{'matplotlib', 'scipy', 'torch', 'ray', 'mlflow'}"
     code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

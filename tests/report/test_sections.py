@@ -15,8 +15,8 @@ from gga_sweep.report.sections import (
     missing_in_words,
     p_in_words,
     points,
-    seconds_in_words,
     sections,
+    time_in_words,
 )
 from gga_sweep.report.wording import ABSENT
 from gga_sweep.selection import Comparison, SelectedSteps, build_table, compare
@@ -46,11 +46,11 @@ def test_a_p_has_three_decimals(p: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("time", "words"),
     [(12345.6, "12,346"), (34.52, "34.5"), (8.031, "8.03"), (0.0, "0.00"), (math.nan, ABSENT)],
 )
-def test_seconds_have_three_digits_or_whole_numbers(seconds: float, words: str) -> None:
-    assert seconds_in_words(seconds) == words
+def test_a_time_has_three_digits_or_whole_numbers(time: float, words: str) -> None:
+    assert time_in_words(time) == words
 
 
 def test_a_gain_stands_with_its_interval_where_there_is_one() -> None:
@@ -171,6 +171,49 @@ def test_costs_say_how_many_runs_they_are_of(comparison: Comparison) -> None:
     )
 
 
+def test_a_total_is_in_device_hours_once_an_arm_took_one() -> None:
+    sweep = invented_sweep(troubled=False)
+    short = by_name(invented_comparison(sweep))["cost"].sheets[0]
+    assert short.heads[2] == "Total (device-seconds)"
+    slow = replace(sweep, records=tuple(replace(run, seconds={"training": 720.0}) for run in sweep.records))
+    long = by_name(invented_comparison(slow))["cost"].sheets[0]
+    assert long.heads[2] == "Total (device-hours)"
+    assert long.rows[0][2:4] == ("7.20", "720")
+
+
+def test_budgets_double_up_to_the_draws_of_each_arm() -> None:
+    sweep = invented_sweep(arms=("ERM", FIRST), draws=6, troubled=False)
+    fewer = tuple(run for run in sweep.records if run.cell.arm == "ERM" or run.draws < (3,))
+    comparison = invented_comparison(replace(sweep, records=fewer))
+    (sheet,) = by_name(comparison)["budget"].sheets
+    assert sheet.heads[1:-1] == ("1 draw", "2 draws", "3 draws", "4 draws", "6 draws")
+    assert sheet.heads[-1] == "Device-seconds a draw"
+    erm, first = comparison.budget
+    one = erm.accuracy[0]
+    assert sheet.rows[0][:2] == ("ERM", f"{100 * one.mean:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]")
+    assert sheet.rows[0][5].startswith(f"{100 * erm.accuracy[5].mean:.1f} [")
+    assert sheet.rows[0][6] == f"{erm.seconds_a_draw:.1f}"
+    assert sheet.rows[1][3].startswith(f"{100 * first.accuracy[2].mean:.1f} [")
+    assert sheet.rows[1][4:6] == (ABSENT, ABSENT)
+
+
+def test_cells_of_unequal_size_and_runs_left_out_of_the_budget_are_told(comparison: Comparison) -> None:
+    notes = said(by_name(comparison)["budget"])
+    assert "ERM: 3 to 4 runs a cell" in notes["Fewest draws"]
+    assert notes["Not selectable"].endswith(f"ERM: 1 run {SECOND}: 1 run")
+    whole = said(by_name(invented_comparison(invented_sweep(troubled=False)))["budget"])
+    assert whole.keys() == {"Search budget"}
+
+
+def test_where_draws_do_not_match_the_selected_runs_alone_are_compared() -> None:
+    sweep = invented_sweep(troubled=False)
+    section = by_name(invented_comparison(replace(sweep, matched_draws=False)))["differences"]
+    assert [sheet.title for sheet in section.sheets] == ["Selected runs"]
+    assert "a draw is not the same in every arm" in said(section)["Difference"]
+    matched = by_name(invented_comparison(sweep))["differences"]
+    assert "runs of the same draw" in said(matched)["Difference"]
+
+
 def test_an_arm_without_a_run_costs_nothing_known() -> None:
     sweep = invented_sweep(troubled=False)
     left = replace(sweep, records=tuple(run for run in sweep.records if run.cell.arm != SECOND))
@@ -180,6 +223,8 @@ def test_an_arm_without_a_run_costs_nothing_known() -> None:
 
 def test_what_a_sweep_has_nothing_for_has_no_section() -> None:
     plain = invented_sweep(arms=("ERM",))
-    assert list(by_name(invented_comparison(plain))) == ["cost"]
+    assert list(by_name(invented_comparison(plain))) == ["budget", "cost"]
+    single = invented_sweep(arms=("ERM",), draws=1, troubled=False)
+    assert list(by_name(invented_comparison(single))) == ["cost"]
     queued = replace(plain, records=tuple(replace(r, status=RunStatus.QUEUED, seconds={}) for r in plain.records))
     assert by_name(invented_comparison(queued)) == {}

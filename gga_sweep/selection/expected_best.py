@@ -1,0 +1,196 @@
+"""How good the selected run would have been with fewer draws: the expected best against the search budget.
+
+In a cell whose n selectable runs are ranked from worst to best by what the table's method judges by, k of them, each
+set of k as likely, have the i-th worst as their best with probability C(i-1, k-1) / C(n, k): it is among them, with k-1
+of the i-1 below it. The expected test accuracy of the run selected among k is the mean of the runs' test accuracies
+under these weights: their plain mean at k = 1, the accuracy of the selected run at k = n. Ranking and accuracies are
+those of the table; nothing is drawn at random.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import mul
+from statistics import fmean
+
+from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT
+from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
+from gga_sweep.selection import leave_one_out, oracle, training_validation
+from gga_sweep.selection.choice import BestStep
+from gga_sweep.selection.seed_statistics import SeedEstimate, estimate
+from gga_sweep.selection.select import from_step
+from gga_sweep.selection.table import Table, accuracy_on_test_domains
+from gga_sweep.selection.view import SweepView
+
+_ORACLE, _SHARED_DRAW = "oracle", "shared-draw"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchBudget:
+    """One arm.
+
+    Args:
+        arm: its name.
+        accuracy: of k = 1, 2, ... draws a cell the expected accuracy of the selected run on the test domains, in
+            [0, 1]: mean over test domains within a trial seed, one value a trial seed, NaN where a test domain has no
+            run to select. As many as the smallest cell of the other trial seeds has selectable runs.
+        largest_cell: how many selectable runs the largest of those cells has.
+        seconds_a_draw: device-seconds of one draw in one cell: mean over the arm's selectable runs, with those of pairs
+            of test domains shared out among them where the method validates by pairs. NaN where no time is known.
+        left_out: runs of the arm that cannot be selected.
+    """
+
+    arm: str
+    accuracy: tuple[SeedEstimate, ...]
+    largest_cell: int
+    seconds_a_draw: float
+    left_out: int
+
+    @property
+    def draws(self) -> range:
+        """The budgets k that `accuracy` is of."""
+        return range(1, len(self.accuracy) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """A selectable run.
+
+    Args:
+        rank: higher is better.
+        accuracy: on its test domains at the step that stands for it, in [0, 1]; NaN where it is unknown.
+        seconds: device-seconds it took.
+    """
+
+    rank: tuple[float, int, str]
+    accuracy: float
+    seconds: float
+
+
+def search_budgets(view: SweepView, table: Table) -> tuple[SearchBudget, ...]:
+    """Every arm with several selectable runs in each cell, in the order of the arms.
+
+    Arms that a user's own searcher drew are absent: it chose each draw by those before it, so one set of k is not as
+    likely as another.
+
+    Args:
+        view: the sweep.
+        table: its table, built from `view`.
+    """
+    cells = _ranked_cells(view, table)
+    budgets = (_budget(view, table, arm, cells) for arm in view.arms if arm not in view.searched)
+    return tuple(budget for budget in budgets if len(budget.draws) > 1)
+
+
+@lru_cache
+def weights(n: int, k: int) -> tuple[float, ...]:
+    """The probability that the i-th worst of n is the best of k drawn without replacement, i = k .. n; they sum to 1.
+
+    The k - 1 worst never are. Exact until the division, so that n may be large.
+    """
+    return tuple(math.comb(i - 1, k - 1) / math.comb(n, k) for i in range(k, n + 1))
+
+
+def expected_best(ascending: Sequence[float], k: int) -> float:
+    """Mean of the value of the best of k drawn without replacement.
+
+    Args:
+        ascending: a value a run, those of the worst run first, whatever ranks them.
+        k: 1 .. their number.
+    """
+    return math.fsum(map(mul, weights(len(ascending), k), ascending[k - 1 :]))
+
+
+def _budget(view: SweepView, table: Table, arm: str, cells: Mapping[Cell, Sequence[_Ranked]]) -> SearchBudget:
+    seeds = [
+        [cells.get(Cell(view.dataset, arm, column, seed), ()) for column in view.test_domains]
+        for seed in view.trial_seeds
+    ]
+    whole = [of_seed for of_seed in seeds if all(of_seed)]
+    sizes = [len(ranked) for of_seed in whole for ranked in of_seed]
+    every_ranked = [one for of_seed in seeds for ranked in of_seed for one in ranked]
+    return SearchBudget(
+        arm=arm,
+        accuracy=tuple(
+            estimate([_expected_of_seed(of_seed, k) for of_seed in seeds]) for k in range(1, min(sizes, default=0) + 1)
+        ),
+        largest_cell=max(sizes, default=0),
+        seconds_a_draw=_seconds_a_draw(view, table, arm, every_ranked),
+        left_out=sum(run.cell.arm == arm for run in view.records) - len(every_ranked),
+    )
+
+
+def _expected_of_seed(of_seed: Sequence[Sequence[_Ranked]], k: int) -> float:
+    """Over the test domains; NaN where one has no run to select."""
+    if not all(of_seed):
+        return math.nan
+    return fmean(expected_best([one.accuracy for one in ranked], k) for ranked in of_seed)
+
+
+def _seconds_a_draw(view: SweepView, table: Table, arm: str, ranked: Sequence[_Ranked]) -> float:
+    timed = [one.seconds for one in ranked if one.seconds]
+    if not timed:
+        return math.nan
+    pairs = view.pair_records if table.method == LEAVE_ONE_DOMAIN_OUT else ()
+    validating = math.fsum(_seconds(run) for run in pairs if run.cell.arm == arm)
+    return fmean(timed) + validating / len(ranked)
+
+
+def _ranked_cells(view: SweepView, table: Table) -> dict[Cell, list[_Ranked]]:
+    """The selectable runs of each cell that has one, worst first."""
+
+    def eligible(runs: Iterable[RunRecords]) -> list[RunRecords]:
+        kept = FINAL - {RunStatus.DIVERGED} if table.exclude_diverged else FINAL
+        return [from_step(run, table.first_step) for run in runs if run.status in kept]
+
+    judge = _judge(table.method, eligible((*view.records, *view.pair_records)))
+    cells: dict[Cell, list[_Ranked]] = {}
+    for run in eligible(view.records):
+        if (best := judge(run)) is not None:
+            cells.setdefault(run.cell, []).append(_ranked(run, best))
+    if table.method == _SHARED_DRAW:
+        cells = _ranked_together({cell: cells[cell] for cell in view.cells() if cell in cells})  # summed in plan order
+    return {cell: sorted(ranked, key=lambda one: one.rank) for cell, ranked in cells.items()}
+
+
+def _judge(method: str, eligible: Sequence[RunRecords]) -> Callable[[RunRecords], BestStep | None]:
+    """The step that stands for a run, with the accuracy that the method ranks it by."""
+    if method == LEAVE_ONE_DOMAIN_OUT:
+        pairs = leave_one_out.index_pairs(eligible)
+        return lambda run: leave_one_out.best_step(leave_one_out.candidate_of(run, pairs))
+    if method == _ORACLE:
+        return lambda run: oracle.last_step(
+            oracle.Candidate(run.key, max(run.draws), [(record.step, record.test) for record in run.records])
+        )
+    return lambda run: training_validation.best_step(record.validation for record in run.records)
+
+
+def _ranked(run: RunRecords, best: BestStep) -> _Ranked:
+    """Ties go as in `selection.choice`: the higher draw ranks above."""
+    record = next(record for record in run.records if record.step == best.step)
+    rank = (best.accuracy, max(run.draws), run.key)
+    return _Ranked(rank, accuracy_on_test_domains(record, run.cell), _seconds(run))
+
+
+def _ranked_together(cells: Mapping[Cell, Sequence[_Ranked]]) -> dict[Cell, list[_Ranked]]:
+    """Each run with the rank of its draw: by its mean over the test domains of an arm and trial seed.
+
+    A draw that lacks a run on one of them cannot be selected, and drops out.
+    """
+    groups: dict[tuple[str, int], dict[Cell, dict[int, _Ranked]]] = {}
+    for cell, ranked in cells.items():
+        groups.setdefault((cell.arm, cell.trial_seed), {})[cell] = {one.rank[1]: one for one in ranked}
+    together: dict[Cell, list[_Ranked]] = {}
+    for group in groups.values():
+        for draw in set.intersection(*map(set, group.values())):
+            rank = (sum(of_cell[draw].rank[0] for of_cell in group.values()) / len(group), draw, "")
+            for cell, of_cell in group.items():
+                together.setdefault(cell, []).append(_Ranked(rank, of_cell[draw].accuracy, of_cell[draw].seconds))
+    return together
+
+
+def _seconds(run: RunRecords) -> float:
+    return math.fsum(run.seconds.values())
