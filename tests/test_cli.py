@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -301,13 +303,20 @@ def test_a_report_is_printed_or_written_in_each_format(
     file = tmp_path / "table"
     written = gga("report", trained.folder, "--format", report_format, "--output", file)
     assert (written.code, written.out) == (0, f"Wrote {file}\n")
-    content = file.read_text(encoding="utf-8")
+    content = file.read_bytes().decode()
     if report_format == "text":  # printed as wide as the terminal, written as wide as anybody's
         words = [set(text.replace("─", "").split()) for text in (printed.out, content)]
         assert words[0] == words[1]  # its tables break elsewhere
     else:
         assert printed.out == content
-    opening = {"text": "digits", "markdown": "#", "json": "{", "html": "<!doctype html>"}[report_format]
+    opening = {
+        "text": "digits",
+        "markdown": "#",
+        "latex": "%",
+        "csv": "sweep,",
+        "json": "{",
+        "html": "<!doctype html>",
+    }[report_format]
     assert content.lower().startswith(opening)
     assert "ERM" in content
 
@@ -324,6 +333,122 @@ def test_a_report_that_cannot_be_written_is_refused(gga: Command, trained: Sweep
     assert "--output: cannot be written: No such file or directory, got '" in called.err
 
 
+def report_json(gga: Command, sweep: Sweep, *options: object) -> dict[str, Any]:
+    called = gga("report", sweep.folder, "--format", "json", *options)
+    assert called.code == 0, called.err
+    answer: dict[str, Any] = json.loads(called.out)
+    return answer
+
+
+def test_a_report_selects_by_the_methods_asked_for_the_first_as_headline(gga: Command, trained: Sweep) -> None:
+    found = report_json(gga, trained, "--selection", "oracle", "--selection", "training-domain-validation")
+    assert found["selection"]["method"] == "oracle"
+    assert {one["step"] for one in found["selected"]} == {4}
+    assert [other["selection"]["method"] for other in found["others"]] == ["training-domain-validation"]
+    assert "It peeks" in gga("report", trained.folder, "--selection", "oracle").out
+
+
+def test_a_report_may_select_after_the_annealing_windows_alone(gga: Command, trained: Sweep) -> None:
+    assert report_json(gga, trained)["selection"]["first_step"] == 0
+    after = report_json(gga, trained, "--select-from", "after-window")  # the window is step 1
+    assert after["selection"]["first_step"] == 2
+    assert {one["step"] for one in after["selected"]} <= {2, 4}
+
+
+def test_a_report_may_leave_diverged_runs_out(gga: Command, own_copy: Callable[[], Sweep]) -> None:
+    sweep = own_copy()
+    best = result_of(sweep).best(arm="ERM", test_domain="0").selected
+    Ledger(sweep.folder).run(best.folder).mark(RunStatus.DIVERGED, "the loss became NaN")
+    assert best.key in {one["key"] for one in report_json(gga, sweep)["selected"]}
+    assert best.key not in {one["key"] for one in report_json(gga, sweep, "--exclude-diverged")["selected"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--selection", "luck"],
+            "--selection: must be a known selection method, got 'luck' (allowed: training-domain-",
+        ),
+        (["--selection", "oracle", "--selection", "oracle"], "--selection: each method may stand once"),
+        (["--selection", "leave-one-domain-out"], "--selection: needs runs with pairs of test domains: name it under"),
+        (
+            ["--select-from", "before"],
+            "--select-from: must be a known kind of steps, got 'before' (allowed: any, after-",
+        ),
+        (["--published"], "--published: must be a dataset with published rows, got 'RotatedDigits' (allowed: PACS, "),
+    ],
+)
+def test_a_report_that_cannot_be_made_is_refused(
+    gga: Command, trained: Sweep, options: Sequence[str], said: str
+) -> None:
+    called = gga("report", trained.folder, *options)
+    assert called.code == 2
+    assert said in called.err
+
+
+# reseed, export, predict
+
+
+def test_the_winners_are_written_as_a_sweep_that_plans(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    called = gga("reseed", trained.folder, "--trial-seeds", "1-2,5")
+    assert called.code == 0
+    assert called.out.endswith("Run it with: gga-sweep run digits-reseeded.yaml\n")
+    planned = gga("plan", tmp_path / "digits-reseeded.yaml")
+    assert "12 runs in 12 cells" in planned.words
+    named = gga("reseed", trained.folder, "--trial-seeds", "1", "--name", "again", "--output", tmp_path / "other.yaml")
+    assert named.code == 0
+    assert yaml.safe_load((tmp_path / "other.yaml").read_text())["name"] == "again"
+
+
+@pytest.mark.parametrize("seeds", ["one", "1-", "-1", "1,,2", ""])
+def test_trial_seeds_that_are_no_whole_numbers_are_refused(gga: Command, trained: Sweep, seeds: str) -> None:
+    called = gga("reseed", trained.folder, f"--trial-seeds={seeds}")
+    assert called.code == 2
+    assert f"--trial-seeds: must be whole numbers and ranges of them, as in 1-3,7, got '{seeds}'" in called.err
+
+
+def test_a_sweep_becomes_a_tree_that_is_reported_by_domainbeds_rules(
+    gga: Command, trained: Sweep, tmp_path: Path
+) -> None:
+    written = gga("export", trained.folder, "--domainbed", tmp_path / "tree")
+    assert written.code == 0
+    assert written.out.startswith(f"Wrote 8 runs, 24 records to {tmp_path / 'tree'}\n")
+    told = gga("report", "--domainbed", tmp_path / "tree")
+    assert told.code == 0
+    assert "Total records: 24" in told.out
+    ours = report_json(gga, trained)
+    for row in ours["rows"]:
+        assert f"{100 * row['cells'][0]['mean']:.1f}" in told.out
+
+
+def test_a_broken_line_is_counted_and_refused_where_strictness_is_asked_for(
+    gga: Command, trained: Sweep, tmp_path: Path
+) -> None:
+    gga("export", trained.folder, "--domainbed", tmp_path / "tree")
+    file = next((tmp_path / "tree").glob("*/results.jsonl"))
+    with file.open("a") as results:
+        results.write("{broken\n")
+    assert gga("report", "--domainbed", tmp_path / "tree").code == 0
+    strict = gga("report", "--domainbed", tmp_path / "tree", "--strict")
+    assert strict.code == 2
+    assert f"{file.parent.name}/results.jsonl" in strict.err
+
+
+def test_the_predictions_of_a_run_give_its_recorded_accuracies(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    selected = result_of(trained).best(arm="GGA", test_domain="75").selected
+    file = tmp_path / "predictions.csv"
+    called = gga("predict", trained.folder / "runs" / selected.folder, "--output", file)
+    assert (called.code, called.err) == (0, "")
+    with file.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if (row["domain"], row["split"]) == ("75", "train")]
+    run = next(run for run in result_of(trained).records if run.key == selected.key)
+    record = next(record for record in run.records if record.step == selected.step)
+    assert sum(row["correct"] == "1" for row in rows) / len(rows) == record.test.domains["75"].train.accuracy
+    printed = gga("predict", trained.folder / "runs" / selected.folder, "--split", "validation")
+    assert {row["split"] for row in csv.DictReader(io.StringIO(printed.out))} == {"validation"}
+
+
 @pytest.mark.parametrize("command", ["status", "report", "ui"])
 def test_a_folder_that_is_no_sweep_is_refused(gga: Command, tmp_path: Path, command: str) -> None:
     called = gga(command, tmp_path)
@@ -336,7 +461,7 @@ def test_the_console_script_refuses_an_unknown_format_with_exit_code_2(tmp_path:
     command = [script, "report", tmp_path, "--format", "papyrus"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 2
-    assert "--format: must be a known format, got 'papyrus' (allowed: text, markdown, json, html)" in done.stderr
+    assert "--format: must be a known format, got 'papyrus' (allowed: text, markdown, latex, csv, json, " in done.stderr
     assert done.stdout == ""
 
 
@@ -482,14 +607,14 @@ def test_every_dataset_is_listed_with_its_domains_and_what_its_reader_must_know(
 def test_an_embedded_dataset_is_what_it_should_be(gga: Command) -> None:
     called = gga("data", "check", "RotatedDigits")
     assert called.code == 0
-    assert called.out.startswith("RotatedDigits: 10 classes, 1797 images; 0 (300), 15 (300)")
+    assert called.words.startswith("RotatedDigits: 10 classes, 1,797 images Domain Found 0 300 15 300")
     assert "shape alone reaches" in gga("data", "check", "ColoredDigits").out
 
 
 def test_a_tree_is_checked_image_by_image(gga: Command, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree", ["cat", "dog"], size=8)
     called = gga("data", "check", "ImageFolder", "--root", tree)
-    assert (called.code, called.out) == (0, "ImageFolder: 2 classes, 6 images; day (4), night (2)\n")
+    assert (called.code, called.words) == (0, "ImageFolder: 2 classes, 6 images Domain Found day 4 night 2")
     for name in ("day/cat/0.png", "night/dog/0.png"):
         (tree / name).write_bytes(b"no image")
     broken = gga("data", "check", "ImageFolder", "--root", tree)
@@ -512,6 +637,25 @@ def test_a_dataset_that_cannot_be_checked_is_refused(gga: Command, arguments: Se
     called = gga("data", "check", *arguments)
     assert called.code == 2
     assert said in called.err
+
+
+def test_a_tree_is_made_from_a_download_and_checked(gga: Command, tmp_path: Path) -> None:
+    domains = ("art_painting", "cartoon", "photo", "sketch")
+    classes = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+    for domain in domains:
+        make_tree(tmp_path / "unpacked" / domain, classes)
+    for domain in domains:
+        (tmp_path / "unpacked" / domain / "day").rename(tmp_path / "unpacked" / f"{domain}-day")
+        shutil.rmtree(tmp_path / "unpacked" / domain)
+        (tmp_path / "unpacked" / f"{domain}-day").rename(tmp_path / "unpacked" / domain)
+    called = gga("data", "prepare", "PACS", "--from", tmp_path / "unpacked", "--root", tmp_path / "PACS")
+    assert called.code == 0, called.err
+    assert called.words.startswith(
+        "56 images copied, 0 linked PACS: 7 classes, 56 images, 4 things differ Domain Found"
+    )
+    assert "art_painting 14 2,048 -2,034" in called.words
+    again = gga("data", "prepare", "PACS", "--from", tmp_path / "unpacked", "--root", tmp_path / "PACS")
+    assert again.code == 2  # the tree is there
 
 
 # ui

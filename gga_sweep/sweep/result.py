@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Plan
+from gga_sweep.planning.runs import cache_folder
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.content import Report
 from gga_sweep.selection import Selected, Table, build_table
 
 if TYPE_CHECKING:
+    from gga_sweep.ledger.predictions import Predictions
+    from gga_sweep.ledger.run_folder import RunFolder
     from gga_sweep.networks import Network
 
 
@@ -26,10 +29,34 @@ class SelectedModel:
     ledger: Ledger
 
     def load_model(self) -> Network:
-        """The network in evaluation mode, on the CPU."""
+        """The network in evaluation mode, on the CPU.
+
+        Raises:
+            InputError: the run kept the weights of another step than the selected one.
+        """
         from gga_sweep.ledger.model import load_model  # torch is loaded with it
 
-        return load_model(self.ledger.run(self.selected.folder))
+        return load_model(self._folder())
+
+    def predict(self) -> Predictions:
+        """What it predicts for every image of every domain, by sample id.
+
+        Raises:
+            InputError: as `load_model`; or the images are not there, or not those of the run.
+        """
+        from gga_sweep.ledger.predictions import predict
+
+        cache = cache_folder(self.ledger.folder.parent)
+        return predict(self._folder(), cache=cache if cache.is_dir() else None)
+
+    def _folder(self) -> RunFolder:
+        """Of the run, if its weights are those of the selected step: a run keeps its best validation step's alone."""
+        folder = self.ledger.run(self.selected.folder)
+        kept = folder.selected_record()
+        if kept is not None and kept.step != self.selected.step:
+            rule = f"the run kept the weights of its best validation step, {kept.step}, alone"
+            raise InputError([Fault("step", rule, self.selected.step)], self.selected.folder)
+        return folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,12 +51,14 @@ def _mark_winners(projection: Projection, selected: Sequence[Selected]) -> None:
 
 
 def _attach_weights(projection: Projection, run: TrackedRun, winner: Selected) -> None:
-    """The winner's weights and configuration, unless they hang there already."""
+    """The winner's configuration and, where the run kept them, the weights of the selected step; each once."""
     if run.tags.get(names.WEIGHTS_STEP) == str(winner.step):
         return
+    stored = projection.ledger.run(winner.folder)
+    kept = stored.selected_record()
     contents = {
-        names.CONFIG_FILE: projection.ledger.store.read(f"runs/{winner.folder}/run.json"),
-        names.WEIGHTS_FILE: projection.ledger.run(winner.folder).read_selected(),
+        names.CONFIG_FILE: stored.read_file("run.json"),
+        names.WEIGHTS_FILE: stored.read_selected() if kept is not None and kept.step == winner.step else None,
     }
     with tempfile.TemporaryDirectory() as folder:
         for name, content in contents.items():

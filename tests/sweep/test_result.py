@@ -170,3 +170,18 @@ def test_a_model_is_that_of_its_runs_best_step_and_not_of_its_last(result: Sweep
     found = validation_accuracies(load_model(result.ledger.run(run.folder)), config)
     training = [accuracy for name, accuracy in found.items() if (name,) != run.cell.test_domains]
     assert sum(training) / len(training) == pytest.approx(best_validation(run))
+
+
+def test_a_model_selected_by_another_step_than_its_weights_is_refused(result: SweepResult) -> None:
+    best = result.best(arm=ERM)
+    other = replace(best, selected=replace(best.selected, step=best.selected.step + 2))
+    with pytest.raises(InputError, match=r"the run kept the weights of its best validation step, \d, alone, got \d"):
+        other.load_model()
+    with pytest.raises(InputError, match="the run kept the weights"):
+        other.predict()
+
+
+def test_the_predictions_of_a_winner_give_its_accuracies(result: SweepResult) -> None:
+    best = result.best(arm=GGA, test_domain="75")
+    found = best.predict()
+    assert (found.step, found.largest_difference) == (best.selected.step, 0)

@@ -1,0 +1,53 @@
+"""The command line. Commands say what they found; what they do is elsewhere."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from gga_sweep.cli.console import BAD_INPUT, INTERRUPTED, INTERRUPTED_IN_WORDS, err, out
+from gga_sweep.cli.datasets import check, list_datasets, prepare
+from gga_sweep.cli.single_runs import evaluate, predict, train
+from gga_sweep.cli.sweeps import plan, reseed, run, status, ui
+from gga_sweep.cli.tables import export, report
+from gga_sweep.errors import GGASweepError, SweepOwnedError
+
+__all__ = ["app", "err", "main", "out"]
+
+
+class _Commands(TyperGroup):
+    """Commands whose interruption is ours to report: Typer would exit with a code of its own."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print(INTERRUPTED_IN_WORDS)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Sweeps of Gradient-Guided Annealing over hyperparameters, seeds and test domains.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Datasets: what is known, and whether a tree is what it should be.", no_args_is_help=True)
+for command in (run, plan, status, report, reseed, export, train, evaluate, predict, ui):
+    app.command()(command)
+data_app.command("list")(list_datasets)
+for data_command in (check, prepare):
+    data_app.command()(data_command)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except GGASweepError as error:
+        err.print(str(error))
+        sys.exit(INTERRUPTED if isinstance(error, SweepOwnedError) else BAD_INPUT)

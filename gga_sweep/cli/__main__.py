@@ -1,0 +1,5 @@
+"""`python -m gga_sweep.cli` is `gga-sweep`."""
+
+from gga_sweep.cli import main
+
+main()

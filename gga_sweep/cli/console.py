@@ -1,0 +1,77 @@
+"""What the commands share: consoles, exit codes, arguments, and how they write and complain."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from gga_sweep.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from gga_sweep.planning import Sweep
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
+"""Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or not ours."""
+
+INTERRUPTED_IN_WORDS = "Interrupted. `gga-sweep run` continues where it stopped."
+
+out = Console(highlight=False, markup=False, emoji=False)  # names, paths and reasons are printed as they are
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+SweepFile = Annotated[str, typer.Argument(metavar="FILE|NAME", help="A sweep file, or a shipped name such as demo.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folder, STORAGE/SWEEP.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field, e.g. training.steps=100. Repeatable.")
+]
+Storage = Annotated[Path, typer.Option(help="Folder of all sweeps.")]
+TrackingURI = Annotated[
+    str | None, typer.Option(help="Of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage.")
+]
+
+DEFAULT_STORAGE = Path("gga-sweep-results")
+
+
+def load_sweep(file: str, overrides: list[str], storage: Path, tracking_uri: str | None) -> Sweep:
+    from gga_sweep.planning import load
+
+    return load(file, overrides=overrides, storage=storage, tracking_uri=tracking_uri)
+
+
+def write(text: str, output: Path | None) -> None:
+    """To the file, or to the terminal."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    with writing(output):
+        output.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Say what was written, or, as bad input, why it could not be."""
+    try:
+        yield
+    except OSError as error:
+        raise bad_input("--output", f"cannot be written: {error.strerror}", str(output)) from error
+    out.print(f"Wrote {output}", soft_wrap=True)
+
+
+def whole_numbers(field: str, text: str) -> list[int]:
+    """ "1-3,7" -> [1, 2, 3, 7]."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise bad_input(field, "must be whole numbers and ranges of them, as in 1-3,7", text)
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def bad_input(field: str, rule: str, got: str) -> InputError:
+    return InputError([Fault(field, rule, got)])

@@ -1,0 +1,119 @@
+"""Commands on datasets: what is known, whether a tree is what it should be, and a tree from a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gga_sweep.cli.console import err, out
+from gga_sweep.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as ProgressBar
+
+    from gga_sweep.domains import DatasetCheck
+    from gga_sweep.domains.files import Progress
+
+
+def list_datasets() -> None:
+    """List the datasets known by name."""
+    from rich.table import Table
+
+    from gga_sweep.domains import known_datasets
+
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    for heading in ("Dataset", "Classes", "Images", "Domains (images)"):
+        table.add_column(heading, justify="right" if heading in ("Classes", "Images") else "left", header_style="bold")
+    remarks: list[str] = []
+    for dataset in known_datasets():
+        domains = ", ".join(f"{name} ({size})" for name, size in dataset.domain_sizes.items())
+        table.add_row(dataset.name, str(dataset.n_classes), str(sum(dataset.domain_sizes.values())), domains)
+        remarks.extend(f"{dataset.name}: {remark}" for remark in dataset.remarks)
+    out.print(table)
+    out.print("\n".join(["", *remarks, "ImageFolder: any tree ROOT/domain/class/image, or `module:attribute`."]))
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="A dataset's name, e.g. PACS or ImageFolder.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the tree domain/class/image.")] = None,
+) -> None:
+    """Check domains, classes and counts of a dataset, and that every image opens."""
+    from gga_sweep.config import DatasetConfig
+    from gga_sweep.domains import check_dataset, describe
+
+    config = DatasetConfig(name=name, root=root)
+    with _progress() as bar:
+        found = check_dataset(config, _shown_on(bar))
+    _print_check(found)
+    if found.loadable:
+        for remark in describe(config).remarks:
+            out.print(remark)
+    if found.faults:
+        raise InputError(found.faults, name)
+
+
+def prepare(
+    name: Annotated[str, typer.Argument(help="PACS, VLCS, OfficeHome, TerraIncognita or DomainNet.")],
+    download: Annotated[Path, typer.Option("--from", metavar="DOWNLOAD", help="Its download: a folder or an archive.")],
+    root: Annotated[Path, typer.Option(help="Folder to make: the tree domain/class/image.")],
+    link: Annotated[bool, typer.Option("--link", help="Hard links in the place of copies.")] = False,
+    duplicates: Annotated[
+        Path | None, typer.Option(help="File with a domain/class/image a line to leave out (DomainNet).")
+    ] = None,
+) -> None:
+    """Make a benchmark's tree from its download, whole or not at all, and check it. Downloads nothing."""
+    from gga_sweep.domains import prepare_dataset
+
+    with _progress() as bar:
+        made = prepare_dataset(name, download, root, link=link, duplicates=duplicates, progress=_shown_on(bar))
+    listed = made.duplicates + made.unknown_duplicates
+    left_out = f"; of {listed} listed duplicates {made.duplicates} were there and left out" if listed else ""
+    out.print(f"{made.copied:,} images copied, {made.linked:,} linked{left_out}")
+    _print_check(made.check)
+    if not made.check.loadable:
+        raise InputError(made.check.faults, name)
+    for fault in made.check.faults:
+        out.print(str(fault))
+
+
+def _print_check(found: DatasetCheck) -> None:
+    """The outcome, then every domain beside what was published of it."""
+    from rich.table import Table
+
+    out.print(found.in_words)
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    published = any(domain.published is not None for domain in found.domains)
+    for heading in ("Domain", "Found", *(("Published", "Difference") if published else ())):
+        table.add_column(heading, justify="left" if heading == "Domain" else "right", header_style="bold")
+    for domain in found.domains:
+        cells = ["missing" if domain.found is None else f"{domain.found:,}"]
+        if published:
+            cells.append("" if domain.published is None else f"{domain.published:,}")
+            known = domain.found is not None and domain.published is not None
+            cells.append(f"{(domain.found or 0) - (domain.published or 0):+,}" if known else "")
+        table.add_row(domain.name, *cells)
+    out.print(table)
+    for remark in found.remarks:
+        out.print(remark)
+
+
+def _progress() -> ProgressBar:
+    """A bar on a terminal, nothing in a pipe."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as ProgressBar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return ProgressBar(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+def _shown_on(bar: ProgressBar) -> Progress:
+    tasks = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, total=total)
+
+    return show

@@ -1,0 +1,94 @@
+"""Commands on a single run: train it alone, evaluate or look at its selected model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gga_sweep.cli.console import (
+    DEFAULT_STORAGE,
+    FAILED,
+    Overrides,
+    Storage,
+    SweepFile,
+    bad_input,
+    err,
+    load_sweep,
+    out,
+    writing,
+)
+
+if TYPE_CHECKING:
+    from gga_sweep.ledger.recorded_run import Progress
+
+
+def train(
+    file: SweepFile,
+    key: Annotated[str, typer.Option("--run", metavar="KEY", help="Its folder's name, or the start of its key.")],
+    overrides: Overrides = [],  # noqa: B006
+    storage: Storage = DEFAULT_STORAGE,
+    output: Annotated[Path | None, typer.Option(help="Train in this folder. Default: STORAGE/SWEEP/replays.")] = None,
+) -> None:
+    """Train one run of a plan alone, from step 0, without Ray or MLflow: the same bits as in the sweep."""
+    from gga_sweep.records import FINAL
+    from gga_sweep.sweep.replay import compare, replay
+
+    sweep = load_sweep(file, overrides, storage, None)
+    folder, progress = replay(sweep, key, output, _print_progress)
+    out.print(f"{folder.name}: {progress.status.lower()}" + (f" ({progress.reason})" if progress.reason else ""))
+    equal = compare(folder, sweep)
+    if equal is not None:
+        for name, same in equal.items():
+            out.print(f"  {name}: {'the same bytes as' if same else 'DIFFERS from'} the sweep's")
+    if progress.status not in FINAL:
+        raise typer.Exit(FAILED)
+
+
+def evaluate(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run's folder, STORAGE/SWEEP/runs/RUN.")],
+    data: Annotated[Path, typer.Option(metavar="ROOT", help="A tree domain/class/image with the model's classes.")],
+) -> None:
+    """Evaluate the selected model of a run on any tree of images."""
+    from rich.table import Table
+
+    from gga_sweep.ledger.model import evaluate_model, open_run_folder
+
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    for heading in ("Domain", "Images", "Accuracy (%)", "Loss (nats)"):
+        table.add_column(heading, justify="left" if heading == "Domain" else "right", header_style="bold")
+    for domain, (size, score) in evaluate_model(open_run_folder(run_dir), data).items():
+        table.add_row(domain, str(size), f"{100 * score.accuracy:.1f}", f"{score.loss:.3f}")
+    out.print(table)
+
+
+def predict(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run's folder, STORAGE/SWEEP/runs/RUN.")],
+    output: Annotated[Path | None, typer.Option(help="CSV file to write (default: print).")] = None,
+    split: Annotated[str | None, typer.Option(help="train or validation (default: both).")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="ROOT", help="Where the run's images are now.")] = None,
+) -> None:
+    """Write what the selected model of a run predicts for every image, by sample id."""
+    from gga_sweep.ledger.model import open_run_folder
+    from gga_sweep.ledger.predictions import predict as predict_images
+    from gga_sweep.planning.runs import cache_folder
+
+    if output is not None and not output.absolute().parent.is_dir():  # else known only after all is predicted
+        raise bad_input("--output", "must be in a folder that exists", str(output))
+    folder = open_run_folder(run_dir)
+    cache = cache_folder(run_dir.absolute().parents[2])
+    found = predict_images(folder, data, cache if cache.is_dir() else None, split)  # type: ignore[arg-type]
+    if output is None:
+        found.write_csv(sys.stdout)
+    else:
+        with writing(output):
+            found.to_csv(output)
+    if found.warning is not None:
+        err.print(found.warning)
+
+
+def _print_progress(progress: Progress) -> None:
+    if progress.validation is not None:
+        out.print(f"step {progress.step}: validation accuracy {100 * progress.validation.accuracy:.1f} %")

@@ -1,0 +1,94 @@
+"""Commands that tell what a sweep found: its report, its export, and the report on a tree of DomainBed's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gga_sweep.cli.console import Folder, out, write
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
+    report_format: Annotated[
+        str,
+        typer.Option("--format", help="text, markdown, latex, csv, json or html."),
+    ] = "text",
+    output: Annotated[Path | None, typer.Option(help="File to write (default: print).")] = None,
+    selection: Annotated[
+        list[str],
+        typer.Option(metavar="METHOD", help="Select by this; the first makes the headline. Repeatable."),
+    ] = [],  # noqa: B006
+    select_from: Annotated[
+        str | None, typer.Option(metavar="any|after-window", help="The steps that may be selected.")
+    ] = None,
+    exclude_diverged: Annotated[
+        bool, typer.Option("--exclude-diverged", help="Keep diverged runs out of selection.")
+    ] = False,
+    published: Annotated[bool, typer.Option("--published", help="Put the published rows beside ours.")] = False,
+    domainbed: Annotated[
+        bool, typer.Option("--domainbed", help="Read a tree of DomainBed's results.jsonl by DomainBed's rules.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --domainbed: refuse what is broken; default: leave it out, count it.")
+    ] = False,
+) -> None:
+    """Print the selected table of a sweep and the comparison of its arms, or write its page."""
+    if domainbed:
+        text = _domainbed_report(folder, report_format, strict)
+    else:
+        text = _sweep_report(folder, report_format, selection, select_from, exclude_diverged, published, output is None)
+    write(text, output)
+
+
+def export(
+    folder: Folder,
+    domainbed: Annotated[Path, typer.Option(metavar="OUT", help="Folder for a tree as DomainBed writes it.")],
+    models: Annotated[bool, typer.Option("--models", help="With the selected weights, as its model.pkl.")] = False,
+) -> None:
+    """Write a sweep so that DomainBed's own tools read it. The ledger stays as it is."""
+    from gga_sweep.domainbed.export import export_domainbed
+    from gga_sweep.report.wording import count
+
+    written = export_domainbed(folder, domainbed, models)
+    parts = [count(written.runs, "run"), count(written.records, "record")]
+    parts += [count(written.models, "model")] if models else []
+    out.print(f"Wrote {', '.join(parts)} to {written.folder}", soft_wrap=True)
+    for remark in written.remarks:
+        out.print(remark, soft_wrap=True)
+
+
+def _domainbed_report(folder: Path, report_format: str, strict: bool) -> str:
+    from gga_sweep.domainbed.results import read_results
+    from gga_sweep.domainbed.tables import check_format, render
+
+    check_format(report_format)
+    return render(read_results(folder, strict), report_format)
+
+
+def _sweep_report(
+    folder: Path,
+    report_format: str,
+    selection: list[str],
+    select_from: str | None,
+    exclude_diverged: bool,
+    published: bool,
+    printed: bool,
+) -> str:
+    """The report as text; empty where it was printed already, in colour."""
+    from gga_sweep.ledger.ledger import Ledger
+    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.report.content import ReportOptions, make_report
+    from gga_sweep.report.files import check_format, render
+    from gga_sweep.report.text import print_report
+
+    check_format(report_format)
+    options = ReportOptions(selection, select_from, exclude_diverged, published)
+    ledger = Ledger(folder)
+    found = make_report(read_plan(folder), ledger, options)
+    if report_format == "text" and printed:
+        print_report(found, out)
+        return ""
+    return render(report_format, found, ledger)

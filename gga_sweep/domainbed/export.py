@@ -1,0 +1,434 @@
+"""A sweep's ledger as a DomainBed tree, for DomainBed's own tools (collect_results, list_top_hparams) to read.
+
+A folder a run, named by the MD5 of its training arguments; in it `results.jsonl` with one line an evaluation, `done`
+where the run is DONE, and `model.pkl` where its selected weights were asked for. Source of layout and names:
+facebookresearch/DomainBed, domainbed/scripts/train.py and sweep.py, domainbed/lib/reporting.py.
+
+| there | here |
+|---|---|
+| `args.algorithm` | the arm's name, see `written_names` |
+| `args.test_envs`, `env{i}` | positions of the domains in the dataset, ascending |
+| `args.hparams_seed` | the highest of the run's draw numbers, under which selection counts it |
+| `args.hparams` | the run's hyperparameters as JSON: for that number DomainBed would draw others |
+| `args.seed` | what DomainBed's launcher would have given; our runs are seeded by their trial seed alone |
+| `args.data_dir` | the tree of images itself; DomainBed takes the folder that holds the tree |
+| `hparams` | DomainBed's names, `annealing.*` and `network` beside them; what it could switch on and we lack is false |
+| `env{i}_in_acc`, `env{i}_out_acc` | accuracy on domain i's training split and on its validation split |
+| `loss` | the joint loss of that step's minibatches; DomainBed's is a mean since the evaluation before |
+| `step_time` | the run's mean seconds a step, its search included and its diagnostics not; NaN where not timed |
+| `mem_gb` | 0, since it is not measured |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gga_sweep.config import RunConfig
+from gga_sweep.domainbed.registry import DOMAINS
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.store import PosixStore
+from gga_sweep.network_choice import RESNETS
+from gga_sweep.planning import Plan
+from gga_sweep.planning.arms import PREFIX
+from gga_sweep.planning.plan import Arm
+from gga_sweep.planning.stored import read_plan
+from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus, Scalar
+from gga_sweep.report.collect import collect
+from gga_sweep.report.wording import count
+from gga_sweep.seeding import seed_hash
+from gga_sweep.selection import SweepView, build_table
+from gga_sweep.selection.training_validation import best_step
+
+MARKER = "gga-sweep-export.json"
+"""Tells an export from any other folder, and which of its folders are ours to overwrite."""
+
+RESULTS, DONE, MODEL = "results.jsonl", "done", "model.pkl"
+LABEL_WIDTH = 20
+"""Characters after which DomainBed's tables of a dataset cut a name (domainbed/scripts/collect_results.py)."""
+RESNET_IMAGE = (224, 224)
+"""Height and width of the images for which DomainBed builds a ResNet (domainbed/networks.py, Featurizer)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Args:
+        folder: the tree's root.
+        runs, records, models: how many of each.
+        remarks: what a reader of the tree must know, as sentences.
+    """
+
+    folder: Path
+    runs: int
+    records: int
+    models: int
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A run in DomainBed's words.
+
+    Args:
+        folder: its folder's name, made of `train_args`.
+        train_args: what DomainBed's launcher would hand to its training.
+        selected_step: the step whose weights are to be written; None for a run whose weights are not.
+    """
+
+    run: RunRecords
+    config: RunConfig
+    folder: str
+    train_args: Mapping[str, object]
+    hparams: Mapping[str, Scalar]
+    selected_step: int | None
+
+
+def export_domainbed(folder: Path, out: Path, models: bool = False) -> Exported:
+    """Write a sweep as a DomainBed tree. The ledger stays as it is.
+
+    Every run of the plan that was evaluated is written, with `done` or without.
+
+    Args:
+        folder: the sweep's, STORAGE/SWEEP.
+        out: an empty or new folder, or a former export of the same sweep, which is then overwritten whole.
+        models: also write the weights of the run and step selected in each cell, by the sweep's first method.
+
+    Raises:
+        InputError: the folder holds no sweep or none that was evaluated, or `out` holds anything else.
+    """
+    plan, ledger = read_plan(folder), Ledger(folder)
+    former = _former_folders(out, ledger)
+    view = collect(plan, ledger)
+    jobs = _jobs(plan, ledger, view, models)
+    if not jobs:
+        raise InputError([Fault("DIR", "must hold a run that was evaluated", str(folder))])
+    store = PosixStore(out)
+    present = [job.folder for job in jobs]
+    try:
+        _write_marker(store, ledger, view, {*former, *present})  # first, so that a broken export can be repeated
+    except OSError as error:
+        raise InputError([Fault("--domainbed", f"cannot be written: {error.strerror}", str(out))]) from error
+    written = [job for job in jobs if _write_run(store, out, plan, ledger.run(job.run.folder), job)]
+    for name in set(former) - set(present):
+        _delete_run(store, out, name)
+    return Exported(
+        folder=out,
+        runs=len(jobs),
+        records=sum(len(job.run.records) for job in jobs),
+        models=len(written),
+        remarks=tuple(_remarks(plan, view, jobs, written)),
+    )
+
+
+def written_names(arms: Sequence[Arm]) -> dict[str, str]:
+    """Arm -> the algorithm it is written as, for DomainBed tells runs apart by their algorithm and not by their arm.
+
+    That is the arm's own name, except for the one arm that is a registered algorithm with nothing added: it goes by the
+    algorithm's, under which DomainBed knows it, unless another arm is called so.
+    """
+    plain = Counter(arm.algorithm for arm in arms if _is_plain(arm))
+    taken = {arm.name for arm in arms}
+    return {
+        arm.name: arm.algorithm
+        if _is_plain(arm) and plain[arm.algorithm] == 1 and arm.algorithm not in taken
+        else arm.name
+        for arm in arms
+    }
+
+
+def domainbed_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """A ResNet's tensors under the names that DomainBed's ERM has for them, with its classifier's.
+
+    Each stands there twice, since that model holds its featurizer and classifier once by name and once in a sequence
+    (domainbed/algorithms.py, class ERM; domainbed/networks.py, class ResNet).
+    """
+    renamed: dict[str, Any] = {}
+    for name, tensor in weights.items():
+        part, _, inner = name.partition(".")
+        if part == "featurizer":
+            inner = f"network.{inner}"
+        renamed[f"{part}.{inner}"] = tensor
+        renamed[f"network.{('featurizer', 'classifier').index(part)}.{inner}"] = tensor
+    return renamed
+
+
+def _is_plain(arm: Arm) -> bool:
+    return arm.annealing is None and not arm.factors and ":" not in arm.algorithm
+
+
+def _former_folders(out: Path, ledger: Ledger) -> tuple[str, ...]:
+    """The run folders of a former export that lies there; none in a new or empty folder.
+
+    Raises:
+        InputError: anything else lies there.
+    """
+    rule = ""
+    if out.resolve().is_relative_to(ledger.folder.resolve()):
+        rule = "must lie outside the sweep's own folder"
+    elif out.exists() and not out.is_dir():
+        rule = "must be a folder"
+    elif out.is_dir() and any(out.iterdir()):
+        marker = _read_marker(out)
+        if marker.get("ledger") == str(ledger.folder.resolve()):
+            return tuple(marker["folders"])
+        rule = "must be a new or empty folder, or a former export of the same sweep"
+    if rule:
+        raise InputError([Fault("--domainbed", rule, str(out))])
+    return ()
+
+
+def _read_marker(out: Path) -> dict[str, Any]:
+    content = PosixStore(out).read(MARKER)
+    try:
+        marker = json.loads(content or b"{}")
+    except ValueError:
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def _write_marker(store: PosixStore, ledger: Ledger, view: SweepView, folders: set[str]) -> None:
+    """With the protocol, which DomainBed's tables do not print."""
+    marker = {
+        "sweep": view.name,
+        "ledger": str(ledger.folder.resolve()),
+        "protocol": view.protocol,
+        "deviations": view.deviations,
+        "folders": sorted(folders),
+    }
+    store.replace(MARKER, (json.dumps(marker, indent=1) + "\n").encode())
+
+
+def _delete_run(store: PosixStore, out: Path, name: str) -> None:
+    """What an export wrote there, and the folder unless something else lies in it."""
+    for file in (DONE, RESULTS, MODEL):
+        store.delete(f"{name}/{file}")
+    if (out / name).is_dir() and not any((out / name).iterdir()):
+        (out / name).rmdir()
+
+
+def _jobs(plan: Plan, ledger: Ledger, view: SweepView, models: bool) -> list[_Job]:
+    names = written_names(plan.sweep.arms)
+    planned = {(run.cell, run.key): run.config for run in plan.runs}
+    selected = _selected_steps(plan, view) if models else {}
+    jobs = []
+    for run in (*view.records, *view.pair_records):
+        place = run.cell, run.key
+        config = planned.get(place) or _config_of(ledger.run(run.folder))
+        if run.records and config is not None:
+            hparams = _hparams(config)
+            train_args = _train_args(run, config, names[run.cell.arm], plan.sweep.dataset.domain_names, hparams)
+            digest = hashlib.md5(json.dumps(train_args, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+            jobs.append(_Job(run, config, digest, train_args, hparams, selected.get(place)))
+    return jobs
+
+
+def _selected_steps(plan: Plan, view: SweepView) -> dict[tuple[Cell, str], int]:
+    """By cell and key, as the sweep's own table has them."""
+    table = build_table(view, plan.sweep.selection[0], select_from=plan.sweep.config.select_from)
+    return {(each.cell, each.key): each.step for each in table.selected}
+
+
+def _config_of(folder: RunFolder) -> RunConfig | None:
+    """Of a run that a user's own searcher added to the plan's."""
+    header = folder.read_header()
+    return None if header is None else header.config
+
+
+def _hparams(config: RunConfig) -> dict[str, Scalar]:
+    """The run's hyperparameters by DomainBed's names (domainbed/hparams_registry.py), and ours beside them."""
+    named = {{"dropout": "resnet_dropout"}.get(name, name): value for name, value in config.hyperparameters.items()}
+    annealing = {PREFIX + name: value for name, value in (config.annealing or {}).items()}
+    return {
+        **named,
+        **annealing,
+        "network": config.training.network,
+        "resnet18": config.training.network == "resnet18",
+        "freeze_bn": config.training.freeze_batch_norm,
+        "data_augmentation": config.training.augmentation == "domainbed",
+        "class_balanced": False,
+        "nonlinear_classifier": False,
+        "resnet50_augmix": False,
+        "vit": False,
+    }
+
+
+def _train_args(
+    run: RunRecords, config: RunConfig, algorithm: str, domains: Sequence[str], hparams: Mapping[str, Scalar]
+) -> dict[str, object]:
+    """What the run's folder is named by: all that sets it apart, and nothing that tells where it is written."""
+    dataset, trial_seed, draw = run.cell.dataset, run.cell.trial_seed, max(run.draws)
+    test_envs = sorted(domains.index(name) for name in run.cell.test_domains)
+    return {
+        "dataset": dataset,
+        "algorithm": algorithm,
+        "test_envs": test_envs,
+        "holdout_fraction": config.training.holdout,
+        "hparams_seed": draw,
+        "data_dir": None if config.dataset.root is None else str(config.dataset.root),
+        "task": "domain_generalization",
+        "trial_seed": trial_seed,
+        "seed": seed_hash(dataset, algorithm, test_envs, draw, trial_seed),
+        "steps": config.training.steps,
+        "hparams": json.dumps(hparams, sort_keys=True),
+    }
+
+
+def _write_run(store: PosixStore, out: Path, plan: Plan, folder: RunFolder, job: _Job) -> bool:
+    """The run's folder, whatever a former export left in it; whether a model stands there."""
+    weights = folder.read_selected() if _is_kept(job) else None
+    header = None if weights is None else folder.read_header()
+    args = {
+        **job.train_args,
+        "checkpoint_freq": job.config.training.evaluate_every,
+        "output_dir": str(out / job.folder),
+        "uda_holdout_fraction": 0,
+        "skip_model_save": header is None,
+        "save_model_every_checkpoint": False,
+    }
+    sizes = plan.sweep.dataset.domain_sizes
+    content = {RESULTS: _lines(job, args, sizes, _step_time(job.run, folder))}
+    if weights is not None and header is not None:
+        model = {
+            "args": args,
+            "model_input_shape": header.input_shape,
+            "model_num_classes": len(header.classes),
+            "model_num_domains": len(sizes) - len(job.run.cell.test_domains),
+            "model_hparams": dict(job.hparams),
+        }
+        content[MODEL] = _with_weights(model, weights, _is_resnet(job))
+    if job.run.status is RunStatus.DONE:
+        content[DONE] = b"done"
+    for name in (RESULTS, MODEL, DONE):  # `done` last, as in DomainBed
+        path = f"{job.folder}/{name}"
+        if name in content:
+            store.replace(path, content[name])
+        else:
+            store.delete(path)
+    return MODEL in content
+
+
+def _lines(job: _Job, args: Mapping[str, object], sizes: Mapping[str, int], step_time: float) -> bytes:
+    """`results.jsonl`, by ascending step; NaN as Python's json writes and reads it."""
+    holdout = job.config.training.holdout
+    smallest = min(size - int(holdout * size) for size in sizes.values())
+    steps_per_epoch = smallest / int(job.config.hyperparameters["batch_size"])
+    lines = (
+        {
+            **_accuracies(record, tuple(sizes)),
+            "args": args,
+            "hparams": job.hparams,
+            "step": record.step,
+            "epoch": record.step / steps_per_epoch,
+            "loss": record.validation.batch_loss,
+            "step_time": step_time,
+            "mem_gb": 0.0,
+        }
+        for record in job.run.records
+    )
+    return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode()
+
+
+def _accuracies(record: Record, domains: Sequence[str]) -> dict[str, float]:
+    scores = {**record.validation.domains, **record.test.domains}
+    return {
+        f"env{index}_{split}_acc": score.accuracy
+        for index, name in enumerate(domains)
+        for split, score in (("in", scores[name].train), ("out", scores[name].validation))
+    }
+
+
+def _step_time(run: RunRecords, folder: RunFolder) -> float:
+    steps = folder.read_state().step + 1
+    seconds = [run.seconds[phase] for phase in ("training", "search") if phase in run.seconds]
+    return sum(seconds) / steps if seconds and steps else math.nan
+
+
+def _is_kept(job: _Job) -> bool:
+    """Whether the ledger keeps the weights that are wanted: it has those of a run's best validation step alone."""
+    best = best_step(record.validation for record in job.run.records)
+    return best is not None and best.step == job.selected_step
+
+
+def _is_resnet(job: _Job) -> bool:
+    return job.config.training.network in RESNETS
+
+
+def _with_weights(model: Mapping[str, object], weights: bytes, is_resnet: bool) -> bytes:
+    import torch
+
+    from gga_sweep.training.checkpoint import parse_weights
+
+    tensors = parse_weights(weights)
+    content = io.BytesIO()
+    torch.save({**model, "model_dict": domainbed_weights(tensors) if is_resnet else tensors}, content)
+    return content.getvalue()
+
+
+def _remarks(plan: Plan, view: SweepView, jobs: Sequence[_Job], written: Sequence[_Job]) -> Iterator[str]:
+    if view.dataset not in DOMAINS:
+        yield (
+            f"DomainBed does not know the dataset {view.dataset}: its collect_results prints no table of it. "
+            "`gga-sweep report --domainbed` does."
+        )
+    yield from _remarks_on_names(written_names(plan.sweep.arms))
+    yield from _remarks_on_runs(view, jobs)
+    yield from _remarks_on_models(plan, jobs, written)
+    yield from view.notes
+
+
+def _remarks_on_names(names: Mapping[str, str]) -> Iterator[str]:
+    for arm, name in names.items():
+        if name != arm:
+            yield f"The arm {arm} is written as the algorithm {name}, for it is nothing else."
+    alike = Counter(name[:LABEL_WIDTH] for name in names.values())
+    if cut := [name for name in names.values() if alike[name[:LABEL_WIDTH]] > 1]:
+        yield f"DomainBed's tables cut names after {LABEL_WIDTH} characters, where these are alike: {'; '.join(cut)}."
+
+
+def _remarks_on_runs(view: SweepView, jobs: Sequence[_Job]) -> Iterator[str]:
+    if left_out := len(view.records) + len(view.pair_records) - len(jobs):
+        yield f"Left out, since never evaluated: {count(left_out, 'run')}."
+    states = Counter(job.run.status for job in jobs if job.run.status is not RunStatus.DONE)
+    if states:
+        listed = ", ".join(f"{status.lower().replace('_', ' ')}: {n}" for status, n in sorted(states.items()))
+        yield (
+            f"Written without `done`: {count(states.total(), 'run')} ({listed}). DomainBed's collect_results lets them "
+            "take part all the same"
+            + ("; our tables leave out those that are not final." if set(states) - FINAL else ", and so do our tables.")
+        )
+    if merged := sum(len(job.run.draws) > 1 for job in jobs):
+        yield f"Written once, under the highest of several equal draws: {count(merged, 'run')}."
+
+
+def _remarks_on_models(plan: Plan, jobs: Sequence[_Job], written: Sequence[_Job]) -> Iterator[str]:
+    wanted = [job for job in jobs if job.selected_step is not None]
+    kept = sum(map(_is_kept, wanted))
+    if other := len(wanted) - kept:
+        yield (
+            f"Without a model: {count(other, 'selected run')}, since another step was selected than the best by "
+            "training-domain validation, whose weights alone the ledger keeps."
+        )
+    if lost := kept - len(written):
+        yield f"Without a model: {count(lost, 'selected run')}, since the ledger no longer holds the weights."
+    networks = {job.config.training.network for job in written}
+    if foreign := sorted(networks - set(RESNETS)):
+        yield f"DomainBed has no network like {', '.join(foreign)}: {MODEL} holds the weights under our own names."
+    if networks & set(RESNETS):
+        yield f"The weights in {MODEL} fit DomainBed's class ERM, whatever the arm's name."
+        height, width = plan.sweep.dataset.image_shape[1:]
+        if (height, width) != RESNET_IMAGE:
+            yield (
+                f"DomainBed builds a ResNet for images of {RESNET_IMAGE[0]} x {RESNET_IMAGE[1]} alone; these models "
+                f"were trained on {height} x {width}."
+            )
