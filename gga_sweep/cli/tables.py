@@ -14,7 +14,9 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
     report_format: Annotated[
         str,
-        typer.Option("--format", help="text, markdown, latex, csv, json or html."),
+        typer.Option(
+            "--format", help="text, markdown, latex, csv, json or html (the last and Markdown not of DomainBed's)."
+        ),
     ] = "text",
     output: Annotated[Path | None, typer.Option(help="File to write (default: print).")] = None,
     selection: Annotated[
@@ -61,11 +63,11 @@ def export(
 
 
 def _domainbed_report(folder: Path, report_format: str, strict: bool) -> str:
+    from gga_sweep.domainbed.rendering import check_format, render
     from gga_sweep.domainbed.results import read_results
-    from gga_sweep.domainbed.tables import check_format, render
 
     check_format(report_format)
-    return render(read_results(folder, strict), report_format)
+    return render(report_format, read_results(folder, strict))
 
 
 def _sweep_report(

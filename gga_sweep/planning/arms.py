@@ -66,7 +66,8 @@ def expand_arms(config: SweepConfig) -> tuple[Arm, ...]:
             factors = dict(zip(block.vary, point, strict=True))
             arms.append(
                 Arm(
-                    name=_arm_name(block, factors),
+                    name=_block_name(block) + listed(factors),
+                    block=_block_name(block),
                     algorithm=block.algorithm,
                     annealing=block.annealing,
                     factors=factors,
@@ -164,19 +165,19 @@ def _prefixed(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {PREFIX + name: value for name, value in values.items()}
 
 
-def _arm_name(block: ArmConfig, factors: Mapping[str, Scalar]) -> str:
-    name = block.name
-    if name is None:
-        name = block.algorithm
-        if block.annealing is not None:
-            variant = block.annealing.variant or "paper"
-            name += f" + {block.annealing.method.upper()}" + ("" if variant == "paper" else f" {variant}")
-            name += _listed(_set_switches(block.annealing))
-    return name + _listed(factors)
-
-
-def _listed(values: Mapping[str, Scalar]) -> str:
+def listed(values: Mapping[str, Scalar]) -> str:
+    """Values as arms' names put them: ", radius 1e-5, num steps 5"; empty without one."""
     return "".join(f", {_label(name)} {_short(value)}" for name, value in values.items())
+
+
+def _block_name(block: ArmConfig) -> str:
+    if block.name is not None:
+        return block.name
+    if block.annealing is None:
+        return block.algorithm
+    variant = block.annealing.variant or "paper"
+    method = block.annealing.method.upper() + ("" if variant == "paper" else f" {variant}")
+    return f"{block.algorithm} + {method}{listed(_set_switches(block.annealing))}"
 
 
 def _label(name: str) -> str:

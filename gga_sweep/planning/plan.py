@@ -19,12 +19,14 @@ class Arm:
 
     Args:
         name: unique in the sweep.
+        block: the name without the factors, which the arms of a block share.
         factors: dotted hyperparameter name -> value; fixed in this arm, never selected over.
         baseline: name of the arm it is compared with; None for an arm that is a baseline itself.
         index: of its block in the file's `arms:`, for error messages.
     """
 
     name: str
+    block: str
     algorithm: str
     annealing: AnnealingConfig | None
     factors: Mapping[str, Scalar]

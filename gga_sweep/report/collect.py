@@ -58,6 +58,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         pairs=sweep.pairs,
         pair_records=pair_records,
         after_windows=_after_windows(plan),
+        blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
         seed_use=_seed_use(plan),
         matched_draws=sweep.config.chosen is None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gga_sweep.records import Scalar
+from gga_sweep.planning.arms import listed
 from gga_sweep.report.scales import set_scale
 from gga_sweep.report.style import MUTED, RULE, arm_color, arm_line, arm_marker, house_style, new_figure
 from gga_sweep.selection import Row, SeedEstimate, SweepView, Table
@@ -38,7 +38,7 @@ def factor_panels(view: SweepView) -> list[FactorPanel]:
     blocks: dict[tuple[str, str | None, tuple[str, ...]], list[str]] = {}
     for arm in view.arms:
         if factors := view.factors.get(arm):
-            blocks.setdefault((_block(arm, factors), view.baselines.get(arm), tuple(factors)), []).append(arm)
+            blocks.setdefault((view.blocks[arm], view.baselines.get(arm), tuple(factors)), []).append(arm)
     return [
         FactorPanel(block, factor, baseline, curves)
         for (block, baseline, factors), arms in blocks.items()
@@ -107,19 +107,9 @@ def _curves(view: SweepView, arms: Sequence[str], factor: str) -> dict[str, dict
     for arm in arms:
         value = view.factors[arm][factor]
         if isinstance(value, int | float) and not isinstance(value, bool):
-            curves.setdefault(_others(arm, view.factors[arm], factor), {})[float(value)] = arm
+            others = {name: other for name, other in view.factors[arm].items() if name != factor}
+            curves.setdefault(listed(others).removeprefix(", "), {})[float(value)] = arm
     return {others: curve for others, curve in curves.items() if len(curve) > 1}
-
-
-def _block(arm: str, factors: Mapping[str, Scalar]) -> str:
-    """An arm's name ends in its factors, each behind a comma: "ERM + GGA, radius 1e-5" -> "ERM + GGA"."""
-    return arm.rsplit(", ", len(factors))[0]
-
-
-def _others(arm: str, factors: Mapping[str, Scalar], factor: str) -> str:
-    """What an arm's name says of its other factors: "num steps 5"; empty if there are none."""
-    named = zip(factors, arm.rsplit(", ", len(factors))[1:], strict=True)
-    return ", ".join(words for name, words in named if name != factor)
 
 
 def _arms(panel: FactorPanel) -> Iterator[str]:

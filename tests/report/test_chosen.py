@@ -122,8 +122,8 @@ def test_a_reseeded_table_says_that_its_spread_leaves_the_search_out(tmp_path: P
     again = replanned(reseeded_sweep(plan.sweep, found.view, found.table, [1]), tmp_path)
     later = make_report(again, Ledger(again.sweep.folder))
     assert later.table.seed_use == (
-        "hyperparameters were chosen before, by training-domain validation on trial seed 0 alone of sweep demo, 2 draws "
-        "a cell; the spread leaves that search out."
+        "hyperparameters were chosen before, by training-domain validation on trial seed 0 alone of sweep demo, "
+        "2 draws a cell; the spread leaves that search out."
     )
     assert not later.view.matched_draws
 

@@ -25,7 +25,8 @@ FACTORS: dict[str, dict[str, Scalar]] = {
 
 def sweep_of(factors: dict[str, dict[str, Scalar]], baseline: str = "ERM", **changes: object) -> SweepView:
     sweep = invented_sweep(arms=(baseline, *factors), draws=2, troubled=False)
-    return replace(sweep, factors=factors, baselines=dict.fromkeys(factors, baseline), **changes)
+    blocks = {arm: arm.rsplit(", ", len(values))[0] for arm, values in factors.items()}
+    return replace(sweep, factors=factors, blocks=blocks, baselines=dict.fromkeys(factors, baseline), **changes)
 
 
 def test_each_numeric_factor_of_a_block_gives_a_panel_with_a_curve_for_every_value_of_the_others() -> None:

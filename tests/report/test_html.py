@@ -195,7 +195,7 @@ def test_sections_go_from_the_answer_to_the_evidence(sweep_view: SweepView) -> N
     published = Section("published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("b", "c."),))
     factors = {arm: {"annealing.radius": float(arm[-4:])} for arm in sweep_view.arms[1:]}
     report = report_of(
-        replace(sweep_view, factors=factors),
+        replace(sweep_view, factors=factors, blocks=dict.fromkeys(factors, "ERM + GGA")),
         others=(build_table(sweep_view, "oracle"),),
         published=published,
         chosen="name: demo-chosen\n",

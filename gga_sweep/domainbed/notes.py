@@ -1,0 +1,160 @@
+"""What must be said below DomainBed's tables: what was read, what lacks, what was left out, and by whose rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gga_sweep.domainbed.model_selection import METHODS, DomainBedCell
+from gga_sweep.domainbed.registry import ALGORITHMS, DOMAINS
+from gga_sweep.domainbed.results import Results
+from gga_sweep.domainbed.tables import DomainBedTables, domain_labels
+from gga_sweep.errors import Fault
+
+NAME_WIDTH = 20
+"""So much of an algorithm's name DomainBed prints beside the test domains; 5 more beside the datasets."""
+
+_RULES = (
+    "Within a run the first record in file order wins a tie, under leave-one-domain-out the lowest step.",
+    "Between draws of equal accuracy the highest hparams_seed wins.",
+    "A validation accuracy of NaN wins within a run only as its first candidate, and ranks last among draws.",
+    "The oracle takes the last record of the highest step, whatever its accuracy.",
+    "Leave-one-domain-out leaves out a step that a single-domain run has recorded twice; of a pair the last record "
+    "counts.",
+    "Means are float64 sums in domain order over n; the standard error is the population's (ddof 0) over sqrt(n).",
+    "An unfinished run takes part with the records it has, and a draw is not asked how many others its cell has.",
+    "The tables of averages take, trial seed by trial seed, whatever test domains there are.",
+)
+_DIFFERENCES = (
+    "Folders are read in the order of their names. DomainBed takes whatever order the file system gives: it can matter "
+    "for the last bit of a mean, and where two folders hold the same run for ties and for the oracle.",
+    "LaTeX: what TeX would take for a command is escaped, and nothing is cut.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A heading of a word or two, a sentence, and what it lists."""
+
+    heading: str
+    sentence: str
+    items: tuple[str, ...] = ()
+
+
+def notes(results: Results, tables: DomainBedTables) -> list[Note]:
+    """All notes, in the order of printing."""
+    return [
+        *_read(results),
+        *_missing(results, tables),
+        *_of_faults(
+            "Left out", f"{_count(results.lines_left_out, 'record')} of which nothing is used", results.left_out
+        ),
+        *_of_faults("Doubtful", "used as it stands, as DomainBed uses it", results.doubtful),
+        *_names(results, tables),
+        Note("DomainBed's rules", "kept here.", _RULES),
+        Note("Different from DomainBed", "on purpose.", _DIFFERENCES),
+    ]
+
+
+def _read(results: Results) -> Iterator[Note]:
+    runs = results.runs
+    by_domains = Counter(len(run.key.test_domains) for run in runs)
+    items = [f"{_count(by_domains[n], 'run')} with {_count(n, 'test domain')}{_use(n)}" for n in sorted(by_domains)]
+    unfinished = sum(not run.done for run in runs)
+    items += [f"{_count(unfinished, 'run')} without the file `done`: unfinished, and used all the same"] * (
+        unfinished > 0
+    )
+    if results.repeated:
+        items.append(f"{_count(results.repeated, 'record')} giving a step of a run the same numbers once more")
+    draws = [len(seeds) for seeds in _draws(results).values()]
+    if min(draws) < max(draws):
+        items.append(f"between {min(draws)} and {max(draws)} draws a cell: cells with more had the longer search")
+    yield Note(
+        "Read", f"{_count(results.records, 'record')} of {_count(len(runs), 'run')} in {results.folder}.", tuple(items)
+    )
+
+
+def _use(n: int) -> str:
+    return {1: "", 2: ", which leave-one-domain-out validates with"}.get(n, ", which no method uses")
+
+
+def _draws(results: Results) -> Mapping[tuple[str, str, tuple[int, ...], int], set[int]]:
+    """Draws of each cell that has runs of its own."""
+    draws: dict[tuple[str, str, tuple[int, ...], int], set[int]] = {}
+    for run in results.runs:
+        key = run.key
+        draws.setdefault((key.dataset, key.algorithm, key.test_domains, key.trial_seed), set()).add(key.draw)
+    return draws
+
+
+def _missing(results: Results, tables: DomainBedTables) -> Iterator[Note]:
+    marked = any(
+        entry.incomplete and entry.mean is not None
+        for block in tables.blocks
+        for table in block.tables
+        for row in table.rows.values()
+        for entry in row
+    )
+    items = [
+        f"{METHODS[method].label}: {line}"
+        for method, cells in tables.missing.items()
+        for line in _by_algorithm(results, cells, tables.choices[method])
+    ]
+    if items:
+        mark = "A number marked * lacks some of these; DomainBed prints it all the same, unmarked. " if marked else ""
+        yield Note("Incomplete", f"{mark}Cells without a number:", tuple(items))
+
+
+def _by_algorithm(
+    results: Results, missing: Iterable[DomainBedCell], chosen: Collection[DomainBedCell]
+) -> Iterator[str]:
+    """ "PACS, ERM: A (trial seeds 0, 2), S (trial seed 1)"; "PACS, ERM: all" where it has no cell at all."""
+    seeds: dict[tuple[str, str], dict[int, list[int]]] = {}
+    for cell in missing:
+        of_domain = seeds.setdefault((cell.dataset, cell.algorithm), {})
+        of_domain.setdefault(cell.test_domain, []).append(cell.trial_seed)
+    with_some = {(cell.dataset, cell.algorithm) for cell in chosen}
+    for (dataset, algorithm), by_domain in seeds.items():
+        labels = [*domain_labels(dataset, results.domains[dataset])]
+        labels += [f"env{i}" for i in range(len(labels), results.domains[dataset])]
+        lacking = ", ".join(f"{labels[domain]} ({_seeds(numbers)})" for domain, numbers in by_domain.items())
+        yield f"{dataset}, {algorithm}: {lacking if (dataset, algorithm) in with_some else 'all'}"
+
+
+def _seeds(numbers: Sequence[int]) -> str:
+    return f"trial seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def _of_faults(heading: str, sentence: str, faults: Sequence[Fault]) -> Iterator[Note]:
+    if faults:
+        yield Note(heading, f"{sentence}.", tuple(map(str, faults)))
+
+
+def _names(results: Results, tables: DomainBedTables) -> Iterator[Note]:
+    foreign = sorted(set(results.domains) - set(DOMAINS))
+    if foreign:
+        yield Note(
+            "Unknown datasets",
+            "DomainBed leaves them out. Here they have tables of their own, behind its, and a table of averages.",
+            tuple(foreign),
+        )
+    more = [name for name, labels in DOMAINS.items() if results.domains.get(name, 0) > len(labels)]
+    if more:
+        yield Note(
+            "More domains than DomainBed's",
+            "what lies beyond them has no column, and counts in the averages alone.",
+            tuple(f"{name}: {results.domains[name]} instead of {len(DOMAINS[name])}" for name in more),
+        )
+    strange = [name for name in tables.algorithms if name not in ALGORITHMS]
+    if strange:
+        items = [f"{name[:NAME_WIDTH]} stands for {name}" if len(name) > NAME_WIDTH else name for name in strange]
+        yield Note(
+            "Unknown algorithms",
+            "They stand behind DomainBed's own, in the order of their first record, as it prints them.",
+            tuple(items),
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

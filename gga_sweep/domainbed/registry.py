@@ -1,0 +1,43 @@
+"""What DomainBed knows by name, in the order in which its tables print it.
+
+Facts of facebookresearch/DomainBed at HEAD b93c22a: `ALGORITHMS` of domainbed/algorithms.py; `DATASETS` and each
+class's `ENVIRONMENTS` of domainbed/datasets.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+ALGORITHMS = (
+    *("ERM", "ERMPlusPlus", "Fish", "IRM", "GroupDRO", "Mixup", "MLDG", "CORAL", "MMD", "DANN", "CDANN", "MTL"),
+    *("SagNet", "ARM", "VREx", "RSC", "SD", "ANDMask", "SANDMask", "IGA", "SelfReg", "Fishr", "TRM", "IB_ERM"),
+    *("IB_IRM", "CAD", "CondCAD", "Transfer", "CausIRL_CORAL", "CausIRL_MMD", "EQRM", "RDM", "ADRMX", "URM"),
+)
+"""Its algorithms, in its order."""
+
+_SPAWRIOUS = ("Test", "SC_group_1", "SC_group_2")
+
+DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Debug28": ("0", "1", "2"),
+        "Debug224": ("0", "1", "2"),
+        "ColoredMNIST": ("+90%", "+80%", "-90%"),
+        "RotatedMNIST": ("0", "15", "30", "45", "60", "75"),
+        "VLCS": ("C", "L", "S", "V"),
+        "PACS": ("A", "C", "P", "S"),
+        "OfficeHome": ("A", "C", "P", "R"),
+        "TerraIncognita": ("L100", "L38", "L43", "L46"),
+        "DomainNet": ("clip", "info", "paint", "quick", "real", "sketch"),
+        "SVIRO": ("aclass", "escape", "hilux", "i3", "lexus", "tesla", "tiguan", "tucson", "x5", "zoe"),
+        "WILDSCamelyon": ("hospital_0", "hospital_1", "hospital_2", "hospital_3", "hospital_4"),
+        "WILDSFMoW": ("region_0", "region_1", "region_2", "region_3", "region_4", "region_5"),
+        "SpawriousO2O_easy": _SPAWRIOUS,
+        "SpawriousO2O_medium": _SPAWRIOUS,
+        "SpawriousO2O_hard": _SPAWRIOUS,
+        "SpawriousM2M_easy": _SPAWRIOUS,
+        "SpawriousM2M_medium": _SPAWRIOUS,
+        "SpawriousM2M_hard": _SPAWRIOUS,
+    }
+)
+"""Its datasets, in its order, each with its labels of the domains."""

@@ -1,0 +1,479 @@
+"""Reading a tree of DomainBed: DIR/<run folder>/results.jsonl, one JSON record a line and an evaluation.
+
+Folders are read in the order of their names, lines in the order of the file. (DomainBed takes the order of
+`os.listdir`, which is unspecified.) A run is a key (dataset, algorithm, test_envs, trial_seed, hparams_seed) in a
+folder. The file `done`, which DomainBed leaves when a run has ended, is looked for but decides nothing, as there.
+
+What is wrong is named by file and line, and this is done with it unless `strict` refuses it:
+
+| found                                                          | done                                               |
+|----------------------------------------------------------------|----------------------------------------------------|
+| a line that is no JSON object (a write that was cut off)       | left out (DomainBed crashes)                       |
+| `args` without one of the key's fields, or of another type     | left out (crashes, or counts it in no table)       |
+| `step` missing, or no whole number from 0                      | left out (crashes)                                 |
+| no `env{i}_out_acc` of a domain up to the highest, no `in` or  | left out (crashes, or averages the domains before  |
+| `out` of a test domain                                         | the gap)                                           |
+| an accuracy outside [0, 1], or no number; NaN is none of these | left out (computes with it)                        |
+| another number of domains than most records of the dataset     | left out (averages what each record has)           |
+| results.jsonl that cannot be opened                            | left out (the same, silently)                      |
+| a file whose records differ in key                             | used, each under its own key (the same, silently)  |
+| other numbers for a step of a run, in one file or two          | used, all of them candidates (the same, silently)  |
+| no usable record at all                                        | always refused                                     |
+
+Not wrong, and counted: the same numbers twice for a step of a run (a run repeated in its old folder), runs without
+`done`, runs with several test domains. Blank lines are skipped, and a last line without its line feed is read, both of
+which end DomainBed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import chain, islice, product
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from gga_sweep.errors import Fault, InputError
+
+RESULTS = "results.jsonl"
+_MAX_STEP = 2**62
+_FILES_OF_A_TASK = 64
+_FILES_WORTH_A_POOL = 512
+_MAX_PROCESSES = 8
+_OUT = b'_out_acc"'
+_OUT_OF_DOMAIN = re.compile(r"env(0|[1-9]\d{0,2})_out_acc")
+_JSON = "must be a JSON object"
+_ACCURACIES = "must have the accuracies of its domains without a gap"
+_OTHER_KEY = "must have the dataset, algorithm, test_envs, trial_seed and hparams_seed of the file's first record"
+_OTHER_NUMBERS = "must give the numbers that an earlier record of the same run gives for the same step"
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """What DomainBed knows a run by.
+
+    Args:
+        dataset, algorithm: their names.
+        test_domains: DomainBed's `test_envs`, numbers of the held-out domains in dataset order, as written.
+        trial_seed: of the splits.
+        draw: DomainBed's `hparams_seed`, the number of the hyperparameter draw.
+    """
+
+    dataset: str
+    algorithm: str
+    test_domains: tuple[int, ...]
+    trial_seed: int
+    draw: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The records of one key in one folder, in file order.
+
+    Args:
+        key: which run.
+        folder: its folder's name.
+        done: whether the folder holds the file `done`.
+        lines: (records,), the line of each record in its file, from 1.
+        steps: (records,), int64.
+        accuracies: (records, 2, domains), float64 in [0, 1] or NaN: of each domain on its training split (`in`, the
+            80 %) and on its validation split (`out`). NaN too where the training split of a training domain lacks,
+            which nothing here reads.
+    """
+
+    key: RunKey
+    folder: str
+    done: bool
+    lines: Sequence[int]
+    steps: NDArray[np.int64]
+    accuracies: NDArray[np.float64]
+
+    @property
+    def training_split(self) -> NDArray[np.float64]:
+        """(records, domains): what DomainBed calls `in` accuracies."""
+        return self.accuracies[:, 0]
+
+    @property
+    def validation_split(self) -> NDArray[np.float64]:
+        """(records, domains): what DomainBed calls `out` accuracies."""
+        return self.accuracies[:, 1]
+
+    def place(self, record: int) -> str:
+        """Where a record stands: folder/results.jsonl:line."""
+        return f"{self.folder}/{RESULTS}:{self.lines[record]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A tree, as far as it can be used, and what had to be said about the rest.
+
+    Args:
+        folder: as it was given.
+        runs: by folder, in a folder by first record.
+        domains: number of domains of each dataset.
+        repeated: records that give a step of a run the numbers it already has.
+        lines_left_out: lines of which nothing is used.
+        left_out: why, by file and line.
+        doubtful: what is used although it contradicts something.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    domains: Mapping[str, int]
+    repeated: int
+    lines_left_out: int
+    left_out: tuple[Fault, ...]
+    doubtful: tuple[Fault, ...]
+
+    @property
+    def records(self) -> int:
+        """Records used."""
+        return sum(len(run.steps) for run in self.runs)
+
+
+def read_results(folder: Path, strict: bool = False) -> Results:
+    """Read every DIR/<run folder>/results.jsonl.
+
+    Args:
+        folder: the tree.
+        strict: refuse a tree of which anything is left out or doubtful.
+
+    Raises:
+        InputError: `folder` is no folder, or nothing in it can be used; with `strict`, every fault found.
+    """
+    if not folder.is_dir():
+        raise InputError([Fault("", "must be a folder")], str(folder))
+    files = [one for one in _read_files(folder, sorted(_folders(folder))) if one is not None]
+    if not files:
+        raise InputError([Fault("", _where_results_are(folder))], str(folder))
+    left_out = [fault for one in files for fault in one.left_out]
+    doubtful = [fault for one in files for fault in one.doubtful]
+    lines = sum(one.lines_left_out for one in files)
+    runs, domains, outliers = _with_equal_domains([run for one in files for run in one.runs])
+    for run in outliers:
+        left_out.append(_other_domains(run, domains[run.key.dataset]))
+        lines += len(run.steps)
+    repeated, conflicts = _compare_repetitions(runs)
+    doubtful += conflicts
+    if not runs or (strict and (left_out or doubtful)):
+        raise InputError([*left_out, *doubtful] or [Fault("", "holds no record")], str(folder))
+    return Results(folder, tuple(runs), domains, repeated, lines, tuple(left_out), tuple(doubtful))
+
+
+def _folders(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield entry.name
+
+
+def _where_results_are(folder: Path) -> str:
+    rule = f"must hold run folders with a {RESULTS}: DomainBed looks for DIR/*/{RESULTS}"
+    elsewhere = [str(path.parent.parent) for path in islice(folder.rglob(RESULTS), 100)]
+    if not elsewhere:
+        return rule
+    trees = list(dict.fromkeys(elsewhere))
+    return f"{rule}, and such folders lie in {', '.join(trees[:3])}{' and elsewhere' if len(trees) > 3 else ''}"
+
+
+@dataclass(slots=True)
+class _File:
+    """What one results.jsonl gave."""
+
+    runs: list[Run] = field(default_factory=list)
+    lines_left_out: int = 0
+    left_out: list[Fault] = field(default_factory=list)
+    doubtful: list[Fault] = field(default_factory=list)
+
+
+def _read_files(tree: Path, folders: Sequence[str]) -> Iterator[_File | None]:
+    """Each folder's file, in order; None for a folder without one. On several cores where that pays."""
+    tasks = [(tree, folders[i : i + _FILES_OF_A_TASK]) for i in range(0, len(folders), _FILES_OF_A_TASK)]
+    processes = min(len(os.sched_getaffinity(0)), _MAX_PROCESSES) if _may_fork() else 1
+    if processes == 1 or len(folders) < _FILES_WORTH_A_POOL:
+        return chain.from_iterable(map(_read_task, tasks))
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        return chain.from_iterable(_read_in_processes(tasks, processes))
+    except (OSError, BrokenProcessPool):  # no process to be had, or one was killed
+        return chain.from_iterable(map(_read_task, tasks))
+
+
+def _may_fork() -> bool:
+    """Another Python thread could hold a lock that the child would wait for; elsewhere than on Linux it is unsafe."""
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+def _read_in_processes(tasks: Sequence[tuple[Path, Sequence[str]]], processes: int) -> list[list[_File | None]]:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    with warnings.catch_warnings():
+        # Python 3.12 warns of any native thread: NumPy's wait in BLAS, which the children never call.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+            return list(pool.map(_read_task, tasks))
+
+
+def _read_task(task: tuple[Path, Sequence[str]]) -> list[_File | None]:
+    tree, folders = task
+    return [_read_file(tree, folder) for folder in folders]
+
+
+def _read_file(tree: Path, folder: str) -> _File | None:
+    path = f"{tree}/{folder}/{RESULTS}"
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123  pathlib takes longer, and there are thousands
+            content = stream.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return _File(left_out=[Fault(f"{folder}/{RESULTS}", f"cannot be read: {error.strerror}")])
+    return _parse(content, folder, os.path.exists(f"{tree}/{folder}/done"))  # noqa: PTH110  as above
+
+
+class _UnusableError(Exception):
+    """A line that no number is taken from: what must hold and what stands there, at least once."""
+
+    def __init__(self, *problems: tuple[str, object]) -> None:
+        self.problems = problems
+
+
+@dataclass(slots=True)
+class _Segment:
+    """The records of one key and number of domains in a file, as they come; a row has two numbers a domain."""
+
+    key: RunKey
+    width: int
+    lines: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    rows: list[Sequence[float]] = field(default_factory=list)
+
+    def run(self, folder: str, done: bool) -> Run:
+        accuracies = np.array(self.rows, dtype=np.float64).reshape(len(self.rows), 2, -1)
+        return Run(self.key, folder, done, tuple(self.lines), np.array(self.steps, dtype=np.int64), accuracies)
+
+
+def _parse(content: bytes, folder: str, done: bool) -> _File:
+    lines = content.split(b"\n")
+    parser = _Parser(lines[0].count(_OUT))
+    file = _File()
+    segments: dict[tuple[RunKey, int], _Segment] = {}
+    seen: set[RunKey] = set()
+    segment: _Segment | None = None
+    for number, line in enumerate(lines, 1):
+        if not line or line.isspace():
+            continue
+        try:
+            key, step, row = parser.parse(line)
+        except _UnusableError as unusable:
+            place = f"{folder}/{RESULTS}:{number}"
+            file.left_out += [Fault(place, rule, got) for rule, got in unusable.problems]
+            file.lines_left_out += 1
+            continue
+        if segment is None or key is not segment.key or len(row) != segment.width:
+            of_run = _in_any_order(key)
+            if seen and of_run not in seen:
+                file.doubtful.append(Fault(f"{folder}/{RESULTS}:{number}", _OTHER_KEY, _in_words(key)))
+            seen.add(of_run)
+            segment = segments.setdefault((of_run, len(row)), _Segment(key, len(row)))
+        segment.lines.append(number)
+        segment.steps.append(step)
+        segment.rows.append(row)
+    file.runs = [segment.run(folder, done) for segment in segments.values()]
+    return file
+
+
+def _in_any_order(key: RunKey) -> RunKey:
+    """The same for two keys of one run, whose test domains may be written in either order."""
+    return replace(key, test_domains=tuple(sorted(key.test_domains)))
+
+
+def _in_words(key: RunKey) -> str:
+    return (
+        f"{key.algorithm} on {key.dataset}, test_envs {[*key.test_domains]}, trial_seed {key.trial_seed}, "
+        f"hparams_seed {key.draw}"
+    )
+
+
+class _Parser:
+    """Takes the lines of one file to records: in C where they are as they should be, with care where they are not.
+
+    Args:
+        n: number of domains to expect; a line that speaks of more or fewer takes longer.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._decode = _decoder(n).decode
+        self._args: object = None  # of the line before, nearly always the same bytes
+        self._key: RunKey | None = None
+
+    def parse(self, line: bytes) -> tuple[RunKey, int, Sequence[float]]:
+        """Key, step, and the accuracies: `in` of every domain, then `out` of every domain.
+
+        Raises:
+            _UnusableError: with all that is wrong.
+        """
+        if line.count(_OUT) != self._n:
+            return _parse_carefully(line)
+        try:
+            args, step, *row = msgspec.structs.astuple(self._decode(line))
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # NaN too, which Python writes and JSON lacks
+            return _parse_carefully(line)
+        if self._key is None or args != self._args:
+            self._key, self._args = _check_key(msgspec.json.decode(args), self._n), args
+        return self._key, step, row
+
+
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Step = Annotated[int, msgspec.Meta(ge=0, le=_MAX_STEP)]
+
+
+@lru_cache
+def _decoder(n: int) -> msgspec.json.Decoder[Any]:
+    """Of a record with `n` domains that has all their accuracies."""
+    accuracies = [(f"env{i}_{split}_acc", _Share) for split in ("in", "out") for i in range(n)]
+    fields: list[Any] = [("args", msgspec.Raw), ("step", _Step), *accuracies]
+    return msgspec.json.Decoder(msgspec.defstruct("_Record", fields, gc=False))
+
+
+def _parse_carefully(line: bytes) -> tuple[RunKey, int, Sequence[float]]:
+    """As `_Parser.parse`, from a line that may be anything."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        raise _UnusableError((_JSON, _excerpt(line))) from None
+    if not isinstance(record, dict):
+        raise _UnusableError((_JSON, _excerpt(line)))
+    problems: list[tuple[str, object]] = []
+    n = 1 + max((int(match[1]) for name in record if (match := _OUT_OF_DOMAIN.fullmatch(name))), default=-1)
+    step = record.get("step")
+    if type(step) is not int or not 0 <= step <= _MAX_STEP:
+        problems.append(("must have a `step`, a whole number from 0", step))
+    key = None
+    try:
+        key = _check_key(record.get("args"), n)
+    except _UnusableError as unusable:
+        problems += unusable.problems
+    row = _check_accuracies(record, n, key.test_domains if key else (), problems)
+    if key is None or problems:
+        raise _UnusableError(*problems)
+    return key, record["step"], row
+
+
+def _check_accuracies(
+    record: Mapping[str, object], n: int, test_domains: Sequence[int], problems: list[tuple[str, object]]
+) -> list[float]:
+    """The row of a record; what is wrong with it is added to `problems`."""
+    if n == 0:
+        problems.append((_ACCURACIES, "none"))
+    row: list[float] = []
+    for split, i in product(("in", "out"), range(n)):
+        name = f"env{i}_{split}_acc"
+        value = record.get(name, math.nan)
+        if name not in record and (split == "out" or i in test_domains):
+            problems.append((_ACCURACIES, f"no {name}"))
+        if type(value) not in (int, float) or value < 0 or value > 1:  # type: ignore[operator]  # NaN is neither
+            problems.append(("must have accuracies in [0, 1], or NaN", f"{name} {value!r}"))
+        row.append(value)  # type: ignore[arg-type]
+    return row
+
+
+def _check_key(args: object, n: int) -> RunKey:
+    """The key that `args` of a record with `n` domains gives; raises _UnusableError with all that is wrong."""
+    if not isinstance(args, dict):
+        raise _UnusableError(("must have `args`", args))
+    problems: list[tuple[str, object]] = []
+    problems += [
+        (f"must have `args.{name}`, a name", args.get(name))
+        for name in ("dataset", "algorithm")
+        if not isinstance(args.get(name), str) or not args[name]
+    ]
+    problems += [
+        (f"must have `args.{name}`, a whole number", args.get(name))
+        for name in ("trial_seed", "hparams_seed")
+        if type(args.get(name)) is not int
+    ]
+    envs = args.get("test_envs")
+    if (
+        not isinstance(envs, list)
+        or not all(type(env) is int and 0 <= env < n for env in envs)
+        or not 0 < len(set(envs)) == len(envs) < n
+    ):
+        problems.append(("must have `args.test_envs`, numbers of domains that leave one to train on", envs))
+    if problems:
+        raise _UnusableError(*problems)
+    return RunKey(
+        args["dataset"], args["algorithm"], tuple(args["test_envs"]), args["trial_seed"], args["hparams_seed"]
+    )
+
+
+def _excerpt(line: bytes) -> str:
+    text = line.decode("utf-8", "replace")
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _with_equal_domains(runs: Sequence[Run]) -> tuple[list[Run], dict[str, int], list[Run]]:
+    """The runs with as many domains as most records of their dataset (of two numbers with as many records, the higher),
+    that number by dataset, and the other runs."""
+    records: dict[str, Counter[int]] = {}
+    for run in runs:
+        records.setdefault(run.key.dataset, Counter())[run.accuracies.shape[2]] += len(run.steps)
+    domains = {
+        dataset: max(counts, key=lambda n, counts=counts: (counts[n], n))  # type: ignore[misc]
+        for dataset, counts in records.items()
+    }
+    kept: list[Run] = []
+    others: list[Run] = []
+    for run in runs:
+        (kept if run.accuracies.shape[2] == domains[run.key.dataset] else others).append(run)
+    return kept, domains, others
+
+
+def _other_domains(run: Run, n: int) -> Fault:
+    rule = "must have as many domains as most records of its dataset"
+    found = f"{len(run.steps)} from here on with {run.accuracies.shape[2]}; most of {run.key.dataset} have {n}"
+    return Fault(run.place(0), rule, found)
+
+
+def _compare_repetitions(runs: Iterable[Run]) -> tuple[int, list[Fault]]:
+    """How many records repeat an earlier one of their run and step, and a fault for each file that contradicts one."""
+    by_key: dict[RunKey, list[Run]] = {}
+    for run in runs:
+        by_key.setdefault(_in_any_order(run.key), []).append(run)
+    repeated = 0
+    faults: list[Fault] = []
+    for same in by_key.values():
+        if len(same) == 1 and bool((np.diff(same[0].steps) > 0).all()):
+            continue
+        known: dict[int, dict[bytes, str]] = {}
+        for run in same:
+            contradictions = []
+            for i, step in enumerate(run.steps.tolist()):
+                numbers, place = run.accuracies[i].tobytes(), run.place(i)
+                earlier = known.setdefault(step, {})
+                if numbers in earlier:
+                    repeated += 1
+                elif earlier:
+                    contradictions.append((place, f"step {step} differs from {next(iter(earlier.values()))}"))
+                earlier.setdefault(numbers, place)
+            if contradictions:
+                place, found = contradictions[0]
+                more = f", and {len(contradictions) - 1} more" if len(contradictions) > 1 else ""
+                faults.append(Fault(place, _OTHER_NUMBERS, found + more))
+    return repeated, faults
