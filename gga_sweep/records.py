@@ -230,9 +230,9 @@ class RunRecords:
     @property
     def searches(self) -> tuple[AnnealedStep, ...]:
         """The steps that searched for better-aligned weights."""
-        return tuple(line for line in self.annealed if isinstance(line, AnnealedStep))
+        return tuple([line for line in self.annealed if isinstance(line, AnnealedStep)])
 
     @property
     def noisy_steps(self) -> tuple[NoisyStep, ...]:
         """The steps of GGA-L."""
-        return tuple(line for line in self.annealed if isinstance(line, NoisyStep))
+        return tuple([line for line in self.annealed if isinstance(line, NoisyStep)])

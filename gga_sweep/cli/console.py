@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,11 @@ def writing(output: Path) -> Iterator[None]:
     except OSError as error:
         raise bad_input("--output", f"cannot be written: {error.strerror}", str(output)) from error
     out.print(f"Wrote {output}", soft_wrap=True)
+
+
+def without_collection() -> None:
+    """For a command that reads thousands of runs and ends: looking for cycles among millions of objects takes long."""
+    gc.disable()
 
 
 def whole_numbers(field: str, text: str) -> list[int]:

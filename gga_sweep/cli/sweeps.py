@@ -23,6 +23,7 @@ from gga_sweep.cli.console import (
     load_sweep,
     out,
     whole_numbers,
+    without_collection,
     write,
 )
 
@@ -101,6 +102,7 @@ def status(folder: Folder) -> None:
     from gga_sweep.planning.stored import read_plan
     from gga_sweep.report.status import read_states, status_picture
 
+    without_collection()
     planned = read_plan(folder)
     out.print(status_picture(planned, read_states(planned, Ledger(folder))))
 

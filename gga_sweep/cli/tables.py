@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gga_sweep.cli.console import Folder, out, write
+from gga_sweep.cli.console import Folder, out, without_collection, write
 
 
 def report(
@@ -87,6 +87,7 @@ def _sweep_report(
     from gga_sweep.report.text import print_report
 
     check_format(report_format)
+    without_collection()
     options = ReportOptions(selection, select_from, exclude_diverged, published)
     ledger = Ledger(folder)
     found = make_report(read_plan(folder), ledger, options)

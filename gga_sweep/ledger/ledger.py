@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gga_sweep.ledger.index import read_through
 from gga_sweep.ledger.lines import dump
-from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState
 from gga_sweep.ledger.store import LedgerStore, PosixStore
 
 
 class Ledger:
-    """`STORAGE/SWEEP`: `sweep.json`, `runs/`, `owner.json` and whatever reports were written there."""
+    """`STORAGE/SWEEP`: `sweep.json`, `runs/`, `index/`, `owner.json` and whatever reports were written there."""
 
     def __init__(self, folder: Path, store: LedgerStore | None = None) -> None:
         self.folder = folder.absolute()
@@ -24,6 +25,14 @@ class Ledger:
 
     def run_names(self) -> list[str]:
         return self.store.list("runs")
+
+    def read_states(self, names: Iterable[str]) -> dict[str, RunState]:
+        """The states of many runs, by name."""
+        return {name: self.run(name).read_state() for name in names}
+
+    def read_results(self, names: Iterable[str]) -> dict[str, RunResult]:
+        """What became of many runs, by name: of finished ones through the index (`gga_sweep.ledger.index`)."""
+        return read_through(self.store, names)
 
     def read_sweep(self) -> dict[str, Any] | None:
         """The sweep as last launched, as plain data; None in an empty ledger."""

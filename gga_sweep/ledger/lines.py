@@ -1,6 +1,7 @@
 """The ledger's JSON: one object a line, fields in declared order, floats in full: equal values are equal bytes.
 
-JSON has no NaN and no infinity; they are written as the strings "nan", "inf" and "-inf", which `float` reads back.
+JSON has no NaN and no infinity; they are written as the strings "nan", "inf" and "-inf", which
+`parse_records` and `parse_annealed` read back.
 """
 
 from __future__ import annotations
@@ -11,17 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from gga_sweep.records import (
-    Agreement,
-    AnnealedStep,
-    AnnealingLine,
-    DomainScores,
-    NoisyStep,
-    Record,
-    Score,
-    TestRecord,
-    ValidationRecord,
-)
+import msgspec
+
+from gga_sweep.records import AnnealedStep, AnnealingLine, NoisyStep, Record
+
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+# Not strict: takes "nan", "inf" and "-inf" for numbers.
+_RECORD = msgspec.json.Decoder(Record, strict=False)
+_ANNEALED = msgspec.json.Decoder(AnnealedStep, strict=False)
+_NOISY = msgspec.json.Decoder(NoisyStep, strict=False)
 
 
 def dump(value: object) -> str:
@@ -34,7 +33,7 @@ def dump_lines(values: Iterable[object]) -> bytes:
 
 
 def parse_lines(content: bytes | None) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (content or b"").splitlines()]  # bytes: text would break at U+2028 too
+    return _OBJECT.decode_lines(content or b"")
 
 
 def _plain(value: object) -> object:
@@ -49,41 +48,19 @@ def _plain(value: object) -> object:
     return value
 
 
-def parse_record(line: Mapping[str, Any]) -> Record:
-    """The inverse of `dump` on a `Record`."""
-    validation, test = line["validation"], line["test"]
-    return Record(
-        ValidationRecord(
-            step=int(validation["step"]),
-            domains={name: _domain_scores(scores) for name, scores in validation["domains"].items()},
-            batch_loss=float(validation["batch_loss"]),
-            agreement=_agreement(validation["agreement"]),
-            validation_agreement=_agreement(validation["validation_agreement"]),
-        ),
-        TestRecord(
-            domains={name: _domain_scores(scores) for name, scores in test["domains"].items()},
-            gradient_cosine={name: float(cosine) for name, cosine in test["gradient_cosine"].items()},
-        ),
-    )
+def parse_records(content: bytes | None) -> tuple[Record, ...]:
+    """The inverse of `dump_lines` on records; none of a file that is not there.
+
+    Raises:
+        ValueError: a line is broken, or lacks a field.
+    """
+    return tuple(_RECORD.decode_lines(content or b""))
 
 
-def parse_annealed(line: Mapping[str, Any]) -> AnnealingLine:
-    """The inverse of `dump` on an `AnnealedStep` or a `NoisyStep`; only the latter has an alpha."""
-    counts = ("step", "tried", "accepted", "chosen")
-    values: dict[str, Any] = {name: item if name in counts else float(item) for name, item in line.items()}
-    return NoisyStep(**values) if "alpha" in values else AnnealedStep(**values)
+def parse_annealed(content: bytes | None) -> tuple[AnnealingLine, ...]:
+    """The inverse of `dump_lines` on annealed steps of either method; only those of GGA-L have an alpha.
 
-
-def _domain_scores(value: Mapping[str, Any]) -> DomainScores:
-    return DomainScores(
-        *(Score(float(value[split]["accuracy"]), float(value[split]["loss"])) for split in ("train", "validation"))
-    )
-
-
-def _agreement(value: Mapping[str, Any]) -> Agreement:
-    return Agreement(
-        cosines=tuple(tuple(float(cosine) for cosine in row) for row in value["cosines"]),
-        norms=tuple(float(norm) for norm in value["norms"]),
-        minimum=float(value["minimum"]),
-        mean=float(value["mean"]),
-    )
+    Raises:
+        ValueError: a line is broken, or lacks a field.
+    """
+    return tuple((_NOISY if b'"alpha":' in line else _ANNEALED).decode(line) for line in (content or b"").splitlines())

@@ -17,11 +17,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+import msgspec
 
 from gga_sweep.config import RunConfig
 from gga_sweep.errors import AttemptSupersededError, GGASweepError
-from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines, parse_record
+from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines, parse_records
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import AnnealingLine, Record, RunStatus
 
@@ -39,6 +40,8 @@ class RunHeader:
         normalise: whether its input is normalised by ImageNet's mean and standard deviation.
         fingerprint: versions, device, CPU capability: what the key leaves out.
         start_time: seconds since the epoch, of the first attempt.
+        split_digests: by domain, of its training and its validation split; empty in a folder of an older version, and
+            where the domains could not be split.
     """
 
     key: str
@@ -49,6 +52,7 @@ class RunHeader:
     normalise: bool
     fingerprint: Mapping[str, str]
     start_time: float
+    split_digests: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +66,32 @@ class RunState:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRun:
-    """All that a run's folder tells, weights and checkpoint apart."""
+class RunResult:
+    """What became of a run.
+
+    Args:
+        folder: its name.
+        records, annealed: by ascending step.
+        seconds: device seconds spent so far, by phase.
+    """
 
     folder: str
-    header: RunHeader | None
     state: RunState
     records: tuple[Record, ...] = ()
     annealed: tuple[AnnealingLine, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun(RunResult):
+    """All that a run's folder tells, weights and checkpoint apart."""
+
+    header: RunHeader | None = None
+
+
+_STATE = msgspec.json.Decoder(RunState)
+
+_RESULT_FILES = ("status.json", "records.jsonl", "annealing.jsonl", "timings.jsonl")
 
 
 class RunFolder:
@@ -83,18 +104,28 @@ class RunFolder:
         self._attempt: int | None = None
 
     def read(self) -> StoredRun:
-        seconds: dict[str, float] = {}
-        for line in parse_lines(self.read_file("timings.jsonl")):
-            for phase, value in line["seconds"].items():
-                seconds[phase] = seconds.get(phase, 0.0) + value
+        result = self.read_result()
         return StoredRun(
             folder=self.name,
+            state=result.state,
+            records=result.records,
+            annealed=result.annealed,
+            seconds=result.seconds,
             header=self.read_header(),
+        )
+
+    def read_result(self) -> RunResult:
+        return RunResult(
+            folder=self.name,
             state=self.read_state(),
             records=self.read_records(),
             annealed=self.read_annealed(),
-            seconds=seconds,
+            seconds=self.read_seconds(),
         )
+
+    def result_stamp(self) -> str:
+        """Equal as long as none of the files that `read_result` reads was replaced."""
+        return " ".join(self._store.stamp(f"{self._path}/{name}") or "-" for name in _RESULT_FILES)
 
     def read_header(self) -> RunHeader | None:
         content = self.read_file("run.json")
@@ -104,26 +135,37 @@ class RunFolder:
         value["config"] = RunConfig.model_validate(value["config"])
         value["classes"] = tuple(value["classes"])
         value["input_shape"] = tuple(value["input_shape"])
+        value["split_digests"] = {name: tuple(pair) for name, pair in value.get("split_digests", {}).items()}
         return RunHeader(**value)
 
     def read_state(self) -> RunState:
         content = self.read_file("status.json")
-        if content is None:
-            return RunState()
-        value: dict[str, Any] = json.loads(content)
-        return RunState(**{**value, "status": RunStatus(value["status"])})
+        return RunState() if content is None else _STATE.decode(content)
 
     def read_records(self) -> tuple[Record, ...]:
-        return tuple(parse_record(line) for line in parse_lines(self.read_file("records.jsonl")))
+        return parse_records(self.read_file("records.jsonl"))
 
     def read_annealed(self) -> tuple[AnnealingLine, ...]:
-        return tuple(parse_annealed(line) for line in parse_lines(self.read_file("annealing.jsonl")))
+        return parse_annealed(self.read_file("annealing.jsonl"))
+
+    def read_seconds(self) -> dict[str, float]:
+        """Device seconds by phase, over all slices and attempts."""
+        seconds: dict[str, float] = {}
+        for line in parse_lines(self.read_file("timings.jsonl")):
+            for phase, value in line["seconds"].items():
+                seconds[phase] = seconds.get(phase, 0.0) + value
+        return seconds
 
     def read_checkpoint(self) -> bytes | None:
         return self.read_file("checkpoint")
 
     def read_selected(self) -> bytes | None:
         return self.read_file("selected")
+
+    def selected_record(self) -> Record | None:
+        """The evaluation whose weights `selected` holds: of the best validation step, the first among equals."""
+        records = [record for record in self.read_records() if record.validation.accuracy >= 0]  # NaN is not
+        return max(records, key=lambda record: record.validation.accuracy, default=None)
 
     def read_file(self, name: str) -> bytes | None:
         """One of the folder's files as it is; None if it is not there."""
@@ -152,6 +194,7 @@ class RunFolder:
             "normalise": header.normalise,
             "fingerprint": header.fingerprint,
             "start_time": header.start_time,
+            "split_digests": header.split_digests,
         }
         self._check_owner()
         if not self._store.put_if_absent(f"{self._path}/run.json", dump(content).encode()):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 
 class LedgerStore(Protocol):
-    """Five operations on small files named by relative paths with forward slashes."""
+    """Six operations on small files named by relative paths with forward slashes."""
 
     def read(self, path: str) -> bytes | None:
         """The file's content; None if there is no such file."""
@@ -21,6 +21,10 @@ class LedgerStore(Protocol):
 
     def replace(self, path: str, content: bytes) -> None:
         """Create or overwrite the file, durably."""
+        ...
+
+    def stamp(self, path: str) -> str | None:
+        """A word that changes whenever the file is written, cheap beside reading it; None if there is no such file."""
         ...
 
     def list(self, folder: str) -> list[str]:
@@ -61,6 +65,14 @@ class PosixStore:
         self._write_beside(target, content).replace(target)
         _sync_folder(target.parent)
 
+    def stamp(self, path: str) -> str | None:
+        try:
+            found = os.stat(f"{self.root}/{_below_root(path)}")  # noqa: PTH116  a report stamps thousands of files
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        # A clock may stand still between two writes; a file written beside another has a number of its own.
+        return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+
     def list(self, folder: str) -> list[str]:
         try:
             return sorted(path.name for path in self._locate(folder).iterdir() if not path.name.startswith("."))
@@ -71,10 +83,7 @@ class PosixStore:
         self._locate(path).unlink(missing_ok=True)
 
     def _locate(self, path: str) -> Path:
-        parts = PurePosixPath(path).parts
-        if not parts or path.startswith("/") or ".." in parts:
-            raise ValueError(f"a ledger path must stay below its root, got {path!r}")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(_below_root(path))
 
     def _write_beside(self, target: Path, content: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +97,12 @@ class PosixStore:
             beside.unlink(missing_ok=True)
             raise
         return beside
+
+
+def _below_root(path: str) -> str:
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError(f"a ledger path must stay below its root, got {path!r}")
+    return path
 
 
 def _sync_folder(folder: Path) -> None:

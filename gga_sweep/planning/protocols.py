@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -69,6 +70,7 @@ def complete_training(config: SweepConfig, protocol: Protocol) -> TrainingSettin
     return TrainingSettings.model_validate(whole)
 
 
+@lru_cache
 def domainbed_space(dataset: str) -> dict[str, Distribution]:
     """What DomainBed searches for ERM, and for every algorithm beside its own, in the order it draws them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,14 +35,7 @@ def plan_sweep(sweep: Sweep, contents: Contents | None = None) -> Plan:
     Args:
         contents: digests from `read_contents`; None where the images are missing, and then the runs have no keys.
     """
-    runs = [
-        run
-        for arm in sweep.arms
-        for test_domains in (*sweep.test_domains, *sweep.pairs)
-        for trial_seed in sweep.config.trial_seeds
-        for run in _cell_runs(sweep, arm, Cell(sweep.dataset.name, arm.name, test_domains, trial_seed), contents)
-    ]
-    return Plan(sweep, tuple(runs))
+    return Plan(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents)))
 
 
 def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, Scalar]) -> PlannedRun:
@@ -106,6 +99,32 @@ def cache_folder(storage: Path) -> Path:
     return storage / "cache"
 
 
+def _arm_runs(sweep: Sweep, arm: Arm, contents: Contents | None) -> Iterator[PlannedRun]:
+    """By test domains, trial seed and draw. What is drawn depends on no test domain, so it is resolved once for all."""
+    resolved: dict[int, list[PlannedRun]] = {}
+    for test_domains in (*sweep.test_domains, *sweep.pairs):
+        for trial_seed in sweep.config.trial_seeds:
+            cell = Cell(sweep.dataset.name, arm.name, test_domains, trial_seed)
+            if sweep.config.chosen is not None:
+                yield from _cell_runs(sweep, arm, cell, contents)
+            elif trial_seed not in resolved:
+                resolved[trial_seed] = _cell_runs(sweep, arm, cell, contents)
+                yield from resolved[trial_seed]
+            else:
+                yield from (_with_test_domains(run, cell, contents) for run in resolved[trial_seed])
+
+
+def _with_test_domains(run: PlannedRun, cell: Cell, contents: Contents | None) -> PlannedRun:
+    config = run.config.model_copy(update={"test_domains": cell.test_domains})
+    return replace(run, cell=cell, config=config, key=_key(config, contents))
+
+
+def _key(config: RunConfig, contents: Contents | None) -> str | None:
+    if contents is None:
+        return None
+    return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)
+
+
 def _cell_runs(sweep: Sweep, arm: Arm, cell: Cell, contents: Contents | None) -> list[PlannedRun]:
     return _merge_equal(
         [_planned(sweep, arm, cell, draw, drawn, contents) for draw, drawn in _draws(sweep, arm, cell).items()]
@@ -130,11 +149,9 @@ def _planned(
 ) -> PlannedRun:
     values = arm_values(arm, sweep.config, sweep.protocol, drawn)
     config = _resolve(sweep, arm, cell, values)
-    key = None
-    if contents is not None:
-        key = run_key(config, contents.dataset, get_algorithm(arm.algorithm).numerics, contents.weights)
     searched = drawn if sweep.config.chosen else searched_space(arm, sweep.config, sweep.protocol)
-    return PlannedRun(cell, (draw,), {name: values.values[name] for name in searched}, config, key)
+    hyperparameters = {name: values.values[name] for name in searched}
+    return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents))
 
 
 def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunConfig:

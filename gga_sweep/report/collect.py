@@ -9,7 +9,7 @@ from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump
-from gga_sweep.ledger.run_folder import StoredRun
+from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.planning.plan import Plan, PlannedRun
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.selection import SweepView
@@ -19,22 +19,18 @@ _SEARCHED = "searched"
 
 def collect(plan: Plan, ledger: Ledger) -> SweepView:
     """All runs of the plan that were started, and those that a user's own searcher added."""
-    stored: dict[str, StoredRun] = {}
     present = set(ledger.run_names())
-
-    def read(folder: str) -> StoredRun:
-        if folder not in stored:
-            stored[folder] = ledger.run(folder).read()
-        return stored[folder]
-
+    entries = _searched_entries(ledger)
+    begun = [(run, folder) for run in plan.runs if (folder := run.folder) is not None and folder in present]
+    stored = ledger.read_results({folder for _, folder in begun} | {entry["folder"] for entry in entries})
     sweep = plan.sweep
-    started = [records_of(run, read(run.folder)) for run in plan.runs if run.folder in present]
+    started = [records_of(run, stored[folder]) for run, folder in begun]
     pair_records = tuple(run for run in started if run.cell.test_domains in sweep.pairs)
     planned = [run for run in started if run.cell.test_domains not in sweep.pairs]
     taken = {(run.cell, run.key) for run in planned}
     searched = [
         run
-        for run in (_searched_records(entry, read(entry["folder"])) for entry in _searched_entries(ledger))
+        for run in (_searched_records(entry, stored[entry["folder"]]) for entry in entries)
         if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
     ]
     launched, free = {run.cell.arm for run in planned}, {run.cell.arm for run in searched}
@@ -86,7 +82,7 @@ def _seed_use(plan: Plan) -> str:
     return "every trial seed draws its own hyperparameters and selects from them; the spread includes the search."
 
 
-def records_of(run: PlannedRun, stored: StoredRun) -> RunRecords:
+def records_of(run: PlannedRun, stored: RunResult) -> RunRecords:
     """A run of the plan with what its folder holds."""
     return RunRecords(
         key=run.key or "",
@@ -143,7 +139,7 @@ def _searched_entries(ledger: Ledger) -> list[dict[str, Any]]:
     return [json.loads(content) for content in contents if content is not None]
 
 
-def _searched_records(entry: Mapping[str, Any], stored: StoredRun) -> RunRecords:
+def _searched_records(entry: Mapping[str, Any], stored: RunResult) -> RunRecords:
     return RunRecords(
         key=entry["key"],
         folder=entry["folder"],

@@ -31,8 +31,9 @@ def ledger_price(plan: Plan, ledger: Ledger, states: Mapping[str, RunState]) -> 
     ]
     if not done:
         return None
-    stored = {folder: ledger.run(folder).read() for folder in done}
-    devices = dict.fromkeys(run.header.fingerprint.get("device", "") for run in stored.values() if run.header)
+    stored = ledger.read_results(done)
+    headers = (ledger.run(folder).read_header() for folder in done)
+    devices = dict.fromkeys(header.fingerprint.get("device", "") for header in headers if header)
     named = ", ".join(sorted(filter(None, devices))) or "a device that is not recorded"
     return price_from_runs(plan, {folder: run.seconds for folder, run in stored.items()}, states, named)
 

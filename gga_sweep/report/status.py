@@ -79,8 +79,7 @@ def status_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType
 def read_states(plan: Plan, ledger: Ledger) -> dict[str, RunState]:
     """By folder, of the runs that were started."""
     present = set(ledger.run_names())
-    folders = {run.folder for run in plan.runs if run.folder in present}
-    return {folder: ledger.run(folder).read_state() for folder in folders if folder is not None}
+    return ledger.read_states({folder for run in plan.runs if (folder := run.folder) is not None and folder in present})
 
 
 def _state(states: Mapping[str, RunState], folder: str | None) -> RunState:

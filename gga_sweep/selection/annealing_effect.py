@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import correlation, fmean
 from types import MappingProxyType
 from typing import TypeVar
@@ -38,8 +39,8 @@ SEARCH_QUANTITIES: Mapping[str, Callable[[AnnealedStep], float]] = MappingProxyT
         "gain_on_next_minibatches": gain_on_next_minibatches,
         "acceptance_rate": lambda step: _ratio(step.accepted, step.tried),
         "share_moved": lambda step: float(step.chosen is not None),
-        "distance_in_radii": lambda step: step.moved_radii,
-        "distance_in_updates": lambda step: step.moved_updates,
+        "distance_in_radii": attrgetter("moved_radii"),
+        "distance_in_updates": attrgetter("moved_updates"),
     }
 )
 """Of a step that searched: alignment gained (cosine) as the search saw it, under fresh dropout masks and on the next
@@ -47,8 +48,8 @@ minibatches; accepted / tried; whether the weights moved; how far, in radii and 
 
 NOISE_QUANTITIES: Mapping[str, Callable[[NoisyStep], float]] = MappingProxyType(
     {
-        "mean_cosine": lambda step: step.mean_cosine,
-        "alpha": lambda step: step.alpha,
+        "mean_cosine": attrgetter("mean_cosine"),
+        "alpha": attrgetter("alpha"),
         "noise_over_gradient": lambda step: _ratio(step.noise_norm, step.gradient_norm),
     }
 )
@@ -179,7 +180,8 @@ def alignment_and_accuracy(
         if contrast.arm not in searching:
             continue
         selected = [runs[one.cell, one.key] for one in table.selected if one.cell.arm == contrast.arm]
-        gains = _seed_means(selected, table.trial_seeds, lambda run: map(gain_under_fresh_masks, run.searches))
+        gained = [(run.cell.trial_seed, list(map(gain_under_fresh_masks, run.searches))) for run in selected]
+        gains = _seed_means(gained, table.trial_seeds)
         found.append(
             AlignmentAndAccuracy(
                 arm=contrast.arm,
@@ -193,53 +195,47 @@ def alignment_and_accuracy(
 
 
 def _diagnostics(arm: str, runs: Sequence[RunRecords], trial_seeds: Sequence[int]) -> AnnealingDiagnostics:
-    searching = [run for run in runs if run.searches]
-    noisy = [run for run in runs if run.noisy_steps]
+    searches = [(run.cell.trial_seed, run.searches) for run in runs]
+    noisy = [(run.cell.trial_seed, run.noisy_steps) for run in runs]
     return AnnealingDiagnostics(
         arm=arm,
         runs=len(runs),
         steps=sum(len(run.annealed) for run in runs),
-        searches=_each(SEARCH_QUANTITIES, searching, lambda run: run.searches, trial_seeds),
-        noise=_each(NOISE_QUANTITIES, noisy, lambda run: run.noisy_steps, trial_seeds),
+        searches=_each(SEARCH_QUANTITIES, [run for run in searches if run[1]], trial_seeds),
+        noise=_each(NOISE_QUANTITIES, [run for run in noisy if run[1]], trial_seeds),
     )
 
 
 def _each(
     quantities: Mapping[str, Callable[[Step], float]],
-    runs: Sequence[RunRecords],
-    steps_of: Callable[[RunRecords], Sequence[Step]],
+    runs: Sequence[tuple[int, Sequence[Step]]],
     trial_seeds: Sequence[int],
 ) -> dict[str, Diagnostic]:
-    """Each quantity over the runs; nothing where there is no run."""
-    return {
-        name: Diagnostic(
-            mean=estimate(_seed_means(runs, trial_seeds, _values(quantity, steps_of))),
-            left_out=sum(not math.isfinite(quantity(step)) for run in runs for step in steps_of(run)),
-        )
-        for name, quantity in quantities.items()
-        if runs
-    }
+    """Each quantity over the runs, given as trial seed and steps; nothing where there is no run."""
+    return {name: _diagnostic(quantity, runs, trial_seeds) for name, quantity in quantities.items() if runs}
 
 
-def _values(
-    quantity: Callable[[Step], float], steps_of: Callable[[RunRecords], Sequence[Step]]
-) -> Callable[[RunRecords], Iterable[float]]:
-    return lambda run: map(quantity, steps_of(run))
+def _diagnostic(
+    quantity: Callable[[Step], float], runs: Sequence[tuple[int, Sequence[Step]]], trial_seeds: Sequence[int]
+) -> Diagnostic:
+    values = [(trial_seed, list(map(quantity, steps))) for trial_seed, steps in runs]
+    return Diagnostic(
+        mean=estimate(_seed_means(values, trial_seeds)),
+        left_out=sum(len(of_run) - sum(map(math.isfinite, of_run)) for _, of_run in values),
+    )
 
 
-def _seed_means(
-    runs: Iterable[RunRecords], trial_seeds: Sequence[int], values: Callable[[RunRecords], Iterable[float]]
-) -> tuple[float, ...]:
-    """A value a trial seed: mean over the values of a run, then over the runs; NaN where there is none."""
+def _seed_means(values: Iterable[tuple[int, Sequence[float]]], trial_seeds: Sequence[int]) -> tuple[float, ...]:
+    """A value a trial seed, from those of each run: mean over the run, then over the runs; NaN where there is none."""
     of_seed: dict[int, list[float]] = {seed: [] for seed in trial_seeds}
-    for run in runs:
-        of_seed[run.cell.trial_seed].append(_mean(values(run)))
+    for trial_seed, of_run in values:
+        of_seed[trial_seed].append(_mean(of_run))
     return tuple(_mean(of_seed[seed]) for seed in trial_seeds)
 
 
 def _mean(values: Iterable[float]) -> float:
     """Of the finite ones; NaN where there is none."""
-    finite = [value for value in values if math.isfinite(value)]
+    finite = list(filter(math.isfinite, values))
     return fmean(finite) if finite else math.nan
 
 

@@ -138,13 +138,16 @@ def matched_contrasts(
     """
     check_baselines(baselines, view.arms)
     cells = group_by_cell(from_step(run, first_step) for run in view.records)
-    runs = {cell: {draw: run for run in mine for draw in run.draws} for cell, mine in cells.items()}
+    sides: dict[Cell, dict[int, float | str]] = {cell: {} for cell in cells}
+    for cell, runs in cells.items():
+        for run in runs:  # once each: a baseline stands in the pairs of many arms
+            sides[cell].update(dict.fromkeys(run.draws, _accuracy_without_search(run, exclude_diverged)))
     return _adjusted(
         _contrast(
             arm,
             baselines[arm],
             "matched",
-            list(_matched_pairs(view, runs, arm, baselines[arm], exclude_diverged)),
+            list(_matched_pairs(view, sides, arm, baselines[arm])),
             view.trial_seeds,
         )
         for arm in view.arms
@@ -180,21 +183,19 @@ def _selected_pairs(table: Table, arm: Row, baseline: Row) -> Iterator[_Pair]:
 
 
 def _matched_pairs(
-    view: SweepView, runs: Mapping[Cell, Mapping[int, RunRecords]], arm: str, baseline: str, exclude_diverged: bool
+    view: SweepView, sides: Mapping[Cell, Mapping[int, float | str]], arm: str, baseline: str
 ) -> Iterator[_Pair]:
     for test_domains in view.test_domains:
         for trial_seed in view.trial_seeds:
             cells = [Cell(view.dataset, name, test_domains, trial_seed) for name in (arm, baseline)]
-            known = [{*view.draws.get(cell.arm, ()), *runs.get(cell, {})} for cell in cells]
+            known = [{*view.draws.get(cell.arm, ()), *sides.get(cell, {})} for cell in cells]
             for draw in sorted(known[0] & known[1]):
-                sides = (_accuracy_without_search(runs.get(cell, {}).get(draw), exclude_diverged) for cell in cells)
-                yield _Pair(test_domains, trial_seed, draw, *sides)
+                pair = (sides.get(cell, {}).get(draw, "missing") for cell in cells)
+                yield _Pair(test_domains, trial_seed, draw, *pair)
 
 
-def _accuracy_without_search(run: RunRecords | None, exclude_diverged: bool) -> float | str:
+def _accuracy_without_search(run: RunRecords, exclude_diverged: bool) -> float | str:
     """On the test domains, at the run's own best validation step; or why there is none."""
-    if run is None:
-        return "missing"
     if run.status not in FINAL or (exclude_diverged and run.status is RunStatus.DIVERGED):
         return status_in_words(run.status)
     best = best_step(record.validation for record in run.records)

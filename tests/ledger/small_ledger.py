@@ -24,6 +24,7 @@ class MemoryStore:
 
     def __init__(self, dies_at: int | None = None) -> None:
         self.files: dict[str, bytes] = {}
+        self._written: dict[str, int] = {}  # the number of the write
         self.dies_at = dies_at
         self.writes = 0
 
@@ -31,15 +32,19 @@ class MemoryStore:
         return self.files.get(path)
 
     def put_if_absent(self, path: str, content: bytes) -> bool:
-        self._count()
         if path in self.files:
+            self._count()
             return False
-        self.files[path] = content
+        self.replace(path, content)
         return True
 
     def replace(self, path: str, content: bytes) -> None:
         self._count()
         self.files[path] = content
+        self._written[path] = self.writes
+
+    def stamp(self, path: str) -> str | None:
+        return str(self._written[path]) if path in self.files else None
 
     def list(self, folder: str) -> list[str]:
         start = folder + "/"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines, parse_record
+from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines, parse_records
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -78,8 +78,8 @@ def same(one: Any, other: Any) -> bool:
 @given(st.lists(records, max_size=3))
 def test_records_come_back_as_they_went(given_records: list[Record]) -> None:
     content = dump_lines(given_records)
-    back = [parse_record(line) for line in parse_lines(content)]
-    assert same(back, given_records)
+    back = parse_records(content)
+    assert same(back, tuple(given_records))
     assert dump_lines(back) == content
     assert content.count(b"\n") == len(given_records)
 
@@ -87,8 +87,7 @@ def test_records_come_back_as_they_went(given_records: list[Record]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(annealed_steps, noisy_steps), max_size=3))
 def test_annealed_steps_of_either_method_come_back_as_they_went(steps: list[AnnealingLine]) -> None:
-    back = [parse_annealed(line) for line in parse_lines(dump_lines(steps))]
-    assert same(back, steps)
+    assert same(parse_annealed(dump_lines(steps)), tuple(steps))
 
 
 @pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\x1cb", "a\nb", "a\r\nb", "größer", "\U0001f600"])
@@ -99,6 +98,14 @@ def test_a_domains_name_may_hold_any_character(name: str) -> None:
 
 def test_a_file_that_is_not_there_has_no_lines() -> None:
     assert parse_lines(None) == parse_lines(b"") == []
+    assert parse_records(None) == parse_annealed(None) == ()
+
+
+@pytest.mark.parametrize("line", [b'{"step":1', b'{"step":1}', b'{"validation":{},"test":{}}', b"[]"])
+def test_a_line_that_is_no_record_is_refused(line: bytes) -> None:
+    for parse in (parse_records, parse_annealed):
+        with pytest.raises(ValueError, match=r"truncated|missing required|Expected `object`"):
+            parse(line)
 
 
 def test_domains_keep_their_order() -> None:
@@ -109,7 +116,7 @@ def test_domains_keep_their_order() -> None:
             ValidationRecord(0, given_domains, 1.0, Agreement((), (), 0.0, 0.0), Agreement((), (), 0.0, 0.0)),
             TestRecord(dict(reversed(given_domains.items())), {}),
         )
-        back = parse_record(json.loads(dump(record)))
+        [back] = parse_records(dump_lines([record]))
         assert list(back.validation.domains) == order
         assert list(back.test.domains) == order[::-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,7 @@ HEADER = RunHeader(
     normalise=True,
     fingerprint={"torch": "2.0"},
     start_time=1_700_000_000.125,
+    split_digests={"photo": ("0" * 16, "1" * 16), "sketch": ("2" * 16, "3" * 16)},
 )
 
 
@@ -107,6 +109,14 @@ def test_the_header_is_written_once(ledger: Ledger, folder: RunFolder) -> None:
     later.claim({})
     later.write_header(dataclasses.replace(HEADER, start_time=1.0, fingerprint={"torch": "3.0"}))
     assert later.read_header() == HEADER
+
+
+def test_a_header_of_an_older_version_has_no_split_digests(ledger: Ledger, folder: RunFolder) -> None:
+    folder.write_header(HEADER)
+    content = json.loads(ledger.store.read("runs/a-run/run.json") or b"")
+    del content["split_digests"]
+    ledger.store.replace("runs/a-run/run.json", json.dumps(content).encode())
+    assert folder.read_header() == dataclasses.replace(HEADER, split_digests={})
 
 
 def test_two_runs_cannot_share_a_folder(ledger: Ledger, folder: RunFolder) -> None:

@@ -1,0 +1,159 @@
+"""The index of finished runs: what reports read of them, in few files that are quick to read.
+
+`index/` holds 64 files; a run stands in the one its name's hash gives. The runs' own files stay the truth: the index
+follows from them and may be deleted at any time. An entry counts as long as none of the files it was made of was
+written since (`LedgerStore.stamp`: on a file system number, time and size); what it lacks, and every run that is not
+final, is read from the run's folder, and what was final there is added. Nothing reads an entry that another version of
+the types in `records.py`, or a damaged file, left behind; a storage that cannot be written keeps the index it has.
+Files are replaced whole: of two processes that add at once the last wins, and the other's are added by a later reader.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+
+import msgspec
+
+from gga_sweep.ledger.packed import PackedRecords, pack, unpack
+from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState
+from gga_sweep.ledger.store import LedgerStore
+from gga_sweep.records import (
+    FINAL,
+    Agreement,
+    AnnealedStep,
+    DomainScores,
+    NoisyStep,
+    Record,
+    Score,
+    TestRecord,
+    ValidationRecord,
+)
+
+_FILES = 64
+
+
+class _Entry(msgspec.Struct, array_like=True, frozen=True):
+    """A finished run. It holds annealed steps of one method (`records.RunRecords`)."""
+
+    stamp: str
+    state: RunState
+    seconds: dict[str, float]
+    records: PackedRecords
+    searches: tuple[AnnealedStep, ...]
+    noisy_steps: tuple[NoisyStep, ...]
+
+
+def _format() -> bytes:
+    """8 bytes that change with any type an entry is made of."""
+    types = (_Entry, PackedRecords)
+    recorded = (RunState, Record, ValidationRecord, TestRecord, DomainScores, Score, Agreement, AnnealedStep, NoisyStep)
+    names = [[kind.__name__, *kind.__struct_fields__] for kind in types]
+    names += [[kind.__name__, *(field.name for field in fields(kind))] for kind in recorded]
+    return hashlib.blake2b(repr(names).encode(), digest_size=8).digest()
+
+
+_FORMAT = _format()
+_ENTRIES = msgspec.msgpack.Decoder(dict[str, _Entry])
+
+
+def read_through(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
+    """What became of the runs of these names; those that finished since the last call are added to the index."""
+    by_file: dict[str, list[str]] = {}
+    for name in names:
+        by_file.setdefault(_file_of(name), []).append(name)
+    results: dict[str, RunResult] = {}
+    writable = True
+    with _no_collection():
+        for file, members in by_file.items():
+            entries = _read(store, file)
+            current = {name: entries[name] for name in members if _is_current(store, name, entries)}
+            results.update((name, _result(name, entry)) for name, entry in current.items())
+            added = dict(_read_folders(store, [name for name in members if name not in current], results))
+            if added and writable:
+                others = {name: entries[name] for name in entries if name not in members}
+                kept = {name: entry for name, entry in others.items() if _is_current(store, name, others)}
+                writable = _write(store, file, {**kept, **current, **added})
+    return results
+
+
+def _read_folders(
+    store: LedgerStore, names: Iterable[str], results: dict[str, RunResult]
+) -> Iterator[tuple[str, _Entry]]:
+    """Read runs from their folders into `results`; gives an entry of each that is final."""
+    for name in names:
+        folder = RunFolder(store, name)
+        stamp = folder.result_stamp()
+        result = results[name] = folder.read_result()
+        if result.state.status in FINAL and folder.result_stamp() == stamp:
+            entry = _entry(stamp, result)
+            results[name] = _result(name, entry)  # takes less memory
+            yield name, entry
+
+
+def _entry(stamp: str, result: RunResult) -> _Entry:
+    return _Entry(
+        stamp=stamp,
+        state=result.state,
+        seconds=dict(result.seconds),
+        records=pack(result.records),
+        searches=tuple(line for line in result.annealed if isinstance(line, AnnealedStep)),
+        noisy_steps=tuple(line for line in result.annealed if isinstance(line, NoisyStep)),
+    )
+
+
+def _result(name: str, entry: _Entry) -> RunResult:
+    return RunResult(
+        folder=name,
+        state=entry.state,
+        records=unpack(entry.records),
+        annealed=entry.searches or entry.noisy_steps,
+        seconds=entry.seconds,
+    )
+
+
+def _is_current(store: LedgerStore, name: str, entries: Mapping[str, _Entry]) -> bool:
+    return name in entries and RunFolder(store, name).result_stamp() == entries[name].stamp
+
+
+def _file_of(name: str) -> str:
+    return f"index/{zlib.crc32(name.encode()) % _FILES:02d}"
+
+
+def _read(store: LedgerStore, file: str) -> dict[str, _Entry]:
+    """The entries of a file: a format, a checksum, the entries. What is decoded later on demand must decode then."""
+    content = store.read(file) or b""
+    head = 8 + 4
+    if content[:8] != _FORMAT or content[8:head] != _checksum(content[head:]):
+        return {}
+    return _ENTRIES.decode(memoryview(content)[head:])
+
+
+def _write(store: LedgerStore, file: str, entries: Mapping[str, _Entry]) -> bool:
+    """Whether it could be written."""
+    content = msgspec.msgpack.encode(entries)
+    try:
+        store.replace(file, _FORMAT + _checksum(content) + content)
+    except OSError:
+        return False
+    return True
+
+
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(4, "big")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without garbage collection, which would look through all that was read, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

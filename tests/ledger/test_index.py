@@ -1,0 +1,410 @@
+"""What became of many runs is the same through the index as from their folders, whatever happened to either."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import pickle
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_ledger import MemoryStore
+
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.lines import dump_lines
+from gga_sweep.ledger.run_folder import RunFolder, RunResult
+from gga_sweep.ledger.store import LedgerStore, PosixStore
+from gga_sweep.records import (
+    FINAL,
+    Agreement,
+    AnnealedStep,
+    AnnealingLine,
+    DomainScores,
+    NoisyStep,
+    Record,
+    RunStatus,
+    Score,
+    TestRecord,
+    ValidationRecord,
+)
+
+numbers = st.one_of(st.floats(), st.just(math.nan))
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
+scores = st.builds(Score, accuracy=numbers, loss=numbers)
+domains = st.dictionaries(names, st.builds(DomainScores, train=scores, validation=scores), min_size=1, max_size=3)
+rows = st.lists(st.lists(numbers, max_size=2).map(tuple), max_size=2).map(tuple)
+agreements = st.builds(
+    Agreement, cosines=rows, norms=st.lists(numbers, max_size=2).map(tuple), minimum=numbers, mean=numbers
+)
+steps = st.integers(0, 10**6)
+validations = st.builds(
+    ValidationRecord,
+    step=steps,
+    domains=domains,
+    batch_loss=numbers,
+    agreement=agreements,
+    validation_agreement=agreements,
+)
+tests = st.builds(TestRecord, domains=domains, gradient_cosine=st.dictionaries(names, numbers, max_size=2))
+records = st.lists(st.builds(Record, validation=validations, test=tests), max_size=3)
+annealed_steps = st.builds(
+    AnnealedStep, step=steps, tried=steps, accepted=steps, chosen=st.none() | steps, alignment_before=numbers
+)
+noisy_steps = st.builds(NoisyStep, step=steps, mean_cosine=numbers, alpha=numbers)
+histories = st.tuples(
+    st.sampled_from(RunStatus),
+    st.none() | names,
+    records,
+    st.lists(annealed_steps, max_size=3) | st.lists(noisy_steps, max_size=3),
+    st.lists(st.dictionaries(st.sampled_from(["training", "search"]), st.floats(0, 1e6)), max_size=3),
+)
+
+
+def record(step: int, accuracy: float = 0.5) -> Record:
+    scored = {"photo": DomainScores(Score(accuracy, 1.0), Score(accuracy, 2.0))}
+    agreement = Agreement(((1.0,),), (1.0,), 0.25, math.nan)
+    return Record(ValidationRecord(step, scored, 1.0, agreement, agreement), TestRecord(scored, {"photo": 0.5}))
+
+
+def write_run(
+    store: LedgerStore, name: str, accuracy: float = 0.5, status: RunStatus = RunStatus.DONE
+) -> tuple[Record, ...]:
+    """A new attempt, trained to this status."""
+    folder = RunFolder(store, name)
+    folder.claim({})
+    folder.write_state(RunStatus.RUNNING, -1)
+    folder.write_records([record(0, accuracy), record(5, accuracy)])
+    folder.add_timing(5, {"training": 2.0})
+    folder.write_state(status, 5)
+    return record(0, accuracy), record(5, accuracy)
+
+
+def ledger_on(store: LedgerStore) -> Ledger:
+    return Ledger(Path("nowhere"), store)
+
+
+def read(store: LedgerStore, *wanted: str) -> dict[str, RunResult]:
+    return ledger_on(store).read_results(wanted)
+
+
+def straight(store: LedgerStore, name: str) -> RunResult:
+    """From the run's folder alone."""
+    return RunFolder(store, name).read_result()
+
+
+def told(result: RunResult) -> tuple[Any, ...]:
+    """All that a result tells, NaN equal to itself."""
+    kinds = [type(line) for line in result.annealed]
+    lines = (dump_lines(result.records), dump_lines(result.annealed))
+    return result.folder, result.state, *lines, kinds, dict(result.seconds)
+
+
+def index_files(store: MemoryStore) -> list[str]:
+    return [path for path in store.files if path.startswith("index/")]
+
+
+class CountingStore(MemoryStore):
+    """Counts the files of runs that are read."""
+
+    reads = 0
+
+    def read(self, path: str) -> bytes | None:
+        self.reads += path.startswith("runs/")
+        return super().read(path)
+
+
+class ReadOnlyStore(MemoryStore):
+    """Refuses to write the index, and counts how often it was asked."""
+
+    refused = 0
+
+    def replace(self, path: str, content: bytes) -> None:
+        if path.startswith("index/"):
+            self.refused += 1
+            raise PermissionError(13, "Permission denied")
+        super().replace(path, content)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(histories, max_size=3))
+def test_runs_are_the_same_through_the_index_as_from_their_folders(
+    runs: list[tuple[RunStatus, str | None, list[Record], list[AnnealingLine], list[dict[str, float]]]],
+) -> None:
+    store = MemoryStore()
+    for number, (status, reason, evaluated, annealed, seconds) in enumerate(runs):
+        folder = RunFolder(store, f"run-{number}")
+        folder.claim({})
+        folder.write_records(evaluated)
+        folder.write_annealed(annealed)
+        for phases in seconds:
+            folder.add_timing(1, phases)
+        folder.write_state(status, 7, reason)
+    wanted = [f"run-{number}" for number in range(len(runs) + 1)]  # the last was never started
+    for _ in range(2):  # as the first reader, and through the index it leaves
+        found = read(store, *wanted)
+        assert list(map(told, (found[name] for name in wanted))) == [told(straight(store, name)) for name in wanted]
+    for name, (_, _, evaluated, _, _) in zip(wanted, runs, strict=False):
+        accuracies = [one.validation.accuracy for one in evaluated]
+        assert repr([one.validation.accuracy for one in found[name].records]) == repr(accuracies)
+
+
+def test_a_finished_run_is_read_from_its_folder_once() -> None:
+    store = CountingStore()
+    for status in RunStatus:
+        write_run(store, status.value, status=status)
+    read(store, *RunStatus)
+    for status in RunStatus:
+        store.reads = 0
+        read(store, status)
+        assert (store.reads == 0) is (status in FINAL)
+
+
+def test_runs_added_later_leave_those_before_in_the_index() -> None:
+    store = CountingStore()
+    names = [f"run-{number}" for number in range(130)]  # two in some file
+    for half in (names[:65], names[65:]):
+        for name in half:
+            write_run(store, name)
+        read(store, *half)
+    store.reads = 0
+    assert read(store, *names).keys() == set(names)
+    assert store.reads == 0
+    assert 1 < len(index_files(store)) <= 64
+
+
+def again(store: MemoryStore) -> None:
+    write_run(store, "run", 0.75)
+
+
+def diverged_again(store: MemoryStore) -> None:
+    write_run(store, "run", status=RunStatus.DIVERGED)
+
+
+def marked(store: MemoryStore) -> None:
+    RunFolder(store, "run").mark(RunStatus.PREEMPTED, "its node was lost")
+
+
+def claimed_and_running(store: MemoryStore) -> None:
+    folder = RunFolder(store, "run")
+    folder.claim({})
+    folder.write_state(RunStatus.RUNNING, -1)
+
+
+def trained_anew_from_nothing(store: MemoryStore) -> None:
+    """The same attempt, state and step as before."""
+    for path in [path for path in store.files if path.startswith("runs/")]:
+        store.delete(path)
+    write_run(store, "run", 0.75)
+
+
+def records_replaced(store: MemoryStore) -> None:
+    """As by a copy of the ledger that comes file by file."""
+    store.replace("runs/run/records.jsonl", dump_lines([record(0)]))
+
+
+def timings_added(store: MemoryStore) -> None:
+    store.replace("runs/run/timings.jsonl", dump_lines([{"step": 5, "attempt": 1, "seconds": {"training": 9.0}}]))
+
+
+def annealing_added(store: MemoryStore) -> None:
+    store.replace("runs/run/annealing.jsonl", dump_lines([NoisyStep(1, 0.5, 1.0, 2.0, 3.0)]))
+
+
+def deleted(store: MemoryStore) -> None:
+    for path in [path for path in store.files if path.startswith("runs/")]:
+        store.delete(path)
+
+
+CHANGES = (
+    again,
+    diverged_again,
+    marked,
+    claimed_and_running,
+    trained_anew_from_nothing,
+    records_replaced,
+    timings_added,
+    annealing_added,
+    deleted,
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_that_changed_is_read_anew(change: Callable[[MemoryStore], None]) -> None:
+    store = MemoryStore()
+    write_run(store, "run")
+    before = told(read(store, "run")["run"])
+    change(store)
+    for _ in range(2):
+        after = told(read(store, "run")["run"])
+        assert after == told(straight(store, "run"))
+        assert after != before
+
+
+def test_a_run_that_is_written_while_it_is_read_is_not_indexed() -> None:
+    class Overtaken(CountingStore):
+        def read(self, path: str) -> bytes | None:
+            content = super().read(path)
+            if path == "runs/run/records.jsonl" and self.reads < 5:
+                records_replaced(self)
+            return content
+
+    store = Overtaken()
+    write_run(store, "run")
+    read(store, "run")
+    assert index_files(store) == []
+    read(store, "run")
+    assert len(index_files(store)) == 1
+
+
+def truncated(content: bytes) -> bytes:
+    return content[:-20]
+
+
+def emptied(content: bytes) -> bytes:
+    return b""
+
+
+def flipped(content: bytes) -> bytes:
+    """One bit of an accuracy or a loss: still good msgpack."""
+    place = content.index(b"accuracy") + 12
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def of_another_version(content: bytes) -> bytes:
+    return bytes([content[0] ^ 1]) + content[1:]
+
+
+@pytest.mark.parametrize("damage", [truncated, emptied, flipped, of_another_version])
+def test_a_damaged_index_is_ignored_and_replaced(damage: Callable[[bytes], bytes]) -> None:
+    store = CountingStore()
+    write_run(store, "run")
+    expected = told(read(store, "run")["run"])
+    [file] = index_files(store)
+    whole = store.files[file]
+    store.files[file] = damage(whole)
+    assert store.files[file] != whole
+    assert told(read(store, "run")["run"]) == expected
+    assert store.files[file] == whole
+    store.reads = 0
+    read(store, "run")
+    assert store.reads == 0
+
+
+def test_entries_of_runs_that_are_gone_leave_the_index() -> None:
+    store = MemoryStore()
+    names = [f"run-{number}" for number in range(200)]
+    for name in names:
+        write_run(store, name)
+    read(store, *names)
+    full = sum(len(store.files[file]) for file in index_files(store))
+    for path in [path for path in store.files if path.startswith("runs/") and not path.startswith("runs/run-1/")]:
+        store.delete(path)
+    for number in range(200):
+        write_run(store, f"new-{number}")
+    read(store, *(f"new-{number}" for number in range(200)))
+    assert sum(len(store.files[file]) for file in index_files(store)) < 1.1 * full
+
+
+def test_a_storage_that_cannot_be_written_is_read_all_the_same() -> None:
+    store = ReadOnlyStore()
+    names = [f"run-{number}" for number in range(50)]
+    for name in names:
+        write_run(store, name)
+    found = read(store, *names)
+    assert [told(found[name]) for name in names] == [told(straight(store, name)) for name in names]
+    assert store.refused == 1  # not once a file
+
+
+def test_two_that_add_at_once_never_spoil_the_index(tmp_path: Path) -> None:
+    names = [f"run-{number}" for number in range(20)]
+    store = PosixStore(tmp_path)
+    for name in names:
+        write_run(store, name)
+    start = threading.Barrier(4)
+
+    def reader(turn: int) -> list[tuple[Any, ...]]:
+        start.wait()
+        mine = names[turn * 5 :] + names[: turn * 5]
+        return sorted(told(result) for result in Ledger(tmp_path).read_results(mine).values())
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(reader, range(4)))
+    assert all(one == sorted(told(straight(store, name)) for name in names) for one in seen)
+    assert [path.name for path in (tmp_path / "index").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_file_written_again_has_another_stamp_even_within_a_tick_of_the_clock(tmp_path: Path) -> None:
+    store = PosixStore(tmp_path)
+    assert store.stamp("a/b") is None
+    store.replace("a/b", b"one")
+    first = store.stamp("a/b")
+    assert store.stamp("a/b") == first
+    store.replace("a/b", b"two")
+    assert store.stamp("a/b") != first
+    assert store.stamp("a/b/c") is None
+
+
+def through_the_index(*wanted: float) -> tuple[Record, ...]:
+    store = MemoryStore()
+    folder = RunFolder(store, "run")
+    folder.claim({})
+    folder.write_records([record(step, accuracy) for step, accuracy in enumerate(wanted)])
+    folder.write_state(RunStatus.DONE, 1)
+    return read(store, "run")["run"].records
+
+
+def test_a_record_of_the_index_is_a_record_in_every_use() -> None:
+    for use in (copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one)), dataclasses.replace):
+        [mine] = through_the_index(0.25)
+        other = use(mine)
+        assert type(other) is Record
+        assert dump_lines([other]) == dump_lines([record(0, 0.25)])
+        validation = use(through_the_index(0.25)[0].validation)
+        assert type(validation) is ValidationRecord
+        assert validation.accuracy == 0.25
+    [mine] = through_the_index(0.25)
+    changed = dataclasses.replace(mine.validation, domains={"photo": record(0, 1.0).test.domains["photo"]})
+    assert changed.accuracy == 1.0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        mine.validation.step = 3  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="nothing"):
+        mine.nothing  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="nothing"):
+        mine.validation.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_records_of_the_index_are_equal_to_others_that_tell_the_same() -> None:
+    plain = Record(
+        ValidationRecord(0, record(0).validation.domains, 1.0, *[Agreement((), (), 0.0, 0.0)] * 2), TestRecord({}, {})
+    )
+    for written in (plain, dataclasses.replace(plain, test=TestRecord({}, {"photo": 0.5}))):
+        store = MemoryStore()
+        folder = RunFolder(store, "run")
+        folder.claim({})
+        folder.write_records([written])
+        folder.write_state(RunStatus.DONE, 1)
+        [mine] = read(store, "run")["run"].records
+        [again] = read(store, "run")["run"].records
+        assert mine == again
+        assert (mine == plain) is (plain == mine) is (written is plain)
+        assert mine.validation == plain.validation
+        assert mine.validation != dataclasses.replace(plain.validation, step=1)
+        assert mine != 3
+
+
+def test_states_are_read_of_the_runs_named() -> None:
+    store = MemoryStore()
+    write_run(store, "done")
+    write_run(store, "stopped", status=RunStatus.STOPPED)
+    states = ledger_on(store).read_states(["stopped", "queued"])
+    assert {name: state.status for name, state in states.items()} == {
+        "stopped": RunStatus.STOPPED,
+        "queued": RunStatus.QUEUED,
+    }
