@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -88,15 +89,19 @@ def contains(distribution: Distribution, value: Scalar) -> bool:
 
 
 def _draw_as_domainbed(space: Mapping[str, Distribution], dataset: str, seed: int) -> dict[str, Scalar]:
-    numbers = np.random.RandomState(seed)
-    own = domainbed_space(dataset)
-    row = {name: _sample(distribution, numbers) for name, distribution in own.items()}
+    own, row = domainbed_space(dataset), _domainbed_row(dataset, seed)
     return {
         name: row[name]
         if own.get(name) == searched
         else _sample(searched, np.random.RandomState(seed_hash(seed, name)))
         for name, searched in space.items()
     }
+
+
+@lru_cache(maxsize=4096)  # the arms of a sweep share its draws
+def _domainbed_row(dataset: str, seed: int) -> Mapping[str, Scalar]:
+    numbers = np.random.RandomState(seed)
+    return {name: _sample(distribution, numbers) for name, distribution in domainbed_space(dataset).items()}
 
 
 def _draw_as_domainbed_head(space: Mapping[str, Distribution], seed: int) -> dict[str, Scalar]:

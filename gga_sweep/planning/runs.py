@@ -193,7 +193,7 @@ def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
     """
     merged: dict[str, PlannedRun] = {}
     for run in runs:
-        same = run_key(run.config, "", 0)  # a cell's images are the same, whether they are there to be digested or not
+        same = run.key or run_key(run.config, "", 0)  # a cell's images are the same, there to be digested or not
         first = merged.get(same)
         merged[same] = run if first is None else replace(first, draws=(*first.draws, *run.draws))
     return list(merged.values())

@@ -114,4 +114,8 @@ def _draws(view: SweepView) -> str:
 
 
 def _as_yaml(content: dict[str, Any]) -> str:
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast, where it is built in
+    text: str = yaml.dump(
+        content, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
+    return text

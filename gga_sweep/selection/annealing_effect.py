@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
+from dataclasses import dataclass, fields
+from operator import attrgetter, itemgetter
 from statistics import correlation, fmean
 from types import MappingProxyType
-from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gga_sweep.records import FINAL, AnnealedStep, Cell, NoisyStep, RunRecords
 from gga_sweep.selection.contrasts import Contrast
@@ -16,8 +18,6 @@ from gga_sweep.selection.seed_statistics import SeedEstimate, estimate, vary
 from gga_sweep.selection.select import Selected
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
-
-Step = TypeVar("Step", AnnealedStep, NoisyStep)
 
 
 def gain_under_search(step: AnnealedStep) -> float:
@@ -32,28 +32,32 @@ def gain_on_next_minibatches(step: AnnealedStep) -> float:
     return step.next_alignment_after - step.next_alignment_before
 
 
-SEARCH_QUANTITIES: Mapping[str, Callable[[AnnealedStep], float]] = MappingProxyType(
+Column = NDArray[np.float64]
+Columns = Mapping[str, Column]
+"""Many steps, field by field: (n,), an absent value as NaN."""
+
+SEARCH_QUANTITIES: Mapping[str, Callable[[Columns], Column]] = MappingProxyType(
     {
-        "gain_under_search": gain_under_search,
-        "gain_under_fresh_masks": gain_under_fresh_masks,
-        "gain_on_next_minibatches": gain_on_next_minibatches,
-        "acceptance_rate": lambda step: _ratio(step.accepted, step.tried),
-        "share_moved": lambda step: float(step.chosen is not None),
-        "distance_in_radii": attrgetter("moved_radii"),
-        "distance_in_updates": attrgetter("moved_updates"),
+        "gain_under_search": lambda steps: steps["alignment_after"] - steps["alignment_before"],
+        "gain_under_fresh_masks": lambda steps: steps["fresh_alignment_after"] - steps["fresh_alignment_before"],
+        "gain_on_next_minibatches": lambda steps: steps["next_alignment_after"] - steps["next_alignment_before"],
+        "acceptance_rate": lambda steps: _ratio(steps["accepted"], steps["tried"]),
+        "share_moved": lambda steps: np.isfinite(steps["chosen"]).astype(np.float64),
+        "distance_in_radii": itemgetter("moved_radii"),
+        "distance_in_updates": itemgetter("moved_updates"),
     }
 )
-"""Of a step that searched: alignment gained (cosine) as the search saw it, under fresh dropout masks and on the next
+"""Of steps that searched: alignment gained (cosine) as the search saw it, under fresh dropout masks and on the next
 minibatches; accepted / tried; whether the weights moved; how far, in radii and in optimiser updates."""
 
-NOISE_QUANTITIES: Mapping[str, Callable[[NoisyStep], float]] = MappingProxyType(
+NOISE_QUANTITIES: Mapping[str, Callable[[Columns], Column]] = MappingProxyType(
     {
-        "mean_cosine": attrgetter("mean_cosine"),
-        "alpha": attrgetter("alpha"),
-        "noise_over_gradient": lambda step: _ratio(step.noise_norm, step.gradient_norm),
+        "mean_cosine": itemgetter("mean_cosine"),
+        "alpha": itemgetter("alpha"),
+        "noise_over_gradient": lambda steps: _ratio(steps["noise_norm"], steps["gradient_norm"]),
     }
 )
-"""Of a step of GGA-L: mean cosine of the domain gradients, scale of the noise, its norm over the joint gradient's."""
+"""Of steps of GGA-L: mean cosine of the domain gradients, scale of the noise, its norm over the joint gradient's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ def alignment_and_accuracy(
         if contrast.arm not in searching:
             continue
         selected = [runs[one.cell, one.key] for one in table.selected if one.cell.arm == contrast.arm]
-        gained = [(run.cell.trial_seed, list(map(gain_under_fresh_masks, run.searches))) for run in selected]
+        gained = [(run.cell.trial_seed, _mean(map(gain_under_fresh_masks, run.searches))) for run in selected]
         gains = _seed_means(gained, table.trial_seeds)
         found.append(
             AlignmentAndAccuracy(
@@ -201,35 +205,46 @@ def _diagnostics(arm: str, runs: Sequence[RunRecords], trial_seeds: Sequence[int
         arm=arm,
         runs=len(runs),
         steps=sum(len(run.annealed) for run in runs),
-        searches=_each(SEARCH_QUANTITIES, [run for run in searches if run[1]], trial_seeds),
-        noise=_each(NOISE_QUANTITIES, [run for run in noisy if run[1]], trial_seeds),
+        searches=_each(SEARCH_QUANTITIES, searches, trial_seeds),
+        noise=_each(NOISE_QUANTITIES, noisy, trial_seeds),
     )
 
 
 def _each(
-    quantities: Mapping[str, Callable[[Step], float]],
-    runs: Sequence[tuple[int, Sequence[Step]]],
+    quantities: Mapping[str, Callable[[Columns], Column]],
+    runs: Sequence[tuple[int, Sequence[AnnealedStep] | Sequence[NoisyStep]]],
     trial_seeds: Sequence[int],
 ) -> dict[str, Diagnostic]:
-    """Each quantity over the runs, given as trial seed and steps; nothing where there is no run."""
-    return {name: _diagnostic(quantity, runs, trial_seeds) for name, quantity in quantities.items() if runs}
+    """Each quantity over the runs, given as trial seed and steps; nothing where there is no step."""
+    steps = [step for _, of_run in runs for step in of_run]
+    if not steps:
+        return {}
+    columns = {field.name: np.array([*map(attrgetter(field.name), steps)], np.float64) for field in fields(steps[0])}
+    run_of_step = np.repeat(np.arange(len(runs)), [len(of_run) for _, of_run in runs])
+    seeds = [trial_seed for trial_seed, _ in runs]
+    return {
+        name: _diagnostic(quantity(columns), run_of_step, seeds, trial_seeds) for name, quantity in quantities.items()
+    }
 
 
 def _diagnostic(
-    quantity: Callable[[Step], float], runs: Sequence[tuple[int, Sequence[Step]]], trial_seeds: Sequence[int]
+    values: Column, run_of_step: NDArray[np.int64], seeds: Sequence[int], trial_seeds: Sequence[int]
 ) -> Diagnostic:
-    values = [(trial_seed, list(map(quantity, steps))) for trial_seed, steps in runs]
+    finite = np.isfinite(values)
+    runs = run_of_step[finite]
+    sums = np.bincount(runs, values[finite], minlength=len(seeds)).astype(np.float64)
+    counts = np.bincount(runs, minlength=len(seeds)).astype(np.float64)
+    means = _ratio(sums, counts).tolist()
     return Diagnostic(
-        mean=estimate(_seed_means(values, trial_seeds)),
-        left_out=sum(len(of_run) - sum(map(math.isfinite, of_run)) for _, of_run in values),
+        mean=estimate(_seed_means(zip(seeds, means, strict=True), trial_seeds)), left_out=int((~finite).sum())
     )
 
 
-def _seed_means(values: Iterable[tuple[int, Sequence[float]]], trial_seeds: Sequence[int]) -> tuple[float, ...]:
-    """A value a trial seed, from those of each run: mean over the run, then over the runs; NaN where there is none."""
+def _seed_means(values: Iterable[tuple[int, float]], trial_seeds: Sequence[int]) -> tuple[float, ...]:
+    """A value a trial seed: the mean over its runs, given as trial seed and value; NaN where there is none."""
     of_seed: dict[int, list[float]] = {seed: [] for seed in trial_seeds}
-    for trial_seed, of_run in values:
-        of_seed[trial_seed].append(_mean(of_run))
+    for trial_seed, value in values:
+        of_seed[trial_seed].append(value)
     return tuple(_mean(of_seed[seed]) for seed in trial_seeds)
 
 
@@ -239,8 +254,9 @@ def _mean(values: Iterable[float]) -> float:
     return fmean(finite) if finite else math.nan
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan
+def _ratio(part: Column, whole: Column) -> Column:
+    """NaN where the whole is zero."""
+    return np.divide(part, whole, out=np.full_like(part, math.nan), where=whole != 0)
 
 
 def _by_place(view: SweepView) -> dict[tuple[Cell, str], RunRecords]:

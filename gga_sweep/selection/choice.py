@@ -62,12 +62,14 @@ class Choice:
 
 def highest_step(points: Iterable[tuple[int, float]]) -> BestStep | None:
     """Of (step, accuracy) in any order the step with the highest finite accuracy (rules 1 and 3); None without one."""
-    finite = [(accuracy, step) for step, accuracy in points if math.isfinite(accuracy)]
-    if not finite:
-        return None
-    highest = max(accuracy for accuracy, _ in finite)
-    steps = [step for accuracy, step in finite if accuracy == highest]
-    return BestStep(step=min(steps), accuracy=highest, tied=len(steps) - 1)
+    best: int | None = None
+    highest, tied = -math.inf, 0
+    for step, accuracy in points:
+        if highest < accuracy < math.inf:
+            best, highest, tied = step, accuracy, 0
+        elif best is not None and accuracy == highest:
+            best, tied = min(best, step), tied + 1
+    return None if best is None else BestStep(best, highest, tied)
 
 
 def highest_run(contenders: Iterable[Contender]) -> Choice | None:

@@ -20,12 +20,11 @@ from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
 from gga_sweep.selection import leave_one_out, oracle, training_validation
 from gga_sweep.selection.choice import BestStep
+from gga_sweep.selection.methods import ORACLE, SHARED_DRAW
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate
 from gga_sweep.selection.select import from_step
 from gga_sweep.selection.table import Table, accuracy_on_test_domains
 from gga_sweep.selection.view import SweepView
-
-_ORACLE, _SHARED_DRAW = "oracle", "shared-draw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +150,8 @@ def _ranked_cells(view: SweepView, table: Table) -> dict[Cell, list[_Ranked]]:
     for run in eligible(view.records):
         if (best := judge(run)) is not None:
             cells.setdefault(run.cell, []).append(_ranked(run, best))
-    if table.method == _SHARED_DRAW:
-        cells = _ranked_together({cell: cells[cell] for cell in view.cells() if cell in cells})  # summed in plan order
+    if table.method == SHARED_DRAW:
+        cells = _ranked_together(cells)
     return {cell: sorted(ranked, key=lambda one: one.rank) for cell, ranked in cells.items()}
 
 
@@ -161,10 +160,8 @@ def _judge(method: str, eligible: Sequence[RunRecords]) -> Callable[[RunRecords]
     if method == LEAVE_ONE_DOMAIN_OUT:
         pairs = leave_one_out.index_pairs(eligible)
         return lambda run: leave_one_out.best_step(leave_one_out.candidate_of(run, pairs))
-    if method == _ORACLE:
-        return lambda run: oracle.last_step(
-            oracle.Candidate(run.key, max(run.draws), [(record.step, record.test) for record in run.records])
-        )
+    if method == ORACLE:
+        return lambda run: oracle.last_step(oracle.candidate_of(run))
     return lambda run: training_validation.best_step(record.validation for record in run.records)
 
 
@@ -186,7 +183,7 @@ def _ranked_together(cells: Mapping[Cell, Sequence[_Ranked]]) -> dict[Cell, list
     together: dict[Cell, list[_Ranked]] = {}
     for group in groups.values():
         for draw in set.intersection(*map(set, group.values())):
-            rank = (sum(of_cell[draw].rank[0] for of_cell in group.values()) / len(group), draw, "")
+            rank = (math.fsum(of_cell[draw].rank[0] for of_cell in group.values()) / len(group), draw, "")
             for cell, of_cell in group.items():
                 together.setdefault(cell, []).append(_Ranked(rank, of_cell[draw].accuracy, of_cell[draw].seconds))
     return together

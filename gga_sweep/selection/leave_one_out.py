@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from gga_sweep.records import FINAL, Cell, RunRecords
 from gga_sweep.selection.choice import BestStep, Choice, Contender, highest_run, highest_step
 
-Pairs = Mapping[tuple[str, frozenset[str], int], Mapping[int, RunRecords]]
-"""Runs with two test domains: (arm, test domains, trial seed) -> draw number -> run."""
+Place = tuple[str, str, frozenset[str], int]
+"""A cell whose test domains stand in any order: (dataset, arm, test domains, trial seed)."""
+
+Pairs = Mapping[Place, Mapping[int, RunRecords]]
+"""Runs with two test domains: place -> draw number -> run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def choose(candidates: Iterable[Candidate]) -> Choice | None:
 
 def index_pairs(runs: Iterable[RunRecords]) -> Pairs:
     """The runs with two test domains, where `candidate_of` finds them."""
-    pairs: dict[tuple[str, frozenset[str], int], dict[int, RunRecords]] = {}
+    pairs: dict[Place, dict[int, RunRecords]] = {}
     for run in runs:
         if len(run.cell.test_domains) == 2:
             of_cell = pairs.setdefault(_place(run.cell, run.cell.test_domains), {})
@@ -72,10 +75,7 @@ def candidate_of(run: RunRecords, pairs: Pairs) -> Candidate:
         key=run.key,
         draw=max(run.draws),
         steps=[record.step for record in run.records],
-        left_out=[
-            {} if pair is None else {record.step: record.test.domains[domain].train.accuracy for record in pair.records}
-            for domain, pair in _pair_runs(run, pairs)
-        ],
+        left_out=[{} if pair is None else _accuracies_on(domain, pair) for domain, pair in _pair_runs(run, pairs)],
     )
 
 
@@ -93,5 +93,14 @@ def _pair_runs(run: RunRecords, pairs: Pairs) -> Iterator[tuple[str, RunRecords 
         yield domain, of_cell.get(max(run.draws))
 
 
-def _place(cell: Cell, test_domains: Iterable[str]) -> tuple[str, frozenset[str], int]:
-    return cell.arm, frozenset(test_domains), cell.trial_seed
+def _accuracies_on(domain: str, pair: RunRecords) -> dict[int, float]:
+    """Step -> accuracy on the domain's training split, where it was evaluated."""
+    return {
+        record.step: record.test.domains[domain].train.accuracy
+        for record in pair.records
+        if domain in record.test.domains
+    }
+
+
+def _place(cell: Cell, test_domains: Iterable[str]) -> Place:
+    return cell.dataset, cell.arm, frozenset(test_domains), cell.trial_seed

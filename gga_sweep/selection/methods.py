@@ -12,6 +12,8 @@ from gga_sweep.selection import leave_one_out, oracle, shared_draw, training_val
 from gga_sweep.selection.choice import Choice
 
 DEFAULT_METHOD = "training-domain-validation"
+ORACLE = "oracle"
+SHARED_DRAW = "shared-draw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Method:
     Args:
         label: its name as printed with a table.
         rule: what it does, in one sentence.
+        lacking: what the final runs of a cell are without where it has no choice.
         choose: gives the choice of each cell that has one. It gets all cells at once because a method may judge a run
             by the runs of other cells.
         peeks: in words, how a test domain has a say in its own selection; None for a method that never looks.
@@ -41,6 +44,7 @@ class Method:
 
     label: str
     rule: str
+    lacking: str
     choose: Callable[[Eligible], dict[Cell, Choice]]
     peeks: str | None = None
 
@@ -61,15 +65,7 @@ def _by_leave_one_out(eligible: Eligible) -> dict[Cell, Choice]:
 
 
 def _by_oracle(eligible: Eligible) -> dict[Cell, Choice]:
-    return _chosen(
-        {
-            cell: oracle.choose(
-                oracle.Candidate(run.key, max(run.draws), [(record.step, record.test) for record in run.records])
-                for run in runs
-            )
-            for cell, runs in eligible.cells.items()
-        }
-    )
+    return _chosen({cell: oracle.choose(map(oracle.candidate_of, runs)) for cell, runs in eligible.cells.items()})
 
 
 def _by_shared_draw(eligible: Eligible) -> dict[Cell, Choice]:
@@ -98,26 +94,30 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             label="training-domain validation",
             rule="of each run the step, of each cell the draw with the highest validation accuracy, averaged over "
             "the training domains; test domains are never looked at",
+            lacking="a finite validation accuracy",
             choose=_by_training_validation,
         ),
         LEAVE_ONE_DOMAIN_OUT: Method(
             label="leave-one-domain-out cross-validation",
             rule="the draw and step with the highest accuracy on training domains left out of training, one at a time, "
             "averaged over them; test domains are never looked at",
+            lacking="an accuracy on every training domain left out",
             choose=_by_leave_one_out,
         ),
-        "oracle": Method(
+        ORACLE: Method(
             label="test-domain oracle",
             rule="of each cell the draw with the highest accuracy on the test domain's own validation split, at the "
             "last step",
+            lacking="a finite accuracy on the test domain's validation split at its last step",
             choose=_by_oracle,
             peeks="it chooses by the labels of the test domain, which nobody has who needs the model: a bound, not a "
             "result",
         ),
-        "shared-draw": Method(
+        SHARED_DRAW: Method(
             label="training-domain validation, one draw for all test domains",
             rule="of each run the step with the highest validation accuracy, of each arm and trial seed the draw with "
             "the highest mean of these over all test domains",
+            lacking="a draw that can be selected on every test domain",
             choose=_by_shared_draw,
             peeks="a test domain is a training domain of its neighbours, so its labels help to choose the "
             "hyperparameters it is tested with",

@@ -8,10 +8,11 @@ Ties and NaN: `selection.choice`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gga_sweep.records import TestRecord
+from gga_sweep.records import Record, RunRecords
 from gga_sweep.selection.choice import BestStep, Choice, Contender, highest_run, highest_step
 
 
@@ -22,17 +23,18 @@ class Candidate:
     Args:
         key: the run's full key.
         draw: the highest of its draw numbers.
-        evaluations: (step, record) of its test domains, by ascending step.
+        accuracies: (step, accuracy on the validation splits of its test domains, in [0, 1]), by ascending step; NaN
+            where one of them lacks.
     """
 
     key: str
     draw: int
-    evaluations: Sequence[tuple[int, TestRecord]]
+    accuracies: Sequence[tuple[int, float]]
 
 
 def last_step(candidate: Candidate) -> BestStep | None:
     """The last evaluation; None without one, or where its accuracy is not finite."""
-    return highest_step((step, _accuracy(record)) for step, record in candidate.evaluations[-1:])
+    return highest_step(candidate.accuracies[-1:])
 
 
 def choose(candidates: Iterable[Candidate]) -> Choice | None:
@@ -44,5 +46,14 @@ def choose(candidates: Iterable[Candidate]) -> Choice | None:
     )
 
 
-def _accuracy(record: TestRecord) -> float:
-    return sum(scores.validation.accuracy for scores in record.domains.values()) / len(record.domains)
+def candidate_of(run: RunRecords) -> Candidate:
+    """What the oracle sees of a run."""
+    accuracies = [(record.step, _accuracy(record, run.cell.test_domains)) for record in run.records]
+    return Candidate(run.key, max(run.draws), accuracies)
+
+
+def _accuracy(record: Record, test_domains: Sequence[str]) -> float:
+    domains = record.test.domains
+    if any(name not in domains for name in test_domains):
+        return math.nan
+    return sum(domains[name].validation.accuracy for name in test_domains) / len(test_domains)

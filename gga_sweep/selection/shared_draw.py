@@ -10,6 +10,7 @@ with: the numbers are for the protocol that shares hyperparameters, and not comp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -47,6 +48,6 @@ def _contenders(candidates: Iterable[Candidate]) -> list[Contender]:
 
 
 def _shared(draw: int, runs: Sequence[Contender]) -> Contender:
-    """A draw as one contender, with its mean over test domains."""
-    mean = sum(run.best.accuracy for run in runs) / len(runs)
+    """A draw as one contender, with its mean over test domains, in whatever order they come."""
+    mean = math.fsum(run.best.accuracy for run in runs) / len(runs)
     return Contender(str(draw), draw, replace(runs[0].best, accuracy=mean))

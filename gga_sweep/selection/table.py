@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus
 from gga_sweep.selection.leave_one_out import Pairs, index_pairs, missing_pairs
-from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
+from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, SHARED_DRAW, Method
 from gga_sweep.selection.select import Selected, group_by_cell, select
 from gga_sweep.selection.view import SweepView, domain_label
 
@@ -166,7 +166,7 @@ def build_table(
     incomplete = {
         cell: IncompleteCell(cell, reasons, cell in selected)
         for cell in view.cells()
-        if (reasons := _what_lacks(view, cell, runs.get(cell, []), accuracy.get(cell), pairs)) is not None
+        if (reasons := _what_lacks(view, cell, runs, accuracy.get(cell), METHODS[method], pairs)) is not None
     }
     return Table(
         name=view.name,
@@ -239,29 +239,58 @@ def _row(
 
 
 def _what_lacks(
-    view: SweepView, cell: Cell, runs: Sequence[RunRecords], accuracy: float | None, pairs: Pairs | None
+    view: SweepView,
+    cell: Cell,
+    runs: Mapping[Cell, Sequence[RunRecords]],
+    accuracy: float | None,
+    method: Method,
+    pairs: Pairs | None,
 ) -> dict[str, tuple[int, ...]] | None:
     """What keeps the cell from being complete (`IncompleteCell.reasons`); None when nothing does.
 
     Args:
         pairs: of a method that validates with them; else None.
     """
-    standing = {draw for run in runs for draw in run.draws}
+    mine = runs.get(cell, [])
+    reasons = _not_final(view, cell, mine)
+    for run in mine:
+        if run.status in FINAL and accuracy is None:
+            reasons.setdefault(_why_not_selectable(run, method), set()).update(run.draws)
+        for pair in () if pairs is None else _lacking_pairs(run, pairs):
+            reasons.setdefault(pair, set()).update(run.draws)
+    if method is METHODS[SHARED_DRAW]:
+        for why, draws in _lacking_neighbours(view, cell, runs):
+            reasons.setdefault(why, set()).update(draws)
+    if accuracy is not None and math.isnan(accuracy):
+        reasons["selected, but without a test accuracy"] = set()
+    if not mine and not reasons:
+        reasons["no run"] = set()
+    return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()} or None
+
+
+def _not_final(view: SweepView, cell: Cell, runs: Sequence[RunRecords]) -> dict[str, set[int]]:
+    """The draws of a cell that no run stands for, or whose run is not final, by what befell them."""
     reasons: dict[str, set[int]] = {}
-    if missing := set(view.draws.get(cell.arm, ())) - standing:
+    if missing := set(view.draws.get(cell.arm, ())).difference(*(run.draws for run in runs)):
         reasons["missing"] = missing
     for run in runs:
         if run.status not in FINAL:
             reasons.setdefault(status_in_words(run.status), set()).update(run.draws)
-        elif accuracy is None:
-            reasons.setdefault(_why_not_selectable(run), set()).update(run.draws)
-        for pair in () if pairs is None else _lacking_pairs(run, pairs):
-            reasons.setdefault(pair, set()).update(run.draws)
-    if accuracy is not None and math.isnan(accuracy):
-        reasons["selected, but without a test accuracy"] = set()
-    if not runs and not reasons:
-        reasons["no run"] = set()
-    return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()} or None
+    return reasons
+
+
+def _lacking_neighbours(
+    view: SweepView, cell: Cell, runs: Mapping[Cell, Sequence[RunRecords]]
+) -> Iterator[tuple[str, set[int]]]:
+    """What other test domains lack of the draws that have a final run here, and so cannot be shared."""
+    final = {draw for run in runs.get(cell, []) if run.status in FINAL for draw in run.draws}
+    for test_domains in view.test_domains:
+        if test_domains == cell.test_domains:
+            continue
+        other = replace(cell, test_domains=test_domains)
+        for why, draws in _not_final(view, other, runs.get(other, [])).items():
+            if draws & final:
+                yield f"{domain_label(test_domains)} {why}", draws & final
 
 
 def _lacking_pairs(run: RunRecords, pairs: Pairs) -> Iterator[str]:
@@ -271,10 +300,10 @@ def _lacking_pairs(run: RunRecords, pairs: Pairs) -> Iterator[str]:
         yield f"{domain_label((*run.cell.test_domains, domain))} {fate}"
 
 
-def _why_not_selectable(run: RunRecords) -> str:
+def _why_not_selectable(run: RunRecords, method: Method) -> str:
     if run.status is RunStatus.DIVERGED:
         return "diverged"
-    return f"{status_in_words(run.status)} without a finite validation accuracy"
+    return f"{status_in_words(run.status)} without {method.lacking}"
 
 
 def status_in_words(status: RunStatus) -> str:

@@ -33,7 +33,7 @@ class Candidate:
 
 def best_step(validations: Iterable[ValidationRecord]) -> BestStep | None:
     """The step with the highest finite validation accuracy; None when there is none."""
-    return highest_step((record.step, record.accuracy) for record in validations)
+    return highest_step([(record.step, record.accuracy) for record in validations])
 
 
 def choose(candidates: Iterable[Candidate]) -> Choice | None:

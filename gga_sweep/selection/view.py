@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -37,7 +37,7 @@ class SweepView:
 
     Raises:
         InputError: no arm, test domain or trial seed; or one of them repeated; or an arm without its draws; or a run
-            that stands in no cell of the plan.
+            that stands in no cell or pair of the plan.
     """
 
     name: str
@@ -77,17 +77,21 @@ class SweepView:
             for run in self.records
             if run.cell not in planned
         ]
+        planned_pairs = set(self._cells_of(self.pairs))
         faults += [
-            Fault("pair_records", f"run {run.folder} must have two test domains of the plan's pairs", run.cell)
+            Fault("pair_records", f"run {run.folder} must stand in a pair of the plan", run.cell)
             for run in self.pair_records
-            if run.cell.test_domains not in self.pairs
+            if run.cell not in planned_pairs
         ]
         if faults:
             raise InputError(faults, source=self.name)
 
     def cells(self) -> Iterator[Cell]:
         """Every planned cell, by arm, test domains and trial seed in their given orders."""
-        for arm, test_domains, trial_seed in product(self.arms, self.test_domains, self.trial_seeds):
+        return self._cells_of(self.test_domains)
+
+    def _cells_of(self, columns: Iterable[tuple[str, ...]]) -> Iterator[Cell]:
+        for arm, test_domains, trial_seed in product(self.arms, columns, self.trial_seeds):
             yield Cell(self.dataset, arm, test_domains, trial_seed)
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from invented_sweep import invented_comparison, invented_sweep
+from invented_sweep import invented_comparison, invented_report, invented_sweep
 
+from gga_sweep.report.content import Report
 from gga_sweep.selection import Comparison, SweepView, Table, build_table
 
 
@@ -21,3 +22,8 @@ def table(sweep_view: SweepView) -> Table:
 def comparison(sweep_view: SweepView) -> Comparison:
     """Every annealed arm against ERM."""
     return invented_comparison(sweep_view)
+
+
+@pytest.fixture(scope="session")
+def report(sweep_view: SweepView) -> Report:
+    return invented_report(sweep_view)

@@ -22,6 +22,9 @@ from gga_sweep.records import (
     TestRecord,
     ValidationRecord,
 )
+from gga_sweep.report.content import Report
+from gga_sweep.report.sections import Section, Sheet
+from gga_sweep.report.wording import Footnote
 from gga_sweep.selection import Comparison, SweepView, build_table, compare
 
 DOMAINS = ("0", "15", "30", "45", "60", "75")
@@ -182,3 +185,13 @@ def _annealed_step(step: int, arm_index: int, rng: np.random.Generator) -> Annea
         moved_radii=0.57,
         moved_updates=0.02,
     )
+
+
+PUBLISHED = Section(
+    "published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("Beware", "of it."),)
+)
+
+
+def invented_report(view: SweepView) -> Report:
+    """The sweep as every format tells it."""
+    return Report(view, build_table(view), invented_comparison(view))

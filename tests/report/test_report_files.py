@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,22 @@ from planned_sweep import CONTENTS, planned, write_run
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning.stored import write_sweep
+from gga_sweep.report.as_csv import render_csv
 from gga_sweep.report.as_json import render_json
-from gga_sweep.report.collect import collect
+from gga_sweep.report.content import Report, make_report
 from gga_sweep.report.files import FORMATS, check_format, render, write_report
+from gga_sweep.report.latex import render_latex
 from gga_sweep.report.markdown import render_markdown
 from gga_sweep.report.text import render_text
-from gga_sweep.selection import SweepView, Table, build_table, compare
 
 
 @pytest.fixture(scope="module")
-def written(sweep_view: SweepView, table: Table, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def written(report: Report, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report written over an older one."""
     ledger = Ledger(tmp_path_factory.mktemp("storage") / "demo")
     for name in ("table.txt", "report.html"):
         ledger.store.replace(name, b"an older report")
-    return write_report(sweep_view, table, ledger)
+    return write_report(report, ledger)
 
 
 def test_every_format_is_a_file_in_the_sweeps_folder(written: dict[str, Path]) -> None:
@@ -34,24 +36,27 @@ def test_every_format_is_a_file_in_the_sweeps_folder(written: dict[str, Path]) -
     assert sorted(folder.iterdir()) == sorted(written.values())
 
 
-def test_a_file_holds_the_table_and_the_comparison_in_its_format(
-    written: dict[str, Path], sweep_view: SweepView, table: Table
-) -> None:
-    comparison = compare(sweep_view, table)
-    text = {report_format: path.read_text(encoding="utf-8") for report_format, path in written.items()}
-    assert text["text"] == render_text(table, comparison=comparison)
-    assert text["markdown"] == render_markdown(table, comparison)
-    assert text["json"] == render_json(table, comparison)
+def test_a_file_holds_the_report_in_its_format(written: dict[str, Path], report: Report) -> None:
+    text = {report_format: path.read_bytes().decode() for report_format, path in written.items()}
+    assert text["text"] == render_text(report)
+    assert text["markdown"] == render_markdown(report)
+    assert text["latex"] == render_latex(report)
+    assert text["csv"] == render_csv(report)
+    assert text["json"] == render_json(report)
     assert text["html"].lstrip().lower().startswith("<!doctype html>")
-    assert str(written["html"].parent) in text["html"]
+
+
+def test_what_was_chosen_is_a_file_where_something_was(report: Report, tmp_path: Path) -> None:
+    paths = write_report(replace(report, chosen="name: demo-chosen\n"), Ledger(tmp_path / "demo"))
+    assert (*paths,) == (*FORMATS, "chosen")
+    assert paths["chosen"].name == "chosen.yaml"
+    assert paths["chosen"].read_text() == "name: demo-chosen\n"
 
 
 @pytest.mark.parametrize("report_format", [name for name in FORMATS if name != "html"])
-def test_what_is_printed_is_what_is_written(
-    report_format: str, written: dict[str, Path], sweep_view: SweepView, table: Table
-) -> None:
+def test_what_is_printed_is_what_is_written(report_format: str, written: dict[str, Path], report: Report) -> None:
     ledger = Ledger(written[report_format].parent)
-    assert render(report_format, sweep_view, table, ledger) == written[report_format].read_text(encoding="utf-8")
+    assert render(report_format, report, ledger) == written[report_format].read_bytes().decode()
 
 
 @pytest.mark.parametrize("report_format", FORMATS)
@@ -60,7 +65,7 @@ def test_known_formats_are_taken(report_format: str) -> None:
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"--format: .*got 'pdf' \(allowed: text, markdown, json, html\)"):
+    with pytest.raises(InputError, match=r"--format: .*got 'pdf' \(allowed: text, markdown, latex, csv, json, html\)"):
         check_format("pdf")
 
 
@@ -76,7 +81,6 @@ def test_arms_are_compared_with_the_baselines_of_the_sweep_file(tmp_path: Path) 
     write_sweep(ledger, plan.sweep, CONTENTS)
     for run in {run.folder: run for run in plan.runs}.values():
         write_run(ledger, run)
-    view = collect(plan, ledger)
-    comparison = compare(view, build_table(view))
+    comparison = make_report(plan, ledger).comparison
     assert [(one.arm, one.baseline) for one in comparison.selected] == [("ERM + GGA", "ERM"), ("odd", "ERM + GGA")]
     assert [cost.runs for cost in comparison.costs] == [4, 4, 4]

@@ -7,16 +7,17 @@ import re
 from dataclasses import replace
 
 import pytest
-from invented_sweep import ARMS, DOMAINS, NOISY, invented_comparison, invented_sweep
+from invented_sweep import ARMS, DOMAINS, NOISY, PUBLISHED, invented_report, invented_sweep
 from rich.cells import cell_len
 from rich.console import Console
 
+from gga_sweep.report.content import Report
 from gga_sweep.report.sections import sections
 from gga_sweep.report.text import print_text, render_text
 from gga_sweep.report.wording import entry_in_words
-from gga_sweep.selection import Comparison, Table, build_table
+from gga_sweep.selection import Table, build_table
 
-WIDE = build_table(invented_sweep(test_domains=DOMAINS, searched=("ERM",)))
+WIDE = invented_report(invented_sweep(test_domains=DOMAINS, searched=("ERM",)))
 
 
 @pytest.mark.parametrize("width", [24, 40, 80, 120])
@@ -27,18 +28,20 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_every_number_is_printed_whole_at_any_width(width: int) -> None:
     text = render_text(WIDE, width)
-    for row in WIDE.rows:
+    for row in WIDE.table.rows:
         for entry in (*row.entries, row.average):
             assert entry_in_words(entry) in text
 
 
 def test_a_narrow_terminal_gets_the_columns_in_blocks_each_with_the_arms() -> None:
-    assert render_text(WIDE, 200).count("ERM (searched)") == 1
-    assert render_text(WIDE, 80).count("ERM (searched)") == 2
+    table = io.StringIO(), io.StringIO()
+    for file, width in zip(table, (200, 80), strict=True):
+        print_text(WIDE.table, Console(file=file, width=width))
+    assert [file.getvalue().count("ERM (searched)") for file in table] == [1, 2]
 
 
-def test_protocol_and_deviations_are_printed(table: Table) -> None:
-    text = render_text(table)
+def test_protocol_and_deviations_are_printed(report: Report) -> None:
+    text = render_text(report)
     assert "Protocol: quick" in text
     assert "- evaluated every 50 steps, not 100" in text
 
@@ -52,14 +55,13 @@ def test_a_pipe_gets_no_colour_and_a_terminal_does(table: Table) -> None:
 
 
 def test_a_name_that_looks_like_markup_stays_a_name() -> None:
-    text = render_text(build_table(invented_sweep(arms=("[red]ERM[/red]", "[/]"))))
+    text = render_text(invented_report(invented_sweep(arms=("[red]ERM[/red]", "[/]"))))
     assert "[red]ERM[/red]" in text
     assert "[/] " in text
 
 
 def test_a_long_list_of_incomplete_cells_is_cut_and_says_so() -> None:
-    empty = build_table(replace(invented_sweep(), records=()))
-    text = render_text(empty, 120)
+    text = render_text(invented_report(replace(invented_sweep(), records=())), 120)
     assert text.count("nothing to select") == 10
     assert "and 17 more" in text
 
@@ -69,11 +71,11 @@ COMPARED = invented_sweep(arms=(*ARMS, NOISY), trial_seeds=range(5))
 
 @pytest.mark.parametrize("width", [40, 80, 100])
 def test_the_comparison_follows_with_every_number_whole_and_no_line_too_wide(width: int) -> None:
-    comparison = invented_comparison(COMPARED)
-    text = render_text(build_table(COMPARED), width, comparison)
+    report = invented_report(COMPARED)
+    text = render_text(report, width)
     assert max(map(cell_len, text.splitlines())) <= width
-    for section in sections(comparison):
-        assert section.title in text
+    for section in sections(report.comparison):
+        assert section.title in " ".join(text.split())
         for sheet in section.sheets:
             assert sheet.title in text
             for _, *numbers in sheet.rows:
@@ -82,15 +84,38 @@ def test_the_comparison_follows_with_every_number_whole_and_no_line_too_wide(wid
 
 def test_differences_stand_in_one_block_at_eighty_columns() -> None:
     heads = "Difference [95\N{NO-BREAK SPACE}%]   p      Holm   n (pairs)  Detects"
-    assert render_text(build_table(COMPARED), 80, invented_comparison(COMPARED)).count(heads) == 2
+    assert render_text(invented_report(COMPARED), 80).count(heads) == 2
 
 
 def test_arms_fold_where_that_keeps_the_columns_together() -> None:
-    text = render_text(build_table(COMPARED), 72, invented_comparison(COMPARED))
+    text = render_text(invented_report(COMPARED), 72)
     assert text.count("Detects\n") == 2
     assert re.search(r"^ERM \+ GGA, radius +\+1\.00 .*\n1e-5$", text, re.MULTILINE)
 
 
-def test_without_a_comparison_the_table_stands_alone(table: Table, comparison: Comparison) -> None:
-    assert "Difference" not in render_text(table)
-    assert render_text(table, comparison=comparison).startswith(render_text(table))
+def test_without_a_comparison_the_table_stands_alone(report: Report) -> None:
+    alone = io.StringIO()
+    print_text(report.table, Console(file=alone, width=100))
+    assert "Difference" not in alone.getvalue()
+    whole = render_text(report)
+    assert whole.startswith("\n".join(line.rstrip() for line in alone.getvalue().splitlines()))
+    assert "Difference" in whole
+
+
+def test_the_tables_of_other_methods_follow_each_with_its_own_notes(report: Report) -> None:
+    by_oracle = build_table(report.view, "oracle")
+    text = render_text(replace(report, others=(by_oracle,)))
+    assert text.startswith(render_text(report))
+    added = " ".join(text.removeprefix(render_text(report)).split())
+    assert added.startswith(f"{by_oracle.title} Arm")
+    assert "It peeks: it chooses by the labels of the test domain" in added
+    assert "It peeks" not in render_text(report)
+
+
+def test_published_rows_follow_the_comparison(report: Report) -> None:
+    section = Section(
+        "published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("Beware", "of it."),)
+    )
+    text = render_text(replace(report, published=PUBLISHED))
+    added = " ".join(text.removeprefix(render_text(report)).replace("─", "").split())
+    assert added == "Theirs Arm 0 GGA 81.5 Beware: of it."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gga_sweep.records import (
     Agreement,
@@ -37,6 +38,29 @@ def record(step: int, validation: Sequence[float], test: Mapping[str, float]) ->
     """`test`: accuracy on each test domain's training split; on the validation split it is another number."""
     domains = {name: scores(train=accuracy, validation=accuracy / 2) for name, accuracy in test.items()}
     return Record(validation_record(step, validation), TestRecord(domains, dict.fromkeys(test, 0.0)))
+
+
+def evaluation(
+    step: int, training: Mapping[str, float], test: Mapping[str, float | tuple[float, float]] | None = None
+) -> Record:
+    """Accuracies by domain: of training domains on the validation split, of test domains on both splits.
+
+    A test domain given by one number has it on its training split, and nothing on the other.
+    """
+    pairs = {name: value if isinstance(value, tuple) else (value, math.nan) for name, value in (test or {}).items()}
+    validation = {name: scores(train=0.875, validation=accuracy) for name, accuracy in training.items()}
+    return Record(
+        ValidationRecord(step, validation, 1.0, NO_AGREEMENT, NO_AGREEMENT),
+        TestRecord(
+            {name: scores(train=train, validation=validation) for name, (train, validation) in pairs.items()},
+            dict.fromkeys(pairs, 0.0),
+        ),
+    )
+
+
+def run_of(evaluations: Sequence[Record], **where: object) -> RunRecords:
+    """A run with these evaluations; `where` is as for `run`."""
+    return replace(run([], **where), records=tuple(evaluations))
 
 
 def run(
@@ -98,6 +122,9 @@ def view(
     trial_seeds: tuple[int, ...] = (0, 1, 2),
     draws: Mapping[str, tuple[int, ...]] | None = None,
     searched: frozenset[str] = frozenset(),
+    pairs: tuple[tuple[str, ...], ...] = (),
+    pair_records: Sequence[RunRecords] = (),
+    after_windows: int = 0,
     notes: tuple[str, ...] = (),
 ) -> SweepView:
     return SweepView(
@@ -111,5 +138,8 @@ def view(
         draws=dict.fromkeys(arms, (0,)) if draws is None else draws,
         records=tuple(records),
         searched=searched,
+        pairs=pairs,
+        pair_records=tuple(pair_records),
+        after_windows=after_windows,
         notes=notes,
     )

@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_sweeps import trimmed
 from scipy import stats
 from selection_records import run, view
 
 from gga_sweep.errors import InputError
 from gga_sweep.records import RunRecords, RunStatus
-from gga_sweep.selection import SweepView, build_table
+from gga_sweep.selection import METHODS, SweepView, build_table
 from gga_sweep.selection.contrasts import Contrast, matched_contrasts, selected_contrasts
 
 ARMS = ("ERM", "GGA", "anti")
@@ -213,6 +214,42 @@ def test_a_diverged_run_stands_in_its_pair_unless_it_is_excluded() -> None:
     assert contrast.missing == ()
     (without,) = matched_contrasts(sweep, {"GGA": "ERM"}, exclude_diverged=True)
     assert [dict(pair.lacking) for pair in without.missing] == [{"GGA": "diverged"}]
+
+
+@given(whole_sweeps(), st.sampled_from([1, 10, 11]))
+@settings(max_examples=40, deadline=None)
+def test_evaluations_before_the_first_step_take_no_part(runs: list[RunRecords], first_step: int) -> None:
+    later = sweep_of([trimmed(one, first_step) for one in runs])
+    assert repr(matched_contrasts(sweep_of(runs), BASELINES, first_step=first_step)) == repr(
+        matched_contrasts(later, BASELINES)
+    )
+    selected = build_table(replace(sweep_of(runs), after_windows=first_step), select_from="after-window")
+    assert repr(selected_contrasts(selected, BASELINES)) == repr(selected_contrasts(build_table(later), BASELINES))
+
+
+def test_a_first_step_changes_which_step_is_compared() -> None:
+    runs = [
+        run([0.9, 0.5], [0.1, 0.1 + 0.2 * (arm == "GGA")], arm=arm, trial_seed=s) for arm in ARMS[:2] for s in SEEDS
+    ]
+    sweep = view(runs, arms=ARMS[:2])
+    means = [matched_contrasts(sweep, {"GGA": "ERM"}, first_step=step)[0].difference.mean for step in (0, 10)]
+    assert means == pytest.approx([0.0, 0.2])
+    (none,) = matched_contrasts(sweep, {"GGA": "ERM"}, first_step=11)
+    assert [dict(pair.lacking) for pair in none.missing] == [
+        dict.fromkeys(ARMS[:2], "done without a finite validation accuracy")
+    ] * 3
+
+
+@given(whole_sweeps())
+@settings(max_examples=15, deadline=None)
+def test_selected_contrasts_are_those_of_the_table_whatever_its_method(runs: list[RunRecords]) -> None:
+    for method in METHODS:
+        table = build_table(sweep_of(runs), method)
+        rows = {row.arm: row for row in table.rows}
+        for contrast in selected_contrasts(table, BASELINES):
+            ours, theirs = rows[contrast.arm].average.values, rows[contrast.baseline].average.values
+            by_seed = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+            assert contrast.difference.values == pytest.approx(by_seed, nan_ok=True, abs=1e-12)
 
 
 def test_draws_that_only_one_arm_has_make_no_pair() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from selection_records import run, view
@@ -51,6 +52,24 @@ def test_the_total_is_of_all_runs_and_what_is_compared_of_the_done_ones() -> Non
 def test_a_run_without_a_timing_does_not_count_as_free() -> None:
     _, gga = costs_of([run(arm="ERM", seconds=PLAIN), run(arm="GGA", seconds=ANNEALED), run(arm="GGA", trial_seed=1)])
     assert (gga.runs, gga.done, gga.a_run) == (1, 1, 22)
+
+
+def test_pair_runs_count_in_the_total_and_not_in_what_a_run_costs() -> None:
+    pairs = [run(arm="GGA", test_domains=("art", "sketch"), seconds={"training": 500.0}, draws=(0,))]
+    pairs += [replace(pairs[0], key="failed", draws=(1,), status=RunStatus.FAILED, seconds={"search": 30.0})]
+    sweep = view(
+        [run(arm=arm, seconds=PLAIN) for arm in ARMS], arms=ARMS, pairs=(("art", "sketch"),), pair_records=pairs
+    )
+    erm, gga = costs(sweep, {"GGA": "ERM"})
+    assert dict(gga.seconds) == {"training": 510, "search": 30, "diagnostics": 0, "evaluation": 2}
+    assert (gga.runs, gga.total, gga.done, gga.a_run, gga.ratio) == (3, 542, 1, 12, 1)
+    assert (erm.runs, erm.total) == (1, 12)
+
+
+def test_pairs_that_are_columns_of_the_table_cost_like_any_run() -> None:
+    runs = [run(seconds=PLAIN), run(test_domains=("art", "sketch"), seconds={"training": 20.0})]
+    (erm,) = costs(view(runs, test_domains=(("sketch",), ("art", "sketch"))), {})
+    assert (erm.runs, erm.done, erm.a_run) == (2, 2, 16)
 
 
 def test_where_no_run_is_done_nothing_is_compared() -> None:

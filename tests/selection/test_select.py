@@ -1,124 +1,103 @@
-"""Selection over many cells, against a reference written from the definition."""
+"""Selection over many cells, by every method, against a reference written from the definitions."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from random import Random
 
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selection_records import record, run
+from random_sweeps import RandomSweep, random_sweep, renumbered, seeds, trimmed
+from selection_by_definition import pick_all
+from selection_records import run
 
 from gga_sweep.errors import InputError
-from gga_sweep.records import Cell, RunRecords, RunStatus
-from gga_sweep.selection import Selected, select
+from gga_sweep.records import Cell, RunStatus
+from gga_sweep.selection import METHODS, Selected, select
 
 FINISHED = ("DONE", "DIVERGED", "STOPPED")
-CELLS = [
-    Cell("PACS", "ERM", ("art", "sketch"), 0),
-    Cell("PACS", "ERM", ("photo",), 0),
-    Cell("PACS", "GGA", ("photo",), 1),
-]
-ACCURACIES = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, math.nan, math.inf])  # few, so that ties abound
+FIRST_STEPS = st.sampled_from([0, 0, 5, 10])
 
 
-def _reference_select(records: list[RunRecords], exclude_diverged: bool) -> dict[Cell, tuple[str, int, int, int, int]]:
-    """DomainBed's rule as one sort a cell: best accuracy, then highest draw, then lowest step.
+def selection(method: str, sweep: RandomSweep, **switches: object) -> tuple[Selected, ...]:
+    return select(sweep.records, method, pair_records=sweep.pair_records, cells=sweep.cells, **switches)
 
-    Returns, by cell, the chosen run's key, draw and step, and the numbers of other steps and runs as good.
-    """
-    lines = [
-        {
-            "cell": CELLS.index(one.cell),
-            "key": one.key,
-            "draw": sorted(one.draws)[-1],
-            "step": evaluation.step,
-            "val": pd.Series([s.validation.accuracy for s in evaluation.validation.domains.values()]).mean(
-                skipna=False
-            ),
+
+@given(seeds, st.booleans(), FIRST_STEPS)
+@settings(max_examples=600, deadline=None)
+def test_every_method_agrees_with_its_definition(seed: int, exclude_diverged: bool, first_step: int) -> None:
+    sweep = random_sweep(seed)
+    switches = {"exclude_diverged": exclude_diverged, "first_step": first_step}
+    for method in METHODS:
+        found = {
+            one.cell: (one.key, one.draw, one.step, one.validation_accuracy, one.tied_steps, one.tied_draws)
+            for one in selection(method, sweep, **switches)
         }
-        for one in records
-        if one.status.value in FINISHED and not (exclude_diverged and one.status.value == "DIVERGED")
-        for evaluation in one.records
-    ]
-    frame = pd.DataFrame(lines, columns=["cell", "key", "draw", "step", "val"])
-    frame = frame[frame["val"].map(math.isfinite).astype(bool)]
-    chosen = {}
-    for index, group in frame.groupby("cell"):
-        first = group.sort_values(["val", "draw", "step"], ascending=[False, False, True]).iloc[0]
-        as_good = group[group["val"] == first["val"]]
-        steps = int((as_good["key"] == first["key"]).sum()) - 1
-        chosen[CELLS[index]] = (
-            first["key"],
-            int(first["draw"]),
-            int(first["step"]),
-            steps,
-            as_good["key"].nunique() - 1,
-        )
-    return chosen
+        assert found == pick_all(method, sweep, **switches)
 
 
-@st.composite
-def random_records(draw: st.DrawFn) -> list[RunRecords]:
-    """Runs of up to three cells: ties, NaN, repeated draws, missing and unfinished runs, in any order."""
-    records = []
-    for index, cell in enumerate(CELLS):
-        numbers = draw(st.permutations(range(6)))
-        cuts = sorted(draw(st.sets(st.integers(0, 6), max_size=4)))
-        for start, end in pairwise(cuts):
-            accuracies = draw(st.lists(st.tuples(ACCURACIES, ACCURACIES), max_size=4))
-            records.append(
-                RunRecords(
-                    key=f"{index}-{start}",
-                    folder=f"folder {index}-{start}",
-                    cell=cell,
-                    draws=tuple(sorted(numbers[start:end])),
-                    hyperparameters={},
-                    status=draw(st.sampled_from([*RunStatus, *[RunStatus.DONE] * 8])),
-                    records=tuple(record(7 * i, pair, {"photo": 0.5}) for i, pair in enumerate(accuracies)),
-                )
-            )
-    return draw(st.permutations(records))
+@pytest.mark.parametrize("method", METHODS)
+def test_the_random_sweeps_put_every_rule_of_a_method_to_the_test(method: str) -> None:
+    sweeps = [random_sweep(seed) for seed in range(100)]
+    picks = [pick for sweep in sweeps for pick in pick_all(method, sweep).values()]
+    assert sum(map(len, (sweep.cells for sweep in sweeps))) - len(picks) > 10
+    assert sum(pick.other_runs > 0 for pick in picks) > 5
+    assert (sum(pick.other_steps > 0 for pick in picks) > 20) == (method != "oracle")
 
 
-@given(random_records(), st.booleans())
-@settings(max_examples=400, deadline=None)
-def test_selection_agrees_with_the_reference(records: list[RunRecords], exclude_diverged: bool) -> None:
-    selected = select(records, exclude_diverged=exclude_diverged)
-    found = {one.cell: (one.key, one.draw, one.step, one.tied_steps, one.tied_draws) for one in selected}
-    assert found == _reference_select(records, exclude_diverged)
-
-
-@given(random_records(), st.randoms(use_true_random=False))
+@given(seeds, st.randoms(use_true_random=False))
 @settings(max_examples=50, deadline=None)
-def test_the_order_of_records_decides_nothing(records: list[RunRecords], random: Random) -> None:
-    shuffled = list(records)
-    random.shuffle(shuffled)
-    assert {one.cell: one for one in select(records)} == {one.cell: one for one in select(shuffled)}
+def test_the_order_of_records_and_cells_decides_nothing(seed: int, random: Random) -> None:
+    sweep = random_sweep(seed)
+    shuffled = replace(
+        sweep,
+        records=tuple(random.sample(sweep.records, len(sweep.records))),
+        pair_records=tuple(random.sample(sweep.pair_records, len(sweep.pair_records))),
+        columns=tuple(random.sample(sweep.columns, len(sweep.columns))),
+    )
+    for method in METHODS:
+        assert {one.cell: one for one in selection(method, shuffled)} == {
+            one.cell: one for one in selection(method, sweep)
+        }
 
 
-@given(random_records(), st.lists(st.floats(0, 1), min_size=1))
+@given(seeds)
+@settings(max_examples=100, deadline=None)
+def test_no_number_on_a_test_domain_moves_training_domain_validation(seed: int) -> None:
+    sweep = random_sweep(seed)
+    noise = Random(seed)
+    changed = sweep.with_runs(lambda run: renumbered(run, run.cell.test_domains, noise.random))
+    assert select(changed.records) == select(sweep.records)
+
+
+@given(seeds, st.booleans())
 @settings(max_examples=50, deadline=None)
-def test_no_test_accuracy_moves_the_selection(records: list[RunRecords], noise: list[float]) -> None:
-    noised = [
-        replace(
-            one,
-            records=tuple(
-                record(
-                    r.step,
-                    [s.validation.accuracy for s in r.validation.domains.values()],
-                    {"photo": noise[i % len(noise)]},
-                )
-                for i, r in enumerate(one.records)
-            ),
+def test_steps_before_the_first_are_as_if_they_had_not_been_evaluated(seed: int, exclude_diverged: bool) -> None:
+    sweep = random_sweep(seed)
+    later = sweep.with_runs(lambda run: trimmed(run, 10))
+    for method in METHODS:
+        assert selection(method, sweep, first_step=1, exclude_diverged=exclude_diverged) == selection(
+            method, later, exclude_diverged=exclude_diverged
         )
-        for one in records
-    ]
-    assert select(noised) == select(records)
+
+
+def test_the_first_step_itself_takes_part() -> None:
+    assert [select([run([0.75, 0.5, 0.25])], first_step=step)[0].step for step in (0, 1, 10, 11)] == [0, 10, 10, 20]
+    assert select([run([0.75, 0.5])], first_step=11) == ()
+
+
+def test_pair_runs_are_selected_in_no_cell_and_change_no_other_method() -> None:
+    pairs = [run([1.0], test_domains=("art", "sketch"), draws=(draw,)) for draw in (0, 1)]
+    for method in ("training-domain-validation", "oracle", "shared-draw"):
+        assert select([run([0.5])], method, pair_records=pairs) == select([run([0.5])], method)
+
+
+def test_cells_come_in_the_order_of_the_plan_then_as_they_appear() -> None:
+    runs = [run(trial_seed=seed) for seed in (3, 1, 0, 2)]
+    planned = [Cell("PACS", "ERM", ("sketch",), seed) for seed in (2, 7, 1)]
+    assert [one.cell.trial_seed for one in select(iter(runs), cells=iter(planned))] == [2, 1, 3, 0]
 
 
 def test_a_selected_run_says_where_it_stands_and_how_it_won() -> None:
@@ -160,14 +139,24 @@ def test_a_cell_without_a_selectable_run_is_absent() -> None:
 
 
 def test_an_unknown_method_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(InputError, match=r"'best-guess' \(allowed: training-domain-validation\)"):
+    with pytest.raises(InputError, match="must be a known selection method, got 'best-guess'") as caught:
         select([], method="best-guess")
+    (fault,) = caught.value.faults
+    assert fault.allowed == ("training-domain-validation", "leave-one-domain-out", "oracle", "shared-draw")
 
 
 def test_a_run_that_stands_twice_in_its_cell_or_has_no_draw_is_refused() -> None:
     with pytest.raises(InputError, match="only once in its cell, got 'twice'") as caught:
         select([run(key="twice"), run(key="twice"), run(key="drawless", draws=(), trial_seed=1)])
     assert "must have a draw number, got 'drawless'" in str(caught.value)
+
+
+def test_a_pair_run_that_stands_twice_or_has_no_draw_is_refused_along_with_all_else() -> None:
+    pairs = [run(key=key, draws=draws, test_domains=("art", "sketch")) for key, draws in [("b", (0,)), ("b", (1,))]]
+    drawless = run(key="c", draws=(), test_domains=("art", "photo"))
+    with pytest.raises(InputError) as caught:
+        select([run(key="a"), run(key="a")], "best-guess", pair_records=[*pairs, drawless])
+    assert [fault.got for fault in caught.value.faults] == ["a", "b", "c", "best-guess"]
 
 
 def test_a_run_shared_by_two_arms_is_selected_in_both() -> None:

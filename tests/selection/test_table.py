@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selection_records import run, view
+from random_sweeps import RandomSweep, random_sweep, seeds, trimmed
+from selection_by_definition import pick_all
+from selection_records import evaluation, run, run_of, view
 
-from gga_sweep.records import RunStatus
-from gga_sweep.selection import build_table
+from gga_sweep.records import Cell, RunRecords, RunStatus
+from gga_sweep.selection import METHODS, SweepView, build_table
 from gga_sweep.selection.table import summarize
 
 TWO_DOMAINS = (("art",), ("sketch",))
@@ -187,3 +189,198 @@ def test_a_searched_arm_lacks_no_draw_but_can_lack_a_cell() -> None:
     table = build_table(view(records, arms=("mine",), draws={}, searched=frozenset({"mine"})))
     assert (table.rows[0].searched, table.rows[0].draws, table.rows[0].entries[0].n) == (True, 0, 2)
     assert [dict(cell.reasons) for cell in table.incomplete] == [{"no run": ()}]
+
+
+@given(seeds, st.booleans(), st.sampled_from(["any", "after-window"]))
+@settings(max_examples=80, deadline=None)
+def test_by_every_method_the_numbers_are_read_where_its_definition_points(
+    seed: int, exclude_diverged: bool, select_from: str
+) -> None:
+    sweep = random_sweep(seed, not_finite=[math.nan] * 4)
+    first_step = 15 if select_from == "after-window" else 0
+    for method in METHODS:
+        table = build_table(sweep.view, method, exclude_diverged=exclude_diverged, select_from=select_from)
+        picks = pick_all(method, sweep, exclude_diverged=exclude_diverged, first_step=first_step)
+        assert (table.select_from, table.first_step) == (select_from, first_step)
+        for row in table.rows:
+            expected = [
+                [reported(sweep, picks, row.arm, column, s) for s in sweep.trial_seeds] for column in sweep.columns
+            ]
+            found = [entry.values for entry in row.entries]
+            np.testing.assert_array_equal(np.array(found), np.array(expected))
+            np.testing.assert_allclose(row.average.values, np.mean(expected, axis=0))
+            mine = [pick for cell, pick in picks.items() if cell.arm == row.arm]
+            assert row.tied_steps == sum(pick.other_steps > 0 for pick in mine)
+            assert row.tied_draws == sum(pick.other_runs > 0 for pick in mine)
+
+
+def reported(sweep: RandomSweep, picks: dict, arm: str, column: tuple[str, ...], trial_seed: int) -> float:
+    """The mean over the test domains of the training split's accuracy, at the picked step of the picked run."""
+    cell = Cell("PACS", arm, column, trial_seed)
+    for one in sweep.records:
+        if one.cell == cell and cell in picks and one.key == picks[cell].key:
+            (record,) = [record for record in one.records if record.step == picks[cell].step]
+            return sum(record.test.domains[name].train.accuracy for name in column) / len(column)
+    return math.nan
+
+
+@given(seeds, st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_after_the_window_the_table_is_as_if_nothing_had_been_evaluated_before(
+    seed: int, exclude_diverged: bool
+) -> None:
+    sweep = random_sweep(seed)
+    later = sweep.with_runs(lambda one: trimmed(one, 15)).view
+    for method in METHODS:
+        found = build_table(sweep.view, method, exclude_diverged=exclude_diverged, select_from="after-window")
+        expected = build_table(later, method, exclude_diverged=exclude_diverged)
+        assert found.selected == expected.selected
+        for ours, theirs in zip(found.rows, expected.rows, strict=True):
+            assert repr([entry.values for entry in ours.entries]) == repr([entry.values for entry in theirs.entries])
+
+
+def test_only_after_the_window_means_from_its_end_on_in_every_arm() -> None:
+    runs = [run([0.9, 0.5, 0.6], [0.1, 0.2, 0.3], arm=arm) for arm in ("ERM", "GGA")]
+    sweep = view(runs, arms=("ERM", "GGA"), trial_seeds=(0,), after_windows=10)
+    anywhere, later = (build_table(sweep, select_from=steps) for steps in ("any", "after-window"))
+    assert [one.step for one in anywhere.selected] == [0, 0]
+    assert [one.step for one in later.selected] == [20, 20]
+    assert [row.entries[0].values for row in later.rows] == [(0.3,), (0.3,)]
+    assert (anywhere.first_step, later.first_step) == (0, 10)
+
+
+def test_a_run_that_ended_before_the_window_did_cannot_be_selected_after_it() -> None:
+    sweep = view([run([0.9], status=RunStatus.STOPPED)], trial_seeds=(0,), after_windows=10)
+    assert build_table(sweep).incomplete == ()
+    (lacking,) = build_table(sweep, select_from="after-window").incomplete
+    assert lacking.reasons == {"stopped without a finite validation accuracy": (0,)}
+
+
+def test_where_no_arm_has_a_window_every_step_is_after_it() -> None:
+    sweep = view([run([0.9, 0.5])], trial_seeds=(0,))
+    assert build_table(sweep, select_from="after-window").selected == build_table(sweep).selected
+
+
+TRAINED = ("photo", "sketch")
+PAIRS = (("art", "photo"), ("art", "sketch"))
+
+
+def crossed(*pairs: RunRecords, draws: tuple[int, ...] = (0, 1), **where: object) -> SweepView:
+    """Runs tested on art, trained on photo and sketch, with these pair runs."""
+    judged = [evaluation(0, dict.fromkeys(TRAINED, 0.5), {"art": (0.25, 0.25)})]
+    runs = [run_of(judged, test_domains=("art",), draws=(draw,), **where) for draw in draws]
+    return view(
+        runs,
+        test_domains=(("art",),),
+        trial_seeds=(0,),
+        draws={"ERM": draws},
+        pairs=PAIRS,
+        pair_records=pairs,
+    )
+
+
+def pair(left_out: str, draw: int, **where: object) -> RunRecords:
+    (other,) = set(TRAINED) - {left_out}
+    records = [evaluation(0, {other: 0.5}, {"art": 0.5, left_out: 0.5})]
+    return run_of(records, test_domains=("art", left_out), draws=(draw,), **where)
+
+
+def test_a_cross_validated_cell_names_each_pair_run_that_lacks_by_draw() -> None:
+    sweep = crossed(
+        pair("photo", 0),
+        pair("photo", 1),
+        pair("photo", 2, status=RunStatus.OUT_OF_MEMORY),
+        pair("photo", 3),
+        pair("sketch", 0),
+        pair("sketch", 2, status=RunStatus.FAILED),
+        draws=(0, 1, 2, 3),
+    )
+    (lacking,) = build_table(sweep, "leave-one-domain-out").incomplete
+    assert lacking.selected
+    assert lacking.reasons == {
+        "art+sketch missing": (1, 3),
+        "art+photo out of memory": (2,),
+        "art+sketch failed": (2,),
+    }
+    for method in set(METHODS) - {"leave-one-domain-out"}:
+        assert build_table(sweep, method).incomplete == ()
+
+
+def test_a_cross_validated_cell_with_all_its_pair_runs_is_complete() -> None:
+    pairs = [pair(name, draw, status=RunStatus.STOPPED) for name in TRAINED for draw in (0, 1)]
+    table = build_table(crossed(*pairs), "leave-one-domain-out")
+    assert (table.incomplete, table.rows[0].entries[0].incomplete) == ((), False)
+
+
+def test_a_run_of_several_draws_names_its_lacking_pair_run_by_all_of_them() -> None:
+    merged = crossed(pair("photo", 1), draws=(0, 1))
+    runs = (replace(merged.records[0], draws=(0, 1)),)
+    (lacking,) = build_table(replace(merged, records=runs), "leave-one-domain-out").incomplete
+    assert lacking.reasons["art+sketch missing"] == (0, 1)
+    assert "art+photo missing" not in lacking.reasons
+
+
+@given(seeds)
+@settings(max_examples=60, deadline=None)
+def test_pair_runs_that_lack_are_found_by_looking_for_each(seed: int) -> None:
+    sweep = random_sweep(seed)
+    everyone = (*sweep.records, *sweep.pair_records)
+    expected: dict[tuple[Cell, frozenset[str], str], set[int]] = {}
+    for one in sweep.records:
+        if len(one.cell.test_domains) > 1:
+            continue
+        for domain in one.records[0].validation.domains if one.records else ():
+            names = {*one.cell.test_domains, domain}
+            fates = [
+                other.status.value
+                for other in everyone
+                if set(other.cell.test_domains) == names
+                and (other.cell.arm, other.cell.trial_seed) == (one.cell.arm, one.cell.trial_seed)
+                and one.draws[-1] in other.draws
+            ]
+            if not fates or fates[0] not in ("DONE", "DIVERGED", "STOPPED"):
+                fate = fates[0].lower().replace("_", " ") if fates else "missing"
+                expected.setdefault((one.cell, frozenset(names), fate), set()).update(one.draws)
+    found = {
+        (cell.cell, frozenset(names.split("+")), fate): set(draws)
+        for cell in build_table(sweep.view, "leave-one-domain-out").incomplete
+        for reason, draws in cell.reasons.items()
+        for names, _, fate in [reason.partition(" ")]
+        if "+" in names and len(cell.cell.test_domains) == 1
+    }
+    assert found == expected
+
+
+WITHOUT = {
+    "training-domain-validation": "done without a finite validation accuracy",
+    "leave-one-domain-out": "done without an accuracy on every training domain left out",
+    "oracle": "done without a finite accuracy on the test domain's validation split at its last step",
+    "shared-draw": "done without a draw that can be selected on every test domain",
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_where_nothing_can_be_selected_each_method_says_what_is_lacking(method: str) -> None:
+    runs = [run_of([evaluation(0, dict.fromkeys(TRAINED, math.nan), {"art": 0.25})], test_domains=("art",))]
+    (lacking,) = build_table(view(runs, test_domains=(("art",),), trial_seeds=(0,)), method).incomplete
+    assert lacking.reasons[WITHOUT[method]] == (0,)
+    assert not lacking.selected
+
+
+def test_a_draw_that_no_neighbour_shares_is_named_in_every_cell_that_could_have_had_it() -> None:
+    domains = (("art",), ("photo",), ("sketch",))
+    runs = [
+        run([0.5], test_domains=domain, draws=(draw,), status=status)
+        for domain in domains
+        for draw, status in [(0, RunStatus.DONE), (1, RunStatus.FAILED if domain == ("photo",) else RunStatus.DONE)]
+        if (domain, draw) != (("sketch",), 1)
+    ]
+    sweep = view(runs, test_domains=domains, trial_seeds=(0,), draws={"ERM": (0, 1)})
+    table = build_table(sweep, "shared-draw")
+    assert {one.cell.test_domains: dict(one.reasons) for one in table.incomplete} == {
+        ("art",): {"photo failed": (1,), "sketch missing": (1,)},
+        ("photo",): {"failed": (1,)},
+        ("sketch",): {"missing": (1,)},
+    }
+    assert [entry.incomplete for entry in table.rows[0].entries] == [True, True, True]
+    assert [one.cell.test_domains for one in build_table(sweep).incomplete] == [("photo",), ("sketch",)]

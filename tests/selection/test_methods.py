@@ -1,0 +1,34 @@
+"""The methods by name: which exist, and what is said of those that peek."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from selection_records import run, view
+
+from gga_sweep import config
+from gga_sweep.selection import DEFAULT_METHOD, METHODS, build_table
+
+
+def test_the_methods_are_those_that_a_sweep_file_may_name() -> None:
+    assert tuple(METHODS) == get_args(config.SelectionMethod)
+    assert config.LEAVE_ONE_DOMAIN_OUT in METHODS
+    assert DEFAULT_METHOD == "training-domain-validation"
+
+
+def test_the_methods_that_let_a_test_domain_have_a_say_confess_it() -> None:
+    assert [name for name, method in METHODS.items() if method.peeks is not None] == ["oracle", "shared-draw"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_table_carries_the_name_of_its_method(method: str) -> None:
+    table = build_table(view([run()]), method)
+    assert (table.method, table.method_label) == (method, METHODS[method].label)
+
+
+def test_a_title_names_every_method_but_the_usual_one() -> None:
+    titles = {name: build_table(view([run()]), name).title for name in METHODS}
+    assert titles.pop(DEFAULT_METHOD) == "small: accuracy (%) by test domain of PACS"
+    for name, title in titles.items():
+        assert title == f"small: accuracy (%) by test domain of PACS, selected by {METHODS[name].label}"

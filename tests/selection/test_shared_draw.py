@@ -1,0 +1,126 @@
+"""One draw for all test domains: the best on average, each of its runs at its own best step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from random_sweeps import random_sweep, seeds
+from selection_records import run
+
+from gga_sweep.records import Cell, RunRecords, RunStatus
+from gga_sweep.selection import Selected, select
+from gga_sweep.selection.shared_draw import choose
+
+METHOD = "shared-draw"
+DOMAINS = ("art", "photo", "sketch")
+CELLS = tuple(Cell("PACS", "ERM", (name,), 0) for name in DOMAINS)
+
+
+def sweep_of(accuracies: Mapping[int, Sequence[Sequence[float]]]) -> list[RunRecords]:
+    """Of each draw, the validation accuracies of its run on each test domain."""
+    return [
+        run(of_run, test_domains=(name,), draws=(draw,))
+        for draw, of_draw in accuracies.items()
+        for name, of_run in zip(DOMAINS, of_draw, strict=True)
+    ]
+
+
+def pick(runs: Sequence[RunRecords], cells: Sequence[Cell] = CELLS) -> dict[str, tuple[int, int]]:
+    """Test domain -> (draw, step)."""
+    return {one.cell.test_domains[0]: (one.draw, one.step) for one in select(runs, METHOD, cells=cells)}
+
+
+def test_the_draw_with_the_highest_mean_is_taken_everywhere_though_it_is_nowhere_the_best() -> None:
+    runs = sweep_of({0: [[1.0], [0.0], [0.0]], 1: [[0.75], [0.75], [0.75]], 2: [[0.0], [1.0], [1.0]]})
+    assert pick(runs) == dict.fromkeys(DOMAINS, (1, 0))
+    assert [one.draw for one in select(runs, cells=CELLS)] == [0, 2, 2]
+
+
+def test_each_run_stands_at_its_own_best_step_with_its_own_accuracy_and_ties() -> None:
+    runs = sweep_of({0: [[0.25, 0.5, 0.25], [1.0, 0.5, 1.0], [0.0, 0.0, 0.25]]})
+    found = select(runs, METHOD, cells=CELLS)
+    assert [(one.step, one.validation_accuracy, one.tied_steps) for one in found] == [
+        (10, 0.5, 0),
+        (0, 1.0, 1),
+        (20, 0.25, 0),
+    ]
+
+
+def test_tied_draws_go_to_the_highest_and_are_counted_everywhere() -> None:
+    found = select(
+        sweep_of({2: [[0.5], [0.5], [0.5]], 5: [[1.0], [0.5], [0.0]], 3: [[0.0], [0.5], [1.0]], 9: [[0.0]] * 3}),
+        METHOD,
+        cells=CELLS,
+    )
+    assert [(one.draw, one.tied_draws) for one in found] == [(5, 2)] * 3
+
+
+def without(runs: Sequence[RunRecords], draw: int, domain: str) -> list[RunRecords]:
+    return [one for one in runs if (one.draws, one.cell.test_domains) != ((draw,), (domain,))]
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_draw_without_a_run_on_one_planned_test_domain_is_passed_over(domain: str) -> None:
+    runs = sweep_of({0: [[0.25]] * 3, 1: [[1.0]] * 3})
+    assert pick(runs) == dict.fromkeys(DOMAINS, (1, 0))
+    assert pick(without(runs, 1, domain)) == dict.fromkeys(DOMAINS, (0, 0))
+    assert pick(without(without(runs, 1, domain), 0, "photo" if domain == "art" else "art")) == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": RunStatus.FAILED}, {"records": ()}, {"records": run([math.nan]).records}]
+)
+def test_a_draw_with_a_run_that_cannot_be_selected_is_passed_over(change: Mapping[str, object]) -> None:
+    runs = sweep_of({0: [[0.25]] * 3, 1: [[1.0]] * 3})
+    runs[4] = replace(runs[4], **change)
+    assert pick(runs) == dict.fromkeys(DOMAINS, (0, 0))
+
+
+def test_a_planned_test_domain_without_any_run_leaves_nothing_to_share() -> None:
+    runs = [one for one in sweep_of({0: [[0.5]] * 3}) if one.cell.test_domains != ("sketch",)]
+    assert pick(runs) == {}
+    assert pick(runs, cells=()) == {"art": (0, 0), "photo": (0, 0)}
+
+
+def test_arms_trial_seeds_and_datasets_choose_for_themselves() -> None:
+    runs = sweep_of({0: [[1.0]] * 3, 1: [[0.5]] * 3})
+    elsewhere = [
+        replace(one, cell=replace(one.cell, **{place: value}), draws=(1 - one.draws[0],))
+        for place, value in (("arm", "GGA"), ("trial_seed", 1), ("dataset", "OfficeHome"))
+        for one in runs
+    ]
+    draws = {one.cell: one.draw for one in select([*runs, *elsewhere], METHOD)}
+    assert {cell for cell, draw in draws.items() if draw == 0} == set(CELLS)
+    assert len(draws) == 12
+
+
+def test_the_order_of_the_runs_decides_nothing_where_rounding_would() -> None:
+    # 0.7 + 0.2 + 0.1 is less than 0.1 + 0.2 + 0.7, so a sum in the order of the runs would make or break the tie.
+    runs = [
+        run([accuracy], test_domains=(name,), draws=(draw,))
+        for draw, accuracies in enumerate([(0.7, 0.2, 0.1, 0.0), (0.1, 0.2, 0.7, 0.0)])
+        for name, accuracy in zip((*DOMAINS, "clipart"), accuracies, strict=True)
+    ]
+    orders = [select(some, METHOD) for some in (runs, runs[::-1])]
+    assert [{(one.draw, one.tied_draws) for one in chosen} for chosen in orders] == [{(1, 1)}, {(1, 1)}]
+
+
+def test_nothing_is_chosen_from_nothing() -> None:
+    assert choose({}) == {}
+    assert choose({("art",): [], ("photo",): []}) == {}
+
+
+@given(seeds)
+@settings(max_examples=60, deadline=None)
+def test_all_test_domains_of_an_arm_and_trial_seed_have_one_draw_or_none(seed: int) -> None:
+    sweep = random_sweep(seed)
+    groups: dict[tuple[str, int], list[Selected]] = {}
+    for one in select(sweep.records, METHOD, cells=sweep.cells):
+        groups.setdefault((one.cell.arm, one.cell.trial_seed), []).append(one)
+    for chosen in groups.values():
+        assert [one.cell.test_domains for one in chosen] == list(sweep.columns)
+        assert len({(one.draw, one.tied_draws) for one in chosen}) == 1
