@@ -50,9 +50,6 @@ def test_every_section_follows_with_its_tables_and_footnotes(report: Report) -> 
 
 def test_the_tables_of_other_methods_and_the_published_rows_follow(report: Report) -> None:
     by_oracle = build_table(report.view, "oracle")
-    section = Section(
-        "published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("Beware", "of it."),)
-    )
     text = render_markdown(replace(report, others=(by_oracle,), published=PUBLISHED))
     assert text.startswith(render_markdown(report))
     theirs, ours = text.removeprefix(render_markdown(report)).split("## demo", 1)

@@ -113,9 +113,6 @@ def test_the_tables_of_other_methods_follow_each_with_its_own_notes(report: Repo
 
 
 def test_published_rows_follow_the_comparison(report: Report) -> None:
-    section = Section(
-        "published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("Beware", "of it."),)
-    )
     text = render_text(replace(report, published=PUBLISHED))
     added = " ".join(text.removeprefix(render_text(report)).replace("─", "").split())
     assert added == "Theirs Arm 0 GGA 81.5 Beware: of it."
