@@ -22,6 +22,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/guided_gain.py
 	$(BIN)/python tests/benchmarks/precision.py
 	$(BIN)/python tests/benchmarks/run_overhead.py
+	$(BIN)/python tests/benchmarks/domainbed_tables.py
+	$(BIN)/python tests/benchmarks/large_ledger.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
