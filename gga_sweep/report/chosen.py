@@ -118,4 +118,4 @@ def _as_yaml(content: dict[str, Any]) -> str:
     text: str = yaml.dump(
         content, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
     )
-    return text
+    return f"# gga-sweep run FILE\n#\n# Hyperparameters chosen by {content['chosen']['search']}.\n{text}"
