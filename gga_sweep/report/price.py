@@ -54,7 +54,7 @@ def price_picture(price: Price, at_once: int) -> RenderableType:
             str(arm.jobs),
             *(
                 (
-                    duration_in_words(arm.a_run),
+                    rough_duration(arm.a_run),
                     f"{100 * searching / arm.total:.0f} %" if arm.total else ABSENT,
                     _hours(arm.total),
                     _hours(arm.seconds_left),
@@ -66,7 +66,7 @@ def price_picture(price: Price, at_once: int) -> RenderableType:
     return Group(table, Text(""), *map(Text, _notes(price, at_once)))
 
 
-def duration_in_words(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """`8.0 s`, `2.5 min`, `1.6 h`, `19.5 days`: rough, as an estimate is."""
     for unit, name in ((86400.0, "days"), (_HOUR, "h"), (60.0, "min")):
         if seconds >= 2 * unit:
@@ -91,7 +91,7 @@ def _notes(price: Price, at_once: int) -> list[str]:
     if price.unknown:
         notes.append(f"No price without a done run, or --calibrate: {', '.join(price.unknown)}.")
     if price.seconds_left:
-        left = duration_in_words(price.wall_clock(at_once))
+        left = rough_duration(price.wall_clock(at_once))
         notes.append(f"About {left} with {count(at_once, 'run')} at once.")
     how = "a calibration" if price.source == "calibration" else "the mean of the done runs of each arm"
     notes.append(f"Device: {price.device}. From {how}.")

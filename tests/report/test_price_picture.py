@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning.price import PHASES, ArmPrice, Disk, Price
 from gga_sweep.records import RunStatus
-from gga_sweep.report.price import bytes_in_words, duration_in_words, ledger_price, price_picture
+from gga_sweep.report.price import bytes_in_words, ledger_price, price_picture, rough_duration
 from gga_sweep.report.status import read_states
 
 
@@ -111,7 +111,7 @@ def test_a_ledgers_price_is_that_of_its_done_runs_on_their_devices(tmp_path: Pat
     ],
 )
 def test_durations_are_told_in_a_unit_that_fits(seconds: float, words: str) -> None:
-    assert duration_in_words(seconds) == words
+    assert rough_duration(seconds) == words
 
 
 @pytest.mark.parametrize(
