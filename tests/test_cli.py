@@ -435,6 +435,14 @@ def test_a_broken_line_is_counted_and_refused_where_strictness_is_asked_for(
     assert f"{file.parent.name}/results.jsonl" in strict.err
 
 
+def test_options_that_do_not_go_together_are_refused(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    called = gga("report", "--domainbed", tmp_path, "--selection", "oracle", "--published")
+    assert called.code == 2
+    assert "--selection: does not go with --domainbed, which follows DomainBed's rules" in called.err
+    assert "--published: does not go with --domainbed" in called.err
+    assert "--strict: goes with --domainbed" in gga("report", trained.folder, "--strict").err
+
+
 def test_the_predictions_of_a_run_give_its_recorded_accuracies(gga: Command, trained: Sweep, tmp_path: Path) -> None:
     selected = result_of(trained).best(arm="GGA", test_domain="75").selected
     file = tmp_path / "predictions.csv"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gga_sweep.cli.console import Folder, out, without_collection, write
+from gga_sweep.errors import Fault, InputError
 
 
 def report(
@@ -39,8 +41,11 @@ def report(
 ) -> None:
     """Print the selected table of a sweep and the comparison of its arms, or write its page."""
     if domainbed:
+        ours = {"--selection": selection, "--select-from": select_from}
+        _refuse({**ours, "--exclude-diverged": exclude_diverged, "--published": published}, _BY_ITS_RULES)
         text = _domainbed_report(folder, report_format, strict)
     else:
+        _refuse({"--strict": strict}, "goes with --domainbed alone")
         text = _sweep_report(folder, report_format, selection, select_from, exclude_diverged, published, output is None)
     write(text, output)
 
@@ -60,6 +65,15 @@ def export(
     out.print(f"Wrote {', '.join(parts)} to {written.folder}", soft_wrap=True)
     for remark in written.remarks:
         out.print(remark, soft_wrap=True)
+
+
+_BY_ITS_RULES = "does not go with --domainbed, which follows DomainBed's rules"
+
+
+def _refuse(options: Mapping[str, object], rule: str) -> None:
+    faults = [Fault(name, rule) for name, given in options.items() if given]
+    if faults:
+        raise InputError(faults, "report")
 
 
 def _domainbed_report(folder: Path, report_format: str, strict: bool) -> str:

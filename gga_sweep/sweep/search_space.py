@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune
 
 from gga_sweep.config import Distribution
+from gga_sweep.errors import Fault, InputError
 from gga_sweep.planning import Sweep
 from gga_sweep.planning.arms import searched_space
 
@@ -18,7 +19,12 @@ def param_space(sweep: Sweep) -> dict[str, Any]:
     """What a searcher may choose: arm, test domain, trial seed and every searched hyperparameter by dotted name.
 
     Holds no `grid_search`, which most searchers refuse. A name that an arm lacks or fixes does not apply to it.
+
+    Raises:
+        InputError: the sweep's hyperparameters are chosen already.
     """
+    if sweep.config.chosen is not None:
+        raise InputError([Fault("chosen", "leaves nothing to search; run the sweep as it is")], sweep.source)
     space: dict[str, Any] = {
         ARM: tune.choice([arm.name for arm in sweep.arms]),
         TEST_DOMAIN: tune.choice(["+".join(names) for names in sweep.test_domains]),

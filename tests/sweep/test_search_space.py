@@ -13,6 +13,7 @@ from ray.tune.search.sample import Categorical, Domain
 from small_sweep import small_sweep
 
 from gga_sweep.config import Distribution
+from gga_sweep.errors import InputError
 from gga_sweep.planning import Contents, load, searched_run
 from gga_sweep.planning.draws import contains
 from gga_sweep.records import Scalar
@@ -132,3 +133,10 @@ def test_whatever_is_sampled_from_it_is_a_run_of_the_sweep() -> None:
         assert run.config.hyperparameters["lr"] == drawn["lr"]
         cells.add(run.cell)
     assert len(cells) == 8  # two arms, test domains and trial seeds: all of them are met
+
+
+def test_chosen_hyperparameters_leave_nothing_to_search() -> None:
+    cells = [{"arm": "ERM", "test_domains": ["north"], "values": {"lr": 1e-3}}]
+    arms = [{"algorithm": "ERM"}]
+    with pytest.raises(InputError, match="chosen: leaves nothing to search; run the sweep as it is"):
+        space_of(arms=arms, test_domains=["north"], chosen={"search": "another sweep", "cells": cells})
