@@ -41,6 +41,7 @@ from gga_sweep.network_choice import RESNETS
 from gga_sweep.planning import Plan
 from gga_sweep.planning.arms import PREFIX
 from gga_sweep.planning.plan import Arm
+from gga_sweep.planning.protocols import DOMAINBED_NAMES
 from gga_sweep.planning.stored import read_plan
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus, Scalar
 from gga_sweep.report.collect import collect
@@ -247,7 +248,7 @@ def _config_of(folder: RunFolder) -> RunConfig | None:
 
 def _hparams(config: RunConfig) -> dict[str, Scalar]:
     """The run's hyperparameters by DomainBed's names (domainbed/hparams_registry.py), and ours beside them."""
-    named = {{"dropout": "resnet_dropout"}.get(name, name): value for name, value in config.hyperparameters.items()}
+    named = {DOMAINBED_NAMES.get(name, name): value for name, value in config.hyperparameters.items()}
     annealing = {PREFIX + name: value for name, value in (config.annealing or {}).items()}
     return {
         **named,

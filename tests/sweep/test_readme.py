@@ -45,7 +45,8 @@ def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         assert ended.value.code in (0, None), line
     printed = capsys.readouterr().out
     assert "36 runs in 18 cells" in printed
-    assert "| ERM + GGA |" in printed
+    assert "\\toprule" in printed
+    assert "ERM + GGA &" in printed
 
 
 def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
