@@ -126,11 +126,11 @@ def _file_of(name: str) -> str:
 
 def _read(store: LedgerStore, file: str) -> dict[str, _Entry]:
     """The entries of a file: a format, a checksum, the entries. What is decoded later on demand must decode then."""
-    content = store.read(file) or b""
+    content = memoryview(store.read(file) or b"")
     head = 8 + 4
     if content[:8] != _FORMAT or content[8:head] != _checksum(content[head:]):
         return {}
-    return _ENTRIES.decode(memoryview(content)[head:])
+    return _ENTRIES.decode(content[head:])
 
 
 def _write(store: LedgerStore, file: str, entries: Mapping[str, _Entry]) -> bool:
@@ -143,7 +143,7 @@ def _write(store: LedgerStore, file: str, entries: Mapping[str, _Entry]) -> bool
     return True
 
 
-def _checksum(content: bytes) -> bytes:
+def _checksum(content: bytes | memoryview) -> bytes:
     return zlib.crc32(content).to_bytes(4, "big")
 
 

@@ -65,8 +65,8 @@ def unpack(packed: PackedRecords) -> tuple[Record, ...]:
 class _Validation(ValidationRecord):
     """A `ValidationRecord` of which the fields behind `step` are unset until one of them is read."""
 
-    __slots__ = ("_accuracy", "_place")
-    _accuracy: float
+    __slots__ = ("_place", "accuracy")
+    accuracy: float  # in the place of the property: read three times a record, it is worth a slot
     _place: tuple[PackedRecords, int]
 
     def __new__(cls, *fields: Any, **named: Any) -> Any:
@@ -82,10 +82,6 @@ class _Validation(ValidationRecord):
         for field in ValidationRecord.__slots__:
             object.__setattr__(self, field, getattr(whole, field))
         return getattr(whole, name)
-
-    @property
-    def accuracy(self) -> float:
-        return self._accuracy
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ValidationRecord) and _fields(self) == _fields(other)
@@ -125,6 +121,6 @@ def _fields(value: Record | ValidationRecord) -> tuple[Any, ...]:
 # A large sweep has hundreds of thousands of records: made without a look-up by name, which takes twice as long.
 _new = object.__new__
 _set_step: Callable[[object, int], None] = vars(ValidationRecord)["step"].__set__
-_set_accuracy: Callable[[object, float], None] = vars(_Validation)["_accuracy"].__set__
+_set_accuracy: Callable[[object, float], None] = vars(_Validation)["accuracy"].__set__
 _set_place: Callable[[object, tuple[PackedRecords, int]], None] = vars(_Validation)["_place"].__set__
 _set_validation: Callable[[object, ValidationRecord], None] = vars(Record)["validation"].__set__

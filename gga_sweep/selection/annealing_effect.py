@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from statistics import correlation, fmean
 from types import MappingProxyType
@@ -219,12 +219,24 @@ def _each(
     steps = [step for _, of_run in runs for step in of_run]
     if not steps:
         return {}
-    columns = {field.name: np.array([*map(attrgetter(field.name), steps)], np.float64) for field in fields(steps[0])}
+    columns = _Columns(steps)
     run_of_step = np.repeat(np.arange(len(runs)), [len(of_run) for _, of_run in runs])
     seeds = [trial_seed for trial_seed, _ in runs]
     return {
         name: _diagnostic(quantity(columns), run_of_step, seeds, trial_seeds) for name, quantity in quantities.items()
     }
+
+
+class _Columns(dict[str, Column]):
+    """`Columns` of some steps, each made at its first use."""
+
+    def __init__(self, steps: Sequence[AnnealedStep] | Sequence[NoisyStep]) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def __missing__(self, name: str) -> Column:
+        self[name] = column = np.array([*map(attrgetter(name), self._steps)], np.float64)
+        return column
 
 
 def _diagnostic(
