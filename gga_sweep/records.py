@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import cast
 
 Scalar = bool | int | float | str
 
@@ -230,9 +231,12 @@ class RunRecords:
     @property
     def searches(self) -> tuple[AnnealedStep, ...]:
         """The steps that searched for better-aligned weights."""
-        return tuple([line for line in self.annealed if isinstance(line, AnnealedStep)])
+        return cast(tuple[AnnealedStep, ...], self.annealed) if self._holds(AnnealedStep) else ()
 
     @property
     def noisy_steps(self) -> tuple[NoisyStep, ...]:
         """The steps of GGA-L."""
-        return tuple([line for line in self.annealed if isinstance(line, NoisyStep)])
+        return cast(tuple[NoisyStep, ...], self.annealed) if self._holds(NoisyStep) else ()
+
+    def _holds(self, kind: type[AnnealingLine]) -> bool:
+        return bool(self.annealed) and isinstance(self.annealed[0], kind)

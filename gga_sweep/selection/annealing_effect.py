@@ -216,7 +216,7 @@ def _each(
     trial_seeds: Sequence[int],
 ) -> dict[str, Diagnostic]:
     """Each quantity over the runs, given as trial seed and steps; nothing where there is no step."""
-    steps = [step for _, of_run in runs for step in of_run]
+    steps: list[AnnealedStep | NoisyStep] = [step for _, of_run in runs for step in of_run]
     if not steps:
         return {}
     columns = _Columns(steps)
@@ -230,7 +230,7 @@ def _each(
 class _Columns(dict[str, Column]):
     """`Columns` of some steps, each made at its first use."""
 
-    def __init__(self, steps: Sequence[AnnealedStep] | Sequence[NoisyStep]) -> None:
+    def __init__(self, steps: Sequence[AnnealedStep | NoisyStep]) -> None:
         super().__init__()
         self._steps = steps
 
