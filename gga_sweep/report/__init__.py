@@ -1,4 +1,4 @@
-"""Tables in text, Markdown and JSON, plots, and the HTML page: each from the same `Table`.
+"""A sweep told: tables in six forms, the HTML page, plans and prices on a terminal, what was chosen as a sweep file.
 
-Import from the files: only `plots` and `html` load matplotlib, and a table on a terminal should not wait for it.
+Import from the files: only `plots/` and `html` load matplotlib, and a table on a terminal should not wait for it.
 """

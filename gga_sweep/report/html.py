@@ -12,7 +12,7 @@ from importlib import resources
 
 from gga_sweep.records import RunRecords, RunStatus, Scalar
 from gga_sweep.report.content import Report
-from gga_sweep.report.plots import (
+from gga_sweep.report.plots.catalogue import (
     ACCURACY_PLOT,
     BUDGET_PLOTS,
     COST_PLOT,

@@ -14,7 +14,7 @@ from invented_sweep import DOMAINS, NOISY, invented_comparison, invented_sweep
 from gga_sweep.records import RunStatus
 from gga_sweep.report.content import Report
 from gga_sweep.report.html import render_html
-from gga_sweep.report.plots import (
+from gga_sweep.report.plots.catalogue import (
     ACCURACY_PLOT,
     BUDGET_PLOTS,
     COST_PLOT,
@@ -24,8 +24,8 @@ from gga_sweep.report.plots import (
     DrawnPlot,
     Plot,
 )
+from gga_sweep.report.plots.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
 from gga_sweep.report.sections import Section, Sheet, sections
-from gga_sweep.report.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
 from gga_sweep.report.wording import Footnote, entry_in_words, incomplete_in_words
 from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table
 

@@ -10,13 +10,13 @@ from invented_sweep import invented_sweep
 from matplotlib.axes import Axes
 
 from gga_sweep.records import FINAL
-from gga_sweep.report.accuracy_plots import (
+from gga_sweep.report.plots.accuracy import (
     accuracy_by_domain,
     searched_hyperparameters,
     validation_against_hyperparameters,
     validation_against_test,
 )
-from gga_sweep.report.style import PAGE
+from gga_sweep.report.plots.style import PAGE
 from gga_sweep.selection import SweepView, Table, build_table
 
 

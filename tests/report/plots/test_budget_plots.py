@@ -9,7 +9,7 @@ import pytest
 from invented_sweep import ARMS, invented_comparison, invented_sweep
 from matplotlib.figure import Figure
 
-from gga_sweep.report.budget_plots import accuracy_against_draws, accuracy_against_time
+from gga_sweep.report.plots.budget import accuracy_against_draws, accuracy_against_time
 from gga_sweep.selection import Comparison, SweepView
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from gga_sweep.records import Scalar
-from gga_sweep.report.factor_plots import FactorPanel, accuracy_against_factors, factor_panels
+from gga_sweep.report.plots.factors import FactorPanel, accuracy_against_factors, factor_panels
 from gga_sweep.selection import SweepView, build_table
 
 RADIUS, STEPS, OBJECTIVE = "annealing.radius", "annealing.num_steps", "annealing.objective"

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gga_sweep.records import ValidationRecord
-from gga_sweep.report.annealing_plots import final_runs
-from gga_sweep.report.curves import Points, curve_over_seeds
-from gga_sweep.report.lines import draw_line, line_legend
-from gga_sweep.report.style import house_style, new_figure
+from gga_sweep.report.plots.annealing import final_runs
+from gga_sweep.report.plots.curves import Points, curve_over_seeds
+from gga_sweep.report.plots.lines import draw_line, line_legend
+from gga_sweep.report.plots.style import house_style, new_figure
 from gga_sweep.selection import SweepView, Table
 
 

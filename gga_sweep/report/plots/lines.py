@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gga_sweep.report.style import arm_color, arm_line, arm_marker, legend_columns
+from gga_sweep.report.plots.style import arm_color, arm_line, arm_marker, legend_columns
 
 _MARKED = 24  # a line of up to so many points shows them
 

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 from matplotlib.figure import Figure
 
-from gga_sweep.report.style import ARM_COLORS_LIGHT, INK, MUTED, PAGE, RULE, house_style
+from gga_sweep.report.plots.style import ARM_COLORS_LIGHT, INK, MUTED, PAGE, RULE, house_style
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"

@@ -8,17 +8,17 @@ from typing import Generic, TypeVar
 
 from matplotlib.figure import Figure
 
-from gga_sweep.report.accuracy_plots import (
+from gga_sweep.report.plots.accuracy import (
     accuracy_by_domain,
     validation_against_hyperparameters,
     validation_against_test,
 )
-from gga_sweep.report.annealing_plots import alignment_gained, alignment_over_steps
-from gga_sweep.report.budget_plots import accuracy_against_draws, accuracy_against_time
-from gga_sweep.report.comparison_plots import accuracy_against_alignment, cost_by_phase
-from gga_sweep.report.factor_plots import accuracy_against_factors
-from gga_sweep.report.loss_plots import loss_over_steps
-from gga_sweep.report.svg import figure_to_svg
+from gga_sweep.report.plots.annealing import alignment_gained, alignment_over_steps
+from gga_sweep.report.plots.budget import accuracy_against_draws, accuracy_against_time
+from gga_sweep.report.plots.comparison import accuracy_against_alignment, cost_by_phase
+from gga_sweep.report.plots.factors import accuracy_against_factors
+from gga_sweep.report.plots.losses import loss_over_steps
+from gga_sweep.report.plots.svg import figure_to_svg
 from gga_sweep.selection import Comparison, SweepView, Table
 
 Source = TypeVar("Source", Table, Comparison)

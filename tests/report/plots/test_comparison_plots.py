@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from gga_sweep.records import RunStatus
-from gga_sweep.report.comparison_plots import accuracy_against_alignment, cost_by_phase
+from gga_sweep.report.plots.comparison import accuracy_against_alignment, cost_by_phase
 from gga_sweep.selection import PHASES, Comparison, SweepView
 
 

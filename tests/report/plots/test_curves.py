@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from invented_sweep import invented_sweep
 
 from gga_sweep.records import RunRecords
-from gga_sweep.report.curves import curve_over_seeds
+from gga_sweep.report.plots.curves import curve_over_seeds
 from gga_sweep.selection import SweepView
 
 

@@ -10,7 +10,7 @@ import pytest
 from invented_sweep import STEPS, WINDOW, invented_sweep
 from matplotlib.patches import Rectangle
 
-from gga_sweep.report.annealing_plots import alignment_gained, alignment_over_steps, annealing_window
+from gga_sweep.report.plots.annealing import alignment_gained, alignment_over_steps, annealing_window
 from gga_sweep.selection import SweepView, Table, build_table
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gga_sweep.report.style import new_figure
+from gga_sweep.report.plots.style import new_figure
 
 _TITLE = 30  # letters that stand in a line above a panel of half the width
 

@@ -9,7 +9,7 @@ import pytest
 from invented_sweep import STEPS, invented_sweep
 
 from gga_sweep.records import RunStatus
-from gga_sweep.report.loss_plots import loss_over_steps
+from gga_sweep.report.plots.losses import loss_over_steps
 from gga_sweep.selection import SweepView, build_table
 
 

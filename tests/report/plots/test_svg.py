@@ -7,8 +7,15 @@ import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
 
-from gga_sweep.report.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT, arm_color, arm_marker, house_style, new_figure
-from gga_sweep.report.svg import figure_to_svg
+from gga_sweep.report.plots.style import (
+    ARM_COLORS_DARK,
+    ARM_COLORS_LIGHT,
+    arm_color,
+    arm_marker,
+    house_style,
+    new_figure,
+)
+from gga_sweep.report.plots.svg import figure_to_svg
 
 
 def drawing(name: str = "one", title: str = "title", *, color: str | None = None) -> str:

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gga_sweep.report.lines import draw_line, line_legend
-from gga_sweep.report.style import house_style, new_figure
+from gga_sweep.report.plots.lines import draw_line, line_legend
+from gga_sweep.report.plots.style import house_style, new_figure
 from gga_sweep.report.units import unit_for
 from gga_sweep.selection import Comparison, SweepView
 from gga_sweep.selection.expected_best import SearchBudget

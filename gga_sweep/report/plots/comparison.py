@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from gga_sweep.report.style import MUTED, arm_color, arm_marker, house_style, legend_columns, new_figure
+from gga_sweep.report.plots.style import MUTED, arm_color, arm_marker, house_style, legend_columns, new_figure
 from gga_sweep.report.units import unit_for
 from gga_sweep.selection import PHASES, AlignmentAndAccuracy, Comparison, SweepView
 

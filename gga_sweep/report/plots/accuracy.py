@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from gga_sweep.records import FINAL, Cell, RunRecords, Scalar
-from gga_sweep.report.panels import new_panels
-from gga_sweep.report.scales import set_scale
-from gga_sweep.report.style import (
+from gga_sweep.report.plots.panels import new_panels
+from gga_sweep.report.plots.scales import set_scale
+from gga_sweep.report.plots.style import (
     INK,
     MUTED,
     PAGE,

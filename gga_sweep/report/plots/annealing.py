@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gga_sweep.records import FINAL, AnnealedStep, RunRecords
-from gga_sweep.report.curves import Points, curve_over_seeds
-from gga_sweep.report.lines import draw_line, line_legend
-from gga_sweep.report.panels import new_panels
-from gga_sweep.report.style import MUTED, RULE, house_style, new_figure
+from gga_sweep.report.plots.curves import Points, curve_over_seeds
+from gga_sweep.report.plots.lines import draw_line, line_legend
+from gga_sweep.report.plots.panels import new_panels
+from gga_sweep.report.plots.style import MUTED, RULE, house_style, new_figure
 from gga_sweep.selection import SweepView, Table
 from gga_sweep.selection.annealing_effect import (
     gain_on_next_minibatches,
