@@ -73,7 +73,7 @@ def whole_numbers(field: str, text: str) -> list[int]:
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) < int(first):
             raise bad_input(field, "must be whole numbers and ranges of them, as in 1-3,7", text)
         numbers.extend(range(int(first), int(last or first) + 1))
     return numbers

@@ -72,10 +72,8 @@ def prepare(
     left_out = f"; of {listed} listed duplicates {made.duplicates} were there and left out" if listed else ""
     out.print(f"{made.copied:,} images copied, {made.linked:,} linked{left_out}")
     _print_check(made.check)
-    if not made.check.loadable:
-        raise InputError(made.check.faults, name)
-    for fault in made.check.faults:
-        out.print(str(fault))
+    if made.check.faults:  # the tree stays: what differs may be wanted
+        raise InputError(made.check.faults, str(made.root))
 
 
 def _print_check(found: DatasetCheck) -> None:

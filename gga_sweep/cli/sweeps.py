@@ -115,15 +115,22 @@ def reseed(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the new sweep. Default: the search's, with -reseeded.")] = None,
     output: Annotated[Path | None, typer.Option(help="Sweep file to write. Default: NAME.yaml here.")] = None,
+    selection: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="Select the winners by this. Default: the sweep's first.")
+    ] = None,
+    select_from: Annotated[
+        str | None, typer.Option(metavar="any|after-window", help="The steps that may be selected.")
+    ] = None,
 ) -> None:
     """Write the sweep file that trains the winners of one trial seed on others: the search is paid for once."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.planning.stored import read_plan
     from gga_sweep.report.chosen import reseeded_sweep
-    from gga_sweep.report.content import make_report
+    from gga_sweep.report.content import ReportOptions, make_report
 
     plan = read_plan(folder)
-    found = make_report(plan, Ledger(folder))
+    options = ReportOptions(() if selection is None else (selection,), select_from)
+    found = make_report(plan, Ledger(folder), options)
     seeds = whole_numbers("--trial-seeds", trial_seeds)
     text = reseeded_sweep(plan.sweep, found.view, found.table, seeds, from_seed=from_seed, name=name)
     path = output or Path(f"{name or f'{plan.sweep.name}-reseeded'}.yaml")

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from gga_sweep.domainbed.model_selection import METHODS, DomainBedCell
 from gga_sweep.domainbed.registry import ALGORITHMS, DOMAINS
 from gga_sweep.domainbed.results import Results
@@ -48,7 +50,10 @@ def notes(results: Results, tables: DomainBedTables) -> list[Note]:
         *_read(results),
         *_missing(results, tables),
         *_of_faults(
-            "Left out", f"{_count(results.lines_left_out, 'record')} of which nothing is used", results.left_out
+            "Left out",
+            f"{_count(results.lines_left_out, 'record')} and {_count(results.files_left_out, 'file')} of which nothing "
+            "is used",
+            results.left_out,
         ),
         *_of_faults("Doubtful", "used as it stands, as DomainBed uses it", results.doubtful),
         *_names(results, tables),
@@ -67,6 +72,9 @@ def _read(results: Results) -> Iterator[Note]:
     )
     if results.repeated:
         items.append(f"{_count(results.repeated, 'record')} giving a step of a run the same numbers once more")
+    nan = sum(int(np.isnan(run.validation_split).any(axis=1).sum()) for run in runs)
+    if nan:
+        items.append(f"{_count(nan, 'record')} with an accuracy of NaN on a validation split")
     draws = [len(seeds) for seeds in _draws(results).values()]
     if min(draws) < max(draws):
         items.append(f"between {min(draws)} and {max(draws)} draws a cell: cells with more had the longer search")

@@ -15,7 +15,8 @@ What is wrong is named by file and line, and this is done with it unless `strict
 | `out` of a test domain                                         | the gap)                                           |
 | an accuracy outside [0, 1], or no number; NaN is none of these | left out (computes with it)                        |
 | another number of domains than most records of the dataset     | left out (averages what each record has)           |
-| results.jsonl that cannot be opened                            | left out (the same, silently)                      |
+| results.jsonl that cannot be opened, or holds no line          | left out (the same, silently)                      |
+| no `env{i}_in_acc` of a training domain, which nothing reads   | used (the same, silently)                          |
 | a file whose records differ in key                             | used, each under its own key (the same, silently)  |
 | other numbers for a step of a run, in one file or two          | used, all of them candidates (the same, silently)  |
 | no usable record at all                                        | always refused                                     |
@@ -55,6 +56,8 @@ _FILES_WORTH_A_POOL = 512
 _MAX_PROCESSES = 8
 _OUT = b'_out_acc"'
 _OUT_OF_DOMAIN = re.compile(r"env(0|[1-9]\d{0,2})_out_acc")
+_LACKING = -1.0
+"""In a row, where the training split of a training domain lacks."""
 _JSON = "must be a JSON object"
 _ACCURACIES = "must have the accuracies of its domains without a gap"
 _OTHER_KEY = "must have the dataset, algorithm, test_envs, trial_seed and hparams_seed of the file's first record"
@@ -137,6 +140,11 @@ class Results:
     lines_left_out: int
     left_out: tuple[Fault, ...]
     doubtful: tuple[Fault, ...]
+
+    @property
+    def files_left_out(self) -> int:
+        """Files of which nothing is used, for a reason that no line of theirs gives."""
+        return sum(fault.field.endswith(RESULTS) for fault in self.left_out)
 
     @property
     def records(self) -> int:
@@ -265,6 +273,7 @@ class _Segment:
 
     def run(self, folder: str, done: bool) -> Run:
         accuracies = np.array(self.rows, dtype=np.float64).reshape(len(self.rows), 2, -1)
+        accuracies[accuracies == _LACKING] = math.nan
         return Run(self.key, folder, done, tuple(self.lines), np.array(self.steps, dtype=np.int64), accuracies)
 
 
@@ -295,7 +304,19 @@ def _parse(content: bytes, folder: str, done: bool) -> _File:
         segment.steps.append(step)
         segment.rows.append(row)
     file.runs = [segment.run(folder, done) for segment in segments.values()]
+    file.doubtful += [fault for segment in segments.values() for fault in _gaps(segment, folder)]
+    if not file.runs and not file.left_out:
+        file.left_out.append(Fault(f"{folder}/{RESULTS}", "must hold a record"))
     return file
+
+
+def _gaps(segment: _Segment, folder: str) -> Iterator[Fault]:
+    """What lacks but is not read, by the first record that lacks it."""
+    for line, row in zip(segment.lines, segment.rows, strict=True):
+        if _LACKING in row:
+            names = ", ".join(f"env{i}_in_acc" for i, value in enumerate(row) if value == _LACKING)
+            yield Fault(f"{folder}/{RESULTS}:{line}", "must have the accuracies of its training domains", f"no {names}")
+            return
 
 
 def _in_any_order(key: RunKey) -> RunKey:
@@ -386,9 +407,11 @@ def _check_accuracies(
     for split, i in product(("in", "out"), range(n)):
         name = f"env{i}_{split}_acc"
         value = record.get(name, math.nan)
-        if name not in record and (split == "out" or i in test_domains):
-            problems.append((_ACCURACIES, f"no {name}"))
-        if type(value) not in (int, float) or value < 0 or value > 1:  # type: ignore[operator]  # NaN is neither
+        if name not in record:
+            if split == "out" or i in test_domains:
+                problems.append((_ACCURACIES, f"no {name}"))
+            value = _LACKING
+        elif type(value) not in (int, float) or value < 0 or value > 1:  # type: ignore[operator]  # NaN is neither
             problems.append(("must have accuracies in [0, 1], or NaN", f"{name} {value!r}"))
         row.append(value)  # type: ignore[arg-type]
     return row

@@ -44,7 +44,7 @@ def load(
         raise InputError(faults, name)
     try:
         sweep = complete(config, name, Path(storage), tracking_uri)
-        faults.extend(fault for fault in check_sweep(sweep) if not _lies_around(fault, faults))
+        faults.extend([fault for fault in check_sweep(sweep) if not _lies_around(fault, faults)])
     except InputError as error:
         faults.extend(error.faults)
     if faults:

@@ -147,6 +147,7 @@ def _cost(cost: Cost) -> Json:
         "runs": cost.runs,
         "seconds": {**cost.seconds},
         "total": cost.total,
+        "of_pairs": cost.of_pairs,
         "done": cost.done,
         "seconds_a_run": {**cost.seconds_a_run},
         "a_run": _number(cost.a_run),

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from gga_sweep.config import SweepConfig
+from gga_sweep.config import FolderName, SweepConfig
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.planning import Sweep
-from gga_sweep.report.wording import cell_in_words, count
+from gga_sweep.report.wording import count, incomplete_in_words
 from gga_sweep.selection import Selected, SweepView, Table
 
 _REPLACED = {"name", "arms", "trial_seeds", "draws", "search", "search_space", "chosen", "selection"}
@@ -20,9 +21,9 @@ _LONGEST_NAME = 100
 def chosen_sweep(sweep: Sweep, view: SweepView, table: Table) -> str | None:
     """A sweep file that trains the selected run of every cell again, each with its own hyperparameters.
 
-    None where there is nothing to say: a cell has no selected run yet, or nothing was searched.
+    None where there is nothing to say: a cell lacks a run, or nothing was searched.
     """
-    if sweep.config.chosen is not None or len(table.selected) < len([*view.cells()]):
+    if sweep.config.chosen is not None or table.incomplete:
         return None
     values = _values(view, table.selected)
     if not any(values):
@@ -50,9 +51,12 @@ def reseeded_sweep(
         name: of the new sweep (default: the search's with `-reseeded`).
 
     Raises:
-        InputError: no trial seed, or one twice; several searched and none named; or a cell without a selected run.
+        InputError: no trial seed, one twice, or the one that searched; several searched and none named; nothing was
+            searched; a name that cannot be a sweep's; or a cell that lacks a run.
     """
     faults = []
+    if name is not None and not _is_name(name):
+        faults.append(Fault("--name", "must begin with a letter or digit and hold only those and . _ -", name))
     if not trial_seeds or len(set(trial_seeds)) < len(trial_seeds) or min(trial_seeds) < 0:
         faults.append(Fault("--trial-seeds", "must name trial seeds from 0 on, each once", list(trial_seeds)))
     searched = sweep.config.trial_seeds
@@ -60,22 +64,34 @@ def reseeded_sweep(
         rule = "must name the trial seed whose winners are trained again"
         faults.append(Fault("--from-seed", rule, None, tuple(map(str, searched))))
     seed = searched[0] if from_seed is None else from_seed
+    if seed in trial_seeds:
+        faults.append(Fault("--trial-seeds", "must leave out the trial seed that searched", seed))
     if seed not in searched:
         faults.append(Fault("--from-seed", "must be a trial seed of the sweep", seed, tuple(map(str, searched))))
     if sweep.config.chosen is not None:
         faults.append(Fault("DIR", "must hold a search; its hyperparameters were chosen before", sweep.name))
-    winners = [one for one in table.selected if one.cell.trial_seed == seed]
-    selected = {one.cell for one in winners}
     faults += [
-        Fault("DIR", "must have a selected run in every cell of the trial seed; none", cell_in_words(cell))
-        for cell in view.cells()
-        if cell.trial_seed == seed and cell not in selected
+        Fault("DIR", "must have every run of the trial seed that searched; lacking", incomplete_in_words(cell))
+        for cell in table.incomplete
+        if cell.cell.trial_seed == seed
     ]
+    winners = [one for one in table.selected if one.cell.trial_seed == seed]
+    values = _values(view, winners)
+    if winners and not any(values):
+        faults.append(Fault("DIR", "must hold a search; with fixed hyperparameters, add trial seeds to its file"))
     if faults:
         raise InputError(faults, str(sweep.folder))
-    cells = [_entry(one, of_one) for one, of_one in zip(winners, _values(view, winners), strict=True)]
+    cells = [_entry(one, of_one) for one, of_one in zip(winners, values, strict=True)]
     search = f"{table.method_label} on trial seed {seed} alone of sweep {sweep.name}, {_draws(view)}"
     return _as_yaml(_content(sweep.config, name or f"{sweep.name}-reseeded", trial_seeds, search, cells))
+
+
+def _is_name(text: str) -> bool:
+    try:
+        TypeAdapter(FolderName).validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _values(view: SweepView, selected: Iterable[Selected]) -> list[dict[str, Any]]:
@@ -106,11 +122,9 @@ def _content(
 
 def _draws(view: SweepView) -> str:
     numbers = {len(draws) for draws in view.draws.values()}
-    return (
-        "draws by a searcher"
-        if not numbers
-        else f"{'at most ' * (len(numbers) > 1)}{count(max(numbers), 'draw')} a cell"
-    )
+    if not numbers:
+        return "draws by a searcher"
+    return f"{'at most ' * (len(numbers) > 1)}{count(max(numbers), 'draw')} a cell"
 
 
 def _as_yaml(content: dict[str, Any]) -> str:
@@ -118,4 +132,7 @@ def _as_yaml(content: dict[str, Any]) -> str:
     text: str = yaml.dump(
         content, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
     )
-    return f"# gga-sweep run FILE\n#\n# Hyperparameters chosen by {content['chosen']['search']}.\n{text}"
+    return (
+        f"# gga-sweep run FILE\n#\n# Hyperparameters chosen by {content['chosen']['search']}.\n"
+        f"# The step of each run is selected again, by training-domain validation.\n{text}"
+    )

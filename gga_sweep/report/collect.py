@@ -74,7 +74,10 @@ def _seed_use(plan: Plan) -> str:
     """What the spread over trial seeds includes."""
     config = plan.sweep.config
     if config.chosen is not None:
-        return f"hyperparameters were chosen before, by {config.chosen.search}; the spread leaves that search out."
+        before = f"hyperparameters were chosen before, by {config.chosen.search}"
+        if any(cell.trial_seed is not None for cell in config.chosen.cells):
+            return f"{before}, for each trial seed by itself; the spread includes that search."
+        return f"{before}; the spread leaves that search out."
     if all(len(run.draws) == 1 for run in plan.runs) and len({run.draws for run in plan.runs}) == 1:
         return "hyperparameters are fixed; the spread is that of splits, initial weights and minibatches."
     if config.search == "grid":

@@ -27,7 +27,7 @@ class Report:
         comparison: of its arms, built from both.
         others: its tables by further methods.
         published: what the literature reports on its dataset, beside its table; None where it is not asked for.
-        chosen: the sweep file that runs what was selected; empty while a cell has nothing selected.
+        chosen: the sweep file that runs what was selected; empty while a cell lacks a run.
         fingerprint: the environment, as name and value; empty if unknown.
         location: where the sweep's ledger is, in words; empty if it is nowhere.
     """
@@ -109,6 +109,8 @@ def _check(methods: Sequence[str], select_from: str, sweep: Sweep) -> None:
         faults.append(Fault("--selection", "each method may stand once", methods))
     if LEAVE_ONE_DOMAIN_OUT in methods and LEAVE_ONE_DOMAIN_OUT not in sweep.selection:
         rule = "needs runs with pairs of test domains: name it under `selection` in the sweep's file, and run that"
+        if sweep.config.chosen is not None:
+            rule = "has no draws to select among where they are chosen"
         faults.append(Fault("--selection", rule, LEAVE_ONE_DOMAIN_OUT))
     if select_from not in get_args(SelectFrom):
         faults.append(Fault("--select-from", "must be a known kind of steps", select_from, get_args(SelectFrom)))

@@ -31,6 +31,7 @@ GGA_SOURCE = (
     "2025); aristotelisballas/GGA at 5450c2b, README images"
 )
 DOMAINBED_SOURCE = "facebookresearch/DomainBed, results 2020_10_06_7df6f06"
+ARITHMETIC = "Arithmetic"
 MARK = "published: "
 """Stands in front of every published row's name."""
 
@@ -224,7 +225,7 @@ def published_notes() -> tuple[Footnote, ...]:
             "published, and none of GGA by test domain.",
         ),
         Footnote(
-            "Arithmetic",
+            ARITHMETIC,
             "printed means that do not follow from their printed parts, rounding allowed for:",
             tuple(_not_following()),
         ),
@@ -240,6 +241,7 @@ def published_section(table: Table) -> Section | None:
     rows = _shown(table)
     if not rows:
         return None
+    gains = [*_gains_sheet(table)]
     several = any(column in _single_domains(rows) for column in table.columns)
     return Section(
         name="published",
@@ -250,13 +252,13 @@ def published_section(table: Table) -> Section | None:
                 heads=(ARM, *column_heads(table)) if several else (ARM, AVERAGE),
                 rows=(*_ours(table, several), *(_theirs(table, row, several) for row in rows)),
             ),
-            *_gains_sheet(table),
+            *gains,
         ),
         notes=(
             _protocol_note(table, rows),
             *_selection_note(table, rows),
             *_domains_note(table, rows),
-            *published_notes(),
+            *(note for note in published_notes() if gains or note.heading != ARITHMETIC),  # on what is not shown here
         ),
     )
 

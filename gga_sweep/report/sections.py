@@ -341,6 +341,7 @@ def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
 
 def _cost(costs: Sequence[Cost]) -> Section:
     unit = unit_for(cost.total for cost in costs)
+    pairs = any(cost.of_pairs for cost in costs)
     heads = (
         ARM,
         "Runs",
@@ -358,8 +359,8 @@ def _cost(costs: Sequence[Cost]) -> Section:
             Footnote(
                 "Cost",
                 f"the total, in {unit.name}, is of all runs, whatever became of them; all that follows is the mean of "
-                "the done ones, in device-seconds. Ratio: a run to one of the arm's baseline, then the same less the "
-                "time that measuring took.",
+                f"the done ones{', pairs of test domains apart' * pairs}, in device-seconds. Ratio: a run to one of "
+                "the arm's baseline, then the same less the time that measuring took.",
             ),
         ),
     )
@@ -368,12 +369,19 @@ def _cost(costs: Sequence[Cost]) -> Section:
 def _cost_row(cost: Cost, unit: Unit) -> tuple[str, ...]:
     return (
         cost.arm,
-        f"{cost.runs}" if cost.runs == cost.done else f"{cost.runs} ({cost.done} done)",
+        _runs(cost),
         time_in_words(cost.total / unit.seconds if cost.runs else math.nan),
         time_in_words(cost.a_run),
         *(time_in_words(cost.seconds_a_run.get(phase, math.nan)) for phase in PHASES),
         *(_ratio(ratio) for ratio in (cost.ratio, cost.ratio_without_diagnostics)),
     )
+
+
+def _runs(cost: Cost) -> str:
+    """ "12", or with what is not among the means: "12 (8 of pairs, 3 done)"."""
+    parts = [f"{cost.of_pairs} of pairs"] * (cost.of_pairs > 0)
+    parts += [f"{cost.done} done"] * (cost.done < cost.runs - cost.of_pairs)
+    return f"{cost.runs}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _ratio(ratio: float) -> str:

@@ -36,7 +36,10 @@ def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
         f"{len(plan.runs)} runs in {cells} cells, {jobs} distinct training jobs of {sweep.training.steps} steps.",
         f"Each run occupies {device}.",
         f"Protocol {sweep.protocol.name}: {sweep.protocol.summary}",
-        *(f"Deviation: {deviation}." for deviation in sweep.deviations),
+        *(
+            f"Deviation: {deviation.removesuffix('.')}."
+            for deviation in (*sweep.protocol.deviations, *sweep.deviations)
+        ),
     ]
     if not sweep.dataset.available:
         root = sweep.config.dataset.root

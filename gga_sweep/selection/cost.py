@@ -22,6 +22,7 @@ class Cost:
         arm: its name.
         baseline: the arm it is compared with; None for a baseline.
         runs: its runs that have spent any time, whatever became of them, those of pairs of test domains included.
+        of_pairs: those of them with a pair of test domains.
         seconds: device-seconds of these in total, by each of `PHASES`. A run that two arms share counts in both.
         done: its DONE runs, pairs left out: they alone went through all their steps, so they can be compared.
         seconds_a_run: mean over the DONE runs, by phase; empty without one.
@@ -32,6 +33,7 @@ class Cost:
     arm: str
     baseline: str | None
     runs: int
+    of_pairs: int
     seconds: Mapping[str, float]
     done: int
     seconds_a_run: Mapping[str, float]
@@ -71,6 +73,7 @@ def costs(view: SweepView, baselines: Mapping[str, str]) -> tuple[Cost, ...]:
             arm=arm,
             baseline=baselines.get(arm),
             runs=len(timed[arm]),
+            of_pairs=sum(run.cell.test_domains in view.pairs for run in timed[arm]),
             seconds=_total_by_phase(timed[arm]),
             done=len(done[arm]),
             seconds_a_run=each[arm],

@@ -18,7 +18,7 @@ from statistics import fmean
 
 from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
-from gga_sweep.selection import leave_one_out, oracle, training_validation
+from gga_sweep.selection import leave_one_out, oracle, shared_draw, training_validation
 from gga_sweep.selection.choice import BestStep
 from gga_sweep.selection.methods import ORACLE, SHARED_DRAW
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate
@@ -183,7 +183,8 @@ def _ranked_together(cells: Mapping[Cell, Sequence[_Ranked]]) -> dict[Cell, list
     together: dict[Cell, list[_Ranked]] = {}
     for group in groups.values():
         for draw in set.intersection(*map(set, group.values())):
-            rank = (math.fsum(of_cell[draw].rank[0] for of_cell in group.values()) / len(group), draw, "")
+            mean = shared_draw.mean_over_test_domains(of_cell[draw].rank[0] for of_cell in group.values())
+            rank = (mean, draw, "")
             for cell, of_cell in group.items():
                 together.setdefault(cell, []).append(_Ranked(rank, of_cell[draw].accuracy, of_cell[draw].seconds))
     return together

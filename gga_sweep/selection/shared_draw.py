@@ -2,7 +2,8 @@
 
 A run counts with its validation accuracy at its best step (`selection.training_validation`); of an arm and trial seed
 the draw with the highest mean over test domains is taken, each of its runs at its own best step. A draw takes part if
-it has such a run for every test domain. Ties go to the highest draw number.
+it has such a run for every test domain. Ties go to the highest draw number; means that are equal to twelve digits are
+tied, for the same accuracies summed in two ways differ in the last.
 
 A test domain is a training domain of its neighbours, so its labels help to choose the hyperparameters it is tested
 with: the numbers are for the protocol that shares hyperparameters, and not comparable with the others.
@@ -39,6 +40,12 @@ def choose(candidates: Mapping[tuple[str, ...], Sequence[Candidate]]) -> dict[tu
     }
 
 
+def mean_over_test_domains(accuracies: Iterable[float]) -> float:
+    """What a draw is judged by: of accuracies in [0, 1], in any order."""
+    values = [*accuracies]
+    return round(math.fsum(values) / len(values), 12)
+
+
 def _contenders(candidates: Iterable[Candidate]) -> list[Contender]:
     return [
         Contender(candidate.key, candidate.draw, best)
@@ -49,5 +56,5 @@ def _contenders(candidates: Iterable[Candidate]) -> list[Contender]:
 
 def _shared(draw: int, runs: Sequence[Contender]) -> Contender:
     """A draw as one contender, with its mean over test domains, in whatever order they come."""
-    mean = math.fsum(run.best.accuracy for run in runs) / len(runs)
+    mean = mean_over_test_domains(run.best.accuracy for run in runs)
     return Contender(str(draw), draw, replace(runs[0].best, accuracy=mean))

@@ -221,6 +221,7 @@ def _row(
 ) -> Row:
     cells = [[Cell(view.dataset, arm, column, seed) for seed in view.trial_seeds] for column in view.test_domains]
     values = np.array([[accuracy.get(cell, math.nan) for cell in column] for column in cells])
+    values[~np.isfinite(values)] = math.nan
     lacking = [any(cell in incomplete for cell in column) for column in cells]
     chosen = [selected[cell] for column in cells for cell in column if cell in selected]
     return Row(

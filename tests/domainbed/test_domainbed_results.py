@@ -170,8 +170,23 @@ def test_a_training_domain_may_lack_its_training_split(tmp_path: Path) -> None:
     one = line()
     del one["env3_in_acc"]
     write_tree(tmp_path, {"a": [one]})
-    results = read_results(tmp_path, strict=True)
+    results = read_results(tmp_path)
     assert np.isnan(results.runs[0].training_split[0, 3])
+    assert [*map(str, results.doubtful)] == [
+        "a/results.jsonl:1: must have the accuracies of its training domains, got 'no env3_in_acc'"
+    ]
+    with pytest.raises(InputError, match="no env3_in_acc"):
+        read_results(tmp_path, strict=True)
+
+
+def test_a_file_without_a_line_is_left_out_and_named(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"a": [line()]})
+    write_run(tmp_path, "b", "\n")
+    results = read_results(tmp_path)
+    assert [*map(str, results.left_out)] == ["b/results.jsonl: must hold a record"]
+    assert (results.files_left_out, results.lines_left_out) == (1, 0)
+    with pytest.raises(InputError, match="must hold a record"):
+        read_results(tmp_path, strict=True)
 
 
 def test_blank_lines_are_skipped_and_a_last_line_without_its_line_feed_is_read(tmp_path: Path) -> None:
@@ -257,7 +272,7 @@ def test_a_tree_without_a_usable_record_is_always_refused(strict: bool, tmp_path
     with pytest.raises(InputError, match=r"must hold run folders with a results\.jsonl"):
         read_results(tmp_path, strict)
     write_run(tmp_path, "a", "")
-    with pytest.raises(InputError, match="holds no record"):
+    with pytest.raises(InputError, match=r"a/results\.jsonl: must hold a record"):
         read_results(tmp_path, strict)
     write_run(tmp_path, "b", json.dumps({}) + "\n")
     with pytest.raises(InputError, match=r"b/results\.jsonl:1: must have `args`"):

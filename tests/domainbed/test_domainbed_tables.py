@@ -185,7 +185,7 @@ def test_text_lists_ten_of_many_and_json_all(tmp_path: Path) -> None:
     assert render_tables(results).count("must have a `step`") == 10
     assert "- and 3 more, which the other formats list\n" in render_tables(results)
     assert render_json(results).count("must have a `step`") == 13
-    assert "Left out: 13 records of which nothing is used." in render_tables(results)
+    assert "Left out: 13 records and 0 files of which nothing is used." in render_tables(results)
 
 
 def test_latex_has_the_same_numbers_and_escapes_what_tex_would_read(tmp_path: Path) -> None:

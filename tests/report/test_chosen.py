@@ -64,6 +64,19 @@ def test_the_chosen_file_says_which_search_chose(tmp_path: Path) -> None:
     )
 
 
+def test_what_was_not_searched_cannot_be_reseeded(tmp_path: Path) -> None:
+    plan = planned(tmp_path, draws=1, search_space={})
+    assert refusals(plan, trained(plan, {0: 0.5}), [1]) == [
+        "DIR: must hold a search; with fixed hyperparameters, add trial seeds to its file"
+    ]
+
+
+def test_a_table_of_what_each_trial_seed_chose_says_that_its_spread_includes_the_search(tmp_path: Path) -> None:
+    again = replanned(trained(planned(tmp_path, trial_seeds=[0, 1]), {0: 0.2, 1: 0.9}).chosen, tmp_path)
+    later = make_report(again, Ledger(again.sweep.folder))
+    assert later.table.seed_use.endswith("for each trial seed by itself; the spread includes that search.")
+
+
 def test_what_the_file_fixed_stays_fixed(tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "arms": [{"algorithm": "ERM", "draws": 3}, {"vary": {"weight_decay": [0.0, 1e-4]}, "name": "decayed"}],
@@ -138,7 +151,14 @@ def test_reseeding_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     plan = planned(tmp_path, trial_seeds=[0, 1])
     report = trained(plan, {0: 0.2, 1: 0.9}, without=(0, 1))
     assert refusals(plan, report, [2], from_seed=0) == [
-        "DIR: must have a selected run in every cell of the trial seed; none, got 'ERM, test 0, trial seed 0'"
+        "DIR: must have every run of the trial seed that searched; lacking, got 'ERM, test 0, trial seed 0: missing "
+        "(draws 0, 1); nothing to select'"
+    ]
+    assert refusals(plan, report, [0, 1], from_seed=1) == [
+        "--trial-seeds: must leave out the trial seed that searched, got 1"
+    ]
+    assert refusals(plan, report, [2], from_seed=1, name="x y/z") == [
+        "--name: must begin with a letter or digit and hold only those and . _ -, got 'x y/z'"
     ]
     assert refusals(plan, report, [], from_seed=1) == [
         "--trial-seeds: must name trial seeds from 0 on, each once, got []"
