@@ -128,5 +128,5 @@ def test_all_test_domains_of_an_arm_and_trial_seed_have_one_draw_or_none(seed: i
 
 def test_means_that_only_rounding_tells_apart_are_tied() -> None:
     runs = sweep_of({0: [[0.2], [0.2], [0.2]], 1: [[0.1], [0.2], [0.3]]})
-    assert 0.2 + 0.2 + 0.2 != 0.1 + 0.2 + 0.3
+    assert math.fsum([0.2, 0.2, 0.2]) != math.fsum([0.1, 0.2, 0.3])
     assert [(one.draw, one.tied_draws) for one in select(runs, METHOD, cells=CELLS)] == [(1, 1)] * 3
