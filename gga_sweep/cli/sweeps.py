@@ -125,7 +125,7 @@ def reseed(
     """Write the sweep file that trains the winners of one trial seed on others: the search is paid for once."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.planning.stored import read_plan
-    from gga_sweep.report.chosen import reseeded_sweep
+    from gga_sweep.report.chosen import reseeded_name, reseeded_sweep
     from gga_sweep.report.content import ReportOptions, make_report
 
     plan = read_plan(folder)
@@ -133,7 +133,7 @@ def reseed(
     found = make_report(plan, Ledger(folder), options)
     seeds = whole_numbers("--trial-seeds", trial_seeds)
     text = reseeded_sweep(plan.sweep, found.view, found.table, seeds, from_seed=from_seed, name=name)
-    path = output or Path(f"{name or f'{plan.sweep.name}-reseeded'}.yaml")
+    path = output or Path(f"{name or reseeded_name(plan.sweep)}.yaml")
     write(text, path)
     out.print(f"Run it with: gga-sweep run {shlex.quote(str(path))}", soft_wrap=True)
 

@@ -83,7 +83,12 @@ def reseeded_sweep(
         raise InputError(faults, str(sweep.folder))
     cells = [_entry(one, of_one) for one, of_one in zip(winners, values, strict=True)]
     search = f"{table.method_label} on trial seed {seed} alone of sweep {sweep.name}, {_draws(view)}"
-    return _as_yaml(_content(sweep.config, name or f"{sweep.name}-reseeded", trial_seeds, search, cells))
+    return _as_yaml(_content(sweep.config, name or reseeded_name(sweep), trial_seeds, search, cells))
+
+
+def reseeded_name(sweep: Sweep) -> str:
+    """What a sweep of another's winners is called unless it is given a name."""
+    return f"{sweep.name}-reseeded"[-_LONGEST_NAME:]
 
 
 def _is_name(text: str) -> bool:

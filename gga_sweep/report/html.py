@@ -38,7 +38,8 @@ from gga_sweep.report.wording import (
     run_in_words,
 )
 from gga_sweep.selection import METHODS, Comparison, Entry, Selected, SweepView, Table, domain_label
-from gga_sweep.selection.table import accuracy_on_test_domains, selected_record, status_in_words
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
+from gga_sweep.selection.table import selected_record, status_in_words
 
 _LISTED = 12  # a longer list is folded
 _LONG_TABLE = 40  # and so is a table with more rows

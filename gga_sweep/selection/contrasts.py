@@ -20,9 +20,10 @@ from typing import Literal
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate, holm
 from gga_sweep.selection.select import from_step, group_by_cell
-from gga_sweep.selection.table import Row, Table, accuracy_on_test_domains, status_in_words
+from gga_sweep.selection.table import Row, Table, status_in_words
 from gga_sweep.selection.training_validation import best_step
 from gga_sweep.selection.view import SweepView
 

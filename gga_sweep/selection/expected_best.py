@@ -19,11 +19,12 @@ from statistics import fmean
 from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
 from gga_sweep.selection import leave_one_out, oracle, shared_draw, training_validation
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep
 from gga_sweep.selection.methods import ORACLE, SHARED_DRAW
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate
 from gga_sweep.selection.select import from_step
-from gga_sweep.selection.table import Table, accuracy_on_test_domains
+from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
 
 

@@ -8,11 +8,11 @@ Ties and NaN: `selection.choice`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gga_sweep.records import Record, RunRecords
+from gga_sweep.records import RunRecords
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep, Choice, Contender, highest_run, highest_step
 
 
@@ -48,12 +48,5 @@ def choose(candidates: Iterable[Candidate]) -> Choice | None:
 
 def candidate_of(run: RunRecords) -> Candidate:
     """What the oracle sees of a run."""
-    accuracies = [(record.step, _accuracy(record, run.cell.test_domains)) for record in run.records]
+    accuracies = [(record.step, accuracy_on_test_domains(record, run.cell, "validation")) for record in run.records]
     return Candidate(run.key, max(run.draws), accuracies)
-
-
-def _accuracy(record: Record, test_domains: Sequence[str]) -> float:
-    domains = record.test.domains
-    if any(name not in domains for name in test_domains):
-        return math.nan
-    return sum(domains[name].validation.accuracy for name in test_domains) / len(test_domains)

@@ -16,6 +16,7 @@ import numpy as np
 
 from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.leave_one_out import Pairs, index_pairs, missing_pairs
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, SHARED_DRAW, Method
 from gga_sweep.selection.select import Selected, group_by_cell, select
@@ -191,14 +192,6 @@ def selected_record(selected: Selected, runs: Sequence[RunRecords]) -> Record:
     """The record at the selected step of the selected run, which must be among `runs`."""
     run = next(run for run in runs if run.key == selected.key)
     return next(record for record in run.records if record.step == selected.step)
-
-
-def accuracy_on_test_domains(record: Record, cell: Cell) -> float:
-    """Accuracy on the training split of the cell's test domains, in [0, 1]: their unweighted mean; NaN if one lacks."""
-    domains = record.test.domains
-    if any(name not in domains for name in cell.test_domains):
-        return math.nan
-    return sum(domains[name].train.accuracy for name in cell.test_domains) / len(cell.test_domains)
 
 
 def summarize(values: Sequence[float], *, incomplete: bool = False) -> Entry:

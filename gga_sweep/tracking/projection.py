@@ -18,7 +18,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import StoredRun
 from gga_sweep.planning.plan import PlannedRun, Sweep
 from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunStatus
-from gga_sweep.selection.table import accuracy_on_test_domains
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.training_validation import best_step
 from gga_sweep.tracking import names
 from gga_sweep.tracking.descriptions import run_params, run_tags, sweep_tags

@@ -25,9 +25,9 @@ from gga_sweep.report.plots.style import (
 )
 from gga_sweep.report.wording import column_heads
 from gga_sweep.selection import Entry, SweepView, Table, domain_label
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep
 from gga_sweep.selection.select import from_step
-from gga_sweep.selection.table import accuracy_on_test_domains
 from gga_sweep.selection.training_validation import best_step
 
 
