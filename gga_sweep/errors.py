@@ -59,5 +59,13 @@ class SweepOwnedError(GGASweepError):
     """Another live launch owns the sweep."""
 
 
+class StorageError(GGASweepError):
+    """The storage cannot be read or written: a full disk, a lost mount, a permission. What is in it stays whole."""
+
+
+class DamagedFileError(GGASweepError):
+    """A file of the ledger is not what was written: cut off, altered, or of another kind."""
+
+
 class AttemptSupersededError(GGASweepError):
     """A newer attempt of the same run has started; this writer must stop."""

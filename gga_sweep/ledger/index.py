@@ -19,6 +19,7 @@ from dataclasses import fields
 
 import msgspec
 
+from gga_sweep.errors import StorageError
 from gga_sweep.ledger.packed import PackedRecords, pack, unpack
 from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState
 from gga_sweep.ledger.store import LedgerStore
@@ -138,7 +139,7 @@ def _write(store: LedgerStore, file: str, entries: Mapping[str, _Entry]) -> bool
     content = msgspec.msgpack.encode(entries)
     try:
         store.replace(file, _FORMAT + _checksum(content) + content)
-    except OSError:
+    except StorageError:
         return False
     return True
 

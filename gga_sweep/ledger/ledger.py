@@ -1,4 +1,4 @@
-"""The ledger of one sweep: its folder, its file, its runs, its owner."""
+"""The ledger of one sweep: its folder, its file, its runs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gga_sweep.errors import DamagedFileError
 from gga_sweep.ledger.index import read_through
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState
 from gga_sweep.ledger.store import LedgerStore, PosixStore
+from gga_sweep.records import RunStatus
 
 
 class Ledger:
-    """`STORAGE/SWEEP`: `sweep.json`, `runs/`, `index/`, `owner.json` and whatever reports were written there."""
+    """`STORAGE/SWEEP`: `sweep.json`, `runs/`, `index/`, `launches/` and whatever reports were written there."""
 
     def __init__(self, folder: Path, store: LedgerStore | None = None) -> None:
         self.folder = folder.absolute()
@@ -27,8 +29,8 @@ class Ledger:
         return self.store.list("runs")
 
     def read_states(self, names: Iterable[str]) -> dict[str, RunState]:
-        """The states of many runs, by name."""
-        return {name: self.run(name).read_state() for name in names}
+        """The states of many runs, by name; one whose state cannot be read has failed, for that reason."""
+        return {name: self._read_state(name) for name in names}
 
     def read_results(self, names: Iterable[str]) -> dict[str, RunResult]:
         """What became of many runs, by name: of finished ones through the index (`gga_sweep.ledger.index`)."""
@@ -41,3 +43,9 @@ class Ledger:
 
     def write_sweep(self, sweep: Mapping[str, object]) -> None:
         self.store.replace("sweep.json", dump(sweep).encode())
+
+    def _read_state(self, name: str) -> RunState:
+        try:
+            return self.run(name).read_state()
+        except DamagedFileError as error:
+            return RunState(RunStatus.FAILED, str(error))

@@ -6,21 +6,27 @@ JSON has no NaN and no infinity; they are written as the strings "nan", "inf" an
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from typing import Any
 
 import msgspec
 
 from gga_sweep.records import AnnealedStep, AnnealingLine, NoisyStep, Record
 
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
+
+class _Timing(msgspec.Struct):
+    seconds: dict[str, float]
+
+
 # Not strict: takes "nan", "inf" and "-inf" for numbers.
 _RECORD = msgspec.json.Decoder(Record, strict=False)
 _ANNEALED = msgspec.json.Decoder(AnnealedStep, strict=False)
 _NOISY = msgspec.json.Decoder(NoisyStep, strict=False)
+_TIMING = msgspec.json.Decoder(_Timing)
 
 
 def dump(value: object) -> str:
@@ -32,8 +38,9 @@ def dump_lines(values: Iterable[object]) -> bytes:
     return "".join(dump(value) + "\n" for value in values).encode()
 
 
-def parse_lines(content: bytes | None) -> list[dict[str, Any]]:
-    return _OBJECT.decode_lines(content or b"")
+def digest(content: bytes) -> str:
+    """Of a file's content, 32 hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _plain(value: object) -> object:
@@ -46,6 +53,16 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def parse_seconds(content: bytes | None) -> dict[str, float]:
+    """Of the lines of `timings.jsonl` the sum by phase. They are volatile: a broken line counts nothing."""
+    total: dict[str, float] = {}
+    for line in (content or b"").splitlines():
+        with suppress(ValueError, RecursionError):
+            for phase, value in _TIMING.decode(line).seconds.items():
+                total[phase] = total.get(phase, 0.0) + value
+    return total
 
 
 def parse_records(content: bytes | None) -> tuple[Record, ...]:

@@ -7,15 +7,18 @@ import os
 import socket
 import time
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset
 from gga_sweep.domains.splits import split_digests
-from gga_sweep.errors import AttemptSupersededError, InputError
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader
+from gga_sweep.errors import AttemptSupersededError, DamagedFileError, GGASweepError, InputError, StorageError
+from gga_sweep.ledger.lines import digest, dump_lines
+from gga_sweep.ledger.run_folder import Kept, RunFolder, RunHeader
 from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord
 from gga_sweep.training.checkpoint import dump_state, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
@@ -47,6 +50,21 @@ class Progress:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingOptions:
+    """How a run is recorded; nothing here changes a number.
+
+    Args:
+        from_checkpoint: resume where the folder's checkpoint stands; False starts at step 0.
+        kept: what stays once the run is final.
+        strict_environment: fail, rather than go on from the checkpoint of another environment.
+    """
+
+    from_checkpoint: bool = True
+    kept: Kept = "selected"
+    strict_environment: bool = False
+
+
 class RecordedRun:
     """Trains one run and keeps its folder. Errors of the run itself end it with a status, not with an exception.
 
@@ -56,7 +74,12 @@ class RecordedRun:
         config: the resolved run.
         dataset: the one that `config.dataset` names.
         device: where it trains.
-        from_checkpoint: resume where the folder's checkpoint stands; False starts at step 0.
+        options: how it is recorded.
+        reason_to_stop: asked between steps: why the run should be left to a later launch; None while it should go on.
+
+    Raises:
+        GGASweepError: another run lives in the folder.
+        StorageError: the folder cannot be read or written.
     """
 
     def __init__(
@@ -66,40 +89,48 @@ class RecordedRun:
         config: RunConfig,
         dataset: Dataset,
         device: torch.device,
-        from_checkpoint: bool = True,
+        options: RecordingOptions | None = None,
+        reason_to_stop: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._folder = folder
+        self._options = options or RecordingOptions()
+        self._reason_to_stop = reason_to_stop
         self._status = RunStatus.RUNNING
         self._reason: str | None = None
         self._records: list[Record] = []
         self._annealed: list[AnnealingLine] = []
         self._best = -1.0
+        self._selected_digest: str | None = None
+        self._environment = fingerprint(device)
+        self._environments: list[str] = []
         self._last_checkpoint = time.monotonic()
+        if (present := folder.readable_header()) is not None and present.key != key:
+            raise GGASweepError(f"two runs want the folder {folder.name}: {present.key} and {key}")
         started = time.time()
-        folder.claim({"host": socket.gethostname(), "pid": os.getpid(), "time": started})
-        folder.write_header(
-            RunHeader(
+        first = folder.claim({"host": socket.gethostname(), "pid": os.getpid(), "time": started}) == 1
+        try:
+            header = RunHeader(
                 key=key,
                 config=config,
                 dataset_digest=dataset.digest,
                 classes=dataset.classes,
                 input_shape=dataset.input_shape,
                 normalise=dataset.normalise,
-                fingerprint=fingerprint(device),
+                fingerprint=self._environment,
                 start_time=started,
                 split_digests=_split_digests(config, dataset),
             )
-        )
-        try:
+            folder.write_header(header)
             self._trainer = Trainer(config, dataset, device)
-            if from_checkpoint:
-                self._resume()
-            else:
-                folder.delete_checkpoint()  # or, stopped soon, the run would go on from it without its records
+            if not first and not (self._options.from_checkpoint and self._resume()):
+                self._trainer = Trainer(config, dataset, device)  # the other may have loaded half a checkpoint
+                self._begin_anew(header)
+        except (AttemptSupersededError, StorageError):
+            raise
         except Exception as error:
             self._fail(error)
         else:
-            folder.write_state(RunStatus.RUNNING, self._trainer.next_step - 1)
+            self._write_state(RunStatus.RUNNING)
 
     @property
     def progress(self) -> Progress:
@@ -111,15 +142,18 @@ class RecordedRun:
 
         Raises:
             AttemptSupersededError: a newer attempt owns the run; nothing was written.
+            StorageError: what came of it cannot be written; the folder holds what was there before.
         """
         if self._status is not RunStatus.RUNNING:
             return self.progress
         try:
-            self._write(self._trainer.advance(seconds))
-        except AttemptSupersededError:
+            self._write(self._trainer.advance(seconds, lambda: self._reason_to_stop() is not None))
+        except (AttemptSupersededError, StorageError):
             raise
         except Exception as error:
             self._fail(error)
+        if (reason := self._reason_to_stop()) is not None:
+            self.preempt(reason)
         return self.progress
 
     def save_checkpoint(self) -> None:
@@ -137,20 +171,59 @@ class RecordedRun:
     def _step(self) -> int:
         return self._trainer.next_step - 1 if hasattr(self, "_trainer") else -1
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on from the checkpoint, if there is one and the folder holds what it says."""
         content = self._folder.read_checkpoint()
         if content is None:
-            return
+            return False
         try:
-            state = parse_state(content)
-        except Exception as error:
-            logger.warning("run %s: its checkpoint is damaged (%s); it starts again", self._folder.name, error)
-            return
-        self._trainer.load_state(state)
+            self._load(content)
+        except (AttemptSupersededError, StorageError, _OtherEnvironmentError):
+            raise
+        except Exception as error:  # of ours, of torch when another version wrote it, of whatever is in it
+            logger.warning("run %s: its checkpoint is of no use (%s); it starts again", self._folder.name, error)
+            return False
+        return True
+
+    def _load(self, content: bytes) -> None:
+        state = parse_state(content)
+        next_step, written = state["next_step"], state["recorded"]
         # Lines past the checkpoint are trained again, to the same bits.
-        self._records = [record for record in self._folder.read_records() if record.step < self._trainer.next_step]
-        self._annealed = [line for line in self._folder.read_annealed() if line.step < self._trainer.next_step]
-        self._best = max((record.validation.accuracy for record in self._records), default=-1.0)
+        later = [record for record in self._folder.read_records() if record.step >= next_step]
+        records = [record for record in self._folder.read_records() if record.step < next_step]
+        annealed = [line for line in self._folder.read_annealed() if line.step < next_step]
+        best = max((record.validation.accuracy for record in records), default=-1.0)
+        selected = self._folder.read_selected()
+        _require_written("records.jsonl", dump_lines(records), written["records.jsonl"])
+        _require_written("annealing.jsonl", dump_lines(annealed), written["annealing.jsonl"])
+        if not any(record.validation.accuracy > best for record in later):  # else they are of a later step, and will be
+            _require_written("selected", selected, written["selected"])
+        environments = self._environments_since(state["environment"], state["environments"], next_step)
+        self._trainer.load_state(state)
+        self._records, self._annealed, self._best = records, annealed, best
+        self._selected_digest, self._environments = written["selected"], environments
+
+    def _environments_since(self, before: Mapping[str, str], noted: Sequence[str], step: int) -> list[str]:
+        """What is trained under another environment may differ in its last bits: the run says so."""
+        names = sorted({*before, *self._environment})
+        changes = [
+            f"{name} {before.get(name)} -> {self._environment.get(name)}"
+            for name in names
+            if before.get(name) != self._environment.get(name)
+        ]
+        if changes and self._options.strict_environment:
+            raise _OtherEnvironmentError(
+                f"its checkpoint is of another environment ({'; '.join(changes)}) and --strict-environment is on: "
+                "go on where it was trained, or train it anew with `gga-sweep retry`"
+            )
+        return [*noted, *([f"from step {step}: {'; '.join(changes)}"] if changes else [])]
+
+    def _begin_anew(self, header: RunHeader) -> None:
+        """Whatever an older attempt left must not be taken for what this one will write."""
+        self._folder.delete_training()
+        present = self._folder.read_header()
+        if present is not None and present.fingerprint != header.fingerprint:
+            self._folder.write_header(header, anew=True)
 
     def _write(self, done: Slice) -> None:
         if done.annealed:
@@ -161,31 +234,66 @@ class RecordedRun:
             self._folder.write_records(self._records)
             if done.record.validation.accuracy > self._best:  # a later equal one, and NaN, do not win
                 self._best = done.record.validation.accuracy
-                self._folder.write_selected(dump_weights(self._trainer.network))
+                weights = dump_weights(self._trainer.network)
+                self._folder.write_selected(weights)
+                self._selected_digest = digest(weights)
         self._folder.add_timing(self._step, done.seconds)
         if done.diverged is not None or self._trainer.finished:
-            self._end(RunStatus.DONE if done.diverged is None else RunStatus.DIVERGED, done.diverged)
-            self._folder.delete_checkpoint()
+            self._finish(RunStatus.DONE if done.diverged is None else RunStatus.DIVERGED, done.diverged)
         elif done.record is not None or time.monotonic() - self._last_checkpoint >= CHECKPOINT_SECONDS:
             self._checkpoint()
         else:
-            self._folder.write_state(RunStatus.RUNNING, self._step)
+            self._write_state(RunStatus.RUNNING)
+
+    def _finish(self, status: RunStatus, reason: str | None) -> None:
+        if self._options.kept == "all":
+            self._checkpoint()
+        self._end(status, reason)
+        if self._options.kept != "all":
+            self._folder.delete_checkpoint()
+        if self._options.kept == "none":
+            self._folder.discard_selected()
 
     def _checkpoint(self) -> None:
-        self._folder.write_checkpoint(dump_state(self._trainer.state()))
-        self._folder.write_state(RunStatus.RUNNING, self._step)
+        recorded = {
+            "records.jsonl": digest(dump_lines(self._records)),
+            "annealing.jsonl": digest(dump_lines(self._annealed)),
+            "selected": self._selected_digest,
+        }
+        state: dict[str, Any] = {
+            **self._trainer.state(),
+            "recorded": recorded,
+            "environment": self._environment,
+            "environments": self._environments,
+        }
+        self._folder.write_checkpoint(dump_state(state))
+        self._write_state(RunStatus.RUNNING)
         self._last_checkpoint = time.monotonic()
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
             self._end(RunStatus.OUT_OF_MEMORY, str(error) or "out of memory")
+        elif isinstance(error, GGASweepError):  # meant for people
+            self._end(RunStatus.FAILED, str(error))
         else:
             logger.error("run %s failed\n%s", self._folder.name, traceback.format_exc())
             self._end(RunStatus.FAILED, f"{type(error).__name__}: {error}")
 
     def _end(self, status: RunStatus, reason: str | None = None) -> None:
         self._status, self._reason = status, reason
-        self._folder.write_state(status, self._step, reason)
+        self._write_state(status, reason)
+
+    def _write_state(self, status: RunStatus, reason: str | None = None) -> None:
+        self._folder.write_state(status, self._step, reason, self._environments)
+
+
+class _OtherEnvironmentError(GGASweepError):
+    """The checkpoint was written in another environment, and only its own will do."""
+
+
+def _require_written(name: str, content: bytes | None, expected: str | None) -> None:
+    if (None if content is None else digest(content)) != expected:
+        raise DamagedFileError(f"{name} is not what it was written with")
 
 
 def _split_digests(config: RunConfig, dataset: Dataset) -> dict[str, tuple[str, str]]:

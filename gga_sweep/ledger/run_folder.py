@@ -15,16 +15,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Literal
 
 import msgspec
 
 from gga_sweep.config import RunConfig
-from gga_sweep.errors import AttemptSupersededError, GGASweepError
-from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines, parse_records
+from gga_sweep.errors import AttemptSupersededError, DamagedFileError
+from gga_sweep.ledger.lines import digest, dump, dump_lines, parse_annealed, parse_records, parse_seconds
 from gga_sweep.ledger.store import LedgerStore
-from gga_sweep.records import AnnealingLine, Record, RunStatus
+from gga_sweep.records import FINAL, AnnealingLine, Record, RunStatus
+
+Kept = Literal["none", "selected", "all"]
+"""What stays of a final run to load: nothing, the selected weights, or its last checkpoint too."""
+
+DETERMINISTIC = ("records.jsonl", "annealing.jsonl", "selected")
+"""The files that two trainings of a run must have alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,25 @@ class RunHeader:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """`status.json`. `step` is the last step trained; -1 before the first."""
+    """`status.json`.
+
+    Args:
+        reason: why it is not DONE.
+        step: the last step trained; -1 before the first.
+        attempt: which wrote it.
+        digests: by name, of the deterministic files of a run that is final.
+        removed: of those, the files that were removed since, on purpose.
+        environments: each change of the environment between two attempts, in words: what was trained before it and
+            after it may differ in the last bits from a run trained in one.
+    """
 
     status: RunStatus = RunStatus.QUEUED
     reason: str | None = None
     step: int = -1
     attempt: int = 0
+    digests: dict[str, str] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +113,8 @@ class StoredRun(RunResult):
 
 _STATE = msgspec.json.Decoder(RunState)
 
-_RESULT_FILES = ("status.json", "records.jsonl", "annealing.jsonl", "timings.jsonl")
+_RECORDED = ("records.jsonl", "annealing.jsonl")
+_RESULT_FILES = ("status.json", *_RECORDED, "timings.jsonl")
 
 
 class RunFolder:
@@ -104,57 +127,79 @@ class RunFolder:
         self._attempt: int | None = None
 
     def read(self) -> StoredRun:
-        result = self.read_result()
-        return StoredRun(
-            folder=self.name,
-            state=result.state,
-            records=result.records,
-            annealed=result.annealed,
-            seconds=result.seconds,
-            header=self.read_header(),
-        )
+        result, header = self.read_result(), None
+        try:
+            header = self.read_header()
+        except DamagedFileError as error:
+            result = replace(result, state=RunState(RunStatus.FAILED, str(error)), records=(), annealed=())
+        return StoredRun(result.folder, result.state, result.records, result.annealed, result.seconds, header)
 
     def read_result(self) -> RunResult:
-        return RunResult(
-            folder=self.name,
-            state=self.read_state(),
-            records=self.read_records(),
-            annealed=self.read_annealed(),
-            seconds=self.read_seconds(),
-        )
+        """A run with a damaged file has failed, for that reason, and shows no evaluation."""
+        while True:
+            stamp = self.result_stamp()
+            try:
+                state = self.read_state()
+                self._check_digests(state, _RECORDED)
+                return RunResult(self.name, state, self.read_records(), self.read_annealed(), self.read_seconds())
+            except DamagedFileError as error:
+                if self.result_stamp() == stamp:  # else it is written just now
+                    return RunResult(self.name, RunState(RunStatus.FAILED, str(error)), seconds=self.read_seconds())
 
     def result_stamp(self) -> str:
         """Equal as long as none of the files that `read_result` reads was replaced."""
         return " ".join(self._store.stamp(f"{self._path}/{name}") or "-" for name in _RESULT_FILES)
 
     def read_header(self) -> RunHeader | None:
+        """None before the first attempt.
+
+        Raises:
+            DamagedFileError: as every reader of one file here, when that is what it is.
+        """
         content = self.read_file("run.json")
         if content is None:
             return None
-        value = json.loads(content)
-        value["config"] = RunConfig.model_validate(value["config"])
-        value["classes"] = tuple(value["classes"])
-        value["input_shape"] = tuple(value["input_shape"])
-        value["split_digests"] = {name: tuple(pair) for name, pair in value.get("split_digests", {}).items()}
-        return RunHeader(**value)
+        with self._damage("run.json"):
+            value = json.loads(content)
+            value["config"] = RunConfig.model_validate(value["config"])
+            value["classes"] = tuple(value["classes"])
+            value["input_shape"] = tuple(value["input_shape"])
+            value["split_digests"] = {name: tuple(pair) for name, pair in value.get("split_digests", {}).items()}
+            return RunHeader(**value)
+
+    def readable_header(self) -> RunHeader | None:
+        """None also where it is damaged."""
+        try:
+            return self.read_header()
+        except DamagedFileError:
+            return None
 
     def read_state(self) -> RunState:
         content = self.read_file("status.json")
-        return RunState() if content is None else _STATE.decode(content)
+        if content is None:
+            return RunState()
+        with self._damage("status.json"):
+            return _STATE.decode(content)
 
     def read_records(self) -> tuple[Record, ...]:
-        return parse_records(self.read_file("records.jsonl"))
+        with self._damage("records.jsonl"):
+            records = parse_records(self.read_file("records.jsonl"))
+            _require_ascending([record.step for record in records])
+            if not all(record.validation.domains for record in records):
+                raise ValueError("an evaluation of no domain")
+            return records
 
     def read_annealed(self) -> tuple[AnnealingLine, ...]:
-        return parse_annealed(self.read_file("annealing.jsonl"))
+        with self._damage("annealing.jsonl"):
+            lines = parse_annealed(self.read_file("annealing.jsonl"))
+            _require_ascending([line.step for line in lines])
+            if len({type(line) for line in lines}) > 1:
+                raise ValueError("steps of two methods")
+            return lines
 
     def read_seconds(self) -> dict[str, float]:
         """Device seconds by phase, over all slices and attempts."""
-        seconds: dict[str, float] = {}
-        for line in parse_lines(self.read_file("timings.jsonl")):
-            for phase, value in line["seconds"].items():
-                seconds[phase] = seconds.get(phase, 0.0) + value
-        return seconds
+        return parse_seconds(self.read_file("timings.jsonl"))
 
     def read_checkpoint(self) -> bytes | None:
         return self.read_file("checkpoint")
@@ -173,7 +218,8 @@ class RunFolder:
 
     def newest_attempt(self) -> int:
         """0 when the run was never started."""
-        return max((int(name) for name in self._store.list(f"{self._path}/attempts")), default=0)
+        names = self._store.list(f"{self._path}/attempts")
+        return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def claim(self, owner: Mapping[str, object]) -> int:
         """Start a new attempt: from here on, every older writer's next write raises."""
@@ -183,8 +229,8 @@ class RunFolder:
         self._attempt = number
         return number
 
-    def write_header(self, header: RunHeader) -> None:
-        """Written once: the start time of the first attempt stays. Raises if another run already lives here."""
+    def write_header(self, header: RunHeader, anew: bool = False) -> None:
+        """Written once, unless `anew`: the start time of the first attempt stays."""
         content = {
             "key": header.key,
             "config": header.config.model_dump(mode="json"),
@@ -196,11 +242,8 @@ class RunFolder:
             "start_time": header.start_time,
             "split_digests": header.split_digests,
         }
-        self._check_owner()
-        if not self._store.put_if_absent(f"{self._path}/run.json", dump(content).encode()):
-            present = self.read_header()
-            if present is not None and present.key != header.key:
-                raise GGASweepError(f"two runs want the folder {self.name}: {present.key} and {header.key}")
+        if anew or self.readable_header() is None:
+            self._write("run.json", dump(content).encode())
 
     def write_records(self, records: Sequence[Record]) -> None:
         self._write("records.jsonl", dump_lines(records))
@@ -219,17 +262,80 @@ class RunFolder:
         self._write("selected", content)
 
     def delete_checkpoint(self) -> None:
-        self._check_owner()
-        self._store.delete(f"{self._path}/checkpoint")
+        self._delete("checkpoint")
 
-    def write_state(self, status: RunStatus, step: int, reason: str | None = None) -> None:
-        self._write("status.json", dump(RunState(status, reason, step, self._attempt or 0)).encode())
+    def delete_training(self) -> None:
+        """All that training left, so that it begins at step 0; the checkpoint first, or it would go on from there."""
+        for name in ("checkpoint", *DETERMINISTIC):
+            self._delete(name)
+
+    def write_state(
+        self, status: RunStatus, step: int, reason: str | None = None, environments: Sequence[str] = ()
+    ) -> None:
+        """A final state is written with the digests of what the run leaves."""
+        state = RunState(status, reason, step, self._attempt or 0, environments=tuple(environments))
+        if status in FINAL:
+            state = replace(state, digests=self.digests())
+        self._write("status.json", dump(state).encode())
 
     def mark(self, status: RunStatus, reason: str | None = None) -> None:
         """Set the state from outside (the driver, when the actor is gone). Outdates the actor's attempt."""
-        step = self.read_state().step
+        try:
+            state = self.read_state()
+        except DamagedFileError:
+            state = RunState()
         self.claim({"marked": status})
-        self.write_state(status, step, reason)
+        self.write_state(status, state.step, reason, state.environments)
+
+    def requeue(self, reason: str) -> None:
+        """Forget all training: the run begins anew at step 0, under a new start time. Seconds spent stay counted."""
+        self.claim({"requeued": reason})
+        self.delete_training()
+        self._delete("run.json")
+        self.write_state(RunStatus.QUEUED, -1, reason)
+
+    def discard_selected(self) -> None:
+        """Remove the selected weights of a final run, and say so in its state. Only who holds the sweep may."""
+        state = replace(self.read_state(), removed=("selected",))
+        self._store.replace(f"{self._path}/status.json", dump(state).encode())
+        self._store.delete(f"{self._path}/selected")
+
+    def discard_checkpoint(self) -> None:
+        """Remove the checkpoint of a final run. Only who holds the sweep may."""
+        self._store.delete(f"{self._path}/checkpoint")
+
+    def digests(self) -> dict[str, str]:
+        """By name, of the deterministic files that are there."""
+        contents = ((name, self.read_file(name)) for name in DETERMINISTIC)
+        return {name: digest(content) for name, content in contents if content is not None}
+
+    def check_digests(self) -> None:
+        """Whether a final run's files are still what it left.
+
+        Raises:
+            DamagedFileError: naming the first that is not.
+        """
+        self._check_digests(self.read_state(), DETERMINISTIC)
+
+    def _check_digests(self, state: RunState, names: Sequence[str]) -> None:
+        for name in names if state.digests else ():
+            content, expected = self.read_file(name), state.digests.get(name)
+            if content is None and expected is not None and name not in state.removed:
+                raise DamagedFileError(f"run {self.name}: its {name} is missing")
+            if content is not None and digest(content) != expected:
+                raise DamagedFileError(f"run {self.name}: its {name} is not what the run left")
+
+    @contextmanager
+    def _damage(self, file: str) -> Iterator[None]:
+        """Whatever a parser says of a broken file, as one kind of error."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DamagedFileError(f"run {self.name}: its {file} is damaged: {_first_line(error)}") from error
+
+    def _delete(self, file: str) -> None:
+        self._check_owner()
+        self._store.delete(f"{self._path}/{file}")
 
     def _write(self, file: str, content: bytes) -> None:
         self._check_owner()
@@ -241,3 +347,12 @@ class RunFolder:
             raise AttemptSupersededError(
                 f"run {self.name}: attempt {self._attempt} may not write any more, the newest is {newest}"
             )
+
+
+def _require_ascending(steps: Sequence[int]) -> None:
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        raise ValueError("steps that do not ascend")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

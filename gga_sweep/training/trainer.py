@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,8 +95,11 @@ class Trainer:
     def network(self) -> Network:
         return self._algorithm.network
 
-    def advance(self, seconds: float) -> Slice:
+    def advance(self, seconds: float, interrupted: Callable[[], bool] = lambda: False) -> Slice:
         """Train to the next evaluation, or for about so many seconds, whichever comes first; at least one step.
+
+        Args:
+            interrupted: asked between steps; ends the slice.
 
         Where a slice ends never changes a number. A run diverges at the first step whose joint loss is not finite, or
         evaluation whose loss of a training domain is not; that evaluation leaves no record.
@@ -106,7 +109,7 @@ class Trainer:
         try:
             while not self.finished and done.record is None:
                 self._step(done)
-                if time.perf_counter() - started >= seconds:
+                if time.perf_counter() - started >= seconds or interrupted():
                     break
         except _DivergedError as error:
             done.diverged = str(error)

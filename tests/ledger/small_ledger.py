@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from small_runs import CPU
 
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset
-from gga_sweep.ledger.recorded_run import RecordedRun
+from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import RunStatus
@@ -54,6 +57,9 @@ class MemoryStore:
         self._count()
         self.files.pop(path, None)
 
+    def unfinished_writes(self) -> dict[str, int]:
+        return {}
+
     def _count(self) -> None:
         if self.writes == self.dies_at:
             raise Killed
@@ -61,10 +67,16 @@ class MemoryStore:
 
 
 def open_small_run(
-    store: LedgerStore, config: RunConfig, dataset: Dataset, from_checkpoint: bool = True
+    store: LedgerStore,
+    config: RunConfig,
+    dataset: Dataset,
+    from_checkpoint: bool = True,
+    reason_to_stop: Callable[[], str | None] = lambda: None,
+    **options: Any,
 ) -> RecordedRun:
     """As a new process opens it: nothing but the store is shared with whoever ran before."""
-    return RecordedRun(RunFolder(store, RUN), KEY, config, dataset, CPU, from_checkpoint)
+    recording = RecordingOptions(from_checkpoint, **options)
+    return RecordedRun(RunFolder(store, RUN), KEY, config, dataset, CPU, recording, reason_to_stop)
 
 
 def advance_to_the_end(run: RecordedRun, seconds: float = 1e9) -> RecordedRun:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_ledger import MemoryStore
 
+from gga_sweep.errors import StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump_lines
 from gga_sweep.ledger.run_folder import RunFolder, RunResult
@@ -53,7 +54,18 @@ validations = st.builds(
     validation_agreement=agreements,
 )
 tests = st.builds(TestRecord, domains=domains, gradient_cosine=st.dictionaries(names, numbers, max_size=2))
-records = st.lists(st.builds(Record, validation=validations, test=tests), max_size=3)
+
+
+def by_step(line: Any) -> int:
+    """A run holds one line a step, ascending."""
+    return int(line.step)
+
+
+def ascending(lines: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(lines, max_size=3, unique_by=by_step).map(lambda drawn: sorted(drawn, key=by_step))
+
+
+records = ascending(st.builds(Record, validation=validations, test=tests))
 annealed_steps = st.builds(
     AnnealedStep, step=steps, tried=steps, accepted=steps, chosen=st.none() | steps, alignment_before=numbers
 )
@@ -62,7 +74,7 @@ histories = st.tuples(
     st.sampled_from(RunStatus),
     st.none() | names,
     records,
-    st.lists(annealed_steps, max_size=3) | st.lists(noisy_steps, max_size=3),
+    ascending(annealed_steps) | ascending(noisy_steps),
     st.lists(st.dictionaries(st.sampled_from(["training", "search"]), st.floats(0, 1e6)), max_size=3),
 )
 
@@ -128,7 +140,7 @@ class ReadOnlyStore(MemoryStore):
     def replace(self, path: str, content: bytes) -> None:
         if path.startswith("index/"):
             self.refused += 1
-            raise PermissionError(13, "Permission denied")
+            raise StorageError("the storage cannot write: Permission denied")
         super().replace(path, content)
 
 
@@ -252,11 +264,12 @@ def test_a_run_that_is_written_while_it_is_read_is_not_indexed() -> None:
         def read(self, path: str) -> bytes | None:
             content = super().read(path)
             if path == "runs/run/records.jsonl" and self.reads < 5:
-                records_replaced(self)
+                timings_added(self)
             return content
 
     store = Overtaken()
     write_run(store, "run")
+    store.reads = 0
     read(store, "run")
     assert index_files(store) == []
     read(store, "run")

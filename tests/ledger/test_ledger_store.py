@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gga_sweep.errors import StorageError
 from gga_sweep.ledger.store import PosixStore
 
 
@@ -69,7 +70,7 @@ def test_a_failed_write_leaves_the_old_file(store: PosixStore, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("gga_sweep.ledger.store.os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match=r"cannot write .*/status.json: No space left"):
         store.replace("runs/a/status.json", b"new")
     assert store.read("runs/a/status.json") == b"old"
     assert [path.name for path in (store.root / "runs/a").iterdir()] == ["status.json"]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_lines, parse_records
+from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_records, parse_seconds
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -92,13 +92,18 @@ def test_annealed_steps_of_either_method_come_back_as_they_went(steps: list[Anne
 
 @pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\x1cb", "a\nb", "a\r\nb", "größer", "\U0001f600"])
 def test_a_domains_name_may_hold_any_character(name: str) -> None:
-    [line] = parse_lines(dump_lines([{name: 1.0}]))
-    assert line == {name: 1.0}
+    assert parse_seconds(dump_lines([{"seconds": {name: 1.0}}, {"seconds": {name: 2.0}}])) == {name: 3.0}
 
 
 def test_a_file_that_is_not_there_has_no_lines() -> None:
-    assert parse_lines(None) == parse_lines(b"") == []
+    assert parse_seconds(None) == parse_seconds(b"") == {}
     assert parse_records(None) == parse_annealed(None) == ()
+
+
+@pytest.mark.parametrize("line", [b'{"seconds":{"training":1', b"\xff", b"{}", b'{"seconds":{"training":"long"}}'])
+def test_a_broken_line_of_seconds_counts_nothing(line: bytes) -> None:
+    whole = dump_lines([{"seconds": {"training": 2.0}}])
+    assert parse_seconds(whole + line + b"\n" + whole) == {"training": 4.0}
 
 
 @pytest.mark.parametrize("line", [b'{"step":1', b'{"step":1}', b'{"validation":{},"test":{}}', b"[]"])

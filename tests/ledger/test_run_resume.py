@@ -6,20 +6,25 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from small_ledger import RUN, Killed, MemoryStore, advance_to_the_end, kept_files, open_small_run
 from small_runs import annealing_of, bits, make_dataset, run_config, trained
 
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import load_dataset
+from gga_sweep.ledger import recorded_run
+from gga_sweep.ledger.lines import digest
 from gga_sweep.ledger.recorded_run import RecordedRun
-from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.records import RunStatus, Scalar
+from gga_sweep.training.checkpoint import parse_state
+from gga_sweep.training.fingerprint import fingerprint
 
 DATASET = make_dataset()
 ANNEALED = run_config(annealing_of("released"), network="small_runs:batch_norm_featurizer")
@@ -171,25 +176,207 @@ def test_a_run_begun_again_starts_at_step_0() -> None:
     assert kept_files(store)["checkpoint"] is None
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "one bit"])
-def test_a_damaged_checkpoint_costs_time_and_no_bit(damage: str, caplog: pytest.LogCaptureFixture) -> None:
+DAMAGES: Mapping[str, Callable[[bytes], bytes | None]] = {
+    "gone": lambda content: None,
+    "cut": lambda content: content[: len(content) // 2],
+    "one bit": lambda content: content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[-1:],
+    "one line less": lambda content: b"".join(content.splitlines(keepends=True)[:-1]),
+}
+FILES = (
+    "checkpoint",
+    "records.jsonl",
+    "annealing.jsonl",
+    "selected",
+    "status.json",
+    "run.json",
+    "timings.jsonl",
+)
+
+
+def damage(store: MemoryStore, file: str, damaged: Callable[[bytes], bytes | None]) -> None:
+    path = f"runs/{RUN}/{file}"
+    content = damaged(store.files[path])
+    if content is None:
+        del store.files[path]
+    else:
+        store.files[path] = content
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damaged", DAMAGES.values(), ids=DAMAGES)
+def test_whatever_happens_to_a_file_of_a_stopped_run_costs_time_and_no_bit(
+    file: str, damaged: Callable[[bytes], bytes | None]
+) -> None:
     store = MemoryStore()
     run = open_small_run(store, ANNEALED, DATASET)
-    for _ in range(5):
+    for _ in range(6):  # the checkpoint is of step 3; an annealed line stands behind it
         run.advance(0)
-    content = bytearray(store.files[f"runs/{RUN}/checkpoint"])
-    content[len(content) // 2] ^= 1
-    damaged = {"empty": b"", "cut": bytes(content[: len(content) // 2]), "one bit": bytes(content)}
-    store.files[f"runs/{RUN}/checkpoint"] = damaged[damage]
+    damage(store, file, damaged)
+
+    resumed = open_small_run(store, ANNEALED, DATASET)
+    advance_to_the_end(resumed)
+
+    assert kept_files(store) == never_stopped()
+    assert bits_of(resumed) == final_bits()
+    assert RunFolder(store, RUN).read().header is not None
+
+
+@pytest.mark.parametrize("file", ["records.jsonl", "annealing.jsonl", "status.json"])
+@pytest.mark.parametrize("damaged", DAMAGES.values(), ids=DAMAGES)
+def test_a_done_run_whose_file_is_damaged_has_failed_and_is_trained_to_the_same_bits(
+    file: str, damaged: Callable[[bytes], bytes | None]
+) -> None:
+    store = MemoryStore()
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+    damage(store, file, damaged)
+
+    result = RunFolder(store, RUN).read_result()
+    assert result.state.status is (
+        RunStatus.QUEUED if (file, damaged(b"x")) == ("status.json", None) else RunStatus.FAILED
+    )
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+
+    assert kept_files(store) == never_stopped()
+
+
+def test_a_checkpoint_that_is_damaged_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    open_small_run(store, ANNEALED, DATASET).advance(0)
+    damage(store, "checkpoint", DAMAGES["one bit"])
 
     with caplog.at_level(logging.WARNING):
         resumed = open_small_run(store, ANNEALED, DATASET)
 
     assert resumed.progress.step == -1
-    assert f"run {RUN}: its checkpoint is damaged" in caplog.text
+    assert f"run {RUN}: its checkpoint is of no use" in caplog.text
+
+
+def test_weights_of_a_step_behind_the_checkpoint_are_written_again_when_it_comes() -> None:
+    """The process died between writing them and the next checkpoint: they are ahead, not damaged."""
+    store = MemoryStore()
+    config = run_config(hyperparameters={"lr": 0.03}, steps=12, evaluate_every=1)
+    whole = MemoryStore()
+    advance_to_the_end(open_small_run(whole, config, DATASET))
+    best = max(range(12), key=lambda step: RunFolder(whole, RUN).read_records()[step].validation.accuracy)
+    run = open_small_run(store, config, DATASET)
+    for _ in range(best):
+        run.advance(0)
+    checkpoint = store.files[f"runs/{RUN}/checkpoint"]
+    run.advance(0)
+    store.files[f"runs/{RUN}/checkpoint"] = checkpoint
+
+    resumed = open_small_run(store, config, DATASET)
+    assert resumed.progress.step == best - 1
+    advance_to_the_end(resumed)
+    assert kept_files(store) == kept_files(whole)
+
+
+@pytest.mark.parametrize("stop", range(1, 7))
+def test_a_run_that_is_asked_to_stop_ends_its_step_and_goes_on_from_there(stop: int) -> None:
+    store = MemoryStore()
+    asked = iter([None] * stop)
+    run = open_small_run(store, ANNEALED, DATASET, reason_to_stop=lambda: next(asked, "told to"))
+    advance_to_the_end(run)
+
+    state = RunFolder(store, RUN).read_state()
+    assert (state.status, state.reason) == (RunStatus.PREEMPTED, "told to")
+    assert 0 <= state.step <= stop
+    resumed = open_small_run(store, ANNEALED, DATASET)
+    assert resumed.progress.step == state.step
     advance_to_the_end(resumed)
     assert kept_files(store) == never_stopped()
-    assert bits_of(resumed) == final_bits()
+
+
+def moved_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_run, "fingerprint", lambda device: {**fingerprint(device), "torch": "99.0"})
+
+
+def test_a_run_that_goes_on_in_another_environment_says_so_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    open_small_run(store, ANNEALED, DATASET).advance(0)
+    with monkeypatch.context() as patch:
+        moved_elsewhere(patch)
+        for _ in range(2):  # the second start finds its own environment
+            run = open_small_run(store, ANNEALED, DATASET)
+            run.advance(0)
+            run.save_checkpoint()
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+
+    changes = RunFolder(store, RUN).read_state().environments
+    version = fingerprint(torch.device("cpu"))["torch"]
+    assert changes == (f"from step 1: torch {version} -> 99.0", f"from step 3: torch 99.0 -> {version}")
+
+
+def test_a_run_in_one_environment_has_no_changes_to_tell() -> None:
+    store = MemoryStore()
+    open_small_run(store, ANNEALED, DATASET).advance(0)
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+    assert RunFolder(store, RUN).read_state().environments == ()
+
+
+def test_with_a_strict_environment_a_run_does_not_go_on_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    open_small_run(store, ANNEALED, DATASET).advance(0)
+    checkpoint = store.files[f"runs/{RUN}/checkpoint"]
+    with monkeypatch.context() as patch:
+        moved_elsewhere(patch)
+        run = open_small_run(store, ANNEALED, DATASET, strict_environment=True)
+        assert run.progress.status is RunStatus.FAILED
+        assert "torch" in str(run.progress.reason)
+        assert "gga-sweep retry" in str(run.progress.reason)
+
+    assert store.files[f"runs/{RUN}/checkpoint"] == checkpoint
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET, strict_environment=True))  # back where it was trained
+    assert kept_files(store) == never_stopped()
+
+
+def test_a_run_begun_again_in_another_environment_has_a_new_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    open_small_run(store, ANNEALED, DATASET).advance(0)
+    first = RunFolder(store, RUN).read_header()
+    open_small_run(store, ANNEALED, DATASET, from_checkpoint=False)
+    assert RunFolder(store, RUN).read_header() == first
+    moved_elsewhere(monkeypatch)
+    open_small_run(store, ANNEALED, DATASET, from_checkpoint=False)
+    second = RunFolder(store, RUN).read_header()
+    assert first is not None
+    assert second is not None
+    assert second.fingerprint["torch"] == "99.0"
+    assert second.start_time > first.start_time
+
+
+@pytest.mark.parametrize(
+    ("kept", "files"), [("none", set()), ("selected", {"selected"}), ("all", {"selected", "checkpoint"})]
+)
+def test_what_stays_of_a_final_run_is_what_was_asked_for(kept: Kept, files: set[str]) -> None:
+    store = MemoryStore()
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET, kept=kept))
+
+    folder = RunFolder(store, RUN)
+    assert {name for name in ("selected", "checkpoint") if folder.read_file(name) is not None} == files
+    assert folder.read_state().digests["selected"] == digest(never_stopped()["selected"] or b"")
+    folder.check_digests()
+    if kept == "all":  # and it can be gone on from
+        assert parse_state(folder.read_checkpoint() or b"")["next_step"] == ANNEALED.training.steps
+
+
+def test_a_run_that_is_requeued_begins_a_new_life() -> None:
+    store = MemoryStore()
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+    folder = RunFolder(store, RUN)
+    header, seconds = folder.read_header(), folder.read_seconds()
+    folder.requeue("asked for again")
+
+    state = folder.read_state()
+    assert (state.status, state.reason, state.step) == (RunStatus.QUEUED, "asked for again", -1)
+    assert [name for name in FILES if folder.read_file(name) is not None] == ["status.json", "timings.jsonl"]
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+    again = folder.read_header()
+    assert header is not None
+    assert again is not None
+    assert again.start_time > header.start_time
+    assert folder.read_seconds()["training"] > seconds["training"]
+    assert kept_files(store) == never_stopped()
 
 
 def test_small_cnn_on_rotated_digits_preempted_inside_its_window_ends_the_same() -> None:

@@ -1,0 +1,261 @@
+"""Who works on a ledger: of every kind of work (a folder of the ledger) one live worker at a time, the newest.
+
+Each worker takes the next number of its kind: `FOLDER/000007.json` says who it is and when it was last seen. The newest
+number holds the lease while its heartbeat is young and, on this host, its process exists, until it says that it ended.
+`FOLDER/000007.stop` asks that worker, and whoever works for it, to stop; it holds the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from gga_sweep.errors import StorageError, SweepOwnedError
+from gga_sweep.ledger.lines import dump
+from gga_sweep.ledger.store import LedgerStore
+
+LAUNCHES = "launches"
+"""The kind of work that trains a sweep."""
+
+DEAD_AFTER_SECONDS = 120.0
+"""Without a heartbeat for so long, a worker on another host counts as dead."""
+
+_HEARTBEAT_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+_PATIENCE_SECONDS = 90.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who took a number.
+
+    Args:
+        started, seen: seconds since the epoch, by its own clock; of its last heartbeat.
+        ended: when it said that it had; None while it works, and for ever where it was killed.
+    """
+
+    host: str
+    pid: int
+    started: float
+    seen: float
+    ended: float | None = None
+    number: int = 0
+
+    @property
+    def alive(self) -> bool:
+        if self.ended is not None or time.time() - self.seen > DEAD_AFTER_SECONDS:
+            return False
+        return self.host != socket.gethostname() or _process_exists(self.pid)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, last seen {max(0.0, time.time() - self.seen):.0f} s ago"
+
+
+_HOLDER = msgspec.json.Decoder(Holder)
+
+
+def newest_holder(store: LedgerStore, folder: str) -> Holder | None:
+    """Of the lease, dead or alive; None before the first."""
+    number = _newest_number(store, folder)
+    return None if number == 0 else _read_holder(store, folder, number)
+
+
+def live_holder(store: LedgerStore, folder: str) -> Holder | None:
+    """Who holds the lease now."""
+    holder = newest_holder(store, folder)
+    return holder if holder is not None and holder.alive else None
+
+
+def ask_to_stop(store: LedgerStore, folder: str, number: int, reason: str) -> bool:
+    """Ask the worker of that number to stop; False if it was asked before. Asks nobody else, now or later."""
+    return store.put_if_absent(f"{folder}/{number:06d}.stop", reason.encode())
+
+
+def wait_for_end(store: LedgerStore, folder: str, number: int, seconds: float) -> bool:
+    """Whether the worker of that number has ended, or died, within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while _read_holder(store, folder, number).alive:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_SECONDS / 4)
+    return True
+
+
+def reason_to_stop(store: LedgerStore, folder: str, number: int) -> str | None:
+    """Why the worker of that number was asked to stop; None if it was not."""
+    content = store.read(f"{folder}/{number:06d}.stop")
+    return None if content is None else content.decode(errors="replace")
+
+
+class StopNotice:
+    """Hears, in any process that works for a lease, when its holder was asked to stop; looks once a second at most."""
+
+    def __init__(self, store: LedgerStore, folder: str, number: int) -> None:
+        self._store = store
+        self._folder = folder
+        self._number = number
+        self._looked = -math.inf
+        self._reason: str | None = None
+
+    def __call__(self) -> str | None:
+        """Why; None while it was not."""
+        now = time.monotonic()
+        if self._reason is None and now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self._reason = reason_to_stop(self._store, self._folder, self._number)
+        return self._reason
+
+
+class Lease:
+    """A number taken, from `held`. Beats in a thread, and hears when it should stop.
+
+    Args:
+        number: its own.
+    """
+
+    def __init__(self, store: LedgerStore, folder: str, holder: Holder) -> None:
+        self.number = holder.number
+        self._store = store
+        self._folder = folder
+        self._holder = holder
+        self._reason: str | None = None
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._released = False
+        self._thread = threading.Thread(target=self._work, name=f"{folder}-heartbeat", daemon=True)
+        self._thread.start()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the worker should stop; None while it should not."""
+        return self._reason
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it should stop, known at once or within so many seconds."""
+        return self._stopping.wait(seconds)
+
+    def ask(self, reason: str) -> None:
+        """Stop, and tell whoever works for this lease. The first reason stands. Safe in a signal's handler."""
+        if self._reason is None:
+            self._reason = reason
+            self._stopping.set()
+            self._wake.set()
+
+    def release(self) -> None:
+        """Say that the work has ended."""
+        self._released = True
+        self._wake.set()
+        self._thread.join()
+        try:
+            self._write(ended=time.time())
+        except StorageError as error:
+            logger.warning("the end of this launch could not be written: %s", error)
+
+    def _work(self) -> None:
+        beaten, told, away = time.monotonic(), False, False
+        while not self._released:
+            self._wake.wait(_LOOK_SECONDS)
+            self._wake.clear()
+            try:
+                self._look()
+                if self._reason is not None and not told:
+                    ask_to_stop(self._store, self._folder, self.number, self._reason)
+                    told = True
+                if time.monotonic() - beaten >= _HEARTBEAT_SECONDS:
+                    self._write()
+                    beaten = time.monotonic()
+                away = False
+            except StorageError as error:  # it may come back; whoever trains meets it too
+                if not away:
+                    logger.warning("the heartbeat of this launch could not be written: %s", error)
+                away = True
+
+    def _look(self) -> None:
+        if self._reason is None:
+            if (reason := reason_to_stop(self._store, self._folder, self.number)) is not None:
+                self.ask(reason)
+            elif _newest_number(self._store, self._folder) > self.number:
+                self.ask("a newer launch took over")
+
+    def _write(self, ended: float | None = None) -> None:
+        holder = replace(self._holder, seen=time.time(), ended=ended)
+        self._store.replace(_path(self._folder, self.number), _content(holder))
+
+
+@contextmanager
+def held(store: LedgerStore, folder: str = LAUNCHES, take_over: bool = False) -> Iterator[Lease]:
+    """Hold the lease for the length of a `with` block.
+
+    Args:
+        take_over: ask a live holder to stop, and wait until it has; at most 90 s, then go on without its word.
+
+    Raises:
+        SweepOwnedError: another live worker holds it.
+    """
+    lease = _claim(store, folder, take_over)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def _claim(store: LedgerStore, folder: str, take_over: bool) -> Lease:
+    now = time.time()
+    present = newest_holder(store, folder)
+    if present is not None and present.alive:
+        if not take_over:
+            raise SweepOwnedError(f"another launch owns this sweep: {present}; `--take-over` asks it to stop")
+        ask_to_stop(store, folder, present.number, f"process {os.getpid()} on {socket.gethostname()} took over")
+        wait_for_end(store, folder, present.number, _PATIENCE_SECONDS)
+    number = (0 if present is None else present.number) + 1
+    mine = Holder(socket.gethostname(), os.getpid(), now, time.time(), number=number)
+    if not store.put_if_absent(_path(folder, number), _content(mine)):
+        winner = newest_holder(store, folder)
+        raise SweepOwnedError(f"another launch was quicker to own this sweep: {winner}")
+    return Lease(store, folder, mine)
+
+
+def _newest_number(store: LedgerStore, folder: str) -> int:
+    stems = (name.removesuffix(".json") for name in store.list(folder) if name.endswith(".json"))
+    return max((int(stem) for stem in stems if stem.isdecimal()), default=0)
+
+
+def _read_holder(store: LedgerStore, folder: str, number: int) -> Holder:
+    """A file that cannot be read says nothing of a live worker: its next heartbeat will."""
+    try:
+        return replace(_HOLDER.decode(store.read(_path(folder, number)) or b""), number=number)
+    except msgspec.DecodeError:
+        return Holder("?", 0, 0.0, 0.0, 0.0, number)
+
+
+def _path(folder: str, number: int) -> str:
+    return f"{folder}/{number:06d}.json"
+
+
+def _content(holder: Holder) -> bytes:
+    return dump(holder).encode()
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:  # a process that was killed and that nobody waits for is still listed
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True

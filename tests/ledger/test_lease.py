@@ -1,0 +1,271 @@
+"""One live worker of a kind at a time: the newest."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gga_sweep.errors import StorageError, SweepOwnedError
+from gga_sweep.ledger import lease
+from gga_sweep.ledger.lease import (
+    LAUNCHES,
+    Lease,
+    StopNotice,
+    ask_to_stop,
+    held,
+    live_holder,
+    newest_holder,
+    reason_to_stop,
+    wait_for_end,
+)
+from gga_sweep.ledger.store import PosixStore
+
+HERE = socket.gethostname()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PosixStore:
+    monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.01)
+    return PosixStore(tmp_path)
+
+
+def write_holder(store: PosixStore, host: str, pid: int, seen_ago: float, number: int = 1) -> None:
+    now = time.time()
+    content = {"host": host, "pid": pid, "started": now - 1000, "seen": now - seen_ago}
+    store.replace(f"{LAUNCHES}/{number:06d}.json", json.dumps(content).encode())
+
+
+def wait_until_asked(taken: Lease) -> str:
+    assert taken.wait(10), "nobody told the holder to stop"
+    return str(taken.reason)
+
+
+@pytest.fixture(scope="module")
+def dead_pid() -> int:
+    """Of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.fixture
+def zombie() -> Iterator[int]:
+    """Of a process that has ended, and that nobody has waited for."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    yield process.pid
+    process.wait()
+
+
+def test_a_second_live_worker_is_refused_and_leaves_the_first_alone(store: PosixStore) -> None:
+    with held(store) as first:
+        before = store.read("launches/000001.json")
+        with pytest.raises(SweepOwnedError, match=f"process {os.getpid()} on {HERE}, last seen 0 s ago"), held(store):
+            pytest.fail("the sweep has two owners")
+        assert store.read("launches/000001.json") == before
+        assert first.reason is None
+
+
+def test_of_another_kind_of_work_one_may_be_live_too(store: PosixStore) -> None:
+    with held(store), held(store, "tracking") as other:
+        assert other.number == 1
+
+
+def test_an_end_is_written_however_it_comes_and_the_next_number_follows(store: PosixStore) -> None:
+    with held(store):
+        assert live_holder(store, LAUNCHES) is not None
+    assert live_holder(store, LAUNCHES) is None
+    with pytest.raises(RuntimeError, match="boom"), held(store):
+        raise RuntimeError("boom")
+    ended = newest_holder(store, LAUNCHES)
+    assert ended is not None
+    assert ended.number == 2
+    assert ended.ended is not None
+    assert ended.started <= ended.ended
+
+
+def test_a_dead_process_of_this_host_is_followed_at_once(store: PosixStore, dead_pid: int) -> None:
+    write_holder(store, HERE, dead_pid, seen_ago=1)
+    with held(store) as taken:
+        assert taken.number == 2
+
+
+def test_a_process_that_is_dead_and_still_listed_is_followed_too(store: PosixStore, zombie: int) -> None:
+    write_holder(store, HERE, zombie, seen_ago=1)
+    with held(store) as taken:
+        assert taken.number == 2
+
+
+@pytest.mark.parametrize("host", [HERE, "another-host"])
+def test_an_old_heartbeat_is_followed(store: PosixStore, host: str) -> None:
+    write_holder(store, host, os.getpid(), seen_ago=121)
+    with held(store) as taken:
+        assert taken.number == 2
+
+
+def test_a_young_heartbeat_of_another_host_is_believed(store: PosixStore, dead_pid: int) -> None:
+    write_holder(store, "another-host", dead_pid, seen_ago=100)
+    with pytest.raises(SweepOwnedError, match=f"process {dead_pid} on another-host, last seen 100 s ago"), held(store):
+        pytest.fail("the sweep has two owners")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"host":1}'])
+def test_a_damaged_file_says_nothing_of_a_live_worker(store: PosixStore, content: bytes) -> None:
+    store.replace("launches/000007.json", content)
+    store.replace("launches/notes.txt", b"whatever lies here")
+    with held(store) as taken:
+        assert taken.number == 8
+
+
+def test_the_heart_beats_while_the_lease_is_held(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_HEARTBEAT_SECONDS", 0.01)
+    with held(store):
+        first = json.loads(store.read("launches/000001.json") or b"")
+        deadline = time.monotonic() + 10
+        while (now := json.loads(store.read("launches/000001.json") or b""))["seen"] == first["seen"]:
+            assert time.monotonic() < deadline, "no heartbeat"
+        assert now == {**first, "seen": now["seen"]}
+        assert now["seen"] > first["seen"]
+
+
+def test_of_many_that_follow_a_dead_one_at_once_exactly_one_wins(store: PosixStore, dead_pid: int) -> None:
+    write_holder(store, HERE, dead_pid, seen_ago=1)
+    starts, ends = threading.Barrier(8), threading.Event()
+
+    def try_to_hold(_: int) -> bool:
+        starts.wait()
+        try:
+            with held(store):
+                ends.wait(10)
+                return True
+        except SweepOwnedError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        tries = [pool.submit(try_to_hold, index) for index in range(8)]
+        while sum(future.done() for future in tries) < 7:
+            time.sleep(0.01)
+        ends.set()
+        assert sorted(future.result() for future in tries) == [False] * 7 + [True]
+
+
+def test_who_is_asked_to_stop_hears_why_and_nobody_after_it_does(store: PosixStore) -> None:
+    with held(store) as first:
+        assert ask_to_stop(store, LAUNCHES, first.number, "somebody said so")
+        assert not ask_to_stop(store, LAUNCHES, first.number, "said again")
+        assert wait_until_asked(first) == "somebody said so"
+    with held(store) as second:
+        assert not second.wait(0.1)
+        assert second.reason is None
+
+
+def test_who_stops_by_itself_tells_those_that_work_for_it(store: PosixStore) -> None:
+    with held(store) as taken:
+        notice = StopNotice(store, LAUNCHES, taken.number)
+        assert notice() is None
+        taken.ask("interrupted by SIGTERM")
+        taken.ask("and again")
+        deadline = time.monotonic() + 10
+        while notice() is None:
+            assert time.monotonic() < deadline, "they were not told"
+        assert notice() == taken.reason == "interrupted by SIGTERM"
+
+
+def test_a_notice_looks_once_a_second_at_most(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(lease, "_LOOK_SECONDS", 1.0)
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now[0])
+    notice = StopNotice(store, LAUNCHES, 1)
+    assert notice() is None
+    ask_to_stop(store, LAUNCHES, 1, "why")
+    now[0] += 0.9
+    assert notice() is None
+    now[0] += 0.2
+    assert notice() == "why"
+
+
+def test_who_takes_over_waits_for_the_end_of_the_other(store: PosixStore) -> None:
+    order: list[str] = []
+
+    def work() -> None:
+        with held(store) as taken:
+            order.append("first works")
+            begun.set()
+            assert "took over" in wait_until_asked(taken)
+            time.sleep(0.1)
+            order.append("first ends")
+
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(work)
+        assert begun.wait(10)
+        with held(store, take_over=True) as second:
+            order.append("second works")
+            assert second.number == 2
+        first.result()
+    assert order == ["first works", "first ends", "second works"]
+
+
+def test_an_older_worker_that_did_not_hear_notices_the_newer_one(
+    store: PosixStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "_PATIENCE_SECONDS", 0.05)
+    with held(store) as first:
+        write_holder(store, "another-host", 1, seen_ago=0, number=2)
+        assert wait_until_asked(first) == "a newer launch took over"
+
+
+def test_waiting_for_an_end_ends_with_it_or_with_ones_patience(store: PosixStore, dead_pid: int) -> None:
+    write_holder(store, "another-host", 1, seen_ago=0)
+    assert not wait_for_end(store, LAUNCHES, 1, 0.05)
+    write_holder(store, HERE, dead_pid, seen_ago=0)
+    assert wait_for_end(store, LAUNCHES, 1, 0.05)
+
+
+def test_nobody_has_a_reason_to_stop_that_nobody_gave(store: PosixStore) -> None:
+    assert reason_to_stop(store, LAUNCHES, 1) is None
+    assert newest_holder(store, LAUNCHES) is None
+    assert live_holder(store, LAUNCHES) is None
+
+
+class FailingStore(PosixStore):
+    """Of a storage that is away while `away` is set."""
+
+    away = False
+
+    def replace(self, path: str, content: bytes) -> None:
+        if self.away:
+            raise StorageError("the storage cannot write: No space left on device")
+        super().replace(path, content)
+
+
+def test_a_storage_that_is_away_for_a_while_is_told_once_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "_HEARTBEAT_SECONDS", 0.01)
+    store = FailingStore(tmp_path)
+    with caplog.at_level(logging.WARNING), held(store):
+        store.away = True
+        time.sleep(0.2)
+        store.away = False
+        seen = newest_holder(store, LAUNCHES)
+        deadline = time.monotonic() + 10
+        while newest_holder(store, LAUNCHES) == seen:
+            assert time.monotonic() < deadline, "the heart stopped"
+        store.away = True
+    told = [record.message.partition(":")[0] for record in caplog.records]
+    assert told[0] == "the heartbeat of this launch could not be written"
+    assert told[-1] == "the end of this launch could not be written"
+    assert len(told) <= 3  # once an outage; of the second the heartbeat may tell too
