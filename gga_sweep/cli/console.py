@@ -7,7 +7,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or not ours."""
 
-INTERRUPTED_IN_WORDS = "Interrupted. `gga-sweep run` continues where it stopped."
+CONTINUES = "`gga-sweep run` continues where it stopped."
+INTERRUPTED_IN_WORDS = f"Interrupted. {CONTINUES}"
 
 out = Console(highlight=False, markup=False, emoji=False)  # names, paths and reasons are printed as they are
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -33,6 +34,27 @@ Overrides = Annotated[
 Storage = Annotated[Path, typer.Option(help="Folder of all sweeps.")]
 TrackingURI = Annotated[
     str | None, typer.Option(help="Of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage.")
+]
+RequireTracking = Annotated[
+    bool, typer.Option("--require-tracking", help="Refuse to start without the tracking server.")
+]
+Address = Annotated[
+    str | None, typer.Option(help="Of a running Ray cluster; auto finds one. Default: start a local one.")
+]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Runs at once. Default: what the resources allow.")]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Stop another live launch of this sweep, and go on in its place.")
+]
+OnFailure = Annotated[
+    Literal["continue", "stop"],
+    typer.Option("--on-error", help="After a run that failed: train the others, or stop."),
+]
+KeepCheckpoints = Annotated[
+    Literal["none", "selected", "all"],
+    typer.Option(help="Of a finished run: nothing, the weights of its best step, or its last checkpoint too."),
+]
+StrictEnvironment = Annotated[
+    bool, typer.Option("--strict-environment", help="Refuse to go on from a checkpoint of another environment.")
 ]
 
 DEFAULT_STORAGE = Path("gga-sweep-results")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
+import ray.exceptions
 from ray import tune
 from ray.tune.experiment import Trial
 
+from gga_sweep.errors import StorageError, SweepOwnedError
+from gga_sweep.ledger.lease import Lease, held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep, plan_sweep, searched_run
 from gga_sweep.planning.prepare import prepare_ledger, require_writable
@@ -18,7 +23,9 @@ from gga_sweep.records import RunStatus
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
 from gga_sweep.sweep.launch import CLOSE_SECONDS
+from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
+from gga_sweep.sweep.stopping import StopSignals
 from gga_sweep.sweep.trainable import RUN, plain_values
 from gga_sweep.tracking.location import resolve_tracking_uri
 from gga_sweep.tracking.names import PROGRESS_STEP, VAL_ACCURACY
@@ -36,46 +43,76 @@ def _never_raise(method: _Method) -> _Method:
     def guarded(*args: object, **kwargs: object) -> None:
         try:
             method(*args, **kwargs)
+        except SweepOwnedError:
+            raise
         except Exception:
             logger.exception("a callback of gga-sweep failed; the sweep goes on")
 
     return cast(_Method, guarded)
 
 
-class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
-    """Follows the trials of one sweep.
-
-    Tune pickles callbacks when a `Tuner` is made; what is live (a thread, a display) stays out of the pickle.
+class Launch:
+    """What a launch of ours brings to its callback: all that is live, and stays out of pickles.
 
     Args:
-        plan: of the sweep.
-        contents: digests it was planned with.
-        projector: of this launch; None makes one when the experiment starts, and reports when it ends.
-        progress: what the display shows; None for none.
+        lease: of the sweep.
+        projector: of this launch.
+        progress: what the display shows.
+        signals: heard during the launch.
+        options: how it was launched.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        contents: Contents,
-        projector: Projector | None = None,
-        progress: LaunchProgress | None = None,
+        lease: Lease,
+        projector: Projector,
+        progress: LaunchProgress,
+        signals: StopSignals,
+        options: LaunchOptions,
     ) -> None:
+        self.lease = lease
+        self.projector = projector
+        self.progress = progress
+        self.signals = signals
+        self.options = options
+        self.lost: set[str] = set()
+        """Keys of the runs whose actors were lost too often."""
+
+
+class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
+    """Follows the trials of one sweep.
+
+    Tune pickles callbacks when a `Tuner` is made; what is live (a thread, a display) stays out of the pickle, and so
+    does the tracking URI, which may hold a password.
+
+    Args:
+        plan: of the sweep.
+        contents: digests it was planned with.
+        launch: of ours; None for a user's own Tuner: then the callback itself holds the sweep and tracks it from the
+            experiment's start to its end, and reports.
+    """
+
+    def __init__(self, plan: Plan, contents: Contents, launch: Launch | None = None) -> None:
         self._plan = plan
         self._contents = contents
         self._ledger = Ledger(plan.sweep.folder)
         self._runs = {run.key: run for run in plan.runs}
-        self._owns_tracking = projector is None
-        self._projector = projector
-        self._progress = progress
+        self._launch = launch
+        self._projector = None if launch is None else launch.projector
+        self._until_the_end = ExitStack()
         self._resolved: dict[str, PlannedRun] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_projector": None, "_progress": None}
+        plan = replace(self._plan, sweep=replace(self._plan.sweep, tracking_uri=None))
+        live = {"_launch": None, "_projector": None, "_until_the_end": ExitStack()}
+        return {**self.__dict__, "_plan": plan, **live}
 
     @_never_raise
     def setup(self, **info: Any) -> None:
-        if self._owns_tracking and self._projector is None:
+        if self._launch is not None:
+            self._launch.signals.listen()
+        elif self._projector is None:
+            self._until_the_end.enter_context(held(self._ledger.store))
             sweep = self._plan.sweep
             uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
             self._projector = Projector(self._plan, self._ledger, uri)
@@ -85,45 +122,67 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         run = self._run_of(trial)
         if self._projector is not None and run.key not in self._runs:
             self._projector.add(run)
-        if self._progress is not None and run.key is not None:
-            self._progress.started(run.key)
+        if self._launch is not None and run.key is not None and self._launch.lease.reason is None:
+            self._launch.progress.started(run.key)
 
     @_never_raise
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         run = self._run_of(trial)
-        if self._progress is not None and run.key is not None:
-            self._progress.reported(run.key, result[PROGRESS_STEP], result[VAL_ACCURACY])
+        if PROGRESS_STEP not in result:
+            return  # it was never opened
+        if self._launch is not None and run.key is not None:
+            self._launch.progress.reported(run.key, result[PROGRESS_STEP], result[VAL_ACCURACY])
         self._wake(run)
 
     @_never_raise
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Also called when a scheduler stops a trial: then the run has not ended by itself."""
-        self._end(self._run_of(trial), RunStatus.STOPPED, "stopped early by a scheduler")
+        run = self._run_of(trial)
+        folder = self._ledger.run(str(run.folder))
+        state = folder.read_state()
+        ended_itself = state.status is not RunStatus.RUNNING and trial.last_result.get("done")
+        if state.status in (RunStatus.RUNNING, RunStatus.PREEMPTED) and not ended_itself:
+            folder.mark(RunStatus.STOPPED, "stopped early by a scheduler")
+            folder.delete_checkpoint()
+        self._ended(run)
+        if state.status is RunStatus.FAILED:
+            self._stop_on_error(f"run {run.folder} failed: {state.reason} (--on-error stop)")
 
     @_never_raise
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        reason = str(trial.get_error() or "its actor was lost").strip().splitlines()[-1]
-        self._end(self._run_of(trial), RunStatus.FAILED, reason)
+        run, error = self._run_of(trial), trial.get_error()
+        if isinstance(error, StorageError):  # no other run could be written either
+            if self._launch is not None:
+                self._launch.lease.ask(str(error.args[0] if error.args else error).strip().splitlines()[-1])
+        elif isinstance(error, ray.exceptions.OutOfMemoryError):
+            self._ledger.run(str(run.folder)).mark(RunStatus.OUT_OF_MEMORY, "the memory of its host was used up")
+        else:
+            if self._launch is not None and run.key is not None and isinstance(error, ray.exceptions.RayActorError):
+                self._launch.lost.add(run.key)
+            reason = str(error or "its actor was lost").strip().splitlines()[-1]
+            self._ledger.run(str(run.folder)).mark(RunStatus.FAILED, reason)
+        self._ended(run)
 
     @_never_raise
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        if not self._owns_tracking or self._projector is None:
+        if self._launch is not None or self._projector is None:
             return
-        report = make_report(self._plan, self._ledger)
-        paths = write_report(report, self._ledger)
-        self._projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
+        with self._until_the_end:
+            report = make_report(self._plan, self._ledger)
+            paths = write_report(report, self._ledger)
+            self._projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
 
-    def _end(self, run: PlannedRun, status: RunStatus, reason: str) -> None:
-        folder = self._ledger.run(str(run.folder))
-        state = folder.read_state()
-        if state.status in (RunStatus.RUNNING, RunStatus.PREEMPTED):
-            folder.mark(status, reason)
-            state = folder.read_state()
-        if self._progress is not None and run.key is not None:
-            self._progress.ended_with(run.key, state.status)
+    def _ended(self, run: PlannedRun) -> None:
+        status = self._ledger.run(str(run.folder)).read_state().status
+        if self._launch is not None and run.key is not None:
+            self._launch.progress.ended_with(run.key, status)
         self._wake(run)
+
+    def _stop_on_error(self, reason: str) -> None:
+        if self._launch is not None and self._launch.options.on_error == "stop":
+            self._launch.lease.ask(reason)
 
     def _wake(self, run: PlannedRun) -> None:
         if self._projector is not None and run.folder is not None:
@@ -143,6 +202,7 @@ def callbacks(sweep: Sweep) -> list[tune.Callback]:
 
     Raises:
         InputError: the dataset is not there, or the tracking URI is malformed.
+        SweepOwnedError: when the experiment starts, if another live launch owns the sweep.
     """
     resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
     require_writable(sweep.storage)

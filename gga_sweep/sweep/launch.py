@@ -6,8 +6,8 @@ import os
 
 from rich.console import Console
 
+from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.owner import owned
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.records import FINAL, RunStatus
@@ -36,42 +36,54 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
     Raises:
         InputError: bad input, before any run starts.
         SweepOwnedError: another live launch owns the sweep.
-        GGASweepError: no Ray cluster at the address, or tracking required and not there.
+        GGASweepError: no Ray cluster at the address, or it was lost; or tracking required and not there.
+        StorageError: the ledger cannot be read or written.
     """
     options = options or LaunchOptions()
     console = console or Console(quiet=True)
     uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
     require_writable(sweep.storage)
     ledger = Ledger(sweep.folder)
-    with owned(ledger.store):
+    with held(ledger.store, take_over=options.take_over) as lease:
         contents = prepare_ledger(sweep, options.allow_change)
         plan = plan_sweep(sweep, contents)
         left, final = unfinished(plan, ledger)
         if left:
             decode_images(sweep)
         projector = Projector(plan, ledger, uri, require_tracking=options.require_tracking)
-        interrupted = False
         if left:
-            from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
+            from gga_sweep.sweep.stopping import stop_signals  # with nothing left to train, Ray is not even imported
+            from gga_sweep.sweep.waves import train
 
-            interrupted = train(plan, contents, left, final, projector, options, console)
+            with stop_signals(lease) as signals:
+                train(plan, contents, left, final, projector, lease, signals, options, console)
         report = make_report(plan, ledger)
         paths = write_report(report, ledger)
         tracked = projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
-    return SweepResult(plan, ledger, report, paths, redact(uri), tracked, interrupted)
+        return SweepResult(plan, ledger, report, paths, redact(uri), tracked, lease.reason)
 
 
 def unfinished(plan: Plan, ledger: Ledger) -> tuple[dict[str, PlannedRun], dict[str, RunStatus]]:
-    """The runs of the plan that are left to train, by key, and the statuses of those that are final."""
+    """The runs of the plan that are left to train, by key, and the statuses of those that are final.
+
+    A run that its launch left without a word becomes PREEMPTED, which also outdates whoever may still train it.
+    """
     present = set(ledger.run_names())
+    states = {name: result.state for name, result in ledger.read_results(_folders(plan) & present).items()}
     left: dict[str, PlannedRun] = {}
     final: dict[str, RunStatus] = {}
     for run in plan.runs:
         if run.key is None or run.folder is None or run.key in left or run.key in final:
             continue
-        state = ledger.run(run.folder).read_state() if run.folder in present else None
-        if state is not None and state.status in FINAL:
-            final[run.key] = state.status
+        status = states[run.folder].status if run.folder in states else RunStatus.QUEUED
+        if status in FINAL:
+            final[run.key] = status
         else:
             left[run.key] = run
+        if status is RunStatus.RUNNING:
+            ledger.run(run.folder).mark(RunStatus.PREEMPTED, "its launch ended without a word")
     return left, final
+
+
+def _folders(plan: Plan) -> set[str]:
+    return {run.folder for run in plan.runs if run.folder is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,12 +12,20 @@ from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import Dataset, load_dataset
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.recorded_run import RecordedRun
+from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
 from gga_sweep.planning import PlannedRun
 from gga_sweep.planning.runs import cache_folder
 
 
-def open_run(planned: PlannedRun, ledger: Ledger, storage: Path, digest: str, gpus: float) -> RecordedRun:
+def open_run(
+    planned: PlannedRun,
+    ledger: Ledger,
+    storage: Path,
+    digest: str,
+    gpus: float,
+    options: RecordingOptions | None = None,
+    reason_to_stop: Callable[[], str | None] = lambda: None,
+) -> RecordedRun:
     """Start or resume a run in its folder.
 
     Args:
@@ -24,6 +33,7 @@ def open_run(planned: PlannedRun, ledger: Ledger, storage: Path, digest: str, gp
         storage: whose cache holds the images.
         digest: of the images it was planned with.
         gpus: 0 trains on the CPU.
+        options, reason_to_stop: as `RecordedRun` takes them.
 
     Raises:
         GGASweepError: other images than planned, or no CUDA device where one was asked for.
@@ -41,7 +51,8 @@ def open_run(planned: PlannedRun, ledger: Ledger, storage: Path, digest: str, gp
         device = torch.device("cuda")
     if planned.folder is None or planned.key is None:
         raise GGASweepError("a run without a key cannot be trained: its images are missing")
-    return RecordedRun(ledger.run(planned.folder), planned.key, planned.config, dataset, device)
+    folder = ledger.run(planned.folder)
+    return RecordedRun(folder, planned.key, planned.config, dataset, device, options, reason_to_stop)
 
 
 @lru_cache(maxsize=2)

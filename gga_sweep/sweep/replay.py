@@ -7,15 +7,12 @@ from pathlib import Path
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.recorded_run import Progress
-from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.recorded_run import Progress, RecordingOptions
+from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep, read_contents
 from gga_sweep.planning.prepare import decode_images, require_writable
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep.open_run import open_run
-
-DETERMINISTIC = ("records.jsonl", "annealing.jsonl", "selected")
-"""The files of a run's folder that two trainings of it must have alike."""
 
 
 def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress], None]) -> tuple[RunFolder, Progress]:
@@ -40,23 +37,22 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
     require_writable(target)
     decode_images(sweep)
     ledger = Ledger(target)
-    folder = ledger.run(str(run.folder))
-    folder.claim({"replay": run.key})
-    folder.delete_checkpoint()
-    training = open_run(run, ledger, sweep.storage, contents.dataset, sweep.config.resources.gpus)
+    gpus = sweep.config.resources.gpus
+    training = open_run(run, ledger, sweep.storage, contents.dataset, gpus, RecordingOptions(from_checkpoint=False))
     progress = training.progress
     while progress.status is RunStatus.RUNNING:
         progress = training.advance()
         show(progress)
-    return folder, progress
+    return ledger.run(str(run.folder)), progress
 
 
 def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
-    """Whether the deterministic files equal those of the sweep's own run, by name; None if that is not done."""
-    own = Ledger(sweep.folder).run(replayed.name)
-    if own.read_state().status is not RunStatus.DONE:
+    """Whether the deterministic files equal those that the sweep's own run left, by name; None if that is not done."""
+    own = Ledger(sweep.folder).run(replayed.name).read_state()
+    if own.status is not RunStatus.DONE:
         return None
-    return {name: own.read_file(name) == replayed.read_file(name) for name in DETERMINISTIC}
+    digests = replayed.digests()
+    return {name: own.digests.get(name) == digests.get(name) for name in DETERMINISTIC}
 
 
 def find_run(plan: Plan, key: str) -> PlannedRun:

@@ -68,7 +68,7 @@ class SweepResult:
         paths: the report's files, by format, and the sweep file of what was selected as "chosen", where it is whole.
         tracking_uri: of MLflow, without credentials.
         tracked: whether MLflow shows everything; otherwise the next launch catches up.
-        interrupted: whether the launch was stopped before its end.
+        stopped: why the launch stopped before its end; None where it did not.
     """
 
     plan: Plan
@@ -77,7 +77,12 @@ class SweepResult:
     paths: Mapping[str, Path]
     tracking_uri: str
     tracked: bool
-    interrupted: bool
+    stopped: str | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the launch stopped before its end; the next one goes on."""
+        return self.stopped is not None
 
     @property
     def records(self) -> tuple[RunRecords, ...]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ray import tune
 
-from gga_sweep.errors import AttemptSupersededError, GGASweepError
+from gga_sweep.errors import AttemptSupersededError, GGASweepError, StorageError
+from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.recorded_run import Progress, RecordedRun
+from gga_sweep.ledger.recorded_run import Progress, RecordedRun, RecordingOptions
 from gga_sweep.planning import Contents, PlannedRun, Sweep, searched_run
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.records import FINAL, RunStatus
@@ -23,6 +26,9 @@ RUN = "run"
 """The parameter that names a run of the plan by its key. Without it the configuration is a searcher's."""
 
 
+_KEY_FILE = "key"
+
+
 class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     """Trains the run that a trial's configuration names. One Tune step is one slice.
 
@@ -31,11 +37,21 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     """
 
     def setup(
-        self, config: dict[str, Any], *, sweep: Sweep, contents: Contents, runs: Mapping[str, PlannedRun]
+        self,
+        config: dict[str, Any],
+        *,
+        sweep: Sweep,
+        contents: Contents,
+        runs: Mapping[str, PlannedRun],
+        launch: int | None = None,
+        recording: RecordingOptions | None = None,
     ) -> None:
         self._sweep = sweep
         self._contents = contents
         self._runs = runs
+        self._ledger = Ledger(sweep.folder)
+        self._reason_to_stop = _never if launch is None else StopNotice(self._ledger.store, LAUNCHES, launch)
+        self._recording = recording
         self._tainted = False
         self._begin(config)
 
@@ -47,21 +63,24 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._run is None and self._reason_to_stop() is not None:
+            return {"done": True}  # the launch stops: the run stays in the queue
         try:
             return self._result(self._advance())
         except AttemptSupersededError:
             return {**self._last_result, "done": True}  # somebody else owns the run: stop, and write nothing
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
         if self._run is not None:
             self._run.save_checkpoint()
-        return {KEY: self._planned.key}
+        (Path(checkpoint_dir) / _KEY_FILE).write_text(str(self._planned.key))  # a dictionary would be pickled
 
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        if checkpoint is not None and checkpoint[KEY] != self._planned.key:
+    def load_checkpoint(self, checkpoint: str) -> None:
+        key = (Path(checkpoint) / _KEY_FILE).read_text()
+        if key != self._planned.key:
             raise GGASweepError(
                 "a scheduler changed the configuration of a running trial, and with it the run's key "
-                f"({checkpoint[KEY][:8]} became {(self._planned.key or '')[:8]}). Population based training does that; "
+                f"({key[:8]} became {(self._planned.key or '')[:8]}). Population based training does that; "
                 "use a scheduler that leaves configurations alone, such as ASHAScheduler(time_attr='step')"
             )
 
@@ -72,7 +91,6 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         """Know which run it is. It is opened by the first step: until then the trial may still be called off."""
         self._planned = self._resolve(plain_values(config))
         self._searched = RUN not in config
-        self._ledger = Ledger(self._sweep.folder)
         self._run: RecordedRun | None = None
         self._replayed = 0
         self._last_result: dict[str, Any] = {}
@@ -85,14 +103,23 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     def _advance(self) -> Progress:
         folder = self._ledger.run(str(self._planned.folder))
         if self._run is None:
-            state = folder.read_state()
+            state = folder.read_result().state
             if state.status in FINAL:
                 return self._replay()
             if self._searched:
                 remember_searched(self._ledger, self._planned)
-            gpus = self._sweep.config.resources.gpus
             try:
-                self._run = open_run(self._planned, self._ledger, self._sweep.storage, self._contents.dataset, gpus)
+                self._run = open_run(
+                    self._planned,
+                    self._ledger,
+                    self._sweep.storage,
+                    self._contents.dataset,
+                    self._sweep.config.resources.gpus,
+                    self._recording,
+                    self._reason_to_stop,
+                )
+            except (AttemptSupersededError, StorageError):
+                raise
             except GGASweepError as error:  # trying again would not help
                 folder.mark(RunStatus.FAILED, str(error))
                 return Progress(RunStatus.FAILED, state.step, None, str(error))
@@ -130,13 +157,31 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         if self._run is None:
             return
         with suppress(AttemptSupersededError):  # the driver has marked it, or a newer attempt runs
-            self._run.preempt("its trial was stopped")
+            self._run.preempt(self._reason_to_stop() or "its trial was stopped")
         self._run = None
 
 
-def bind_trainable(sweep: Sweep, contents: Contents, runs: Mapping[str, PlannedRun]) -> Any:
-    """The trainable of one sweep, with its resources."""
-    bound = tune.with_parameters(RunTrainable, sweep=sweep, contents=contents, runs=dict(runs))
+def bind_trainable(
+    sweep: Sweep,
+    contents: Contents,
+    runs: Mapping[str, PlannedRun],
+    launch: int | None = None,
+    recording: RecordingOptions | None = None,
+) -> Any:
+    """The trainable of one sweep, with its resources.
+
+    Args:
+        launch: the number of the launch whose end is the runs' end; None for a user's own Tuner.
+        recording: how the runs are recorded.
+    """
+    bound = tune.with_parameters(
+        RunTrainable,
+        sweep=replace(sweep, tracking_uri=None),  # only the driver tracks, and the URI may hold a password
+        contents=contents,
+        runs=dict(runs),
+        launch=launch,
+        recording=recording,
+    )
     resources = sweep.config.resources
     return tune.with_resources(bound, {"cpu": resources.cpus, "gpu": resources.gpus})
 
@@ -155,6 +200,10 @@ def trainable(sweep: Sweep) -> Any:
     contents = prepare_ledger(sweep)
     decode_images(sweep)
     return bind_trainable(sweep, contents, {})
+
+
+def _never() -> None:
+    """A user's own Tuner stops its trials by itself."""
 
 
 def plain_values(config: Mapping[str, Any]) -> dict[str, Any]:

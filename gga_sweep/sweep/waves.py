@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
-from types import FrameType
 
 import ray
+import ray.exceptions
 from ray import tune
 from rich.console import Console
 
 from gga_sweep.errors import GGASweepError
+from gga_sweep.ledger.lease import Lease
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.recorded_run import RecordingOptions
+from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep
-from gga_sweep.records import FINAL, RunStatus
-from gga_sweep.sweep.callbacks import SweepCallback
+from gga_sweep.records import RunStatus
+from gga_sweep.sweep.callbacks import Launch, SweepCallback
+from gga_sweep.sweep.cluster import joined_cluster
 from gga_sweep.sweep.display import Display
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
+from gga_sweep.sweep.stopping import Stopping, StopSignals
 from gga_sweep.sweep.trainable import RUN, bind_trainable
-from gga_sweep.tracking.environment import ENVIRONMENT
 from gga_sweep.tracking.projector import Projector
 
 LOST_ACTORS = 3
 """How often a run is taken up again in one wave after its actor or node was lost."""
-
-_ENDED = FINAL | {RunStatus.FAILED, RunStatus.OUT_OF_MEMORY}
 
 
 def train(
@@ -39,60 +38,106 @@ def train(
     left: Mapping[str, PlannedRun],
     final: Mapping[str, RunStatus],
     projector: Projector,
+    lease: Lease,
+    signals: StopSignals,
     options: LaunchOptions,
     console: Console,
-) -> bool:
-    """Train what is left of a plan, wave after wave.
+) -> None:
+    """Train what is left of a plan, wave after wave, until nothing is or the lease says to stop.
 
     Args:
         left: the runs to train, by key.
         final: the statuses of those that need no training.
 
-    Returns:
-        Whether it was interrupted before its end.
-
     Raises:
-        GGASweepError: there is no Ray cluster at the address.
+        GGASweepError: there is no Ray cluster at the address, or it was lost.
     """
-    ledger = Ledger(plan.sweep.folder)
     progress = LaunchProgress({run.key: run for run in plan.runs if run.key is not None}, final)
-    callback = SweepCallback(plan, contents, projector, progress)
-    with _cluster(options.address), Display(progress, console), _stop_signals() as stopped:
+    launch = Launch(lease, projector, progress, signals, options)
+    with joined_cluster(options.address), Display(progress, console), signals.gentle():
         progress.concurrent = _concurrency(plan.sweep, options)
-        _wave(plan.sweep, contents, left, callback, options)
-        crowded_out = {key: run for key, run in left.items() if _status(ledger, run) is RunStatus.OUT_OF_MEMORY}
-        if crowded_out and not stopped:
-            _wave(_alone(plan.sweep), contents, crowded_out, callback, replace(options, max_concurrent=1))
-    return bool(stopped) or any(_status(ledger, run) not in _ENDED for run in left.values())
+        crowd, alone = dict(left), dict[str, PlannedRun]()
+        while crowd and lease.reason is None:
+            crowd, curable = _wave(plan.sweep, plan, contents, crowd, launch)
+            alone |= curable
+        while alone and lease.reason is None:
+            alone, _ = _wave(_alone(plan.sweep), plan, contents, alone, launch)
 
 
 def _wave(
-    sweep: Sweep,
-    contents: Contents,
-    runs: Mapping[str, PlannedRun],
-    callback: SweepCallback,
-    options: LaunchOptions,
-) -> None:
-    """Train these runs, each once, those that take longest first."""
+    sweep: Sweep, plan: Plan, contents: Contents, runs: dict[str, PlannedRun], launch: Launch
+) -> tuple[dict[str, PlannedRun], dict[str, PlannedRun]]:
+    """Train these runs once.
+
+    Args:
+        sweep: with the resources of this wave.
+
+    Returns:
+        The runs that were lost with their actors, but came further: elsewhere they may come to their end. Then those
+        that a device of their own may cure: out of memory, or lost where they began.
+
+    Raises:
+        GGASweepError: the cluster was lost.
+    """
+    ledger = Ledger(sweep.folder)
+    before = _states(ledger, runs)
+    launch.lost.clear()
+    try:
+        _fit(sweep, plan, contents, runs, launch)
+    except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
+        raise GGASweepError(
+            f"the Ray cluster was lost: {str(error).strip().splitlines()[0]}\n"
+            "What was trained is kept; launching again continues."
+        ) from error
+    finally:
+        _settle(ledger, runs, launch.lease)
+    after = _states(ledger, runs)
+    moved = {key for key in launch.lost if after[key].step > before[key].step}
+    curable = (launch.lost - moved) | {key for key in runs if after[key].status is RunStatus.OUT_OF_MEMORY}
+    return {key: runs[key] for key in runs if key in moved}, {key: runs[key] for key in runs if key in curable}
+
+
+def _fit(sweep: Sweep, plan: Plan, contents: Contents, runs: Mapping[str, PlannedRun], launch: Launch) -> None:
+    """Those that take longest first."""
     keys = sorted(runs, key=lambda key: -_relative_cost(runs[key]))
-    folder = sweep.folder / "tune"
-    tuner = tune.Tuner(
-        bind_trainable(sweep, contents, runs),
-        param_space={RUN: tune.grid_search(keys)},
-        tune_config=tune.TuneConfig(
-            max_concurrent_trials=options.max_concurrent or sweep.config.resources.max_concurrent, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(
-            name=f"wave-{os.getpid()}",
-            storage_path=str(folder),
-            callbacks=[callback],
-            failure_config=tune.FailureConfig(max_failures=LOST_ACTORS),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            verbose=0,
-        ),
+    options = launch.options
+    bound = bind_trainable(
+        sweep,
+        contents,
+        runs,
+        launch.lease.number,
+        RecordingOptions(kept=options.keep_checkpoints, strict_environment=options.strict_environment),
     )
-    tuner.fit()
-    shutil.rmtree(folder, ignore_errors=True)  # never restored from: the ledger is the truth
+    limit = sweep.config.resources.max_concurrent
+    if sweep is plan.sweep:
+        limit = options.max_concurrent or limit
+    # Tune's own files are never restored from (the ledger is the truth), and are pickles: not for a shared storage.
+    with tempfile.TemporaryDirectory(prefix="gga-sweep-tune-", ignore_cleanup_errors=True) as folder:
+        tuner = tune.Tuner(
+            bound,
+            param_space={RUN: tune.grid_search(keys)},
+            tune_config=tune.TuneConfig(max_concurrent_trials=limit, reuse_actors=True),
+            run_config=tune.RunConfig(
+                name=f"wave-{os.getpid()}",
+                storage_path=folder,
+                callbacks=[SweepCallback(plan, contents, launch)],
+                stop=Stopping(launch.lease, lambda: bool(launch.progress.training)),
+                failure_config=tune.FailureConfig(max_failures=LOST_ACTORS),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
+
+def _settle(ledger: Ledger, runs: Mapping[str, PlannedRun], lease: Lease) -> None:
+    """No run of a launch that stopped stays RUNNING; whoever still trains one notices at its next write."""
+    if lease.reason is None:
+        return
+    for run in runs.values():
+        folder = ledger.run(str(run.folder))
+        if folder.read_state().status is RunStatus.RUNNING:
+            folder.mark(RunStatus.PREEMPTED, lease.reason)
 
 
 def _relative_cost(run: PlannedRun) -> float:
@@ -120,47 +165,7 @@ def _concurrency(sweep: Sweep, options: LaunchOptions) -> int:
     return max(1, min(int(fits), limit) if limit else int(fits))
 
 
-def _status(ledger: Ledger, run: PlannedRun) -> RunStatus:
-    return ledger.run(str(run.folder)).read_state().status
-
-
-@contextmanager
-def _cluster(address: str | None) -> Iterator[None]:
-    """The Ray that is up, the cluster at an address, or one of this launch's own.
-
-    Raises:
-        GGASweepError: there is no cluster at the address.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        if address is None:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        else:
-            ray.init(address, log_to_driver=False, runtime_env={"env_vars": dict(ENVIRONMENT)})
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise GGASweepError(f"cannot join a Ray cluster at {address}: {error}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Sequence[int]]:
-    """Let SIGTERM stop a sweep as gracefully as SIGINT does; what was caught stands in the list."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.raise_signal(signal.SIGINT)  # which Tune catches
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield caught
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _states(ledger: Ledger, runs: Mapping[str, PlannedRun]) -> dict[str, RunState]:
+    """By key."""
+    states = ledger.read_states(str(run.folder) for run in runs.values())
+    return {key: states[str(run.folder)] for key, run in runs.items()}

@@ -10,7 +10,7 @@ from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.owner import owned
+from gga_sweep.ledger.lease import held
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep.replay import compare, replay
 
@@ -111,7 +111,7 @@ def test_a_failed_run_is_named_and_tried_once_more_by_the_next_launch(tmp_path: 
     result = launch(tmp_path, arms=arms)
     assert [run.reason for run in result.failed] == ["RuntimeError: told to fail"]
     assert result.table().incomplete
-    assert not result.interrupted
+    assert result.stopped is None
     orders.unlink()
     repaired = launch(tmp_path, arms=arms)
     assert not repaired.failed
@@ -146,5 +146,5 @@ def test_two_arms_that_come_out_equal_share_one_run(tmp_path: Path) -> None:
 
 def test_a_second_live_launch_is_refused(tmp_path: Path) -> None:
     sweep = gga_sweep.load(small_sweep(), storage=tmp_path)
-    with owned(Ledger(sweep.folder).store), pytest.raises(gga_sweep.SweepOwnedError, match="another launch owns"):
+    with held(Ledger(sweep.folder).store), pytest.raises(gga_sweep.SweepOwnedError, match="another launch owns"):
         gga_sweep.run_sweep(sweep)

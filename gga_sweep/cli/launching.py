@@ -1,0 +1,157 @@
+"""Commands that launch a sweep, and that end a launch."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gga_sweep.cli.console import (
+    CONTINUES,
+    DEFAULT_STORAGE,
+    FAILED,
+    INTERRUPTED,
+    Folder,
+    Overrides,
+    Storage,
+    SweepFile,
+    TrackingURI,
+    err,
+    load_sweep,
+    out,
+)
+
+if TYPE_CHECKING:
+    from gga_sweep.planning import Sweep
+    from gga_sweep.sweep.options import LaunchOptions
+    from gga_sweep.sweep.result import SweepResult
+
+_STOP_SECONDS = 900.0
+
+
+def run(
+    file: SweepFile,
+    overrides: Overrides = [],  # noqa: B006  typer copies it
+    storage: Storage = DEFAULT_STORAGE,
+    tracking_uri: TrackingURI = None,
+    require_tracking: Annotated[
+        bool, typer.Option("--require-tracking", help="Refuse to start without the tracking server.")
+    ] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster; auto finds one. Default: start a local one.")
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once. Default: what the resources allow.")
+    ] = None,
+    allow_change: Annotated[
+        bool, typer.Option("--allow-change", help="Go on although the file changed under its name.")
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Stop another live launch of this sweep, and go on in its place.")
+    ] = False,
+    on_error: Annotated[
+        Literal["continue", "stop"], typer.Option(help="After a run that failed: train the others, or stop.")
+    ] = "continue",
+    keep_checkpoints: Annotated[
+        Literal["none", "selected", "all"],
+        typer.Option(help="Of a finished run: nothing, the weights of its best step, or its last checkpoint too."),
+    ] = "selected",
+    strict_environment: Annotated[
+        bool,
+        typer.Option("--strict-environment", help="Refuse to go on from a checkpoint of another environment."),
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Launch in the background; its output goes to launch.log of the sweep.")
+    ] = False,
+) -> None:
+    """Train what is left of a sweep, track it, select, print the table. Run it again to continue."""
+    from gga_sweep.sweep.options import LaunchOptions
+
+    sweep = load_sweep(file, overrides, storage, tracking_uri)
+    options = LaunchOptions(
+        address=address,
+        max_concurrent=max_concurrent,
+        require_tracking=require_tracking,
+        allow_change=allow_change,
+        take_over=take_over,
+        on_error=on_error,
+        keep_checkpoints=keep_checkpoints,
+        strict_environment=strict_environment,
+    )
+    if detach:
+        _detach(sweep, file, overrides, options)
+    else:
+        launch_and_print(sweep, options)
+
+
+def stop(
+    folder: Folder,
+    wait: Annotated[bool, typer.Option(help="Until the launch has ended.")] = True,
+) -> None:
+    """Stop the live launch of a sweep, from anywhere that sees its storage. Its runs write their checkpoints first."""
+    from gga_sweep.ledger.lease import LAUNCHES, ask_to_stop, live_holder, wait_for_end
+    from gga_sweep.ledger.ledger import Ledger
+    from gga_sweep.planning.stored import read_plan
+
+    read_plan(folder)  # refuses a folder that is none
+    store = Ledger(folder).store
+    holder = live_holder(store, LAUNCHES)
+    if holder is None:
+        out.print("No launch of this sweep is live.")
+        return
+    ask_to_stop(store, LAUNCHES, holder.number, "stopped by `gga-sweep stop`")
+    out.print(f"Asked the launch to stop ({holder}).")
+    if not wait:
+        return
+    out.print("Its runs write their checkpoints: up to 30 s, and the annealed step that each is in.")
+    if not wait_for_end(store, LAUNCHES, holder.number, _STOP_SECONDS):
+        err.print(f"It has not ended within {_STOP_SECONDS / 60:.0f} min.")
+        raise typer.Exit(FAILED)
+    out.print(f"It has ended. {CONTINUES}")
+
+
+def launch_and_print(sweep: Sweep, options: LaunchOptions) -> None:
+    """Launch, print the report, and exit as the command line promises."""
+    from gga_sweep.report.text import print_report
+    from gga_sweep.sweep.launch import run_sweep
+
+    result = run_sweep(sweep, options, out)
+    out.print()
+    print_report(result.report, out)
+    _print_outcome(sweep, result)
+    if result.stopped is not None:
+        err.print(f"Stopped: {result.stopped}. {CONTINUES}")
+    if result.failed and (result.stopped is None or options.on_error == "stop"):
+        raise typer.Exit(FAILED)
+    if result.stopped is not None:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _print_outcome(sweep: Sweep, result: SweepResult) -> None:
+    from gga_sweep.report.wording import run_in_words
+
+    for failure in result.failed:
+        err.print(f"Failed: {run_in_words(failure)}: {failure.reason}")
+    out.print()
+    out.print(f"Page:    {result.paths['html']}", soft_wrap=True)
+    out.print(f"Ledger:  {result.ledger.folder}", soft_wrap=True)
+    out.print(f"MLflow:  gga-sweep ui {shlex.quote(str(result.ledger.folder))}{_uri_flag(sweep)}", soft_wrap=True)
+
+
+def _uri_flag(sweep: Sweep) -> str:
+    from gga_sweep.tracking.location import redact
+
+    return "" if sweep.tracking_uri is None else f" --tracking-uri {shlex.quote(redact(sweep.tracking_uri))}"
+
+
+def _detach(sweep: Sweep, file: str, overrides: list[str], options: LaunchOptions) -> None:
+    from gga_sweep.sweep.detached import launch_detached
+
+    arguments = [str(Path(file).absolute()) if Path(file).exists() else file]
+    arguments += [word for override in overrides for word in ("--set", override)]
+    launched = launch_detached(sweep, arguments, options)
+    folder = shlex.quote(str(sweep.folder.absolute()))
+    out.print(f"Launched in the background: process {launched.pid}. Its output: {launched.log}", soft_wrap=True)
+    out.print(f"Look: gga-sweep status {folder}   Stop: gga-sweep stop {folder}", soft_wrap=True)
