@@ -1,16 +1,20 @@
-# make demo | test | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
+# make demo | test | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: demo test lint bench clean lock
+.PHONY: demo test chaos fuzz lint bench clean lock
 
 demo: $(VENV)/.ready
 	$(BIN)/gga-sweep run demo
 
+# Bytecode is wanted here, whatever the shell says: dozens of processes import torch and Ray.
 test: $(VENV)/.ready
-	$(BIN)/pytest
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist worksteal
+
+chaos: $(VENV)/.ready
+	$(BIN)/python tests/chaos/chaos.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check
@@ -24,6 +28,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/run_overhead.py
 	$(BIN)/python tests/benchmarks/domainbed_tables.py
 	$(BIN)/python tests/benchmarks/large_ledger.py
+	$(BIN)/python tests/benchmarks/recording_overhead.py
+	$(BIN)/python tests/benchmarks/relaunch.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -152,17 +152,19 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
 
     @_never_raise
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        run, error = self._run_of(trial), trial.get_error()
+        run, error = self._run_of(trial), trial.get_pickled_error()
+        folder, said = self._ledger.run(str(run.folder)), str(error or "").strip().splitlines() or [""]
         if isinstance(error, StorageError):  # no other run could be written either
             if self._launch is not None:
-                self._launch.lease.ask(str(error.args[0] if error.args else error).strip().splitlines()[-1])
+                self._launch.lease.ask(said[-1])
         elif isinstance(error, ray.exceptions.OutOfMemoryError):
-            self._ledger.run(str(run.folder)).mark(RunStatus.OUT_OF_MEMORY, "the memory of its host was used up")
-        else:
-            if self._launch is not None and run.key is not None and isinstance(error, ray.exceptions.RayActorError):
+            folder.mark(RunStatus.OUT_OF_MEMORY, "the memory of its host was used up")
+        elif isinstance(error, ray.exceptions.RayActorError):
+            if self._launch is not None and run.key is not None:
                 self._launch.lost.add(run.key)
-            reason = str(error or "its actor was lost").strip().splitlines()[-1]
-            self._ledger.run(str(run.folder)).mark(RunStatus.FAILED, reason)
+            folder.mark(RunStatus.FAILED, f"its actor was lost again and again: {said[0]}")
+        else:
+            folder.mark(RunStatus.FAILED, said[-1] or "its trial failed")
         self._ended(run)
 
     @_never_raise

@@ -47,12 +47,17 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
 
 
 def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
-    """Whether the deterministic files equal those that the sweep's own run left, by name; None if that is not done."""
-    own = Ledger(sweep.folder).run(replayed.name).read_state()
-    if own.status is not RunStatus.DONE:
+    """Whether the deterministic files equal those of the sweep's own run, by name; None if that is not done.
+
+    What was removed from that run since is known by its digest.
+    """
+    run = Ledger(sweep.folder).run(replayed.name)
+    state = run.read_state()
+    if state.status is not RunStatus.DONE:
         return None
-    digests = replayed.digests()
-    return {name: own.digests.get(name) == digests.get(name) for name in DETERMINISTIC}
+    removed = {name: state.digests.get(name) for name in state.removed}
+    own, theirs = {**removed, **run.digests()}, replayed.digests()
+    return {name: own.get(name) == theirs.get(name) for name in DETERMINISTIC}
 
 
 def find_run(plan: Plan, key: str) -> PlannedRun:

@@ -11,6 +11,8 @@ from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
 from gga_sweep.errors import GGASweepError
+from gga_sweep.ledger import lease as leases
+from gga_sweep.ledger.lease import LAUNCHES, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import plan_sweep
 from gga_sweep.planning.prepare import prepare_ledger
@@ -20,12 +22,12 @@ from gga_sweep.report.collect import collect
 from gga_sweep.sweep.trainable import RUN, RunTrainable
 
 
-def actor(sweep: gga_sweep.Sweep, config: dict[str, Any]) -> RunTrainable:
+def actor(sweep: gga_sweep.Sweep, config: dict[str, Any], launch: int | None = None) -> RunTrainable:
     """What Tune would make in another process; its steps are called here."""
     contents = prepare_ledger(sweep)
     runs = {run.key: run for run in plan_sweep(sweep, contents).runs}
     made = RunTrainable.__new__(RunTrainable)
-    RunTrainable.setup(made, config, sweep=sweep, contents=contents, runs=runs)
+    RunTrainable.setup(made, config, sweep=sweep, contents=contents, runs=runs, launch=launch)
     return made
 
 
@@ -53,6 +55,7 @@ def test_a_result_holds_key_step_and_numbers_of_training_domains_alone(tmp_path:
         assert not any("north" in name for name in ours)
 
 
+@pytest.mark.usefixtures("quick_launches")
 def test_images_and_labels_of_the_test_domain_change_no_result_no_weight_and_no_choice(tmp_path: Path) -> None:
     def sweep_of(dataset: str) -> gga_sweep.Sweep:
         space = {"lr": {"loguniform": [1e-3, 1e-1]}}
@@ -124,10 +127,38 @@ def test_a_trial_whose_run_somebody_took_over_stops_and_writes_nothing(tmp_path:
 def test_a_checkpoint_of_another_configuration_is_refused_as_population_based_training_makes_it(tmp_path: Path) -> None:
     sweep = loaded(tmp_path)
     one, other = (actor(sweep, {RUN: key}) for key in keys(sweep))
-    checkpoint = one.save_checkpoint("")
+    checkpoint = str(tmp_path)
+    one.save_checkpoint(checkpoint)
     one.load_checkpoint(checkpoint)
     with pytest.raises(GGASweepError, match=f"{keys(sweep)[0][:8]} became {keys(sweep)[1][:8]}"):
         other.load_checkpoint(checkpoint)
+
+
+def test_a_run_that_was_not_opened_yet_stays_in_the_queue_when_its_launch_stops(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    with held(Ledger(sweep.folder).store) as lease:
+        stopping = actor(sweep, {RUN: keys(sweep)[0]}, launch=lease.number)
+        ask_to_stop(Ledger(sweep.folder).store, LAUNCHES, lease.number, "why not")
+        assert stopping.step() == {"done": True}
+    assert Ledger(sweep.folder).run_names() == []
+
+
+def test_a_run_in_training_is_left_to_the_next_launch_when_its_own_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_LOOK_SECONDS", 0.0)
+    sweep = loaded(tmp_path)
+    store = Ledger(sweep.folder).store
+    with held(store) as lease:
+        stopping = actor(sweep, {RUN: keys(sweep)[0]}, launch=lease.number)
+        assert not stopping.step()["done"]
+        ask_to_stop(store, LAUNCHES, lease.number, "stopped by `gga-sweep stop`")
+        result = stopping.step()  # one step of training at most
+    (name,) = Ledger(sweep.folder).run_names()
+    state = Ledger(sweep.folder).run(name).read_state()
+    assert result["done"]
+    assert (state.status, state.reason) == (RunStatus.PREEMPTED, "stopped by `gga-sweep stop`")
+    assert state.step == result["progress/step"] == 1
 
 
 def test_a_searchers_configuration_is_a_run_of_its_own_with_its_hash_as_draw(tmp_path: Path) -> None:

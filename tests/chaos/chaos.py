@@ -1,0 +1,220 @@
+"""A real sweep on RotatedDigits that is broken at random but seeded moments until it ends: is it still the same sweep?
+
+    python tests/chaos/chaos.py                     # at least 50 faults, at most 45 minutes
+    python tests/chaos/chaos.py --faults 10 --seed 3
+
+One sweep is left in peace. Then rounds of the same sweep on an empty storage are broken until there were faults enough,
+in turn on a cluster of two nodes with a tracking server, and on a Ray that each launch starts for itself with SQLite;
+after each round the ledger, the tables and MLflow are compared with those of the sweep in peace. Exit code 0 if every
+promise held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tracking")]
+
+from faults import CLUSTERED, LOCAL, SERVED, Fault, Violated  # noqa: E402
+from invariants import LONGEST_LOSS_SECONDS, Watch, differences, tracking_differences  # noqa: E402
+from scene import Scene  # noqa: E402
+from stores import store_content  # noqa: E402
+
+KILLS = {"actor killed", "launch killed", "machine rebooted", "node lost", "cluster gone"}
+ROUND_SECONDS = 900.0
+"""After so long a round is left in peace, to end."""
+
+
+def small_digits(steps: int, trial_seeds: int) -> dict[str, Any]:
+    """ERM and GGA on two rotations: four runs a trial seed."""
+    annealing = {"variant": "paper", "start_step": 20, "num_steps": 40, "num_candidates": 8}
+    return {
+        "name": "chaos",
+        "dataset": {"name": "RotatedDigits"},
+        "arms": [{"algorithm": "ERM"}, {"algorithm": "ERM", "annealing": annealing}],
+        "test_domains": ["0", "75"],
+        "trial_seeds": list(range(trial_seeds)),
+        "defaults": {"lr": 1e-3, "batch_size": 16},
+        "training": {"steps": steps, "evaluate_every": max(1, steps // 8), "network": "small-cnn"},
+    }
+
+
+@dataclass
+class Outcome:
+    """What came of it.
+
+    Args:
+        faults: how many of each kind.
+        watch: what was seen on the way.
+        changed, lost_points, doubled_points: against the sweep in peace, in words.
+    """
+
+    faults: Counter[str] = field(default_factory=Counter)
+    watch: Watch = field(default_factory=Watch)
+    changed: list[str] = field(default_factory=list)
+    lost_points: list[str] = field(default_factory=list)
+    doubled_points: list[str] = field(default_factory=list)
+
+    @property
+    def broken(self) -> list[str]:
+        late = (
+            [f"{self.watch.longest_loss:.0f} s lost by a kill"]
+            if self.watch.longest_loss > LONGEST_LOSS_SECONDS
+            else []
+        )
+        return [*self.watch.broken, *self.changed, *self.lost_points, *self.doubled_points, *late]
+
+    def lines(self) -> list[str]:
+        of = {
+            word: sum(told.startswith(word) for told in self.watch.broken) for word in ("lost", "changed", "done twice")
+        }
+        return [
+            f"faults injected                {sum(self.faults.values())}",
+            *(f"  {kind:29}{number}" for kind, number in sorted(self.faults.items())),
+            f"finished runs lost             {of['lost']}",
+            f"numbers changed                {of['changed'] + len(self.changed)}",
+            f"runs done twice                {of['done twice']}",
+            f"MLflow points lost             {len(self.lost_points)}",
+            f"MLflow points doubled          {len(self.doubled_points)}",
+            f"longest since a checkpoint, s  {self.watch.longest_loss:.0f} (at most {LONGEST_LOSS_SECONDS:.0f})",
+        ]
+
+
+def sweep_in_peace(folder: Path, sweep: dict[str, Any]) -> tuple[Scene, dict[str, Any]]:
+    scene = Scene(folder, sweep, clustered=False, served=False)
+    with scene.set_up():
+        scene.keep_launched()
+        code = scene.wait_for_launch(1800)
+    if code != 0:
+        raise Violated(f"the sweep in peace ended with {code}:\n{scene.log.read_text()}")
+    return scene, store_content(scene.tracking_uri, scene.ledger.folder)
+
+
+def play_round(
+    scene: Scene,
+    expected: int,
+    kinds: dict[str, Fault],
+    faults: int,
+    rng: random.Random,
+    outcome: Outcome,
+    deadline: float,
+) -> None:
+    """Break the scene until so many faults were injected, and leave it in peace until its sweep has ended."""
+    injected, until = 0, min(deadline, time.monotonic() + ROUND_SECONDS)
+    waiting = list(kinds)
+    while True:
+        scene.keep_launched()
+        _wait_until_something_trains(scene, outcome.watch)
+        if injected >= faults or scene.all_final(expected) or time.monotonic() > until:
+            break
+        time.sleep(rng.uniform(0.5, 6))
+        kind = waiting.pop(rng.randrange(len(waiting)))  # every kind in turn, in any order
+        waiting = waiting or list(kinds)
+        running = scene.running()
+        what = kinds[kind](scene, rng)
+        if what is not None:
+            injected += 1
+            outcome.faults[kind] += 1
+            if kind in KILLS:
+                outcome.watch.note_loss(running)
+            _say(f"{kind}: {what}")
+        outcome.watch.look(scene)
+    _let_it_end(scene, expected, outcome)
+
+
+def _wait_until_something_trains(scene: Scene, watch: Watch) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not scene.running() and scene.launch is not None and scene.launch.poll() is None:
+        time.sleep(0.2)
+    watch.look(scene)
+
+
+def _let_it_end(scene: Scene, expected: int, outcome: Outcome) -> None:
+    for _ in range(8):  # the last launch may be one that ends by an earlier fault
+        scene.keep_launched()
+        code = scene.wait_for_launch(900)
+        outcome.watch.look(scene)
+        if code is None:
+            raise Violated("a launch in peace did not end within 15 minutes")
+        if code == 0 and scene.all_final(expected):
+            break
+    else:
+        raise Violated(f"launches in peace do not end the sweep:\n{scene.log.read_text()[-4000:]}")
+    if scene.served:
+        while not scene.server_answers():
+            time.sleep(0.5)
+    done = scene.command("sync", str(scene.ledger.folder), "--tracking-uri", scene.tracking_uri)
+    if done.returncode != 0:
+        raise Violated(f"`gga-sweep sync` ended with {done.returncode}: {done.stdout}{done.stderr}")
+    verified = scene.command("verify", str(scene.ledger.folder))
+    if verified.returncode != 0:
+        raise Violated(f"`gga-sweep verify` ended with {verified.returncode}: {verified.stdout}{verified.stderr}")
+
+
+def play(folder: Path, faults: int, seed: int, minutes: float, steps: int, trial_seeds: int, quick: bool) -> Outcome:
+    """Rounds until there were faults enough, or no time is left."""
+    outcome, rng = Outcome(), random.Random(seed)
+    deadline = time.monotonic() + 60 * minutes
+    sweep = small_digits(steps, trial_seeds)
+    expected = 4 * trial_seeds
+    peace, shown = sweep_in_peace(folder / "peace", sweep)
+    _say("the sweep in peace has ended")
+    number = 0
+    while sum(outcome.faults.values()) < faults and time.monotonic() < deadline:
+        crowded = number % 2 == 0 and not quick
+        scene = Scene(folder / f"round-{number}", sweep, clustered=number % 2 == 0, served=crowded)
+        kinds = LOCAL | (CLUSTERED if scene.clustered else {}) | (SERVED if scene.served else {})
+        left = faults - sum(outcome.faults.values())
+        with scene.set_up():
+            play_round(scene, expected, kinds, left, rng, outcome, deadline)
+            lost, doubled = tracking_differences(shown, store_content(scene.tracking_uri, scene.ledger.folder))
+        outcome.changed += differences(peace.ledger, scene.ledger)
+        outcome.lost_points += lost
+        outcome.doubled_points += doubled
+        _say(f"round {number}: {sum(outcome.faults.values())} faults, {len(outcome.broken)} promises broken")
+        number += 1
+    return outcome
+
+
+def _say(words: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--trial-seeds", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="keep everything here (default: a temporary folder)")
+    chosen = parser.parse_args()
+    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
+    try:
+        outcome = play(folder, chosen.faults, chosen.seed, chosen.minutes, chosen.steps, chosen.trial_seeds, False)
+    except Violated as error:
+        print(f"BROKEN: {error}\nLeft to look at: {folder}")
+        return 1
+    print("\n".join(outcome.lines()))
+    if outcome.broken:
+        print("\n".join(["BROKEN:", *outcome.broken[:50], f"Left to look at: {folder}"]))
+        return 1
+    if sum(outcome.faults.values()) < chosen.faults:
+        print(f"BROKEN: no time for {chosen.faults} faults")
+        return 1
+    if chosen.folder is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The faults: each breaks one thing of a scene, and says what; None where there was nothing to break."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from scene import Scene, kill
+
+from gga_sweep.records import FINAL
+
+Fault = Callable[[Scene, random.Random], str | None]
+
+GRACE_SECONDS = 150.0
+"""A gentle stop takes 30 s and an annealed step at most, and then there are a report and the tracking to write."""
+
+
+class Violated(AssertionError):  # noqa: N818  it is what it says
+    """A promise was broken."""
+
+
+def actor_killed(scene: Scene, rng: random.Random) -> str | None:
+    """SIGKILL, as the kernel's out-of-memory killer sends it."""
+    running = scene.running()
+    if not running:
+        return None
+    chosen = rng.choice(running)
+    kill([chosen.pid])
+    return f"actor of {chosen.folder} at step {chosen.state.step}"
+
+
+def actor_paused(scene: Scene, rng: random.Random) -> str | None:
+    """It stands still, as on a machine that swaps, and goes on."""
+    running = scene.running()
+    if not running:
+        return None
+    chosen, seconds = rng.choice(running), rng.uniform(1, 4)
+    with suppress(ProcessLookupError):
+        os.kill(chosen.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(chosen.pid, signal.SIGCONT)
+    return f"actor of {chosen.folder} for {seconds:.1f} s"
+
+
+def launch_killed(scene: Scene, rng: random.Random) -> str | None:
+    if scene.launch is None or scene.launch.poll() is not None:
+        return None
+    scene.kill_launch()
+    return f"launch {scene.launches - 1}"
+
+
+def machine_rebooted(scene: Scene, rng: random.Random) -> str | None:
+    """The launch and every actor at once, in the middle of a write that left something odd."""
+    running = scene.running()
+    if scene.launch is None or scene.launch.poll() is not None or not running:
+        return None
+    scene.kill_launch()
+    kill([one.pid for one in running])
+    time.sleep(1)
+    unfinished = [name for name, state in scene.states().items() if state.status not in FINAL]
+    if not unfinished:
+        return "machine, with every run finished"
+    name = rng.choice(unfinished)
+    folder = scene.ledger.folder / "runs" / name
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    file = rng.choice(files)
+    content = file.read_bytes()
+    damage = rng.choice(["cut", "flipped", "gone", "beside"])
+    if damage == "cut":
+        file.write_bytes(content[: rng.randrange(len(content) + 1)])
+    elif damage == "flipped" and content:
+        place = rng.randrange(len(content))
+        file.write_bytes(content[:place] + bytes([content[place] ^ (1 << rng.randrange(8))]) + content[place + 1 :])
+    elif damage == "gone":
+        file.unlink()
+    else:
+        (folder / ".new-0123456789abcdef").write_bytes(content[: len(content) // 2])
+    return f"machine, leaving {file.name} of {name} {damage}"
+
+
+def index_damaged(scene: Scene, rng: random.Random) -> str | None:
+    files = sorted((scene.ledger.folder / "index").glob("[0-9]*"))
+    if not files:
+        return None
+    file = rng.choice(files)
+    content = bytearray(file.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    file.write_bytes(content)
+    return f"index file {file.name}"
+
+
+def launch_interrupted(scene: Scene, rng: random.Random) -> str | None:
+    """By the signals of a user, a service manager and a batch system."""
+    if scene.launch is None or scene.launch.poll() is not None or not scene.running():
+        return None
+    number = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+    scene.launch.send_signal(number)
+    _require_gentle_end(scene, number.name)
+    return number.name
+
+
+def launch_stopped(scene: Scene, rng: random.Random) -> str | None:
+    """By `gga-sweep stop` in another shell."""
+    if scene.launch is None or scene.launch.poll() is not None or not scene.running():
+        return None
+    done = scene.command("stop", str(scene.ledger.folder))
+    if done.returncode != 0:
+        raise Violated(f"`gga-sweep stop` ended with {done.returncode}: {done.stdout}{done.stderr}")
+    _require_gentle_end(scene, "`gga-sweep stop`")
+    return "gga-sweep stop"
+
+
+def launch_taken_over(scene: Scene, rng: random.Random) -> str | None:
+    """A second launch at the same time: refused, then with `--take-over`."""
+    first = scene.launch
+    if first is None or first.poll() is not None or not scene.running():
+        return None
+    refused = scene.start_launch().wait(120)
+    if first.poll() is None and refused != 3:
+        raise Violated(f"a second live launch ended with {refused}, not with 3")
+    scene.launch = scene.start_launch("--take-over")
+    try:
+        first.wait(GRACE_SECONDS)
+    except Exception as error:
+        raise Violated("the launch that was taken over did not end") from error
+    return "a second launch, with --take-over"
+
+
+def server_killed(scene: Scene, rng: random.Random) -> str | None:
+    if scene.server is None:
+        return None
+    scene.stop_server()
+    time.sleep(rng.uniform(0, 5))
+    scene.start_server()
+    return "tracking server, started again"
+
+
+def server_paused(scene: Scene, rng: random.Random) -> str | None:
+    """It takes requests and answers none, then answers all of them late."""
+    if scene.server is None or not scene.server_answers():
+        return None
+    seconds = rng.uniform(1, 8)
+    scene.signal_server(signal.SIGSTOP)
+    time.sleep(seconds)
+    scene.signal_server(signal.SIGCONT)
+    return f"tracking server for {seconds:.1f} s"
+
+
+def node_lost(scene: Scene, rng: random.Random) -> str | None:
+    if scene.cluster is None or not scene.kill_node():
+        return None
+    time.sleep(rng.uniform(0, 3))
+    scene.add_node()
+    return "a node, another joined"
+
+
+def cluster_gone(scene: Scene, rng: random.Random) -> str | None:
+    """With its head, while the launch lives."""
+    if scene.cluster is None or scene.launch is None or scene.launch.poll() is not None:
+        return None
+    scene.stop_cluster()
+    if scene.wait_for_launch(GRACE_SECONDS) is None:
+        scene.kill_launch()
+    scene.start_cluster()
+    return "the whole cluster, another started"
+
+
+LOCAL: dict[str, Fault] = {
+    "actor killed": actor_killed,
+    "actor paused": actor_paused,
+    "launch killed": launch_killed,
+    "machine rebooted": machine_rebooted,
+    "index damaged": index_damaged,
+    "launch interrupted": launch_interrupted,
+    "launch stopped": launch_stopped,
+    "launch taken over": launch_taken_over,
+}
+SERVED: dict[str, Fault] = {"server killed": server_killed, "server paused": server_paused}
+CLUSTERED: dict[str, Fault] = {"node lost": node_lost, "cluster gone": cluster_gone}
+
+
+def _require_gentle_end(scene: Scene, by: str) -> None:
+    code = scene.wait_for_launch(GRACE_SECONDS)
+    left = scene.running()
+    if code not in (0, 3):  # it may just have ended by itself
+        raise Violated(f"a launch stopped by {by} ended with exit code {code}")
+    if left:
+        raise Violated(f"a launch stopped by {by} left {left[0].folder} RUNNING")

@@ -1,0 +1,96 @@
+"""A disk that fills up while a run is written: an error in words, and nothing that was there is lost.
+
+The disk is a real one, of memory. To mount it takes root's rights; elsewhere the same is tried with a store that
+refuses to write.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from small_ledger import MemoryStore, advance_to_the_end, kept_files, open_small_run
+from small_runs import annealing_of, make_dataset, run_config
+
+from gga_sweep.errors import StorageError
+from gga_sweep.ledger.store import LedgerStore, PosixStore
+from gga_sweep.records import RunStatus
+
+DATASET = make_dataset()
+CONFIG = run_config(annealing_of(num_steps=1, num_candidates=1), steps=6, evaluate_every=2)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Of 256 KiB."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], check=False).returncode != 0:
+        pytest.skip("no right to mount a disk")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def leave(disk: Path, kib: int) -> None:
+    """Fill the disk until so much is free."""
+    (disk / "filler").unlink(missing_ok=True)
+    free = os.statvfs(disk)
+    (disk / "filler").write_bytes(b"." * max(0, free.f_bavail * free.f_frsize - 1024 * kib))
+
+
+def whole() -> dict[str, bytes | None]:
+    store = MemoryStore()
+    advance_to_the_end(open_small_run(store, CONFIG, DATASET))
+    return kept_files(store)
+
+
+def test_a_disk_that_is_full_at_any_place_of_a_run_costs_nothing(small_disk: Path) -> None:
+    expected, refusals = whole(), []
+    for kib in range(4, 100, 8):
+        store = PosixStore(small_disk / f"ledger-{kib}")
+        leave(small_disk, kib)
+        try:
+            advance_to_the_end(open_small_run(store, CONFIG, DATASET), seconds=0)
+        except StorageError as error:
+            refusals.append(str(error))
+        (small_disk / "filler").unlink()
+        assert store.unfinished_writes() == {}
+        advance_to_the_end(open_small_run(store, CONFIG, DATASET))
+        assert kept_files(store) == expected
+        subprocess.run(["rm", "-r", store.root], check=True)
+    assert len(refusals) > 3
+    assert all(str(small_disk) in words and "No space left on device" in words for words in refusals)
+
+
+class RefusingStore(MemoryStore):
+    """Refuses its write number `full_at` and every later one."""
+
+    full_at: int | None = None
+
+    def replace(self, path: str, content: bytes) -> None:
+        if self.full_at is not None and self.writes >= self.full_at:
+            raise StorageError("the storage cannot write: No space left on device")
+        super().replace(path, content)
+
+
+def count_writes(train: Callable[[LedgerStore], object]) -> int:
+    store = MemoryStore()
+    train(store)
+    return store.writes
+
+
+def test_a_storage_that_refuses_any_write_is_told_and_costs_nothing() -> None:
+    def train(store: LedgerStore) -> None:
+        run = advance_to_the_end(open_small_run(store, CONFIG, DATASET), seconds=0)
+        assert run.progress.status is RunStatus.DONE
+
+    expected = whole()
+    for full_at in range(count_writes(train) - 1):  # the last is a deletion
+        store = RefusingStore()
+        store.full_at = full_at
+        with pytest.raises(StorageError, match="No space left"):
+            train(store)
+        store.full_at = None
+        advance_to_the_end(open_small_run(store, CONFIG, DATASET))
+        assert kept_files(store) == expected
