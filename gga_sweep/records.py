@@ -215,6 +215,7 @@ class RunRecords:
         annealed: by ascending step; empty for an un-annealed run. A run holds lines of one kind: `searches` or
             `noisy_steps`.
         seconds: device seconds spent so far, by phase ("training", "search", "diagnostics", "evaluation").
+        environments: each change of the environment while it was trained, in words.
     """
 
     key: str
@@ -227,6 +228,7 @@ class RunRecords:
     records: tuple[Record, ...] = ()
     annealed: tuple[AnnealingLine, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    environments: tuple[str, ...] = ()
 
     @property
     def searches(self) -> tuple[AnnealedStep, ...]:

@@ -3,5 +3,33 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: on small networks threads wait for each other
+settings.register_profile("shared cores", deadline=None)  # how long an example takes says nothing there
+settings.load_profile("shared cores")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes, the first begins with what takes longest and waits most: the others have work meanwhile."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    if item.path.parent.name == "chaos":
+        return 0
+    return 1 if "local_ray" in getattr(item, "fixturenames", ()) else 2
+
+
+@pytest.fixture(scope="session")
+def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store; making one takes seconds, copying it none."""
+    from gga_sweep.tracking.store import prepare_store
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    prepare_store(f"sqlite:///{path}")
+    return path

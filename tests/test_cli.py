@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -93,7 +93,7 @@ def result_of(sweep: Sweep, **changes: Any) -> SweepResult:
     """What a launch of the trained sweep would return."""
     plan, ledger = plan_sweep(sweep, read_contents(sweep)), Ledger(sweep.folder)
     paths = {"html": sweep.folder / "report.html"}
-    result = SweepResult(plan, ledger, make_report(plan, ledger), paths, "sqlite:///x", tracked=True, interrupted=False)
+    result = SweepResult(plan, ledger, make_report(plan, ledger), paths, "sqlite:///x", tracked=True, stopped=None)
     return replace(result, **changes)
 
 
@@ -152,11 +152,11 @@ def test_a_failed_run_is_named_and_the_exit_code_is_1(
 def test_an_interrupted_sweep_prints_what_there_is_and_the_exit_code_is_3(
     gga: Command, launcher: Launcher, digits_file: Path, trained: Sweep
 ) -> None:
-    launcher.answer = result_of(trained, interrupted=True)
+    launcher.answer = result_of(trained, stopped="interrupted by SIGINT")
     called = gga("run", digits_file)
     assert called.code == 3
     assert " GGA " in called.words
-    assert "Interrupted. `gga-sweep run` continues" in called.err
+    assert called.err == "Stopped: interrupted by SIGINT. `gga-sweep run` continues where it stopped.\n"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,10 @@ def test_what_keeps_a_sweep_from_its_end_is_said_in_one_message(
         (["--max-concurrent", "3"], {"max_concurrent": 3}),
         (["--require-tracking"], {"require_tracking": True}),
         (["--allow-change"], {"allow_change": True}),
+        (["--take-over"], {"take_over": True}),
+        (["--on-error", "stop"], {"on_error": "stop"}),
+        (["--keep-checkpoints", "all"], {"keep_checkpoints": "all"}),
+        (["--strict-environment"], {"strict_environment": True}),
         (["--tracking-uri", "http://host:5000"], {"tracking_uri": "http://host:5000"}),
         (["--storage", "/elsewhere"], {"storage": Path("/elsewhere")}),
         (["--set", "training.steps=9"], {"steps": 9}),
@@ -200,10 +204,7 @@ def test_every_option_of_run_reaches_the_launch_and_changes_nothing_else(
         assert launcher.sweep is not None
         assert launcher.options is not None
         return {
-            "address": launcher.options.address,
-            "max_concurrent": launcher.options.max_concurrent,
-            "require_tracking": launcher.options.require_tracking,
-            "allow_change": launcher.options.allow_change,
+            **asdict(launcher.options),
             "tracking_uri": launcher.sweep.tracking_uri,
             "storage": launcher.sweep.storage,
             "steps": launcher.sweep.training.steps,

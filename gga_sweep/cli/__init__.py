@@ -7,14 +7,20 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from gga_sweep.cli.console import BAD_INPUT, INTERRUPTED, INTERRUPTED_IN_WORDS, err, out
+from gga_sweep.cli.console import BAD_INPUT, FAILED, INTERRUPTED, INTERRUPTED_IN_WORDS, err, out
 from gga_sweep.cli.datasets import check, list_datasets, prepare
+from gga_sweep.cli.launching import run, stop
+from gga_sweep.cli.maintenance import clean, retry, status, verify
 from gga_sweep.cli.single_runs import evaluate, predict, train
-from gga_sweep.cli.sweeps import plan, reseed, run, status, ui
+from gga_sweep.cli.sweeps import plan, reseed, ui
 from gga_sweep.cli.tables import export, report
-from gga_sweep.errors import GGASweepError, SweepOwnedError
+from gga_sweep.cli.tracking import sync
+from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 
 __all__ = ["app", "err", "main", "out"]
+
+
+_EXIT_CODES = {SweepOwnedError: INTERRUPTED, StorageError: FAILED}
 
 
 class _Commands(TyperGroup):
@@ -36,7 +42,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Datasets: what is known, and whether a tree is what it should be.", no_args_is_help=True)
-for command in (run, plan, status, report, reseed, export, train, evaluate, predict, ui):
+for command in (
+    run,
+    stop,
+    retry,
+    plan,
+    status,
+    verify,
+    clean,
+    report,
+    reseed,
+    export,
+    train,
+    evaluate,
+    predict,
+    sync,
+    ui,
+):
     app.command()(command)
 data_app.command("list")(list_datasets)
 for data_command in (check, prepare):
@@ -50,4 +72,4 @@ def main() -> None:
         app()
     except GGASweepError as error:
         err.print(str(error))
-        sys.exit(INTERRUPTED if isinstance(error, SweepOwnedError) else BAD_INPUT)
+        sys.exit(_EXIT_CODES.get(type(error), BAD_INPUT))

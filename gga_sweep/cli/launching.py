@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,10 +13,17 @@ from gga_sweep.cli.console import (
     DEFAULT_STORAGE,
     FAILED,
     INTERRUPTED,
+    Address,
     Folder,
+    KeepCheckpoints,
+    MaxConcurrent,
+    OnFailure,
     Overrides,
+    RequireTracking,
     Storage,
+    StrictEnvironment,
     SweepFile,
+    TakeOver,
     TrackingURI,
     err,
     load_sweep,
@@ -36,32 +43,16 @@ def run(
     overrides: Overrides = [],  # noqa: B006  typer copies it
     storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingURI = None,
-    require_tracking: Annotated[
-        bool, typer.Option("--require-tracking", help="Refuse to start without the tracking server.")
-    ] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster; auto finds one. Default: start a local one.")
-    ] = None,
-    max_concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once. Default: what the resources allow.")
-    ] = None,
+    require_tracking: RequireTracking = False,
+    address: Address = None,
+    max_concurrent: MaxConcurrent = None,
     allow_change: Annotated[
         bool, typer.Option("--allow-change", help="Go on although the file changed under its name.")
     ] = False,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Stop another live launch of this sweep, and go on in its place.")
-    ] = False,
-    on_error: Annotated[
-        Literal["continue", "stop"], typer.Option(help="After a run that failed: train the others, or stop.")
-    ] = "continue",
-    keep_checkpoints: Annotated[
-        Literal["none", "selected", "all"],
-        typer.Option(help="Of a finished run: nothing, the weights of its best step, or its last checkpoint too."),
-    ] = "selected",
-    strict_environment: Annotated[
-        bool,
-        typer.Option("--strict-environment", help="Refuse to go on from a checkpoint of another environment."),
-    ] = False,
+    take_over: TakeOver = False,
+    on_error: OnFailure = "continue",
+    keep_checkpoints: KeepCheckpoints = "selected",
+    strict_environment: StrictEnvironment = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Launch in the background; its output goes to launch.log of the sweep.")
     ] = False,

@@ -1,4 +1,4 @@
-"""Commands on a whole sweep: run it, look at its plan and its states, open its page, train its winners again."""
+"""Commands on a whole sweep: look at its plan, open its page, train its winners again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ import typer
 
 from gga_sweep.cli.console import (
     DEFAULT_STORAGE,
-    FAILED,
-    INTERRUPTED,
-    INTERRUPTED_IN_WORDS,
     Folder,
     Overrides,
     Storage,
@@ -23,7 +20,6 @@ from gga_sweep.cli.console import (
     load_sweep,
     out,
     whole_numbers,
-    without_collection,
     write,
 )
 
@@ -34,44 +30,7 @@ if TYPE_CHECKING:
 
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.run_folder import RunState
-    from gga_sweep.planning import Plan, Sweep
-    from gga_sweep.sweep.result import SweepResult
-
-
-def run(
-    file: SweepFile,
-    overrides: Overrides = [],  # noqa: B006  typer copies it
-    storage: Storage = DEFAULT_STORAGE,
-    tracking_uri: TrackingURI = None,
-    require_tracking: Annotated[
-        bool, typer.Option("--require-tracking", help="Refuse to start without the tracking server.")
-    ] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster; auto finds one. Default: start a local one.")
-    ] = None,
-    max_concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once. Default: what the resources allow.")
-    ] = None,
-    allow_change: Annotated[
-        bool, typer.Option("--allow-change", help="Go on although the file changed under its name.")
-    ] = False,
-) -> None:
-    """Train what is left of a sweep, track it, select, print the table. Run it again to continue."""
-    from gga_sweep.report.text import print_report
-    from gga_sweep.sweep.launch import run_sweep
-    from gga_sweep.sweep.options import LaunchOptions
-
-    sweep = load_sweep(file, overrides, storage, tracking_uri)
-    options = LaunchOptions(address, max_concurrent, require_tracking, allow_change)
-    result = run_sweep(sweep, options, out)
-    out.print()
-    print_report(result.report, out)
-    _print_outcome(sweep, result)
-    if result.interrupted:
-        err.print(INTERRUPTED_IN_WORDS)
-        raise typer.Exit(INTERRUPTED)
-    if result.failed:
-        raise typer.Exit(FAILED)
+    from gga_sweep.planning import Plan
 
 
 def plan(
@@ -94,17 +53,6 @@ def plan(
     out.print(plan_picture(planned, states))
     out.print()
     out.print(_price_picture(planned, ledger, states, calibrate))
-
-
-def status(folder: Folder) -> None:
-    """Show the states of a sweep's runs, with reasons."""
-    from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
-    from gga_sweep.report.status import read_states, status_picture
-
-    without_collection()
-    planned = read_plan(folder)
-    out.print(status_picture(planned, read_states(planned, Ledger(folder))))
 
 
 def reseed(
@@ -141,30 +89,16 @@ def reseed(
 def ui(
     folder: Folder,
     tracking_uri: TrackingURI = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On the loopback interface.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Listen here; what is not the loopback interface is open to others, with a warning.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Open MLflow's page on the store of a sweep. Serves on 127.0.0.1 only, until interrupted."""
+    """Open MLflow's page on the store of a sweep. Serves on 127.0.0.1, unless told otherwise, until interrupted."""
     from gga_sweep.planning.stored import read_plan
     from gga_sweep.tracking.page import serve_page
 
-    serve_page(read_plan(folder).sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True))
-
-
-def _print_outcome(sweep: Sweep, result: SweepResult) -> None:
-    from gga_sweep.report.wording import run_in_words
-
-    for failure in result.failed:
-        err.print(f"Failed: {run_in_words(failure)}: {failure.reason}")
-    out.print()
-    out.print(f"Page:    {result.paths['html']}", soft_wrap=True)
-    out.print(f"Ledger:  {result.ledger.folder}", soft_wrap=True)
-    out.print(f"MLflow:  gga-sweep ui {shlex.quote(str(result.ledger.folder))}{_uri_flag(sweep)}", soft_wrap=True)
-
-
-def _uri_flag(sweep: Sweep) -> str:
-    from gga_sweep.tracking.location import redact
-
-    return "" if sweep.tracking_uri is None else f" --tracking-uri {shlex.quote(redact(sweep.tracking_uri))}"
+    serve_page(read_plan(folder).sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True), host)
 
 
 def _price_picture(planned: Plan, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool) -> RenderableType:

@@ -10,7 +10,7 @@ import torch
 
 from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import Dataset, Minibatch, evaluation_batch, load_dataset
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import DamagedFileError, Fault, InputError
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.networks import Network, build_network
@@ -37,11 +37,13 @@ def load_model(folder: RunFolder) -> Network:
     """The network of a run with the weights of its best validation step, in evaluation mode, on the CPU.
 
     Raises:
-        InputError: the folder holds no run, or one that was never evaluated.
+        InputError: the folder holds no run, one that was never evaluated, or one whose weights were removed.
+        DamagedFileError: the weights are not those that the run left.
     """
     header, weights = _require_header(folder), folder.read_selected()
     if weights is None:
-        raise InputError([Fault("RUN_DIR", "must hold selected weights; this run was never evaluated", folder.name)])
+        raise InputError([Fault("RUN_DIR", _why_without_weights(folder, header), folder.name)])
+    folder.check_digests()
     network = build_network(
         header.config.training.network,
         header.input_shape,
@@ -49,7 +51,10 @@ def load_model(folder: RunFolder) -> Network:
         None,  # whatever it started from, the stored weights replace it
         torch.Generator(),
     )
-    network.load_state_dict(parse_weights(weights))
+    try:
+        network.load_state_dict(parse_weights(weights))
+    except Exception as error:  # of safetensors, or of torch
+        raise DamagedFileError(f"run {folder.name}: its selected does not hold its network's weights") from error
     return network.eval()
 
 
@@ -92,6 +97,15 @@ def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]
 
         scores[domain.name] = len(domain), evaluate_images(predict, batch, len(domain), torch.device("cpu"))
     return scores
+
+
+def _why_without_weights(folder: RunFolder, header: RunHeader) -> str:
+    if "selected" not in folder.read_state().removed:
+        return "must hold selected weights; this run was never evaluated"
+    return (
+        "must hold selected weights; this run's were removed (`clean`, or --keep-checkpoints none). "
+        f"`gga-sweep train FILE --run {header.key[:8]}` trains it again, to the same bits, in the sweep's replays/runs"
+    )
 
 
 def _require_header(folder: RunFolder) -> RunHeader:

@@ -132,7 +132,7 @@ class PosixStore:
 
 def _below_root(path: str) -> str:
     if not {"", ".", ".."}.isdisjoint(path.split("/")):
-        raise ValueError(f"a ledger path must stay below its root, got {path!r}")
+        raise StorageError(f"a path of the ledger must stay below its root, got {path!r}")
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
@@ -58,8 +58,19 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         factors={arm.name: arm.factors for arm in sweep.arms},
         seed_use=_seed_use(plan),
         matched_draws=sweep.config.chosen is None,
-        notes=(f"Left out, since not in the present plan: {_runs(outside)} of the ledger.",) if outside else (),
+        notes=tuple(_notes(outside, [run for run in (*started, *searched) if run.environments])),
     )
+
+
+def _notes(outside: int, resumed: Iterable[RunRecords]) -> Iterator[str]:
+    """What is said of runs that are left out, and of those that one environment began and another went on with."""
+    if outside:
+        yield f"Left out, since not in the present plan: {_runs(outside)} of the ledger."
+    if folders := {run.folder for run in resumed}:
+        yield (
+            f"Not trained in one environment from end to end: {_runs(len(folders))}, whose last bits may differ from "
+            "those of a run that was."
+        )
 
 
 def _after_windows(plan: Plan) -> int:
@@ -98,6 +109,7 @@ def records_of(run: PlannedRun, stored: RunResult) -> RunRecords:
         records=stored.records,
         annealed=stored.annealed,
         seconds=stored.seconds,
+        environments=stored.state.environments,
     )
 
 
@@ -121,7 +133,7 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
     """The environment of the runs; where they differ, every value with the number of runs it stands for."""
     counts: dict[str, dict[str, int]] = {}
     for folder in dict.fromkeys(run.folder for run in runs):
-        header = ledger.run(folder).read_header()
+        header = ledger.run(folder).readable_header()
         for name, value in (header.fingerprint if header else {}).items():
             of_name = counts.setdefault(name, {})
             of_name[value] = of_name.get(value, 0) + 1
@@ -154,6 +166,7 @@ def _searched_records(entry: Mapping[str, Any], stored: RunResult) -> RunRecords
         records=stored.records,
         annealed=stored.annealed,
         seconds=stored.seconds,
+        environments=stored.state.environments,
     )
 
 

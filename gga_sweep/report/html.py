@@ -23,6 +23,7 @@ from gga_sweep.report.plots.catalogue import (
     Plot,
     draw,
 )
+from gga_sweep.report.plots.svg import printable
 from gga_sweep.report.sections import Section, Sheet, sections
 from gga_sweep.report.wording import (
     ARM,
@@ -65,7 +66,7 @@ def render_html(report: Report) -> str:
         ]
     )
     style = resources.files("gga_sweep.report").joinpath("page.css").read_text(encoding="utf-8")
-    return (
+    return printable(
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -11,6 +11,7 @@ from gga_sweep.report.wording import ARM, Footnote, arm_in_words, column_heads, 
 from gga_sweep.selection import Table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$])")
+_BEGINNING = re.compile(r"^(\d{0,9})([-+.)])(?=[-\s]|$)")  # of a list or a rule
 
 
 def render_markdown(report: Report) -> str:
@@ -55,7 +56,7 @@ def _table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]
 def _notes(notes: Iterable[Footnote]) -> Iterator[str]:
     for note in notes:
         yield f"- **{_escape(note.heading)}:** {_escape(note.sentence)}"
-        yield from (f"  - {_escape(item)}" for item in note.items)
+        yield from ("  - " + _BEGINNING.sub(r"\1\\\2", _escape(item)) for item in note.items)
 
 
 def _row(cells: Iterable[str], *, escaped: bool = False) -> str:

@@ -32,7 +32,7 @@ def ledger_price(plan: Plan, ledger: Ledger, states: Mapping[str, RunState]) -> 
     if not done:
         return None
     stored = ledger.read_results(done)
-    headers = (ledger.run(folder).read_header() for folder in done)
+    headers = (ledger.run(folder).readable_header() for folder in done)
     devices = dict.fromkeys(header.fingerprint.get("device", "") for header in headers if header)
     named = ", ".join(sorted(filter(None, devices))) or "a device that is not recorded"
     return price_from_runs(plan, {folder: run.seconds for folder, run in stored.items()}, states, named)

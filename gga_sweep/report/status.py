@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gga_sweep.ledger.lease import LAUNCHES, Holder, newest_holder, reason_to_stop
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Plan
 from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.report.wording import count
 from gga_sweep.selection.table import status_in_words
 
 _LISTED = 20
+_LONGEST_REASON = 200
+_SHOWN = (
+    RunStatus.FAILED,
+    RunStatus.OUT_OF_MEMORY,
+    RunStatus.DIVERGED,
+    RunStatus.PREEMPTED,
+    RunStatus.STOPPED,
+    RunStatus.RUNNING,
+)
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Who works on a sweep, or did last.
+
+    Args:
+        holder: of its lease.
+        alive: whether it still does.
+        asked: why it was asked to stop; None where it was not.
+    """
+
+    holder: Holder
+    alive: bool
+    asked: str | None = None
 
 
 def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
@@ -50,33 +81,111 @@ def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
     return Group(Text(f"{sweep.name}: plan", style="bold"), Text(""), table, Text(""), *map(Text, notes))
 
 
-def status_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
-    """Counts by arm and status, and every run that is neither queued nor done."""
+def status_picture(plan: Plan, states: Mapping[str, RunState], work: Work | None = None) -> RenderableType:
+    """Counts by arm and status, who works on the sweep, and the runs that are neither queued nor done.
+
+    Args:
+        work: who works on it, or did last; None where nobody ever did.
+    """
+    folders = dict.fromkeys(run.folder for run in plan.runs if run.folder in states)  # two arms may share a run
+    known = {str(folder): states[str(folder)] for folder in folders}
+    parts: list[RenderableType] = [_counts(plan, states), Text(f"{_work_in_words(work)}{_abandoned(known, work)}")]
+    if groups := _groups(known):
+        parts.append(_listed(groups, plan.sweep.training.steps))
+    if changed := {folder: state.environments for folder, state in known.items() if state.environments}:
+        parts.append(Text(_changed_in_words(changed)))
+    spaced = (line for part in parts for line in (Text(""), part))
+    return Group(Text(f"{plan.sweep.name}: status", style="bold"), *spaced)
+
+
+def _counts(plan: Plan, states: Mapping[str, RunState]) -> Table:
     counts = {
         arm.name: Counter(_state(states, run.folder).status for run in plan.runs if run.cell.arm == arm.name)
         for arm in plan.sweep.arms
     }
     shown = [status for status in RunStatus if any(count[status] for count in counts.values())]
-    table = Table(box=None, padding=(0, 3, 0, 0))
-    table.add_column("Arm", header_style="bold")
-    for status in shown:
-        table.add_column(status_in_words(status).capitalize(), justify="right", header_style="bold")
-    for arm, count in counts.items():
-        table.add_row(arm, *(str(count[status]) for status in shown))
-    lines = dict.fromkeys(  # two arms may share a run
-        f"{run.folder}: {status_in_words(state.status)} at step {state.step}"
-        + (f" ({state.reason})" if state.reason else "")
-        for run in plan.runs
-        if (state := _state(states, run.folder)).status not in (RunStatus.QUEUED, RunStatus.DONE)
-    )
-    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-    return Group(
-        Text(f"{plan.sweep.name}: status", style="bold"),
-        Text(""),
-        table,
-        *([Text("")] if lines else []),
-        *map(Text, [*list(lines)[:_LISTED], *more]),
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("Arm", header_style="bold", overflow="fold")
+    for heading in (status_in_words(status).capitalize() for status in shown):
+        width = max(map(len, heading.split()))  # a narrow terminal cuts no word
+        table.add_column(heading, justify="right", header_style="bold", min_width=width)
+    for arm, of_arm in counts.items():
+        table.add_row(arm, *(str(of_arm[status]) for status in shown))
+    return table
+
+
+def _work_in_words(work: Work | None) -> str:
+    if work is None:
+        return "No launch is live."
+    holder, asked = work.holder, "" if work.asked is None else f" Asked to stop: {work.asked}."
+    who = f"process {holder.pid} on {holder.host}"
+    if work.alive:
+        seen = max(0.0, time.time() - holder.seen)
+        return f"A launch is live: {who}, since {_moment(holder.started)}, last seen {seen:.0f} s ago.{asked}"
+    if holder.ended is None:
+        return f"No launch is live. The last, {who}, was lost: last seen {_moment(holder.seen)}.{asked}"
+    return f"No launch is live. The last, {who}, ended {_moment(holder.ended)}.{asked}"
+
+
+def _abandoned(states: Mapping[str, RunState], work: Work | None) -> str:
+    running = sum(state.status is RunStatus.RUNNING for state in states.values())
+    if running == 0 or (work is not None and work.alive):
+        return ""
+    those, them = ("is", "it") if running == 1 else ("are", "them")
+    return f"\n{count(running, 'run')} {those} left running: no launch trains {them}; launching again continues."
+
+
+def _groups(states: Mapping[str, RunState]) -> list[list[tuple[str, RunState]]]:
+    """The runs that are neither queued nor done, those of one status and one reason together.
+
+    Reasons that differ in numbers alone, or in the name of the run, are one.
+    """
+    groups: dict[tuple[RunStatus, str], list[tuple[str, RunState]]] = {}
+    for folder, state in states.items():
+        if state.status in _SHOWN:
+            alike = folder if state.reason is None else _NUMBER.sub("0", state.reason.replace(folder, ""))
+            groups.setdefault((state.status, alike), []).append((folder, state))
+    return sorted(groups.values(), key=lambda group: _SHOWN.index(group[0][1].status))
+
+
+def _listed(groups: Sequence[Sequence[tuple[str, RunState]]], steps: int) -> Table:
+    """Of each group one run, its step and its reason."""
+    table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for group in groups[:_LISTED]:
+        folder, state = group[0]
+        number = "" if len(group) == 1 else f"{len(group)} "
+        where = f"at step {state.step} of {steps}" if state.step >= 0 else "before its first step"
+        reason = "" if state.reason is None else f": {_short(state.reason)}"
+        example = "e.g. " if len(group) > 1 else ""
+        table.add_row(f"{number}{status_in_words(state.status)}", Text(f"{example}{folder} {where}{reason}"))
+    if left_out := sum(map(len, groups[_LISTED:])):
+        table.add_row("", f"and {count(left_out, 'more run')}")
+    return table
+
+
+def _changed_in_words(changed: Mapping[str, Sequence[str]]) -> str:
+    folder, changes = next(iter(changed.items()))
+    example = f"{'e.g. ' if len(changed) > 1 else ''}{folder} {'; '.join(changes)}"
+    return f"{count(len(changed), 'run')} went on in another environment than before: {example}."
+
+
+def _short(reason: str) -> str:
+    line = " ".join(reason.split())
+    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 3] + "..."
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def read_work(ledger: Ledger) -> Work | None:
+    """Who works on a sweep, or did last."""
+    holder = newest_holder(ledger.store, LAUNCHES)
+    if holder is None or not holder.started:  # a damaged file
+        return None
+    return Work(holder, holder.alive, reason_to_stop(ledger.store, LAUNCHES, holder.number))
 
 
 def read_states(plan: Plan, ledger: Ledger) -> dict[str, RunState]:

@@ -25,7 +25,7 @@ from gga_sweep.report.files import write_report
 from gga_sweep.sweep.launch import CLOSE_SECONDS
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
-from gga_sweep.sweep.stopping import StopSignals
+from gga_sweep.sweep.signals import StopSignals
 from gga_sweep.sweep.trainable import RUN, plain_values
 from gga_sweep.tracking.location import resolve_tracking_uri
 from gga_sweep.tracking.names import PROGRESS_STEP, VAL_ACCURACY

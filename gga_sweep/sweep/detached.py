@@ -42,7 +42,16 @@ def launch_detached(sweep: Sweep, arguments: Sequence[str], options: LaunchOptio
     """
     require_writable(sweep.folder)
     log = sweep.folder.absolute() / _LOG
-    command = [sys.executable, "-m", "gga_sweep.cli", "run", *arguments, "--storage", str(sweep.storage.absolute())]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "gga_sweep.cli",
+        "run",
+        *arguments,
+        "--storage",
+        str(sweep.storage.absolute()),
+    ]
     environment = dict(os.environ)
     if sweep.tracking_uri is not None:  # everybody may read the arguments of a process
         environment["MLFLOW_TRACKING_URI"] = sweep.tracking_uri

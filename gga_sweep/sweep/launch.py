@@ -15,6 +15,7 @@ from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
+from gga_sweep.sweep.signals import stop_signals
 from gga_sweep.tracking.location import redact, resolve_tracking_uri
 from gga_sweep.tracking.projector import Projector
 
@@ -44,7 +45,7 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
     uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
     require_writable(sweep.storage)
     ledger = Ledger(sweep.folder)
-    with held(ledger.store, take_over=options.take_over) as lease:
+    with held(ledger.store, take_over=options.take_over) as lease, stop_signals(lease) as signals:
         contents = prepare_ledger(sweep, options.allow_change)
         plan = plan_sweep(sweep, contents)
         left, final = unfinished(plan, ledger)
@@ -52,11 +53,9 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
             decode_images(sweep)
         projector = Projector(plan, ledger, uri, require_tracking=options.require_tracking)
         if left:
-            from gga_sweep.sweep.stopping import stop_signals  # with nothing left to train, Ray is not even imported
-            from gga_sweep.sweep.waves import train
+            from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
 
-            with stop_signals(lease) as signals:
-                train(plan, contents, left, final, projector, lease, signals, options, console)
+            train(plan, contents, left, final, projector, lease, signals, options, console)
         report = make_report(plan, ledger)
         paths = write_report(report, ledger)
         tracked = projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))

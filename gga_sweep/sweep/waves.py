@@ -24,7 +24,8 @@ from gga_sweep.sweep.cluster import joined_cluster
 from gga_sweep.sweep.display import Display
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
-from gga_sweep.sweep.stopping import Stopping, StopSignals
+from gga_sweep.sweep.signals import StopSignals
+from gga_sweep.sweep.stopping import Stopping
 from gga_sweep.sweep.trainable import RUN, bind_trainable
 from gga_sweep.tracking.projector import Projector
 

@@ -24,10 +24,14 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "MLFLOW_DISABLE_AGENT_HINT": "true",
     }
 )
-"""Also to be handed to Ray's workers, as `env_vars` of the runtime environment."""
 
 
 def set_environment(environ: MutableMapping[str, str] = os.environ) -> None:
     """Set what is not set yet: the user's own choice stays."""
     for name, value in ENVIRONMENT.items():
         environ.setdefault(name, value)
+
+
+def forwarded_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What workers on other machines are to be given, as `env_vars` of Ray's runtime environment: nothing else."""
+    return {name: environ.get(name, value) for name, value in ENVIRONMENT.items()}

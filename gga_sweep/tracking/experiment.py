@@ -15,7 +15,7 @@ def find_experiment(client: MlflowClient, folder: Path) -> Experiment | None:
     found = client.search_experiments(
         view_type=ViewType.ALL, filter_string=f"tags.`{names.FOLDER}` = '{folder.absolute().as_uri()}'"
     )
-    return next(iter(found), None)
+    return min(found, key=lambda experiment: int(experiment.experiment_id), default=None)
 
 
 def find_or_create_experiment(client: MlflowClient, folder: Path) -> str:
@@ -26,15 +26,22 @@ def find_or_create_experiment(client: MlflowClient, folder: Path) -> str:
         GGASweepError: the marked name is taken too.
     """
     if experiment := find_experiment(client, folder):
-        if experiment.lifecycle_stage != "active":
-            client.restore_experiment(experiment.experiment_id)
-        return str(experiment.experiment_id)
+        return _restored(client, experiment)
     uri = folder.absolute().as_uri()
     mark = hashlib.blake2b(uri.encode(), digest_size=4).hexdigest()
     for name in (folder.name, f"{folder.name} ({mark})"):
-        if client.get_experiment_by_name(name) is None:
+        present = client.get_experiment_by_name(name)
+        if present is None:
             return str(client.create_experiment(name, f"{uri}/{names.ARTIFACTS_FOLDER}", {names.FOLDER: uri}))
+        if present.tags.get(names.FOLDER) == uri:  # a slow server has made it since we looked
+            return _restored(client, present)
     raise GGASweepError(f"MLflow has experiments of other folders named {folder.name!r} and {name!r}; rename the sweep")
+
+
+def _restored(client: MlflowClient, experiment: Experiment) -> str:
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def runs_page(experiment: Experiment) -> str:

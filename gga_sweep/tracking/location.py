@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from gga_sweep.errors import Fault, InputError
 
@@ -13,11 +14,15 @@ SERVERS = ("http", "https")
 DATABASES = ("mssql", "mysql", "postgresql")
 SCHEMES = (*SERVERS, *DATABASES, "sqlite")
 
+CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Where MLflow looks for what a URI does not hold."""
+
 # File systems on which SQLite's locks cannot be trusted.
 _IN_KERNEL = "9p afs beegfs ceph cifs glusterfs gpfs lustre nfs nfs4 orangefs panfs smb3 smbfs"
 _IN_FUSE = "ceph-fuse gcsfuse glusterfs goofys juicefs rclone s3fs sshfs"
 NETWORK_FILE_SYSTEMS = frozenset([*_IN_KERNEL.split(), *(f"fuse.{name}" for name in _IN_FUSE.split())])
 _MOUNTS = Path("/proc/mounts")
+_QUERY = re.compile("[?#]")  # where it begins
 
 
 def resolve_tracking_uri(storage: Path, given: str | None, environ: Mapping[str, str], mounts: Path = _MOUNTS) -> str:
@@ -56,20 +61,25 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def redact(uri: str) -> str:
-    """The URI as it may be shown: without user, password and query."""
+    """The URI as it may be shown: without user, password and query. Of one in which they cannot be told from the host,
+    the scheme alone."""
     head = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|", uri)[0]  # type: ignore[index]  # it always matches
-    rest = uri[len(head) :]
-    if "@" in rest:  # all before the last one may be a password, whatever it looks like
-        rest = "***@" + rest.rpartition("@")[2]
-    address, question_mark, _ = rest.partition("?")
-    return f"{head}{address}?***" if question_mark else head + address
+    before, at, after = uri[len(head) :].rpartition("@")  # all before the last one may be a password, whatever it holds
+    if _QUERY.search(before):  # or the one stands in the query
+        return f"{head}***"
+    address, *query = _QUERY.split(after, maxsplit=1)
+    return f"{head}{'***@' if at else ''}{address}{'?***' if query else ''}"
 
 
-def redact_text(text: str, uri: str) -> str:
-    """Text (an error's message, say) in which the URI or parts of it may stand, as it may be shown."""
-    before, at, after = uri.partition("://")[2].rpartition("@")
-    password = before.partition(":")[2]
-    secrets = {uri, password, unquote(password), after.partition("?")[2], before if at else ""}
+def redact_text(text: str, uri: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Text (an error's message, say) in which the URI, parts of it or MLflow's credentials may stand, as it may be
+    shown."""
+    login = (uri.partition("://")[2] or uri).rpartition("@")[0]
+    password, query = login.partition(":")[2], "".join(_QUERY.split(uri, maxsplit=1)[1:])
+    values = {value or name for name, value in parse_qsl(query, keep_blank_values=True)}
+    values = {value for value in values if len(value) > 3}  # a shorter one stands in every text
+    plain = {unquote(login), unquote(password), *values, *(environ.get(name, "") for name in CREDENTIALS)}
+    secrets = {uri, query, login, password, *plain, *map(quote, plain), *map(quote_plus, plain)}
     for secret in sorted(secrets - {""}, key=len, reverse=True):
         text = text.replace(secret, redact(uri) if secret == uri else "***")
     return text

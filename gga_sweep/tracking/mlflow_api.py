@@ -8,5 +8,6 @@ set_environment()
 
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
 
-__all__ = ["Experiment", "Metric", "MlflowClient", "Param", "Run", "RunTag", "ViewType"]
+__all__ = ["Experiment", "Metric", "MlflowClient", "MlflowException", "Param", "Run", "RunTag", "ViewType"]

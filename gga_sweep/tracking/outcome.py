@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,7 @@ def publish_outcome(
     """Write the outcome of a sweep whose runs have been projected. Repeating it changes nothing.
 
     Args:
-        projection: of the sweep.
+        projection: of the sweep; while it is live, its parent goes on RUNNING.
         runs: of the plan: FINISHED needs all of them final, FAILED one that failed; else the sweep counts as KILLED.
         table: winners and summaries are taken from it; None when there is none yet.
         artifacts: files and folders to hang on the parent (tables, plots); those that do not exist are an error.
@@ -36,8 +37,8 @@ def publish_outcome(
             projection.client.log_artifacts(projection.parent.run_id, str(path), path.name)
         else:
             projection.client.log_artifact(projection.parent.run_id, str(path))
-    status = _sweep_status(projection, runs)
-    update_run(projection.client, projection.parent, Update(status=status, end_time=_now()))
+    if not projection.live:
+        update_run(projection.client, projection.parent, Update(status=_sweep_status(projection, runs)))
 
 
 def _mark_winners(projection: Projection, selected: Sequence[Selected]) -> None:
@@ -79,37 +80,43 @@ def _write_summaries(projection: Projection, table: Table) -> None:
     for place, entry in entries.items():
         _write_summary(projection, place, entry)
     for place in projection.summaries.keys() - entries.keys():
-        projection.client.delete_run(projection.summaries[place].run_id)
-        del projection.summaries[place]
+        _delete_summary(projection, place)
 
 
 def _write_summary(projection: Projection, place: tuple[str, str], entry: Entry) -> None:
+    """A summary that changed is made anew: its metrics belong to no step, and a later value beside an earlier one could
+    not be told from a point written twice."""
     arm, test_domains = place
-    now = _now()
-    tags = summary_tags(projection.sweep, arm, test_domains, projection.parent.run_id)
-    run = projection.summaries.get(place)
-    if run is None:
-        run = projection.summaries[place] = create_run(projection.client, projection.experiment_id, tags, now)
     values = {
         names.SUMMARY_MEAN: entry.mean,
         names.SUMMARY_STANDARD_ERROR: entry.standard_error,
         names.SUMMARY_N: float(entry.n),
     }
+    run = projection.summaries.get(place)
+    if run is not None and any(_differs(run.metrics[name], values[name]) for name in values.keys() & run.metrics):
+        _delete_summary(projection, place)
+        run = None
+    tags = summary_tags(projection.sweep, arm, test_domains, projection.parent.run_id)
+    if run is None:
+        run = create_run(projection.client, projection.experiment_id, tags, time.time_ns() // 1_000_000)
+        projection.summaries[place] = run
     update = Update(
-        # They belong to no step, and change as the sweep grows: the newest timestamp is the one MLflow shows.
-        metrics=[Metric(name, value, now, 0) for name, value in values.items() if _differs(run, name, value)],
+        metrics=[Metric(name, value, run.start_time, 0) for name, value in values.items() if name not in run.metrics],
         params={names.PARAM_ARM: arm, names.PARAM_TEST_DOMAINS: test_domains},
         tags={**tags, names.INCOMPLETE: str(entry.incomplete).lower()},
         status="FINISHED",
-        end_time=now,
     )
     update_run(projection.client, run, update)
 
 
-def _differs(run: TrackedRun, name: str, value: float) -> bool:
-    """Whether MLflow shows another value; two NaN are the same one."""
-    shown = run.metrics.get(name)
-    return shown is None or (shown != value and not (shown != shown and value != value))
+def _delete_summary(projection: Projection, place: tuple[str, str]) -> None:
+    projection.client.delete_run(projection.summaries[place].run_id)
+    del projection.summaries[place]
+
+
+def _differs(shown: float, value: float) -> bool:
+    """Two NaN are the same."""
+    return shown != value and not (math.isnan(shown) and math.isnan(value))
 
 
 def _sweep_status(projection: Projection, runs: Iterable[PlannedRun]) -> str:
@@ -118,8 +125,3 @@ def _sweep_status(projection: Projection, runs: Iterable[PlannedRun]) -> str:
     if statuses & {RunStatus.FAILED, RunStatus.OUT_OF_MEMORY}:
         return "FAILED"
     return "FINISHED" if statuses <= FINAL else "KILLED"
-
-
-def _now() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from gga_sweep.errors import GGASweepError
+from gga_sweep.errors import GGASweepError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning.plan import Plan, PlannedRun
 from gga_sweep.selection import Table
 from gga_sweep.tracking.location import redact, redact_text
-from gga_sweep.tracking.mlflow_api import MlflowClient
+from gga_sweep.tracking.mlflow_api import MlflowClient, MlflowException
 from gga_sweep.tracking.outcome import publish_outcome
-from gga_sweep.tracking.projection import Projection
+from gga_sweep.tracking.projection import Projection, Tally
+from gga_sweep.tracking.sole_writer import SoleWriter
 from gga_sweep.tracking.store import open_store, prepare_store
 
 Job = Callable[[Projection], None]
@@ -27,6 +28,7 @@ Job = Callable[[Projection], None]
 _LOG = logging.getLogger(__name__)
 _OUTCOME = "the outcome of the sweep"
 _SWEEP_FILE = "the sweep file"
+_SECOND_LOOK = "a second look after an outage"
 _TRIES = 3
 _LONGEST_DELAY = 60.0  # seconds
 _LONGEST_REASON = 200  # characters
@@ -36,19 +38,30 @@ class Projector:
     """Projects what is in the ledger at once, then each run that it is woken for, until it is closed.
 
     A store that is away delays and loses nothing: the ledger has it all. One warning an outage, then the thread goes
-    on trying; what is not projected when the sweep ends is projected by its next launch.
+    on trying; what is not projected when the sweep ends is projected by its next launch. So it is while another process
+    projects the same ledger into the same store. A request that failed may be carried out all the same, and late: some
+    seconds after an outage everything is looked at again.
+
+    Leaving it as a context without having closed it stops it at once, as after an error.
 
     Args:
         plan: its runs are projected; more can be added.
         ledger: of the sweep.
         uri: from `resolve_tracking_uri`.
         require_tracking: raise now when the store cannot be used.
+        require_turn: raise now when another process projects this ledger there.
+        live: whether a launch works on the ledger; what it left under way is shown as KILLED if none does.
+        start_time: seconds since the epoch, of the sweep; default: now.
+        meanwhile: what goes on during an outage, for its warning.
+        heard: called with the number of jobs that are left, after each.
         pause: seconds between two rounds, in which the wake-ups of a run are gathered into one.
         retry_after: seconds until the first retry of a store that is away; doubled up to a minute.
+        settle: seconds after the last failed request in which it may still be carried out.
         connect: opens the store.
 
     Raises:
         GGASweepError: `require_tracking`, and the store cannot be used.
+        SweepOwnedError: `require_turn`, and it is another's.
     """
 
     def __init__(
@@ -58,32 +71,52 @@ class Projector:
         uri: str,
         *,
         require_tracking: bool = False,
+        require_turn: bool = False,
+        live: bool = True,
+        start_time: float | None = None,
+        meanwhile: str = "the sweep goes on, tracking catches up later",
+        heard: Callable[[int], object] = lambda left: None,
         pause: float = 1.0,
         retry_after: float = 2.0,
+        settle: float = 10.0,
         connect: Callable[[str], MlflowClient] = open_store,
     ) -> None:
+        self.tally = Tally()
         self._sweep = plan.sweep
         self._ledger = ledger
         self._uri = uri
+        self._live = live
+        self._meanwhile = meanwhile
+        self._heard = heard
         self._pause = pause
         self._retry_after = retry_after
+        self._settle = settle
         self._connect = connect
-        self._start_time = time.time()
+        self._start_time = time.time() if start_time is None else start_time
+        self._sole_writer = SoleWriter(ledger.store, uri)
         self._projection: Projection | None = None
         self._away = False
+        self._doubted: float | None = None  # when a request last failed whose effect is not known
         self._runs: dict[str, list[PlannedRun]] = {}
+        self._woken: set[str] = set()
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {_SWEEP_FILE: Projection.write_sweep_file}
+        self._outcome: Job | None = None  # set by `close`, as is
+        self._deadline: float | None = None
         self._failures: Counter[str] = Counter()
         self._given_up: set[str] = set()
-        self._deadline: float | None = None  # set by `close`
+        if require_turn:
+            self._sole_writer.take()
         try:
             prepare_store(uri)  # before any thread
             if require_tracking:
-                self._projection = self._open()
+                self._open()
+        except SweepOwnedError:
+            pass  # who projects there now found the store; the thread will wait for its turn
         except Exception as error:  # whatever MLflow, its server or its database raise
             if require_tracking:
-                raise GGASweepError(f"tracking is required, but {self._in_words(error)}") from None
+                self._sole_writer.release()
+                raise GGASweepError(f"tracking is required, but {self._error_in_words(error)}") from None
             # otherwise the thread will meet it, and warn
         started = set(ledger.run_names())
         for run in plan.runs:
@@ -93,9 +126,19 @@ class Projector:
         self._thread = threading.Thread(target=self._work, name="mlflow-projector", daemon=True)
         self._thread.start()
 
+    def __enter__(self) -> Projector:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            if self._deadline is None:
+                self._deadline = time.monotonic()
+            self._changed.notify()
+
     def wake(self, folder_name: str) -> None:
         """Something new is in that run's folder. Returns at once."""
         with self._changed:
+            self._woken.add(folder_name)
             self._jobs[folder_name] = partial(self._project_folder, folder_name)
             self._changed.notify()
 
@@ -115,26 +158,39 @@ class Projector:
         Returns:
             Whether MLflow now shows everything.
         """
+        self._live = False  # what the launch has not ended by now, nobody works on
+        lacking = self.finish(timeout, table, artifacts)
+        if lacking:
+            _LOG.warning("%s; the next launch catches up", self.in_words(lacking))
+        return not lacking
+
+    def finish(self, timeout: float, table: Table | None = None, artifacts: Sequence[Path] = ()) -> tuple[str, ...]:
+        """As `close`, beside a launch that may go on; gives the names of what MLflow does not show."""
         started = set(self._ledger.run_names())
         with self._changed:
             self._failures.clear()
             self._given_up.clear()
-            for folder in self._runs.keys() & started:
-                self._jobs[folder] = partial(self._project_folder, folder)
+            self._woken |= self._runs.keys() & started
             runs = [run for shared in self._runs.values() for run in shared]
-            self._jobs[_OUTCOME] = partial(publish_outcome, runs=runs, table=table, artifacts=artifacts)
+            self._outcome = partial(publish_outcome, runs=runs, table=table, artifacts=artifacts)
+            self._look_again()
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
         self._thread.join(timeout)
         with self._changed:
-            behind = list(dict.fromkeys([*self._given_up, *self._jobs]))
-        if behind:
-            _LOG.warning(
-                "MLflow at %s still lacks %s; the next launch catches up",
-                redact(self._uri),
-                ", ".join(behind[:3]) + (f" and {len(behind) - 3} more" if len(behind) > 3 else ""),
-            )
-        return not behind
+            unsettled = () if self._doubted is None else (_SECOND_LOOK,)
+            return tuple(dict.fromkeys([*self._given_up, *self._jobs])) or unsettled
+
+    def in_words(self, lacking: Sequence[str]) -> str:
+        """What MLflow does not show, as `finish` names it."""
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        return f"MLflow at {redact(self._uri)} still lacks {', '.join(lacking[:3])}{more}"
+
+    @property
+    def shown(self) -> int:
+        """How many of the runs MLflow shows, as far as is known."""
+        places = {(run.cell.arm, run.key) for shared in self._runs.values() for run in shared}
+        return 0 if self._projection is None else len(places & self._projection.runs.keys())
 
     def _register(self, run: PlannedRun) -> str | None:
         """The run's folder; None for a run that cannot be started."""
@@ -147,13 +203,21 @@ class Projector:
         return folder
 
     def _open(self) -> Projection:
-        return Projection(self._connect(self._uri), self._sweep, self._ledger, self._start_time)
+        """The projection, opened where it is not; what it knew no longer holds where another has written."""
+        if self._sole_writer.take():
+            self._projection = None
+        if self._projection is None:
+            self._projection = Projection(
+                self._connect(self._uri), self._sweep, self._ledger, self._start_time, self._live, self.tally
+            )
+        self._projection.live = self._live
+        return self._projection
 
     def _work(self) -> None:
         """The thread: rounds of all there is to do, until closed and done, or closed and out of time."""
         delay = self._retry_after
-        with _retries_unheard():
-            while names := self._wait_for_work():
+        with _retries_unheard(), self._sole_writer:
+            while (names := self._wait_for_work()) is not None:
                 if all(self._do(name) for name in names):
                     delay = self._retry_after
                     self._rest(self._pause)
@@ -161,11 +225,31 @@ class Projector:
                     self._rest(delay)
                     delay = min(2 * delay, _LONGEST_DELAY)
 
-    def _wait_for_work(self) -> list[str]:
-        """The names of the jobs to do; empty when the thread should end."""
+    def _wait_for_work(self) -> list[str] | None:
+        """The names of the jobs to do, the outcome last; None when the thread should end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._deadline is not None)
-            return [] if self._remaining() == 0 else list(self._jobs)
+            while self._remaining() > 0:
+                if self._jobs:
+                    return sorted(self._jobs, key=_OUTCOME.__eq__)
+                if self._doubted is None:
+                    if self._deadline is not None:
+                        return None
+                    self._changed.wait()
+                elif (unsettled := self._doubted + self._settle - time.monotonic()) > 0:
+                    self._changed.wait(min(unsettled, self._remaining()))
+                else:
+                    self._projection = self._doubted = None
+                    self._look_again()
+        return None
+
+    def _look_again(self) -> None:
+        """Everything becomes a job; what is as it should be costs little."""
+        self._jobs[_SWEEP_FILE] = Projection.write_sweep_file
+        for folder in self._runs:
+            if folder in self._woken:
+                self._jobs[folder] = partial(self._project_folder, folder)
+        if self._outcome is not None:
+            self._jobs[_OUTCOME] = self._outcome
 
     def _rest(self, seconds: float) -> None:
         with self._changed:
@@ -182,14 +266,16 @@ class Projector:
         job = self._jobs[name]
         opened = False
         try:
-            if self._projection is None:
-                self._projection = self._open()
+            projection = self._open()
             opened = True
-            job(self._projection)
+            job(projection)
         except Exception as error:  # a tracking store, whatever happens to it, must never end a sweep
             self._projection = None  # what it knew may no longer hold
             self._complain(name, error)
-            if opened:
+            if _may_pass(error):
+                self._doubted = time.monotonic()
+                self._put_last(name)
+            elif opened:
                 self._count_failure(name, job)
             return False
         self._remove(name, job)
@@ -201,11 +287,17 @@ class Projector:
 
     def _complain(self, name: str, error: Exception) -> None:
         if not self._away:
-            _LOG.warning("%s (%s); the sweep goes on, tracking catches up later", self._in_words(error), name)
+            what = str(error) if isinstance(error, SweepOwnedError) else f"{self._error_in_words(error)} ({name})"
+            _LOG.warning("%s; %s", what, self._meanwhile)
         self._away = True
 
+    def _put_last(self, name: str) -> None:
+        """One job that meets every fault of a store must not keep the others waiting."""
+        with self._changed:
+            self._jobs[name] = self._jobs.pop(name)
+
     def _count_failure(self, name: str, job: Job) -> None:
-        """A job that fails again and again while the store answers must not keep the others waiting."""
+        """A job that the store refuses again and again is left until it is woken, or the sweep ends."""
         self._failures[name] += 1
         if self._failures[name] >= _TRIES:
             self._remove(name, job)
@@ -217,19 +309,30 @@ class Projector:
             if self._jobs.get(name) is job:  # else it was woken meanwhile, and has more to do
                 del self._jobs[name]
             self._given_up.discard(name)
+            left = len(self._jobs)
+        self._heard(left)
 
     def _project_folder(self, folder: str, projection: Projection) -> None:
         with self._changed:
-            runs = [run for run in self._runs.get(folder, ()) if not projection.up_to_date(run)]
-        if runs:
+            shared = list(self._runs.get(folder, ()))
+        if runs := [run for run in shared if not projection.up_to_date(run)]:
             stored = self._ledger.run(folder).read()
             for run in runs:
                 projection.project(run, stored)
 
-    def _in_words(self, error: Exception) -> str:
+    def _error_in_words(self, error: Exception) -> str:
         first_line = str(error).strip().partition("\n")[0]
         reason = redact_text(f"{type(error).__name__}: {first_line}", self._uri)
         return f"MLflow at {redact(self._uri)} cannot be brought up to date: {reason[:_LONGEST_REASON]}"
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the store did not answer, rather than refused: the same request may do better later, or was carried out
+    although it seemed to fail."""
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+        return status >= 500 or status in (408, 429)
+    return isinstance(error, OSError)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from gga_sweep.ledger.lease import LAUNCHES, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.records import FINAL, RunStatus
@@ -139,12 +140,18 @@ class Scene:
         return self.ledger.read_states(self.ledger.run_names())
 
     def running(self) -> list[Running]:
+        """What the live launch trains; not what one that was killed left as RUNNING."""
+        holder = live_holder(self.ledger.store, LAUNCHES)
+        if self.launch is None or holder is None or holder.pid != self.launch.pid:
+            return []
         found = []
         for name, state in self.states().items():
             if state.status is RunStatus.RUNNING:
                 folder = self.ledger.folder / "runs" / name
                 attempt = json.loads((folder / "attempts" / f"{state.attempt:06d}").read_bytes())
                 written = folder / "checkpoint"
+                if attempt.get("time", 0.0) < holder.started:
+                    continue
                 with contextlib.suppress(FileNotFoundError):
                     since = written.stat().st_mtime if written.exists() else attempt["time"]
                     found.append(Running(name, state, attempt["pid"], time.time() - since))

@@ -172,7 +172,7 @@ def test_a_long_name_is_cut_as_domainbed_cuts_it_and_given_in_full_below(tmp_pat
 def test_notes_count_what_was_read(tmp_path: Path) -> None:
     lines = [*sweep(), line(test_envs=(0, 1, 2)), line(hparams_seed=7)]
     _, notes = tables_and_notes(text_of(tmp_path, lines))
-    assert f"Read: 32 records of 32 runs in {tmp_path}." in notes
+    assert f"Read:32recordsof32runsin{tmp_path}." in "".join(notes.split())  # a long path is broken
     assert "- 13 runs with 1 test domain\n" in notes
     assert "- 18 runs with 2 test domains, which leave-one-domain-out validates with\n" in notes
     assert "- 1 run with 3 test domains, which no method uses\n" in notes

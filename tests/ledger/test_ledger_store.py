@@ -111,5 +111,5 @@ def test_a_deleted_file_is_gone_and_may_be_deleted_again(store: PosixStore) -> N
 def test_a_path_cannot_leave_the_root(store: PosixStore, path: str) -> None:
     calls = (store.read, store.stamp, store.list, store.delete)
     for call in (*calls, lambda p: store.replace(p, b""), lambda p: store.put_if_absent(p, b"")):
-        with pytest.raises(ValueError, match=f"must stay below its root, got '{path}'"):
+        with pytest.raises(StorageError, match=f"must stay below its root, got '{path}'"):
             call(path)

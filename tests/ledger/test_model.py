@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from run_configs import run_config
 
-from gga_sweep.errors import InputError
+from gga_sweep.errors import DamagedFileError, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.model import evaluate_model, load_model, open_run_folder
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
 from gga_sweep.networks import Network, build_network
+from gga_sweep.records import RunStatus
 from gga_sweep.training.checkpoint import dump_weights
 
 SIZE = 8
@@ -105,6 +106,34 @@ def test_a_model_of_two_channels_cannot_see_photographs(tmp_path: Path, tree: Pa
 def test_a_run_that_was_never_evaluated_has_no_model(tmp_path: Path) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True, selected=False)
     with pytest.raises(InputError, match=r"RUN_DIR: must hold selected weights.*got 'a-run'"):
+        load_model(folder)
+
+
+def test_weights_that_were_removed_on_purpose_are_told_as_such_with_the_way_back(tmp_path: Path) -> None:
+    folder, _ = write_run(tmp_path, 3, normalise=True)
+    folder.write_state(RunStatus.DONE, 7)
+    folder.discard_selected()
+    with pytest.raises(
+        InputError, match=r"this run's were removed.*`gga-sweep train FILE --run kkkkkkkk`.*got 'a-run'"
+    ):
+        load_model(folder)
+
+
+def test_weights_that_are_not_what_the_run_left_are_refused(tmp_path: Path) -> None:
+    folder, network = write_run(tmp_path, 3, normalise=True)
+    folder.write_state(RunStatus.DONE, 7)
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    folder.write_selected(dump_weights(network))
+    with pytest.raises(DamagedFileError, match="run a-run: its selected is not what the run left"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", dump_weights(torch.nn.Linear(2, 2))])
+def test_a_file_without_the_networks_weights_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder, _ = write_run(tmp_path, 3, normalise=True)
+    folder.write_selected(content)
+    with pytest.raises(DamagedFileError, match="run a-run: its selected does not hold its network's weights"):
         load_model(folder)
 
 

@@ -87,6 +87,24 @@ def test_runs_outside_the_plan_are_counted_and_left_out(plan: Plan, ledger: Ledg
     assert collect(plan, ledger).notes == ()
 
 
+def test_runs_that_two_environments_trained_are_counted_once_and_marked(tmp_path: Path) -> None:
+    plan = planned(tmp_path, arms=[{"name": "one"}, {"name": "two"}])
+    ledger = Ledger(plan.sweep.folder)
+    for run in plan.runs[:3]:
+        write_run(ledger, run)
+    assert collect(plan, ledger).notes == ()
+    folder = ledger.run(str(plan.runs[0].folder))
+    folder.claim({})
+    folder.write_state(RunStatus.DONE, 4, environments=["from step 2: torch 2.8 -> 2.9"])
+    view = collect(plan, ledger)
+    assert [run.cell.arm for run in view.records if run.environments] == ["one", "two"]
+    assert {run.environments for run in view.records} == {(), ("from step 2: torch 2.8 -> 2.9",)}
+    assert view.notes == (
+        "Not trained in one environment from end to end: 1 run, whose last bits may differ "
+        "from those of a run that was.",
+    )
+
+
 def test_a_searchers_run_enters_under_its_key_and_marks_its_arm(plan: Plan, ledger: Ledger) -> None:
     write_run(ledger, plan.runs[0])
     run = searched(plan)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from empty_plots import leave_plots_empty
+from hypothesis import HealthCheck, example, given, settings
 from invented_sweep import DOMAINS, NOISY, invented_comparison, invented_sweep
+from named_report import NAMES, named
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report.content import Report
@@ -21,8 +27,6 @@ from gga_sweep.report.plots.catalogue import (
     FACTOR_PLOT,
     GAIN_PLOT,
     PLOTS,
-    DrawnPlot,
-    Plot,
 )
 from gga_sweep.report.plots.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
 from gga_sweep.report.sections import Section, Sheet, sections
@@ -91,12 +95,7 @@ def page(sweep_view: SweepView, table: Table, comparison: Comparison) -> str:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty drawings: most of a page's time goes into its plots."""
-
-    def draw_nothing(plot: Plot, view: SweepView, source: object) -> DrawnPlot:
-        return DrawnPlot(plot.title, plot.caption, plot.nothing, "<svg></svg>")
-
-    monkeypatch.setattr("gga_sweep.report.html.draw", draw_nothing)
+    leave_plots_empty(monkeypatch)
 
 
 def test_the_page_is_whole_and_asks_for_nothing_else(page: str) -> None:
@@ -279,47 +278,39 @@ def test_an_interval_stands_behind_its_number_in_smaller_type(page: str, compari
     assert f'<td class="number">{cell}</td>' in page
 
 
-NASTY = '<script>alert("x")</script>'
+def shape(reader: Reader) -> tuple[Counter[str], set[tuple[str, str]]]:
+    """Its tags, without those that part long words and small print, and its attributes."""
+    tags = Counter(tag for tag in reader.tags if tag not in ("wbr", "span"))
+    return tags, {(name, value) for name, value in reader.attributes if value != "error"}
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_every_name_is_escaped() -> None:
-    sweep = invented_sweep(arms=(NASTY, "a & b"), name=f"{NASTY}-sweep")
-    records = tuple(
-        replace(
-            run,
-            cell=replace(
-                run.cell,
-                dataset=NASTY,
-                test_domains=(NASTY,) if run.cell.test_domains == ("0",) else run.cell.test_domains,
-            ),
-            folder=f"{NASTY}{i}",
-            reason=NASTY if run.reason else None,
-            hyperparameters={**run.hyperparameters, NASTY: NASTY},
-            records=tuple(
-                replace(record, test=replace(record.test, domains={NASTY: record.test.domains["0"]}))
-                if "0" in record.test.domains
-                else record
-                for record in run.records
-            ),
-        )
-        for i, run in enumerate(sweep.records)
-    )
-    sweep = replace(
-        sweep,
-        dataset=NASTY,
-        protocol=NASTY,
-        deviations=(NASTY,),
-        notes=(NASTY,),
-        test_domains=((NASTY,), *sweep.test_domains[1:]),
-        records=records,
-    )
-    published = Section(NASTY, NASTY, (Sheet(NASTY, (NASTY,), ((NASTY,),)),), (Footnote(NASTY, NASTY, (NASTY,)),))
-    others = (build_table(sweep, "shared-draw"),)
-    page = render_html(report_of(sweep, {NASTY: NASTY}, NASTY, published=published, others=others, chosen=NASTY))
-    assert "<script" not in page
-    assert "script" not in read(page).tags
-    assert page.count("&lt;script&gt;") > 20
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NAMES)
+@example("interval [<script>alert(1)</script>]")  # what follows the bracket is written by itself
+def test_a_name_is_text_whatever_stands_in_it(name: str) -> None:
+    """It changes neither tags nor attributes, and is read as it was written."""
+    reader = read(render_html(named(name)))
+    assert shape(reader) == plain_shape()
+    readable = re.sub("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\ufffd", name)
+    assert reader.text.replace("\r", "\n").count(readable.replace("\r", "\n")) > 20
+
+
+@cache
+def plain_shape() -> tuple[Counter[str], set[tuple[str, str]]]:
+    return shape(read(render_html(named("plain"))))
+
+
+def test_names_in_drawings_are_text() -> None:
+    """Drawn, a name runs through matplotlib, which knows nothing of pages."""
+    name = '<script>alert("x")</script>\x1b $x_{$ url(#x)'
+    sweep = invented_sweep(arms=("ERM", name), test_domains=("0", "45"), trial_seeds=(0, 1))
+    with warnings.catch_warnings(action="ignore"):  # of glyphs that its font lacks
+        reader = read(render_html(report_of(sweep)))
+    assert not {"script", "style", "image", "foreignobject"} & set(reader.tags[reader.tags.index("svg") :])
+    assert [attribute for attribute, _ in reader.attributes if attribute.startswith("on")] == []
+    assert {value[0] for attribute, value in reader.attributes if attribute == "href"} == {"#"}
+    assert reader.text.count(name.replace("\x1b", "\ufffd")) > 10
 
 
 def test_a_sweep_without_a_run_still_gives_a_page() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from empty_plots import leave_plots_empty
 from planned_sweep import CONTENTS, planned, write_run
 
 from gga_sweep.errors import InputError
@@ -26,7 +27,9 @@ def written(report: Report, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     ledger = Ledger(tmp_path_factory.mktemp("storage") / "demo")
     for name in ("table.txt", "report.html"):
         ledger.store.replace(name, b"an older report")
-    return write_report(report, ledger)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        leave_plots_empty(monkeypatch)
+        return write_report(report, ledger)
 
 
 def test_every_format_is_a_file_in_the_sweeps_folder(written: dict[str, Path]) -> None:
@@ -46,7 +49,10 @@ def test_a_file_holds_the_report_in_its_format(written: dict[str, Path], report:
     assert text["html"].lstrip().lower().startswith("<!doctype html>")
 
 
-def test_what_was_chosen_is_a_file_where_something_was(report: Report, tmp_path: Path) -> None:
+def test_what_was_chosen_is_a_file_where_something_was(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_plots_empty(monkeypatch)
     paths = write_report(replace(report, chosen="name: demo-chosen\n"), Ledger(tmp_path / "demo"))
     assert (*paths,) == (*FORMATS, "chosen")
     assert paths["chosen"].name == "chosen.yaml"

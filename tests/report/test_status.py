@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,13 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from gga_sweep.ledger.lease import LAUNCHES, Holder, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Contents, Plan, load, plan_sweep
 from gga_sweep.records import RunStatus
-from gga_sweep.report.status import plan_picture, read_states, status_picture
+from gga_sweep.report.status import Work, plan_picture, read_states, read_work, status_picture
 
 CONTENTS = Contents(dataset="0" * 32)
 
@@ -107,37 +112,136 @@ def test_a_status_counts_by_arm_only_what_there_is() -> None:
 
 
 def test_a_sweep_that_was_not_started_is_queued() -> None:
-    assert lines(status_picture(small_plan(), {})) == ["small: status", "Arm Queued", "ERM 12", "GGA 12"]
+    shown = lines(status_picture(small_plan(), {}))
+    assert shown == ["small: status", "Arm Queued", "ERM 12", "GGA 12", "No launch is live."]
+
+
+def listed(plan: Plan, states: Mapping[str, RunState]) -> list[str]:
+    """The lines of runs."""
+    shown = lines(status_picture(plan, states))
+    return shown[shown.index("No launch is live.") + 1 :]
 
 
 def test_every_run_that_is_neither_queued_nor_done_is_named_with_its_step_and_reason() -> None:
     plan = small_plan()
     reason = "RuntimeError: [/told] to :fail: at [bold]"  # no mark-up
-    states = states_of(plan, *RunStatus, reason=reason)
-    named = lines(status_picture(plan, states))[4:]
-    assert len(named) == len(RunStatus) - 2
-    failed = next(run for run in plan.runs if states.get(str(run.folder)) == RunState(RunStatus.FAILED, reason, 7))
-    assert f"{failed.folder}: failed at step 7 ({reason})" in named
+    named = listed(
+        plan, states_of(plan, *(status for status in RunStatus if status is not RunStatus.RUNNING), reason=reason)
+    )
+    assert len(named) == len(RunStatus) - 3
+    assert all(line.endswith(f" at step 7 of 200: {reason}") for line in named)
+    assert {line.split(" RotatedDigits")[0] for line in named} == {
+        "failed", "out of memory", "diverged", "preempted", "stopped"
+    }  # fmt: skip
 
 
-def test_a_run_without_a_reason_has_no_brackets() -> None:
+def test_what_needs_a_person_stands_first_and_what_trains_last() -> None:
     plan = small_plan()
-    named = lines(status_picture(plan, states_of(plan, RunStatus.RUNNING)))[-1]
-    assert named == f"{plan.runs[0].folder}: running at step 7"
+    shown = listed(plan, states_of(plan, *reversed(RunStatus)))[1:]
+    order = ["failed", "out of memory", "diverged", "preempted", "stopped", "running"]
+    assert [line.split(" RotatedDigits")[0] for line in shown] == order
+
+
+def test_a_run_that_was_lost_before_its_first_step_says_so() -> None:
+    plan = small_plan()
+    folder = str(plan.runs[0].folder)
+    [line] = listed(plan, {folder: RunState(RunStatus.FAILED, "its actor was lost")})
+    assert line == f"failed {folder} before its first step: its actor was lost"
 
 
 def test_a_run_that_two_arms_share_is_named_once() -> None:
     plan = small_plan(arms=[{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "again"}])
-    shown = lines(status_picture(plan, states_of(plan, RunStatus.FAILED)))
-    assert shown[2:4] == ["ERM 11 1", "again 11 1"]
-    assert len(shown) == 5
+    states = states_of(plan, RunStatus.FAILED)
+    assert lines(status_picture(plan, states))[2:4] == ["ERM 11 1", "again 11 1"]
+    assert len(listed(plan, states)) == 1
+
+
+def test_runs_that_failed_for_one_reason_are_one_line_whatever_numbers_and_names_it_holds() -> None:
+    plan = small_plan()
+    names = [str(run.folder) for run in plan.runs]
+    states = {
+        name: RunState(RunStatus.OUT_OF_MEMORY, f"run {name}: tried to allocate {number}.5 MiB", number)
+        for number, name in enumerate(names[:12])
+    }
+    states[names[12]] = RunState(RunStatus.OUT_OF_MEMORY, "the memory of its host was used up", 3)
+    assert listed(plan, states) == [
+        f"12 out of memory e.g. {names[0]} at step 0 of 200: run {names[0]}: tried to allocate 0.5 MiB",
+        f"out of memory {names[12]} at step 3 of 200: the memory of its host was used up",
+    ]
+
+
+def test_a_long_reason_is_cut() -> None:
+    plan = small_plan()
+    [line] = listed(plan, states_of(plan, RunStatus.FAILED, reason="so long\n" * 1000))
+    assert "so long so long" in line
+    assert line.endswith("...")
+    assert len(line) < 300
 
 
 def test_of_many_runs_twenty_are_named_and_the_rest_counted() -> None:
     plan = small_plan()
-    shown = lines(status_picture(plan, states_of(plan, *[RunStatus.PREEMPTED] * 23)))
-    assert len(shown) == 4 + 20 + 1
-    assert shown[-1] == "and 3 more"
+    shown = listed(plan, states_of(plan, *[RunStatus.RUNNING] * 23))[1:]
+    assert len(shown) == 20 + 1
+    assert shown[-1] == "and 3 more runs"
+
+
+def test_runs_without_a_launch_to_train_them_are_told_as_such() -> None:
+    plan = small_plan()
+    shown = listed(plan, states_of(plan, RunStatus.RUNNING, RunStatus.RUNNING))
+    assert shown[0] == "2 runs are left running: no launch trains them; launching again continues."
+    live = Work(Holder("here", 42, time.time() - 60, time.time()), alive=True)
+    assert not any(
+        "left running" in line for line in lines(status_picture(plan, states_of(plan, RunStatus.RUNNING), live))
+    )
+
+
+def test_a_live_launch_is_named_and_what_it_was_asked(tmp_path: Path) -> None:
+    plan = small_plan(storage=tmp_path)
+    ledger = Ledger(plan.sweep.folder)
+    with held(ledger.store) as lease:
+        [line] = listed_work(plan, ledger)
+        assert line.startswith(f"A launch is live: process {os.getpid()} on {socket.gethostname()}, since 20")
+        assert line.endswith(" s ago.")
+        ask_to_stop(ledger.store, LAUNCHES, lease.number, "stopped by a test")
+        assert listed_work(plan, ledger)[0].endswith(" s ago. Asked to stop: stopped by a test.")
+    [line] = listed_work(plan, ledger)
+    assert line.startswith(f"No launch is live. The last, process {os.getpid()} on {socket.gethostname()}, ended 20")
+    assert line.endswith(" Asked to stop: stopped by a test.")
+
+
+def test_a_launch_that_was_killed_was_lost(tmp_path: Path) -> None:
+    plan = small_plan(storage=tmp_path)
+    ledger = Ledger(plan.sweep.folder)
+    holder = Holder("elsewhere", 42, time.time() - 9000, time.time() - 8000, number=1)
+    ledger.store.replace(f"{LAUNCHES}/000001.json", dump(holder).encode())
+    [line] = listed_work(plan, ledger)
+    assert line.startswith("No launch is live. The last, process 42 on elsewhere, was lost: last seen 20")
+    ledger.store.replace(f"{LAUNCHES}/000001.json", b"{")
+    assert listed_work(plan, ledger) == ["No launch is live."]
+
+
+def listed_work(plan: Plan, ledger: Ledger) -> list[str]:
+    """The lines below the counts of a sweep without runs."""
+    return lines(status_picture(plan, {}, read_work(ledger)))[4:]
+
+
+def test_runs_that_went_on_in_another_environment_are_counted_and_one_is_named() -> None:
+    plan = small_plan()
+    names = [str(run.folder) for run in plan.runs]
+    changed = RunState(RunStatus.DONE, None, 199, environments=("from step 50: torch 2.8 -> 2.9",))
+    one = lines(status_picture(plan, {names[0]: changed, names[1]: RunState(RunStatus.DONE, None, 199)}))[-1]
+    assert one == f"1 run went on in another environment than before: {names[0]} from step 50: torch 2.8 -> 2.9."
+    two = lines(status_picture(plan, dict.fromkeys(names[:2], changed)))[-1]
+    assert two.startswith(f"2 runs went on in another environment than before: e.g. {names[0]} from step 50")
+
+
+def test_a_terminal_of_80_columns_cuts_no_word() -> None:
+    plan = small_plan()
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as capture:
+        console.print(status_picture(plan, states_of(plan, *RunStatus, reason="a reason of several words " * 5)))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in capture.get()
+    assert all(len(line) <= 80 for line in capture.get().splitlines())
 
 
 def test_states_are_read_of_the_runs_that_were_started(tmp_path: Path) -> None:

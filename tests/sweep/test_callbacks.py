@@ -20,7 +20,7 @@ from gga_sweep.records import RunStatus
 from gga_sweep.sweep.callbacks import Launch, SweepCallback
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
-from gga_sweep.sweep.stopping import StopSignals
+from gga_sweep.sweep.signals import StopSignals
 from gga_sweep.sweep.trainable import RUN
 from gga_sweep.tracking.projector import Projector
 

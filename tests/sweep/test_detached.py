@@ -81,8 +81,8 @@ def test_options_reach_it_and_a_tracking_uri_is_not_shown_to_everybody(
     options = LaunchOptions(address="auto", max_concurrent=3, take_over=True, on_error="stop")
     launch_detached(sweep, ["file.yaml", "--set", "draws=2"], options)
 
-    assert started.command[:4] == [sys.executable, "-m", "gga_sweep.cli", "run"]
-    assert started.command[4:] == [
+    assert started.command[:5] == [sys.executable, "-P", "-m", "gga_sweep.cli", "run"]
+    assert started.command[5:] == [
         *("file.yaml", "--set", "draws=2", "--storage", str(tmp_path)),
         *("--address", "auto", "--max-concurrent", "3", "--take-over", "--on-error", "stop"),
     ]

@@ -9,13 +9,13 @@ from mlflow import MlflowClient
 from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
-from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lease import held
+from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep.replay import compare, replay
 
 pytestmark = [
-    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.usefixtures("local_ray", "quick_launches"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -16,7 +16,7 @@ from gga_sweep.records import RunStatus
 from gga_sweep.report.collect import collect
 
 pytestmark = [
-    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.usefixtures("local_ray", "quick_launches"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -15,7 +15,6 @@ from gga_sweep import cli
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 pytestmark = [
-    pytest.mark.usefixtures("local_ray"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -36,6 +35,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = blocks("bash", "### From the command line")
     for line in block.splitlines():
@@ -49,6 +49,7 @@ def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "ERM + GGA &" in printed
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     sweep, own_tuner = blocks("python", "### From Python")
     names: dict[str, object] = {}

@@ -31,7 +31,7 @@ def result(trained: Sweep) -> SweepResult:
     plan, ledger = plan_sweep(trained, read_contents(trained)), Ledger(trained.folder)
     paths: dict[str, Path] = {}
     report = make_report(plan, ledger)
-    return SweepResult(plan, ledger, report, paths, "sqlite:///nowhere", tracked=True, interrupted=False)
+    return SweepResult(plan, ledger, report, paths, "sqlite:///nowhere", tracked=True, stopped=None)
 
 
 def best_validation(run: RunRecords) -> float:

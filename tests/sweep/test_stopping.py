@@ -17,7 +17,8 @@ from gga_sweep.ledger import lease as leases
 from gga_sweep.ledger.lease import Lease, held
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.sweep import stopping
-from gga_sweep.sweep.stopping import Stopping, stop_signals
+from gga_sweep.sweep.signals import stop_signals
+from gga_sweep.sweep.stopping import Stopping
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
 

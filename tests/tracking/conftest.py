@@ -17,16 +17,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"))
 
 
-@pytest.fixture(scope="session")
-def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store; making one takes seconds, copying it none."""
-    from gga_sweep.tracking.store import prepare_store
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    prepare_store(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def storage(tmp_path: Path, template_store: Path) -> Path:
     """A folder of sweeps with an empty store in it."""

@@ -112,9 +112,11 @@ def test_sqlite_on_a_network_file_system_is_refused_and_a_server_is_not(mounts: 
     [
         ("http://host:5000/mlflow", "http://host:5000/mlflow"),
         ("http://me:secret@host:5000", "http://***@host:5000"),
-        ("postgresql://me:se/cr@et?@host/db", "postgresql://***@host/db"),
+        ("postgresql://me:se/cr@et@host/db", "postgresql://***@host/db"),
+        ("postgresql://me:se/cr@et?@host/db", "postgresql://***"),
         ("postgresql://host/db?password=secret", "postgresql://host/db?***"),
-        ("http://host/db?token=se@cret", "http://***@cret"),
+        ("http://host/db?token=se@cret", "http://***"),
+        ("http://host/db#token=secret", "http://host/db?***"),
         ("me:secret@host", "***@host"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
     ],

@@ -18,7 +18,7 @@ from gga_sweep.tracking.projection import Projection
 
 @pytest.fixture
 def projection(uri: str, plan: Plan, ledger: Ledger) -> Projection:
-    return Projection(MlflowClient(uri), plan.sweep, ledger, START_TIME)
+    return Projection(MlflowClient(uri), plan.sweep, ledger, START_TIME, live=False)
 
 
 def project_all(projection: Projection, plan: Plan, ledger: Ledger) -> None:
@@ -67,7 +67,7 @@ def test_weights_are_hung_up_once(
     table = invented_table(plan, ledger)
     publish_outcome(projection, plan.runs, table)
     monkeypatch.setattr(MlflowClient, "log_artifacts", None)  # using it again would raise
-    second = Projection(projection.client, plan.sweep, ledger, START_TIME)
+    second = Projection(projection.client, plan.sweep, ledger, START_TIME, live=False)
     publish_outcome(second, plan.runs, table)
 
 
@@ -85,7 +85,7 @@ def test_a_run_that_no_longer_wins_says_so(projection: Projection, plan: Plan, l
 def test_summaries_hold_mean_error_and_number_over_trial_seeds(storage: Path, uri: str) -> None:
     plan = invented_plan(storage, trial_seeds=[0, 1])
     ledger = Ledger(plan.sweep.folder)
-    projection = Projection(MlflowClient(uri), plan.sweep, ledger, START_TIME)
+    projection = Projection(MlflowClient(uri), plan.sweep, ledger, START_TIME, live=False)
     finish_all(projection, plan, ledger)
     publish_outcome(projection, plan.runs, invented_table(plan, ledger))
     summaries = runs_with(projection, "role", "summary")
@@ -118,7 +118,7 @@ def test_publishing_twice_changes_nothing(projection: Projection, plan: Plan, le
     project_all(projection, plan, ledger)
     table = invented_table(plan, ledger)
     publish_outcome(projection, plan.runs, table)
-    second = Projection(projection.client, plan.sweep, ledger, START_TIME)
+    second = Projection(projection.client, plan.sweep, ledger, START_TIME, live=False)
     publish_outcome(second, plan.runs, table)
     summaries = runs_with(projection, "role", "summary")
     assert len(summaries) == 6

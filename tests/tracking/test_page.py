@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
@@ -9,9 +10,10 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
+import mlflow
 import pytest
 
 from gga_sweep.errors import GGASweepError, InputError
@@ -114,6 +116,141 @@ def test_the_server_listens_on_the_loopback_interface_alone(
     assert environment["PATH"] == os.environ["PATH"]
     [line] = shown
     assert line.startswith(f"http://127.0.0.1:{free_port}/#/experiments/{number}/runs?")
+
+
+def served(
+    sweep: Sweep, port: int, make_server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch, *host: str
+) -> tuple[list[str], list[str], Mapping[str, str]]:
+    """The lines shown, and the server's command and environment."""
+    pretend_store(monkeypatch)
+    server, shown = make_server(), list[str]()
+    serve_page(sweep, None, port, shown.append, *host)
+    [(command, options)] = server.started
+    return shown, command, options["env"]
+
+
+def test_a_host_that_others_can_reach_is_served_after_a_warning(
+    sweep: Sweep, free_port: int, make_server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, command, _ = served(sweep, free_port, make_server, monkeypatch, "0.0.0.0")
+    assert command[command.index("--host") + 1] == "0.0.0.0"
+    warning, page_line = shown
+    assert re.match(rf"Warning: whoever reaches 0\.0\.0\.0, port {free_port}, can read, change and delete", warning)
+    assert page_line.startswith(f"http://{socket.gethostname()}:{free_port}/#/")
+
+
+@pytest.mark.parametrize(("host", "shown_host"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])
+def test_nobody_is_warned_of_a_loopback_address(
+    host: str,
+    shown_host: str,
+    sweep: Sweep,
+    free_port: int,
+    make_server: Callable[..., FakeServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [line], _, _ = served(sweep, free_port, make_server, monkeypatch, host)
+    assert line.startswith(f"http://{shown_host}:{free_port}/#/")
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no such host", "a\0b", "a" * 300, "..", "127.0.0.1 --app-name x"])
+def test_a_host_that_is_not_this_machine_is_refused(
+    host: str, sweep: Sweep, free_port: int, make_server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_store(monkeypatch)
+    server = make_server()
+    with pytest.raises(InputError, match="--host: must be a name or address of this machine, got"):
+        serve_page(sweep, None, free_port, print, host)
+    assert not server.started
+
+
+def test_a_port_that_needs_rights_says_so(
+    sweep: Sweep, make_server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(probe: socket.socket, place: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    pretend_store(monkeypatch)
+    monkeypatch.setattr(socket.socket, "bind", forbid)
+    with pytest.raises(InputError, match="--port: needs rights that you lack; give one above 1023, got 80"):
+        serve_page(sweep, None, 80, print)
+
+
+@pytest.fixture(scope="module")
+def mlflows_rules() -> ModuleType:
+    """What MLflow's server decides by, without the server."""
+    path = Path(mlflow.__file__).parent / "server" / "security_utils.py"
+    spec = importlib.util.spec_from_file_location("security_utils", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "answered"),
+    [
+        ("127.0.0.1", "127.0.0.1:{port}", True),
+        ("127.0.0.1", "localhost:8080", True),  # through a tunnel
+        ("127.0.0.1", "[::1]:{port}", True),
+        ("127.0.0.1", "{own}:{port}", False),
+        ("127.0.0.1", "evil.example:{port}", False),
+        ("127.0.0.1", "10.evil.example:{port}", False),  # MLflow's own list takes it for a private address
+        ("0.0.0.0", "{own}:{port}", True),
+        ("0.0.0.0", "localhost:{port}", True),
+        ("0.0.0.0", "evil.example:{port}", False),
+        ("0.0.0.0", "{own}.evil.example:{port}", False),
+    ],
+)
+def test_the_server_answers_to_this_machines_names_alone_and_to_its_own_pages(
+    host: str,
+    name: str,
+    answered: bool,
+    sweep: Sweep,
+    free_port: int,
+    make_server: Callable[..., FakeServer],
+    monkeypatch: pytest.MonkeyPatch,
+    mlflows_rules: ModuleType,
+) -> None:
+    _, _, environment = served(sweep, free_port, make_server, monkeypatch, host)
+    monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", environment["MLFLOW_SERVER_ALLOWED_HOSTS"])
+    monkeypatch.setenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"])
+    asked = name.format(own=socket.gethostname().lower(), port=free_port)
+    assert mlflows_rules.is_allowed_host_header(mlflows_rules.get_allowed_hosts_from_env(), asked) is answered
+    origins = mlflows_rules.get_allowed_origins_from_env()
+    assert mlflows_rules.should_block_cors_request(f"http://{asked}", "POST", origins) is not answered
+    assert "*" not in environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"]  # it would be read as a regular expression
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("MLFLOW_DISABLE_TELEMETRY", "true"), ("DO_NOT_TRACK", "true"), ("PYTHONSAFEPATH", "1")]
+)
+def test_the_server_tells_nobody_and_runs_no_file_that_lies_about(
+    name: str,
+    ours: str,
+    sweep: Sweep,
+    free_port: int,
+    make_server: Callable[..., FakeServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    _, _, environment = served(sweep, free_port, make_server, monkeypatch)
+    assert environment[name] == ours
+
+
+@pytest.mark.parametrize(
+    "name", ["MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"]
+)
+def test_what_the_user_has_set_for_the_server_stands(
+    name: str,
+    sweep: Sweep,
+    free_port: int,
+    make_server: Callable[..., FakeServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(name, "my own")
+    _, _, environment = served(sweep, free_port, make_server, monkeypatch, "0.0.0.0")
+    assert environment[name] == "my own"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -16,6 +16,7 @@ _REFERENCE = re.compile(r"#([A-Za-z_][\w-]*)")
 _FONT = re.compile(r"font-family: [^;]*")
 _DECIMALS = re.compile(r"(\.\d\d)\d+")  # a hundredth of a point is finer than any screen
 _UNTURNED = re.compile(r"rotate\(-?0 [^)]*\)")
+_NO_TEXT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # Standing alone the file has no variables, and takes the colours named after the commas.
 _THEMED = {
     INK: "currentColor",
@@ -37,7 +38,7 @@ def figure_to_svg(figure: Figure, name: str, description: str) -> str:
     file = io.StringIO()
     with house_style(salt=name):
         figure.savefig(file, format="svg")
-    root = ET.fromstring(file.getvalue())
+    root = ET.fromstring(printable(file.getvalue()))
     _clean(root)
     _own_ids(root, name)
     _follow_the_page(root)
@@ -48,6 +49,11 @@ def figure_to_svg(figure: Figure, name: str, description: str) -> str:
     root.attrib |= {"role": "img", "aria-label": description, "stroke-linejoin": "round", "stroke-linecap": "butt"}
     ET.register_namespace("", _SVG)
     return ET.tostring(root, encoding="unicode")
+
+
+def printable(text: str) -> str:
+    """Text with a replacement character for each that XML and UTF-8 have no place for."""
+    return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _clean(element: ET.Element) -> None:

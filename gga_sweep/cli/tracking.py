@@ -1,0 +1,49 @@
+"""The command that brings MLflow up to date with a sweep."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from gga_sweep.cli.console import FAILED, Folder, TrackingURI, err, out
+
+
+def sync(
+    folder: Folder,
+    tracking_uri: TrackingURI = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds in which a server that is away or slow is waited for.")
+    ] = 600.0,
+) -> None:
+    """Show in MLflow what a sweep's folder holds, whatever is there by now. Doing it again changes nothing."""
+    from rich.progress import Progress
+
+    from gga_sweep.ledger.ledger import Ledger
+    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.report.content import make_report
+    from gga_sweep.report.files import write_report
+    from gga_sweep.report.wording import count
+    from gga_sweep.tracking.location import redact, resolve_tracking_uri
+    from gga_sweep.tracking.sync import sync as bring_up_to_date
+
+    plan, ledger = read_plan(folder), Ledger(folder)
+    uri = resolve_tracking_uri(plan.sweep.storage, tracking_uri, os.environ)
+    report = make_report(plan, ledger)
+    paths = write_report(report, ledger)
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task(f"MLflow at {redact(uri)}", total=None)
+
+        def heard(left: int) -> None:
+            total = max(left, progress.tasks[0].total or 0)
+            progress.update(task, total=total, completed=total - left)
+
+        result = bring_up_to_date(plan, ledger, uri, report.table, tuple(paths.values()), timeout=timeout, heard=heard)
+    changes = f"{result.new} new, {result.updated} updated, {count(result.points, 'point')} written"
+    out.print(f"MLflow at {redact(uri)} shows {count(result.runs, 'run')}: {changes}", soft_wrap=True)
+    if result.outside:
+        out.print(f"{count(result.outside, 'run')} of the folder not in its plan: left out", soft_wrap=True)
+    if result.lacking:
+        err.print(f"{result.lacking}; `gga-sweep sync` again goes on")
+        raise typer.Exit(FAILED)

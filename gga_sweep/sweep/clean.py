@@ -1,0 +1,119 @@
+"""What a sweep's folder holds that nobody needs any more, and its removal. Tables and the page stay as they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gga_sweep.ledger.lease import held
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import RunState
+from gga_sweep.planning import Plan
+from gga_sweep.records import FINAL
+from gga_sweep.report.content import make_report
+
+WEIGHTS = "selected weights of runs that no selection chose"
+CHECKPOINTS = "checkpoints of finished runs"
+HALVES = "half-written files older than an hour"
+OLD = "files of older versions that nothing reads"
+KINDS = (WEIGHTS, CHECKPOINTS, HALVES, OLD)
+
+_OLD_SECONDS = 3600.0
+_TUNE = "tune"
+
+
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """A file that may go.
+
+    Args:
+        kind: one of `KINDS`.
+        path: in the sweep's folder, with forward slashes.
+        size: in bytes.
+    """
+
+    kind: str
+    path: str
+    size: int
+
+
+def unneeded(plan: Plan, ledger: Ledger) -> tuple[Unneeded, ...]:
+    """The files that may go, by kind.
+
+    - The selected weights of every final run that no method of the sweep chose in any cell. They stay where the choice
+      is still open: in a cell that lacks a run, or whose choice waits for other cells.
+    - The checkpoints of final runs.
+    - What writers that died left half made, once it is an hour old.
+    - What Ray Tune kept for older versions of this package.
+
+    Runs outside the present plan keep their weights.
+    """
+    return tuple(_measured(ledger.folder, _paths(plan, ledger)))
+
+
+def clean(plan: Plan, ledger: Ledger) -> tuple[Unneeded, ...]:
+    """Remove what `unneeded` finds, while no launch works on the sweep.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        SweepOwnedError: a live launch owns the sweep.
+        StorageError: something cannot be removed; the rest of the ledger is whole.
+    """
+    with held(ledger.store):
+        found = unneeded(plan, ledger)
+        for one in found:
+            _remove(ledger, one)
+        shutil.rmtree(ledger.folder / _TUNE, ignore_errors=True)  # the empty folders
+    return found
+
+
+def _paths(plan: Plan, ledger: Ledger) -> Iterator[tuple[str, str]]:
+    states = {name: result.state for name, result in ledger.read_results(ledger.run_names()).items()}
+    final = {name: state for name, state in states.items() if state.status in FINAL}
+    for name in _losers(plan, ledger, final):
+        yield WEIGHTS, f"runs/{name}/selected"
+    for name in final:
+        yield CHECKPOINTS, f"runs/{name}/checkpoint"
+    for path in ledger.store.unfinished_writes():
+        yield HALVES, path
+    for folder, _, files in [] if (ledger.folder / _TUNE).is_symlink() else os.walk(ledger.folder / _TUNE):
+        for file in files:
+            yield OLD, Path(folder, file).relative_to(ledger.folder).as_posix()
+
+
+def _losers(plan: Plan, ledger: Ledger, final: dict[str, RunState]) -> list[str]:
+    """Final runs that stand in a cell, or in a pair that validates one, and that no selection can want any more."""
+    report = make_report(plan, ledger)
+    tables = (report.table, *report.others)
+    chosen = {one.folder for table in tables for one in table.selected}
+    is_open = {cell.cell for table in tables for cell in table.incomplete}
+    view = report.view
+    wanted = chosen | {run.folder for run in view.records if run.cell in is_open}
+    told = {run.folder for run in (*view.records, *view.pair_records)}
+    # Those that are removed already: of a removal that was cut short the file may still be there.
+    return [name for name in final if (name in told and name not in wanted) or final[name].removed]
+
+
+def _measured(folder: Path, paths: Iterable[tuple[str, str]]) -> Iterator[Unneeded]:
+    """Of those that are there, and of the half-made those that nobody is still writing."""
+    youngest = time.time() - _OLD_SECONDS
+    for kind, path in paths:
+        try:
+            found = (folder / path).lstat()
+        except FileNotFoundError:
+            continue
+        if kind != HALVES or found.st_mtime < youngest:
+            yield Unneeded(kind, path, found.st_size)
+
+
+def _remove(ledger: Ledger, one: Unneeded) -> None:
+    if one.kind == WEIGHTS:
+        ledger.run(one.path.split("/")[1]).discard_selected()  # and the run remembers
+    else:
+        ledger.store.delete(one.path)

@@ -1,0 +1,492 @@
+"""A whole ledger has no fault, whenever its writer died; of a damaged one each fault is found, and no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_ledger import MemoryStore
+from small_runs import CPU, annealing_of, make_dataset, run_config
+
+from gga_sweep.config import RunConfig
+from gga_sweep.errors import InputError
+from gga_sweep.ledger import verify as verification
+from gga_sweep.ledger.key import run_key
+from gga_sweep.ledger.lease import Holder
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.lines import dump, dump_lines
+from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
+from gga_sweep.ledger.run_folder import DETERMINISTIC, Kept, RunFolder
+from gga_sweep.ledger.store import PosixStore
+from gga_sweep.ledger.verify import Verification, verify
+from gga_sweep.records import RunStatus
+
+DATASET = make_dataset(per_domain=15)
+GGA = run_config(annealing_of())
+GGA_L = {"method": "gga-l", "gamma": 1e-3, "noise": "gaussian", "alpha": "adaptive", "domain_gradients": "loop"}
+NOISY = run_config({**GGA_L, "alpha": "constant"})  # its lines hold NaN
+TOO_FAST = run_config(GGA_L, hyperparameters={"lr": 1e37})
+ERM = run_config()
+
+
+def key_of(config: RunConfig) -> str:
+    return run_key(config, DATASET.digest, algorithm_numerics=1)
+
+
+def name_of(config: RunConfig) -> str:
+    return f"run-{key_of(config)[:8]}"
+
+
+def begin(store: MemoryStore, config: RunConfig, kept: Kept = "selected") -> RecordedRun:
+    folder = RunFolder(store, name_of(config))
+    return RecordedRun(folder, key_of(config), config, DATASET, CPU, RecordingOptions(kept=kept))
+
+
+def train(store: MemoryStore, config: RunConfig, seconds: float = 1e9, kept: Kept = "selected") -> None:
+    run = begin(store, config, kept)
+    while run.progress.status is RunStatus.RUNNING:
+        run.advance(seconds)
+
+
+@cache
+def whole_files() -> Mapping[str, bytes]:
+    """A sweep of four runs: two done, one diverged, one preempted after its second evaluation."""
+    store = MemoryStore()
+    train(store, GGA)
+    train(store, NOISY, kept="all")
+    train(store, TOO_FAST)
+    halfway = begin(store, ERM)
+    halfway.advance(1e9)
+    halfway.advance(1e9)
+    halfway.preempt("stopped by a test")
+    store.files["sweep.json"] = b'{"contents":{"dataset":"d","weights":null}}'
+    store.files["launches/000001.json"] = dump(Holder("elsewhere", 42, 1.0, 2.0, 3.0)).encode()
+    store.files["launches/000001.stop"] = b"stopped by a test"
+    store.files["searched/some-run-0123abcd.json"] = b'{"folder":"some-run"}'
+    return store.files
+
+
+def whole() -> MemoryStore:
+    """A copy of it, indexed. Bytes that a test changes keep their stamps, as those that a disk loses."""
+    store = MemoryStore()
+    for path, content in whole_files().items():
+        store.replace(path, content)
+    ledger_in(store).read_results(ledger_in(store).run_names())
+    return store
+
+
+def index_of(config: RunConfig) -> str:
+    """The index file that holds the run."""
+    files = whole().files
+    return next(path for path in files if path.startswith("index/") and name_of(config).encode() in files[path])
+
+
+def ledger_in(store: MemoryStore) -> Ledger:
+    return Ledger(Path("nowhere"), store)
+
+
+def verified(store: MemoryStore) -> Verification:
+    return verify(ledger_in(store))
+
+
+def found(store: MemoryStore) -> list[tuple[str | None, str]]:
+    return [(finding.run, finding.file) for finding in verified(store).findings]
+
+
+def in_run(config: RunConfig, file: str) -> str:
+    return f"runs/{name_of(config)}/{file}"
+
+
+def test_a_whole_ledger_has_no_fault_and_all_of_it_is_counted() -> None:
+    statuses = [RunFolder(whole(), name_of(config)).read_state().status for config in (GGA, NOISY, TOO_FAST, ERM)]
+    assert statuses == [RunStatus.DONE, RunStatus.DONE, RunStatus.DIVERGED, RunStatus.PREEMPTED]
+    seen = verified(whole())
+    assert seen.findings == ()
+    records = sum(content.count(b"\n") for path, content in whole_files().items() if path.endswith("records.jsonl"))
+    annealed = sum(content.count(b"\n") for path, content in whole_files().items() if path.endswith("annealing.jsonl"))
+    assert seen.checked == {
+        "run": 4,
+        "evaluation": records,
+        "annealed step": annealed,
+        "selected model": sum(path.endswith("/selected") for path in whole_files()),
+        "checkpoint": 2,
+        "indexed run": 3,
+        "launch file": 1,
+    }
+    assert records > 8
+    assert annealed > 10
+
+
+def test_nothing_is_written() -> None:
+    """Not even the index, of runs that it lacks, or a run's place in it, once that is damaged."""
+    store = whole()
+    del store.files[index_of(GGA)]
+    store.files[in_run(NOISY, "records.jsonl")] = b"{"
+    before, writes = dict(store.files), store.writes
+    assert verified(store).findings
+    assert (store.files, store.writes) == (before, writes)
+
+
+# Where nobody reads what stands inside, or it can be made anew, damage is no fault.
+HARMLESS = ("timings.jsonl", "attempts/", "index/", ".stop")
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied"])
+def test_each_file_that_is_cut_off_is_found_and_no_other(damage: str) -> None:
+    for path, content in whole().files.items():
+        store = whole()
+        store.files[path] = content[: len(content) // 2 if damage == "cut" else 0]
+        if path.endswith("timings.jsonl") and not path.startswith(f"runs/{name_of(ERM)}/"):
+            assert found(store) == [(path.split("/")[1], "index")], path  # which still tells what they were
+        elif store.files[path] == content or any(part in path for part in HARMLESS):
+            assert found(store) == [], path
+        else:
+            assert found(store) == [place_of(path)], path
+
+
+def test_each_file_that_is_gone_is_found_and_no_other() -> None:
+    """Unless it need not be there: an index, a finished launch, a checkpoint."""
+    may_go = ("timings.jsonl", "index/", "launches/", "searched/", "checkpoint")
+    for path in whole().files:
+        store = whole()
+        del store.files[path]
+        if path.startswith(f"runs/{name_of(ERM)}/") and path.endswith(("selected", "records.jsonl")):
+            # Only the checkpoint of a run that is not final says what must be there.
+            assert found(store) == [place_of(path)], path
+        elif any(part in path for part in may_go):
+            assert found(store) == [], path
+        else:
+            assert found(store) == [place_of(path)], path
+
+
+def place_of(path: str) -> tuple[str | None, str]:
+    """The run and the file of a path, as a finding names them."""
+    if not path.startswith("runs/"):
+        return None, path
+    _, run, file, *_ = path.split("/")
+    return run, file
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([GGA, NOISY, TOO_FAST]), st.sampled_from(DETERMINISTIC), st.data())
+def test_any_bit_that_flips_in_what_a_final_run_left_is_found(
+    config: RunConfig, file: str, data: st.DataObject
+) -> None:
+    store = whole()
+    path = in_run(config, file)
+    content = bytearray(store.files[path])
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    store.files[path] = bytes(content)
+    seen = verified(store)
+    assert [(finding.run, finding.file) for finding in seen.findings] == [(name_of(config), file)]
+    assert seen.runs("retry") == (name_of(config),)
+    assert seen.runs("launch") == ()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["run.json", "status.json", "records.jsonl", "annealing.jsonl"]), ANYTHING, st.data())
+def test_whatever_stands_in_a_field_verify_comes_to_its_end(file: str, value: object, data: st.DataObject) -> None:
+    store = whole()
+    without_digests(store, GGA)
+    lines = store.files[in_run(GGA, file)].splitlines()
+    content = block = json.loads(lines[0])
+    for _ in range(data.draw(st.integers(0, 2))):
+        inner = [part for part in block.values() if isinstance(part, dict) and part]
+        block = data.draw(st.sampled_from(inner)) if inner else block
+    block[data.draw(st.sampled_from(sorted(block)))] = value
+    store.files[in_run(GGA, file)] = b"\n".join([json.dumps(content).encode(), *lines[1:], b""])
+    verified(store)
+
+
+def test_a_file_that_a_final_run_never_left_is_found() -> None:
+    store = whole()
+    RunFolder(store, name_of(ERM)).mark(RunStatus.STOPPED, "by a scheduler")
+    assert found(store) == []
+    store.replace(in_run(ERM, "annealing.jsonl"), store.files[in_run(GGA, "annealing.jsonl")])
+    assert found(store) == [(name_of(ERM), "annealing.jsonl")]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_any_bit_that_flips_in_a_checkpoint_or_what_it_tells_of_is_found(data: st.DataObject) -> None:
+    store = whole()
+    file = data.draw(st.sampled_from(["checkpoint", "records.jsonl", "selected"]))
+    content = bytearray(store.files[in_run(ERM, file)])
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    store.files[in_run(ERM, file)] = bytes(content)
+    seen = verified(store)
+    assert [(finding.run, finding.file) for finding in seen.findings] == [(name_of(ERM), file)]
+    assert (seen.runs("retry"), seen.runs("launch")) == ((), (name_of(ERM),))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (("config", "trial_seed"), 1),
+        (("config", "hyperparameters", "lr"), 2e-2),
+        (("config", "annealing", "radius"), 0.06),
+        (("config", "training", "steps"), 9),
+        (("config", "test_domains"), ["a"]),
+        (("dataset_digest",), "d" * 32),
+        (("key",), "0123abcd" * 8),
+    ],
+)
+def test_a_header_that_does_not_fit_its_key_is_found_and_cured_by_training_anew(
+    field: tuple[str, ...], value: object
+) -> None:
+    for config in (GGA, ERM) if field[1:2] != ("annealing",) else (GGA,):
+        store = whole()
+        path = in_run(config, "run.json")
+        header = json.loads(store.files[path])
+        block = header
+        for part in field[:-1]:
+            block = block[part]
+        block[field[-1]] = value
+        store.files[path] = json.dumps(header).encode()
+        seen = verified(store)
+        assert [(finding.run, finding.file) for finding in seen.findings] == [(name_of(config), "run.json")]
+        assert seen.runs("retry") == (name_of(config),)
+
+
+@pytest.mark.parametrize("stranger", ["version", "algorithm", "weights file"])
+def test_a_key_that_cannot_be_made_here_is_no_fault(stranger: str) -> None:
+    """Of another version, an algorithm of a package that is not here, a weights file that the sweep no longer names."""
+    store = whole()
+    path = in_run(GGA, "run.json")
+    header = json.loads(store.files[path])
+    if stranger == "version":
+        header["fingerprint"]["gga-sweep"] = "0.0.1"
+    elif stranger == "algorithm":
+        header["config"]["algorithm"] = "nowhere:Algorithm"
+    else:
+        header["config"]["training"]["weights"] = "elsewhere.pt"
+    store.files[path] = json.dumps(header).encode()
+    assert found(store) == []
+    header["config"]["trial_seed"] = 7
+    store.files[path] = json.dumps(header).encode()
+    assert found(store) == []
+
+
+class Snapshots(MemoryStore):
+    """Keeps what a reader would find after each write, had the writer died there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict[str, bytes]] = []
+
+    def replace(self, path: str, content: bytes) -> None:
+        super().replace(path, content)
+        self.seen.append(dict(self.files))
+
+    def delete(self, path: str) -> None:
+        super().delete(path)
+        self.seen.append(dict(self.files))
+
+
+@pytest.mark.parametrize(("config", "kept"), [(GGA, "selected"), (TOO_FAST, "all"), (NOISY, "none")])
+def test_a_writer_that_dies_after_any_write_leaves_a_whole_ledger(config: RunConfig, kept: Kept) -> None:
+    store = Snapshots()
+    store.files["sweep.json"] = b"{}"
+    run = begin(store, config, kept)
+    run.advance(0.0)
+    run.advance(1e9)
+    run.preempt("stopped by a test")
+    train(store, config, seconds=0.0, kept=kept)  # it goes on
+    folder = RunFolder(store, name_of(config))
+    folder.discard_checkpoint()
+    folder.discard_selected()
+    folder.mark(RunStatus.PREEMPTED, "by a test")
+    begin(store, config).advance(1e9)  # anew, since there is no checkpoint
+    assert len(store.seen) > 20
+    for files in store.seen:
+        died = MemoryStore()
+        died.files = files
+        died._written = dict.fromkeys(files, 0)
+        assert verified(died).findings == ()
+
+
+def test_a_run_that_an_actor_lost_or_that_was_put_back_has_no_fault() -> None:
+    store = whole()
+    folder = RunFolder(store, name_of(ERM))
+    folder.mark(RunStatus.FAILED, "its actor was lost")
+    RunFolder(store, "run-00000000").mark(RunStatus.FAILED, "the images are not those that were planned")
+    assert found(store) == []
+    folder.requeue("by a test")
+    assert found(store) == []
+
+
+def without_digests(store: MemoryStore, config: RunConfig, **changes: object) -> None:
+    """The status as an older version wrote it: then the steps alone say what lacks."""
+    path = in_run(config, "status.json")
+    store.files[path] = json.dumps({**json.loads(store.files[path]), "digests": {}, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "words"),
+    [
+        ("records.jsonl", 0, "tells of step 3, where step 0 was due"),
+        ("records.jsonl", 1, "tells of step 6, where step 3 was due"),
+        ("records.jsonl", 3, "ends before step 7, although the run went on to step 7"),
+        ("annealing.jsonl", 0, "tells of step 4, where step 3 was due"),
+        ("annealing.jsonl", 2, "ends before step 5, although the run went on to step 7"),
+    ],
+)
+def test_a_line_that_lacks_is_found_by_its_step(file: str, line: int, words: str) -> None:
+    store = whole()
+    without_digests(store, GGA)
+    del store.files[index_of(GGA)]
+    assert found(store) == []
+    lines = store.files[in_run(GGA, file)].splitlines(keepends=True)
+    store.files[in_run(GGA, file)] = b"".join(lines[:line] + lines[line + 1 :])
+    [finding] = verified(store).findings
+    assert (finding.file, finding.what) == (file, words)
+
+
+def test_the_evaluation_at_which_a_run_diverged_need_not_be_there() -> None:
+    store = whole()
+    del store.files[index_of(GGA)]
+    records = store.files[in_run(GGA, "records.jsonl")].splitlines(keepends=True)
+    store.files[in_run(GGA, "records.jsonl")] = b"".join(records[:2])  # steps 0 and 3
+    without_digests(store, GGA, status="DIVERGED", step=6)
+    assert found(store) == []
+    without_digests(store, GGA, status="DIVERGED", step=7)
+    assert found(store) == [(name_of(GGA), "records.jsonl")]
+
+
+def test_more_steps_than_the_configuration_has_are_found() -> None:
+    store = whole()
+    without_digests(store, GGA)
+    del store.files[index_of(GGA)]
+    records = RunFolder(store, name_of(GGA)).read_records()
+    late = replace(records[-1], validation=replace(records[-1].validation, step=9))
+    store.files[in_run(GGA, "records.jsonl")] = dump_lines([*records, late])
+    [finding] = verified(store).findings
+    assert finding.what == "tells of step 9, of which there is none"
+
+
+def test_annealed_steps_of_another_method_are_found() -> None:
+    store = whole()
+    without_digests(store, GGA)
+    del store.files[index_of(GGA)]
+    noisy = RunFolder(store, name_of(NOISY)).read_annealed()
+    store.files[in_run(GGA, "annealing.jsonl")] = dump_lines(line for line in noisy if 3 <= line.step < 6)
+    [finding] = verified(store).findings
+    assert finding.what == "holds steps of another method than the configuration's"
+
+
+def test_a_run_that_is_done_before_its_last_step_is_found() -> None:
+    store = whole()
+    without_digests(store, GGA, step=6)
+    del store.files[index_of(GGA)]
+    assert found(store) == [(name_of(GGA), "status.json")]
+
+
+def test_a_current_index_entry_that_tells_otherwise_is_found() -> None:
+    store = whole()
+    path = in_run(GGA, "timings.jsonl")  # no digest guards it
+    store.files[path] += dump_lines([{"seconds": {"training": 1000.0}}])
+    assert found(store) == [(name_of(GGA), "index")]
+    assert not verified(store).runs("retry")
+    store.replace(path, store.files[path])  # its stamp moves: the entry is no longer current, which is no fault
+    assert found(store) == []
+
+
+def test_weights_that_were_removed_on_purpose_are_not_missing() -> None:
+    store = whole()
+    RunFolder(store, name_of(GGA)).discard_selected()
+    RunFolder(store, name_of(NOISY)).discard_selected()  # whose checkpoint tells of them
+    assert found(store) == []
+
+
+def test_a_sweep_that_planning_cannot_read_is_damaged() -> None:
+    def refuse() -> None:
+        raise InputError([])
+
+    [finding] = verify(ledger_in(whole()), refuse).findings
+    assert (finding.run, finding.file) == (None, "sweep.json")
+
+
+def test_a_folder_without_sweep_and_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="DIR: must be a sweep's folder"):
+        verify(Ledger(tmp_path))
+
+
+def test_progress_is_told_after_each_run() -> None:
+    told: list[tuple[int, int]] = []
+    verify(ledger_in(whole()), show=lambda looked, of: told.append((looked, of)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+class Busy(MemoryStore):
+    """Somebody writes while its reader reads: at the first reads of the weights the run moves on."""
+
+    def __init__(self, moves: int, heal: Callable[[Busy], None] = lambda store: None) -> None:
+        super().__init__()
+        self.moves, self.heal = moves, heal
+
+    def read(self, path: str) -> bytes | None:
+        content = super().read(path)
+        if path == in_run(GGA, "selected") and self.moves:
+            self.moves -= 1
+            self.replace(in_run(GGA, "timings.jsonl"), b"")
+            self.heal(self)
+        return content
+
+
+def busy(moves: int, heal: Callable[[Busy], None] = lambda store: None) -> Busy:
+    store = Busy(0, heal)
+    for path, content in whole_files().items():
+        store.replace(path, content)
+    store.files[in_run(GGA, "records.jsonl")] = b"{"
+    store.moves = moves
+    return store
+
+
+def test_a_run_that_was_written_meanwhile_is_looked_at_again() -> None:
+    records = whole_files()[in_run(GGA, "records.jsonl")]
+    assert found(busy(1, lambda store: store.replace(in_run(GGA, "records.jsonl"), records))) == []
+    assert found(busy(1)) == [(name_of(GGA), "records.jsonl")]  # nobody put it right
+    assert found(busy(1_000_000)) == []  # it never stood still
+
+
+def test_beside_a_live_launch_a_damaged_run_gets_a_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = whole_files()[in_run(GGA, "records.jsonl")]
+    store = whole()
+    live = Holder(socket.gethostname(), os.getpid(), time.time(), time.time())
+    store.files["launches/000002.json"] = dump(live).encode()
+    monkeypatch.setattr(verification, "_SETTLING_SECONDS", 0.0)
+    store.files[in_run(GGA, "records.jsonl")] = b"{"
+    assert found(store) == [(name_of(GGA), "records.jsonl")]
+
+    def put_right(seconds: float) -> None:
+        store.replace(in_run(GGA, "records.jsonl"), records)
+
+    monkeypatch.setattr(verification.time, "sleep", put_right)
+    assert found(store) == []
+
+
+def test_half_written_files_are_told_with_their_bytes_and_are_no_fault(tmp_path: Path) -> None:
+    store = PosixStore(tmp_path)
+    store.replace("sweep.json", b"{}")
+    (tmp_path / "runs" / "a-run").mkdir(parents=True)
+    (tmp_path / "runs" / "a-run" / ".new-0123").write_bytes(b"half")
+    seen = verify(Ledger(tmp_path))
+    assert (seen.findings, seen.unfinished) == ((), {"runs/a-run/.new-0123": 4})

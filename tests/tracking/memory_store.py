@@ -1,0 +1,202 @@
+"""An MLflow store in memory that fails as it is told to: hundreds of storms in the time a real one takes for one."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_ALREADY_EXISTS
+
+from gga_sweep.tracking.mlflow_api import Metric, MlflowException, Param, RunTag, ViewType
+
+LATE_SECONDS = 0.02
+
+FAULTS = ("before", "after", "late", "half")
+"""A request fails: without having been carried out; carried out; to be carried out later; carried out in part."""
+
+_NEVER_LATE = ("search_", "get_", "log_artifact", "log_text")  # reads, and what the client writes by itself
+
+
+class Page(list[Any]):
+    token = None
+
+
+class MemoryStore:
+    """The store, for any number of clients.
+
+    Args:
+        late_seconds: after which a late request is carried out.
+    """
+
+    def __init__(self, late_seconds: float = LATE_SECONDS) -> None:
+        self._late_seconds = late_seconds
+        self.experiments: list[SimpleNamespace] = []
+        self.runs: dict[str, SimpleNamespace] = {}
+        self.artifacts: set[str] = set()
+        self._late: list[tuple[float, Callable[[], object]]] = []
+        self._lock = threading.RLock()
+
+    def connect(self, uri: str = "", faults: Iterator[str | None] | None = None) -> Any:
+        """A client. Of each of its requests the next of `faults` says how it fails; None, or the end: it does not."""
+        return _Client(self, iter(()) if faults is None else faults)
+
+    def call(self, name: str, fault: str | None, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            self.settle()
+            if fault == "before":
+                raise ConnectionError("refused")
+            if fault == "late":
+                if not name.startswith(_NEVER_LATE):
+                    self._late.append(
+                        (time.monotonic() + self._late_seconds, lambda: self._carry_out(name, *args, **kwargs))
+                    )
+                raise TimeoutError("no answer")
+            if fault == "half" and name == "log_batch":
+                args, kwargs = args[:1], _half(**kwargs)
+            result = self._carry_out(name, *args, **kwargs)
+            if fault is not None:
+                raise ConnectionError("cut off")
+            return result
+
+    def settle(self, everything: bool = False) -> None:
+        """Carry out the late requests that are due, or all of them."""
+        with self._lock:
+            while self._late and (everything or self._late[0][0] <= time.monotonic()):
+                _, request = self._late.pop(0)
+                with contextlib.suppress(MlflowException):  # refused, and nobody hears of it
+                    request()
+
+    def _carry_out(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, f"_{name}")(*args, **kwargs)
+
+    def _search_experiments(self, view_type: int = ViewType.ACTIVE_ONLY, filter_string: str = "") -> list[Any]:
+        return [found for found in self.experiments if _matches(found.tags, filter_string)]
+
+    def _get_experiment_by_name(self, name: str) -> Any:
+        return next((found for found in self.experiments if found.name == name), None)
+
+    def _create_experiment(self, name: str, location: str, tags: dict[str, str]) -> str:
+        if self._get_experiment_by_name(name) is not None:
+            raise MlflowException(f"{name} exists", error_code=RESOURCE_ALREADY_EXISTS)
+        number = str(len(self.experiments) + 1)
+        self.experiments.append(
+            SimpleNamespace(experiment_id=number, name=name, tags=dict(tags), lifecycle_stage="active")
+        )
+        return number
+
+    def _search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = 1000,
+        page_token: str | None = None,
+    ) -> Page:
+        stages = {ViewType.ACTIVE_ONLY: ("active",), ViewType.DELETED_ONLY: ("deleted",)}[run_view_type]
+        return Page(
+            self._view(run)
+            for run in self.runs.values()
+            if run.experiment_id in experiment_ids
+            and run.lifecycle_stage in stages
+            and _matches(run.tags, filter_string)
+        )
+
+    def _view(self, run: SimpleNamespace) -> SimpleNamespace:
+        """A copy, as a server would send it."""
+        latest: dict[str, tuple[int, int, float]] = {}
+        for key, step, timestamp, value in run.points:
+            latest[key] = max(latest.get(key, (-1, -1, 0.0)), (step, timestamp, value))
+        info = SimpleNamespace(run_id=run.run_id, status=run.status, start_time=run.start_time, end_time=run.end_time)
+        metrics = {key: value for key, (_, _, value) in latest.items()}
+        return SimpleNamespace(
+            info=info, data=SimpleNamespace(tags=dict(run.tags), params=dict(run.params), metrics=metrics)
+        )
+
+    def _create_run(self, experiment_id: str, start_time: int, tags: dict[str, str]) -> Any:
+        # Ids do not sort as they were made, like MLflow's.
+        run_id = f"{(len(self.runs) * 7919 + 31) % 997:03d}-{len(self.runs)}"
+        self.runs[run_id] = SimpleNamespace(
+            run_id=run_id,
+            experiment_id=experiment_id,
+            start_time=start_time,
+            end_time=None,
+            status="RUNNING",
+            lifecycle_stage="active",
+            tags=dict(tags),
+            params={},
+            points=set(),
+        )
+        return self._view(self.runs[run_id])
+
+    def _log_batch(
+        self, run_id: str, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()
+    ) -> None:
+        run = self._active(run_id)
+        for param in params:
+            if run.params.setdefault(param.key, param.value) != param.value:
+                raise MlflowException(f"{param.key} cannot change", error_code=INVALID_PARAMETER_VALUE)
+        run.points |= {(point.key, point.step, point.timestamp, _one_nan(point.value)) for point in metrics}
+        run.tags |= {tag.key: tag.value for tag in tags}
+
+    def _update_run(self, run_id: str, status: str) -> None:
+        self._active(run_id).status = status
+
+    def _set_terminated(self, run_id: str, status: str, end_time: int | None = None) -> None:
+        run = self._active(run_id)
+        run.status, run.end_time = status, end_time or time.time_ns() // 1_000_000
+
+    def _delete_run(self, run_id: str) -> None:
+        self.runs[run_id].lifecycle_stage = "deleted"
+
+    def _log_text(self, run_id: str, text: str, name: str) -> None:
+        self.artifacts.add(name)
+
+    def _log_artifact(self, run_id: str, path: str) -> None:
+        self.artifacts.add(Path(path).name)
+
+    def _log_artifacts(self, run_id: str, folder: str, name: str | None = None) -> None:
+        self.artifacts |= {path.name for path in Path(folder).iterdir()}
+
+    def _get_metric_history(self, run_id: str, key: str) -> list[Any]:
+        return [
+            SimpleNamespace(step=step, timestamp=timestamp, value=value)
+            for name, step, timestamp, value in self.runs[run_id].points
+            if name == key
+        ]
+
+    def _active(self, run_id: str) -> SimpleNamespace:
+        run = self.runs[run_id]
+        if run.lifecycle_stage != "active":
+            raise MlflowException(f"{run_id} is deleted", error_code=INVALID_PARAMETER_VALUE)
+        return run
+
+
+class _Client:
+    def __init__(self, store: MemoryStore, faults: Iterator[str | None]) -> None:
+        self._store = store
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *args, **kwargs: self._store.call(name, next(self._faults, None), *args, **kwargs)
+
+
+def _one_nan(value: float) -> float:
+    """So that two NaN are one point."""
+    return math.nan if math.isnan(value) else value
+
+
+def _half(metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> dict[str, Any]:
+    """What a server has done of a batch when it dies: parameters go first, tags last."""
+    return {"params": params, "metrics": metrics[: len(metrics) // 2]}
+
+
+def _matches(tags: dict[str, str], filter_string: str) -> bool:
+    found = re.fullmatch(r"tags\.`(.+?)` = '(.*)'", filter_string, re.DOTALL)
+    return not filter_string or (found is not None and tags.get(found[1]) == found[2])
