@@ -5,10 +5,12 @@ What crosses fields or needs a registry (does this domain exist, does the window
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticKnownError
 
 from gga_sweep.records import Scalar
 
@@ -38,6 +40,20 @@ def _domain_set(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _no_boolean(kind: Literal["int_type", "float_type"]) -> BeforeValidator:
+    """Python takes true for 1; a sweep file's `draws: true` is a slip."""
+
+    def check(value: object) -> object:
+        if isinstance(value, bool):
+            raise PydanticKnownError(kind)
+        return value
+
+    return BeforeValidator(check)
+
+
+Whole = Annotated[int, _no_boolean("int_type"), Field(le=2**63 - 1)]
+Number = Annotated[float, _no_boolean("float_type")]
+
 DomainName = Annotated[str, BeforeValidator(_domain_name), Field(min_length=1)]
 DomainSet = Annotated[tuple[DomainName, ...], BeforeValidator(_domain_set), Field(min_length=1)]
 
@@ -60,7 +76,7 @@ class DatasetConfig(Model):
 
     name: Annotated[str, Field(min_length=1)]
     root: Path | None = None
-    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    image_size: Annotated[Whole, Field(ge=8, le=1024)] | None = None
 
 
 class AnnealingConfig(Model):
@@ -75,11 +91,11 @@ class AnnealingConfig(Model):
 
     method: Literal["gga", "gga-l"] = "gga"
     variant: Literal["paper", "released", "guided"] | None = None
-    start_step: Annotated[int, Field(ge=0)] | None = None
-    num_steps: Annotated[int, Field(ge=1)] | None = None
-    radius: Annotated[float, Field(ge=0)] | None = None
-    num_candidates: Annotated[int, Field(ge=1)] | None = None
-    loss_tolerance: float | None = None
+    start_step: Annotated[Whole, Field(ge=0)] | None = None
+    num_steps: Annotated[Whole, Field(ge=1)] | None = None
+    radius: Annotated[Number, Field(ge=0)] | None = None
+    num_candidates: Annotated[Whole, Field(ge=1)] | None = None
+    loss_tolerance: Number | None = None
     objective: Literal["alignment", "none", "anti", "loss"] | None = None
     direction: Literal["random", "gradient"] | None = None
     origin: Literal["start", "current", "accepted"] | None = None
@@ -87,7 +103,7 @@ class AnnealingConfig(Model):
     mask: Literal["step", "forward"] | None = None
     joint_loss: Literal["mean", "forward"] | None = None
     loss_reference: Literal["start", "accepted"] | None = None
-    gamma: Annotated[float, Field(ge=0)] | None = None
+    gamma: Annotated[Number, Field(ge=0)] | None = None
     noise: Literal["gaussian", "uniform", "uniform-centred"] | None = None
     alpha: Literal["adaptive", "constant"] | None = None
     domain_gradients: Literal["loop", "layerwise"] | None = None
@@ -110,7 +126,7 @@ class ArmConfig(Model):
     algorithm: str = "ERM"
     annealing: AnnealingConfig | None = None
     vary: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
-    draws: Annotated[int, Field(ge=1)] | None = None
+    draws: Annotated[Whole, Field(ge=1)] | None = None
     baseline: str | None = None
 
 
@@ -125,10 +141,10 @@ class Distribution(Model):
         choice: one of the list.
     """
 
-    uniform: tuple[float, float] | None = None
-    loguniform: tuple[float, float] | None = None
-    integers: tuple[int, int] | None = None
-    logintegers: tuple[float, float] | None = None
+    uniform: tuple[Number, Number] | None = None
+    loguniform: tuple[Number, Number] | None = None
+    integers: tuple[Whole, Whole] | None = None
+    logintegers: tuple[Number, Number] | None = None
     choice: Annotated[tuple[Scalar, ...], Field(min_length=1)] | None = None
 
     @property
@@ -146,6 +162,8 @@ class Distribution(Model):
             low, high = getattr(self, given[0])
             if not low <= high:
                 raise ValueError(f"low <= high must hold, got low={low}, high={high}")
+            if high - low > (2**63 - 1 if "integers" in given[0] else sys.float_info.max):
+                raise ValueError(f"too wide a range to draw from, got low={low}, high={high}")
             least = {"loguniform": 0.0, "logintegers": 1.0}.get(given[0])
             if least is not None and (low < least or low == 0):
                 raise ValueError(f"low must be {'positive' if least == 0 else 'at least 1'}, got low={low}")
@@ -168,16 +186,16 @@ class TrainingConfig(Model):
         threads: CPU threads of a run; other counts give other bits, so it is part of the key.
     """
 
-    steps: Annotated[int, Field(ge=1)] | None = None
-    evaluate_every: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[Whole, Field(ge=1)] | None = None
+    evaluate_every: Annotated[Whole, Field(ge=1)] | None = None
     network: str | None = None
     weights: str | None = None
     freeze_batch_norm: bool | None = None
     split: Literal["stream", "domainbed"] | None = None
-    holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
+    holdout: Annotated[Number, Field(gt=0, lt=1)] | None = None
     augmentation: Literal["none", "domainbed"] | None = None
     augment_validation: bool | None = None
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[Whole, Field(ge=1, le=1024)] = 1
 
 
 class ResourcesConfig(Model):
@@ -189,9 +207,9 @@ class ResourcesConfig(Model):
         max_concurrent: runs at once (default: what the resources allow).
     """
 
-    cpus: Annotated[float, Field(gt=0)] = 1
-    gpus: Annotated[float, Field(ge=0, le=1)] = 0
-    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    cpus: Annotated[Number, Field(gt=0)] = 1
+    gpus: Annotated[Number, Field(ge=0, le=1)] = 0
+    max_concurrent: Annotated[Whole, Field(ge=1)] | None = None
 
 
 class ChosenCell(Model):
@@ -206,7 +224,7 @@ class ChosenCell(Model):
 
     arm: str
     test_domains: DomainSet
-    trial_seed: Annotated[int, Field(ge=0)] | None = None
+    trial_seed: Annotated[Whole, Field(ge=0)] | None = None
     values: dict[str, Scalar] = {}
 
 
@@ -237,8 +255,8 @@ class SweepConfig(Model):
     protocol: str = "quick"
     arms: Annotated[tuple[ArmConfig, ...], Field(min_length=1)]
     test_domains: Literal["all"] | Annotated[tuple[DomainSet, ...], Field(min_length=1)] = "all"
-    trial_seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
-    draws: Annotated[int, Field(ge=1)] = 1
+    trial_seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    draws: Annotated[Whole, Field(ge=1)] = 1
     search: Literal["random", "grid"] = "random"
     defaults: dict[str, Scalar] = {}
     search_space: dict[str, Distribution] = {}

@@ -82,7 +82,10 @@ def published_weights(network: str, weights: str) -> str:
 
 def _weights_faults(network: str, weights: str) -> list[Fault]:
     if is_weights_file(weights):
-        exists = Path(weights).is_file()
+        try:
+            exists = Path(weights).is_file()
+        except OSError:  # too long a name, or a folder that may not be entered
+            exists = False
         return [] if exists else [Fault("training.weights", "the weights file must exist", weights)]
     if network not in PUBLISHED_WEIGHTS:
         return [Fault("training.weights", f"{network} has no published weights; give a state-dict file", weights)]
@@ -103,9 +106,9 @@ def named_featurizer(name: str) -> Callable[[tuple[int, int, int]], tuple[nn.Mod
     if not separator:
         raise InputError([Fault("training.network", "unknown network", name, (*NETWORKS, "module:attribute"))])
     try:
-        return cast(
-            "Callable[[tuple[int, int, int]], tuple[nn.Module, int]]",
-            getattr(importlib.import_module(module), attribute),
-        )
-    except (ImportError, AttributeError, ValueError) as error:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module may raise anything while it is imported
         raise InputError([Fault("training.network", f"cannot import it: {error}", name)]) from error
+    if not callable(found):
+        raise InputError([Fault("training.network", "must name a callable (input_shape)", name)])
+    return cast("Callable[[tuple[int, int, int]], tuple[nn.Module, int]]", found)

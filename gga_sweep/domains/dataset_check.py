@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from gga_sweep.domains.benchmarks import Benchmark
 from gga_sweep.domains.files import Progress, for_each
-from gga_sweep.domains.image_cache import why_unreadable
+from gga_sweep.domains.image_cache import photograph, why_unreadable
 from gga_sweep.domains.image_folder import Folders, folder_faults, image_paths, scan_folders
 from gga_sweep.errors import Fault
 
@@ -135,7 +133,7 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
         progress: told of each image opened.
 
     Raises:
-        InputError: the root is not a folder.
+        InputError: the root is not a folder, folders in it cannot be listed, or names in it are no text.
     """
     present = scan_folders(root)
     sizes: Mapping[str, int | None] = dict.fromkeys(present) if benchmark is None else benchmark.domain_sizes
@@ -196,8 +194,7 @@ def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str 
 def _unreadable(root: Path, paths: Sequence[str], progress: Progress | None) -> Iterator[UnreadableImage]:
     def reason(path: str) -> str | None:
         try:
-            with Image.open(root / path) as image:
-                image.convert("RGB")  # what training asks for: decodes all of it
+            photograph(root / path)
         except Exception as error:  # on a broken file the decoders raise whatever they stumble over
             return why_unreadable(error)
         return None

@@ -7,33 +7,23 @@ layout makes, and an archive that names a path outside itself, or holds a link, 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from gga_sweep.domains.files import for_each
+from gga_sweep.domains.files import for_each, shown
 from gga_sweep.domains.image_folder import IMAGE_SUFFIXES
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import Fault, GGASweepError, InputError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
-_SHOWN = 5  # names in a fault
-_BROKEN = (
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    RuntimeError,  # a password; its child NotImplementedError: an unknown compression
-)
+_LARGEST_TEXT = 2**30  # bytes of a JSON file: TerraIncognita's annotations have less than a tenth of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +45,18 @@ class DownloadedFile:
 
 def list_folder(folder: Path) -> list[DownloadedFile]:
     """Images and JSON files at any depth; hidden ones and symbolic links are passed over."""
-
-    def walk(directory: Path, above: str) -> Iterator[DownloadedFile]:
-        with os.scandir(directory) as entries:
+    found: list[DownloadedFile] = []
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        with os.scandir(folder / above) as entries:
             visible = [entry for entry in entries if not entry.is_symlink() and not _passed_over(entry.name)]
-        for entry in sorted(visible, key=lambda entry: entry.name):
+        for entry in visible:
             if entry.is_dir():
-                yield from walk(directory / entry.name, f"{above}{entry.name}/")
-            elif _wanted(entry.name):
-                yield DownloadedFile(above + entry.name, entry.stat().st_size, folder, packed=False)
-
-    return list(walk(folder, ""))
+                waiting.append(f"{above}{entry.name}/")
+            elif entry.is_file() and _wanted(entry.name):
+                found.append(DownloadedFile(above + entry.name, entry.stat().st_size, folder, packed=False))
+    return sorted(found, key=lambda file: file.path.split("/"))
 
 
 def archives_in(folder: Path) -> list[Path]:
@@ -98,7 +89,9 @@ def list_archive(archive: Path) -> list[DownloadedFile]:
 
 
 def read_file(file: DownloadedFile) -> bytes:
-    """All of one file's bytes; InputError if its archive is broken."""
+    """All of one file's bytes; InputError if it is too large, or its archive is broken."""
+    if file.size > _LARGEST_TEXT:
+        raise InputError([Fault("", f"must have at most {_LARGEST_TEXT:,} bytes", file.size)], source=file.path)
     if not file.packed:
         return (file.place / file.path).read_bytes()
     with _readable(file.place):
@@ -124,12 +117,6 @@ def copy_files(wanted: Mapping[str, DownloadedFile], target: Path, link: bool) -
     except OSError as error:
         rule = f"must be writable and its download readable ({error.strerror or error})"
         raise InputError([Fault("root", rule, error.filename2 or error.filename)], source=str(target)) from error
-
-
-def shown(names: Sequence[str]) -> list[str]:
-    """The first few of many names, and how many more there are."""
-    more = len(names) - _SHOWN
-    return [*names[:_SHOWN], f"and {more} more"] if more > 0 else list(names)
 
 
 def _copy_unpacked(wanted: Mapping[str, DownloadedFile], target: Path, link: bool) -> Iterator[str]:
@@ -176,7 +163,7 @@ def _members(archive: Path) -> Iterator[_Member]:
                 yield _Member(_plain(entry.filename), entry.file_size, not entry.is_dir(), is_link)
     else:
         with _open_tar(archive) as untarred:
-            for member in untarred:
+            for member in _in_order(untarred):
                 is_link = not member.isreg() and not member.isdir()
                 yield _Member(_plain(member.name), member.size, member.isreg(), is_link)
 
@@ -193,7 +180,7 @@ def _contents(archive: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]
                         yield path, content
     else:
         with _open_tar(archive) as untarred:
-            for member in untarred:
+            for member in _in_order(untarred):
                 path = _plain(member.name)
                 if path in left and (unpacked := untarred.extractfile(member)) is not None:
                     left.remove(path)
@@ -204,7 +191,9 @@ def _contents(archive: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]
 def _readable(archive: Path) -> Iterator[None]:
     try:
         yield
-    except _BROKEN as error:
+    except Exception as error:  # on a broken archive the readers raise whatever they stumble over
+        if isinstance(error, GGASweepError) or getattr(error, "errno", None) is not None:  # or the disk's own
+            raise
         fault = Fault("download", f"archive must be readable ({type(error).__name__}: {error})", archive.name)
         raise InputError([fault], source=str(archive)) from error
 
@@ -215,6 +204,16 @@ def _is_zip(archive: Path) -> bool:
 
 def _open_tar(archive: Path) -> tarfile.TarFile:
     return tarfile.open(archive, "r:" if archive.name.lower().endswith(".tar") else "r:gz")
+
+
+def _in_order(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Its members. One of a negative size leads back to one that was there before, for ever."""
+    end = 0
+    for member in archive:
+        if member.offset_data <= end or member.size < 0:
+            raise tarfile.ReadError(f"member {member.name!r} lies where another does")
+        end = member.offset_data
+        yield member
 
 
 def _plain(name: str) -> str:

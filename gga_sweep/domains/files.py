@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
+
+from gga_sweep.errors import Fault, InputError
 
 Result = TypeVar("Result")
 
@@ -17,8 +22,54 @@ Progress = Callable[[str, int, int], None]
 """Told (what is being done, how many are done, how many there are) as work goes on, by one thread."""
 
 THREADS = min(8, os.cpu_count() or 1)
+LONGEST_NAME = 200  # bytes: file systems take 255, and a cache adds to a domain's name
+_SHOWN = 5  # names in a fault
+_UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, undecodable bytes, ends of lines
 _TASK = 16  # paths: the pool's own cost is then small, even for a function that only asks for a file's size
 _WINDOW = 4 * THREADS * _TASK  # paths under way: a pool queues all it is given, and results must not pile up unread
+
+
+def expanded(path: Path, field: str) -> Path:
+    """The path with `~` and `~user` replaced; InputError at a user without a home."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise InputError([Fault(field, "must begin with no home but an existing user's", str(path))]) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it can be seen to be one; false too of a name that is too long or in a folder that may not be entered."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def status_of(file: Path) -> os.stat_result:
+    """Of a regular file; OSError of any other, for to open a pipe is to wait."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(file))
+    return status
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name may stand for a domain, a class or an image: in tables, in paths, in files that are UTF-8."""
+    if name in ("", ".", "..") or "/" in name or len(name.encode(errors="surrogatepass")) > LONGEST_NAME:
+        return False
+    return name.isprintable() or _UNFIT.isdisjoint(map(unicodedata.category, name))
+
+
+def unfit_names(field: str, paths: Sequence[str]) -> list[Fault]:
+    """What is wrong with paths whose names are not plain, in one fault; none without such a path."""
+    rule = f"names of folders and images must be text in UTF-8, in one line, of at most {LONGEST_NAME} bytes"
+    return [Fault(field, rule, shown(paths))] if paths else []
+
+
+def shown(names: Sequence[str]) -> list[str]:
+    """The first few of many names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return [*names[:_SHOWN], f"and {more} more"] if more > 0 else list(names)
 
 
 def for_each(function: Callable[[str], Result], paths: Sequence[str]) -> Iterator[Result]:
@@ -53,7 +104,7 @@ def whole(file: Path) -> Iterator[Path]:
 def alone(lock: Path) -> Iterator[None]:
     """Hold a lock among the processes of a machine; the system releases it when its holder ends, however it ends."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
+    with lock.open("ab+") as handle:  # to read as well: of a pipe in its place it would wait for a reader
         with contextlib.suppress(OSError):  # some network file systems lock nothing: then work is merely done twice
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

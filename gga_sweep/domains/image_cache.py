@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gga_sweep.domains.files import alone, for_each, whole
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.domains.files import alone, for_each, status_of, whole
+from gga_sweep.errors import Fault, InputError, StorageError
 
 if TYPE_CHECKING:  # a sweep is planned without loading torch
     from torch import Tensor
@@ -19,9 +21,14 @@ if TYPE_CHECKING:  # a sweep is planned without loading torch
 
 def decode(path: Path, size: int) -> np.ndarray:
     """One photograph as DomainBed evaluates it: RGB, resized to (size, size), bilinear; (3, size, size) uint8."""
+    return np.asarray(photograph(path).resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+
+
+def photograph(path: Path) -> Image.Image:
+    """All of it decoded, as RGB. On a broken file it raises whatever the decoders stumble over."""
+    status_of(path)
     with Image.open(path) as image:
-        resized = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized).transpose(2, 0, 1)
+        return image.convert("RGB")
 
 
 def decode_all(root: Path, paths: Sequence[str], size: int) -> Iterator[np.ndarray | Fault]:
@@ -58,7 +65,7 @@ def images_in_memory(root: Path, paths: Sequence[str], size: int) -> Tensor:
 
 
 def images_on_disk(root: Path, paths: Sequence[str], size: int, file: Path) -> Tensor:
-    """The photographs as a read-only map of `file`, which is written first if it does not exist.
+    """The photographs as a read-only map of `file`, which is written first if it is not there, whole.
 
     Among processes on one machine that ask for the same file one decodes and the others wait.
 
@@ -72,23 +79,48 @@ def images_on_disk(root: Path, paths: Sequence[str], size: int, file: Path) -> T
 
     Raises:
         InputError: naming every image that does not open; nothing is left behind then.
+        StorageError: the file cannot be written or read.
     """
     import torch
 
-    if not file.exists():
-        with alone(file.with_suffix(".lock")):
-            if not file.exists():
-                _write(root, paths, size, file)
-    mapped = np.load(file, mmap_mode="r")
+    shape = (len(paths), 3, size, size)
+    try:
+        if not _is_whole(file, shape):
+            with alone(file.with_suffix(".lock")):
+                if not _is_whole(file, shape):
+                    _write(root, paths, size, file)
+        mapped = np.memmap(file, np.uint8, "r", offset=len(_header(shape)), shape=shape)
+    except OSError as error:
+        raise StorageError(f"cannot keep decoded images in {file}: {error.strerror or error}") from error
     with warnings.catch_warnings():  # torch warns of what the docstring says; a private map would reserve its size
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(mapped)
 
 
+Shape = tuple[int, int, int, int]
+
+
+def _is_whole(file: Path, shape: Shape) -> bool:
+    """Whether a file has the beginning and the length of an array that was written."""
+    header = _header(shape)
+    try:
+        if status_of(file).st_size != len(header) + math.prod(shape):
+            return False
+        with file.open("rb") as stored:
+            return stored.read(len(header)) == header
+    except OSError:
+        return False
+
+
+def _header(shape: Shape) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
 def _write(root: Path, paths: Sequence[str], size: int, file: Path) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), 3, size, size)}
     with whole(file) as draft, draft.open("wb") as output:
-        np.lib.format.write_array_header_1_0(output, header)
+        output.write(_header((len(paths), 3, size, size)))
         for image in _all_or_faults(decode_all(root, paths, size), root):
             output.write(np.ascontiguousarray(image).data)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gga_sweep.domains.dataset import Dataset, Domain
+from gga_sweep.domains.files import is_folder, is_plain, unfit_names
 from gga_sweep.domains.image_cache import images_in_memory, images_on_disk
 from gga_sweep.domains.manifest import Manifest, read_manifest
 from gga_sweep.errors import Fault, InputError
@@ -56,15 +57,21 @@ def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Folders:
     Hidden files and folders, and files that are no images by their suffix, are passed over.
 
     Raises:
-        InputError: the root is not a folder.
+        InputError: the root is not a folder; or, all of them named, folders that cannot be listed and names that are no
+            text.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise InputError([Fault("dataset.root", "must be a folder that holds domain/class/image", str(root))])
-    return {
-        domain.name: {folder.name: _images(folder) for folder in _subfolders(domain)}
-        for domain in _subfolders(root)
+    listing = _Listing()
+    folders = {
+        domain.name: {folder.name: listing.images(folder) for folder in listing.subfolders(domain)}
+        for domain in listing.subfolders(root)
         if domains is None or domain.name in domains
     }
+    unfit = [os.path.relpath(path, root) for path in listing.unfit]
+    if faults := [*listing.faults, *unfit_names("dataset.root", unfit)]:
+        raise InputError(faults, source=str(root))
+    return folders
 
 
 def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_classes: int | None = None) -> list[Fault]:
@@ -144,14 +151,34 @@ def image_paths(folders: Folders) -> Iterator[str]:
             yield from (f"{domain}/{name}/{file}" for file in files)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return [folder / name for name in _names(folder, lambda entry: entry.is_dir())]
+class _Listing:
+    """Lists folders and goes on where it cannot."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.unfit: list[str] = []
+
+    def subfolders(self, folder: Path) -> list[Path]:
+        return [folder / name for name in self._names(folder, _is_folder)]
+
+    def images(self, folder: Path) -> tuple[str, ...]:
+        return self._names(
+            folder, lambda entry: Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not _is_folder(entry)
+        )
+
+    def _names(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
+        try:
+            with os.scandir(folder) as entries:  # tells files from folders without asking for each: trees hold 10**5
+                names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and wanted(entry))
+        except OSError as error:
+            self.faults.append(Fault("dataset.root", f"folder must be readable ({error.strerror})", str(folder)))
+            return ()
+        self.unfit.extend(str(folder / name) for name in names if not is_plain(name))
+        return tuple(names)
 
 
-def _images(folder: Path) -> tuple[str, ...]:
-    return _names(folder, lambda entry: Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir())
-
-
-def _names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
-    with os.scandir(folder) as entries:  # tells files from folders without asking for each: trees hold 10**5 images
-        return tuple(sorted(entry.name for entry in entries if not entry.name.startswith(".") and wanted(entry)))
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gga_sweep.domains.benchmarks import Benchmark
-from gga_sweep.domains.downloads import DownloadedFile, read_file, shown
+from gga_sweep.domains.downloads import DownloadedFile, read_file
+from gga_sweep.domains.files import is_plain, shown, status_of, unfit_names
 from gga_sweep.domains.image_folder import Folders, folder_faults
 from gga_sweep.errors import Fault, InputError
 
@@ -38,6 +39,8 @@ def find_layout(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout
         layout = _annotated_photographs(benchmark, files, annotations)
     else:
         layout = _domain_folders(benchmark, files)
+    if unfit := unfit_names("download", [path for path in layout if not all(map(is_plain, path.split("/")))]):
+        raise InputError(unfit)
     if faults := folder_faults(_folders(layout), tuple(benchmark.domain_sizes), benchmark.n_classes):
         raise InputError([Fault("download", fault.rule, fault.got) for fault in faults])
     return layout
@@ -50,8 +53,9 @@ def read_duplicates(file: Path, domains: Iterable[str]) -> frozenset[str]:
         InputError: the file cannot be read, or has lines that name no image of the domains.
     """
     try:
+        status_of(file)
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError([Fault("duplicates", f"must be a text file ({error})", str(file))]) from error
     listed = {line.strip(): number for number, line in enumerate(lines, start=1) if line.strip()}
     known = tuple(domains)
@@ -122,7 +126,9 @@ def _read_annotations(file: DownloadedFile) -> Mapping[str, Any]:
     lists = ("images", "annotations", "categories")
     try:
         content = json.loads(read_file(file))
-    except ValueError as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError([Fault("", f"must be JSON ({error})")], source=file.path) from error
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
         raise InputError([Fault("", "must hold the lists images, annotations and categories")], source=file.path)
@@ -136,14 +142,14 @@ def _annotated_paths(content: Mapping[str, Any], benchmark: Benchmark, source: s
         domains = {item["id"]: f"location_{item['location']}" for item in content["images"]}
         names = {item["id"]: item["file_name"] for item in content["images"]}
         pairs = [(item["image_id"], classes[item["category_id"]]) for item in content["annotations"]]
+        wanted = [
+            (domains[image], name, names[image])
+            for image, name in pairs
+            if domains.get(image) in benchmark.domain_sizes and name in (benchmark.classes or ())
+        ]
     except (KeyError, TypeError) as error:
         rule = "must have id and name of categories; id, location and file_name of images; image_id and category_id"
         raise InputError([Fault("", rule, f"{type(error).__name__}: {error}")], source=source) from error
-    wanted = [
-        (domains[image], name, names[image])
-        for image, name in pairs
-        if domains.get(image) in benchmark.domain_sizes and name in (benchmark.classes or ())
-    ]
     if strange := sorted({str(file) for _, _, file in wanted if PurePosixPath(str(file)).name != file}):
         raise InputError([Fault("images", "file_name must be a plain name", shown(strange))], source=source)
     return list(dict.fromkeys("/".join(parts) for parts in wanted))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gga_sweep.domains.files import for_each, whole
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.domains.files import for_each, status_of, whole
+from gga_sweep.errors import Fault, InputError, StorageError
 
 Fingerprint = tuple[int, int, str]
 """(bytes, modification time in ns, content hash) of a file."""
@@ -53,6 +54,7 @@ def read_manifest(root: Path, paths: Iterable[str], cache_dir: Path | None) -> M
 
     Raises:
         InputError: naming every file that cannot be read.
+        StorageError: the cache cannot be written.
     """
     cache = None if cache_dir is None else _cache_file(cache_dir, root)
     known = {} if cache is None else _read_cache(cache)
@@ -80,7 +82,7 @@ def read_manifest(root: Path, paths: Iterable[str], cache_dir: Path | None) -> M
 
 def _fingerprint(file: Path, earlier: Fingerprint | None) -> Fingerprint:
     """The earlier one, if size and modification time are still the same; else the file is read."""
-    status = file.stat()  # before reading: a change in between shows as another time
+    status = status_of(file)  # before reading: a change in between shows as another time
     if earlier is not None and earlier[:2] == (status.st_size, status.st_mtime_ns):
         return earlier
     return status.st_size, status.st_mtime_ns, content_hash(file)
@@ -94,16 +96,31 @@ def content_hash(path: Path) -> str:
 
 def _cache_file(cache_dir: Path, root: Path) -> Path:
     place = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=4).hexdigest()
-    return cache_dir / "manifests" / f"{root.resolve().name}-{place}.json"
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name)[:80]
+    return cache_dir / "manifests" / f"{readable}-{place}.json"
 
 
 def _read_cache(file: Path) -> dict[str, Fingerprint]:
-    if not file.exists():
+    """What an earlier call found: a line with the digest of the next, which holds it. Nothing if it was altered."""
+    try:
+        status_of(file)
+        head, _, body = file.read_bytes().partition(b"\n")
+    except OSError:
         return {}
-    stored: dict[str, list[int | str]] = json.loads(file.read_text())
+    if head != _digest_line(body):
+        return {}
+    stored: dict[str, list[int | str]] = json.loads(body)
     return {path: (int(size), int(mtime), str(content)) for path, (size, mtime, content) in stored.items()}
 
 
 def _write_cache(file: Path, found: dict[str, Fingerprint]) -> None:
-    with whole(file) as draft:
-        draft.write_text(json.dumps(found))
+    body = json.dumps(found).encode()
+    try:
+        with whole(file) as draft:
+            draft.write_bytes(_digest_line(body) + b"\n" + body)
+    except OSError as error:
+        raise StorageError(f"cannot keep content hashes in {file}: {error.strerror}") from error
+
+
+def _digest_line(body: bytes) -> bytes:
+    return json.dumps(hashlib.blake2b(body, digest_size=16).hexdigest()).encode()

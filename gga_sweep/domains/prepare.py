@@ -18,9 +18,8 @@ from gga_sweep.domains.downloads import (
     copy_files,
     list_archive,
     list_folder,
-    shown,
 )
-from gga_sweep.domains.files import Progress
+from gga_sweep.domains.files import Progress, expanded, shown
 from gga_sweep.domains.layouts import Layout, find_layout, read_duplicates
 from gga_sweep.errors import Fault, InputError
 
@@ -76,10 +75,12 @@ def prepare_dataset(
             root that is not empty, archives that are broken or unsafe, too little room on the disk, links across file
             systems.
     """
-    download, root = download.expanduser(), root.expanduser().absolute()
+    download, root = expanded(download, "download"), expanded(root, "root").absolute()
+    duplicates = None if duplicates is None else expanded(duplicates, "duplicates")
+    _check_paths(name, download=download, root=root)
     _check_request(name, download, root, link, duplicates)
     benchmark = BENCHMARKS[name]
-    listed = frozenset() if duplicates is None else read_duplicates(duplicates.expanduser(), benchmark.domain_sizes)
+    listed = frozenset() if duplicates is None else read_duplicates(duplicates, benchmark.domain_sizes)
     found = _find(name, download, progress)
     layout = {path: file for path, file in found.items() if path not in listed}
     left_out = len(found) - len(layout)
@@ -90,6 +91,20 @@ def prepare_dataset(
             _tell(progress, "linking" if done <= linked else "copying", done, len(layout))
     check = check_tree(name, root, benchmark, progress)
     return PreparedDataset(root, len(layout) - linked, linked, left_out, len(listed) - left_out, check)
+
+
+def _check_paths(name: str, **paths: Path) -> None:
+    """Paths that no file can have, or that may not be looked at."""
+    faults = []
+    for field, path in paths.items():
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            faults.append(Fault(field, f"must be a path that can be used ({error})", str(path)))
+    if faults:
+        raise InputError(faults, source=f"prepare {name}")
 
 
 def _check_request(name: str, download: Path, root: Path, link: bool, duplicates: Path | None) -> None:
@@ -110,9 +125,9 @@ def _check_request(name: str, download: Path, root: Path, link: bool, duplicates
 
 def _find(name: str, download: Path, progress: Progress | None) -> Layout:
     """Where the images lie; the archives are opened only if the unpacked files do not suffice."""
-    unpacked = list_folder(download) if download.is_dir() else []
-    archives = archives_in(download) if download.is_dir() else [download]
     try:
+        unpacked = list_folder(download) if download.is_dir() else []
+        archives = archives_in(download) if download.is_dir() else [download]
         if archives:
             with contextlib.suppress(InputError):
                 return find_layout(BENCHMARKS[name], unpacked)
@@ -120,7 +135,8 @@ def _find(name: str, download: Path, progress: Progress | None) -> Layout:
     except InputError as error:
         raise InputError(error.faults, source=error.source or str(download)) from error
     except OSError as error:
-        raise InputError([Fault("download", f"must be readable ({error.strerror})", str(error.filename))]) from error
+        rule = f"must be readable ({error.strerror or error})"
+        raise InputError([Fault("download", rule, str(error.filename or download))]) from error
 
 
 def _with_archives(

@@ -13,9 +13,9 @@ from gga_sweep.domains import digits
 from gga_sweep.domains.benchmarks import BENCHMARKS, Benchmark
 from gga_sweep.domains.dataset import Dataset, DatasetDescription
 from gga_sweep.domains.dataset_check import DatasetCheck, check_of_tensors, check_tree
-from gga_sweep.domains.files import Progress
+from gga_sweep.domains.files import Progress, expanded, is_folder
 from gga_sweep.domains.image_folder import DEFAULT_IMAGE_SIZE, ImageTree, load_tree, read_tree
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import Fault, GGASweepError, InputError
 
 if TYPE_CHECKING:
     from gga_sweep.config import DatasetConfig
@@ -112,7 +112,7 @@ class _Tree:
     benchmark: Benchmark | None
 
     def describe(self) -> DatasetDescription:
-        if self.benchmark is not None and (self.root is None or not self.root.is_dir()):
+        if self.benchmark is not None and (self.root is None or not is_folder(self.root)):
             return _published(self.benchmark, self.image_size)
         tree = self._read()
         shape = (3, self.image_size, self.image_size)
@@ -184,7 +184,7 @@ def _source(config: DatasetConfig) -> _Source:
             raise InputError(faults, source=f"dataset {config.name}")
         return _EMBEDDED[config.name]
     if config.name == IMAGE_FOLDER or config.name in BENCHMARKS:
-        root = None if config.root is None else config.root.expanduser()
+        root = None if config.root is None else expanded(config.root, "dataset.root")
         return _Tree(config.name, root, config.image_size or DEFAULT_IMAGE_SIZE, BENCHMARKS.get(config.name))
     if ":" in config.name:
         return _Installed(config)
@@ -197,10 +197,16 @@ def _call_installed(config: DatasetConfig) -> Dataset:
     module_name, _, attribute = config.name.partition(":")
     try:
         make = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a module may raise anything while it is imported
         rule = f"must name an attribute of an installed module ({error})"
         raise InputError([Fault("dataset.name", rule, config.name)]) from error
-    dataset = make(config) if callable(make) else make
+    try:
+        dataset = make(config) if callable(make) else make
+    except GGASweepError:
+        raise
+    except Exception as error:
+        rule = f"must make a dataset of a DatasetConfig, but failed ({type(error).__name__}: {error})"
+        raise InputError([Fault("dataset.name", rule, config.name)]) from error
     if not isinstance(dataset, Dataset):
         rule = "must name a callable that takes a DatasetConfig and returns a gga_sweep.domains.Dataset"
         raise InputError([Fault("dataset.name", rule, f"{config.name} ({type(dataset).__name__})")])

@@ -23,7 +23,7 @@ from gga_sweep.planning.arms import (
 )
 from gga_sweep.planning.chosen import chosen_faults
 from gga_sweep.planning.draws import contains, grid_points
-from gga_sweep.planning.plan import Arm, Sweep
+from gga_sweep.planning.plan import CACHE_FOLDER, TRACKING_FILE, Arm, Sweep
 from gga_sweep.records import Scalar
 
 _INTERDEPENDENT = tuple(PREFIX + name for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph"))
@@ -34,6 +34,7 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
     """All faults; empty if the sweep can be planned. Loads no image."""
     training = sweep.training
     faults = [
+        *_reserved_name(sweep),
         *_repetitions(sweep),
         *_test_domain_faults(sweep),
         *_selection_faults(sweep),
@@ -45,7 +46,7 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
     ]
     for arm in sweep.arms:
         faults.extend(_arm_faults(arm, sweep, training))
-    return list(dict.fromkeys(faults))
+    return list({str(fault): fault for fault in faults}.values())
 
 
 def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fault]:
@@ -53,6 +54,14 @@ def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fa
     values = arm_values(arm, sweep.config, sweep.protocol, drawn)
     training = sweep.training
     return list(_values_faults(arm, values, sweep, training)) or list(_extent_faults(arm, values, sweep, training))
+
+
+def _reserved_name(sweep: Sweep) -> Iterator[Fault]:
+    """A sweep's folder must not be what its storage holds for all sweeps; SQLite has files beside its own."""
+    name = sweep.name.casefold()  # on some disks `Cache` is `cache`
+    if name == CACHE_FOLDER or name.startswith(TRACKING_FILE):
+        rule = f"must not be {CACHE_FOLDER} nor begin with {TRACKING_FILE}, which the storage itself needs"
+        yield Fault("name", rule, sweep.name)
 
 
 def _repetitions(sweep: Sweep) -> Iterator[Fault]:
@@ -201,7 +210,7 @@ def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[
     space = searched_space(arm, sweep.config, sweep.protocol)
     defaults = arm_values(arm, sweep.config, sweep.protocol, {})
     yield from _values_faults(arm, defaults, sweep, training)
-    for drawn in _combinations(space):
+    for drawn in _combinations(arm, space):
         yield from _values_faults(arm, arm_values(arm, sweep.config, sweep.protocol, drawn), sweep, training)
     largest = {name: _ends(searched)[-1] for name, searched in space.items() if searched.choice is None}
     largest.update({name: max(_ends(searched), key=_as_number) for name, searched in space.items() if searched.choice})
@@ -214,9 +223,13 @@ def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[
             yield from _extent_faults(arm, values, sweep, training)
 
 
-def _combinations(space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
-    """What can be drawn of the interdependent choices."""
-    choices = {name: space[name].choice or () for name in _INTERDEPENDENT if name in space}
+def _combinations(arm: Arm, space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
+    """What can be drawn of the interdependent choices; those that are wrong by themselves are named already."""
+    choices = {
+        name: [value for value in dict.fromkeys(_ends(space[name])) if not [*_value_faults(arm, name, value, name)]]
+        for name in _INTERDEPENDENT
+        if name in space and space[name].choice
+    }
     for point in itertools.product(*choices.values()):
         yield dict(zip(choices, point, strict=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SweepConfig, TrainingConfig
 from gga_sweep.domains import DatasetDescription, describe
+from gga_sweep.domains.files import expanded
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.planning.arms import expand_arms
 from gga_sweep.planning.check import check_sweep
@@ -18,6 +20,10 @@ from gga_sweep.planning.protocols import get_protocol
 from gga_sweep.planning.sweep_file import override, read_sweep_file, validate
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
+
+MOST_ARMS = 1_000
+MOST_RUNS = 1_000_000
+"""Beyond these a sweep is a slip of the pen, and planning it would take hours."""
 
 
 def load(
@@ -48,7 +54,7 @@ def load(
     except InputError as error:
         faults.extend(error.faults)
     if faults:
-        raise InputError(dict.fromkeys(faults), name)
+        raise InputError({str(fault): fault for fault in faults}.values(), name)
     return sweep
 
 
@@ -65,11 +71,12 @@ def complete(
         description: of the dataset, where it is known; None looks at the images.
 
     Raises:
-        InputError: unknown protocol, dataset or algorithm.
+        InputError: unknown protocol, dataset or algorithm, too many arms or runs, a home that nobody has.
     """
     root = config.dataset.root
+    storage = expanded(storage, "--storage").absolute()
     if root is not None:
-        dataset = config.dataset.model_copy(update={"root": root.expanduser().absolute()})
+        dataset = config.dataset.model_copy(update={"root": expanded(root, "dataset.root").absolute()})
         config = config.model_copy(update={"dataset": dataset})
     faults: list[Fault] = []
     for index, arm in enumerate(config.arms):
@@ -84,18 +91,41 @@ def complete(
     single = tuple((name,) for name in description.domain_names)
     test_domains = single if config.test_domains == "all" else config.test_domains
     validated = LEAVE_ONE_DOMAIN_OUT in (config.selection or protocol.selection)
+    pairs = _pairs(test_domains, description.domain_names) if validated else ()
+    if faults := _size_faults(config, len(test_domains) + len(pairs)):
+        raise InputError(faults, source)
     return Sweep(
         config=config,
         source=source,
         arms=expand_arms(config),
         test_domains=test_domains,
-        pairs=_pairs(test_domains, description.domain_names) if validated else (),
+        pairs=pairs,
         protocol=protocol,
         deviations=_deviations(config.training, protocol.training(config.dataset.name)),
         dataset=description,
-        storage=storage.expanduser().absolute(),
+        storage=storage,
         tracking_uri=tracking_uri,
     )
+
+
+def _size_faults(config: SweepConfig, held_out: int) -> list[Fault]:
+    """More arms or runs than can be meant; counted, for making them would take too long.
+
+    Args:
+        held_out: how many sets of domains are held out.
+    """
+    points = math.prod(len(searched.choice or ()) for searched in config.search_space.values())
+    arms = runs = 0
+    for block in config.arms:
+        of_block = math.prod(map(len, block.vary.values()))
+        draws = 1 if config.chosen else points if config.search == "grid" else block.draws or config.draws
+        arms += of_block
+        runs += of_block * held_out * len(config.trial_seeds) * draws
+    return [
+        Fault("", f"a sweep may have {most:,} {what}", f"{found:,}" if found < 10**18 else "more than 10**18")
+        for what, found, most in (("arms", arms, MOST_ARMS), ("runs", runs, MOST_RUNS))
+        if found > most
+    ]
 
 
 def _pairs(test_domains: Sequence[tuple[str, ...]], domains: Sequence[str]) -> tuple[tuple[str, ...], ...]:

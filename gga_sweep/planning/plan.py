@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gga_sweep.config import AnnealingConfig, RunConfig, SelectionMethod, SweepConfig, TrainingSettings
@@ -11,6 +11,10 @@ from gga_sweep.domains import DatasetDescription
 from gga_sweep.ledger.key import folder_name
 from gga_sweep.planning.protocols import Protocol, complete_training
 from gga_sweep.records import Cell, Scalar
+
+CACHE_FOLDER = "cache"
+TRACKING_FILE = "mlflow.db"
+"""What a storage holds beside its sweeps: content hashes and decoded images, and MLflow's SQLite file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Sweep:
     deviations: tuple[str, ...]
     dataset: DatasetDescription
     storage: Path
-    tracking_uri: str | None = None
+    tracking_uri: str | None = field(default=None, repr=False)  # it may hold a password
 
     @property
     def name(self) -> str:

@@ -46,6 +46,7 @@ def require_writable(storage: Path) -> None:
         storage.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage):
             pass
-    except OSError as error:
-        fault = Fault("--storage", f"must be a folder that can be written: {error.strerror}", str(storage))
+    except (OSError, ValueError) as error:  # the latter of a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        fault = Fault("--storage", f"must be a folder that can be written: {reason}", str(storage))
         raise InputError([fault]) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import dataset_digest
+from gga_sweep.domains.files import is_folder
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.key import run_key
 from gga_sweep.network_choice import is_weights_file
@@ -25,7 +26,8 @@ from gga_sweep.planning.arms import (
 from gga_sweep.planning.check import drawn_faults
 from gga_sweep.planning.chosen import chosen_for
 from gga_sweep.planning.draws import draw_hyperparameters, grid_points
-from gga_sweep.planning.plan import Arm, Contents, Plan, PlannedRun, Sweep
+from gga_sweep.planning.plain_data import plain_faults
+from gga_sweep.planning.plan import CACHE_FOLDER, Arm, Contents, Plan, PlannedRun, Sweep
 from gga_sweep.records import Cell, Scalar
 
 
@@ -51,6 +53,8 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
     Raises:
         InputError: an unknown arm, test domain or name, or a value out of range.
     """
+    if unfit := plain_faults(configuration):
+        raise InputError(unfit, "a trial's configuration")
     values = dict(configuration)
     arms = {arm.name: arm for arm in sweep.arms}
     tests = {"+".join(names): names for names in sweep.test_domains}
@@ -58,10 +62,10 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
     faults = [
         Fault(field, "must be one of the sweep's", values.get(field), tuple(choices))
         for field, choices in (("arm", arms), ("test_domain", tests))
-        if values.get(field) not in choices
+        if not isinstance(values.get(field), str) or values[field] not in choices
     ]
     trial_seed = values.get("trial_seed")
-    if not isinstance(trial_seed, int) or trial_seed < 0:
+    if not isinstance(trial_seed, int) or isinstance(trial_seed, bool) or trial_seed < 0:
         faults.append(Fault("trial_seed", "must be a whole number from 0 on", trial_seed))
     drawn = {name: value for name, value in values.items() if name not in ("arm", "test_domain", "trial_seed")}
     faults.extend(Fault(name, "no arm has this hyperparameter") for name in drawn if name not in known)
@@ -89,14 +93,14 @@ def read_contents(sweep: Sweep) -> Contents:
     cache = cache_folder(sweep.storage)
     weights = sweep.training.weights
     return Contents(
-        dataset=dataset_digest(sweep.config.dataset, cache if sweep.storage.is_dir() else None),
+        dataset=dataset_digest(sweep.config.dataset, cache if is_folder(sweep.storage) else None),
         weights=_file_digest(weights) if weights is not None and is_weights_file(weights) else None,
     )
 
 
 def cache_folder(storage: Path) -> Path:
     """Where a storage keeps content hashes and decoded images, for all its sweeps."""
-    return storage / "cache"
+    return storage / CACHE_FOLDER
 
 
 def _arm_runs(sweep: Sweep, arm: Arm, contents: Contents | None) -> Iterator[PlannedRun]:
@@ -200,5 +204,9 @@ def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
 
 
 def _file_digest(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        rule = f"the weights file must be readable ({error.strerror})"
+        raise InputError([Fault("training.weights", rule, path)]) from error

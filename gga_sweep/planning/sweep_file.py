@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
+import os
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -14,12 +15,12 @@ from pydantic import ValidationError
 
 from gga_sweep.config import SweepConfig
 from gga_sweep.errors import Fault, InputError
-
-Location = tuple[str | int, ...]
-"""Where a field is: the names of blocks and the numbers of list items that lead to it."""
+from gga_sweep.planning.plain_data import Location, copied, dotted, plain_faults
 
 _DOTTED_KEYS = ("defaults", "search_space", "vary", "values")
 """Below these, `annealing.radius` is one key and not a path."""
+
+_LARGEST_FILE = 4_000_000  # bytes; a sweep of thousands of chosen cells has a tenth of it
 
 _RULES = {
     "extra_forbidden": "unknown field",
@@ -27,6 +28,7 @@ _RULES = {
     "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits and . _ -",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
+    "int_parsing_size": "must be an integer below 2**63",
 }
 """Our words for some of pydantic's complaints, by type."""
 
@@ -41,7 +43,8 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
         if not isinstance(key, Hashable):
-            raise InputError([Fault("", f"a key must be text, not a list or block as in line {line}", key)])
+            shown = None if plain_faults(key) else key  # an alias may make it endless
+            raise InputError([Fault("", f"a key must be text, not a list or block as in line {line}", shown)])
         if key in mapping:
             raise InputError([Fault(str(key), f"a key may stand once, but stands again in line {line}")])
         mapping[key] = loader.construct_object(value_node, deep=True)
@@ -50,7 +53,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
 
@@ -61,20 +64,21 @@ def read_sweep_file(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, A
         source: a path; the name of a shipped sweep file such as "demo"; or the content itself.
 
     Raises:
-        InputError: no such file or name, not YAML, or not a mapping.
+        InputError: no such file or name, not YAML, not a mapping, or larger than a sweep can be.
     """
+    content: object = source
     if isinstance(source, Mapping):
-        return copy.deepcopy(dict(source)), "the given mapping"
-    path = _locate(source)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except InputError as error:
-        raise InputError(error.faults, str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise InputError([Fault("", f"must be a readable YAML file: {error}")], str(path)) from error
-    if not isinstance(content, dict):
-        raise InputError([Fault("", "must hold fields such as name and arms", content)], str(path))
-    return content, str(path)
+        name = "the given mapping"
+    else:
+        path = _locate(source)
+        name = os.fsencode(path).decode(errors="backslashreplace")  # it is printed, and kept with the sweep
+        content = _read_file(path, name)
+    if faults := plain_faults(content):
+        raise InputError(faults, name)
+    if not isinstance(content, Mapping):
+        raise InputError([Fault("", "must hold fields such as name and arms", content)], name)
+    result: dict[str, Any] = copied(content)
+    return result, name
 
 
 def shipped_sweeps() -> dict[str, Path]:
@@ -92,18 +96,24 @@ def override(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, A
     Raises:
         InputError: naming every assignment that cannot be read or applied.
     """
-    result, faults = copy.deepcopy(content), []
+    result: dict[str, Any] = copied(content)
+    faults: list[Fault] = []
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         try:
-            if not equals or not key.strip():
+            path = _path(key.strip())
+            if not equals or not path:
                 raise ValueError("must read key=value")
-            _assign(result, _path(key.strip()), yaml.load(text, _Loader))
-        except (ValueError, LookupError, TypeError, yaml.YAMLError, InputError) as error:
+            _assign(result, path, _parse(text))
+        except InputError as error:
+            found = "; ".join(map(str, error.faults))
+            faults.append(Fault("--set", f"cannot be applied: {found}", assignment))
+        except (ValueError, LookupError, TypeError, yaml.YAMLError) as error:
             faults.append(Fault("--set", f"cannot be applied: {error}", assignment))
-    if faults:
+    if faults := faults or plain_faults(result):
         raise InputError(faults, "--set")
-    return result
+    whole: dict[str, Any] = copied(result)
+    return whole
 
 
 def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault]]:
@@ -112,13 +122,13 @@ def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault
     Faulty fields are left out and the rest is validated again, so that what is left can be checked further; None where
     too little is left.
     """
-    rest = copy.deepcopy(dict(content))
+    rest: dict[str, Any] = copied(content)
     faults: dict[Location, Fault] = {}
     while True:
         try:
             return SweepConfig.model_validate(rest), list(faults.values())
         except ValidationError as error:
-            found = _by_location(error)
+            found = _by_location(error, rest)
         for location, items in found.items():
             if not _lies_around(location, faults):  # else it only says that what was taken out is missing
                 faults[location] = _fault(location, items)
@@ -129,13 +139,44 @@ def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault
 
 
 def _locate(source: str | Path) -> Path:
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError, RuntimeError, TypeError):  # too long a name, nobody's home, no name at all
+        path = Path(source).expanduser()
+        if path.is_file():
+            return path
     shipped = shipped_sweeps()
     if str(source) in shipped:
         return shipped[str(source)]
     raise InputError([Fault("", "must be a file or a shipped name", str(source), tuple(shipped))])
+
+
+def _read_file(path: Path, name: str) -> object:
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            raise InputError([Fault("", f"must be a sweep file, of at most {_LARGEST_FILE:,} bytes", size)])
+        return _parse(path.read_text(encoding="utf-8"))
+    except InputError as error:
+        raise InputError(error.faults, name) from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError([Fault("", f"must be a readable YAML file: {error}")], name) from error
+
+
+def _parse(text: str) -> object:
+    """The value of a YAML text.
+
+    Raises:
+        InputError: a key that stands twice, or is no text.
+        yaml.YAMLError: anything else.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (InputError, yaml.YAMLError):
+        raise
+    except RecursionError as error:
+        raise yaml.YAMLError("its blocks and lists lie too deep") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # what the reader stumbles over, as `!!bool maybe` or 2001-99-99
+        raise yaml.YAMLError(f"a value is not what its tag or form says ({type(error).__name__}: {error})") from error
 
 
 def _path(key: str) -> list[str | int]:
@@ -157,15 +198,14 @@ def _assign(target: Any, path: list[str | int], value: object) -> None:
     target[last] = value
 
 
-def _by_location(error: ValidationError) -> dict[Location, list[Any]]:
+def _by_location(error: ValidationError, content: Mapping[str, Any]) -> dict[Location, list[Any]]:
     """What pydantic found, by the innermost field it lies in: of a block and a field in it, the field.
 
     The members of a union are each tried and each complain; they share a place here.
     """
     found: dict[Location, list[Any]] = {}
     for item in error.errors():
-        location = tuple(part for part in item["loc"] if isinstance(part, int) or not _is_union_tag(part))
-        found.setdefault(location, []).append(item)
+        found.setdefault(_location(item, content), []).append(item)
     return {
         location: items for location, items in found.items() if not _lies_around(location, found.keys() - {location})
     }
@@ -180,12 +220,12 @@ def _fault(location: Location, items: Sequence[Any]) -> Fault:
     item = items[0]
     got = None if item["type"] == "missing" else item["input"]
     allowed = _known_fields(location) if item["type"] == "extra_forbidden" else ()
-    return Fault(_dotted(location), _rule(location, items), got, allowed)
+    return Fault(dotted(location), _rule(location, items), got, allowed)
 
 
 def _rule(location: Location, items: Sequence[Any]) -> str:
     types = {item["type"] for item in items}
-    if location[0] == "test_domains":
+    if location[:1] == ("test_domains",):
         return "must be 'all', or a list of domains or of lists of domains"
     if "finite_number" in types:
         return "must be a finite number"
@@ -220,19 +260,17 @@ def _known_fields(location: Location) -> tuple[str, ...]:
     return tuple(model.model_fields)
 
 
-def _dotted(location: Location) -> str:
-    text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part}" if text else part
-    return text
-
-
-def _is_union_tag(part: str) -> bool:
-    """Pydantic names the member of a union it tried, e.g. `literal['all']`; a reader does not care."""
-    return "[" in part or part in ("bool", "int", "float", "str")
+def _location(item: Any, content: Any) -> Location:
+    """Where pydantic found it. It also names the member of a union it tried, e.g. `literal['all']`: left out."""
+    *parts, last = item["loc"]
+    location: list[str | int] = []
+    for part in (*parts, last):
+        if part in content if isinstance(content, dict) else isinstance(content, list) and part in range(len(content)):
+            location.append(part)
+            content = content[part]
+    if item["type"] == "missing":
+        location.append(last)
+    return tuple(location)
 
 
 def _take_out(content: dict[str, Any], location: Location, missing: bool) -> bool:
@@ -248,7 +286,10 @@ def _take_out(content: dict[str, Any], location: Location, missing: bool) -> boo
     node: Any = content
     *parents, last = path
     for part in parents:
-        if isinstance(node, dict) and part not in node:
+        if isinstance(node, dict) and part not in node:  # taken out with what was around it
             return False
         node = node[part]
-    return isinstance(node, dict) and node.pop(last, None) is not None
+    if last not in node:
+        return False
+    del node[last]
+    return True
