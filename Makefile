@@ -16,6 +16,9 @@ test: $(VENV)/.ready
 chaos: $(VENV)/.ready
 	$(BIN)/python tests/chaos/chaos.py
 
+fuzz: $(VENV)/.ready
+	GGA_SWEEP_FUZZ=500 $(BIN)/pytest tests/fuzz
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

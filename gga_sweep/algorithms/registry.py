@@ -102,5 +102,5 @@ def get_algorithm(name: str, field: str = "algorithm") -> AlgorithmSpec:
     try:
         found = getattr(importlib.import_module(module), attribute)
         return AlgorithmSpec(name, numerics=found.NUMERICS, own=found.HYPERPARAMETERS)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a module may raise anything while it is imported
         raise InputError([Fault(field, f"cannot import it: {error}", name)]) from error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
+
+import msgspec
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump
@@ -17,12 +17,28 @@ from gga_sweep.selection import SweepView
 _SEARCHED = "searched"
 
 
+class _Searched(msgspec.Struct):
+    """Where a run of a user's own searcher belongs."""
+
+    folder: str
+    key: str
+    draw: int
+    dataset: str
+    arm: str
+    test_domains: list[str]
+    trial_seed: int
+    hyperparameters: dict[str, bool | int | float | str]
+
+
+_ENTRY = msgspec.json.Decoder(_Searched)
+
+
 def collect(plan: Plan, ledger: Ledger) -> SweepView:
     """All runs of the plan that were started, and those that a user's own searcher added."""
     present = set(ledger.run_names())
-    entries = _searched_entries(ledger)
+    entries, damaged = _searched_entries(ledger)
     begun = [(run, folder) for run in plan.runs if (folder := run.folder) is not None and folder in present]
-    stored = ledger.read_results({folder for _, folder in begun} | {entry["folder"] for entry in entries})
+    stored = ledger.read_results({folder for _, folder in begun} | {entry.folder for entry in entries})
     sweep = plan.sweep
     started = [records_of(run, stored[folder]) for run, folder in begun]
     pair_records = tuple(run for run in started if run.cell.test_domains in sweep.pairs)
@@ -30,7 +46,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
     taken = {(run.cell, run.key) for run in planned}
     searched = [
         run
-        for run in (_searched_records(entry, stored[entry["folder"]]) for entry in entries)
+        for run in (_searched_records(entry, stored[entry.folder]) for entry in entries)
         if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
     ]
     launched, free = {run.cell.arm for run in planned}, {run.cell.arm for run in searched}
@@ -58,14 +74,16 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         factors={arm.name: arm.factors for arm in sweep.arms},
         seed_use=_seed_use(plan),
         matched_draws=sweep.config.chosen is None,
-        notes=tuple(_notes(outside, [run for run in (*started, *searched) if run.environments])),
+        notes=tuple(_notes(outside, damaged, [run for run in (*started, *searched) if run.environments])),
     )
 
 
-def _notes(outside: int, resumed: Iterable[RunRecords]) -> Iterator[str]:
+def _notes(outside: int, damaged: int, resumed: Iterable[RunRecords]) -> Iterator[str]:
     """What is said of runs that are left out, and of those that one environment began and another went on with."""
     if outside:
         yield f"Left out, since not in the present plan: {_runs(outside)} of the ledger."
+    if damaged:
+        yield f"Left out, since their places in {_SEARCHED}/ are damaged: {_runs(damaged)} of a user's own searcher."
     if folders := {run.folder for run in resumed}:
         yield (
             f"Not trained in one environment from end to end: {_runs(len(folders))}, whose last bits may differ from "
@@ -149,18 +167,24 @@ def _runs(number: int) -> str:
     return f"{number} run" if number == 1 else f"{number} runs"
 
 
-def _searched_entries(ledger: Ledger) -> list[dict[str, Any]]:
-    contents = (ledger.store.read(f"{_SEARCHED}/{name}") for name in ledger.store.list(_SEARCHED))
-    return [json.loads(content) for content in contents if content is not None]
+def _searched_entries(ledger: Ledger) -> tuple[list[_Searched], int]:
+    """What `remember_searched` kept, and how many of its files are damaged."""
+    entries, damaged = [], 0
+    for name in ledger.store.list(_SEARCHED):
+        try:
+            entries.append(_ENTRY.decode(ledger.store.read(f"{_SEARCHED}/{name}") or b""))
+        except (ValueError, RecursionError):
+            damaged += 1
+    return entries, damaged
 
 
-def _searched_records(entry: Mapping[str, Any], stored: RunResult) -> RunRecords:
+def _searched_records(entry: _Searched, stored: RunResult) -> RunRecords:
     return RunRecords(
-        key=entry["key"],
-        folder=entry["folder"],
-        cell=Cell(entry["dataset"], entry["arm"], tuple(entry["test_domains"]), entry["trial_seed"]),
-        draws=(entry["draw"],),
-        hyperparameters=entry["hyperparameters"],
+        key=entry.key,
+        folder=entry.folder,
+        cell=Cell(entry.dataset, entry.arm, tuple(entry.test_domains), entry.trial_seed),
+        draws=(entry.draw,),
+        hyperparameters=entry.hyperparameters,
         status=stored.state.status,
         reason=stored.state.reason,
         records=stored.records,

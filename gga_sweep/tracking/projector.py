@@ -40,7 +40,7 @@ class Projector:
     A store that is away delays and loses nothing: the ledger has it all. One warning an outage, then the thread goes
     on trying; what is not projected when the sweep ends is projected by its next launch. So it is while another process
     projects the same ledger into the same store. A request that failed may be carried out all the same, and late: some
-    seconds after an outage everything is looked at again.
+    seconds after an outage, or after who projected before has died, everything is looked at again.
 
     Leaving it as a context without having closed it stops it at once, as after an error.
 
@@ -96,7 +96,7 @@ class Projector:
         self._sole_writer = SoleWriter(ledger.store, uri)
         self._projection: Projection | None = None
         self._away = False
-        self._doubted: float | None = None  # when a request last failed whose effect is not known
+        self._doubted: float | None = None  # when a request last failed that may still be carried out
         self._runs: dict[str, list[PlannedRun]] = {}
         self._woken: set[str] = set()
         self._changed = threading.Condition()
@@ -206,6 +206,8 @@ class Projector:
         """The projection, opened where it is not; what it knew no longer holds where another has written."""
         if self._sole_writer.take():
             self._projection = None
+            if self._sole_writer.unsettled:
+                self._doubted = time.monotonic()
         if self._projection is None:
             self._projection = Projection(
                 self._connect(self._uri), self._sweep, self._ledger, self._start_time, self._live, self.tally
@@ -216,14 +218,17 @@ class Projector:
     def _work(self) -> None:
         """The thread: rounds of all there is to do, until closed and done, or closed and out of time."""
         delay = self._retry_after
-        with _retries_unheard(), self._sole_writer:
-            while (names := self._wait_for_work()) is not None:
-                if all(self._do(name) for name in names):
-                    delay = self._retry_after
-                    self._rest(self._pause)
-                else:
-                    self._rest(delay)
-                    delay = min(2 * delay, _LONGEST_DELAY)
+        try:
+            with _retries_unheard():
+                while (names := self._wait_for_work()) is not None:
+                    if all(self._do(name) for name in names):
+                        delay = self._retry_after
+                        self._rest(self._pause)
+                    else:
+                        self._rest(delay)
+                        delay = min(2 * delay, _LONGEST_DELAY)
+        finally:
+            self._sole_writer.release(unsettled=self._doubted is not None)
 
     def _wait_for_work(self) -> list[str] | None:
         """The names of the jobs to do, the outcome last; None when the thread should end."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
-from gga_sweep.errors import SweepOwnedError
-from gga_sweep.ledger.lease import Lease, held, live_holder
+from gga_sweep.errors import StorageError, SweepOwnedError
+from gga_sweep.ledger.lease import Lease, held, live_holder, newest_holder
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.tracking.location import redact
 
@@ -20,9 +20,12 @@ class SoleWriter:
     """
 
     def __init__(self, store: LedgerStore, uri: str) -> None:
+        self.unsettled = False
+        """Since it was taken: whether requests of who had it before may still be carried out."""
         self._store = store
         self._uri = uri
         self._folder = f"tracking/{_digest(uri)}"
+        self._note = f"{self._folder}/unsettled"
         self._lease: Lease | None = None
         self._until_released = ExitStack()
 
@@ -33,9 +36,10 @@ class SoleWriter:
             SweepOwnedError: somebody else has it, in words.
             StorageError: the ledger cannot be read or written.
         """
-        if self._lease is not None and self._lease.reason is None:
+        if self._has_it():
             return False
         self.release()
+        before = newest_holder(self._store, self._folder)
         try:
             self._lease = self._until_released.enter_context(held(self._store, self._folder))
         except SweepOwnedError:
@@ -44,19 +48,27 @@ class SoleWriter:
             raise SweepOwnedError(
                 f"{who} projects this sweep into MLflow at {redact(self._uri)} already, and brings it up to date"
             ) from None
+        died = before is not None and before.ended is None
+        self.unsettled = died or self._store.read(self._note) is not None
         return True
 
-    def __enter__(self) -> SoleWriter:
-        """It is released at the end of the block, wherever it was taken."""
-        return self
+    def release(self, unsettled: bool = False) -> None:
+        """Let the next one have it.
 
-    def __exit__(self, *error: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Let the next one have it."""
+        Args:
+            unsettled: requests that failed may still be carried out.
+        """
+        if self._has_it():
+            with suppress(StorageError):  # the next one will hardly come before they are
+                if unsettled:
+                    self._store.replace(self._note, b"")
+                else:
+                    self._store.delete(self._note)
         self._lease = None
         self._until_released.close()
+
+    def _has_it(self) -> bool:
+        return self._lease is not None and self._lease.reason is None
 
 
 def _digest(uri: str) -> str:

@@ -79,6 +79,7 @@ class Scene:
     @contextlib.contextmanager
     def set_up(self) -> Iterator[None]:
         os.environ.update(_ENVIRONMENT)
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of processes import Ray and torch
         try:
             if self.served:
                 self._port = free_port()

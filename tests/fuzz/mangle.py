@@ -163,8 +163,8 @@ def mangled_bytes(draw: st.DrawFn, seeds: Sequence[bytes], tokens: Sequence[byte
         tokens: pieces that mean something to the parser under attack.
     """
     content = draw(st.sampled_from(seeds))
-    for _ in range(draw(st.integers(1, 5))):
-        content = draw(st.sampled_from(_BREAKS))(draw, content, (*_TOKENS, *tokens))
+    for _ in range(draw(st.sampled_from([1, 1, 2, 5]))):
+        content = draw(st.sampled_from(_BREAKS))(draw, content, (*_TOKENS, *tokens, *tokens, *tokens))
     return content
 
 
@@ -324,7 +324,7 @@ def _empty(draw: st.DrawFn, content: bytes, tokens: Sequence[bytes]) -> bytes:
 
 
 _BREAKS: tuple[Callable[[st.DrawFn, bytes, Sequence[bytes]], bytes], ...] = (
-    *(_flip, _flip, _set, _set, _cut, _behead, _remove, _insert, _insert, _overwrite, _overwrite),
+    *(_flip, _flip, _set, _set, _set, _set, _cut, _behead, _remove, _insert, _insert, _overwrite, _overwrite),
     *(_double, _repeat_line, _move_line, _encode, _empty),
 )
 

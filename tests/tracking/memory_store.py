@@ -40,7 +40,7 @@ class MemoryStore:
         self.experiments: list[SimpleNamespace] = []
         self.runs: dict[str, SimpleNamespace] = {}
         self.artifacts: set[str] = set()
-        self._late: list[tuple[float, Callable[[], object]]] = []
+        self.late: list[tuple[float, Callable[[], object]]] = []
         self._lock = threading.RLock()
 
     def connect(self, uri: str = "", faults: Iterator[str | None] | None = None) -> Any:
@@ -54,7 +54,7 @@ class MemoryStore:
                 raise ConnectionError("refused")
             if fault == "late":
                 if not name.startswith(_NEVER_LATE):
-                    self._late.append(
+                    self.late.append(
                         (time.monotonic() + self._late_seconds, lambda: self._carry_out(name, *args, **kwargs))
                     )
                 raise TimeoutError("no answer")
@@ -68,8 +68,8 @@ class MemoryStore:
     def settle(self, everything: bool = False) -> None:
         """Carry out the late requests that are due, or all of them."""
         with self._lock:
-            while self._late and (everything or self._late[0][0] <= time.monotonic()):
-                _, request = self._late.pop(0)
+            while self.late and (everything or self.late[0][0] <= time.monotonic()):
+                _, request = self.late.pop(0)
                 with contextlib.suppress(MlflowException):  # refused, and nobody hears of it
                     request()
 

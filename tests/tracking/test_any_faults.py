@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ schedules = st.lists(st.tuples(st.integers(0, 8), st.sampled_from(FAULTS)), max_
 """After so many good requests, that fault; and so on."""
 
 
-def faults_of(schedule: list[tuple[int, str]]) -> Iterator[str | None]:
-    return chain.from_iterable(chain(repeat(None, good), [fault]) for good, fault in schedule)
+def faulty(store: MemoryStore, schedule: list[tuple[int, str]]) -> Callable[[str], Any]:
+    """Connects to a store that fails so."""
+    faults: Iterator[str | None] = chain.from_iterable(chain(repeat(None, good), [fault]) for good, fault in schedule)
+    return lambda uri: store.connect(uri, faults)
 
 
 def small_plan(folder: Path) -> Plan:
@@ -66,8 +68,7 @@ def two_launches_among_faults(first: list[tuple[int, str]], second: list[tuple[i
         plan = small_plan(Path(folder))
         ledger, store = Ledger(plan.sweep.folder), MemoryStore()
         done, stopped, failed, late = plan.runs
-        faults = faults_of(first)
-        with Projector(plan, ledger, SERVER, connect=lambda uri: store.connect(uri, faults), **QUICK) as projector:
+        with Projector(plan, ledger, SERVER, connect=faulty(store, first), **QUICK) as projector:
             finish(ledger, done)
             projector.wake(str(done.folder))
             taken_up = start(ledger, stopped)
@@ -78,8 +79,7 @@ def two_launches_among_faults(first: list[tuple[int, str]], second: list[tuple[i
                 projector.close(0.1)
         if not closed:
             taken_up.mark(RunStatus.PREEMPTED, "its launch ended without a word")
-        faults = faults_of(second)
-        with Projector(plan, ledger, SERVER, connect=lambda uri: store.connect(uri, faults), **QUICK) as projector:
+        with Projector(plan, ledger, SERVER, connect=faulty(store, second), **QUICK) as projector:
             progress(start(ledger, stopped), stopped, 3)
             projector.wake(taken_up.name)
             finish(ledger, stopped)

@@ -48,9 +48,19 @@ def make(plan: Plan, ledger: Ledger, store: MemoryStore) -> Callable[..., Projec
 @contextmanager
 def another_process(ledger: Ledger, uri: str = SERVER) -> Iterator[None]:
     """That projects this ledger there."""
-    with SoleWriter(ledger.store, uri) as other:
+    with writing(ledger, uri) as other:
         other.take()
         yield
+
+
+@contextmanager
+def writing(ledger: Ledger, uri: str = SERVER) -> Iterator[SoleWriter]:
+    """Releases it at the end, if it was taken."""
+    writer = SoleWriter(ledger.store, uri)
+    try:
+        yield writer
+    finally:
+        writer.release()
 
 
 def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
@@ -113,7 +123,7 @@ def test_who_requires_its_turn_is_refused_at_once(make: Callable[..., Projector]
     ],
 )
 def test_a_store_is_known_by_its_address_whoever_logs_in(uri: str, same: bool, ledger: Ledger) -> None:
-    with another_process(ledger), SoleWriter(ledger.store, uri) as writer:
+    with another_process(ledger), writing(ledger, uri) as writer:
         if same:
             with pytest.raises(SweepOwnedError):
                 writer.take()
@@ -139,7 +149,7 @@ def test_the_turn_is_over_when_a_launch_broke_off(make: Callable[..., Projector]
     kept = make(require_turn=True)
     with pytest.raises(GGASweepError, match="cluster"), kept:
         raise GGASweepError("the cluster was lost")
-    with SoleWriter(ledger.store, SERVER) as next_one:
+    with writing(ledger) as next_one:
         eventually(lambda: not owned(next_one))
 
 
@@ -193,3 +203,48 @@ def overtake(ledger: Ledger, path: str, ended: float | None) -> None:
     holder = {"host": "elsewhere", "pid": 1, "started": 0.0, "seen": time.time() + 3600, "ended": ended}
     ledger.store.replace(path, json.dumps(holder).encode())
     time.sleep(1.3)
+
+
+@pytest.fixture
+def quiet_store() -> MemoryStore:
+    """A late request is carried out when it is asked for."""
+    return MemoryStore(late_seconds=3600)
+
+
+def test_what_a_dead_driver_asked_for_and_got_late_does_not_stand_twice(
+    make: Callable[..., Projector], plan: Plan, ledger: Ledger, quiet_store: MemoryStore
+) -> None:
+    """Its last request is carried out when the next launch has looked already."""
+    finish(ledger, plan.runs[0])
+    faults = iter([None] * 5 + ["late"])  # the parent
+    killed = make(connect=lambda uri: quiet_store.connect(uri, faults), retry_after=3600.0)
+    eventually(lambda: quiet_store.late)
+    [folder] = ledger.store.list("tracking")
+    dead = {"host": "elsewhere", "pid": 1, "started": 0.0, "seen": 0.0, "ended": None}
+    ledger.store.replace(f"tracking/{folder}/000001.json", json.dumps(dead).encode())
+    left: list[int] = []
+    launch = make(connect=lambda uri: quiet_store.connect(), settle=1.0, heard=left.append)
+    eventually(lambda: 0 in left)  # it has looked, and shown all there is
+    quiet_store.settle(everything=True)
+    assert content_of(quiet_store.connect(), plan.sweep.folder)["faults"] == ["2 parents"]
+    assert launch.close(30)
+    assert content_of(quiet_store.connect(), plan.sweep.folder)["faults"] == []
+    with killed:
+        pass  # so that its threads end
+
+
+def test_what_a_launch_gave_up_on_is_looked_at_twice_by_the_next(
+    make: Callable[..., Projector], plan: Plan, ledger: Ledger, quiet_store: MemoryStore
+) -> None:
+    finish(ledger, plan.runs[0])
+    faults = iter([None] * 5 + ["late"])
+    assert not make(connect=lambda uri: quiet_store.connect(uri, faults), settle=3600.0).close(1)
+    left: list[int] = []
+    launch = make(connect=lambda uri: quiet_store.connect(), settle=1.0, heard=left.append)
+    eventually(lambda: 0 in left)  # it has looked, and shown all there is
+    quiet_store.settle(everything=True)
+    assert launch.close(30)
+    assert content_of(quiet_store.connect(), plan.sweep.folder)["faults"] == []
+    began = time.monotonic()
+    assert make(connect=lambda uri: quiet_store.connect(), settle=3600.0).close(30)  # now all is settled
+    assert time.monotonic() - began < 10
