@@ -287,7 +287,7 @@ def test_a_plan_counts_what_is_done_in_its_storage(gga: Command, digits_file: Pa
 
 def test_the_status_names_what_did_not_go_well(gga: Command, own_copy: Callable[[], Sweep]) -> None:
     sweep = own_copy()
-    assert gga("status", sweep.folder).words == "digits: status Arm Done ERM 4 GGA 4"
+    assert gga("status", sweep.folder).words == "digits: status Arm Done ERM 4 GGA 4 No launch is live."
     name = Ledger(sweep.folder).run_names()[0]
     Ledger(sweep.folder).run(name).mark(RunStatus.FAILED, "RuntimeError: [/told] to :fail:")
     called = gga("status", sweep.folder)
@@ -681,14 +681,14 @@ def test_a_store_that_does_not_know_the_sweep_is_refused(gga: Command, trained: 
 def test_every_option_of_ui_reaches_the_page(gga: Command, trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it then does, and on which interface, is shown by the tests of the page."""
 
-    def serve(sweep: Sweep, uri: str | None, port: int, show: Callable[[str], object]) -> None:
-        show(f"{sweep.folder} {uri} {port} " + 200 * "x")
+    def serve(sweep: Sweep, uri: str | None, port: int, show: Callable[[str], object], host: str) -> None:
+        show(f"{sweep.folder} {uri} {port} {host} " + 200 * "x")
 
     monkeypatch.setattr("gga_sweep.tracking.page.serve_page", serve)
     monkeypatch.setattr(cli.out, "_width", 40)  # an address must not be broken
-    assert gga("ui", trained.folder).out == f"{trained.folder} None 5000 {200 * 'x'}\n"
-    called = gga("ui", trained.folder, "--tracking-uri", "http://host", "--port", "99")
-    assert called.out == f"{trained.folder} http://host 99 {200 * 'x'}\n"
+    assert gga("ui", trained.folder).out == f"{trained.folder} None 5000 127.0.0.1 {200 * 'x'}\n"
+    called = gga("ui", trained.folder, "--tracking-uri", "http://host", "--port", "99", "--host", "::1")
+    assert called.out == f"{trained.folder} http://host 99 ::1 {200 * 'x'}\n"
 
 
 def test_a_moved_storage_is_still_a_sweeps_folder(gga: Command, trained: Sweep, tmp_path: Path) -> None:

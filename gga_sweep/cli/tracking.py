@@ -32,7 +32,7 @@ def sync(
     uri = resolve_tracking_uri(plan.sweep.storage, tracking_uri, os.environ)
     report = make_report(plan, ledger)
     paths = write_report(report, ledger)
-    with Progress(console=err, transient=True) as progress:
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(f"MLflow at {redact(uri)}", total=None)
 
         def heard(left: int) -> None:
@@ -41,9 +41,10 @@ def sync(
 
         result = bring_up_to_date(plan, ledger, uri, report.table, tuple(paths.values()), timeout=timeout, heard=heard)
     changes = f"{result.new} new, {result.updated} updated, {count(result.points, 'point')} written"
-    out.print(f"MLflow at {redact(uri)} shows {count(result.runs, 'run')}: {changes}", soft_wrap=True)
+    if result.runs or not result.lacking:
+        out.print(f"MLflow at {redact(uri)} shows {count(result.runs, 'run')}: {changes}", soft_wrap=True)
     if result.outside:
-        out.print(f"{count(result.outside, 'run')} of the folder not in its plan: left out", soft_wrap=True)
+        out.print(f"Left out: {count(result.outside, 'run')} that the sweep's plan does not hold", soft_wrap=True)
     if result.lacking:
-        err.print(f"{result.lacking}; `gga-sweep sync` again goes on")
+        err.print(f"{result.lacking}; run `gga-sweep sync` again")
         raise typer.Exit(FAILED)

@@ -30,6 +30,9 @@ from scene import Scene  # noqa: E402
 from stores import store_content  # noqa: E402
 
 KILLS = {"actor killed", "launch killed", "machine rebooted", "node lost", "cluster gone"}
+QUICK = {"actor killed", "launch killed", "launch interrupted", "machine rebooted", "node lost"}
+"""Those of the short form."""
+
 ROUND_SECONDS = 900.0
 """After so long a round is left in peace, to end."""
 
@@ -170,9 +173,10 @@ def play(folder: Path, faults: int, seed: int, minutes: float, steps: int, trial
     _say("the sweep in peace has ended")
     number = 0
     while sum(outcome.faults.values()) < faults and time.monotonic() < deadline:
-        crowded = number % 2 == 0 and not quick
-        scene = Scene(folder / f"round-{number}", sweep, clustered=number % 2 == 0, served=crowded)
+        clustered = number % 2 == 0
+        scene = Scene(folder / f"round-{number}", sweep, clustered, served=clustered and not quick)
         kinds = LOCAL | (CLUSTERED if scene.clustered else {}) | (SERVED if scene.served else {})
+        kinds = {kind: fault for kind, fault in kinds.items() if not quick or kind in QUICK}
         left = faults - sum(outcome.faults.values())
         with scene.set_up():
             play_round(scene, expected, kinds, left, rng, outcome, deadline)
