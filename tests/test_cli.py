@@ -285,16 +285,6 @@ def test_a_plan_counts_what_is_done_in_its_storage(gga: Command, digits_file: Pa
 # status and report
 
 
-def test_the_status_names_what_did_not_go_well(gga: Command, own_copy: Callable[[], Sweep]) -> None:
-    sweep = own_copy()
-    assert gga("status", sweep.folder).words == "digits: status Arm Done ERM 4 GGA 4 No launch is live."
-    name = Ledger(sweep.folder).run_names()[0]
-    Ledger(sweep.folder).run(name).mark(RunStatus.FAILED, "RuntimeError: [/told] to :fail:")
-    called = gga("status", sweep.folder)
-    assert called.code == 0
-    assert f"{name}: failed at step 4 (RuntimeError: [/told] to :fail:)" in called.out
-
-
 @pytest.mark.parametrize("report_format", FORMATS)
 def test_a_report_is_printed_or_written_in_each_format(
     gga: Command, trained: Sweep, tmp_path: Path, report_format: str

@@ -196,9 +196,10 @@ class RecordedRun:
         selected = self._folder.read_selected()
         _require_written("records.jsonl", dump_lines(records), written["records.jsonl"])
         _require_written("annealing.jsonl", dump_lines(annealed), written["annealing.jsonl"])
-        if not any(record.validation.accuracy > best for record in later):  # else they are of a later step, and will be
-            _require_written("selected", selected, written["selected"])
         environments = self._environments_since(state["environment"], state["environments"], next_step)
+        ahead = any(record.validation.accuracy > best for record in later)
+        if not ahead or environments != state["environments"]:  # else they are of a later step, and come again
+            _require_written("selected", selected, written["selected"])
         self._trainer.load_state(state)
         self._records, self._annealed, self._best = records, annealed, best
         self._selected_digest, self._environments = written["selected"], environments

@@ -14,12 +14,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -111,6 +110,21 @@ class StoredRun(RunResult):
     header: RunHeader | None = None
 
 
+class _Header(msgspec.Struct):
+    """As it stands in the file."""
+
+    key: str
+    config: dict[str, Any]
+    dataset_digest: str
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    normalise: bool
+    fingerprint: dict[str, str]
+    start_time: float
+    split_digests: dict[str, tuple[str, str]] = {}
+
+
+_HEADER = msgspec.json.Decoder(_Header)
 _STATE = msgspec.json.Decoder(RunState)
 
 _RECORDED = ("records.jsonl", "annealing.jsonl")
@@ -160,12 +174,9 @@ class RunFolder:
         if content is None:
             return None
         with self._damage("run.json"):
-            value = json.loads(content)
-            value["config"] = RunConfig.model_validate(value["config"])
-            value["classes"] = tuple(value["classes"])
-            value["input_shape"] = tuple(value["input_shape"])
-            value["split_digests"] = {name: tuple(pair) for name, pair in value.get("split_digests", {}).items()}
-            return RunHeader(**value)
+            found = _HEADER.decode(content)
+            values = {name: getattr(found, name) for name in found.__struct_fields__}
+            return RunHeader(**{**values, "config": RunConfig.model_validate(found.config)})
 
     def readable_header(self) -> RunHeader | None:
         """None also where it is damaged."""

@@ -31,6 +31,7 @@ _SWEEP_FILE = "the sweep file"
 _SECOND_LOOK = "a second look after an outage"
 _TRIES = 3
 _LONGEST_DELAY = 60.0  # seconds
+_GRACE = 1.0  # seconds in which the thread ends that is out of time, unless it waits for the store
 _LONGEST_REASON = 200  # characters
 
 
@@ -134,6 +135,7 @@ class Projector:
             if self._deadline is None:
                 self._deadline = time.monotonic()
             self._changed.notify()
+        self._thread.join(_GRACE)
 
     def wake(self, folder_name: str) -> None:
         """Something new is in that run's folder. Returns at once."""
@@ -176,7 +178,7 @@ class Projector:
             self._look_again()
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
-        self._thread.join(timeout)
+        self._thread.join(timeout + _GRACE)
         with self._changed:
             unsettled = () if self._doubted is None else (_SECOND_LOOK,)
             return tuple(dict.fromkeys([*self._given_up, *self._jobs])) or unsettled

@@ -271,6 +271,24 @@ def test_weights_of_a_step_behind_the_checkpoint_are_written_again_when_it_comes
     assert kept_files(store) == kept_files(whole)
 
 
+def test_weights_that_are_ahead_are_not_kept_in_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the later evaluation may not win again, and nobody would write them anew: the run begins again."""
+    store = MemoryStore()
+    config = run_config(hyperparameters={"lr": 0.03}, steps=12, evaluate_every=1)
+    run = open_small_run(store, config, DATASET)
+    run.advance(0)
+    checkpoint = store.files[f"runs/{RUN}/checkpoint"]
+    first = store.files[f"runs/{RUN}/selected"]
+    while store.files[f"runs/{RUN}/selected"] == first:
+        run.advance(0)
+    store.files[f"runs/{RUN}/checkpoint"] = checkpoint
+
+    assert open_small_run(store, config, DATASET).progress.step == 0
+    store.files[f"runs/{RUN}/checkpoint"] = checkpoint
+    moved_elsewhere(monkeypatch)
+    assert open_small_run(store, config, DATASET).progress.step == -1
+
+
 @pytest.mark.parametrize("stop", range(1, 7))
 def test_a_run_that_is_asked_to_stop_ends_its_step_and_goes_on_from_there(stop: int) -> None:
     store = MemoryStore()

@@ -200,7 +200,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["run.json", "status.json", "records.jsonl", "annealing.jsonl"]), ANYTHING, st.data())
 def test_whatever_stands_in_a_field_verify_comes_to_its_end(file: str, value: object, data: st.DataObject) -> None:
     store = whole()
@@ -213,6 +213,19 @@ def test_whatever_stands_in_a_field_verify_comes_to_its_end(file: str, value: ob
     block[data.draw(st.sampled_from(sorted(block)))] = value
     store.files[in_run(GGA, file)] = b"\n".join([json.dumps(content).encode(), *lines[1:], b""])
     verified(store)
+
+
+@pytest.mark.parametrize(("field", "value"), [("key", 7), ("fingerprint", 7), ("evaluate_every", 0)])
+def test_a_header_that_holds_what_nobody_wrote_is_damaged(field: str, value: int) -> None:
+    store = whole()
+    header = json.loads(store.files[in_run(GGA, "run.json")])
+    header["fingerprint"]["gga-sweep"] = "0.0.1"  # so that its key is not made again
+    block = header["config"]["training"] if field == "evaluate_every" else header
+    block[field] = value
+    store.files[in_run(GGA, "run.json")] = json.dumps(header).encode()
+    [finding] = verified(store).findings
+    assert (finding.run, finding.file, finding.cure) == (name_of(GGA), "run.json", "retry")
+    assert finding.what.startswith("is damaged: ")
 
 
 def test_a_file_that_a_final_run_never_left_is_found() -> None:

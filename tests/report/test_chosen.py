@@ -37,6 +37,7 @@ def trained(plan: Plan, accuracies: Mapping[int, float], without: tuple[int, ...
             folder = ledger.run(str(run.folder))
             folder.claim({})
             folder.write_records(records)
+            folder.write_state(folder.read_state().status, 4)
     return make_report(plan, ledger)
 
 

@@ -254,7 +254,7 @@ def test_the_command_brings_the_report_too(
     code, out, _ = gga("sync", trained.folder, "--tracking-uri", uri)
     assert code == 0
     assert out.startswith(f"MLflow at {uri} shows 8 runs: 8 new, 0 updated, ")
-    shown = store_content(uri, plan.sweep.folder, volatile=True)
+    shown = store_content(uri, plan.sweep.folder)
     assert len(shown["children"]) == 8
     assert shown["summaries"]
     assert shown["parent"]["status"] == "FAILED"
@@ -262,7 +262,6 @@ def test_the_command_brings_the_report_too(
     code, out, _ = gga("sync", trained.folder, "--tracking-uri", uri)
     assert code == 0
     assert "8 runs: 0 new, 0 updated, 0 points written" in out
-    assert store_content(uri, plan.sweep.folder, volatile=True) == shown
 
 
 @pytest.mark.parametrize(
