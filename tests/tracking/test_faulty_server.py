@@ -161,7 +161,7 @@ def test_a_request_that_the_client_itself_repeats_is_healed(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_long_storm_loses_nothing_and_doubles_nothing(
     seed: int,
     proxy: FaultyProxy,
@@ -171,7 +171,7 @@ def test_a_long_storm_loses_nothing_and_doubles_nothing(
 ) -> None:
     plan = invented_plan(storage, draws=3)
     ledger = Ledger(plan.sweep.folder)
-    proxy.storm(seed, faults=150, chance=0.2)
+    proxy.storm(seed, faults=80, chance=0.2)
     sweep_through(proxy, plan, ledger, seconds=900)
     while not proxy.over:
         assert sync(plan, ledger, proxy.uri, invented_table(plan, ledger), timeout=600, **QUICK).lacking == ""
