@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
@@ -109,3 +110,31 @@ def test_every_kind_of_fault_is_felt(fault: str, plan: Plan, ledger: Ledger) -> 
 
     with pytest.raises(OSError):  # noqa: PT011  whatever a connection raises
         Projection(MemoryStore().connect("", iter([None] * 5 + [fault])), plan.sweep, ledger, 0.0)
+
+
+@pytest.mark.parametrize("ending", [True, False])
+def test_some_seconds_after_an_outage_what_was_carried_out_late_is_found(
+    ending: bool, plan: Plan, ledger: Ledger
+) -> None:
+    """At the end of a sweep, and while it goes on."""
+    store, left = MemoryStore(late_seconds=3600), list[int]()
+    for run in plan.runs:
+        finish(ledger, run)
+    connect = faulty(store, [(8, "late"), (5, "late")])  # the first run is made twice
+    options = {**QUICK, "settle": 1.0, "heard": left.append}
+    with Projector(plan, ledger, SERVER, connect=connect, **options) as projector:
+        wait_for(lambda: 0 in left)  # all is shown
+        assert store.late
+        store.settle(everything=True)
+        if ending:
+            assert projector.close(30)
+        else:
+            wait_for(lambda: left.count(0) == 2)
+        assert content_of(store.connect(), plan.sweep.folder)["faults"] == []
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
