@@ -33,7 +33,7 @@ from typing import Any
 
 from gga_sweep.config import RunConfig
 from gga_sweep.domainbed.registry import DOMAINS
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.store import PosixStore
@@ -118,8 +118,8 @@ def export_domainbed(folder: Path, out: Path, models: bool = False) -> Exported:
     present = [job.folder for job in jobs]
     try:
         _write_marker(store, ledger, view, {*former, *present})  # first, so that a broken export can be repeated
-    except OSError as error:
-        raise InputError([Fault("--domainbed", f"cannot be written: {error.strerror}", str(out))]) from error
+    except StorageError as error:
+        raise InputError([Fault("--domainbed", f"cannot be written: {error}", str(out))]) from error
     written = [job for job in jobs if _write_run(store, out, plan, ledger.run(job.run.folder), job)]
     for name in set(former) - set(present):
         _delete_run(store, out, name)

@@ -115,7 +115,7 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
             self._until_the_end.enter_context(held(self._ledger.store))
             sweep = self._plan.sweep
             uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
-            self._projector = Projector(self._plan, self._ledger, uri)
+            self._projector = self._until_the_end.enter_context(Projector(self._plan, self._ledger, uri))
 
     @_never_raise
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

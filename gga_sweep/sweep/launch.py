@@ -51,15 +51,15 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
         left, final = unfinished(plan, ledger)
         if left:
             decode_images(sweep)
-        projector = Projector(plan, ledger, uri, require_tracking=options.require_tracking)
-        if left:
-            from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
+        with Projector(plan, ledger, uri, require_tracking=options.require_tracking) as projector:
+            if left:
+                from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
 
-            train(plan, contents, left, final, projector, lease, signals, options, console)
-        report = make_report(plan, ledger)
-        paths = write_report(report, ledger)
-        tracked = projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
-        return SweepResult(plan, ledger, report, paths, redact(uri), tracked, lease.reason)
+                train(plan, contents, left, final, projector, lease, signals, options, console)
+            report = make_report(plan, ledger)
+            paths = write_report(report, ledger)
+            tracked = projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
+            return SweepResult(plan, ledger, report, paths, redact(uri), tracked, lease.reason)
 
 
 def unfinished(plan: Plan, ledger: Ledger) -> tuple[dict[str, PlannedRun], dict[str, RunStatus]]:

@@ -17,9 +17,10 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "TUNE_GLOBAL_CHECKPOINT_S": "86400",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",  # its panels cannot be silenced, and ours tells more
-        # MLflow: fail soon (its default is four minutes; the projector retries by itself) and print nothing.
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        # MLflow: never send a request twice (what it creates would be doubled), fail soon (the projector tries again by
+        # itself; a busy SQLite answers within 20 s) and print nothing.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_DISABLE_AGENT_HINT": "true",
     }
