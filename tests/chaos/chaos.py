@@ -114,6 +114,7 @@ def play_round(
     """Break the scene until so many faults were injected, and leave it in peace until its sweep has ended."""
     injected, until = 0, min(deadline, time.monotonic() + ROUND_SECONDS)
     waiting = list(kinds)
+    outcome.watch.begin_round()
     while True:
         scene.keep_launched()
         _wait_until_something_trains(scene, outcome.watch)

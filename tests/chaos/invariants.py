@@ -32,6 +32,10 @@ class Watch:
     broken: list[str] = field(default_factory=list)
     longest_loss: float = 0.0
 
+    def begin_round(self) -> None:
+        """On an empty storage: nothing has ended there."""
+        self.ended.clear()
+
     def look(self, scene: Scene) -> None:
         states = scene.states()
         for name, (attempt, digests) in self.ended.items():
