@@ -30,6 +30,9 @@ SLICE_SECONDS = 30.0
 CHECKPOINT_SECONDS = 150.0
 """Between two evaluations a checkpoint is written as soon as the last is this old."""
 
+CHECKPOINT_SHARE = 0.005
+"""At an evaluation one is written unless that would take more than this share of the time since the last."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -104,6 +107,7 @@ class RecordedRun:
         self._environment = fingerprint(device)
         self._environments: list[str] = []
         self._last_checkpoint = time.monotonic()
+        self._checkpoint_cost = 0.0
         if (present := folder.readable_header()) is not None and present.key != key:
             raise GGASweepError(f"two runs want the folder {folder.name}: {present.key} and {key}")
         started = time.time()
@@ -241,7 +245,7 @@ class RecordedRun:
         self._folder.add_timing(self._step, done.seconds)
         if done.diverged is not None or self._trainer.finished:
             self._finish(RunStatus.DONE if done.diverged is None else RunStatus.DIVERGED, done.diverged)
-        elif done.record is not None or time.monotonic() - self._last_checkpoint >= CHECKPOINT_SECONDS:
+        elif self._checkpoint_is_due(evaluated=done.record is not None):
             self._checkpoint()
         else:
             self._write_state(RunStatus.RUNNING)
@@ -255,7 +259,12 @@ class RecordedRun:
         if self._options.kept == "none":
             self._folder.discard_selected()
 
+    def _checkpoint_is_due(self, evaluated: bool) -> bool:
+        age = time.monotonic() - self._last_checkpoint
+        return age >= CHECKPOINT_SECONDS or (evaluated and age * CHECKPOINT_SHARE >= self._checkpoint_cost)
+
     def _checkpoint(self) -> None:
+        began = time.monotonic()
         recorded = {
             "records.jsonl": digest(dump_lines(self._records)),
             "annealing.jsonl": digest(dump_lines(self._annealed)),
@@ -270,6 +279,7 @@ class RecordedRun:
         self._folder.write_checkpoint(dump_state(state))
         self._write_state(RunStatus.RUNNING)
         self._last_checkpoint = time.monotonic()
+        self._checkpoint_cost = self._last_checkpoint - began
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, torch.OutOfMemoryError | MemoryError):

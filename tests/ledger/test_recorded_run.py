@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.recorded_run import RecordedRun
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.records import RunStatus, ValidationRecord
-from gga_sweep.training.checkpoint import dump_weights, parse_state
+from gga_sweep.training.checkpoint import dump_state, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
 from gga_sweep.training.trainer import Trainer
 
@@ -184,6 +184,33 @@ def test_between_evaluations_a_checkpoint_is_written_once_the_last_is_150_second
 
     assert recorded_run.CHECKPOINT_SECONDS == 150
     assert steps == [1, 1, 1, 4, 4, 4, 7, 7]  # after the evaluation, then at 180 s, then 180 s later
+
+
+def test_at_evaluations_checkpoints_take_a_two_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 10 seconds of this clock, and a checkpoint an eighth of a second: one after 25 seconds."""
+    seconds = 0.0
+
+    def step_made() -> None:
+        nonlocal seconds
+        seconds += 10
+
+    def dumped(state: dict[str, Any]) -> bytes:
+        nonlocal seconds
+        seconds += 0.125
+        return dump_state(state)
+
+    watch_updates(monkeypatch, lambda minibatches, mask: step_made())
+    monkeypatch.setattr(recorded_run, "dump_state", dumped)
+    monkeypatch.setattr(recorded_run, "time", SimpleNamespace(monotonic=lambda: seconds, time=lambda: 0.0))
+    store = MemoryStore()
+    run = open_small_run(store, run_config(evaluate_every=1, steps=9), DATASET)
+    steps = []
+    for _ in range(8):
+        run.advance(0)
+        steps.append(checkpointed_step(store))
+
+    assert recorded_run.CHECKPOINT_SHARE == 1 / 200
+    assert steps == [1, 1, 1, 4, 4, 4, 7, 7]
 
 
 def test_a_checkpoint_can_be_asked_for() -> None:

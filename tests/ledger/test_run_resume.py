@@ -35,6 +35,12 @@ ARMS: dict[str, Mapping[str, Scalar] | None] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def checkpoints_at_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of runs so short that by the clock they had one."""
+    monkeypatch.setattr(recorded_run, "CHECKPOINT_SHARE", 1e9)
+
+
 @cache
 def never_stopped() -> Mapping[str, bytes | None]:
     store = MemoryStore()
