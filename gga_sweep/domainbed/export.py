@@ -287,7 +287,7 @@ def _train_args(
 
 def _write_run(store: PosixStore, out: Path, plan: Plan, folder: RunFolder, job: _Job) -> bool:
     """The run's folder, whatever a former export left in it; whether a model stands there."""
-    weights = folder.read_selected() if _is_kept(job) else None
+    weights = folder.intact_selected() if _is_kept(job) else None
     header = None if weights is None else folder.read_header()
     args = {
         **job.train_args,
@@ -421,7 +421,7 @@ def _remarks_on_models(plan: Plan, jobs: Sequence[_Job], written: Sequence[_Job]
             "training-domain validation, whose weights alone the ledger keeps."
         )
     if lost := kept - len(written):
-        yield f"Without a model: {count(lost, 'selected run')}, since the ledger no longer holds the weights."
+        yield f"Without a model: {count(lost, 'selected run')}, since the ledger no longer holds the weights it left."
     networks = {job.config.training.network for job in written}
     if foreign := sorted(networks - set(RESNETS)):
         yield f"DomainBed has no network like {', '.join(foreign)}: {MODEL} holds the weights under our own names."

@@ -218,6 +218,14 @@ class RunFolder:
     def read_selected(self) -> bytes | None:
         return self.read_file("selected")
 
+    def intact_selected(self) -> bytes | None:
+        """The selected weights of a final run; None where they are gone, or are not what the run left."""
+        try:
+            self._check_digests(self.read_state(), ("selected",))
+        except DamagedFileError:
+            return None
+        return self.read_selected()
+
     def selected_record(self) -> Record | None:
         """The evaluation whose weights `selected` holds: of the best validation step, the first among equals."""
         records = [record for record in self.read_records() if record.validation.accuracy >= 0]  # NaN is not

@@ -59,7 +59,7 @@ def _attach_weights(projection: Projection, run: TrackedRun, winner: Selected) -
     kept = stored.selected_record()
     contents = {
         names.CONFIG_FILE: stored.read_file("run.json"),
-        names.WEIGHTS_FILE: stored.read_selected() if kept is not None and kept.step == winner.step else None,
+        names.WEIGHTS_FILE: stored.intact_selected() if kept is not None and kept.step == winner.step else None,
     }
     with tempfile.TemporaryDirectory() as folder:
         for name, content in contents.items():

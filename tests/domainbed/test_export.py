@@ -614,13 +614,21 @@ def test_an_export_without_models_takes_back_those_of_a_former_one(trained: Swee
     assert all(line["args"]["skip_model_save"] for line in read_tree(tmp_path / "out"))
 
 
-def test_selected_weights_that_are_gone_are_told(own_copy: Callable[[], Sweep], tmp_path: Path) -> None:
+def flip_the_last_bit(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_the_last_bit])
+def test_selected_weights_that_are_gone_or_damaged_are_told(
+    own_copy: Callable[[], Sweep], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     sweep = own_copy()
     for file in sweep.folder.glob("runs/*/selected"):
-        file.unlink()
+        damage(file)
     result = export_domainbed(sweep.folder, tmp_path / "out", models=True)
     assert result.models == 0
-    lost = "Without a model: 4 selected runs, since the ledger no longer holds the weights."
+    lost = "Without a model: 4 selected runs, since the ledger no longer holds the weights it left."
     assert lost in result.remarks
 
 
@@ -629,12 +637,19 @@ def with_weights(plan: Plan, accuracy: Callable[[PlannedRun, int, bool], float])
     ledger = Ledger(plan.sweep.folder)
     for run in plan.runs:
         write_run(ledger, run, invented_records(run, lambda step, tested, run=run: accuracy(run, step, tested)))
-        folder = ledger.run(str(run.folder))
-        folder.claim({})
         layer = nn.Linear(1, 1)
         nn.init.constant_(layer.weight, run.draws[-1])
-        folder.write_selected(dump_weights(layer))
+        leave_weights(ledger, run, layer)
     return ledger
+
+
+def leave_weights(ledger: Ledger, run: PlannedRun, module: nn.Module) -> None:
+    """As those that a run which is done had selected."""
+    folder = ledger.run(str(run.folder))
+    state = folder.read_state()
+    folder.claim({})
+    folder.write_selected(dump_weights(module))
+    folder.write_state(state.status, state.step)
 
 
 @pytest.mark.parametrize(("method", "draw"), [("training-domain-validation", 0), ("leave-one-domain-out", 1)])
@@ -691,9 +706,7 @@ def test_a_resnet_predicts_the_same_in_domainbeds_model(tmp_path: Path, network:
     ours = build_network(network, (3, 28, 28), 10, None, torch.Generator().manual_seed(7))
     ours.train()
     ours(torch.rand(4, 3, 64, 64))  # so that its batch norm has statistics of its own
-    folder = Ledger(plan.sweep.folder).run(str(run.folder))
-    folder.claim({})
-    folder.write_selected(dump_weights(ours))
+    leave_weights(Ledger(plan.sweep.folder), run, ours)
     result = exported(plan, tmp_path / "out", models=True)
     assert result.models == 1
     told = [remark for remark in result.remarks if "ERM" in remark or "ResNet" in remark]

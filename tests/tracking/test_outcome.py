@@ -60,6 +60,21 @@ def test_the_winner_of_each_cell_is_marked_and_carries_its_weights(
     assert projection.client.list_artifacts(child_of(projection, loser).info.run_id) == []
 
 
+def test_weights_that_are_not_what_the_run_left_are_not_hung_up(
+    projection: Projection, plan: Plan, ledger: Ledger
+) -> None:
+    finish_all(projection, plan, ledger)
+    table = invented_table(plan, ledger)
+    for one in table.selected:
+        (ledger.folder / "runs" / one.folder / "selected").write_bytes(b"other weights")
+    publish_outcome(projection, plan.runs, table)
+    winners = runs_with(projection, "selected", "true")
+    assert len(winners) == len(table.selected)
+    for winner in winners:
+        files = [file.path for file in projection.client.list_artifacts(winner.info.run_id)]
+        assert files == ["run.json"]
+
+
 def test_weights_are_hung_up_once(
     projection: Projection, plan: Plan, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
