@@ -17,6 +17,7 @@ from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
 from gga_sweep.sweep.signals import stop_signals
 from gga_sweep.tracking.location import redact, resolve_tracking_uri
+from gga_sweep.tracking.projection import LEFT_RUNNING
 from gga_sweep.tracking.projector import Projector
 
 CLOSE_SECONDS = 60.0
@@ -80,7 +81,7 @@ def unfinished(plan: Plan, ledger: Ledger) -> tuple[dict[str, PlannedRun], dict[
         else:
             left[run.key] = run
         if status is RunStatus.RUNNING:
-            ledger.run(run.folder).mark(RunStatus.PREEMPTED, "its launch ended without a word")
+            ledger.run(run.folder).mark(RunStatus.PREEMPTED, LEFT_RUNNING)
     return left, final
 
 

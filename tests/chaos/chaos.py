@@ -1,7 +1,7 @@
 """A real sweep on RotatedDigits that is broken at random but seeded moments until it ends: is it still the same sweep?
 
     python tests/chaos/chaos.py                     # at least 50 faults, at most 45 minutes
-    python tests/chaos/chaos.py --faults 10 --seed 3
+    python tests/chaos/chaos.py --faults 10 --seed 3 --only "actor killed" "launch killed"
 
 One sweep is left in peace. Then rounds of the same sweep on an empty storage are broken until there were faults enough,
 in turn on a cluster of two nodes with a tracking server, and on a Ray that each launch starts for itself with SQLite;
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from invariants import LONGEST_LOSS_SECONDS, Watch, differences, tracking_differ
 from scene import Scene  # noqa: E402
 from stores import store_content  # noqa: E402
 
+ALL = LOCAL | CLUSTERED | SERVED
 KILLS = {"actor killed", "launch killed", "machine rebooted", "node lost", "cluster gone"}
 QUICK = {"actor killed", "launch killed", "launch interrupted", "machine rebooted", "node lost"}
 """Those of the short form."""
@@ -164,7 +166,9 @@ def _let_it_end(scene: Scene, expected: int, outcome: Outcome) -> None:
         raise Violated(f"`gga-sweep verify` ended with {verified.returncode}: {verified.stdout}{verified.stderr}")
 
 
-def play(folder: Path, faults: int, seed: int, minutes: float, steps: int, trial_seeds: int, quick: bool) -> Outcome:
+def play(
+    folder: Path, faults: int, seed: int, minutes: float, steps: int, trial_seeds: int, only: Collection[str]
+) -> Outcome:
     """Rounds until there were faults enough, or no time is left."""
     outcome, rng = Outcome(), random.Random(seed)
     deadline = time.monotonic() + 60 * minutes
@@ -174,10 +178,11 @@ def play(folder: Path, faults: int, seed: int, minutes: float, steps: int, trial
     _say("the sweep in peace has ended")
     number = 0
     while sum(outcome.faults.values()) < faults and time.monotonic() < deadline:
-        clustered = number % 2 == 0
-        scene = Scene(folder / f"round-{number}", sweep, clustered, served=clustered and not quick)
-        kinds = LOCAL | (CLUSTERED if scene.clustered else {}) | (SERVED if scene.served else {})
-        kinds = {kind: fault for kind, fault in kinds.items() if not quick or kind in QUICK}
+        clustered = number % 2 == 0 and not CLUSTERED.keys().isdisjoint(only)
+        served = number % 2 == 0 and not SERVED.keys().isdisjoint(only)
+        scene = Scene(folder / f"round-{number}", sweep, clustered, served)
+        kinds = LOCAL | (CLUSTERED if clustered else {}) | (SERVED if served else {})
+        kinds = {kind: fault for kind, fault in kinds.items() if kind in only}
         left = faults - sum(outcome.faults.values())
         with scene.set_up():
             play_round(scene, expected, kinds, left, rng, outcome, deadline)
@@ -201,11 +206,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--trial-seeds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=ALL, default=list(ALL), metavar="KIND", help=", ".join(ALL))
     parser.add_argument("--folder", type=Path, help="keep everything here (default: a temporary folder)")
     chosen = parser.parse_args()
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
-        outcome = play(folder, chosen.faults, chosen.seed, chosen.minutes, chosen.steps, chosen.trial_seeds, False)
+        outcome = play(
+            folder, chosen.faults, chosen.seed, chosen.minutes, chosen.steps, chosen.trial_seeds, chosen.only
+        )
     except Violated as error:
         print(f"BROKEN: {error}\nLeft to look at: {folder}")
         return 1
