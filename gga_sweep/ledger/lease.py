@@ -142,6 +142,10 @@ class Lease:
         """Why the worker should stop; None while it should not."""
         return self._reason
 
+    def is_newest(self) -> bool:
+        """Whether nobody took a later number: who was overtaken (its machine slept) must leave the work alone."""
+        return _newest_number(self._store, self._folder) == self.number
+
     def wait(self, seconds: float) -> bool:
         """Whether it should stop, known at once or within so many seconds."""
         return self._stopping.wait(seconds)
@@ -186,7 +190,7 @@ class Lease:
         if self._reason is None:
             if (reason := reason_to_stop(self._store, self._folder, self.number)) is not None:
                 self.ask(reason)
-            elif _newest_number(self._store, self._folder) > self.number:
+            elif not self.is_newest():
                 self.ask("a newer launch took over")
 
     def _write(self, ended: float | None = None) -> None:

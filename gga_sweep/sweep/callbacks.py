@@ -26,7 +26,7 @@ from gga_sweep.sweep.launch import CLOSE_SECONDS
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
 from gga_sweep.sweep.signals import StopSignals
-from gga_sweep.sweep.trainable import RUN, plain_values
+from gga_sweep.sweep.trainable import RUN, SUPERSEDED, plain_values
 from gga_sweep.tracking.location import resolve_tracking_uri
 from gga_sweep.tracking.names import PROGRESS_STEP, VAL_ACCURACY
 from gga_sweep.tracking.projector import Projector
@@ -49,6 +49,13 @@ def _never_raise(method: _Method) -> _Method:
             logger.exception("a callback of gga-sweep failed; the sweep goes on")
 
     return cast(_Method, guarded)
+
+
+def _stopped_early(status: RunStatus, last_result: Mapping[str, Any]) -> bool:
+    """Whether a scheduler ended a trial, rather than its run itself or whoever took the run over."""
+    if last_result.get(SUPERSEDED):
+        return False
+    return status is RunStatus.RUNNING or (status is RunStatus.PREEMPTED and not last_result.get("done"))
 
 
 class Launch:
@@ -138,12 +145,11 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
 
     @_never_raise
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Also called when a scheduler stops a trial: then the run has not ended by itself."""
+        """Also called when a scheduler of a user's own Tuner stops a trial: then the run has not ended by itself."""
         run = self._run_of(trial)
         folder = self._ledger.run(str(run.folder))
         state = folder.read_state()
-        ended_itself = state.status is not RunStatus.RUNNING and trial.last_result.get("done")
-        if state.status in (RunStatus.RUNNING, RunStatus.PREEMPTED) and not ended_itself:
+        if self._launch is None and _stopped_early(state.status, trial.last_result):
             folder.mark(RunStatus.STOPPED, "stopped early by a scheduler")
             folder.delete_checkpoint()
         self._ended(run)
@@ -157,6 +163,8 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         if isinstance(error, StorageError):  # no other run could be written either
             if self._launch is not None:
                 self._launch.lease.ask(said[-1])
+        elif self._launch is not None and not self._launch.lease.is_newest():
+            pass  # the run is another launch's
         elif isinstance(error, ray.exceptions.OutOfMemoryError):
             folder.mark(RunStatus.OUT_OF_MEMORY, "the memory of its host was used up")
         elif isinstance(error, ray.exceptions.RayActorError):

@@ -25,6 +25,8 @@ from gga_sweep.tracking.names import KEY, PROGRESS_STEP, STEP, VAL_ACCURACY, val
 RUN = "run"
 """The parameter that names a run of the plan by its key. Without it the configuration is a searcher's."""
 
+SUPERSEDED = "superseded"
+"""In a trial's last result: somebody else owns the run now, and what becomes of it is not this trial's."""
 
 _KEY_FILE = "key"
 
@@ -68,7 +70,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         try:
             return self._result(self._advance())
         except AttemptSupersededError:
-            return {**self._last_result, "done": True}  # somebody else owns the run: stop, and write nothing
+            return {**self._last_result, "done": True, SUPERSEDED: True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         if self._run is not None:

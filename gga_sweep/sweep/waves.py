@@ -133,7 +133,7 @@ def _fit(sweep: Sweep, plan: Plan, contents: Contents, runs: Mapping[str, Planne
 
 def _settle(ledger: Ledger, runs: Mapping[str, PlannedRun], lease: Lease) -> None:
     """No run of a launch that stopped stays RUNNING; whoever still trains one notices at its next write."""
-    if lease.reason is None:
+    if lease.reason is None or not lease.is_newest():
         return
     for run in runs.values():
         folder = ledger.run(str(run.folder))

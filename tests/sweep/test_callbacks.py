@@ -54,17 +54,22 @@ class Told:
         contents = prepare_ledger(sweep)
         plan = plan_sweep(sweep, contents)
         self.run = plan.runs[0]
-        self.folder = Ledger(sweep.folder).run(str(self.run.folder))
+        self.ledger = Ledger(sweep.folder)
+        self.folder = self.ledger.run(str(self.run.folder))
         self.folder.claim({})
         self.folder.write_state(RunStatus.RUNNING, 3)
         self.folder.write_checkpoint(b"state")
         runs = {str(run.key): run for run in plan.runs}
-        self.lease_context = held(Ledger(sweep.folder).store)
+        self.lease_context = held(self.ledger.store)
         self.lease = self.lease_context.__enter__()
         projector = cast(Projector, Woken())
         self.launch = Launch(self.lease, projector, LaunchProgress(runs, {}), StopSignals(self.lease), options)
         self.callback = SweepCallback(plan, contents, self.launch)
         self.launch.progress.started(str(self.run.key))
+
+    def in_own_tuner(self) -> SweepCallback:
+        """The callback of a user's own Tuner, which may have a scheduler; a launch of ours has none."""
+        return SweepCallback(self.callback._plan, self.callback._contents)
 
     def trial(self, error: Exception | None = None, **last_result: Any) -> EndedTrial:
         return EndedTrial(str(self.run.key), error, **last_result)
@@ -110,16 +115,36 @@ def test_any_other_error_fails_the_run_with_its_last_line(told: Told) -> None:
 
 
 def test_a_trial_that_a_scheduler_ended_is_stopped_and_needs_no_checkpoint(told: Told) -> None:
-    told.callback.on_trial_complete(0, [], told.trial(done=False))
+    told.in_own_tuner().on_trial_complete(0, [], told.trial(done=False))
     assert told.folder.read_state().status is RunStatus.STOPPED
     assert told.folder.read_checkpoint() is None
-    assert not told.launch.progress.training
 
 
 def test_a_paused_trial_that_a_scheduler_ended_is_stopped_too(told: Told) -> None:
     told.folder.write_state(RunStatus.PREEMPTED, 3, "its trial was stopped")
-    told.callback.on_trial_complete(0, [], told.trial(done=False))
+    told.in_own_tuner().on_trial_complete(0, [], told.trial(done=False))
     assert told.folder.read_state().status is RunStatus.STOPPED
+
+
+def test_a_trial_whose_run_another_attempt_took_over_leaves_it_alone(told: Told) -> None:
+    told.in_own_tuner().on_trial_complete(0, [], told.trial(done=True, superseded=True))
+    assert told.folder.read_state().status is RunStatus.RUNNING
+    assert told.folder.read_checkpoint() == b"state"
+
+
+def test_a_lost_run_that_a_stop_kept_from_going_on_is_not_stopped_early(told: Told) -> None:
+    """Its actor died without a word, and the next one never opened it."""
+    told.lease.ask("interrupted by SIGTERM")
+    told.callback.on_trial_complete(0, [], told.trial(done=True))
+    assert told.folder.read_state().status is RunStatus.RUNNING
+    assert told.folder.read_checkpoint() == b"state"
+    assert not told.launch.progress.training
+
+
+def test_a_launch_that_was_overtaken_fails_no_run_of_the_other(told: Told) -> None:
+    (told.ledger.folder / "launches" / "000002.json").write_text("{}")
+    told.callback.on_trial_error(0, [], told.trial(RuntimeError("KeyError: 'lr'")))
+    assert told.folder.read_state().status is RunStatus.RUNNING
 
 
 def test_a_run_that_left_itself_to_the_next_launch_stays_preempted(told: Told) -> None:
