@@ -34,6 +34,10 @@ _HEARTBEAT_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 _PATIENCE_SECONDS = 90.0
 
+_held_here: set[float] = set()
+"""When the leases of this process were taken. One that had its number before, or an end that a full disk did not take,
+must not keep the next one away."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,7 +61,9 @@ class Holder:
     def alive(self) -> bool:
         if self.ended is not None or time.time() - self.seen > DEAD_AFTER_SECONDS:
             return False
-        return self.host != socket.gethostname() or _process_exists(self.pid)
+        if self.host != socket.gethostname():
+            return True
+        return self.started in _held_here if self.pid == os.getpid() else _process_exists(self.pid)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, last seen {max(0.0, time.time() - self.seen):.0f} s ago"
@@ -135,6 +141,7 @@ class Lease:
         self._wake = threading.Event()
         self._released = False
         self._thread = threading.Thread(target=self._work, name=f"{folder}-heartbeat", daemon=True)
+        _held_here.add(holder.started)
         self._thread.start()
 
     @property
@@ -160,6 +167,7 @@ class Lease:
     def release(self) -> None:
         """Say that the work has ended."""
         self._released = True
+        _held_here.discard(self._holder.started)
         self._wake.set()
         self._thread.join()
         try:

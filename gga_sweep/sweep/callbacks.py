@@ -26,7 +26,7 @@ from gga_sweep.sweep.launch import CLOSE_SECONDS
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
 from gga_sweep.sweep.signals import StopSignals
-from gga_sweep.sweep.trainable import RUN, SUPERSEDED, plain_values
+from gga_sweep.sweep.trainable import REFUSED, RUN, SUPERSEDED, plain_values
 from gga_sweep.tracking.location import resolve_tracking_uri
 from gga_sweep.tracking.names import PROGRESS_STEP, VAL_ACCURACY
 from gga_sweep.tracking.projector import Projector
@@ -137,6 +137,8 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         run = self._run_of(trial)
+        if self._launch is not None and REFUSED in result:  # no other run could be written either
+            self._launch.lease.ask(result[REFUSED])
         if PROGRESS_STEP not in result:
             return  # it was never opened
         if self._launch is not None and run.key is not None:
@@ -160,11 +162,8 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         run, error = self._run_of(trial), trial.get_pickled_error()
         folder, said = self._ledger.run(str(run.folder)), str(error or "").strip().splitlines() or [""]
-        if isinstance(error, StorageError):  # no other run could be written either
-            if self._launch is not None:
-                self._launch.lease.ask(said[-1])
-        elif self._launch is not None and not self._launch.lease.is_newest():
-            pass  # the run is another launch's
+        if isinstance(error, StorageError) or not self._is_ours():
+            pass  # nothing can be written, or the run is another launch's
         elif isinstance(error, ray.exceptions.OutOfMemoryError):
             folder.mark(RunStatus.OUT_OF_MEMORY, "the memory of its host was used up")
         elif isinstance(error, ray.exceptions.RayActorError):
@@ -189,6 +188,9 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         if self._launch is not None and run.key is not None:
             self._launch.progress.ended_with(run.key, status)
         self._wake(run)
+
+    def _is_ours(self) -> bool:
+        return self._launch is None or self._launch.lease.is_newest()
 
     def _stop_on_error(self, reason: str) -> None:
         if self._launch is not None and self._launch.options.on_error == "stop":

@@ -28,6 +28,9 @@ RUN = "run"
 SUPERSEDED = "superseded"
 """In a trial's last result: somebody else owns the run now, and what becomes of it is not this trial's."""
 
+REFUSED = "storage_refused"
+"""In a trial's last result, within a launch of ours: why the storage can no longer be used."""
+
 _KEY_FILE = "key"
 
 
@@ -52,6 +55,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         self._contents = contents
         self._runs = runs
         self._ledger = Ledger(sweep.folder)
+        self._in_launch = launch is not None
         self._reason_to_stop = _never if launch is None else StopNotice(self._ledger.store, LAUNCHES, launch)
         self._recording = recording
         self._tainted = False
@@ -71,6 +75,10 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
             return self._result(self._advance())
         except AttemptSupersededError:
             return {**self._last_result, "done": True, SUPERSEDED: True}
+        except StorageError as error:
+            if not self._in_launch:
+                raise
+            return {**self._last_result, "done": True, REFUSED: str(error)}  # Tune would only try it again and again
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         if self._run is not None:

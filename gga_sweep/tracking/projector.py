@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from gga_sweep.errors import GGASweepError, SweepOwnedError
+from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning.plan import Plan, PlannedRun
 from gga_sweep.selection import Table
@@ -284,6 +284,8 @@ class Projector:
                 self._put_last(name)
             elif opened:
                 self._count_failure(name, job)
+            elif isinstance(error, StorageError):
+                self._hurry()
             return False
         self._remove(name, job)
         del self._failures[name]
@@ -302,6 +304,12 @@ class Projector:
         """One job that meets every fault of a store must not keep the others waiting."""
         with self._changed:
             self._jobs[name] = self._jobs.pop(name)
+
+    def _hurry(self) -> None:
+        """Where the ledger cannot be used nothing can be shown: a sweep that wants to end need not wait."""
+        with self._changed:
+            if self._deadline is not None:
+                self._deadline = time.monotonic()
 
     def _count_failure(self, name: str, job: Job) -> None:
         """A job that the store refuses again and again is left until it is woken, or the sweep ends."""

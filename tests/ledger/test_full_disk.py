@@ -1,17 +1,16 @@
 """A disk that fills up while a run is written: an error in words, and nothing that was there is lost.
 
-The disk is a real one, of memory. To mount it takes root's rights; elsewhere the same is tried with a store that
-refuses to write.
+Where no disk can be mounted the same is tried with a store that refuses to write.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_disk import leave, make_room, mounted
 from small_ledger import MemoryStore, advance_to_the_end, kept_files, open_small_run
 from small_runs import annealing_of, make_dataset, run_config
 
@@ -25,18 +24,8 @@ CONFIG = run_config(annealing_of(num_steps=1, num_candidates=1), steps=6, evalua
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Of 256 KiB."""
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], check=False).returncode != 0:
-        pytest.skip("no right to mount a disk")
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
-
-
-def leave(disk: Path, kib: int) -> None:
-    """Fill the disk until so much is free."""
-    (disk / "filler").unlink(missing_ok=True)
-    free = os.statvfs(disk)
-    (disk / "filler").write_bytes(b"." * max(0, free.f_bavail * free.f_frsize - 1024 * kib))
+    with mounted(tmp_path, 256) as disk:
+        yield disk
 
 
 def whole() -> dict[str, bytes | None]:
@@ -54,11 +43,11 @@ def test_a_disk_that_is_full_at_any_place_of_a_run_costs_nothing(small_disk: Pat
             advance_to_the_end(open_small_run(store, CONFIG, DATASET), seconds=0)
         except StorageError as error:
             refusals.append(str(error))
-        (small_disk / "filler").unlink()
+        make_room(small_disk)
         assert store.unfinished_writes() == {}
         advance_to_the_end(open_small_run(store, CONFIG, DATASET))
         assert kept_files(store) == expected
-        subprocess.run(["rm", "-r", store.root], check=True)
+        shutil.rmtree(store.root)
     assert len(refusals) > 3
     assert all(str(small_disk) in words and "No space left on device" in words for words in refusals)
 

@@ -11,7 +11,6 @@ import ray.exceptions
 from small_sweep import small_sweep
 
 import gga_sweep
-from gga_sweep.errors import StorageError
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import plan_sweep
@@ -88,7 +87,9 @@ def told(tmp_path: Path, options: LaunchOptions) -> Iterator[Told]:
 
 
 def test_a_storage_that_cannot_be_written_stops_the_launch_and_fails_no_run(told: Told) -> None:
-    told.callback.on_trial_error(0, [], told.trial(StorageError("the storage cannot write x: No space left on device")))
+    result = {"done": True, "storage_refused": "the storage cannot write x: No space left on device"}
+    told.callback.on_trial_result(0, [], told.trial(), result)
+    told.callback.on_trial_complete(0, [], told.trial(**result))
     assert told.lease.reason == "the storage cannot write x: No space left on device"
     assert told.folder.read_state().status is RunStatus.RUNNING
 

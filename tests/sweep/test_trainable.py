@@ -120,7 +120,7 @@ def test_a_trial_whose_run_somebody_took_over_stops_and_writes_nothing(tmp_path:
     before = made.step()
     folder = Ledger(sweep.folder).run(Ledger(sweep.folder).run_names()[0])
     folder.claim({"somebody": "else"})
-    assert made.step() == {**before, "done": True}
+    assert made.step() == {**before, "done": True, "superseded": True}
     assert len(folder.read_records()) == 1
 
 
