@@ -107,6 +107,21 @@ def test_a_process_that_is_dead_and_still_listed_is_followed_too(store: PosixSto
         assert taken.number == 2
 
 
+def test_a_dead_process_that_had_this_ones_number_is_followed_at_once(store: PosixStore) -> None:
+    """In a container that is started again every process may have the number it had before."""
+    write_holder(store, HERE, os.getpid(), seen_ago=1)
+    with held(store) as taken:
+        assert taken.number == 2
+
+
+def test_an_end_that_could_not_be_written_keeps_this_process_from_nothing(store: PosixStore) -> None:
+    with held(store):
+        before = store.read(f"{LAUNCHES}/000001.json")
+    store.replace(f"{LAUNCHES}/000001.json", before or b"")
+    with held(store) as taken:
+        assert taken.number == 2
+
+
 @pytest.mark.parametrize("host", [HERE, "another-host"])
 def test_an_old_heartbeat_is_followed(store: PosixStore, host: str) -> None:
     write_holder(store, host, os.getpid(), seen_ago=121)

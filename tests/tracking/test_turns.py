@@ -16,7 +16,7 @@ from invented_ledger import finish
 from memory_store import MemoryStore
 from stores import content_of
 
-from gga_sweep.errors import GGASweepError, SweepOwnedError
+from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Plan
 from gga_sweep.tracking.projector import Projector
@@ -136,6 +136,21 @@ def test_nothing_of_a_password_stands_in_the_ledger(ledger: Ledger) -> None:
         files = [path for path in ledger.folder.rglob("*") if path.is_file()]
         assert files
         assert not any("secret" in str(path) or b"secret" in path.read_bytes() for path in files)
+
+
+def test_closing_does_not_wait_for_a_ledger_that_cannot_be_written(
+    make: Callable[..., Projector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No turn can be taken there, and so nothing can be shown."""
+
+    def refuse(self: SoleWriter) -> bool:
+        raise StorageError("the storage cannot write tracking: No space left on device")
+
+    monkeypatch.setattr(SoleWriter, "take", refuse)
+    projector = make()
+    began = time.monotonic()
+    assert not projector.close(600)
+    assert time.monotonic() - began < 60
 
 
 def test_the_turn_is_over_when_a_launch_has_closed(make: Callable[..., Projector]) -> None:
