@@ -33,6 +33,9 @@ from gga_sweep.tracking.projector import Projector
 
 logger = logging.getLogger(__name__)
 
+HOST_OUT_OF_MEMORY = "the memory of its host was used up"
+"""Why a run is OUT_OF_MEMORY that Ray's memory monitor killed."""
+
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
 
@@ -84,6 +87,8 @@ class Launch:
         self.options = options
         self.lost: set[str] = set()
         """Keys of the runs whose actors were lost too often."""
+        self.actors: dict[str, str] = {}
+        """By the number of a trial actor, as Ray's messages have it: the key of the run that it trains."""
 
 
 class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
@@ -131,6 +136,8 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
             self._projector.add(run)
         if self._launch is not None and run.key is not None and self._launch.lease.reason is None:
             self._launch.progress.started(run.key)
+            if (actor := trial.temporary_state.ray_actor) is not None:
+                self._launch.actors[actor._actor_id.hex()] = run.key
 
     @_never_raise
     def on_trial_result(
@@ -165,7 +172,7 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         if isinstance(error, StorageError) or not self._is_ours():
             pass  # nothing can be written, or the run is another launch's
         elif isinstance(error, ray.exceptions.OutOfMemoryError):
-            folder.mark(RunStatus.OUT_OF_MEMORY, "the memory of its host was used up")
+            folder.mark(RunStatus.OUT_OF_MEMORY, HOST_OUT_OF_MEMORY)
         elif isinstance(error, ray.exceptions.RayActorError):
             if self._launch is not None and run.key is not None:
                 self._launch.lost.add(run.key)

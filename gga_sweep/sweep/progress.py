@@ -58,6 +58,10 @@ class LaunchProgress:
             if validation > entry.best_validation or math.isnan(entry.best_validation):  # a later NaN does not win
                 entry.best_validation = validation
 
+    def broke_off(self, key: str) -> None:
+        """A run in training was left where it is, for a later wave."""
+        self.training.pop(key, None)
+
     def ended_with(self, key: str, status: RunStatus) -> None:
         entry = self.training.pop(key, None)
         if entry is not None:

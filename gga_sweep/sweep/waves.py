@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from gga_sweep.ledger.recorded_run import RecordingOptions
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep
 from gga_sweep.records import RunStatus
-from gga_sweep.sweep.callbacks import Launch, SweepCallback
+from gga_sweep.sweep.callbacks import HOST_OUT_OF_MEMORY, Launch, SweepCallback
 from gga_sweep.sweep.cluster import joined_cluster
 from gga_sweep.sweep.display import Display
 from gga_sweep.sweep.options import LaunchOptions
@@ -31,6 +32,9 @@ from gga_sweep.tracking.projector import Projector
 
 LOST_ACTORS = 3
 """How often a run is taken up again in one wave after its actor or node was lost."""
+
+_UNDER_WAY = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PREEMPTED)
+_ACTOR = re.compile(r"Actor\(([0-9a-f]+)\)")
 
 
 def train(
@@ -74,8 +78,8 @@ def _wave(
         sweep: with the resources of this wave.
 
     Returns:
-        The runs that were lost with their actors, but came further: elsewhere they may come to their end. Then those
-        that a device of their own may cure: out of memory, or lost where they began.
+        The runs to go on with as they are: lost with their actors, but further than before, or left when the wave broke
+        off. Then those that a device of their own may cure: out of memory, or lost where they began.
 
     Raises:
         GGASweepError: the cluster was lost.
@@ -83,8 +87,17 @@ def _wave(
     ledger = Ledger(sweep.folder)
     before = _states(ledger, runs)
     launch.lost.clear()
+    launch.actors.clear()
+    broke_off = False
     try:
         _fit(sweep, plan, contents, runs, launch)
+    except RuntimeError as error:
+        # Tune gives up where Ray's memory monitor kills an actor in the middle of a task
+        # (ray/air/execution/_internal/actor_manager.py, _actor_task_failed).
+        if not isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
+            raise
+        broke_off = True
+        _mark_killed(ledger, runs, launch, str(error.__cause__))
     except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
         raise GGASweepError(
             f"the Ray cluster was lost: {str(error).strip().splitlines()[0]}\n"
@@ -95,7 +108,22 @@ def _wave(
     after = _states(ledger, runs)
     moved = {key for key in launch.lost if after[key].step > before[key].step}
     curable = (launch.lost - moved) | {key for key in runs if after[key].status is RunStatus.OUT_OF_MEMORY}
-    return {key: runs[key] for key in runs if key in moved}, {key: runs[key] for key in runs if key in curable}
+    again = moved | ({key for key in runs if after[key].status in _UNDER_WAY} if broke_off else set())
+    return {key: runs[key] for key in runs if key in again}, {key: runs[key] for key in runs if key in curable}
+
+
+def _mark_killed(ledger: Ledger, runs: Mapping[str, PlannedRun], launch: Launch, message: str) -> None:
+    """The runs of the actors that Ray says it killed; where it names none, all that were left in training."""
+    states = _states(ledger, runs)
+    left = {key for key, state in states.items() if state.status is RunStatus.RUNNING}
+    named = {launch.actors[actor] for actor in _ACTOR.findall(message) if actor in launch.actors} & left
+    if not left:
+        raise GGASweepError(f"Ray ran out of memory with no run in training: {message.splitlines()[0]}")
+    for key in named or left:
+        ledger.run(str(runs[key].folder)).mark(RunStatus.OUT_OF_MEMORY, HOST_OUT_OF_MEMORY)
+        launch.progress.ended_with(key, RunStatus.OUT_OF_MEMORY)
+    for key in runs:
+        launch.progress.broke_off(key)
 
 
 def _fit(sweep: Sweep, plan: Plan, contents: Contents, runs: Mapping[str, PlannedRun], launch: Launch) -> None:
