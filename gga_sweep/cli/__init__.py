@@ -12,9 +12,9 @@ from gga_sweep.cli.datasets import check, list_datasets, prepare
 from gga_sweep.cli.launching import run, stop
 from gga_sweep.cli.maintenance import clean, retry, status, verify
 from gga_sweep.cli.single_runs import evaluate, predict, train
-from gga_sweep.cli.sweeps import plan, reseed, ui
+from gga_sweep.cli.sweeps import plan, reseed
 from gga_sweep.cli.tables import export, report
-from gga_sweep.cli.tracking import sync
+from gga_sweep.cli.tracking import sync, ui
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 
 __all__ = ["app", "err", "main", "out"]

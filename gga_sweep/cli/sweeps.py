@@ -1,4 +1,4 @@
-"""Commands on a whole sweep: look at its plan, open its page, train its winners again."""
+"""Commands that tell what a sweep file means, and make one of what a sweep selected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from gga_sweep.cli.console import (
     Overrides,
     Storage,
     SweepFile,
-    TrackingURI,
     err,
     load_sweep,
     out,
@@ -84,21 +83,6 @@ def reseed(
     path = output or Path(f"{name or reseeded_name(plan.sweep)}.yaml")
     write(text, path)
     out.print(f"Run it with: gga-sweep run {shlex.quote(str(path))}", soft_wrap=True)
-
-
-def ui(
-    folder: Folder,
-    tracking_uri: TrackingURI = None,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
-    host: Annotated[
-        str, typer.Option(help="Listen here; what is not the loopback interface is open to others, with a warning.")
-    ] = "127.0.0.1",
-) -> None:
-    """Open MLflow's page on the store of a sweep. Serves on 127.0.0.1, unless told otherwise, until interrupted."""
-    from gga_sweep.planning.stored import read_plan
-    from gga_sweep.tracking.page import serve_page
-
-    serve_page(read_plan(folder).sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True), host)
 
 
 def _price_picture(planned: Plan, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool) -> RenderableType:

@@ -1,4 +1,4 @@
-"""The command that brings MLflow up to date with a sweep."""
+"""Commands on a sweep in MLflow: bring it up to date, open its page."""
 
 from __future__ import annotations
 
@@ -48,3 +48,18 @@ def sync(
     if result.lacking:
         err.print(f"{result.lacking}; run `gga-sweep sync` again")
         raise typer.Exit(FAILED)
+
+
+def ui(
+    folder: Folder,
+    tracking_uri: TrackingURI = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Listen here; what is not the loopback interface is open to others, with a warning.")
+    ] = "127.0.0.1",
+) -> None:
+    """Open MLflow's page on the store of a sweep. Serves on 127.0.0.1, unless told otherwise, until interrupted."""
+    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.tracking.page import serve_page
+
+    serve_page(read_plan(folder).sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True), host)

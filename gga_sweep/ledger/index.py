@@ -64,13 +64,10 @@ _ENTRIES = msgspec.msgpack.Decoder(dict[str, _Entry])
 
 def read_through(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
     """What became of the runs of these names; those that finished since the last call are added to the index."""
-    by_file: dict[str, list[str]] = {}
-    for name in names:
-        by_file.setdefault(_file_of(name), []).append(name)
     results: dict[str, RunResult] = {}
     writable = True
     with _no_collection():
-        for file, members in by_file.items():
+        for file, members in _by_file(names).items():
             entries = _read(store, file)
             current = {name: entries[name] for name in members if _is_current(store, name, entries)}
             results.update((name, _result(name, entry)) for name, entry in current.items())
@@ -79,6 +76,18 @@ def read_through(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResul
                 others = {name: entries[name] for name in entries if name not in members}
                 kept = {name: entry for name, entry in others.items() if _is_current(store, name, others)}
                 writable = _write(store, file, {**kept, **current, **added})
+    return results
+
+
+def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
+    """What the index alone tells of the runs of these names; those of which it tells nothing that counts are left out.
+
+    Writes nothing.
+    """
+    results = {}
+    for file, members in _by_file(names).items():
+        entries = _read(store, file)
+        results.update({name: _result(name, entries[name]) for name in members if _is_current(store, name, entries)})
     return results
 
 
@@ -119,6 +128,13 @@ def _result(name: str, entry: _Entry) -> RunResult:
 
 def _is_current(store: LedgerStore, name: str, entries: Mapping[str, _Entry]) -> bool:
     return name in entries and RunFolder(store, name).result_stamp() == entries[name].stamp
+
+
+def _by_file(names: Iterable[str]) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {}
+    for name in names:
+        members.setdefault(_file_of(name), []).append(name)
+    return members
 
 
 def _file_of(name: str) -> str:

@@ -19,13 +19,12 @@ import msgspec
 from gga_sweep.algorithms.registry import ALGORITHMS
 from gga_sweep.config import RunConfig
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
-from gga_sweep.ledger.index import read_through
+from gga_sweep.ledger.index import read_indexed
 from gga_sweep.ledger.key import run_key
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import digest, dump, dump_lines
 from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder, RunHeader, RunResult, RunState
-from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.network_choice import is_weights_file
 from gga_sweep.records import FINAL, AnnealingLine, NoisyStep, Record, RunStatus
 from gga_sweep.training.checkpoint import parse_state, parse_weights
@@ -124,9 +123,9 @@ def verify(
 
 
 def _looks(ledger: Ledger, names: Sequence[str]) -> Iterator[tuple[str, _Look]]:
-    indexed = read_through(_IndexAlone(ledger.store), names)
+    indexed = read_indexed(ledger.store, names)
     for name in names:
-        yield name, _look_until_it_stands(ledger.run(name), indexed[name])
+        yield name, _look_until_it_stands(ledger.run(name), indexed.get(name))
 
 
 def _sweep_findings(ledger: Ledger, read_sweep: Callable[[], object] | None) -> Iterator[Finding]:
@@ -163,7 +162,7 @@ def _searched_findings(ledger: Ledger) -> Iterator[Finding]:
             yield Finding(None, path, f"is damaged: {_in_one_line(error)}; {cure}")
 
 
-def _look_until_it_stands(folder: RunFolder, indexed: RunResult) -> _Look:
+def _look_until_it_stands(folder: RunFolder, indexed: RunResult | None) -> _Look:
     """A look during which nothing was written. A run that is written faster than it is read shows no fault."""
     for _ in range(_LOOKS):
         before = folder.result_stamp()
@@ -178,10 +177,10 @@ class _Look:
     """One look at a run.
 
     Args:
-        indexed: what the index tells of the run; QUEUED where it tells nothing.
+        indexed: what the index tells of the run; None where it tells nothing.
     """
 
-    def __init__(self, folder: RunFolder, indexed: RunResult) -> None:
+    def __init__(self, folder: RunFolder, indexed: RunResult | None) -> None:
         self.checked: Counter[str] = Counter({"run": 1})
         self.findings: list[Finding] = []
         self._folder = folder
@@ -310,8 +309,10 @@ class _Look:
             if (None if found is None else digest(found)) != written.get(file):
                 self._found(file, f"is not what the checkpoint of step {next_step - 1} was written with")
 
-    def _check_index(self, indexed: RunResult, records: Sequence[Record], annealed: Sequence[AnnealingLine]) -> None:
-        if indexed.state.status not in FINAL:
+    def _check_index(
+        self, indexed: RunResult | None, records: Sequence[Record], annealed: Sequence[AnnealingLine]
+    ) -> None:
+        if indexed is None:
             return
         self.checked["indexed run"] += 1
         if self.findings:
@@ -350,31 +351,3 @@ def _own_key(header: RunHeader) -> str | None:
 
 def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-@dataclass(frozen=True)
-class _IndexAlone:
-    """A store that shows the index and nothing else, so that what is read through it comes from there."""
-
-    store: LedgerStore
-
-    def read(self, path: str) -> bytes | None:
-        return self.store.read(path) if path.startswith("index/") else None
-
-    def stamp(self, path: str) -> str | None:
-        return self.store.stamp(path)
-
-    def put_if_absent(self, path: str, content: bytes) -> bool:
-        return False
-
-    def replace(self, path: str, content: bytes) -> None:
-        return
-
-    def list(self, folder: str) -> list[str]:
-        return []
-
-    def delete(self, path: str) -> None:
-        return
-
-    def unfinished_writes(self) -> dict[str, int]:
-        return {}

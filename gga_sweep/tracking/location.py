@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.planning.plan import TRACKING_FILE
 
 SERVERS = ("http", "https")
 DATABASES = ("mssql", "mysql", "postgresql")
@@ -42,7 +43,7 @@ def resolve_tracking_uri(storage: Path, given: str | None, environ: Mapping[str,
         InputError: malformed, or of a kind that MLflow cannot track in; or SQLite on a network file system. The
             message never shows credentials.
     """
-    default = f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+    default = f"sqlite:///{storage.absolute() / TRACKING_FILE}"
     uri, field = default, "storage"
     if from_environment := environ.get("MLFLOW_TRACKING_URI"):
         uri, field = from_environment, "MLFLOW_TRACKING_URI"

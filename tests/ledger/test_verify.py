@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -486,7 +484,7 @@ def test_a_run_that_was_written_meanwhile_is_looked_at_again() -> None:
 def test_beside_a_live_launch_a_damaged_run_gets_a_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     records = whole_files()[in_run(GGA, "records.jsonl")]
     store = whole()
-    live = Holder(socket.gethostname(), os.getpid(), time.time(), time.time())
+    live = Holder("another-host", 1, time.time(), time.time())
     store.files["launches/000002.json"] = dump(live).encode()
     monkeypatch.setattr(verification, "_SETTLING_SECONDS", 0.0)
     store.files[in_run(GGA, "records.jsonl")] = b"{"
