@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_LONGEST_SHOWN = 200
+"""Characters of an offending value."""
+
 
 class GGASweepError(Exception):
     """Root of every error this package raises on purpose."""
@@ -30,7 +33,8 @@ class Fault:
     def __str__(self) -> str:
         text = f"{self.field}: {self.rule}" if self.field else self.rule
         if self.got is not None:
-            text += f", got {self.got!r}"
+            shown = repr(self.got)
+            text += f", got {shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '...'}"
         if self.allowed:
             text += f" (allowed: {', '.join(self.allowed)})"
         return text

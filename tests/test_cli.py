@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
@@ -33,42 +33,11 @@ from gga_sweep.report.files import FORMATS
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
 
-pytest_plugins = ["trained_sweep"]
+if TYPE_CHECKING:  # pytest wants to import it itself
+    from console import Command
+
+pytest_plugins = ["console", "trained_sweep"]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what MLflow imports
-
-
-@dataclass(frozen=True)
-class Called:
-    """What a command left: its exit code, and what it printed."""
-
-    code: object
-    out: str
-    err: str
-
-    @property
-    def words(self) -> str:
-        """What it printed, with the spaces of tables made one."""
-        return " ".join(self.out.split())
-
-
-Command = Callable[..., Called]
-
-
-@pytest.fixture
-def gga(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Calls the console script in this process, in a folder of the test's, so wide that nothing is wrapped."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(cli.out, "_width", 1000)
-
-    def call(*arguments: object) -> Called:
-        monkeypatch.setattr(sys, "argv", ["gga-sweep", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return Called(ended.value.code, printed.out, printed.err)
-
-    return call
 
 
 @pytest.fixture

@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gga_sweep import cli
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Sweep
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep.options import LaunchOptions
 
-pytest_plugins = ["trained_sweep"]
+if TYPE_CHECKING:  # pytest wants to import it itself
+    from console import Command
 
-
-@dataclass(frozen=True)
-class Called:
-    """What a command left: its exit code, and what it printed."""
-
-    code: object
-    out: str
-    err: str
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.out.split())
-
-
-Command = Callable[..., Called]
-
-
-@pytest.fixture
-def gga(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Calls the console script in this process, in a folder of the test's, so wide that nothing is wrapped."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(cli.out, "_width", 1000)
-
-    def call(*arguments: object) -> Called:
-        monkeypatch.setattr(sys, "argv", ["gga-sweep", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return Called(ended.value.code, printed.out, printed.err)
-
-    return call
+pytest_plugins = ["console", "trained_sweep"]
 
 
 @pytest.fixture
