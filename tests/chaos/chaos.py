@@ -90,7 +90,7 @@ class Outcome:
             f"runs done twice                {of['done twice']}",
             f"MLflow points lost             {len(self.lost_points)}",
             f"MLflow points doubled          {len(self.doubled_points)}",
-            f"longest since a checkpoint, s  {self.watch.longest_loss:.0f} (at most {LONGEST_LOSS_SECONDS:.0f})",
+            f"longest unsaved at a kill, s   {self.watch.longest_loss:.0f} (at most {LONGEST_LOSS_SECONDS:.0f})",
         ]
 
 
@@ -191,6 +191,8 @@ def play(
         outcome.lost_points += lost
         outcome.doubled_points += doubled
         _say(f"round {number}: {sum(outcome.faults.values())} faults, {len(outcome.broken)} promises broken")
+        for words in outcome.broken[:50]:
+            _say(words)
         number += 1
     return outcome
 

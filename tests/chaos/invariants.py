@@ -25,7 +25,7 @@ class Watch:
     Args:
         ended: of each run that was seen final, the attempt and the digests it ended with.
         broken: promises that were broken, in words.
-        longest_loss: seconds since the last checkpoint, of any run at any kill.
+        longest_loss: seconds of training without a checkpoint, of any run at any kill.
     """
 
     ended: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Watch:
 
     def note_loss(self, running: list[Running]) -> None:
         """Of a kill to come."""
-        self.longest_loss = max([self.longest_loss, *(one.checkpoint_age for one in running)])
+        self.longest_loss = max([self.longest_loss, *(one.unsaved_seconds for one in running)])
 
     def _tell(self, words: str) -> None:
         if words not in self.broken:

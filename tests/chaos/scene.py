@@ -34,12 +34,16 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Running:
-    """A run in training, as its folder tells."""
+    """A run in training, as its folder tells.
+
+    Args:
+        unsaved_seconds: since its last checkpoint, or since this attempt began.
+    """
 
     folder: str
     state: RunState
     pid: int
-    checkpoint_age: float
+    unsaved_seconds: float
 
 
 @dataclass
@@ -154,7 +158,7 @@ class Scene:
                 if attempt.get("time", 0.0) < holder.started:
                     continue
                 with contextlib.suppress(FileNotFoundError):
-                    since = written.stat().st_mtime if written.exists() else attempt["time"]
+                    since = max(written.stat().st_mtime if written.exists() else 0.0, attempt["time"])
                     found.append(Running(name, state, attempt["pid"], time.time() - since))
         return found
 
