@@ -84,10 +84,11 @@ def seen(planted: Planted, folder: Path) -> bool:
     if content.count(planted.right) != 1:
         raise ValueError(f"{planted.file} no longer holds, once, {planted.right!r}")
     file.write_text(content.replace(planted.right, planted.wrong))
-    words = ["--faults", "4", "--minutes", "5", "--steps", "800", "--trial-seeds", "1", "--only", *planted.kinds]
+    words = ["--faults", "3", "--minutes", "5", "--steps", "500", "--trial-seeds", "1", "--only", *planted.kinds]
     done = subprocess.run(
         [sys.executable, str(copy / "tests/chaos/chaos.py"), *words, "--folder", str(folder / "scene")],
-        env={**os.environ, "PYTHONPATH": str(copy)},
+        cwd=copy,  # Python looks there first
+        env={**os.environ, "PYTHONPATH": str(copy)},  # and Ray's workers here
         capture_output=True,
         text=True,
         check=False,
