@@ -118,6 +118,17 @@ def test_a_failed_run_is_named_and_tried_once_more_by_the_next_launch(tmp_path: 
     assert attempts(repaired)[result.failed[0].folder] == 2
 
 
+def test_a_failed_run_ends_the_launch_where_that_was_asked_for(tmp_path: Path, orders: Path) -> None:
+    arms = [{"algorithm": "small_sweep:Fragile"}, {"algorithm": "ERM"}]
+    sweep = gga_sweep.load(small_sweep(arms=arms, trial_seeds=[0, 1, 2]), storage=tmp_path)
+    orders.write_text("raise")
+    result = gga_sweep.run_sweep(sweep, gga_sweep.LaunchOptions(on_error="stop"))
+    assert str(result.stopped).endswith("failed: RuntimeError: told to fail (--on-error stop)")
+    assert len([run for run in result.records if run.status is RunStatus.DONE]) < 3
+    orders.unlink()
+    assert {run.status for run in gga_sweep.run_sweep(sweep).records} == {RunStatus.DONE}
+
+
 def test_a_run_out_of_memory_gets_a_second_wave_alone(tmp_path: Path, orders: Path) -> None:
     orders.write_text("out of memory")
     result = launch(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}])
