@@ -1,6 +1,7 @@
 """Does the chaos test see what it is there to see? Faults are planted in a copy of the code, one after another.
 
     python tests/chaos/planted.py
+    python tests/chaos/planted.py 1 3      # these alone, counted from 0
 
 Exit code 0 if the sweep was broken by every one of them.
 """
@@ -24,51 +25,61 @@ class Planted:
     """A fault in the code, and what brings it to light.
 
     Args:
-        file: below the package.
-        right, wrong: the code, and what stands in its place.
-        kinds: of the faults injected.
+        edits: files below the package, each with code of it and with what stands in its place.
+        kind: of the faults injected.
         broken: what the chaos test must say then.
     """
 
     name: str
-    file: str
-    right: str
-    wrong: str
-    kinds: tuple[str, ...]
+    edits: tuple[tuple[str, str, str], ...]
+    kind: str
     broken: str
 
 
 PLANTED = (
     Planted(
         "a checkpoint's optimiser state is not loaded",
-        "training/trainer.py",
-        '            optimizer.load_state_dict(state["optimizers"][name])',
-        "            pass",
-        ("launch interrupted",),
+        (
+            (
+                "training/trainer.py",
+                '            optimizer.load_state_dict(state["optimizers"][name])',
+                "            pass",
+            ),
+        ),
+        "launch interrupted",
         "records.jsonl",
     ),
     Planted(
-        "finished runs are launched again",
-        "sweep/launch.py",
-        "        if status in FINAL:",
-        "        if status in ():",
-        ("launch killed",),
+        "finished runs are launched, and trained, again",
+        (
+            ("sweep/launch.py", "        if status in FINAL:", "        if status in ():"),
+            ("sweep/trainable.py", "            if state.status in FINAL:", "            if state.status in ():"),
+        ),
+        "launch killed",
         "done twice",
     ),
     Planted(
         "MLflow is not asked which runs it has",
-        "tracking/projection.py",
-        '        self.runs = self._one_each(children, "run", names.RUN_KEY)',
-        "        self.runs = {}",
-        ("launch killed",),
+        (
+            (
+                "tracking/projection.py",
+                '        self.runs = self._one_each(children, "run", names.RUN_KEY)',
+                "        self.runs = {}",
+            ),
+        ),
+        "launch killed",
         "times",
     ),
     Planted(
         "a stopped run writes neither checkpoint nor state",
-        "ledger/recorded_run.py",
-        "            self._end(RunStatus.PREEMPTED, reason)",
-        "            self._status = RunStatus.PREEMPTED",
-        ("launch interrupted",),
+        (
+            (
+                "ledger/recorded_run.py",
+                "            self._checkpoint()\n            self._end(RunStatus.PREEMPTED, reason)",
+                "            self._status = RunStatus.PREEMPTED",
+            ),
+        ),
+        "launch interrupted",
         "RUNNING",
     ),
 )
@@ -79,12 +90,13 @@ def seen(planted: Planted, folder: Path) -> bool:
     copy = folder / "code"
     shutil.copytree(ROOT / "gga_sweep", copy / "gga_sweep", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    file = copy / "gga_sweep" / planted.file
-    content = file.read_text()
-    if content.count(planted.right) != 1:
-        raise ValueError(f"{planted.file} no longer holds, once, {planted.right!r}")
-    file.write_text(content.replace(planted.right, planted.wrong))
-    words = ["--faults", "3", "--minutes", "5", "--steps", "500", "--trial-seeds", "1", "--only", *planted.kinds]
+    for name, right, wrong in planted.edits:
+        file = copy / "gga_sweep" / name
+        content = file.read_text()
+        if content.count(right) != 1:
+            raise ValueError(f"{name} no longer holds, once, {right!r}")
+        file.write_text(content.replace(right, wrong))
+    words = ["--faults", "3", "--minutes", "5", "--steps", "500", "--trial-seeds", "1", "--only", planted.kind]
     done = subprocess.run(
         [sys.executable, str(copy / "tests/chaos/chaos.py"), *words, "--folder", str(folder / "scene")],
         cwd=copy,  # Python looks there first
@@ -99,13 +111,14 @@ def seen(planted: Planted, folder: Path) -> bool:
 
 
 def main() -> int:
+    chosen = [PLANTED[int(number)] for number in sys.argv[1:]] or PLANTED
     unseen = []
-    for planted in PLANTED:
+    for planted in chosen:
         print(f"{time.strftime('%H:%M:%S')} {planted.name}", flush=True)
         with tempfile.TemporaryDirectory(prefix="planted-") as folder:
             if not seen(planted, Path(folder)):
                 unseen.append(planted.name)
-    print(f"planted {len(PLANTED)}, seen {len(PLANTED) - len(unseen)}", *unseen, sep="\n  not seen: ")
+    print(f"planted {len(chosen)}, seen {len(chosen) - len(unseen)}", *unseen, sep="\n  not seen: ")
     return 1 if unseen else 0
 
 
