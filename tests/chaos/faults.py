@@ -6,10 +6,10 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from scene import Scene, kill
+from scene import Running, Scene, kill
 
 from gga_sweep.records import FINAL
 
@@ -97,9 +97,9 @@ def launch_interrupted(scene: Scene, rng: random.Random) -> str | None:
     """By the signals of a user, a service manager and a batch system."""
     if scene.launch is None or scene.launch.poll() is not None or not scene.running():
         return None
-    number = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+    number, training = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]), scene.running()
     scene.launch.send_signal(number)
-    _require_gentle_end(scene, number.name)
+    _require_gentle_end(scene, number.name, training)
     return number.name
 
 
@@ -107,10 +107,11 @@ def launch_stopped(scene: Scene, rng: random.Random) -> str | None:
     """By `gga-sweep stop` in another shell."""
     if scene.launch is None or scene.launch.poll() is not None or not scene.running():
         return None
+    training = scene.running()
     done = scene.command("stop", str(scene.ledger.folder))
     if done.returncode != 0:
         raise Violated(f"`gga-sweep stop` ended with {done.returncode}: {done.stdout}{done.stderr}")
-    _require_gentle_end(scene, "`gga-sweep stop`")
+    _require_gentle_end(scene, "`gga-sweep stop`", training)
     return "gga-sweep stop"
 
 
@@ -183,10 +184,16 @@ SERVED: dict[str, Fault] = {"server killed": server_killed, "server paused": ser
 CLUSTERED: dict[str, Fault] = {"node lost": node_lost, "cluster gone": cluster_gone}
 
 
-def _require_gentle_end(scene: Scene, by: str) -> None:
+def _require_gentle_end(scene: Scene, by: str, training: Sequence[Running]) -> None:
+    """What was in training has written a checkpoint of its last step; what was lost before could not."""
+    live = [one for one in training if one.lives]
     code = scene.wait_for_launch(GRACE_SECONDS)
     left = scene.running()
     if code not in (0, 3):  # it may just have ended by itself
         raise Violated(f"a launch stopped by {by} ended with exit code {code}")
     if left:
         raise Violated(f"a launch stopped by {by} left {left[0].folder} RUNNING")
+    for one in live:
+        step, saved = scene.ledger.run(one.folder).read_state().step, scene.saved_step(one.folder)
+        if saved is not None and saved != step:
+            raise Violated(f"a launch stopped by {by} left {one.folder} at step {step}, its checkpoint at {saved}")

@@ -68,7 +68,7 @@ PLANTED = (
             ),
         ),
         "launch killed",
-        "times",
+        "twice",
     ),
     Planted(
         "a stopped run writes neither checkpoint nor state",
@@ -80,7 +80,7 @@ PLANTED = (
             ),
         ),
         "launch interrupted",
-        "RUNNING",
+        "its checkpoint at",
     ),
 )
 
@@ -96,7 +96,7 @@ def seen(planted: Planted, folder: Path) -> bool:
         if content.count(right) != 1:
             raise ValueError(f"{name} no longer holds, once, {right!r}")
         file.write_text(content.replace(right, wrong))
-    words = ["--faults", "3", "--minutes", "5", "--steps", "500", "--trial-seeds", "1", "--only", planted.kind]
+    words = ["--faults", "4", "--minutes", "8", "--steps", "200", "--trial-seeds", "1", "--only", planted.kind]
     done = subprocess.run(
         [sys.executable, str(copy / "tests/chaos/chaos.py"), *words, "--folder", str(folder / "scene")],
         cwd=copy,  # Python looks there first

@@ -18,10 +18,11 @@ from typing import Any
 
 import yaml
 
-from gga_sweep.ledger.lease import LAUNCHES, live_holder
+from gga_sweep.ledger.lease import LAUNCHES, _process_exists, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.training.checkpoint import parse_state
 
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",  # every process here is this user's, and the cluster's tokens are another test's
@@ -44,6 +45,10 @@ class Running:
     state: RunState
     pid: int
     unsaved_seconds: float
+
+    @property
+    def lives(self) -> bool:
+        return _process_exists(self.pid)
 
 
 @dataclass
@@ -161,6 +166,14 @@ class Scene:
                     since = max(written.stat().st_mtime if written.exists() else 0.0, attempt["time"])
                     found.append(Running(name, state, attempt["pid"], time.time() - since))
         return found
+
+    def saved_step(self, name: str) -> int | None:
+        """The last step in a run's checkpoint, -1 where it has none; None of a run that is final and needs none."""
+        folder = self.ledger.run(name)
+        if folder.read_state().status in FINAL:
+            return None
+        content = folder.read_checkpoint()
+        return -1 if content is None else int(parse_state(content)["next_step"]) - 1
 
     def all_final(self, expected: int) -> bool:
         states = self.states()

@@ -99,16 +99,17 @@ def readings(opened: Opened) -> list[Callable[[], object]]:
 @fuzzed
 @given(data=st.data())
 def test_bytes_of_any_file_are_read_or_refused(opened: Opened, data: st.DataObject) -> None:
+    opened.mend()
     path = opened.folder / data.draw(st.sampled_from(opened.files))
     path.write_bytes(data.draw(mangled_bytes([path.read_bytes()])))
     only_our_errors(*readings(opened))
-    opened.mend()
 
 
 @fuzzed
 @given(data=st.data())
 def test_plain_data_of_any_file_are_read_or_refused(opened: Opened, data: st.DataObject) -> None:
     """Good JSON, with other values, names and kinds than were meant."""
+    opened.mend()
     names = [name for name in opened.files if name.endswith((".json", ".jsonl")) and not name.startswith("table")]
     path = opened.folder / data.draw(st.sampled_from(names))
     lines: list[Any] = [json.loads(line) for line in path.read_bytes().splitlines()]
@@ -116,16 +117,15 @@ def test_plain_data_of_any_file_are_read_or_refused(opened: Opened, data: st.Dat
     written = mangled if isinstance(mangled, list) else [mangled]
     path.write_bytes(b"\n".join(as_json(line) for line in written) + b"\n")
     only_our_errors(*readings(opened))
-    opened.mend()
 
 
 @fuzzed
 @given(data=st.data())
 def test_files_of_any_run_may_stand_for_others(opened: Opened, data: st.DataObject) -> None:
     """As a copy of a ledger leaves them that mixed its files up."""
+    opened.mend()
     one, other = (opened.folder / data.draw(st.sampled_from(opened.files)) for _ in range(2))
     other.write_bytes(one.read_bytes())
     if data.draw(st.booleans()):
         one.unlink()
     only_our_errors(*readings(opened))
-    opened.mend()
