@@ -10,7 +10,7 @@ import torch
 
 from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import Dataset, Minibatch, evaluation_batch, load_dataset
-from gga_sweep.errors import DamagedFileError, Fault, InputError
+from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.networks import Network, build_network
@@ -44,17 +44,21 @@ def load_model(folder: RunFolder) -> Network:
     if weights is None:
         raise InputError([Fault("RUN_DIR", _why_without_weights(folder, header), folder.name)])
     folder.check_digests()
-    network = build_network(
-        header.config.training.network,
-        header.input_shape,
-        len(header.classes),
-        None,  # whatever it started from, the stored weights replace it
-        torch.Generator(),
-    )
     try:
+        network = build_network(
+            header.config.training.network,
+            header.input_shape,
+            len(header.classes),
+            None,  # whatever it started from, the stored weights replace it
+            torch.Generator(),
+        )
         network.load_state_dict(parse_weights(weights))
-    except Exception as error:  # of safetensors, or of torch
-        raise DamagedFileError(f"run {folder.name}: its selected does not hold its network's weights") from error
+    except GGASweepError:
+        raise
+    except Exception as error:  # of safetensors, or of torch, that cannot make such a network
+        raise DamagedFileError(
+            f"run {folder.name}: its selected does not hold the weights of its run.json's network"
+        ) from error
     return network.eval()
 
 

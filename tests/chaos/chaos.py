@@ -155,6 +155,10 @@ def _let_it_end(scene: Scene, expected: int, outcome: Outcome) -> None:
             break
     else:
         raise Violated(f"launches in peace do not end the sweep:\n{scene.log.read_text()[-4000:]}")
+    scene.keep_launched()  # what has ended is not trained again
+    if scene.wait_for_launch(300) != 0:
+        raise Violated("a launch with nothing left to train did not end well")
+    outcome.watch.look(scene)
     if scene.served:
         while not scene.server_answers():
             time.sleep(0.5)

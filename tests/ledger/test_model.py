@@ -75,6 +75,17 @@ def test_the_selected_weights_are_loaded_ready_to_predict(tmp_path: Path) -> Non
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize("shape", ["[-1,8,8]", "[3,1099511627776,8]", "[3,8,9223372036854775807]", "[3,16,16]"])
+def test_a_run_whose_network_cannot_be_that_of_its_weights_is_damaged(tmp_path: Path, shape: str) -> None:
+    folder, _ = write_run(tmp_path, 3, normalise=True)
+    file = tmp_path / "sweep" / "runs" / "a-run" / "run.json"
+    content = file.read_text()
+    file.write_text(content.replace('"input_shape":[3,8,8]', f'"input_shape":{shape}'))
+    assert file.read_text() != content
+    with pytest.raises(DamagedFileError, match=r"does not hold the weights of its run\.json's network"):
+        load_model(folder)
+
+
 @pytest.mark.parametrize(("channels", "normalise"), [(3, True), (3, False), (1, False)])
 def test_a_model_is_evaluated_as_image_by_image(tmp_path: Path, tree: Path, channels: int, normalise: bool) -> None:
     folder, network = write_run(tmp_path, channels, normalise)
