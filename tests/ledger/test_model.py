@@ -144,7 +144,7 @@ def test_weights_that_are_not_what_the_run_left_are_refused(tmp_path: Path) -> N
 def test_a_file_without_the_networks_weights_is_refused(tmp_path: Path, content: bytes) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     folder.write_selected(content)
-    with pytest.raises(DamagedFileError, match="run a-run: its selected does not hold its network's weights"):
+    with pytest.raises(DamagedFileError, match="run a-run: its selected does not hold the weights"):
         load_model(folder)
 
 
