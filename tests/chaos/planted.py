@@ -68,7 +68,7 @@ PLANTED = (
             ),
         ),
         "launch killed",
-        "twice",
+        "expected FINISHED",
     ),
     Planted(
         "a stopped run writes neither checkpoint nor state",
