@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_LONGEST_SHOWN = 200
+_LONGEST_SHOWN = 1_000
 """Characters of an offending value."""
 
 

@@ -19,7 +19,7 @@ from gga_sweep.errors import Fault, GGASweepError, InputError
         ),
         (Fault("name", "must be given"), "name: must be given"),
         (Fault("", "must be a file"), "must be a file"),
-        (Fault("draws", "must be a whole number", "x" * 500), f"draws: must be a whole number, got '{'x' * 199}..."),
+        (Fault("draws", "must be a whole number", "x" * 2000), f"draws: must be a whole number, got '{'x' * 999}..."),
         (Fault("dropout", "must lie in [0, 1)", ""), "dropout: must lie in [0, 1), got ''"),
     ],
 )
