@@ -85,9 +85,11 @@ def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResul
     Writes nothing.
     """
     results = {}
-    for file, members in _by_file(names).items():
-        entries = _read(store, file)
-        results.update({name: _result(name, entries[name]) for name in members if _is_current(store, name, entries)})
+    with _no_collection():
+        for file, members in _by_file(names).items():
+            entries = _read(store, file)
+            current = [name for name in members if _is_current(store, name, entries)]
+            results.update({name: _result(name, entries[name]) for name in current})
     return results
 
 
