@@ -36,8 +36,12 @@ class Network(nn.Module):
             images: (n, channels, height, width).
             mask: (n, features), from `dropout_mask`; None for no dropout.
         """
-        features = self.featurizer(images)
-        return cast(torch.Tensor, self.classifier(features if mask is None else features * mask))
+        return cast(torch.Tensor, self.classifier(self.featurize(images, mask)))
+
+    def featurize(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """What the classifier sees: the features, (n, features), those that the mask drops being zero."""
+        features: torch.Tensor = self.featurizer(images)
+        return features if mask is None else features * mask
 
 
 def dropout_mask(

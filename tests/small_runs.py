@@ -11,10 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from gga_sweep.algorithms.base import Setting
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.annealing import AnnealingSettings
 from gga_sweep.config import DatasetConfig, RunConfig, TrainingSettings
-from gga_sweep.domains import Dataset, Domain, digest_of_tensors
+from gga_sweep.domains import Dataset, Domain, Minibatch, digest_of_tensors
+from gga_sweep.networks import Network
 from gga_sweep.records import AnnealedStep, Record, Scalar
 from gga_sweep.training.trainer import Trainer
 
@@ -58,6 +61,16 @@ def batch_norm_featurizer(input_shape: tuple[int, int, int]) -> tuple[nn.Module,
     convolution = nn.Conv2d(input_shape[0], 4, 3, stride=4)
     layers = convolution, nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     return nn.Sequential(*layers), 4
+
+
+def erm(network: Network, hyperparameters: Mapping[str, Scalar]) -> ERM:
+    """Around any network, on three training domains of three classes."""
+    return ERM(network, hyperparameters, Setting(3, 3, (1, 8, 8), "Small", 0))
+
+
+def unmasked(minibatches: Sequence[Minibatch]) -> Batch:
+    """A step without dropout, whose update draws nothing."""
+    return Batch(minibatches, lambda _: None, lambda purpose: pytest.fail(f"draws {purpose}"))
 
 
 def annealing_of(variant: str = "paper", **settings: Scalar) -> dict[str, Scalar]:
@@ -139,15 +152,15 @@ def weight_vector(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([tensor.detach().double().flatten() for tensor in tensors])
 
 
-UpdateWatcher = Callable[[Sequence[Any], torch.Tensor | None], None]
+UpdateWatcher = Callable[[Batch], None]
 
 
 def watch_updates(monkeypatch: pytest.MonkeyPatch, watcher: UpdateWatcher) -> None:
-    """Call `watcher(minibatches, mask)` before each update of every ERM."""
+    """Call `watcher(batch)` before each update of every ERM."""
     update = ERM.update
 
-    def watched(self: ERM, minibatches: Sequence[Any], mask: torch.Tensor | None) -> torch.Tensor:
-        watcher(minibatches, mask)
-        return update(self, minibatches, mask)
+    def watched(self: ERM, batch: Batch) -> torch.Tensor:
+        watcher(batch)
+        return update(self, batch)
 
     monkeypatch.setattr(ERM, "update", watched)

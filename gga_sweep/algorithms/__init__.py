@@ -1,11 +1,7 @@
-"""Host algorithms: one file each, and the registry."""
+"""Host algorithms: one file each, and the catalogue of them."""
 
-from gga_sweep.algorithms.registry import (
-    ALGORITHMS,
-    TRAINING_HYPERPARAMETERS,
-    AlgorithmSpec,
-    Hyperparameter,
-    get_algorithm,
-)
+from gga_sweep.algorithms.catalogue import ALGORITHMS
+from gga_sweep.algorithms.declaration import TRAINING_HYPERPARAMETERS, AlgorithmSpec, Hyperparameter
+from gga_sweep.algorithms.registry import get_algorithm
 
 __all__ = ["ALGORITHMS", "TRAINING_HYPERPARAMETERS", "AlgorithmSpec", "Hyperparameter", "get_algorithm"]

@@ -3,56 +3,97 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gga_sweep.domains import Minibatch
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.networks import Network
 from gga_sweep.records import Scalar
+from gga_sweep.seeding import stream_seed
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an algorithm may know of its run, beside its network and its hyperparameters.
+
+    Args:
+        n_domains: how many domains it trains on.
+        n_classes: how many classes the labels have.
+        input_shape: (channels, height, width) of an image.
+        dataset, trial_seed: name its random streams.
+    """
+
+    n_domains: int
+    n_classes: int
+    input_shape: tuple[int, int, int]
+    dataset: str
+    trial_seed: int
 
 
 class Algorithm(nn.Module, ABC):
     """A network and how one step of training changes it.
 
-    `update` makes exactly one step. The annealing scores `predict` before it and may move the weights; the algorithm
-    does not know. All that a step changes must be in `state_dict` or in the optimisers' state.
+    `update` makes exactly one step. The annealing scores the plain cross-entropy of `domain_logits` before it and may
+    move the weights; the algorithm does not know. All that a step changes must be in `state_dict` (parameters, buffers:
+    moving averages, counters, queues) or in the optimisers' state: that is what a checkpoint holds. All that a step
+    draws comes from `batch.numbers`, so that a step is a function of the weights, the state and its number.
 
     Args:
-        network: moved to its device already.
+        network: on its device already; it takes `EXTRA_CHANNELS` channels more than the images have.
         hyperparameters: of the training and of the algorithm, by name.
+        setting: of the run.
+
+    Attributes:
+        network: maps images to logits as the algorithm predicts in evaluation; its weights are what a run selects. An
+            algorithm whose prediction is more than featurizer and classifier puts its own `Network` here.
+        optimizer: Adam over the network's parameters. GGA-L adds its noise where this one steps.
     """
 
-    def __init__(self, network: Network, hyperparameters: Mapping[str, Scalar]) -> None:
+    EXTRA_CHANNELS: ClassVar[int] = 0
+    """Input channels that the network has beside the image's."""
+
+    def __init__(self, network: Network, hyperparameters: Mapping[str, Scalar], setting: Setting) -> None:
         super().__init__()
         self.network = network
         self.hyperparameters = hyperparameters
-        self.optimizer = torch.optim.Adam(
-            network.parameters(),
-            lr=float(hyperparameters["lr"]),
-            weight_decay=float(hyperparameters["weight_decay"]),
-        )
+        self.setting = setting
+        self.optimizer = self.adam(network.parameters())
 
     @abstractmethod
-    def update(self, minibatches: Sequence[Minibatch], mask: torch.Tensor | None) -> torch.Tensor:
-        """One step on one minibatch per training domain.
-
-        Args:
-            minibatches: in dataset order.
-            mask: dropout mask of the concatenated batch, (sum of rows, features); None at rate 0.
+    def update(self, batch: Batch) -> Tensor:
+        """One step.
 
         Returns:
-            The joint loss before the step, a scalar without graph.
+            The loss that it descended, before the step: a scalar without graph.
         """
 
-    def predict(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (n, classes) of images (n, channels, height, width)."""
-        logits: torch.Tensor = self.network(images, mask)
+    def predict(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits (n, classes) of images (n, channels, height, width) of no known domain."""
+        logits: Tensor = self.network(images, mask)
         return logits
 
+    def domain_logits(self, batch: Batch, domain: int, mask: Tensor | None) -> Tensor:
+        """Logits of one training domain's minibatch, clean and without the randomisations of `update`.
+
+        Reads the algorithm's state and writes none.
+
+        Args:
+            mask: its dropout mask, (its rows, features).
+        """
+        return self.predict(batch.minibatches[domain].images, mask)
+
+    def joint_logits(self, batch: Batch, mask: Tensor | None) -> Tensor:
+        """The same of all domains in one forward of the concatenated minibatches."""
+        return self.predict(batch.images, mask)
+
     def predict_parameters(self) -> list[nn.Parameter]:
-        """The trainable parameters that `predict` uses: what alignment is measured over."""
+        """The trainable parameters that predict: what alignment is measured over."""
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
     def featurizer_parameters(self) -> list[nn.Parameter]:
@@ -75,3 +116,22 @@ class Algorithm(nn.Module, ABC):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Everything with optimiser state, by name, for the checkpoint."""
         return {"optimizer": self.optimizer}
+
+    def adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Adam with the run's learning rate and weight decay."""
+        lr, weight_decay = (float(self.hyperparameters[name]) for name in ("lr", "weight_decay"))
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+
+    def descend(self, loss: Tensor) -> Tensor:
+        """One step of `optimizer` along the loss's gradient; the loss without its graph."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+        self.optimizer.step()
+        return loss.detach()
+
+    def initialised(self, purpose: str, make: Callable[[], Module]) -> Module:
+        """A module beside the network, its first weights drawn from the run's stream of that purpose."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(self.setting.dataset, self.setting.trial_seed, "initialisation", purpose))
+            module = make()
+        return module.to(next(self.network.parameters()).device)

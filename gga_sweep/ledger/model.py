@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gga_sweep.algorithms.base import Algorithm, Setting
+from gga_sweep.algorithms.build import build_algorithm
 from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import Dataset, Minibatch, evaluation_batch, load_dataset
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.networks import Network, build_network
+from gga_sweep.networks import Network
 from gga_sweep.records import Score
 from gga_sweep.training.checkpoint import parse_weights
 from gga_sweep.training.evaluation import evaluate_images
@@ -37,6 +39,15 @@ def load_model(folder: RunFolder) -> Network:
     """The network of a run with the weights of its best validation step, in evaluation mode, on the CPU.
 
     Raises:
+        InputError, DamagedFileError: as `load_algorithm`.
+    """
+    return load_algorithm(folder).network
+
+
+def load_algorithm(folder: RunFolder) -> Algorithm:
+    """The algorithm of a run around that network: what predicts as the run's evaluations did.
+
+    Raises:
         InputError: the folder holds no run, one that was never evaluated, or one whose weights were removed.
         DamagedFileError: the weights are not those that the run left.
     """
@@ -45,21 +56,15 @@ def load_model(folder: RunFolder) -> Network:
         raise InputError([Fault("RUN_DIR", _why_without_weights(folder, header), folder.name)])
     folder.check_digests()
     try:
-        network = build_network(
-            header.config.training.network,
-            header.input_shape,
-            len(header.classes),
-            None,  # whatever it started from, the stored weights replace it
-            torch.Generator(),
-        )
-        network.load_state_dict(parse_weights(weights))
+        algorithm = build_algorithm(header.config, _setting(header))
+        algorithm.network.load_state_dict(parse_weights(weights))
     except GGASweepError:
         raise
     except Exception as error:  # of safetensors, or of torch, that cannot make such a network
         raise DamagedFileError(
             f"run {folder.name}: its selected does not hold the weights of its run.json's network"
         ) from error
-    return network.eval()
+    return algorithm.eval()
 
 
 def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]]:
@@ -73,7 +78,7 @@ def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]
     Raises:
         InputError: no selected model, one of 2 channels, an unreadable tree, or other classes than the model's.
     """
-    header, network = _require_header(folder), load_model(folder)
+    header, algorithm = _require_header(folder), load_algorithm(folder)
     channels = header.input_shape[0]
     if channels not in (1, 3):
         raise InputError([Fault("RUN_DIR", "must be a model of 1 or 3 channels to look at photographs", channels)])
@@ -88,8 +93,7 @@ def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]
     def predict(images: torch.Tensor) -> torch.Tensor:
         if channels == 1:
             images = images.mean(dim=1, keepdim=True)
-        logits: torch.Tensor = network(images)
-        return logits
+        return algorithm.predict(images)
 
     scores = {}
     for domain in dataset.domains:
@@ -101,6 +105,16 @@ def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]
 
         scores[domain.name] = len(domain), evaluate_images(predict, batch, len(domain), torch.device("cpu"))
     return scores
+
+
+def _setting(header: RunHeader) -> Setting:
+    return Setting(
+        n_domains=max(1, len(header.split_digests) - len(header.config.test_domains)),
+        n_classes=len(header.classes),
+        input_shape=header.input_shape,
+        dataset=header.config.dataset.name,
+        trial_seed=header.config.trial_seed,
+    )
 
 
 def _why_without_weights(folder: RunFolder, header: RunHeader) -> str:

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.domains import Dataset, Domain, Split, dataset_digest, load_dataset
 from gga_sweep.domains.splits import SplitName, split_digests
 from gga_sweep.errors import Fault, GGASweepError, InputError
-from gga_sweep.ledger.model import load_model
+from gga_sweep.ledger.model import load_algorithm
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
 from gga_sweep.records import Record
 from gga_sweep.training.evaluation import Evaluator
@@ -173,7 +172,7 @@ def predict(
     """
     if split is not None and split not in get_args(SplitName):
         raise InputError([Fault("--split", "must be a known split", split, get_args(SplitName))])
-    network, header, record = load_model(folder), folder.read_header(), folder.selected_record()
+    algorithm, header, record = load_algorithm(folder), folder.read_header(), folder.selected_record()
     assert header is not None  # or there would be no model
     if record is None:
         raise InputError([Fault("RUN_DIR", "must hold the records of its selected weights", folder.name)])
@@ -182,11 +181,7 @@ def predict(
     config = header.config
     device = _device(header)
     set_arithmetic(config.training.threads)
-    algorithm = get_algorithm(config.algorithm).load()(
-        network.to(device, memory_format=fastest_memory_format(device)),  # type: ignore[call-overload]
-        config.hyperparameters,
-    )
-    algorithm.eval()
+    algorithm.to(device, memory_format=fastest_memory_format(device))  # type: ignore[call-overload]
     evaluator = Evaluator.of_run(config, dataset, splits, device)
     names: tuple[SplitName, ...] = get_args(SplitName) if split is None else (split,)
     now = fingerprint(device)
@@ -214,7 +209,7 @@ def _predict_split(
     labels, predicted = np.empty(len(indices), np.int32), np.empty(len(indices), np.int32)
     probabilities = np.empty(len(indices), np.float32)
     start = 0
-    for logits, true in evaluator.logits(algorithm, domain, name, record.step):
+    for logits, true in evaluator.logits(algorithm.predict, domain, name, record.step):
         part = slice(start, start + len(true))
         chosen = logits.argmax(dim=1)
         labels[part], predicted[part] = true.cpu(), chosen.cpu()

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from gga_sweep.algorithms.registry import ALGORITHMS
+from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.config import RunConfig
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
 from gga_sweep.ledger.index import read_indexed

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm
+from gga_sweep.algorithms.batch import Batch, concatenate_masks
 from gga_sweep.annealing import (
     STEP_MASK,
     AnnealingSettings,
@@ -40,55 +40,43 @@ class StepModel:
         step: int,
     ) -> None:
         self._algorithm = algorithm
-        self._minibatches = minibatches
         self._names = names
         self._streams = streams
         self._step = step
+        self.batch = Batch(
+            minibatches, lambda domain: self._drawn_mask(domain, STEP_MASK), lambda purpose: streams.host(step, purpose)
+        )
         self.n_domains = len(minibatches)
         self.module: nn.Module = algorithm
-        self.rows = [len(minibatch.labels) for minibatch in minibatches]
+        self.rows = self.batch.rows
 
     def domain_loss(self, domain: int, draw: Draw) -> torch.Tensor:
-        """Plain cross-entropy of one domain's minibatch through `predict`, under the mask that `draw` names."""
-        minibatch = self._minibatches[domain]
+        """Plain cross-entropy of one domain's minibatch, under the mask that `draw` names."""
         self._streams.seed_global(self._step, draw, self._names[domain])
-        return F.cross_entropy(self._algorithm.predict(minibatch.images, self._mask(domain, draw)), minibatch.labels)
+        logits = self._algorithm.domain_logits(self.batch, domain, self._mask(domain, draw))
+        return F.cross_entropy(logits, self.batch.minibatches[domain].labels)
 
     def domain_losses(self, draw_of: DrawOf) -> torch.Tensor:
         """The same of every domain, (n_domains,), in one forward."""
         self._streams.seed_global(self._step, draw_of(0))
-        logits = self._algorithm.predict(self._images, self._concatenated_mask(draw_of))
-        parts = zip(torch.split(logits, self.rows), self._minibatches, strict=True)
+        logits = self._algorithm.joint_logits(self.batch, self._joint_mask(draw_of))
+        parts = zip(self.batch.split(logits), self.batch.minibatches, strict=True)
         return torch.stack([F.cross_entropy(part, minibatch.labels) for part, minibatch in parts])
 
     def joint_loss(self, draw: Draw) -> torch.Tensor:
         """The same of the concatenated minibatches in one forward."""
-        labels = torch.cat([minibatch.labels for minibatch in self._minibatches])
         self._streams.seed_global(self._step, draw)
-        return F.cross_entropy(self._algorithm.predict(self._images, self.joint_mask(draw)), labels)
+        logits = self._algorithm.joint_logits(self.batch, self._joint_mask(lambda _: draw))
+        return F.cross_entropy(logits, self.batch.labels)
 
-    def joint_mask(self, draw: Draw) -> torch.Tensor | None:
-        """The mask of the concatenated minibatches: each domain has its own rows."""
-        return self._concatenated_mask(lambda _: draw)
-
-    def _concatenated_mask(self, draw_of: DrawOf) -> torch.Tensor | None:
-        masks = [self._mask(domain, draw_of(domain)) for domain in range(self.n_domains)]
-        present = [mask for mask in masks if mask is not None]
-        return torch.cat(present) if present else None
+    def _joint_mask(self, draw_of: DrawOf) -> torch.Tensor | None:
+        return concatenate_masks([self._mask(domain, draw_of(domain)) for domain in range(self.n_domains)])
 
     def _mask(self, domain: int, draw: Draw) -> torch.Tensor | None:
-        if draw == STEP_MASK:
-            return self._step_masks[domain]
+        return self.batch.masks[domain] if draw == STEP_MASK else self._drawn_mask(domain, draw)
+
+    def _drawn_mask(self, domain: int, draw: Draw) -> torch.Tensor | None:
         return self._streams.dropout_mask(self._step, draw, self._names[domain], self.rows[domain])
-
-    @cached_property
-    def _step_masks(self) -> list[torch.Tensor | None]:
-        drawn = zip(self._names, self.rows, strict=True)
-        return [self._streams.dropout_mask(self._step, STEP_MASK, name, rows) for name, rows in drawn]
-
-    @cached_property
-    def _images(self) -> torch.Tensor:
-        return torch.cat([minibatch.images for minibatch in self._minibatches])
 
 
 @dataclass(frozen=True, slots=True)

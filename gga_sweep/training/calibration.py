@@ -21,7 +21,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import FRESH_MASKS, AnnealingSettings, Scorer, domain_gradients, search_step
 from gga_sweep.config import RunConfig
@@ -302,10 +301,10 @@ class _Bench:
 
     @cached_property
     def _trained(self) -> Algorithm:
-        """The run's algorithm around the trainer's network, in the mode in which a step leaves it."""
+        """The run's algorithm, in the mode in which a step leaves it."""
         if self._trainer.next_step == 1:
             self._trainer.advance(0.0)
-        return get_algorithm(self._config.algorithm).load()(self._trainer.network, self._config.hyperparameters)
+        return self._trainer.algorithm
 
     @cached_property
     def _evaluated(self) -> Algorithm:

@@ -84,12 +84,12 @@ class Evaluator:
         )
 
     def logits(
-        self, algorithm: Algorithm, domain: Domain, split: SplitName, step: int
+        self, predict: Callable[[torch.Tensor], torch.Tensor], domain: Domain, split: SplitName, step: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """What the evaluation at a step sees of one split, in its order: see `batched_logits`.
 
         Args:
-            algorithm: in evaluation mode already.
+            predict: logits of prepared images; in evaluation mode already.
             step: of the augmentation, where there is one.
         """
         indices: NDArray[np.int64] = getattr(self._splits[domain.name], split)
@@ -98,12 +98,12 @@ class Evaluator:
         def batch(part: slice) -> Minibatch:
             return evaluation_batch(self._dataset, domain, indices[part], self._trial_seed, step, augmentation)
 
-        return batched_logits(algorithm.predict, batch, len(indices), self._device)
+        return batched_logits(predict, batch, len(indices), self._device)
 
     def _scores(self, algorithm: Algorithm, domain: Domain, step: int) -> DomainScores:
         return DomainScores(
-            _score(self.logits(algorithm, domain, "train", step)),
-            _score(self.logits(algorithm, domain, "validation", step)),
+            _score(self.logits(algorithm.predict, domain, "train", step)),
+            _score(self.logits(algorithm.predict, domain, "validation", step)),
         )
 
     def _probe_gradients(self, algorithm: Algorithm, domains: Sequence[Domain], split: str) -> torch.Tensor:

@@ -3,9 +3,11 @@
 | purpose | indices | what is drawn |
 |---|---|---|
 | `initialisation` | | the network's weights |
+| `initialisation` | module | the weights of what an algorithm has beside it |
 | `split`, `minibatch`, `augment` | see `gga_sweep.domains` | which images, and how they are augmented |
 | `dropout` | step, draw ..., domain | a dropout mask: the rows of one domain |
 | `global` | step, draw ..., domain | torch's global generator, for layers of a user's own network that draw from it |
+| `host` | step, purpose | what an algorithm's update draws: pairs, mixing weights, domains set apart |
 | `perturbation` | step, candidate | the annealing's noise |
 | `choice` | step | which candidate the objective `none` takes, or its signs |
 | `gradient-noise` | step | the noise of GGA-L |
@@ -16,11 +18,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from gga_sweep.annealing import Draw
 from gga_sweep.networks import dropout_mask
-from gga_sweep.seeding import stream_seed, tensor_stream
+from gga_sweep.seeding import stream, stream_seed, tensor_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,9 @@ class RunStreams:
         if self.device.type == "cuda" and not torch.cuda.is_current_stream_capturing():  # a graph may not seed
             with torch.cuda.device(self.device):
                 torch.cuda.manual_seed(seed)
+
+    def host(self, step: int, purpose: str) -> np.random.Generator:
+        return stream(self.dataset, self.trial_seed, "host", step, purpose)
 
     def perturbation(self, step: int, candidate: int, device: torch.device) -> torch.Generator:
         return tensor_stream(self.dataset, self.trial_seed, "perturbation", step, candidate, device=device)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from gga_sweep.algorithms import get_algorithm
+from gga_sweep.algorithms.base import Algorithm, Setting
+from gga_sweep.algorithms.build import build_algorithm
 from gga_sweep.annealing import STEP_MASK, AnnealingSettings, GradientNoiseSettings
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset, Minibatch, Split, draw_minibatch, split_domain
 from gga_sweep.errors import GGASweepError
-from gga_sweep.networks import Network, build_network
+from gga_sweep.networks import Network
 from gga_sweep.records import AnnealingLine, Record
-from gga_sweep.seeding import tensor_stream
 from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance
 from gga_sweep.training.evaluation import Evaluator
 from gga_sweep.training.fingerprint import fastest_memory_format, set_arithmetic
@@ -57,7 +57,13 @@ class Trainer:
         config: the resolved run.
         dataset: the one that `config.dataset` names.
         device: where it trains.
+
+    Attributes:
+        algorithm: what it trains.
+        next_step: how many steps are done.
     """
+
+    algorithm: Algorithm
 
     def __init__(self, config: RunConfig, dataset: Dataset, device: torch.device) -> None:
         set_arithmetic(config.training.threads)
@@ -67,21 +73,24 @@ class Trainer:
         self._device = device
         self._splits = split_dataset(config, dataset)
         self._training_domains = [name for name in dataset.domain_names if name not in config.test_domains]
-        self._algorithm = get_algorithm(config.algorithm).load()(
-            build_network(
-                config.training.network,
-                dataset.input_shape,
-                len(dataset.classes),
-                config.training.weights,
-                tensor_stream(dataset.name, config.trial_seed, "initialisation"),
-            ).to(device, memory_format=fastest_memory_format(device)),  # type: ignore[call-overload]
-            config.hyperparameters,
+        self.algorithm = build_algorithm(
+            config,
+            Setting(
+                n_domains=len(self._training_domains),
+                n_classes=len(dataset.classes),
+                input_shape=dataset.input_shape,
+                dataset=dataset.name,
+                trial_seed=config.trial_seed,
+            ),
+            device,
+            fastest_memory_format(device),
+            config.training.weights,
         )
         self._annealing, self._gradient_noise = _annealing_settings(config)
         self._streams = RunStreams(
             dataset.name,
             config.trial_seed,
-            self._algorithm.network.features,
+            self.algorithm.network.features,
             float(config.hyperparameters["dropout"]),
             device,
         )
@@ -93,7 +102,7 @@ class Trainer:
 
     @property
     def network(self) -> Network:
-        return self._algorithm.network
+        return self.algorithm.network
 
     def advance(self, seconds: float, interrupted: Callable[[], bool] = lambda: False) -> Slice:
         """Train to the next evaluation, or for about so many seconds, whichever comes first; at least one step.
@@ -119,13 +128,13 @@ class Trainer:
         """Tensors and plain data: all that a step reads and no stream gives. The tensors are no copies."""
         return {
             "next_step": self.next_step,
-            "algorithm": self._algorithm.state_dict(),
-            "optimizers": {name: item.state_dict() for name, item in self._algorithm.optimizers().items()},
+            "algorithm": self.algorithm.state_dict(),
+            "optimizers": {name: item.state_dict() for name, item in self.algorithm.optimizers().items()},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self._algorithm.load_state_dict(state["algorithm"])
-        for name, optimizer in self._algorithm.optimizers().items():
+        self.algorithm.load_state_dict(state["algorithm"])
+        for name, optimizer in self.algorithm.optimizers().items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.next_step = state["next_step"]
 
@@ -139,31 +148,31 @@ class Trainer:
     def _train_step(self, step: int, done: Slice) -> float:
         started = time.perf_counter()
         self._set_training_mode()
-        model, minibatches = self._step_model(step)
+        model = self._step_model(step)
         annealing = None
         if self._annealing is not None and self._annealing.anneals(step):
             annealing = anneal(
-                self._algorithm, self._annealing, self._streams, step, model, lambda: self._step_model(step + 1)[0]
+                self.algorithm, self._annealing, self._streams, step, model, lambda: self._step_model(step + 1)
             )
-        weights = copy_weights(self._algorithm.predict_parameters()) if annealing else []
-        batch_loss = self._update(step, model, minibatches, done)
+        weights = copy_weights(self.algorithm.predict_parameters()) if annealing else []
+        batch_loss = self._update(step, model, done)
         if annealing:
-            done.annealed.append(annealing.finish(distance(self._algorithm.predict_parameters(), weights)))
+            done.annealed.append(annealing.finish(distance(self.algorithm.predict_parameters(), weights)))
         _count_seconds(done, time.perf_counter() - started, annealing)
         return batch_loss
 
-    def _update(self, step: int, model: StepModel, minibatches: Sequence[Minibatch], done: Slice) -> float:
+    def _update(self, step: int, model: StepModel, done: Slice) -> float:
         """The host's own update, with GGA-L's noise where the run asks for it; the joint loss before it."""
 
         def update() -> torch.Tensor:
             self._streams.seed_global(step, STEP_MASK)
-            return self._algorithm.update(minibatches, model.joint_mask(STEP_MASK))
+            return self.algorithm.update(model.batch)
 
         line = None
         if self._gradient_noise is None:
             loss = update()
         else:
-            loss, line = noisy_update(self._algorithm, self._gradient_noise, self._streams, step, model, update)
+            loss, line = noisy_update(self.algorithm, self._gradient_noise, self._streams, step, model, update)
         batch_loss = float(loss)
         if not math.isfinite(batch_loss):
             raise _DivergedError(f"the joint loss is {batch_loss} at step {step}")
@@ -173,15 +182,15 @@ class Trainer:
 
     def _evaluate(self, step: int, batch_loss: float, done: Slice) -> Record:
         started = time.perf_counter()
-        record = self._evaluator.evaluate(self._algorithm, step, batch_loss)
+        record = self._evaluator.evaluate(self.algorithm, step, batch_loss)
         done.add_seconds("evaluation", time.perf_counter() - started)
         if not math.isfinite(record.validation.loss + record.validation.train_loss):
             raise _DivergedError(f"the loss of a training domain is not finite after step {step}")
         return record
 
-    def _step_model(self, step: int) -> tuple[StepModel, Sequence[Minibatch]]:
+    def _step_model(self, step: int) -> StepModel:
         minibatches = [self._minibatch(name, step) for name in self._training_domains]
-        return StepModel(self._algorithm, minibatches, self._training_domains, self._streams, step), minibatches
+        return StepModel(self.algorithm, minibatches, self._training_domains, self._streams, step)
 
     def _minibatch(self, domain: str, step: int) -> Minibatch:
         drawn = draw_minibatch(
@@ -197,9 +206,9 @@ class Trainer:
         return Minibatch(images, drawn.labels.to(self._device))
 
     def _set_training_mode(self) -> None:
-        self._algorithm.train()
+        self.algorithm.train()
         if self.config.training.freeze_batch_norm:
-            for module in self._algorithm.modules():
+            for module in getattr(self.algorithm.network, "featurizer", self.algorithm.network).modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gga_sweep.algorithms.base import Setting
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.domains import Minibatch
 from gga_sweep.networks import Network, build_network, dropout_mask
@@ -18,7 +20,7 @@ HYPERPARAMETERS: dict[str, Scalar] = {"lr": 3e-3, "batch_size": 4, "weight_decay
 
 def host(**changes: Scalar) -> ERM:
     network = build_network("small-cnn", (1, 8, 8), 3, None, torch.Generator().manual_seed(0))
-    return ERM(network, {**HYPERPARAMETERS, **changes})
+    return ERM(network, {**HYPERPARAMETERS, **changes}, Setting(2, 3, (1, 8, 8), "Small", 0))
 
 
 def minibatches(step: int, sizes: tuple[int, ...] = (4, 4)) -> list[Minibatch]:
@@ -26,6 +28,12 @@ def minibatches(step: int, sizes: tuple[int, ...] = (4, 4)) -> list[Minibatch]:
     return [
         Minibatch(torch.rand(n, 1, 8, 8, generator=numbers), torch.randint(3, (n,), generator=numbers)) for n in sizes
     ]
+
+
+def as_batch(minibatches: list[Minibatch], mask: torch.Tensor | None = None) -> Batch:
+    rows = [len(minibatch.labels) for minibatch in minibatches]
+    masks = None if mask is None else torch.split(mask, rows)
+    return Batch(minibatches, lambda domain: None if masks is None else masks[domain], lambda _: pytest.fail("draws"))
 
 
 def mask_of(step: int, network: Network) -> torch.Tensor | None:
@@ -60,7 +68,7 @@ def test_updates_equal_adams_on_the_concatenated_batch_bit_for_bit(changes: dict
     )
     for step in range(3):
         batch, mask = minibatches(step), mask_of(step, network)
-        loss = algorithm.update(batch, mask)
+        loss = algorithm.update(as_batch(batch, mask))
 
         images, labels = torch.cat([m.images for m in batch]), torch.cat([m.labels for m in batch])
         expected = F.cross_entropy(network.classifier(network.featurizer(images) * mask), labels)
@@ -87,7 +95,7 @@ def test_updates_follow_adams_equations() -> None:
         loss = -log_probabilities[torch.arange(8), labels].mean()
         gradients = list(torch.autograd.grad(loss, list(network.parameters())))
 
-        algorithm.update(batch, mask)
+        algorithm.update(as_batch(batch, mask))
         reference_adam_step(weights, gradients, moments, step + 1, lr=3e-3, weight_decay=0.1)
 
         for parameter, weight in zip(algorithm.network.parameters(), weights, strict=True):
@@ -98,7 +106,7 @@ def test_every_image_weighs_the_same_whatever_its_domain() -> None:
     batch = minibatches(0, sizes=(6, 2))
     joined = [Minibatch(torch.cat([m.images for m in batch]), torch.cat([m.labels for m in batch]))]
     one, other = host(), host()
-    assert torch.equal(one.update(batch, None), other.update(joined, None))
+    assert torch.equal(one.update(as_batch(batch)), other.update(as_batch(joined)))
     assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True))
 
 
@@ -106,7 +114,7 @@ def test_every_image_weighs_the_same_whatever_its_domain() -> None:
 def test_each_hyperparameter_of_the_optimiser_changes_the_weights(changes: dict[str, Scalar]) -> None:
     one, other = host(), host(**changes)
     for algorithm in (one, other):
-        algorithm.update(minibatches(0), None)
+        algorithm.update(as_batch(minibatches(0)))
     assert not torch.equal(one.network.classifier.weight, other.network.classifier.weight)
 
 
@@ -123,6 +131,6 @@ def test_alignment_is_measured_over_what_trains_and_the_featurizer_is_a_part_of_
 
 def test_all_optimiser_state_is_offered_to_the_checkpoint() -> None:
     algorithm = host()
-    algorithm.update(minibatches(0), None)
+    algorithm.update(as_batch(minibatches(0)))
     [optimizer] = algorithm.optimizers().values()
     assert len(optimizer.state_dict()["state"]) == len(list(algorithm.network.parameters()))

@@ -50,9 +50,9 @@ class Searched(Trainer):
         return super()._train_step(step, done)
 
     def _search(self, settings: AnnealingSettings, step: int) -> Annealing:
-        model, _ = self._step_model(step)
-        found = anneal(self._algorithm, settings, self._streams, step, model, lambda: self._step_model(step + 1)[0])
-        overwrite(self._algorithm.predict_parameters(), found.outcome.start)
+        model = self._step_model(step)
+        found = anneal(self.algorithm, settings, self._streams, step, model, lambda: self._step_model(step + 1))
+        overwrite(self.algorithm.predict_parameters(), found.outcome.start)
         return found
 
 

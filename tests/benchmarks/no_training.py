@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 
 from gga_sweep.algorithms import Hyperparameter
 from gga_sweep.algorithms.base import Algorithm
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.config import DatasetConfig
-from gga_sweep.domains import Dataset, Domain, Minibatch, digest_of_tensors
+from gga_sweep.domains import Dataset, Domain, digest_of_tensors
 
 
 def dataset(config: DatasetConfig) -> Dataset:
@@ -28,5 +29,5 @@ class NoTraining(Algorithm):
     HYPERPARAMETERS: Mapping[str, Hyperparameter] = {}
     NUMERICS = 1
 
-    def update(self, minibatches: Sequence[Minibatch], mask: torch.Tensor | None) -> torch.Tensor:
+    def update(self, batch: Batch) -> torch.Tensor:
         return torch.zeros(())

@@ -16,6 +16,7 @@ import torch
 from small_ledger import KEY, RUN, MemoryStore, advance_to_the_end, kept_files, open_small_run
 from small_runs import CPU, FOREVER, annealing_of, make_dataset, run_config, train, watch_updates
 
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Domain, split_domain
@@ -37,11 +38,11 @@ def break_at_step(monkeypatch: pytest.MonkeyPatch, step: int, error: BaseExcepti
     """The update of a step raises the error, or, without one, tells a loss that is NaN."""
     update, updates = ERM.update, iter(range(1_000_000))
 
-    def breaking(self: ERM, minibatches: object, mask: torch.Tensor | None) -> torch.Tensor:
+    def breaking(self: ERM, batch: Batch) -> torch.Tensor:
         broken = next(updates) == step
         if broken and error is not None:
             raise error
-        loss = update(self, minibatches, mask)  # type: ignore[arg-type]
+        loss = update(self, batch)
         return loss * float("nan") if broken else loss
 
     monkeypatch.setattr(ERM, "update", breaking)
@@ -172,7 +173,7 @@ def test_between_evaluations_a_checkpoint_is_written_once_the_last_is_150_second
 ) -> None:
     """A step takes 60 seconds of this clock."""
     steps_made: list[object] = []
-    watch_updates(monkeypatch, lambda minibatches, mask: steps_made.append(mask))
+    watch_updates(monkeypatch, lambda batch: steps_made.append(batch.mask))
     clock = SimpleNamespace(monotonic=lambda: 60.0 * len(steps_made), time=lambda: 0.0)
     monkeypatch.setattr(recorded_run, "time", clock)
     store = MemoryStore()
@@ -199,7 +200,7 @@ def test_at_evaluations_checkpoints_take_a_two_hundredth_of_the_time(monkeypatch
         seconds += 0.125
         return dump_state(state)
 
-    watch_updates(monkeypatch, lambda minibatches, mask: step_made())
+    watch_updates(monkeypatch, lambda batch: step_made())
     monkeypatch.setattr(recorded_run, "dump_state", dumped)
     monkeypatch.setattr(recorded_run, "time", SimpleNamespace(monotonic=lambda: seconds, time=lambda: 0.0))
     store = MemoryStore()

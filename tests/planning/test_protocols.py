@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from gga_sweep.algorithms.registry import TRAINING_HYPERPARAMETERS
+from gga_sweep.algorithms import TRAINING_HYPERPARAMETERS
 from gga_sweep.annealing.settings import settings_faults
 from gga_sweep.config import SelectionMethod, TrainingConfig, TrainingSettings
 from gga_sweep.domains.benchmarks import BENCHMARKS

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.config import DatasetConfig
-from gga_sweep.domains import Dataset, Domain, Minibatch, digest_of_tensors
+from gga_sweep.domains import Dataset, Domain, digest_of_tensors
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.planning import Sweep, plan_sweep
@@ -82,11 +83,11 @@ class Fragile(ERM):
     HYPERPARAMETERS: dict[str, Any] = {}  # noqa: RUF012
     NUMERICS = 1
 
-    def update(self, minibatches: list[Minibatch], mask: torch.Tensor | None) -> torch.Tensor:
+    def update(self, batch: Batch) -> torch.Tensor:
         self.updates = getattr(self, "updates", 0) + 1
         if self.updates == 4:
             _fail_as_told()
-        return super().update(minibatches, mask)
+        return super().update(batch)
 
 
 def _fail_as_told() -> None:

@@ -15,6 +15,7 @@ from small_runs import (
     annealing_of,
     batch_norm_featurizer,
     bits,
+    erm,
     make_dataset,
     run_config,
     train,
@@ -193,7 +194,7 @@ def test_every_line_of_a_run_keeps_its_promises(variant: str) -> None:
 def test_a_steps_update_is_made_under_the_mask_the_search_scored_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row by row: domain i's rows of the joint mask are its own mask of the step."""
     masks: list[torch.Tensor | None] = []
-    watch_updates(monkeypatch, lambda minibatches, mask: masks.append(mask))
+    watch_updates(monkeypatch, lambda batch: masks.append(batch.mask))
     trained(run_config(annealing_of()), DATASET, until=STEP + 1)
 
     streams = RunStreams("Small", 0, 12, 0.5, CPU)
@@ -203,7 +204,7 @@ def test_a_steps_update_is_made_under_the_mask_the_search_scored_with(monkeypatc
 
 def step_model(dropout: float, network: Network | None = None) -> StepModel:
     network = network or Network(nn.Flatten(), 64, 3)
-    algorithm = ERM(network, {"lr": 1e-3, "weight_decay": 0.0})
+    algorithm = erm(network, {"lr": 1e-3, "weight_decay": 0.0})
     streams = RunStreams("Small", 0, network.features, dropout, CPU)
     return StepModel(algorithm, [minibatch(name, STEP) for name in NAMES], NAMES, streams, STEP)
 
@@ -276,7 +277,7 @@ def test_layer_by_layer_finds_what_the_loop_finds(variant: str) -> None:
     ("featurizer", "why"), [(None, "has no `featurizer`"), (nn.Flatten(), "without trainable parameters")]
 )
 def test_a_network_without_a_featurizer_is_refused_by_what_perturbs_one(featurizer: nn.Module | None, why: str) -> None:
-    algorithm = ERM(nn.Linear(3, 2), {"lr": 0.1, "weight_decay": 0.0})  # type: ignore[arg-type]
+    algorithm = erm(nn.Linear(3, 2), {"lr": 0.1, "weight_decay": 0.0})  # type: ignore[arg-type]
     if featurizer is not None:
         algorithm.network.featurizer = featurizer
     with pytest.raises(ValueError, match=rf"perturbs 'featurizer' \(variant released\).*Linear.*{why}.*'all'"):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import CPU, FOREVER, annealing_of, bits, make_dataset, run_config, train, trained
+from small_runs import CPU, FOREVER, annealing_of, bits, erm, make_dataset, run_config, train, trained, unmasked
 
 from gga_sweep.algorithms.base import Algorithm
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset, Domain, Minibatch
@@ -33,7 +34,7 @@ SPLITS = split_dataset(CONFIG, DATASET)
 
 def algorithm_of(config: RunConfig = CONFIG) -> Algorithm:
     network = build_network(config.training.network, DATASET.input_shape, 3, None, torch.Generator().manual_seed(3))
-    return ERM(network, config.hyperparameters)
+    return erm(network, config.hyperparameters)
 
 
 def evaluator_of(dataset: Dataset = DATASET, test_domains: tuple[str, ...] = ("b", "d")) -> Evaluator:
@@ -156,7 +157,7 @@ def test_the_probe_batch_is_the_same_at_every_step_and_other_at_another_trial_se
 def test_evaluation_changes_nothing_but_the_mode() -> None:
     algorithm = algorithm_of()
     images, labels = DATASET.domain("a").take(np.arange(10))
-    algorithm.update([Minibatch(images, labels)], None)  # gives weights a gradient and Adam its moments
+    algorithm.update(unmasked([Minibatch(images, labels)]))  # gives weights a gradient and Adam its moments
 
     def everything() -> list[dict[str, str]]:
         gradients = {name: parameter.grad for name, parameter in algorithm.named_parameters()}
@@ -244,7 +245,7 @@ def test_a_record_is_made_after_its_steps_update() -> None:
 
     def evaluate(network: Network) -> Record:
         evaluator = Evaluator(DATASET, split_dataset(config, DATASET), ("c",), config.trial_seed, "none", CPU)
-        return evaluator.evaluate(ERM(network, config.hyperparameters), 0, 0.0)
+        return evaluator.evaluate(erm(network, config.hyperparameters), 0, 0.0)
 
     assert record is not None
     assert record.step == 0
@@ -258,12 +259,12 @@ def test_the_loss_of_a_records_minibatches_is_the_joint_loss_before_the_update(
     losses = []
     update = ERM.update
 
-    def remembering(self: ERM, minibatches: list[Minibatch], mask: torch.Tensor | None) -> torch.Tensor:
+    def remembering(self: ERM, batch: Batch) -> torch.Tensor:
         with torch.no_grad():
-            parts = [self.network(batch.images, rows) for batch, rows in _with_rows(minibatches, mask)]
-        labels = torch.cat([batch.labels for batch in minibatches])
+            parts = [self.network(each.images, rows) for each, rows in _with_rows(batch.minibatches, batch.mask)]
+        labels = torch.cat([each.labels for each in batch.minibatches])
         losses.append(float(F.cross_entropy(torch.cat(parts), labels)))
-        return update(self, minibatches, mask)
+        return update(self, batch)
 
     monkeypatch.setattr(ERM, "update", remembering)
     records, _ = train(Trainer(run_config(annealing_of()), DATASET, CPU))
@@ -274,7 +275,7 @@ def test_the_loss_of_a_records_minibatches_is_the_joint_loss_before_the_update(
 
 
 def _with_rows(
-    minibatches: list[Minibatch], mask: torch.Tensor | None
+    minibatches: Sequence[Minibatch], mask: torch.Tensor | None
 ) -> Iterator[tuple[Minibatch, torch.Tensor | None]]:
     sizes = [len(batch.labels) for batch in minibatches]
     yield from zip(minibatches, [None] * len(sizes) if mask is None else mask.split(sizes), strict=True)

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from small_runs import CPU, bits, make_dataset, run_config, train, trained, watch_updates
 
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.annealing import GradientNoiseSettings
-from gga_sweep.domains import Minibatch
 from gga_sweep.records import NoisyStep, Scalar
 from gga_sweep.seeding import tensor_stream
 from gga_sweep.training.annealed_step import StepModel
@@ -42,7 +42,10 @@ def test_an_update_follows_the_hosts_gradient_plus_alpha_times_the_noise(
     followed: list[torch.Tensor] = []
     cosines: list[float] = []
 
-    def compute_by_hand(minibatches: list[Minibatch], mask: torch.Tensor) -> None:
+    def compute_by_hand(batch: Batch) -> None:
+        minibatches, mask = batch.minibatches, batch.mask
+        assert mask is not None
+
         def gradient(images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             loss = F.cross_entropy(trainer.network(images, rows), labels)
             return torch.cat([part.flatten() for part in torch.autograd.grad(loss, parameters)])
@@ -63,7 +66,7 @@ def test_an_update_follows_the_hosts_gradient_plus_alpha_times_the_noise(
         )
         expected.append(joint + 0.5 * (1 - cosines[0]) * xi)
 
-    watch_updates(monkeypatch, compute_by_hand)  # type: ignore[arg-type]
+    watch_updates(monkeypatch, compute_by_hand)
     step = torch.optim.Adam.step
 
     def watched_step(self: torch.optim.Adam, *arguments: object) -> object:
@@ -130,6 +133,6 @@ def test_a_run_taken_up_again_has_the_bits_of_one_that_was_not_stopped() -> None
 
 def test_the_optimiser_keeps_no_hook() -> None:
     trainer = trained(run_config(gga_l()), DATASET, until=2)
-    (optimizer,) = trainer._algorithm.optimizers().values()
-    assert isinstance(trainer._algorithm, ERM)
+    (optimizer,) = trainer.algorithm.optimizers().values()
+    assert isinstance(trainer.algorithm, ERM)
     assert not optimizer._optimizer_step_pre_hooks

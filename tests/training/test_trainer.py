@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 import torch
 from small_runs import CPU, FOREVER, annealing_of, bits, make_dataset, run_config, train, watch_updates
 
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.domains import Minibatch, minibatch_indices
+from gga_sweep.domains import minibatch_indices
 from gga_sweep.errors import InputError
 from gga_sweep.training import trainer as trainer_module
 from gga_sweep.training.checkpoint import dump_state, parse_state
@@ -24,8 +24,8 @@ def nan_from_step(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """From a step on the joint loss is NaN."""
     update, updates = ERM.update, iter(range(1_000_000))
 
-    def breaking(self: ERM, minibatches: Sequence[Minibatch], mask: torch.Tensor | None) -> torch.Tensor:
-        loss = update(self, minibatches, mask)
+    def breaking(self: ERM, batch: Batch) -> torch.Tensor:
+        loss = update(self, batch)
         return loss if next(updates) < step else loss * float("nan")
 
     monkeypatch.setattr(ERM, "update", breaking)
@@ -70,7 +70,7 @@ def test_a_slice_ends_between_two_annealed_steps_when_its_time_is_up(monkeypatch
     """A step takes 12 seconds of this clock: 30 are over after the third."""
     clock = SimpleNamespace(seconds=0.0)
 
-    def tick(minibatches: Sequence[Minibatch], mask: torch.Tensor | None) -> None:
+    def tick(batch: Batch) -> None:
         clock.seconds += 12
 
     watch_updates(monkeypatch, tick)

@@ -26,8 +26,9 @@ from small_runs import (
 )
 
 from gga_sweep.algorithms.base import Algorithm
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.config import RunConfig
-from gga_sweep.domains import Dataset, Domain, Minibatch
+from gga_sweep.domains import Dataset, Domain
 from gga_sweep.records import AnnealedStep, Record, Scalar
 from gga_sweep.training import trainer as trainer_module
 from gga_sweep.training.annealed_step import Annealing, anneal
@@ -205,11 +206,11 @@ class Streams:
             watch_updates(patch, self._remember)
             trained(config, DATASET)
 
-    def _remember(self, minibatches: Sequence[Minibatch], mask: torch.Tensor | None) -> None:
-        assert mask is not None
-        sizes = [len(minibatch.labels) for minibatch in minibatches]
-        rows = zip(self._names, minibatches, mask.split(sizes), strict=True)
-        self.fed.append({name: (batch.images, batch.labels, part) for name, batch, part in rows})
+    def _remember(self, batch: Batch) -> None:
+        assert batch.mask is not None
+        sizes = [len(minibatch.labels) for minibatch in batch.minibatches]
+        rows = zip(self._names, batch.minibatches, batch.mask.split(sizes), strict=True)
+        self.fed.append({name: (minibatch.images, minibatch.labels, part) for name, minibatch, part in rows})
 
     def of(self, names: str, rows: int | None = None) -> list[dict[str, str]]:
         return [{place: bit for name in names for place, bit in self._bits(step, name, rows)} for step in self.fed]
