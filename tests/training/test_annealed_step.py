@@ -220,7 +220,7 @@ def test_under_one_mask_the_joint_loss_is_the_mean_of_the_domains_losses() -> No
 def test_without_dropout_there_is_no_joint_mask_and_all_draws_score_alike() -> None:
     model = step_model(dropout=0.0)
 
-    assert model.joint_mask(STEP_MASK) is None
+    assert model.batch.mask is None
     assert model.domain_loss(0, STEP_MASK).item() == model.domain_loss(0, ("fresh", 0)).item()
 
 
