@@ -23,9 +23,9 @@ def linear_network(extra_channels: int = 0, seed: int = 0) -> Network:
     return _made(seed, lambda: Network(nn.Sequential(nn.Flatten(), nn.Linear(16 * (1 + extra_channels), 5)), 5, 3))
 
 
-def convolutional_network(seed: int = 0) -> Network:
-    """SmallCNN on images (1, 8, 8), in double precision."""
-    return _made(seed, lambda: Network(SmallCNN((1, 8, 8)), SmallCNN.FEATURES, CLASSES))
+def convolutional_network(extra_channels: int = 0, seed: int = 0) -> Network:
+    """SmallCNN on images (1 + extra, 8, 8), in double precision."""
+    return _made(seed, lambda: Network(SmallCNN((1 + extra_channels, 8, 8)), SmallCNN.FEATURES, CLASSES))
 
 
 def tiny_host(name: str, network: Network | None = None, n_domains: int = 3, **hyperparameters: Scalar) -> Algorithm:
