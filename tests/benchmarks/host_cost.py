@@ -1,4 +1,4 @@
-"""One step of each algorithm against the bare step of ERM on the same batch, beside the ratio it must cost: `make bench`.
+"""One step of each algorithm against the bare step of ERM on the same batch, beside what it must cost: `make bench`.
 
 `COUNTS` was written from the algorithms' definitions, before anything was measured. What a forward, a backward and a
 step of Adam cost is measured in the same run, by turns with the algorithms.
