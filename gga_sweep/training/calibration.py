@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import FRESH_MASKS, AnnealingSettings, Scorer, domain_gradients, search_step
 from gga_sweep.config import RunConfig
@@ -93,6 +94,11 @@ class _Group:
     def pieces(self) -> int:
         return 1 + 3 * len(self.forms)
 
+    @property
+    def least(self) -> int:
+        """Images a domain that a step needs: with fewer some algorithms diverge, and nothing is searched."""
+        return get_algorithm(self.host.algorithm).min_batch
+
 
 def calibrate(
     configs: Iterable[RunConfig],
@@ -149,12 +155,12 @@ class _GroupCalibration:
         self._group = group
         self._description = dataset
         self._device = device
-        bench = _Bench(group.config, dataset, _Point(1), device)
+        bench = _Bench(group.config, dataset, _Point(group.least), device)
         bench.step()  # the first step of a process pays for much that the later do not
-        self._step_of_one = bench.step()
+        self._step_of_least = bench.step()
         self._evaluation_seconds = _EVALUATION_SHARE * seconds
         shrinks = _shrinks(group.config, dataset)
-        points = _points(group, self._step_of_one, seconds - self._evaluation_seconds, shrinks)
+        points = _points(group, self._step_of_least, seconds - self._evaluation_seconds, shrinks)
         self._piece_seconds = (seconds - self._evaluation_seconds) / (group.pieces * len(points))
         self._benches = [
             bench if point == bench.point else _Bench(group.config, dataset, point, device) for point in points
@@ -209,7 +215,7 @@ class _GroupCalibration:
 
     def _evaluated_images(self) -> tuple[int, int]:
         """How many images to evaluate and to probe, all that a run would put into one batch if the time allows."""
-        image = self._step_of_one / self._group.host.training_domains
+        image = self._step_of_least / self._group.host.training_domains
         affordable = max(2, int(self._evaluation_seconds / 8 / image))
         return min(EVALUATION_BATCH, affordable), min(PROBE_IMAGES, affordable)
 
@@ -349,20 +355,20 @@ def _shrinks(config: RunConfig, dataset: DatasetDescription) -> bool:
     return config.training.network in RESNETS and min(dataset.image_shape[1:]) >= 4 * _TINY_SIDE
 
 
-def _points(group: _Group, step_of_one: float, seconds: float, shrinks: bool) -> list[_Point]:
+def _points(group: _Group, step_of_least: float, seconds: float, shrinks: bool) -> list[_Point]:
     """The smallest and the largest batch where twice the work fits into the time, else as many images as do.
 
     Args:
-        step_of_one: seconds of a step with one image a domain.
+        step_of_least: seconds of a step with the fewest images a domain.
         shrinks: whether tiny images may serve.
     """
     sizes = sorted({group.batch_sizes[0], group.batch_sizes[-1]})
-    once = group.units * step_of_one
+    once = group.units * step_of_least
     if 2 * once * sum(sizes) <= seconds:
         return [_Point(size) for size in sizes]
     affordable = seconds / once / (1 if shrinks else 3)
-    images = min(2 ** max(0, math.floor(math.log2(max(affordable, 1)))), sizes[-1])
-    return [_Point(1, tiny=True), _Point(images)] if shrinks else [_Point(images), _Point(2 * images)]
+    images = max(group.least, min(2 ** max(0, math.floor(math.log2(max(affordable, 1)))), sizes[-1]))
+    return [_Point(group.least, tiny=True), _Point(images)] if shrinks else [_Point(images), _Point(2 * images)]
 
 
 def _units(annealing: Mapping[str, Scalar]) -> int:
