@@ -61,6 +61,11 @@ def couples_images(network: str, freeze_batch_norm: bool) -> bool:
     return network in RESNETS and not freeze_batch_norm
 
 
+def lacks_batch_norm(network: str) -> bool:
+    """Whether a network is known to have none; of one from elsewhere nobody knows here."""
+    return network == "small-cnn"
+
+
 def is_weights_file(weights: str) -> bool:
     """A path has a separator or a suffix; a torchvision weight name has neither."""
     return "/" in weights or "." in weights

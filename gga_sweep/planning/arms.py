@@ -129,7 +129,7 @@ def arm_values(
     origins: dict[str, str] = {}
     for name in hyperparameter_names(arm):
         origin, layer = next(((origin, layer) for origin, layer in layers if name in layer), ("rule, ", {}))
-        values[name] = layer[name] if layer else _domain_gradients_by_rule(config, protocol, values["batch_size"])
+        values[name] = layer[name] if layer else _domain_gradients_by_rule(arm, config, protocol, values["batch_size"])
         origins[name] = origin + name
     return Values(values, origins)
 
@@ -144,8 +144,10 @@ def _annealing_defaults(arm: Arm) -> dict[str, Scalar]:
     return {} if arm.annealing is None else _prefixed(ANNEALING_DEFAULTS[arm.annealing.method])
 
 
-def _domain_gradients_by_rule(config: SweepConfig, protocol: Protocol, batch_size: Scalar) -> Scalar:
+def _domain_gradients_by_rule(arm: Arm, config: SweepConfig, protocol: Protocol, batch_size: Scalar) -> Scalar:
     """The one hyperparameter that follows from others where no layer has it."""
+    if not get_algorithm(arm.algorithm).splits_by_layer:
+        return "loop"
     training = complete_training(config, protocol)
     on_gpu = config.resources.gpus > 0
     return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, on_gpu)

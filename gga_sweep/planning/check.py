@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import settings_faults
 from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, Distribution, SelectFrom, TrainingSettings
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.network_choice import couples_images, network_faults
+from gga_sweep.network_choice import RESNETS, couples_images, lacks_batch_norm, network_faults
 from gga_sweep.planning.arms import (
     ANNEALING_DEFAULTS,
     METHODS,
@@ -45,6 +45,7 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
         *_network_and_images_faults(sweep, training),
     ]
     for arm in sweep.arms:
+        faults.extend(_algorithm_faults(arm, training))
         faults.extend(_arm_faults(arm, sweep, training))
     return list({str(fault): fault for fault in faults}.values())
 
@@ -81,7 +82,6 @@ def _repetitions(sweep: Sweep) -> Iterator[Fault]:
 
 def _test_domain_faults(sweep: Sweep) -> Iterator[Fault]:
     known = sweep.dataset.domain_names
-    annealed = next((arm for arm in sweep.arms if arm.annealing is not None), None)
     for index, held_out in enumerate(sweep.test_domains):
         field = "test_domains" if sweep.config.test_domains == "all" else f"test_domains[{index}]"
         unknown = [name for name in held_out if name not in known]
@@ -92,9 +92,20 @@ def _test_domain_faults(sweep: Sweep) -> Iterator[Fault]:
         left = len(known) - len(set(held_out) & set(known))
         if left == 0:
             yield Fault(field, "must leave a training domain", list(held_out))
-        elif left == 1 and annealed is not None:
-            rule = f"must leave two training domains or more for the annealed arm {annealed.name!r}"
+        elif short := [arm for arm in sweep.arms if _needed_domains(arm) > left]:
+            needed = max(map(_needed_domains, short))
+            rule = f"must leave {needed} training domains or more for {_listed(short)}"
             yield Fault(field, rule, list(held_out))
+
+
+def _needed_domains(arm: Arm) -> int:
+    """Training domains that its algorithm needs, and its annealing: that compares two."""
+    return max(get_algorithm(arm.algorithm).min_domains, 1 if arm.annealing is None else 2)
+
+
+def _listed(arms: Sequence[Arm]) -> str:
+    """ "the arm 'ERM + GGA'", "the arms 'CORAL', 'CORAL + GGA'"."""
+    return f"the arm{'s' * (len(arms) > 1)} {', '.join(repr(arm.name) for arm in arms)}"
 
 
 def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
@@ -119,12 +130,12 @@ def _leave_one_out_faults(sweep: Sweep) -> Iterator[Fault]:
         if len(names) > 1:
             rule = f"{LEAVE_ONE_DOMAIN_OUT} needs test domains that stand alone"
             yield Fault("selection", rule, "+".join(names), ("training-domain-validation", "oracle"))
-    left = len(sweep.dataset.domain_names) - 2
-    annealed = next((arm for arm in sweep.arms if arm.annealing is not None), None)
+    domains = sweep.dataset.domain_names
+    left = len(domains) - 2
     if left < 1:
-        yield Fault("selection", f"{LEAVE_ONE_DOMAIN_OUT} needs three domains", list(sweep.dataset.domain_names))
-    elif left == 1 and annealed is not None:
-        rule = f"trains on one of three domains, where the arm {annealed.name!r} cannot be annealed"
+        yield Fault("selection", f"{LEAVE_ONE_DOMAIN_OUT} needs three domains", list(domains))
+    elif short := [arm for arm in sweep.arms if _needed_domains(arm) > left]:
+        rule = f"trains on {left} of {len(domains)} domains, too few for {_listed(short)}"
         yield Fault("selection", rule, LEAVE_ONE_DOMAIN_OUT)
 
 
@@ -180,7 +191,11 @@ def _space_faults(sweep: Sweep) -> Iterator[Fault]:
         arm = next((arm for arm in sweep.arms if name in hyperparameter_names(arm)), None)
         if arm is None:
             continue
-        if searched.kind in ("uniform", "loguniform") and _is_whole(arm, name):
+        if searched.choice is None and isinstance(_default(arm, name), bool):
+            rule = "must be searched as a choice of true and false"
+            yield Fault(f"search_space.{name}", rule, searched.kind, ("choice",))
+            continue
+        if searched.kind in ("uniform", "loguniform") and isinstance(_default(arm, name), int):
             rule = "must be searched among whole numbers"
             yield Fault(f"search_space.{name}", rule, searched.kind, ("integers", "logintegers", "choice"))
             continue
@@ -200,8 +215,21 @@ def _network_and_images_faults(sweep: Sweep, training: TrainingSettings) -> Iter
             yield Fault("training.holdout", rule, training.holdout)
 
 
+def _algorithm_faults(arm: Arm, training: TrainingSettings) -> Iterator[Fault]:
+    """What its algorithm cannot do whatever its hyperparameters."""
+    name, spec = arm.algorithm, get_algorithm(arm.algorithm)
+    if spec.needs_batch_statistics and lacks_batch_norm(training.network):
+        rule = f"has no batch norm, whose batch statistics {name} needs"
+        yield Fault("training.network", rule, training.network, (*RESNETS, "module:attribute"))
+    elif spec.needs_batch_statistics and training.freeze_batch_norm:
+        yield Fault("training.freeze_batch_norm", f"must be false for {name}, which needs batch statistics", True)
+    if not spec.has_joint_gradient and arm.annealing is not None and arm.annealing.method == "gga-l":
+        rule = f"{name} takes no step along one gradient, to which noise could be added"
+        yield Fault(f"arms[{arm.index}].annealing.method", rule, "gga-l", ("gga",))
+
+
 def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
-    """Values out of range or at odds, windows past the end, batches larger than a domain.
+    """Values out of range or at odds, windows past the end, batches and meta splits that do not fit.
 
     Looked for among the defaults, every extreme, and every combination of the interdependent choices.
     """
@@ -212,10 +240,10 @@ def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[
     yield from _values_faults(arm, defaults, sweep, training)
     for drawn in _combinations(arm, space):
         yield from _values_faults(arm, arm_values(arm, sweep.config, sweep.protocol, drawn), sweep, training)
-    largest = {name: _ends(searched)[-1] for name, searched in space.items() if searched.choice is None}
-    largest.update({name: max(_ends(searched), key=_as_number) for name, searched in space.items() if searched.choice})
-    for values in (defaults, arm_values(arm, sweep.config, sweep.protocol, largest)):
-        yield from _extent_faults(arm, values, sweep, training)
+    yield from _extent_faults(arm, defaults, sweep, training)
+    for furthest in (min, max):
+        extreme = {name: furthest(_ends(searched), key=_as_number) for name, searched in space.items()}
+        yield from _extent_faults(arm, arm_values(arm, sweep.config, sweep.protocol, extreme), sweep, training)
     for index, entry in enumerate(sweep.config.chosen.cells if sweep.config.chosen else ()):
         if entry.arm == arm.name and entry.values.keys() <= set(hyperparameter_names(arm)):
             values = arm_values(arm, sweep.config, sweep.protocol, entry.values, f"chosen.cells[{index}].values.")
@@ -246,6 +274,9 @@ def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSet
     if how == "layerwise" and couples_images(training.network, training.freeze_batch_norm):
         rule = f"batch norm that is not frozen couples the domains of {training.network}"
         yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
+    if how == "layerwise" and not get_algorithm(arm.algorithm).splits_by_layer:
+        rule = f"in one forward {arm.algorithm} lets a domain see the others"
+        yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
     if values.annealing.get("cuda_graph") is True and not sweep.config.resources.gpus:
         yield Fault(values.origins[PREFIX + "cuda_graph"], "needs a GPU (resources.gpus above 0)", True)
 
@@ -253,7 +284,8 @@ def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSet
 def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
     if arm.annealing is not None and arm.annealing.method == "gga":
         yield from _window_faults(values, training.steps, sweep.config.select_from)
-    yield from _batch_faults(values, sweep, training)
+    yield from _batch_faults(arm, values, sweep, training)
+    yield from _domain_count_faults(arm, values, sweep)
 
 
 def _window_faults(values: Values, steps: int, select_from: SelectFrom) -> Iterator[Fault]:
@@ -268,13 +300,33 @@ def _window_faults(values: Values, steps: int, select_from: SelectFrom) -> Itera
         yield Fault(values.origins["annealing.num_steps"], rule, length)
 
 
-def _batch_faults(values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+def _batch_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
     batch = values.values["batch_size"]
     name, size = min(sweep.dataset.domain_sizes.items(), key=lambda item: item[1])
     left = size - int(training.holdout * size)
     if isinstance(batch, int | float) and batch > left:
         rule = f"must not exceed the training split of the smallest domain, {name!r} ({left} images)"
         yield Fault(values.origins["batch_size"], rule, batch)
+    least = get_algorithm(arm.algorithm).min_batch
+    if isinstance(batch, int | float) and 1 <= batch < least:
+        yield Fault(values.origins["batch_size"], f"{arm.algorithm} needs {least} images or more a domain", batch)
+
+
+def _domain_count_faults(arm: Arm, values: Values, sweep: Sweep) -> Iterator[Fault]:
+    """Numbers of domains that the smallest set of training domains cannot give."""
+    held_out = max((*sweep.test_domains, *sweep.pairs), key=len)
+    left = len(sweep.dataset.domain_names) - len(held_out)
+    if left < _needed_domains(arm):
+        return  # named already
+    for name, item in get_algorithm(arm.algorithm).own.items():
+        value, origin = values.values[name], values.origins[name]
+        if item.below_domains and isinstance(value, int | float) and value >= left:
+            rule = f"must be below the number of training domains, {left} where {'+'.join(held_out)!r} is held out"
+            if not sweep.config.search_space and name in searched_space(arm, sweep.config, sweep.protocol):
+                rule += f" (the protocol searches it: fix it under arms[{arm.index}].vary)"
+            elif origin.startswith(("default ", "protocol ")):
+                rule += f" (set defaults.{name})"
+            yield Fault(origin, rule, value, tuple(map(str, range(1, min(left, 10)))))
 
 
 def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fault]:
@@ -287,13 +339,11 @@ def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fa
         yield found
 
 
-def _is_whole(arm: Arm, name: str) -> bool:
-    """Whether a hyperparameter takes whole numbers only."""
+def _default(arm: Arm, name: str) -> object:
+    """A value of the hyperparameter's type; None where only choices make sense."""
     if arm.annealing is not None and name.startswith(PREFIX):
-        default: object = ANNEALING_DEFAULTS[arm.annealing.method].get(name.removeprefix(PREFIX))
-    else:
-        default = get_algorithm(arm.algorithm).hyperparameters[name].default
-    return isinstance(default, int)
+        return ANNEALING_DEFAULTS[arm.annealing.method].get(name.removeprefix(PREFIX))
+    return get_algorithm(arm.algorithm).hyperparameters[name].default
 
 
 def _ends(searched: Distribution) -> tuple[Scalar, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gga_sweep.config import Distribution
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.planning.protocols import DOMAINBED_NAMES, Sampler, domainbed_space
+from gga_sweep.planning.protocols import DOMAINBED_NAMES, Sampler, domainbed_row
 from gga_sweep.records import Scalar
 from gga_sweep.seeding import seed_hash, stream
 
@@ -19,23 +19,24 @@ Numbers = np.random.Generator | np.random.RandomState
 
 
 def draw_hyperparameters(
-    space: Mapping[str, Distribution], sampler: Sampler, dataset: str, trial_seed: int, draw: int
+    space: Mapping[str, Distribution], sampler: Sampler, algorithm: str, dataset: str, trial_seed: int, draw: int
 ) -> dict[str, Scalar]:
     """The values of one draw, in the order of `space`. What is drawn for one name depends on no other name in it.
 
     - `by-name`: each hyperparameter has a stream of its own.
-    - `domainbed`: DomainBed draws its `domainbed_space` as one row, name after name from a single generator. The row
-      is always drawn whole, from DomainBed's own ranges, so a name that an arm fixes or a file leaves out moves no
-      other. A name searched over DomainBed's very range takes its value from the row; a name with another range, or
-      one DomainBed does not know, has a generator of its own (as every name has in later versions of DomainBed).
-      Source: facebookresearch/DomainBed, domainbed/hparams_registry.py at 7df6f06 (the row) and b93c22a (by name).
+    - `domainbed`: DomainBed draws its `domainbed_row` name after name from a single generator, an algorithm's own names
+      last, so that all algorithms share the others. The row is always drawn whole, from DomainBed's own ranges, so a
+      name that an arm fixes or a file leaves out moves no other. A name searched over DomainBed's very range takes its
+      value from the row; a name with another range, or one DomainBed does not know, has a generator of its own (as
+      every name has in later versions of DomainBed). Source: facebookresearch/DomainBed, domainbed/hparams_registry.py
+      at 7df6f06 (the row) and b93c22a (by name).
     - `domainbed-head`: each hyperparameter has a generator of its own, seeded by DomainBed's name for it. Source: the
       same file at b93c22a.
 
     Args:
         space: what is searched, by dotted name.
         sampler: the protocol's.
-        dataset: its name; under `domainbed` it decides the ranges of the row.
+        algorithm, dataset: their names; under `domainbed` they decide the names and ranges of the row.
         trial_seed: non-negative; two trial seeds have different draws.
         draw: from 1 on; draw 0 is the defaults and is not drawn.
 
@@ -45,7 +46,7 @@ def draw_hyperparameters(
     if draw < 1:
         raise InputError([Fault("draw", "must be at least 1 (0 stands for the defaults)", draw)])
     if sampler == "domainbed":
-        return _draw_as_domainbed(space, dataset, seed_hash(draw, trial_seed))
+        return _draw_as_domainbed(space, algorithm, dataset, seed_hash(draw, trial_seed))
     if sampler == "domainbed-head":
         return _draw_as_domainbed_head(space, seed_hash(draw, trial_seed))
     return {
@@ -88,20 +89,20 @@ def contains(distribution: Distribution, value: Scalar) -> bool:
     return smallest <= value <= largest and value == int(value)
 
 
-def _draw_as_domainbed(space: Mapping[str, Distribution], dataset: str, seed: int) -> dict[str, Scalar]:
-    own, row = domainbed_space(dataset), _domainbed_row(dataset, seed)
+def _draw_as_domainbed(space: Mapping[str, Distribution], algorithm: str, dataset: str, seed: int) -> dict[str, Scalar]:
+    ranges, row = domainbed_row(algorithm, dataset), _domainbed_row(algorithm, dataset, seed)
     return {
         name: row[name]
-        if own.get(name) == searched
+        if ranges.get(name) == searched
         else _sample(searched, np.random.RandomState(seed_hash(seed, name)))
         for name, searched in space.items()
     }
 
 
 @lru_cache(maxsize=4096)  # the arms of a sweep share its draws
-def _domainbed_row(dataset: str, seed: int) -> Mapping[str, Scalar]:
+def _domainbed_row(algorithm: str, dataset: str, seed: int) -> Mapping[str, Scalar]:
     numbers = np.random.RandomState(seed)
-    return {name: _sample(distribution, numbers) for name, distribution in domainbed_space(dataset).items()}
+    return {name: _sample(searched, numbers) for name, searched in domainbed_row(algorithm, dataset).items()}
 
 
 def _draw_as_domainbed_head(space: Mapping[str, Distribution], seed: int) -> dict[str, Scalar]:

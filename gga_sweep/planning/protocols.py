@@ -8,6 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
+from gga_sweep.algorithms import get_algorithm
 from gga_sweep.config import Distribution, SelectionMethod, SweepConfig, TrainingConfig, TrainingSettings
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Scalar
@@ -20,8 +21,24 @@ SMALL_IMAGES = frozenset({"Debug28", "RotatedMNIST", "ColoredMNIST"}) | EMBEDDED
 """Datasets of 28 x 28 images: DomainBed's three (domainbed/hparams_registry.py) and, by our decision, the embedded
 digits. Every other dataset counts as photographs."""
 
-DOMAINBED_NAMES: Mapping[str, str] = MappingProxyType({"dropout": "resnet_dropout"})
-"""Hyperparameters that DomainBed has under another name than ours."""
+DOMAINBED_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "dropout": "resnet_dropout",
+        "andmask_tau": "tau",
+        "fish_meta_lr": "meta_lr",
+        "mldg_n_meta_test": "n_meta_test",
+        "fishr_lambda": "lambda",
+        "fishr_penalty_anneal_iters": "penalty_anneal_iters",
+        "fishr_ema": "ema",
+        "sam_rho": "rho",
+        "gsam_alpha": "alpha",
+        "sagm_alpha": "alpha",
+    }
+)
+"""Hyperparameters that DomainBed (of sharpness methods: the GGA release) has under another name than ours."""
+
+_ARM_BATCH = 8
+"""Of the algorithm ARM on photographs, where DomainBed searches no batch size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +110,30 @@ def domainbed_space(dataset: str) -> dict[str, Distribution]:
     }
 
 
+def domainbed_row(algorithm: str, dataset: str) -> dict[str, Distribution]:
+    """What DomainBed draws for an algorithm, in its order: what all search, then the algorithm's own.
+
+    It draws ARM's batch size too, and throws it away.
+    """
+    own = get_algorithm(algorithm).own.items()
+    return {**domainbed_space(dataset), **{name: item.random for name, item in own if item.random is not None}}
+
+
 def _domainbed_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
     small = dataset in SMALL_IMAGES
     return {
         "lr": 1e-3 if small else 5e-5,
-        "batch_size": 64 if small else 32,
+        "batch_size": 64 if small else _ARM_BATCH if algorithm == "ARM" else 32,
         "weight_decay": 0.0,
         "dropout": 0.0,
     }
 
 
 def _domainbed_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
-    return domainbed_space(dataset)
+    space = domainbed_row(algorithm, dataset)
+    if algorithm == "ARM" and dataset not in SMALL_IMAGES:
+        del space["batch_size"]
+    return space
 
 
 def _domainbed_training(dataset: str) -> TrainingConfig:
@@ -210,6 +239,7 @@ GGA_PAPER = Protocol(
         "Where the release's table and its README commands disagree (lr of OfficeHome and TerraIncognita, weight decay "
         "of DomainNet) the table is followed; the batch size is its command line's.",
         "Datasets that the paper does not report take the hyperparameters of PACS.",
+        "The release gives no hyperparameters of the algorithms that GGA is put on: their own keep their defaults.",
     ),
     training=_gga_training,
     defaults=_gga_defaults,
@@ -221,6 +251,10 @@ _DOMAINBED_DEVIATIONS = (
     "Runs of one trial seed share those numbers whatever their arm, draw and test domains; DomainBed seeds each run by "
     "itself.",
     "The embedded digits search batches of 8 to 127 in the place of 8 to 511.",
+    "Steps of a warm-up: int(10**U) of IRM and VREx is drawn as int(2**U'), equal but for rounding; int(U) of Fishr by "
+    "another call, from the same numbers.",
+    "What DomainBed lacks, then or still, is searched as its later versions do (AND-mask, Fish, Fishr, MLDG's "
+    "n_meta_test) or the GGA release (SAM, GSAM, SAGM); MixStyle, PCGrad and AgrSum search nothing of their own.",
 )
 
 DOMAINBED = Protocol(

@@ -144,7 +144,8 @@ def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]
         return dict(enumerate(grid_points(space)))
     sampler, dataset = sweep.protocol.sampler, sweep.dataset.name
     return {0: {}} | {
-        number: draw_hyperparameters(space, sampler, dataset, cell.trial_seed, number) for number in range(1, arm.draws)
+        number: draw_hyperparameters(space, sampler, arm.algorithm, dataset, cell.trial_seed, number)
+        for number in range(1, arm.draws)
     }
 
 

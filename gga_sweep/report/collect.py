@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from gga_sweep.algorithms import get_algorithm
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import RunResult
-from gga_sweep.planning.plan import Plan, PlannedRun
+from gga_sweep.planning.plan import Plan, PlannedRun, Sweep
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.selection import SweepView
 
@@ -74,8 +75,21 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         factors={arm.name: arm.factors for arm in sweep.arms},
         seed_use=_seed_use(plan),
         matched_draws=sweep.config.chosen is None,
-        notes=tuple(_notes(outside, damaged, [run for run in (*started, *searched) if run.environments])),
+        notes=(
+            *_transductive(sweep),
+            *_notes(outside, damaged, [run for run in (*started, *searched) if run.environments]),
+        ),
     )
+
+
+def _transductive(sweep: Sweep) -> Iterator[str]:
+    """What no accuracy of such an algorithm may be printed without."""
+    for name in dict.fromkeys(arm.algorithm for arm in sweep.arms):
+        if get_algorithm(name).transductive:
+            yield (
+                f"{name} is transductive: what it predicts of an image depends on the other images of its batch, in "
+                "evaluation too. Other batches or another order of the images give other accuracies."
+            )
 
 
 def _notes(outside: int, damaged: int, resumed: Iterable[RunRecords]) -> Iterator[str]:

@@ -29,7 +29,9 @@ def test_the_registry_loads_no_torch() -> None:
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"arms\[1\]\.algorithm: unknown algorithm, got 'EMR' \(allowed: ERM, module:"):
+    with pytest.raises(
+        InputError, match=r"arms\[1\]\.algorithm: unknown algorithm, got 'EMR' \(allowed: ERM, Mixup, .*, module:"
+    ):
         get_algorithm("EMR", "arms[1].algorithm")
 
 
@@ -53,6 +55,15 @@ def test_an_algorithm_of_an_installed_package_tells_its_hyperparameters_and_nume
     assert spec.load() is package
     assert spec.numerics == 3
     assert set(spec.hyperparameters) == {*TRAINING_HYPERPARAMETERS, "alpha"}
+
+
+def test_it_tells_what_it_asks_of_a_run_by_attributes_too(package: type) -> None:
+    assert get_algorithm("somebodys_algorithms:Mixup").min_domains == 1
+    for name, value in {"MIN_DOMAINS": 3, "MIN_BATCH": 2, "HAS_JOINT_GRADIENT": False, "TRANSDUCTIVE": True}.items():
+        setattr(package, name, value)
+    spec = get_algorithm("somebodys_algorithms:Mixup")
+    assert (spec.min_domains, spec.min_batch, spec.has_joint_gradient, spec.transductive) == (3, 2, False, True)
+    assert (spec.splits_by_layer, spec.needs_batch_statistics) == (True, False)
 
 
 @pytest.mark.usefixtures("package")
@@ -82,6 +93,15 @@ def test_values_that_make_no_sense_are_faults(name: str, good: list[object], bad
         assert fault is not None, value
         assert fault.field == name
         assert fault.got is value
+
+
+def test_a_switch_is_true_or_false() -> None:
+    switch = ALGORITHMS["CORAL"].own["paper_form"]
+    assert [switch.fault("paper_form", value) for value in (True, False)] == [None, None]
+    assert [str(switch.fault("paper_form", value)) for value in (0, 1.0, "true", None)] == [
+        *(f"paper_form: must be true or false, got {shown}" for shown in ("0", "1.0", "'true'")),
+        "paper_form: must be true or false",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.networks import build_network
 from gga_sweep.planning import Plan, PlannedRun, Sweep, load, searched_run
 from gga_sweep.planning.stored import read_plan
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.report.collect import collect, remember_searched
 from gga_sweep.selection import build_table, select
 from gga_sweep.training.checkpoint import dump_weights, parse_weights
@@ -258,6 +258,29 @@ def test_hyperparameters_go_by_domainbeds_names_and_the_annealings_are_prefixed(
     assert (ours["annealing.radius"], ours["annealing.num_candidates"]) == (1e-4, 3)
     assert all(name.startswith("annealing.") for name in ours)
     assert {name: annealed[name] for name in plain} == plain
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "hparams"),
+    [
+        ("ANDMask", {"tau": 1.0}),
+        ("Fish", {"meta_lr": 0.5}),
+        ("MLDG", {"mldg_beta": 1.0, "n_meta_test": 2}),
+        ("Fishr", {"lambda": 1000.0, "penalty_anneal_iters": 1500, "ema": 0.95}),
+        ("GSAM", {"rho": 0.05, "alpha": 0.001}),
+        ("SAGM", {"rho": 0.05, "alpha": 0.001}),
+        ("IRM", {"irm_lambda": 100.0, "irm_penalty_anneal_iters": 500}),
+    ],
+)
+def test_an_algorithms_own_hyperparameters_go_by_domainbeds_names(
+    tmp_path: Path, algorithm: str, hparams: dict[str, Scalar]
+) -> None:
+    arms = [{"algorithm": "ERM"}, {"algorithm": algorithm}]
+    plan = planned(tmp_path / "storage", arms=arms, search_space={}, draws=1)
+    write_all(plan)
+    exported(plan, tmp_path / "out")
+    plain, own = (written_run(tmp_path / "out", plan.runs[i])[1][0]["hparams"] for i in (0, -1))
+    assert {name: value for name, value in own.items() if name not in plain} == hparams
 
 
 def coloured(storage: Path, **training: Any) -> tuple[Plan, PlannedRun]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sweep_content import GGA, GGA_L, content
 
-from gga_sweep.algorithms import TRAINING_HYPERPARAMETERS
+from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.annealing import VARIANTS, AnnealingSettings, GradientNoiseSettings
 from gga_sweep.config import SweepConfig
 from gga_sweep.planning import Arm, load
@@ -244,6 +244,28 @@ def test_domain_gradients_follow_network_batch_and_device_unless_the_file_says(
     assert value(defaults={"annealing.domain_gradients": other}) == (other, "defaults.annealing.domain_gradients")
     set_in_block = {"annealing": {**block["annealing"], "domain_gradients": other}}
     assert value(arms=[set_in_block]) == (other, "arms[0].annealing.domain_gradients")
+
+
+@pytest.mark.parametrize("method", ["gga", "gga-l"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_algorithms_whose_domains_see_each_other_in_one_forward_have_a_loop_by_rule(
+    algorithm: str, method: str
+) -> None:
+    file = config(arms=[{"algorithm": algorithm, "annealing": {"method": method}}], defaults={"batch_size": 8})
+    found = arm_values(expand_arms(file)[0], file, QUICK, {}).annealing["domain_gradients"]
+    assert found == ("loop" if algorithm in {"ARM", "MTL"} else "layerwise")
+
+
+def test_a_protocol_searches_by_algorithm() -> None:
+    blocks = [{"algorithm": name} for name in ("ERM", "IRM", "ARM")]
+    sweep = load(content(protocol="domainbed", dataset={"name": "PACS"}, arms=blocks))
+    shared = ["dropout", "lr", "batch_size", "weight_decay"]
+    assert [list(searched_space(arm, sweep.config, sweep.protocol)) for arm in sweep.arms] == [
+        shared,
+        [*shared, "irm_lambda", "irm_penalty_anneal_iters"],
+        ["dropout", "lr", "weight_decay"],
+    ]
+    assert arm_values(sweep.arms[2], sweep.config, sweep.protocol, {}).values["batch_size"] == 8
 
 
 def test_what_an_arm_lacks_or_fixes_is_not_searched_in_it() -> None:

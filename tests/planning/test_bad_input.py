@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,10 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "no choice": ({"search_space": {"lr": {"choice": []}}}, "search_space.lr.choice: must not be empty, got []"),
 }
 
+ALGORITHMS_KNOWN = (
+    "ERM, Mixup, MixStyle, GroupDRO, MMD, CORAL, ANDMask, ARM, IRM, MTL, VREx, MLDG, SagNet, RSC, Fish, SAM, GSAM, "
+    "SAGM, PCGrad, AgrSum, Fishr, module:Class"
+)
 LR = "lr, batch_size, weight_decay, dropout"
 OF_GGA = (
     "variant, start_step, num_steps, radius, num_candidates, loss_tolerance, objective, direction, origin, perturbs, "
@@ -148,7 +154,7 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one training domain for an annealed arm": (
         {"arms": [{}, GGA], "test_domains": [0, [0, 15, 30, 45, 60]]},
-        "test_domains[1]: must leave two training domains or more for the annealed arm 'ERM + GGA', "
+        "test_domains[1]: must leave 2 training domains or more for the arm 'ERM + GGA', "
         "got ['0', '15', '30', '45', '60']",
     ),
     "unknown domain": (
@@ -189,7 +195,7 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown algorithm": (
         {"arms": [{}, {"algorithm": "EMR"}]},
-        "arms[1].algorithm: unknown algorithm, got 'EMR' (allowed: ERM, module:Class)",
+        f"arms[1].algorithm: unknown algorithm, got 'EMR' (allowed: {ALGORITHMS_KNOWN})",
     ),
     "unknown network": (
         {"training": {"network": "vgg"}},
@@ -294,7 +300,7 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one training domain for an arm of gga-l": (
         {"arms": [GGA_L], "test_domains": [[0, 15, 30, 45, 60]]},
-        "test_domains[0]: must leave two training domains or more for the annealed arm 'ERM + GGA-L', "
+        "test_domains[0]: must leave 2 training domains or more for the arm 'ERM + GGA-L', "
         "got ['0', '15', '30', '45', '60']",
     ),
     "a walk along the gradient": (
@@ -383,8 +389,7 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "leave-one-domain-out annealed on three domains": (
         {"selection": [LEAVE_ONE_OUT], "arms": [{}, GGA], "dataset": COLORED},
-        "selection: trains on one of three domains, where the arm 'ERM + GGA' cannot be annealed, got "
-        "'leave-one-domain-out'",
+        "selection: trains on 1 of 3 domains, too few for the arm 'ERM + GGA', got 'leave-one-domain-out'",
     ),
     "steps after a window that no arm has": (
         {"select_from": "after-window"},
@@ -395,6 +400,221 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
         "default annealing.num_steps: select_from after-window needs a step after the window 199..299, got 101",
     ),
 }
+
+MLDG, ONE_LEFT = {"algorithm": "MLDG"}, [[0, 15, 30, 45, 60]]
+META_TEST = "must be below the number of training domains, 2 where '{}' is held out"
+COUPLED_BY = "in one forward {} lets a domain see the others, got 'layerwise' (allowed: loop)"
+NO_GRADIENT = "{} takes no step along one gradient, to which noise could be added, got 'gga-l' (allowed: gga)"
+STATISTICS = "somebodys_algorithms:NeedsStatistics"
+
+OF_ALGORITHMS: dict[str, tuple[dict[str, Any], str]] = {
+    "one training domain for algorithms that compare domains": (
+        {"arms": [{}, {"algorithm": "CORAL"}, {"algorithm": "SAM"}, MLDG], "test_domains": ONE_LEFT},
+        "test_domains[0]: must leave 2 training domains or more for the arms 'CORAL', 'MLDG', "
+        "got ['0', '15', '30', '45', '60']",
+    ),
+    "one training domain for two reasons": (
+        {"arms": [GGA, {"algorithm": "VREx"}], "test_domains": ONE_LEFT},
+        "test_domains[0]: must leave 2 training domains or more for the arms 'ERM + GGA', 'VREx', "
+        "got ['0', '15', '30', '45', '60']",
+    ),
+    "three training domains for an algorithm that needs more": (
+        {"arms": [{"name": "four", "algorithm": "somebodys_algorithms:NeedsFour"}], "test_domains": [[0, 15, 30]]},
+        "test_domains[0]: must leave 4 training domains or more for the arm 'four', got ['0', '15', '30']",
+    ),
+    "leave-one-domain-out with two domains compared": (
+        {"selection": [LEAVE_ONE_OUT], "arms": [{}, {"algorithm": "Mixup"}], "dataset": COLORED},
+        "selection: trains on 1 of 3 domains, too few for the arm 'Mixup', got 'leave-one-domain-out'",
+    ),
+    "a default meta split of all training domains": (
+        {"arms": [MLDG], "dataset": COLORED},
+        f"default mldg_n_meta_test: {META_TEST.format('90')} (set defaults.mldg_n_meta_test), got 2 (allowed: 1)",
+    ),
+    "a meta split of all training domains": (
+        {"arms": [MLDG], "defaults": {"mldg_n_meta_test": 4}, "test_domains": [0, [15, 30, 45, 60]]},
+        f"defaults.mldg_n_meta_test: {META_TEST.format('15+30+45+60')}, got 4 (allowed: 1)",
+    ),
+    "a meta split of more domains than a validating run has": (
+        {"arms": [{**MLDG, "vary": {"mldg_n_meta_test": [3, 4]}}], "selection": [LEAVE_ONE_OUT]},
+        "arms[0].vary.mldg_n_meta_test: must be below the number of training domains, 4 where '0+15' is held out, "
+        "got 4 (allowed: 1, 2, 3)",
+    ),
+    "a searched meta split of all training domains": (
+        {
+            "arms": [MLDG],
+            "defaults": {"mldg_n_meta_test": 1},
+            "search_space": {"mldg_n_meta_test": {"choice": [2, 1]}},
+            "dataset": COLORED,
+        },
+        f"search_space.mldg_n_meta_test: {META_TEST.format('90')}, got 2 (allowed: 1)",
+    ),
+    "a chosen meta split of all training domains": (
+        {
+            "arms": [MLDG],
+            "defaults": {"mldg_n_meta_test": 1},
+            "test_domains": [90],
+            "trial_seeds": [0],
+            "chosen": {
+                "search": "ours",
+                "cells": [{"arm": "MLDG", "test_domains": 90, "values": {"mldg_n_meta_test": 3}}],
+            },
+            "dataset": COLORED,
+        },
+        f"chosen.cells[0].values.mldg_n_meta_test: {META_TEST.format('90')}, got 3 (allowed: 1)",
+    ),
+    "a meta split that is searched by the protocol": (
+        {"arms": [MLDG], "defaults": {"mldg_n_meta_test": 1}, "dataset": COLORED, "protocol": "domainbed"},
+        f"search_space.mldg_n_meta_test: {META_TEST.format('90')} (the protocol searches it: fix it under "
+        "arms[0].vary), got 2 (allowed: 1)",
+    ),
+    "a batch of one image for covariances": (
+        {"arms": [{"algorithm": "CORAL"}], "defaults": {"batch_size": 1}},
+        "defaults.batch_size: CORAL needs 2 images or more a domain, got 1",
+    ),
+    "a batch of one image among those searched": (
+        {"arms": [{"algorithm": "IRM"}], "search_space": {"batch_size": {"integers": [1, 40]}}},
+        "search_space.batch_size: IRM needs 2 images or more a domain, got 1",
+    ),
+    "batch statistics of a network without batch norm": (
+        {"arms": [{"algorithm": STATISTICS}]},
+        f"training.network: has no batch norm, whose batch statistics {STATISTICS} needs, got 'small-cnn' "
+        "(allowed: resnet18, resnet50, module:attribute)",
+    ),
+    "batch statistics of a frozen network": (
+        {"arms": [{"algorithm": STATISTICS}], "dataset": COLORED, "training": {"network": "resnet18"}},
+        f"training.freeze_batch_norm: must be false for {STATISTICS}, which needs batch statistics, got True",
+    ),
+    "noise on a gradient that SagNet lacks": (
+        {"arms": [{**GGA_L, "algorithm": "SagNet"}]},
+        f"arms[0].annealing.method: {NO_GRADIENT.format('SagNet')}",
+    ),
+    "noise on a gradient that Fish lacks": (
+        {"arms": [GGA_L, {**GGA_L, "algorithm": "Fish"}]},
+        f"arms[1].annealing.method: {NO_GRADIENT.format('Fish')}",
+    ),
+    "ARM's domains in one forward": (
+        {"arms": [{"algorithm": "ARM", "annealing": {"domain_gradients": "layerwise"}}]},
+        f"arms[0].annealing.domain_gradients: {COUPLED_BY.format('ARM')}",
+    ),
+    "MTL's domains in one forward": (
+        {"arms": [{**GGA_L, "algorithm": "MTL"}], "defaults": {"annealing.domain_gradients": "layerwise"}},
+        f"defaults.annealing.domain_gradients: {COUPLED_BY.format('MTL')}",
+    ),
+    "domains in one forward among what is searched": (
+        {
+            "arms": [GGA, {**GGA, "algorithm": "MTL"}],
+            "search_space": {"annealing.domain_gradients": {"choice": ["loop", "layerwise"]}},
+        },
+        f"search_space.annealing.domain_gradients: {COUPLED_BY.format('MTL')}",
+    ),
+    "a switch that is a number": (
+        {"arms": [{"algorithm": "CORAL"}], "defaults": {"paper_form": 1}},
+        "defaults.paper_form: must be true or false, got 1",
+    ),
+    "a switch as a factor that is a word": (
+        {"arms": [{"algorithm": "MTL", "vary": {"paper_form": [True, "no"]}}]},
+        "arms[0].vary.paper_form: must be true or false, got 'no'",
+    ),
+    "a switch among numbers": (
+        {"arms": [{"algorithm": "ARM"}], "search_space": {"paper_form": {"choice": [True, 0]}}},
+        "search_space.paper_form: must be true or false, got 0",
+    ),
+    "a switch in a range": (
+        {"arms": [{"algorithm": "ARM"}], "search_space": {"paper_form": {"uniform": [0, 1]}}},
+        "search_space.paper_form: must be searched as a choice of true and false, got 'uniform' (allowed: choice)",
+    ),
+    "a switch among whole numbers": (
+        {"arms": [GGA], "search_space": {"annealing.cuda_graph": {"integers": [0, 1]}}},
+        "search_space.annealing.cuda_graph: must be searched as a choice of true and false, got 'integers' "
+        "(allowed: choice)",
+    ),
+    "a hyperparameter of another algorithm": (
+        {"arms": [{"algorithm": "MMD", "vary": {"irm_lambda": [1]}}]},
+        f"arms[0].vary.irm_lambda: the arm has no such hyperparameter (allowed: {LR}, mmd_gamma)",
+    ),
+    "a default of an algorithm that is not there": (
+        {"arms": [{}, {"algorithm": "RSC"}], "defaults": {"sag_w_adv": 0.1}},
+        f"defaults.sag_w_adv: no arm has this hyperparameter (allowed: {LR}, rsc_f_drop_factor, rsc_b_drop_factor)",
+    ),
+    "a value that makes no sense for its algorithm": (
+        {"arms": [{"algorithm": "Fishr"}], "defaults": {"fishr_ema": 1}},
+        "defaults.fishr_ema: must lie in [0, 1), got 1",
+    ),
+}
+
+
+@pytest.fixture
+def algorithms_of_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("somebodys_algorithms")
+    bare = {"HYPERPARAMETERS": {}, "NUMERICS": 1}
+    for name, traits in {
+        "NeedsFour": {"MIN_DOMAINS": 4},
+        "NeedsStatistics": {"NEEDS_BATCH_STATISTICS": True},
+    }.items():
+        setattr(module, name, type(name, (), {**bare, **traits}))
+    monkeypatch.setitem(sys.modules, "somebodys_algorithms", module)
+
+
+@pytest.mark.usefixtures("algorithms_of_somebody")
+@pytest.mark.parametrize("case", OF_ALGORITHMS)
+def test_what_an_algorithm_cannot_do_is_one_message_with_field_and_value(case: str) -> None:
+    changes, message = OF_ALGORITHMS[case]
+    assert faults_of(content() | changes) == [message]
+
+
+GOOD: dict[str, dict[str, Any]] = {
+    "one training domain for algorithms that take what is there": {
+        "arms": [{"algorithm": name} for name in ("ERM", "GroupDRO", "SAM", "RSC", "SagNet", "Fish", "MTL", "ARM")],
+        "test_domains": ONE_LEFT,
+    },
+    "a meta split below the training domains": {
+        "arms": [{"name": "MLDG", **MLDG, "vary": {"mldg_n_meta_test": [1]}}],
+        "dataset": COLORED,
+        "protocol": "domainbed",
+    },
+    "batch statistics that are there": {
+        "arms": [{"algorithm": STATISTICS}],
+        "dataset": COLORED,
+        "training": {"network": "resnet18", "freeze_batch_norm": False},
+    },
+    "batch statistics of a network that nobody knows here": {
+        "arms": [{"algorithm": STATISTICS}],
+        "training": {"network": "builtins:len", "freeze_batch_norm": False},
+    },
+    "a ResNet with ARM, which adds a channel": {
+        "arms": [{"algorithm": "ARM"}],
+        "dataset": COLORED,
+        "training": {"network": "resnet18"},
+    },
+    "a switch by default, as a factor and among choices": {
+        "arms": [{"algorithm": "CORAL", "vary": {"paper_form": [True, False]}}, {"algorithm": "MTL"}],
+        "defaults": {"paper_form": True},
+        "search_space": {"paper_form": {"choice": [True, False]}},
+    },
+    "domains of hosts in a loop": {
+        "arms": [{"algorithm": "ARM", "annealing": {"domain_gradients": "loop"}}, {**GGA, "algorithm": "MTL"}],
+        "defaults": {"batch_size": 8},
+    },
+}
+
+
+@pytest.mark.usefixtures("algorithms_of_somebody")
+@pytest.mark.parametrize("case", GOOD)
+def test_what_an_algorithm_can_do_is_let_pass(case: str) -> None:
+    load(content() | GOOD[case])
+
+
+def test_faults_of_all_algorithms_are_told_at_once() -> None:
+    arms = [MLDG, {**GGA_L, "algorithm": "Fish"}, {"algorithm": "CORAL"}, {**GGA, "algorithm": "ARM"}]
+    defaults = {"batch_size": 1, "paper_form": 3, "annealing.domain_gradients": "layerwise", "mldg_n_meta_test": 9}
+    faults = faults_of(content(arms=arms, defaults=defaults, training={"steps": 500}))
+    assert [fault.partition(", got")[0] for fault in faults] == [
+        "defaults.mldg_n_meta_test: must be below the number of training domains, 5 where '0' is held out",
+        "arms[1].annealing.method: Fish takes no step along one gradient, to which noise could be added",
+        "defaults.paper_form: must be true or false",
+        "defaults.batch_size: CORAL needs 2 images or more a domain",
+        f"defaults.annealing.domain_gradients: {COUPLED_BY.format('ARM').partition(', got')[0]}",
+    ]
 
 
 @pytest.mark.parametrize("case", [*FIELDS, *ACROSS])
@@ -545,7 +765,10 @@ def test_all_assignments_that_cannot_be_applied_are_named_at_once() -> None:
     [
         ("draws=0", "draws: must be greater than or equal to 1, got 0"),
         ("defaults.lr=-1", "defaults.lr: must lie in (0, 100], got -1"),
-        ("arms[0].algorithm=EMR", "arms[0].algorithm: unknown algorithm, got 'EMR' (allowed: ERM, module:Class)"),
+        (
+            "arms[0].algorithm=EMR",
+            f"arms[0].algorithm: unknown algorithm, got 'EMR' (allowed: {ALGORITHMS_KNOWN})",
+        ),
     ],
 )
 def test_an_assigned_value_is_checked_like_a_written_one(assignment: str, message: str) -> None:
@@ -668,6 +891,16 @@ def test_a_searchers_configuration_that_makes_no_sense_is_refused(changes: dict[
     with pytest.raises(InputError) as caught:
         searched_run(sweep, CONTENTS, {"arm": "ERM", "test_domain": "0", "trial_seed": 0, **changes})
     assert [str(fault) for fault in caught.value.faults] == messages
+
+
+def test_a_searchers_meta_split_of_all_training_domains_is_refused() -> None:
+    sweep = load(content(arms=[MLDG], dataset=COLORED, defaults={"mldg_n_meta_test": 1}))
+    trial = {"arm": "MLDG", "test_domain": "90", "trial_seed": 0}
+    assert (
+        searched_run(sweep, CONTENTS, {**trial, "mldg_n_meta_test": 1}).config.hyperparameters["mldg_n_meta_test"] == 1
+    )
+    with pytest.raises(InputError, match=r"mldg_n_meta_test: must be below the number of training domains, 2"):
+        searched_run(sweep, CONTENTS, {**trial, "mldg_n_meta_test": 2})
 
 
 def test_every_fault_of_an_annealing_block_is_told_at_once() -> None:

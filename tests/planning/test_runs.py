@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sweep_content import CONTENTS, GGA, GGA_L, content, on_tree, two_arms, write_tree
 
+from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.annealing import AnnealingSettings
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep, load, plan_sweep, read_contents, searched_run
 from gga_sweep.records import Cell, Scalar
@@ -118,6 +119,18 @@ def test_arms_and_test_domains_share_their_draws_and_trial_seeds_do_not() -> Non
     assert drawn[0, 1] != drawn[1, 1]
     assert drawn[0, 1] != drawn[0, 2]
     assert drawn[0, 0] == drawn[1, 0] == {1e-3}
+
+
+@pytest.mark.parametrize("protocol", ["domainbed", "domainbed-head"])
+def test_all_algorithms_share_what_a_protocol_draws_for_all(protocol: str) -> None:
+    arms = [{"algorithm": name} for name in ALGORITHMS]
+    source = content(arms=arms, test_domains=[0], trial_seeds=[0], draws=4, protocol=protocol)
+    drawn: dict[tuple[int, str], set[Scalar]] = {}
+    for run in plan(source).runs:
+        for name in ("lr", "batch_size", "dropout"):
+            drawn.setdefault((run.draws[0], name), set()).add(run.config.hyperparameters[name])
+    assert {len(values) for values in drawn.values()} == {1}
+    assert len({*drawn[1, "lr"], *drawn[2, "lr"], *drawn[3, "lr"]}) == 3
 
 
 def test_another_searched_name_moves_no_draw_of_the_first() -> None:

@@ -6,12 +6,15 @@ import dataclasses
 import itertools
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from sweep_content import CONTENTS
 
+from gga_sweep import planning
 from gga_sweep.algorithms.registry import get_algorithm
 from gga_sweep.annealing.settings import AnnealingSettings, GradientNoiseSettings, settings_faults
 from gga_sweep.config import ArmConfig, SweepConfig
@@ -134,6 +137,43 @@ def test_every_annealed_arm_ends_up_with_whole_settings(file: Path) -> None:
             steps = config.training.steps or protocol.training(config.dataset.name).steps
             assert steps is not None
             assert settings.steps()[-1] < steps
+
+
+# the rows of the paper's table of hosts (README image of aristotelisballas/GGA), ours of AND-mask without its hyphen
+HOSTS = [
+    *("MixStyle", "GroupDRO", "MMD", "ANDMask", "ARM", "IRM", "MTL", "VREx", "MLDG", "Mixup", "SagNet", "CORAL"),
+    *("RSC", "Fish", "SAM", "GSAM", "SAGM"),
+]
+EVERYTHING = FOLDER / "gga-on-everything.yaml"
+
+
+def test_gga_on_everything_has_each_host_of_the_paper_plain_and_annealed_on_equal_terms() -> None:
+    sweep = planning.load(EVERYTHING)
+    plain = [arm for arm in sweep.arms if arm.annealing is None]
+    annealed = [arm for arm in sweep.arms if arm.annealing is not None]
+    assert sorted(arm.algorithm for arm in plain) == sorted(["ERM", *HOSTS])
+    assert [(arm.name, arm.baseline) for arm in annealed] == [(f"{arm.name} + GGA", arm.name) for arm in plain]
+    assert sweep.arms[0].name == "ERM"
+    runs = planning.plan_sweep(sweep, CONTENTS).runs
+    assert len(runs) == len({run.key for run in runs}) == 360
+    shared = {(run.config.hyperparameters["lr"], run.config.hyperparameters["batch_size"]) for run in runs}
+    windows = {tuple((run.config.annealing or {}).get(name) for name in ("start_step", "num_steps")) for run in runs}
+    assert (shared, windows) == ({(1e-3, 8)}, {(None, None), (10, 10)})
+    warm_ups = {
+        value for run in runs for name, value in run.config.hyperparameters.items() if name.endswith("anneal_iters")
+    }
+    assert warm_ups == {40}
+
+
+def test_gga_on_everything_can_be_asked_of_photographs_as_its_header_says() -> None:
+    command = shlex.split(header(EVERYTHING).partition("8640 runs")[2].partition("gga-sweep run gga-on-everything")[2])
+    sweep = planning.load("gga-on-everything", overrides=[word for word in command if word != "--set"])
+    runs = planning.plan_sweep(sweep).runs
+    assert (sweep.dataset.name, sweep.protocol.name) == ("PACS", "domainbed")
+    assert sum(len(run.draws) for run in runs) == 8640
+    assert {run.config.training.steps for run in runs} == {5001}
+    rho = {run.config.hyperparameters["sam_rho"] for run in runs if run.cell.arm == "SAM"}
+    assert rho == {0.01, 0.02, 0.05, 0.1}
 
 
 def annealing_values(arm: ArmConfig) -> dict[str, Scalar]:

@@ -69,6 +69,15 @@ def test_what_the_file_overrides_of_its_protocol_is_told(plan: Plan, ledger: Led
     )
 
 
+def test_an_algorithm_that_predicts_from_its_evaluation_batch_is_said_to_once(tmp_path: Path) -> None:
+    algorithms = ("ERM", "ARM", "MTL", "CORAL")
+    arms = [{"algorithm": name} for name in algorithms] + [{"algorithm": "ARM", "name": "other", "vary": {"lr": [0.1]}}]
+    plan = planned(tmp_path, arms=arms)
+    view = collect(plan, Ledger(plan.sweep.folder))
+    assert [note.partition(":")[0] for note in view.notes] == ["ARM is transductive", "MTL is transductive"]
+    assert view.notes == build_table(view).notes
+
+
 def test_two_arms_that_share_a_run_each_have_it(tmp_path: Path) -> None:
     plan = planned(tmp_path, arms=[{"name": "one"}, {"name": "two"}])
     ledger = Ledger(plan.sweep.folder)
