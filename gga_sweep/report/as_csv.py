@@ -7,6 +7,8 @@ What `kind` and `quantity` say of `value`:
 | accuracy | | on `test_domains`, in [0, 1]; `standard_error` with ddof 0, as the field prints it |
 | average | | the same, over all test domains |
 | difference-selected, difference-matched | | of accuracies, the arm's minus its baseline's, in [-1, 1]; ddof 1 |
+| difference-hosts | an algorithm | as difference-selected, to itself without annealing; `holm_p` is over these alone |
+| difference-hosts | mean | the same, over all algorithms |
 | annealing | as in `selection.annealing_effect` | mean over annealed steps; ddof 1 |
 | alignment-and-accuracy | alignment_gained, correlation | a cosine, by trial seed; Pearson's over trial seeds |
 | selected | draw, step, validation_accuracy | of the run that stands for the cell |
@@ -50,6 +52,7 @@ from gga_sweep.selection import (
     SeedEstimate,
     Table,
     domain_label,
+    mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
 
@@ -180,6 +183,10 @@ def _of_seeds(table: Table, at: Line, values: Sequence[float]) -> Iterator[Line]
 def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Line]:
     for contrast in (*comparison.selected, *comparison.matched):
         yield from _of_contrast(table, contrast)
+    for gain in comparison.hosts:
+        yield from _of_contrast(table, gain.contrast, {"kind": "difference-hosts", "quantity": gain.host})
+    if mean := mean_gain(comparison.hosts):
+        yield from _of_estimate(table, {"kind": "difference-hosts", "quantity": "mean"}, mean)
     for diagnostics in comparison.annealing:
         yield from _of_annealing(table, diagnostics)
     for gains in comparison.gains:
@@ -193,12 +200,9 @@ def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Line]:
         yield from _of_cost(cost)
 
 
-def _of_contrast(table: Table, contrast: Contrast) -> Iterator[Line]:
-    at: Line = {
-        "kind": f"difference-{contrast.estimand}",
-        "arm": contrast.arm,
-        "baseline": contrast.baseline,
-    }
+def _of_contrast(table: Table, contrast: Contrast, as_kind: Line | None = None) -> Iterator[Line]:
+    kind = as_kind or {"kind": f"difference-{contrast.estimand}"}
+    at: Line = {**kind, "arm": contrast.arm, "baseline": contrast.baseline}
     mean, *seeds = _of_estimate(table, at, contrast.difference)
     yield {**mean, "holm_p": contrast.holm_p, "pairs": contrast.pairs, "incomplete": contrast.incomplete}
     if contrast.estimand == "selected":

@@ -17,11 +17,13 @@ from gga_sweep.selection import (
     Contrast,
     Cost,
     Entry,
+    HostGain,
     IncompleteCell,
     Row,
     SeedEstimate,
     Selected,
     Table,
+    mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
 
@@ -73,6 +75,8 @@ def comparison_to_json(comparison: Comparison) -> dict[str, Json]:
     return {
         "selected": [_contrast(contrast) for contrast in comparison.selected],
         "matched": [_contrast(contrast) for contrast in comparison.matched],
+        "hosts": [_host(gain) for gain in comparison.hosts],
+        "mean_over_hosts": _estimate(mean) if (mean := mean_gain(comparison.hosts)) else None,
         "selected_steps": [
             {"arm": steps.arm, "before": steps.before, "inside": steps.inside, "after": steps.after}
             for steps in comparison.steps
@@ -102,6 +106,19 @@ def _contrast(contrast: Contrast) -> Json:
             }
             for pair in contrast.missing
         ],
+    }
+
+
+def _host(gain: HostGain) -> Json:
+    return {
+        "host": gain.host,
+        "arm": gain.contrast.arm,
+        "baseline": gain.contrast.baseline,
+        "alone": _entry(gain.alone),
+        "annealed": _entry(gain.annealed),
+        "difference": _estimate(gain.contrast.difference),
+        "holm_p": _number(gain.contrast.holm_p),
+        "incomplete": gain.contrast.incomplete,
     }
 
 

@@ -73,6 +73,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         after_windows=_after_windows(plan),
         blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
+        hosts=_hosts(sweep),
         seed_use=_seed_use(plan),
         matched_draws=sweep.config.chosen is None,
         notes=(
@@ -80,6 +81,16 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
             *_notes(outside, damaged, [run for run in (*started, *searched) if run.environments]),
         ),
     )
+
+
+def _hosts(sweep: Sweep) -> dict[str, str]:
+    """Annealed arms whose baseline is the same algorithm without annealing, with that algorithm."""
+    plain = {arm.name: arm.algorithm for arm in sweep.arms if arm.annealing is None}
+    return {
+        arm.name: arm.algorithm
+        for arm in sweep.arms
+        if arm.annealing is not None and plain.get(arm.baseline or "") == arm.algorithm
+    }
 
 
 def _transductive(sweep: Sweep) -> Iterator[str]:

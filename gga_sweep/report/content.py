@@ -84,14 +84,15 @@ def report_of(sweep: Sweep, view: SweepView, options: ReportOptions | None = Non
         )
         for method in methods
     ]
-    published = published_section(tables[0]) if options.published else None
+    comparison = compare(view, tables[0])
+    published = published_section(tables[0], comparison.selected, view.hosts) if options.published else None
     if options.published and published is None:
         rule = "must be a dataset with published rows"
         raise InputError([Fault("--published", rule, sweep.dataset.name, PUBLISHED_DATASETS)])
     return Report(
         view=view,
         table=tables[0],
-        comparison=compare(view, tables[0]),
+        comparison=comparison,
         others=tuple(tables[1:]),
         published=published,
         chosen=chosen_sweep(sweep, view, tables[0]) or "",

@@ -83,7 +83,8 @@ def _parts(report: Report) -> Iterator[_Part]:
     answer = _warning(table) + _answer(table) + _beside(_notes(footnotes(table)), headline)
     yield _Part("accuracy", "Accuracy (%) by test domain", answer)
     yield _Part("methods", "By other selection methods", "".join(map(_other, report.others)))
-    yield _compared(report, compared.get("differences"))
+    for name in ("differences", "hosts"):
+        yield _compared(report, compared.get(name))
     yield _compared(report, report.published)
     for name in ("annealing", "budget", "cost"):
         yield _compared(report, compared.get(name))

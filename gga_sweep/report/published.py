@@ -14,7 +14,7 @@ from statistics import fmean
 from types import MappingProxyType
 
 from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT
-from gga_sweep.report.sections import Section, Sheet
+from gga_sweep.report.sections import DIFFERENCE, Section, Sheet, difference_in_words
 from gga_sweep.report.wording import (
     ABSENT,
     ARM,
@@ -24,7 +24,7 @@ from gga_sweep.report.wording import (
     column_heads,
     entry_in_words,
 )
-from gga_sweep.selection import DEFAULT_METHOD, METHODS, Table, domain_label
+from gga_sweep.selection import DEFAULT_METHOD, METHODS, Contrast, Table, domain_label
 
 GGA_SOURCE = (
     "Ballas & Diou, Gradient-Guided Annealing for Domain Generalization, CVPR 2025, arXiv 2502.20162 (corrected July "
@@ -38,6 +38,7 @@ MARK = "published: "
 PUBLISHED_DATASETS = ("PACS", "VLCS", "OfficeHome", "TerraIncognita", "DomainNet")
 """All that `published` has rows on, as DomainBed calls them, in the order of the GGA release."""
 
+_NO_HOSTS: Mapping[str, str] = MappingProxyType({})
 _ROUNDING = 0.1 + 1e-9  # parts and mean are each printed to within 0.05
 
 
@@ -232,16 +233,24 @@ def published_notes() -> tuple[Footnote, ...]:
     )
 
 
-def published_section(table: Table) -> Section | None:
+def published_section(
+    table: Table, contrasts: Sequence[Contrast] = (), hosts: Mapping[str, str] = _NO_HOSTS
+) -> Section | None:
     """Our rows, then the published ones, each marked as such; None if there is none on the dataset.
 
     Rows of other selection methods than the table's are left out where the source has one of the table's method. Gains
-    over other algorithms stand in a sheet of their own, of those algorithms that an arm of the table is named after.
+    over other algorithms stand in a sheet of their own, of those algorithms that an arm of the table is named after, or
+    anneals.
+
+    Args:
+        table: ours.
+        contrasts: of its selected runs.
+        hosts: annealed arm -> its algorithm, where its contrast is with that algorithm without annealing.
     """
     rows = _shown(table)
     if not rows:
         return None
-    gains = [*_gains_sheet(table)]
+    gains = [*_gains_sheet(table, [(hosts[one.arm], one) for one in contrasts if one.arm in hosts])]
     several = any(column in _single_domains(rows) for column in table.columns)
     return Section(
         name="published",
@@ -333,19 +342,28 @@ def _theirs(table: Table, row: PublishedRow, several: bool) -> tuple[str, ...]:
     return published_name(row), *(str(number) if number else ABSENT for number in (*numbers, row.average))
 
 
-def _gains_sheet(table: Table) -> Iterator[Sheet]:
-    """Gains over the algorithms that an arm's name begins with, in the order of the release."""
-    algorithms = {_bare(row.arm.split()[0]) for row in table.rows if row.arm.split()}
-    gains = [one for one in PUBLISHED_GAINS if _bare(one.host) in algorithms and table.dataset in one.gains]
-    if gains:
-        yield Sheet(
-            title="Published gains over other algorithms (points of accuracy)",
-            heads=(ARM, table.dataset, "Mean of four datasets"),
-            rows=tuple(
-                (f"{MARK}{one.host} + GGA against {one.host}", *map(_gain, (one.gains[table.dataset], one.of_four)))
-                for one in gains
-            ),
-        )
+def _gains_sheet(table: Table, ours: Sequence[tuple[str, Contrast]]) -> Iterator[Sheet]:
+    """Gains over the algorithms that an arm anneals or its name begins with, in the order of the release.
+
+    Args:
+        ours: algorithms, each with a contrast of what annealing adds to it.
+    """
+    mine: dict[str, list[tuple[str, str]]] = {_bare(row.arm.split()[0]): [] for row in table.rows if row.arm.split()}
+    for host, contrast in ours:
+        mine.setdefault(_bare(host), []).append((contrast.arm, difference_in_words(contrast.difference)))
+    gains = [one for one in PUBLISHED_GAINS if _bare(one.host) in mine and table.dataset in one.gains]
+    if not gains:
+        return
+    rows: list[tuple[str, ...]] = []
+    for one in gains:
+        theirs = f"{MARK}{one.host} + GGA against {one.host}", ABSENT
+        gained = _gain(one.gains[table.dataset]), _gain(one.of_four)
+        rows += [(*side, *gained) for side in mine[_bare(one.host)] or [theirs]]
+    yield Sheet(
+        title="Gains over other algorithms: ours, in pairs, beside the published, unpaired (points of accuracy)",
+        heads=(ARM, DIFFERENCE, f"GGA as published, {table.dataset}", "Mean of four datasets"),
+        rows=tuple(rows),
+    )
 
 
 def _bare(name: str) -> str:

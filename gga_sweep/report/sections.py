@@ -14,6 +14,7 @@ from gga_sweep.report.wording import (
     Footnote,
     count,
     draws_in_words,
+    entry_in_words,
     percent,
 )
 from gga_sweep.selection import (
@@ -23,10 +24,12 @@ from gga_sweep.selection import (
     Contrast,
     Cost,
     Diagnostic,
+    HostGain,
     MissingPair,
     SeedEstimate,
     SelectedSteps,
     domain_label,
+    mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
 
@@ -44,6 +47,7 @@ NOISE_HEADS: Mapping[str, str] = {
     "alpha": "Alpha",
     "noise_over_gradient": "Noise / gradient",
 }
+DIFFERENCE = "Difference [95\N{NO-BREAK SPACE}%]"
 _SHARES = frozenset({"acceptance_rate", "share_moved"})
 
 
@@ -73,9 +77,11 @@ class Section:
 
 
 def sections(comparison: Comparison) -> Iterator[Section]:
-    """All that the sweep has something for: differences, annealing, search budget, cost."""
+    """All that the sweep has something for: differences, hosts, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
+    if comparison.hosts:
+        yield _hosts(comparison.hosts)
     if comparison.annealing:
         yield _annealing(comparison.annealing)
     if comparison.budget:
@@ -87,6 +93,12 @@ def sections(comparison: Comparison) -> Iterator[Section]:
 def points(difference: float) -> str:
     """A difference of accuracies in points: 0.0072 -> "+0.72"; NaN -> a dash."""
     return f"{100 * difference:+z.2f}" if math.isfinite(difference) else ABSENT
+
+
+def difference_in_words(difference: SeedEstimate) -> str:
+    """ "+0.72 [0.10, 1.34]", the interval where there is one."""
+    interval = f" [{_unsigned(difference.low)}, {_unsigned(difference.high)}]" if math.isfinite(difference.low) else ""
+    return f"{points(difference.mean)}{interval}"
 
 
 def _unsigned(difference: float) -> str:
@@ -148,23 +160,62 @@ def _contrast_sheet(title: str, contrasts: Sequence[Contrast]) -> Sheet:
     several = len({contrast.baseline for contrast in contrasts}) > 1
     return Sheet(
         title=title,
-        heads=(ARM, "Difference [95\N{NO-BREAK SPACE}%]", "p", "Holm", "n (pairs)", "Detects"),
+        heads=(ARM, DIFFERENCE, "p", "Holm", "n (pairs)", "Detects"),
         rows=tuple(_contrast_row(contrast, named=several) for contrast in contrasts),
     )
 
 
 def _contrast_row(contrast: Contrast, *, named: bool) -> tuple[str, ...]:
-    difference = contrast.difference
-    interval = f" [{_unsigned(difference.low)}, {_unsigned(difference.high)}]" if math.isfinite(difference.low) else ""
-    n = f"{difference.n}" if difference.n == difference.expected else f"{difference.n}/{difference.expected}"
     return (
         f"{contrast.arm} against {contrast.baseline}" if named else contrast.arm,
-        f"{points(difference.mean)}{interval}",
-        p_in_words(difference.p),
+        difference_in_words(contrast.difference),
+        p_in_words(contrast.difference.p),
         p_in_words(contrast.holm_p),
-        f"{n} ({contrast.pairs}){INCOMPLETE_MARK * contrast.incomplete}",
-        _unsigned(difference.detectable),
+        f"{_seeds(contrast.difference)} ({contrast.pairs}){INCOMPLETE_MARK * contrast.incomplete}",
+        _unsigned(contrast.difference.detectable),
     )
+
+
+def _seeds(difference: SeedEstimate) -> str:
+    """ "3"; "2/3" where a trial seed lacks."""
+    return f"{difference.n}" if difference.n == difference.expected else f"{difference.n}/{difference.expected}"
+
+
+def _hosts(gains: Sequence[HostGain]) -> Section:
+    """As the paper's table has it: a line a host."""
+    mean = mean_gain(gains)
+    mean_row = [_mean_row(mean, len(gains))] if mean else []
+    return Section(
+        name="hosts",
+        title="Annealing on each algorithm (accuracy in percent, difference in points)",
+        sheets=(
+            Sheet(
+                title="",
+                heads=(ARM, "Host alone", "Annealed", DIFFERENCE, "p", "Holm", "n (pairs)"),
+                rows=(*map(_host_row, gains), *mean_row),
+            ),
+        ),
+        notes=(
+            Footnote(
+                "Hosts",
+                "each annealed arm beside the same algorithm without annealing: accuracies averaged over the test "
+                f"domains, and the difference of the selected runs as above, with p adjusted over these {len(gains)} "
+                "lines alone."
+                + " The mean is over the hosts within a trial seed, then over trial seeds."
+                * bool(mean_row),
+            ),
+        ),
+    )
+
+
+def _host_row(gain: HostGain) -> tuple[str, ...]:
+    arm, *difference, _ = _contrast_row(gain.contrast, named=False)
+    return arm, entry_in_words(gain.alone), entry_in_words(gain.annealed), *difference
+
+
+def _mean_row(mean: SeedEstimate, hosts: int) -> tuple[str, ...]:
+    difference = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
+    return f"Mean over {hosts} hosts", ABSENT, ABSENT, *difference
 
 
 def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:

@@ -11,6 +11,7 @@ from gga_sweep.selection.annealing_effect import (
 from gga_sweep.selection.comparison import Comparison, compare
 from gga_sweep.selection.contrasts import Contrast, MissingPair
 from gga_sweep.selection.cost import PHASES, Cost
+from gga_sweep.selection.hosts import HostGain, mean_gain
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, Method
 from gga_sweep.selection.seed_statistics import SeedEstimate
 from gga_sweep.selection.select import Selected, select
@@ -28,6 +29,7 @@ __all__ = [
     "Cost",
     "Diagnostic",
     "Entry",
+    "HostGain",
     "IncompleteCell",
     "Method",
     "MissingPair",
@@ -40,5 +42,6 @@ __all__ = [
     "build_table",
     "compare",
     "domain_label",
+    "mean_gain",
     "select",
 ]

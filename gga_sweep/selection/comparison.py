@@ -15,6 +15,7 @@ from gga_sweep.selection.annealing_effect import (
 from gga_sweep.selection.contrasts import Contrast, matched_contrasts, selected_contrasts
 from gga_sweep.selection.cost import Cost, costs
 from gga_sweep.selection.expected_best import SearchBudget, search_budgets
+from gga_sweep.selection.hosts import HostGain, host_gains
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
 
@@ -31,6 +32,7 @@ class Comparison:
         gains: alignment gained beside accuracy gained, of every arm that searches and has a baseline.
         costs: of every arm.
         budget: what fewer draws would have given, of every arm that could choose among several.
+        hosts: what annealing adds to each algorithm; empty unless several are annealed beside themselves.
     """
 
     selected: tuple[Contrast, ...]
@@ -40,6 +42,7 @@ class Comparison:
     gains: tuple[AlignmentAndAccuracy, ...]
     costs: tuple[Cost, ...]
     budget: tuple[SearchBudget, ...]
+    hosts: tuple[HostGain, ...] = ()
 
 
 def compare(view: SweepView, table: Table) -> Comparison:
@@ -65,4 +68,5 @@ def compare(view: SweepView, table: Table) -> Comparison:
         gains=alignment_and_accuracy(view, table, selected),
         costs=costs(view, view.baselines),
         budget=search_budgets(view, table),
+        hosts=host_gains(view, table, selected),
     )

@@ -30,6 +30,7 @@ class SweepView:
         pair_records: their runs that exist.
         after_windows: the first step after every annealing window of the plan; 0 without one.
         blocks: arm -> its name without its factors, which the arms of a block share.
+        hosts: annealed arm -> its algorithm, where its baseline is that algorithm without annealing.
         factors: arm -> what sets it apart from the other arms of its block, by dotted name.
         seed_use: in a sentence, what the spread over trial seeds includes; empty if unknown.
         matched_draws: whether a draw number stands for the same values in every arm that searches them.
@@ -56,6 +57,7 @@ class SweepView:
     after_windows: int = 0
     blocks: Mapping[str, str] = field(default_factory=dict)
     factors: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
     seed_use: str = ""
     matched_draws: bool = True
     notes: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ LEVEL = {"0": 0.83, "15": 0.94, "30": 0.96, "45": 0.95, "60": 0.93, "75": 0.86}
 STEPS = (0, 50, 100, 150, 200, 250, 299)
 WINDOW = range(40, 60)
 NOISY = "ERM + GGA-L"
+HOSTS = ("ERM", "ERM + GGA", "CORAL", "CORAL + GGA")
 BASELINES = dict.fromkeys((*ARMS[1:], NOISY), "ERM")
 
 
@@ -185,6 +186,13 @@ def _annealed_step(step: int, arm_index: int, rng: np.random.Generator) -> Annea
         moved_radii=0.57,
         moved_updates=0.02,
     )
+
+
+def several_hosts() -> SweepView:
+    """The invented sweep of ERM and CORAL, each plain and annealed."""
+    sweep = invented_sweep(arms=HOSTS, troubled=False)
+    hosts = {"ERM + GGA": "ERM", "CORAL + GGA": "CORAL"}
+    return replace(sweep, baselines={**hosts, "CORAL": "ERM"}, hosts=hosts)
 
 
 PUBLISHED = Section(

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep
+from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep, several_hosts
 
 from gga_sweep.report.as_csv import COLUMNS, render_csv
 from gga_sweep.report.content import Report
 from gga_sweep.report.published import published, published_section
-from gga_sweep.selection import Comparison, Entry, SeedEstimate, SweepView, build_table
+from gga_sweep.selection import Comparison, Entry, SeedEstimate, SweepView, build_table, mean_gain
 
 
 def report_of(view: SweepView) -> Report:
@@ -85,6 +85,20 @@ def test_differences_stand_with_all_that_is_known_of_them(report: Report, lines:
             assert same(number(found[0], "holm_p"), contrast.holm_p)
             assert int(found[0]["pairs"]) == contrast.pairs
             assert found[0]["incomplete"] == str(contrast.incomplete)
+
+
+def test_hosts_and_the_mean_over_them_stand_with_all_that_is_known_of_them() -> None:
+    report = report_of(several_hosts())
+    lines = read(render_csv(report))
+    for gain in report.comparison.hosts:
+        found = where(lines, kind="difference-hosts", quantity=gain.host, arm=gain.contrast.arm)
+        check(found, gain.contrast.difference, report.table.trial_seeds, "1")
+        assert (found[0]["baseline"], found[0]["pairs"]) == (gain.host, "9")
+        assert same(number(found[0], "holm_p"), gain.contrast.holm_p)
+    mean = mean_gain(report.comparison.hosts)
+    assert mean is not None
+    check(where(lines, kind="difference-hosts", quantity="mean"), mean, report.table.trial_seeds, "1")
+    assert len(where(lines, kind="difference-hosts")) == 3 * 4
 
 
 def test_a_value_says_whether_its_own_trial_seed_is_incomplete(report: Report, lines: list[dict[str, str]]) -> None:

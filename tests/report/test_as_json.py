@@ -6,13 +6,13 @@ import json
 import math
 from dataclasses import replace
 
-from invented_sweep import NOISY, invented_comparison, invented_sweep
+from invented_sweep import NOISY, invented_comparison, invented_sweep, several_hosts
 
 from gga_sweep.report.as_json import render_json
 from gga_sweep.report.content import Report
 from gga_sweep.report.sections import Section, Sheet
 from gga_sweep.report.wording import Footnote
-from gga_sweep.selection import Comparison, SweepView, Table, build_table
+from gga_sweep.selection import Comparison, SweepView, Table, build_table, mean_gain
 
 
 def as_json(sweep: SweepView, **parts: object) -> dict:
@@ -109,6 +109,24 @@ def test_annealing_gains_and_costs_are_told() -> None:
     assert [cost["total"] for cost in read["costs"]] == [cost.total for cost in comparison.costs]
     assert [cost["ratio"] for cost in read["costs"]] == [None, *(cost.ratio for cost in comparison.costs[1:])]
     assert read["footnotes"].keys() == {"differences", "annealing", "budget", "cost"}
+
+
+def test_hosts_and_the_mean_over_them_are_told() -> None:
+    sweep = several_hosts()
+    comparison = invented_comparison(sweep)
+    read = as_json(sweep)["comparison"]
+    assert [(one["host"], one["arm"], one["baseline"]) for one in read["hosts"]] == [
+        ("ERM", "ERM + GGA", "ERM"),
+        ("CORAL", "CORAL + GGA", "CORAL"),
+    ]
+    for told, gain in zip(read["hosts"], comparison.hosts, strict=True):
+        assert (told["alone"]["mean"], told["annealed"]["mean"]) == (gain.alone.mean, gain.annealed.mean)
+        assert told["difference"]["values"] == [*gain.contrast.difference.values]
+        assert told["holm_p"] == gain.contrast.holm_p
+    mean = mean_gain(comparison.hosts)
+    assert mean is not None
+    assert (read["mean_over_hosts"]["mean"], read["mean_over_hosts"]["low"]) == (mean.mean, mean.low)
+    assert as_json(invented_sweep())["comparison"]["mean_over_hosts"] is None
 
 
 def test_the_search_budget_is_told_draw_by_draw(sweep_view: SweepView, comparison: Comparison) -> None:

@@ -69,6 +69,22 @@ def test_what_the_file_overrides_of_its_protocol_is_told(plan: Plan, ledger: Led
     )
 
 
+def test_an_annealed_arm_stands_beside_its_own_algorithm_where_that_is_its_baseline(tmp_path: Path) -> None:
+    window = {"start_step": 1, "num_steps": 1}
+    arms = [
+        {"algorithm": "ERM"},
+        {"algorithm": "CORAL"},
+        {"name": "a", "algorithm": "CORAL", "annealing": window},
+        {"name": "b", "algorithm": "CORAL", "annealing": {"method": "gga-l"}},
+        {"name": "c", "algorithm": "MMD", "annealing": window},
+        {"name": "d", "algorithm": "CORAL", "annealing": window, "baseline": "ERM"},
+        {"name": "e", "algorithm": "CORAL", "annealing": window, "baseline": "a"},
+        {"name": "f", "annealing": window},
+    ]
+    plan = planned(tmp_path, arms=arms)
+    assert collect(plan, Ledger(plan.sweep.folder)).hosts == {"a": "CORAL", "b": "CORAL", "f": "ERM"}
+
+
 def test_an_algorithm_that_predicts_from_its_evaluation_batch_is_said_to_once(tmp_path: Path) -> None:
     algorithms = ("ERM", "ARM", "MTL", "CORAL")
     arms = [{"algorithm": name} for name in algorithms] + [{"algorithm": "ARM", "name": "other", "vary": {"lr": [0.1]}}]

@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 import pytest
 from empty_plots import leave_plots_empty
 from hypothesis import HealthCheck, example, given, settings
-from invented_sweep import DOMAINS, NOISY, invented_comparison, invented_sweep
+from invented_sweep import DOMAINS, NOISY, invented_comparison, invented_sweep, several_hosts
 from named_report import NAMES, named
 
 from gga_sweep.records import RunStatus
@@ -215,6 +215,17 @@ def test_sections_go_from_the_answer_to_the_evidence(sweep_view: SweepView) -> N
         "protocol",
         "environment",
     ]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_several_algorithms_have_a_table_of_hosts_behind_the_differences() -> None:
+    report = report_of(several_hosts())
+    page = render_html(report)
+    assert re.findall(r'<section id="([^"]+)">', page)[:4] == ["accuracy", "differences", "hosts", "annealing"]
+    (section,) = [section for section in sections(report.comparison) if section.name == "hosts"]
+    text = re.sub(r"\s+", " ", read(page).text)
+    assert section.title in text
+    assert all("".join(row) in text for row in section.sheets[0].rows)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep
+from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep, several_hosts
 
 from gga_sweep.report.content import Report
 from gga_sweep.report.latex import LISTED, WIDTH, render_latex
@@ -216,8 +216,8 @@ def test_the_first_float_holds_every_number_and_footnote_of_the_table(table: Tab
     assert [plain(note) for note in first.notes] == [note_in_words(note) for note in footnotes(table)]
 
 
-def test_every_sheet_of_every_section_is_a_float_of_its_own() -> None:
-    sweep = invented_sweep(arms=(*ARMS, NOISY))
+@pytest.mark.parametrize("sweep", [invented_sweep(arms=(*ARMS, NOISY)), several_hosts()], ids=["arms", "hosts"])
+def test_every_sheet_of_every_section_is_a_float_of_its_own(sweep: SweepView) -> None:
     comparison = invented_comparison(sweep)
     _, *floats = read(render(build_table(sweep), comparison))
     expected = [(section, sheet) for section in sections(comparison) for sheet in section.sheets]

@@ -8,8 +8,9 @@ from functools import cache
 from statistics import fmean
 
 import pytest
-from invented_sweep import invented_sweep
+from invented_sweep import invented_comparison, invented_sweep
 
+from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.domains import BENCHMARKS
 from gga_sweep.planning.protocols import PROTOCOLS
 from gga_sweep.report.published import (
@@ -22,7 +23,7 @@ from gga_sweep.report.published import (
     published_notes,
     published_section,
 )
-from gga_sweep.report.sections import Section
+from gga_sweep.report.sections import DIFFERENCE, Section
 from gga_sweep.report.wording import ABSENT, arm_in_words, entry_in_words
 from gga_sweep.selection import METHODS, Table, build_table
 
@@ -279,12 +280,41 @@ def test_gains_are_shown_for_the_algorithms_of_the_table() -> None:
     arms = ("ANDMask + GGA, radius 1e-5", "CORAL", "CORAL + GGA", "SAMple")
     rows = tuple(replace(table.rows[0], arm=arm) for arm in arms)
     _, gains = section(replace(table, rows=rows)).sheets
-    assert gains.heads == ("Arm", "PACS", "Mean of four datasets")
+    assert gains.heads == ("Arm", DIFFERENCE, "GGA as published, PACS", "Mean of four datasets")
     assert gains.rows == (
-        ("published: AND-mask + GGA against AND-mask", "+0.1", "+0.3"),
-        ("published: CORAL + GGA against CORAL", "+0.7", "+0.2"),
+        ("published: AND-mask + GGA against AND-mask", ABSENT, "+0.1", "+0.3"),
+        ("published: CORAL + GGA against CORAL", ABSENT, "+0.7", "+0.2"),
     )
     assert len(section(replace(table, dataset="DomainNet", rows=rows)).sheets) == 1
+
+
+@pytest.mark.parametrize(("dataset", "column"), [(name, i) for i, name in enumerate(ORDER[:4])])
+def test_each_published_gain_stands_beside_ours_of_the_same_algorithm(dataset: str, column: int) -> None:
+    """All 17 by the names of our catalogue, in the order of the release, whatever the arms are called."""
+    (contrast,) = invented_comparison(invented_sweep(arms=("ERM", "ERM + GGA, radius 1e-5"))).selected
+    algorithms = [name for name in ALGORITHMS if name not in ("PCGrad", "AgrSum", "Fishr")]
+    contrasts = [replace(contrast, arm=f"ours, {name}") for name in algorithms]
+    hosts = {f"ours, {name}": name for name in algorithms}
+    found = published_section(pacs(dataset=dataset), contrasts, hosts)
+    assert found is not None
+    _, gains = found.sheets
+    mean, low, high = (100 * getattr(contrast.difference, name) for name in ("mean", "low", "high"))
+    expected = []
+    for line in GAINS.strip().splitlines():
+        host, *numbers = line.replace("|", " ").split()
+        (name,) = [name for name in algorithms if name.lower() == host.lower().replace("-", "")]
+        theirs = [f"{float(numbers[i]):+.1f}" for i in (column, 4)]
+        expected.append((f"ours, {name}", f"{mean:+.2f} [{low:.2f}, {high:.2f}]", *theirs))
+    assert gains.rows == tuple(expected)
+    assert len(expected) == 17
+    assert "unpaired" in gains.title
+
+
+def test_each_way_to_anneal_an_algorithm_has_a_line_beside_the_published() -> None:
+    first, second = invented_comparison(invented_sweep()).selected
+    found = published_section(pacs(), [first, second], {first.arm: "CORAL", second.arm: "CORAL"})
+    assert found is not None
+    assert [(row[0], row[2]) for row in found.sheets[1].rows] == [(first.arm, "+0.7"), (second.arm, "+0.7")]
 
 
 def test_a_dataset_without_published_results_has_no_section(table: Table) -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep
+from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep, several_hosts
 
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.sections import (
@@ -18,7 +18,7 @@ from gga_sweep.report.sections import (
     sections,
     time_in_words,
 )
-from gga_sweep.report.wording import ABSENT
+from gga_sweep.report.wording import ABSENT, entry_in_words
 from gga_sweep.selection import Comparison, SelectedSteps, build_table, compare
 from gga_sweep.selection.seed_statistics import estimate
 
@@ -158,6 +158,41 @@ def test_steps_left_out_are_counted_by_arm_and_quantity() -> None:
     sweep = invented_sweep(troubled=False)
     notes = by_name(invented_comparison(replace(sweep, records=tuple(map(with_undefined, sweep.records)))))["annealing"]
     assert f"{FIRST}: 36 of 720 steps (gain, next minibatches)" in said(notes)["Left out"]
+
+
+def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference() -> None:
+    comparison = invented_comparison(several_hosts())
+    section = by_name(comparison)["hosts"]
+    (sheet,) = section.sheets
+    assert sheet.heads == (
+        "Arm",
+        "Host alone",
+        "Annealed",
+        "Difference [95\N{NO-BREAK SPACE}%]",
+        "p",
+        "Holm",
+        "n (pairs)",
+    )
+    table = {row.arm: row.average for row in build_table(several_hosts()).rows}
+    selected = {contrast.arm: contrast for contrast in comparison.selected}
+    *rows, mean = sheet.rows
+    for row, host in zip(rows, ("ERM", "CORAL"), strict=True):
+        arm, contrast = f"{host} + GGA", selected[f"{host} + GGA"]
+        assert row[:3] == (arm, entry_in_words(table[host]), entry_in_words(table[arm]))
+        assert row[3].startswith(f"{100 * contrast.difference.mean:+.2f} [")
+        assert row[4] == f"{contrast.difference.p:.3f}"
+        assert row[6] == "3 (9)"
+    assert [row[5] for row in rows] == [f"{gain.contrast.holm_p:.3f}" for gain in comparison.hosts]
+    average = sum(selected[f"{host} + GGA"].difference.mean for host in ("ERM", "CORAL")) / 2
+    assert mean[:3] == ("Mean over 2 hosts", ABSENT, ABSENT)
+    assert mean[3].startswith(f"{100 * average:+.2f} [")
+    assert mean[5:] == (ABSENT, "3")
+    assert "over these 2 lines alone. The mean is over the hosts" in said(section)["Hosts"]
+    assert list(by_name(comparison))[:2] == ["differences", "hosts"]
+
+
+def test_one_algorithm_has_no_table_of_hosts(comparison: Comparison) -> None:
+    assert "hosts" not in by_name(comparison)
 
 
 def test_costs_say_how_many_runs_they_are_of(comparison: Comparison) -> None:
