@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
-from gga_sweep.network_choice import NETWORKS, couples_images, default_domain_gradients
+from gga_sweep.network_choice import NETWORKS, couples_images, default_domain_gradients, lacks_batch_norm
+from gga_sweep.networks import build_network
 
 OWN = "resnets:my_resnet18"
 
@@ -36,3 +39,10 @@ def test_batch_statistics_couple_the_images_of_a_batch() -> None:
         "resnet50",
     ]
     assert not any(couples_images(name, freeze_batch_norm=True) for name in (*NETWORKS, OWN))
+
+
+def test_of_the_known_networks_small_cnn_alone_lacks_batch_norm() -> None:
+    for name in NETWORKS:
+        network = build_network(name, (3, 28, 28), 2, None, torch.Generator())
+        assert lacks_batch_norm(name) == (not any(isinstance(each, nn.BatchNorm2d) for each in network.modules()))
+    assert not lacks_batch_norm(OWN)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,18 @@ def test_every_registered_algorithm_loads_and_lives_under_its_name() -> None:
         assert issubclass(spec.load(), Algorithm)
         assert get_algorithm(name) is spec
         assert set(TRAINING_HYPERPARAMETERS) <= set(spec.hyperparameters)
+
+
+def test_the_docs_tell_every_algorithm_with_its_hyperparameters_and_their_defaults() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "sweep-files.md").read_text(encoding="utf-8")
+    words: dict[str, Scalar] = {"false": False, "1/3": 1 / 3}
+    told: dict[str, dict[str, Scalar]] = {}
+    table = docs.partition("## Algorithms")[2]
+    for names, own in re.findall(r"^\| (`[A-Z].*?) \| (.*?) ?\| .*\|$", table, re.MULTILINE):
+        values = dict(re.findall(r"`(\w+)` ([\w./]+)", own))
+        for name in re.findall(r"`(\w+)`", names):
+            told[name] = {key: words[value] if value in words else float(value) for key, value in values.items()}
+    assert told == {name: {key: item.default for key, item in spec.own.items()} for name, spec in ALGORITHMS.items()}
 
 
 def test_the_registry_loads_no_torch() -> None:
