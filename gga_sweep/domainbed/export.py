@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gga_sweep.algorithms import get_algorithm
 from gga_sweep.config import RunConfig
 from gga_sweep.domainbed.registry import DOMAINS
 from gga_sweep.errors import Fault, InputError, StorageError
@@ -307,7 +308,7 @@ def _write_run(store: PosixStore, out: Path, plan: Plan, folder: RunFolder, job:
             "model_num_domains": len(sizes) - len(job.run.cell.test_domains),
             "model_hparams": dict(job.hparams),
         }
-        content[MODEL] = _with_weights(model, weights, _is_resnet(job))
+        content[MODEL] = _with_weights(model, weights, _fits_erm(job))
     if job.run.status is RunStatus.DONE:
         content[DONE] = b"done"
     for name in (RESULTS, MODEL, DONE):  # `done` last, as in DomainBed
@@ -361,18 +362,25 @@ def _is_kept(job: _Job) -> bool:
     return best is not None and best.step == job.selected_step
 
 
-def _is_resnet(job: _Job) -> bool:
-    return job.config.training.network in RESNETS
+def _fits_erm(job: _Job) -> bool:
+    """Whether it predicts as DomainBed's ERM: an algorithm that looks at the other images has a network of its own."""
+    return job.config.training.network in RESNETS and not get_algorithm(job.config.algorithm).transductive
 
 
-def _with_weights(model: Mapping[str, object], weights: bytes, is_resnet: bool) -> bytes:
+def _network_in_words(config: RunConfig) -> str:
+    """ "small-cnn", "the resnet18 of ARM"."""
+    name = config.training.network
+    return f"the {name} of {config.algorithm}" if name in RESNETS else name
+
+
+def _with_weights(model: Mapping[str, object], weights: bytes, fits_erm: bool) -> bytes:
     import torch
 
     from gga_sweep.training.checkpoint import parse_weights
 
     tensors = parse_weights(weights)
     content = io.BytesIO()
-    torch.save({**model, "model_dict": domainbed_weights(tensors) if is_resnet else tensors}, content)
+    torch.save({**model, "model_dict": domainbed_weights(tensors) if fits_erm else tensors}, content)
     return content.getvalue()
 
 
@@ -422,11 +430,11 @@ def _remarks_on_models(plan: Plan, jobs: Sequence[_Job], written: Sequence[_Job]
         )
     if lost := kept - len(written):
         yield f"Without a model: {count(lost, 'selected run')}, since the ledger no longer holds the weights it left."
-    networks = {job.config.training.network for job in written}
-    if foreign := sorted(networks - set(RESNETS)):
+    own = [job.config for job in written if not _fits_erm(job)]
+    if foreign := sorted({_network_in_words(config) for config in own}):
         yield f"DomainBed has no network like {', '.join(foreign)}: {MODEL} holds the weights under our own names."
-    if networks & set(RESNETS):
-        yield f"The weights in {MODEL} fit DomainBed's class ERM, whatever the arm's name."
+    if len(own) < len(written):
+        yield f"The {'other ' * bool(own)}weights in {MODEL} fit DomainBed's class ERM, whatever the arm's name."
         height, width = plan.sweep.dataset.image_shape[1:]
         if (height, width) != RESNET_IMAGE:
             yield (

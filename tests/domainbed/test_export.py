@@ -283,12 +283,12 @@ def test_an_algorithms_own_hyperparameters_go_by_domainbeds_names(
     assert {name: value for name, value in own.items() if name not in plain} == hparams
 
 
-def coloured(storage: Path, **training: Any) -> tuple[Plan, PlannedRun]:
+def coloured(storage: Path, algorithm: str = "ERM", **training: Any) -> tuple[Plan, PlannedRun]:
     """One run on images of three channels, which a ResNet can take."""
     plan = planned(
         storage,
         dataset={"name": "ColoredDigits"},
-        arms=[{"algorithm": "ERM"}],
+        arms=[{"algorithm": algorithm}],
         test_domains=["10"],
         draws=1,
         training={"steps": 5, "evaluate_every": 2, **training},
@@ -745,6 +745,21 @@ def test_a_resnet_predicts_the_same_in_domainbeds_model(tmp_path: Path, network:
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(theirs.eval().network(images), ours.eval()(images))
+
+
+@pytest.mark.parametrize("algorithm", ["ARM", "MTL"])
+def test_a_resnet_that_sees_more_than_an_image_keeps_its_own_names(tmp_path: Path, algorithm: str) -> None:
+    plan, run = coloured(tmp_path / "storage", algorithm, network="resnet18")
+    ours = nn.ModuleDict({"featurizer": nn.Linear(2, 2), "context_net": nn.Linear(2, 2), "classifier": nn.Linear(2, 2)})
+    leave_weights(Ledger(plan.sweep.folder), run, ours)
+    result = exported(plan, tmp_path / "out", models=True)
+    told = (
+        f"DomainBed has no network like the resnet18 of {algorithm}: model.pkl holds the weights under our own names."
+    )
+    assert told in result.remarks
+    assert not any("class ERM" in remark for remark in result.remarks)
+    [file] = (tmp_path / "out").glob("*/model.pkl")
+    assert torch.load(file, weights_only=True)["model_dict"].keys() == ours.state_dict().keys()
 
 
 def test_nothing_heavy_is_imported_before_models_are_asked_for() -> None:
