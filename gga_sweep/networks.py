@@ -64,6 +64,9 @@ class SmallCNN(nn.Module):
 
     Args:
         input_shape: (channels, height, width); sides of at least 8.
+
+    Attributes:
+        style_stages: after which MixStyle may mix.
     """
 
     FEATURES = 64
@@ -80,6 +83,7 @@ class SmallCNN(nn.Module):
             nn.Linear(64 * cells, self.FEATURES),
             nn.ReLU(),
         )
+        self.style_stages = (self.layers[2], self.layers[5])  # the ends of the first two blocks
 
     @staticmethod
     def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
@@ -106,11 +110,21 @@ def _resnet(depth: int) -> Callable[[InputShape, str | None], tuple[nn.Module, i
         network = models.get_model(name, weights=published)
         features = network.fc.in_features
         network.fc = nn.Identity()
+        network.style_stages = (network.layer1, network.layer2, network.layer3)
         if weights is not None and from_file:
             load_featurizer(network, weights)
+        if input_shape[0] != 3:
+            _set_channels(network.conv1, input_shape[0])
         return network, features
 
     return build
+
+
+def _set_channels(layer: nn.Conv2d, channels: int) -> None:
+    """Give a convolution so many input channels, whose weights are those it has, repeated in turn, as in DomainBed."""
+    repeated = torch.arange(channels) % layer.in_channels
+    layer.weight = nn.Parameter(layer.weight.detach()[:, repeated])
+    layer.in_channels = channels
 
 
 _FEATURIZERS: Mapping[str, Callable[[InputShape, str | None], tuple[nn.Module, int]]] = {

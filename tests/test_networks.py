@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import types
@@ -59,6 +60,37 @@ def test_a_resnet_from_random_weights_classifies_its_features(name: str, feature
     assert network.features == network.classifier.in_features == features
     assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.featurizer.modules())
+
+
+@pytest.mark.parametrize("name", ["small-cnn", "resnet18"])
+def test_a_network_names_its_stages_of_style_and_a_copy_its_own(name: str) -> None:
+    featurizer = build_network(name, (3, 16, 16), 3, None, generator()).featurizer
+    twin = copy.deepcopy(featurizer)
+    assert set(featurizer.style_stages) < set(featurizer.modules())
+    assert set(twin.style_stages) < set(twin.modules())
+    assert not any("style" in key for key in featurizer.state_dict())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("source", ["random", "file", "published"])
+def test_a_resnet_on_other_channels_has_the_weights_of_the_three_in_turn(
+    source: str, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = build_network("resnet18", (3, 32, 32), 4, None, generator(1)).featurizer
+    weights = {"random": None, "file": str(tmp_path / "weights.pt"), "published": "imagenet"}[source]
+    if source == "file":
+        torch.save(three.state_dict(), weights)
+    if source == "published":
+        published = torchvision.models.resnet18()
+        published.load_state_dict(three.state_dict(), strict=False)
+        monkeypatch.setattr(torchvision.models, "get_model", lambda *_, **__: published)
+    network = build_network("resnet18", (channels, 32, 32), 4, weights, generator(1))
+    for channel in range(channels):
+        expected = three.get_parameter("conv1.weight")[:, channel % 3]
+        assert torch.equal(network.featurizer.get_parameter("conv1.weight")[:, channel], expected)
+    assert network(torch.rand(2, channels, 32, 32)).shape == (2, 4)
+    assert network.featurizer.get_submodule("conv1").in_channels == channels
+    assert network.featurizer.get_parameter("conv1.weight").requires_grad
 
 
 @pytest.mark.usefixtures("package")
