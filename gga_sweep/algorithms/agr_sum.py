@@ -1,0 +1,23 @@
+"""Agreement-sum: keep the entries of the gradient on whose sign all domains agree, and drop the others.
+
+Mansilla, Echeveste, Milone & Ferrante, "Domain Generalization via Gradient Surgery", ICCV 2021, arXiv 2108.01621.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gga_sweep.algorithms.batch import Batch
+from gga_sweep.algorithms.gradient_surgery import GradientSurgery
+
+
+class AgrSum(GradientSurgery):
+    """With g_d the gradient of domain d's mean cross-entropy, an entry of the gradient is the sum of the g_d where all
+    have one sign, and 0 elsewhere; an entry of 0 has no sign, and agrees with nothing.
+
+    There are no hyperparameters. DomainBed has no such algorithm; this is the paper's form.
+    """
+
+    def combine(self, gradients: list[Tensor], batch: Batch) -> list[Tensor]:
+        return [torch.where(each.sign().sum(0).abs() == len(each), each.sum(0), 0) for each in gradients]

@@ -1,0 +1,32 @@
+"""AND-mask: move only the weights whose gradient has the same sign in (nearly) every domain.
+
+Parascandolo, Neitz, Orvieto, Gresele & Schoelkopf, "Learning explanations that are hard to vary", ICLR 2021, arXiv
+2009.00329.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gga_sweep.algorithms.batch import Batch
+from gga_sweep.algorithms.gradient_surgery import GradientSurgery
+
+
+class ANDMask(GradientSurgery):
+    """With g_d the gradient of domain d's mean cross-entropy, entry by entry of each parameter tensor:
+
+        mask = 1 where |mean over domains of sign(g_d)| >= andmask_tau, else 0,
+        gradient = mask * mean over domains of g_d / (1e-10 + share of the tensor's entries in the mask).
+
+    `andmask_tau`: the agreement wanted; at 1 every domain has the same sign, at 0 nothing is masked and this is ERM.
+
+    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class ANDMask. In the GGA release tau is
+    always 1, whatever was drawn for it.
+    """
+
+    def combine(self, gradients: list[Tensor], batch: Batch) -> list[Tensor]:
+        return [self._masked(each) for each in gradients]
+
+    def _masked(self, gradients: Tensor) -> Tensor:
+        mask = (gradients.sign().mean(0).abs() >= float(self.hyperparameters["andmask_tau"])).to(gradients)
+        return mask * gradients.mean(0) / (1e-10 + mask.mean())

@@ -1,0 +1,46 @@
+"""What the penalties share: the domains' losses of one forward, and a weight that changes after a number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gga_sweep.algorithms.base import Algorithm, Setting
+from gga_sweep.algorithms.batch import Batch
+from gga_sweep.networks import Network
+from gga_sweep.records import Scalar
+
+
+def domain_losses(batch: Batch, logits: Tensor) -> Tensor:
+    """The mean cross-entropy of each domain, (domains,), from the logits of the concatenated minibatches."""
+    parts = zip(batch.split(logits), batch.minibatches, strict=True)
+    return torch.stack([F.cross_entropy(part, minibatch.labels) for part, minibatch in parts])
+
+
+class PenalisedAlgorithm(Algorithm):
+    """Counts its steps, and forgets Adam's moments at the one from which the penalty has its full weight."""
+
+    def __init__(self, network: Network, hyperparameters: Mapping[str, Scalar], setting: Setting) -> None:
+        super().__init__(network, hyperparameters, setting)
+        self._updates = 0
+
+    def penalty_weight(self, early: float, full: float, warm_up: int) -> float:
+        """The weight at this step, which is counted: `early` for `warm_up` steps, then `full`.
+
+        Adam would take the gradient's jump for noise, so it is reset there (as in DomainBed).
+        """
+        if self._updates == warm_up:
+            self.optimizer.state.clear()
+        weight = full if self._updates >= warm_up else early
+        self._updates += 1
+        return weight
+
+    def get_extra_state(self) -> int:
+        """The count: a number, and no buffer, so that a device need not be asked for it."""
+        return self._updates
+
+    def set_extra_state(self, state: int) -> None:
+        self._updates = state
