@@ -55,8 +55,8 @@ class SharpnessAware(Algorithm):
 
 def norm(gradient: list[Tensor]) -> Tensor:
     """L2, over all parameters."""
-    parts: tuple[Tensor, ...] = torch._foreach_norm(gradient)
-    return torch.stack(parts).norm()
+    whole: Tensor = torch.stack(torch._foreach_norm(gradient)).norm()
+    return whole
 
 
 def dot(one: list[Tensor], other: list[Tensor]) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -62,9 +65,9 @@ def tiny_batch(step: int = 0, n_domains: int = 3, rows: int = 4, side: int = 4, 
     return Batch(minibatches, draw_mask, lambda purpose: stream("Tiny", 0, "host", step, purpose))
 
 
-def weights_of(host: Algorithm) -> dict[str, torch.Tensor]:
+def weights_of(host: Algorithm) -> dict[str, Any]:
     """Copies of all that is in its state, by name."""
-    return {name: value.detach().clone() for name, value in host.state_dict().items()}
+    return {name: copy.deepcopy(value) for name, value in host.state_dict().items()}
 
 
 def adam_after(parameter: torch.Tensor, gradient: torch.Tensor, lr: float = 1e-2) -> torch.Tensor:

@@ -1,0 +1,53 @@
+"""AND-mask against masks and means worked out entry by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from by_domain import Gradients, assert_steps_along
+from descents import assert_goes_on, assert_same
+from tiny_hosts import tiny_batch, tiny_host
+
+
+def masked(gradients: Sequence[Gradients], tau: float) -> Gradients:
+    result = []
+    for of_domains in zip(*gradients, strict=True):
+        masked = np.zeros_like(of_domains[0])
+        kept = 0
+        for place in np.ndindex(masked.shape):
+            values = [each[place] for each in of_domains]
+            if abs(sum(np.sign(value) for value in values) / len(values)) >= tau:
+                masked[place] = sum(values) / len(values)
+                kept += 1
+        result.append(masked / (1e-10 + kept / masked.size))
+    return result
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.6, 0.3])
+def test_a_step_goes_along_the_mean_of_gradients_whose_signs_agree(tau: float) -> None:
+    host = tiny_host("ANDMask", n_domains=5, andmask_tau=tau)
+    assert_steps_along(host, tiny_batch(n_domains=5, dropout=0.5), lambda gradients: masked(gradients, tau))
+
+
+def test_at_tau_zero_it_is_erm() -> None:
+    host, erm = tiny_host("ANDMask", andmask_tau=0.0), tiny_host("ERM")
+    for step in range(3):
+        host.update(tiny_batch(step))
+        erm.update(tiny_batch(step))
+    assert_same(host.network, erm.network, tolerance=1e-9)  # type: ignore[arg-type]
+
+
+def test_tau_changes_the_weights() -> None:
+    ends = []
+    for tau in (1.0, 0.3):
+        host = tiny_host("ANDMask", andmask_tau=tau)
+        host.update(tiny_batch())
+        ends.append(host.network.classifier.weight)
+    assert not torch.equal(*ends)
+
+
+def test_it_goes_on_from_a_saved_state() -> None:
+    assert_goes_on(lambda: tiny_host("ANDMask"), [tiny_batch(step) for step in range(3)])
