@@ -13,11 +13,13 @@ from gga_sweep.algorithms.gradient_surgery import GradientSurgery
 
 
 class AgrSum(GradientSurgery):
-    """With g_d the gradient of domain d's mean cross-entropy, an entry of the gradient is the sum of the g_d where all
+    """With g_d the gradient of domain d's mean cross-entropy, an entry of the gradient is the mean of the g_d where all
     have one sign, and 0 elsewhere; an entry of 0 has no sign, and agrees with nothing.
 
-    There are no hyperparameters. DomainBed has no such algorithm; this is the paper's form.
+    There are no hyperparameters; where all domains agree this is ERM. DomainBed has no such algorithm; this is the
+    paper's form (lucasmansilla/DGvGS), save that the paper sums. Adam does not tell a sum from a mean, but weight decay
+    and GGA-L's noise, which are added to the gradient, do: by the mean they weigh what they weigh in ERM.
     """
 
     def combine(self, gradients: list[Tensor], batch: Batch) -> list[Tensor]:
-        return [torch.where(each.sign().sum(0).abs() == len(each), each.sum(0), 0) for each in gradients]
+        return [torch.where(each.sign().sum(0).abs() == len(each), each.mean(0), 0) for each in gradients]

@@ -20,7 +20,9 @@ class ANDMask(GradientSurgery):
 
     `andmask_tau`: the agreement wanted; at 1 every domain has the same sign, at 0 nothing is masked and this is ERM.
 
-    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class ANDMask. In the GGA release tau is
+    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class ANDMask. The paper's mask has no
+    division; its code offers one, and DomainBed always divides. DomainBed has one forward of all domains, here each has
+    its own: the same save where batch norm is not frozen. In the GGA release (aristotelisballas/GGA at 5450c2b) tau is
     always 1, whatever was drawn for it.
     """
 

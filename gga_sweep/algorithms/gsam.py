@@ -31,7 +31,7 @@ class GSAM(SharpnessAware):
 
     def combine(self, first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
         alpha = float(self.hyperparameters["gsam_alpha"])
-        along = dot(first, second) / (norm(second).square() + EPSILON)
+        along = dot(first, second) / (norm(second) + EPSILON).square()
         combined = torch._foreach_mul(second, 1 + alpha * along)
         torch._foreach_add_(combined, first, alpha=-alpha)
         return list(combined)

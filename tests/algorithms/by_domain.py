@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_hosts import adam_after
+from descents import assert_same
+from tiny_hosts import adam_after, tiny_batch, tiny_host
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
@@ -29,15 +30,24 @@ def domain_gradients_by_hand(network: Network, batch: Batch) -> tuple[list[Gradi
     return gradients, losses
 
 
-def assert_steps_along(
-    host: Algorithm, batch: Batch, combined: Callable[[Sequence[Gradients]], Gradients], scale: float = 1.0
-) -> None:
-    """A fresh host goes where Adam goes along the combined gradient (which may be told up to a scale)."""
+def assert_steps_along(host: Algorithm, batch: Batch, combined: Callable[[Sequence[Gradients]], Gradients]) -> None:
+    """A fresh host goes where Adam goes along the combined gradient."""
     network = copy.deepcopy(host.network)
     gradients, losses = domain_gradients_by_hand(network, batch)
     expected = combined(gradients)
     assert host.update(batch).item() == pytest.approx(np.mean(losses), rel=1e-10)
     for (name, before), gradient in zip(network.named_parameters(), expected, strict=True):
         now = host.network.get_parameter(name)
-        torch.testing.assert_close(now.grad, torch.from_numpy(scale * gradient), rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(now.grad, torch.from_numpy(gradient), rtol=1e-8, atol=1e-12)
         torch.testing.assert_close(now.detach(), adam_after(before.detach(), now.grad), rtol=1e-12, atol=1e-12)
+
+
+def assert_erm_where_domains_agree(name: str) -> None:
+    """One domain given as every domain is ERM's step, weight decay included."""
+    host, erm = tiny_host(name, weight_decay=0.1), tiny_host("ERM", weight_decay=0.1)
+    for step in range(3):
+        batch = tiny_batch(step)
+        same = Batch(batch.minibatches[:1] * 3, lambda _: None, batch.numbers)
+        host.update(same)
+        erm.update(same)
+    assert_same(host.network, erm.network, tolerance=1e-9)  # type: ignore[arg-type]

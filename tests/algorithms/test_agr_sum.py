@@ -1,29 +1,29 @@
-"""Agreement-sum against the sum of each entry's gradients, where they have one sign."""
+"""Agreement-sum against the mean of each entry's gradients, where they have one sign."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from by_domain import Gradients, assert_steps_along
+from by_domain import Gradients, assert_erm_where_domains_agree, assert_steps_along
 from descents import assert_goes_on
 from tiny_hosts import tiny_batch, tiny_host
 
 
-def agreed_sum(gradients: Sequence[Gradients]) -> Gradients:
+def agreed_mean(gradients: Sequence[Gradients]) -> Gradients:
     result = []
     for of_domains in zip(*gradients, strict=True):
-        total = np.zeros_like(of_domains[0])
-        for place in np.ndindex(total.shape):
+        combined = np.zeros_like(of_domains[0])
+        for place in np.ndindex(combined.shape):
             values = [each[place] for each in of_domains]
             if all(value > 0 for value in values) or all(value < 0 for value in values):
-                total[place] = sum(values)
-        result.append(total)
+                combined[place] = sum(values) / len(values)
+        result.append(combined)
     return result
 
 
 def test_a_step_goes_along_the_entries_that_all_domains_agree_on() -> None:
-    assert_steps_along(tiny_host("AgrSum"), tiny_batch(dropout=0.5), agreed_sum)
+    assert_steps_along(tiny_host("AgrSum"), tiny_batch(dropout=0.5), agreed_mean)
 
 
 def test_some_entries_agree_and_some_do_not() -> None:
@@ -32,6 +32,10 @@ def test_some_entries_agree_and_some_do_not() -> None:
     assert host.network.featurizer[1].weight.grad is not None  # type: ignore[index]
     share = (host.network.featurizer[1].weight.grad != 0).double().mean().item()  # type: ignore[index]
     assert 0 < share < 1
+
+
+def test_where_all_domains_agree_it_is_erm() -> None:
+    assert_erm_where_domains_agree("AgrSum")
 
 
 def test_it_goes_on_from_a_saved_state() -> None:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from by_domain import Gradients, assert_steps_along, domain_gradients_by_hand
+from by_domain import Gradients, assert_erm_where_domains_agree, assert_steps_along, domain_gradients_by_hand
 from descents import assert_goes_on
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
 
 
-def projected_sum(gradients: Sequence[Gradients], batch: Batch) -> Gradients:
+def projected_mean(gradients: Sequence[Gradients], batch: Batch) -> Gradients:
     """Algorithm 1 of the paper on flat vectors, the others in the order that the step draws."""
     flat = [np.concatenate([part.ravel() for part in each]) for each in gradients]
     numbers = batch.numbers("projection order")
@@ -26,15 +26,15 @@ def projected_sum(gradients: Sequence[Gradients], batch: Batch) -> Gradients:
                 projected = projected - along / (flat[j] @ flat[j]) * flat[j]
         total += projected
     sizes = [part.size for part in gradients[0]]
-    parts = np.split(total, np.cumsum(sizes)[:-1])
+    parts = np.split(total / len(flat), np.cumsum(sizes)[:-1])
     return [part.reshape(like.shape) for part, like in zip(parts, gradients[0], strict=True)]
 
 
 @pytest.mark.parametrize("step", range(4))
-def test_a_step_goes_along_the_sum_of_projected_gradients(step: int) -> None:
+def test_a_step_goes_along_the_mean_of_projected_gradients(step: int) -> None:
     batch = tiny_batch(step, n_domains=6, rows=2, dropout=0.5)
     host = tiny_host("PCGrad", n_domains=6)
-    assert_steps_along(host, batch, lambda gradients: projected_sum(gradients, batch))
+    assert_steps_along(host, batch, lambda gradients: projected_mean(gradients, batch))
 
 
 def test_these_gradients_are_in_conflict_and_the_order_of_projections_matters() -> None:
@@ -43,8 +43,12 @@ def test_these_gradients_are_in_conflict_and_the_order_of_projections_matters() 
     flat = np.stack([np.concatenate([part.ravel() for part in each]) for each in gradients])
     assert (flat @ flat.T).min() < 0
     other = Batch(batch.minibatches, lambda domain: batch.masks[domain], lambda _: np.random.default_rng(1))
-    one, two = projected_sum(gradients, batch), projected_sum(gradients, other)
+    one, two = projected_mean(gradients, batch), projected_mean(gradients, other)
     assert not np.allclose(one[0], two[0], rtol=1e-6)
+
+
+def test_without_conflict_it_is_erm() -> None:
+    assert_erm_where_domains_agree("PCGrad")
 
 
 def test_it_goes_on_from_a_saved_state() -> None:

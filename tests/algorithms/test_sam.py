@@ -90,6 +90,15 @@ def test_each_hyperparameter_changes_the_weights(name: str, hyperparameter: str)
 
 
 @every_method
+def test_the_step_starts_from_the_weights_of_before_to_the_bit(name: str) -> None:
+    host = tiny_host(name, **METHODS[name][0])
+    before, found = flat(host.network), []
+    host.optimizer.register_step_pre_hook(lambda *_: found.append(flat(host.network)))
+    host.update(tiny_batch())
+    assert [torch.equal(each, before) for each in found] == [True]
+
+
+@every_method
 def test_running_statistics_are_written_once_a_step(name: str) -> None:
     ends = []
     for host_name, own in ((name, METHODS[name][0]), ("ERM", {})):
