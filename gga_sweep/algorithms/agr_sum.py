@@ -5,11 +5,12 @@ Mansilla, Echeveste, Milone & Ferrante, "Domain Generalization via Gradient Surg
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.algorithms.gradient_surgery import GradientSurgery
+from gga_sweep.algorithms.gradient_surgery import GradientSurgery, mean
 
 
 class AgrSum(GradientSurgery):
@@ -21,5 +22,10 @@ class AgrSum(GradientSurgery):
     and GGA-L's noise, which are added to the gradient, do: by the mean they weigh what they weigh in ERM.
     """
 
-    def combine(self, gradients: list[Tensor], batch: Batch) -> list[Tensor]:
-        return [torch.where(each.sign().sum(0).abs() == len(each), each.mean(0), 0) for each in gradients]
+    def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:
+        return [_agreed(each) for each in zip(*gradients, strict=True)]
+
+
+def _agreed(gradients: Sequence[Tensor]) -> Tensor:
+    agree = mean([each.sign() for each in gradients]).abs_().eq_(1)  # of 0. and 1.
+    return mean(gradients).mul_(agree)

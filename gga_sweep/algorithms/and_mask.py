@@ -6,10 +6,12 @@ Parascandolo, Neitz, Orvieto, Gresele & Schoelkopf, "Learning explanations that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.algorithms.gradient_surgery import GradientSurgery
+from gga_sweep.algorithms.gradient_surgery import GradientSurgery, mean
 
 
 class ANDMask(GradientSurgery):
@@ -26,9 +28,10 @@ class ANDMask(GradientSurgery):
     always 1, whatever was drawn for it.
     """
 
-    def combine(self, gradients: list[Tensor], batch: Batch) -> list[Tensor]:
-        return [self._masked(each) for each in gradients]
+    def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:
+        return [self._masked(each) for each in zip(*gradients, strict=True)]
 
-    def _masked(self, gradients: Tensor) -> Tensor:
-        mask = (gradients.sign().mean(0).abs() >= float(self.hyperparameters["andmask_tau"])).to(gradients)
-        return mask * gradients.mean(0) / (1e-10 + mask.mean())
+    def _masked(self, gradients: Sequence[Tensor]) -> Tensor:
+        agreement = mean([each.sign() for each in gradients]).abs_()
+        mask = agreement.ge_(float(self.hyperparameters["andmask_tau"]))  # of 0. and 1.
+        return mean(gradients).mul_(mask).div_(1e-10 + mask.mean())

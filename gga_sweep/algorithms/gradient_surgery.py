@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,23 +21,30 @@ class GradientSurgery(Algorithm):
     """
 
     @abstractmethod
-    def combine(self, gradients: list[Tensor], batch: Batch) -> list[Tensor]:
+    def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:
         """One gradient a parameter out of those of the domains.
 
         Args:
-            gradients: one a parameter, (domains, *its shape).
+            gradients: of each domain, one a parameter; left as they are, for autograd may share their memory.
             batch: for its random numbers.
         """
 
     def update(self, batch: Batch) -> Tensor:
         parameters = self.predict_parameters()
-        losses, by_domain = [], []
+        losses, gradients = [], []
         for minibatch, mask in zip(batch.minibatches, batch.masks, strict=True):
             loss = F.cross_entropy(self.predict(minibatch.images, mask), minibatch.labels)
-            by_domain.append(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+            gradients.append(list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)))
             losses.append(loss.detach())
-        combined = self.combine([torch.stack(each) for each in zip(*by_domain, strict=True)], batch)
-        for parameter, gradient in zip(parameters, combined, strict=True):
+        for parameter, gradient in zip(parameters, self.combine(gradients, batch), strict=True):
             parameter.grad = gradient
         self.optimizer.step()
         return torch.stack(losses).mean()
+
+
+def mean(tensors: Sequence[Tensor]) -> Tensor:
+    """Entry by entry. Adds up, for a stack of whole gradients would take longer to write than to read."""
+    total = tensors[0].clone()
+    for each in tensors[1:]:
+        total += each
+    return total.div_(len(tensors))

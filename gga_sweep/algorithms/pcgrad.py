@@ -24,15 +24,23 @@ class PCGrad(GradientSurgery):
     decay and GGA-L's noise, which are added to the gradient, do: by the mean they weigh what they weigh in ERM.
     """
 
-    def combine(self, gradients: list[Tensor], batch: Batch) -> list[Tensor]:
+    def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:
         n = len(batch)
-        flat = torch.cat([each.flatten(1) for each in gradients], dim=1)
-        dots = flat @ flat.T  # p_d . g_e and all that follows is linear in these
+        dots = _dot_products(gradients)
+        weights = torch.eye(n, dtype=dots.dtype, device=dots.device)  # row d: p_d, as weights of the gradients
         numbers = batch.numbers("projection order")
-        weights = torch.eye(n, dtype=flat.dtype, device=flat.device)
         for domain in range(n):
             for other in numbers.permutation([each for each in range(n) if each != domain]).tolist():
                 along = weights[domain] @ dots[:, other]
                 weights[domain, other] -= along.clamp_max(0) / dots[other, other].clamp_min(1e-30)
-        mean = weights.mean(0)
-        return [torch.tensordot(mean, each, dims=1) for each in gradients]
+        first, *others = weights.mean(0)
+        combined = torch._foreach_mul(gradients[0], first)
+        for gradient, weight in zip(gradients[1:], others, strict=True):
+            torch._foreach_add_(combined, torch._foreach_mul(gradient, weight))
+        return list(combined)
+
+
+def _dot_products(gradients: list[list[Tensor]]) -> Tensor:
+    """Of all pairs of domains, (domains, domains)."""
+    rows = (torch.stack(each).flatten(1) for each in zip(*gradients, strict=True))
+    return torch.stack([each @ each.T for each in rows]).sum(0)

@@ -30,6 +30,6 @@ class SAGM(SharpnessAware):
         return rho / (gradient_norm + EPSILON) - alpha
 
     def combine(self, first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
-        torch._foreach_add_(second, first)
-        torch._foreach_mul_(second, 0.5)
-        return second
+        total = torch._foreach_add(first, second)
+        torch._foreach_mul_(total, 0.5)
+        return list(total)

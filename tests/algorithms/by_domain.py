@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from descents import assert_same
-from tiny_hosts import adam_after, tiny_batch, tiny_host
+from tiny_hosts import adam_after, linear_network, tiny_batch, tiny_host
+from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
@@ -18,6 +19,22 @@ from gga_sweep.networks import Network
 
 Gradients = list[np.ndarray]
 """One array a parameter."""
+
+
+class _TwoBiases(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = (nn.Parameter(torch.full((5,), value)) for value in (0.1, 0.2))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features + (self.one + self.other)
+
+
+def network_whose_gradients_share_memory() -> Network:
+    """Autograd gives the two biases the same tensor."""
+    network = linear_network()
+    network.featurizer.append(_TwoBiases().double())  # type: ignore[operator]
+    return network
 
 
 def domain_gradients_by_hand(network: Network, batch: Batch) -> tuple[list[Gradients], list[float]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from by_domain import Gradients, assert_steps_along
+from by_domain import Gradients, assert_steps_along, network_whose_gradients_share_memory
 from descents import assert_goes_on, assert_same
 from tiny_hosts import tiny_batch, tiny_host
 
@@ -30,6 +30,11 @@ def masked(gradients: Sequence[Gradients], tau: float) -> Gradients:
 def test_a_step_goes_along_the_mean_of_gradients_whose_signs_agree(tau: float) -> None:
     host = tiny_host("ANDMask", n_domains=5, andmask_tau=tau)
     assert_steps_along(host, tiny_batch(n_domains=5, dropout=0.5), lambda gradients: masked(gradients, tau))
+
+
+def test_gradients_that_share_memory_are_not_overwritten() -> None:
+    host = tiny_host("ANDMask", network_whose_gradients_share_memory())
+    assert_steps_along(host, tiny_batch(), lambda gradients: masked(gradients, 1.0))
 
 
 def test_at_tau_zero_it_is_erm() -> None:

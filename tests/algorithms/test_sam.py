@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from by_domain import network_whose_gradients_share_memory
 from descents import assert_goes_on, assert_same
 from small_runs import batch_norm_featurizer
-from tiny_hosts import adam_after, tiny_batch, tiny_host
+from tiny_hosts import adam_after, linear_network, tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.networks import Network
@@ -57,9 +58,10 @@ def flat(network: Network) -> torch.Tensor:
 
 
 @every_method
-def test_a_step_goes_along_what_it_makes_of_both_gradients(name: str) -> None:
+@pytest.mark.parametrize("network", [linear_network, network_whose_gradients_share_memory])
+def test_a_step_goes_along_what_it_makes_of_both_gradients(name: str, network: Callable[[], Network]) -> None:
     own, drawn_back, combine = METHODS[name]
-    batch, host = tiny_batch(dropout=0.5), tiny_host(name, **own)
+    batch, host = tiny_batch(dropout=0.5), tiny_host(name, network(), **own)
     before = flat(host.network)
     first, loss = gradient_at(host.network, before.numpy(), batch)
     second, _ = gradient_at(host.network, before.numpy() + (0.3 / np.linalg.norm(first) - drawn_back) * first, batch)
