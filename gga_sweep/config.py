@@ -170,6 +170,30 @@ class Distribution(Model):
         return self
 
 
+class AveragingConfig(Model):
+    """Stochastic weight averaging, densely, of the steps in a valley of the validation loss (`training.averaging`).
+
+    Args:
+        method: swad.
+        n_converge: evaluations in a row, the first of them the lowest, that begin the valley.
+        n_tolerance: evaluations in a row above the threshold that end it.
+        tolerance_ratio: by how much the threshold lies above the mean loss of those that begin it; 0.3 is 30 %.
+    """
+
+    method: Literal["swad"]
+    n_converge: Annotated[Whole, Field(ge=1)] = 3
+    n_tolerance: Annotated[Whole, Field(ge=1)] = 6
+    tolerance_ratio: Annotated[Number, Field(ge=0)] = 0.3
+
+
+def _averaging(value: object) -> object:
+    """A method may be written alone."""
+    return {"method": value} if isinstance(value, str) else value
+
+
+Averaging = Annotated[AveragingConfig, BeforeValidator(_averaging)]
+
+
 class TrainingConfig(Model):
     """The `training:` block. What is left out is the protocol's.
 
@@ -184,6 +208,7 @@ class TrainingConfig(Model):
         augmentation: "none" or "domainbed", of training images.
         augment_validation: whether validation images are augmented too, as DomainBed does.
         threads: CPU threads of a run; other counts give other bits, so it is part of the key.
+        averaging: averages the weights of each run beside its training, which it does not change.
     """
 
     steps: Annotated[Whole, Field(ge=1)] | None = None
@@ -196,6 +221,7 @@ class TrainingConfig(Model):
     augmentation: Literal["none", "domainbed"] | None = None
     augment_validation: bool | None = None
     threads: Annotated[Whole, Field(ge=1, le=1024)] = 1
+    averaging: Averaging | None = None
 
 
 class ResourcesConfig(Model):
@@ -280,6 +306,7 @@ class TrainingSettings(Model):
     augmentation: Literal["none", "domainbed"]
     augment_validation: bool
     threads: int
+    averaging: Averaging | None = None
 
 
 class RunConfig(Model):

@@ -131,6 +131,23 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Averaged:
+    """What became of a run's averaged weights, which are evaluated once, at the end of training.
+
+    Args:
+        first_step, last_step: of the steps after which the weights were taken into the average, each once.
+        threshold: the validation loss up to which a valley reaches; None where none was found, and the average is over
+            the steps since the last evaluation but one.
+        record: of the last step, but of the averaged weights; its `batch_loss` is that of the run itself.
+    """
+
+    first_step: int
+    last_step: int
+    threshold: float | None
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
 class AnnealedStep:
     """One annealed step: what the search found there, and whether it was more than luck.
 
@@ -216,6 +233,7 @@ class RunRecords:
             `noisy_steps`.
         seconds: device seconds spent so far, by phase ("training", "search", "diagnostics", "evaluation").
         environments: each change of the environment while it was trained, in words.
+        averaged: of its averaged weights; None where it has none (yet).
     """
 
     key: str
@@ -229,6 +247,7 @@ class RunRecords:
     annealed: tuple[AnnealingLine, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     environments: tuple[str, ...] = ()
+    averaged: Averaged | None = None
 
     @property
     def searches(self) -> tuple[AnnealedStep, ...]:

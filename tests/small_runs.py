@@ -87,7 +87,7 @@ def run_config(
     dataset: str = "Small",
     algorithm: str = "ERM",
     hyperparameters: Mapping[str, Scalar] | None = None,
-    **training: Scalar | None,
+    **training: Any,
 ) -> RunConfig:
     """Eight steps, evaluated at 0, 3, 6 and 7, half of the features dropped, unless said otherwise."""
     settings: dict[str, Any] = {

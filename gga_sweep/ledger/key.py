@@ -6,12 +6,16 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from gga_sweep.config import RunConfig
 from gga_sweep.records import Scalar
 
 ANNEALING_NUMERICS = 2
 """Raised when a fix changes what an annealed step computes: only annealed runs get new keys."""
+
+AVERAGING_NUMERICS = 1
+"""Raised when a fix changes what weight averaging computes: only runs that average get new keys."""
 
 TRAINING_NUMERICS = 1
 """Raised when a fix changes what every run computes (splits, minibatches, evaluation)."""
@@ -21,7 +25,13 @@ TRAINING_NUMERICS = 1
 _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
     "annealing": {"method": "gga", "direction": "random", "objective": "alignment"},
     "hyperparameters": {"dropout": 0.0, "weight_decay": 0.0},
-    "training": {"weights": None, "augmentation": "none", "augment_validation": False, "freeze_batch_norm": False},
+    "training": {
+        "weights": None,
+        "augmentation": "none",
+        "augment_validation": False,
+        "freeze_batch_norm": False,
+        "averaging": None,
+    },
 }
 
 
@@ -53,6 +63,8 @@ def canonical(
         del training["freeze_batch_norm"]  # it has no batch norm
     if config.training.augmentation == "none":
         del training["augment_validation"]
+    if config.training.averaging is not None:
+        training["averaging"]["numerics"] = AVERAGING_NUMERICS
     parts: dict[str, object] = {
         "algorithm": {"name": config.algorithm, "numerics": algorithm_numerics},
         "dataset": {"name": config.dataset.name, "digest": dataset_digest, "image_size": config.dataset.image_size},
@@ -90,7 +102,7 @@ def _applying_annealing(annealing: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {name: value for name, value in annealing.items() if name not in unused}
 
 
-def _without_neutral(group: str, values: Mapping[str, Scalar | None]) -> dict[str, Scalar | None]:
+def _without_neutral(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
     neutral = _NEUTRAL[group]
     return {name: value for name, value in values.items() if name not in neutral or value != neutral[name]}
 

@@ -21,6 +21,7 @@ from gga_sweep.planning.arms import (
     hyperparameter_names,
     searched_space,
 )
+from gga_sweep.planning.averaging import averaging_faults
 from gga_sweep.planning.chosen import chosen_faults
 from gga_sweep.planning.draws import contains, grid_points
 from gga_sweep.planning.plan import CACHE_FOLDER, TRACKING_FILE, Arm, Sweep
@@ -43,6 +44,7 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
         *_default_faults(sweep),
         *_space_faults(sweep),
         *_network_and_images_faults(sweep, training),
+        *averaging_faults(sweep),
     ]
     for arm in sweep.arms:
         faults.extend(_algorithm_faults(arm, training))

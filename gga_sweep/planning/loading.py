@@ -157,5 +157,5 @@ def _deviations(given: TrainingConfig, protocol: TrainingConfig) -> tuple[str, .
     return tuple(
         f"{name} is {value} (the protocol's: {getattr(protocol, name)})"
         for name, value in given.model_dump(exclude_unset=True, exclude_none=True).items()
-        if value != getattr(protocol, name) and name != "threads"
+        if value != getattr(protocol, name) and name not in ("threads", "averaging")  # it changes nothing in training
     )

@@ -247,6 +247,7 @@ def _known_fields(location: Location) -> tuple[str, ...]:
 
     blocks: dict[str, type[config.Model]] = {
         "training": config.TrainingConfig,
+        "averaging": config.AveragingConfig,
         "dataset": config.DatasetConfig,
         "resources": config.ResourcesConfig,
         "annealing": config.AnnealingConfig,

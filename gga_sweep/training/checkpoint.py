@@ -38,11 +38,13 @@ def parse_state(content: bytes) -> dict[str, Any]:
 
 def dump_weights(network: torch.nn.Module) -> bytes:
     """The network's state as safetensors: equal weights are equal bytes. Weights that are shared are written twice."""
+    return dump_tensors(network.state_dict())
+
+
+def dump_tensors(weights: Mapping[str, torch.Tensor]) -> bytes:
+    """The same of a `state_dict`."""
     content: bytes = save_safetensors(
-        {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in network.state_dict().items()
-        }
+        {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
     )
     return content
 

@@ -18,8 +18,9 @@ from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset, Minibatch, Split, draw_minibatch, split_domain
 from gga_sweep.errors import GGASweepError
 from gga_sweep.networks import Network
-from gga_sweep.records import AnnealingLine, Record
+from gga_sweep.records import AnnealingLine, Averaged, Record
 from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance
+from gga_sweep.training.averaging import WeightAveraging
 from gga_sweep.training.evaluation import Evaluator
 from gga_sweep.training.fingerprint import fastest_memory_format, set_arithmetic
 from gga_sweep.training.noisy_update import noisy_update
@@ -30,6 +31,19 @@ class _DivergedError(GGASweepError):
     """The loss became NaN or infinite."""
 
 
+@dataclass(frozen=True, slots=True)
+class AveragedNetwork:
+    """A run's averaged weights.
+
+    Args:
+        averaged: their evaluation.
+        state: of the network that has them, as its `state_dict`.
+    """
+
+    averaged: Averaged
+    state: Mapping[str, torch.Tensor]
+
+
 @dataclass(slots=True)
 class Slice:
     """What a stretch of training did.
@@ -37,12 +51,14 @@ class Slice:
     Args:
         record: of the evaluation it ended with; None if it ended between two.
         annealed: one entry an annealed step.
+        averaged: at the end of a run that averages its weights.
         diverged: why training cannot go on, where the loss became NaN or infinite; all else was done before that.
         seconds: by phase: "training", "search", "diagnostics", "evaluation".
     """
 
     record: Record | None = None
     annealed: list[AnnealingLine] = field(default_factory=list)
+    averaged: AveragedNetwork | None = None
     diverged: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -95,6 +111,8 @@ class Trainer:
             device,
         )
         self._evaluator = Evaluator.of_run(config, dataset, self._splits, device)
+        averaging = config.training.averaging
+        self._averaging = None if averaging is None else WeightAveraging(averaging, device)
 
     @property
     def finished(self) -> bool:
@@ -130,12 +148,15 @@ class Trainer:
             "next_step": self.next_step,
             "algorithm": self.algorithm.state_dict(),
             "optimizers": {name: item.state_dict() for name, item in self.algorithm.optimizers().items()},
+            **({} if self._averaging is None else {"averaging": self._averaging.state()}),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.algorithm.load_state_dict(state["algorithm"])
         for name, optimizer in self.algorithm.optimizers().items():
             optimizer.load_state_dict(state["optimizers"][name])
+        if self._averaging is not None:
+            self._averaging.load_state(state["averaging"])
         self.next_step = state["next_step"]
 
     def _step(self, done: Slice) -> None:
@@ -144,6 +165,10 @@ class Trainer:
         self.next_step = step + 1
         if step % self.config.training.evaluate_every == 0 or self.finished:
             done.record = self._evaluate(step, batch_loss, done)
+            if self._averaging is not None:
+                self._averaging.end_segment(step, done.record.validation.loss)
+                if self.finished:
+                    done.averaged = self._evaluate_averaged(self._averaging, batch_loss, done)
 
     def _train_step(self, step: int, done: Slice) -> float:
         started = time.perf_counter()
@@ -156,6 +181,8 @@ class Trainer:
             )
         weights = copy_weights(self.algorithm.predict_parameters()) if annealing else []
         batch_loss = self._update(step, model, done)
+        if self._averaging is not None:
+            self._averaging.add(self.network)
         if annealing:
             done.annealed.append(annealing.finish(distance(self.algorithm.predict_parameters(), weights)))
         _count_seconds(done, time.perf_counter() - started, annealing)
@@ -187,6 +214,19 @@ class Trainer:
         if not math.isfinite(record.validation.loss + record.validation.train_loss):
             raise _DivergedError(f"the loss of a training domain is not finite after step {step}")
         return record
+
+    def _evaluate_averaged(self, averaging: WeightAveraging, batch_loss: float, done: Slice) -> AveragedNetwork:
+        """As at the last step, with the averaged weights in the place of the network's, which come back."""
+        started = time.perf_counter()
+        average, valley, step = averaging.average, averaging.valley, self.next_step - 1
+        own = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.network.load_state_dict({**own, **average.weights})
+        record = self._evaluator.evaluate(self.algorithm, step, batch_loss)
+        state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.network.load_state_dict(own)
+        done.add_seconds("evaluation", time.perf_counter() - started)
+        threshold = None if valley is None else valley.threshold
+        return AveragedNetwork(Averaged(average.first_step, average.last_step, threshold, record), state)
 
     def _step_model(self, step: int) -> StepModel:
         minibatches = [self._minibatch(name, step) for name in self._training_domains]

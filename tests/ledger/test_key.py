@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from run_configs import ANNEALING, GGA_L, run_config
 
 from gga_sweep.annealing import AnnealingSettings, GradientNoiseSettings
-from gga_sweep.config import DatasetConfig, RunConfig, TrainingSettings
+from gga_sweep.config import AveragingConfig, DatasetConfig, RunConfig, TrainingSettings
 from gga_sweep.ledger import key
 from gga_sweep.ledger.key import canonical, folder_name, run_key
 
@@ -65,7 +65,10 @@ DECISIVE: dict[str, Any] = {
     "training__augmentation": "none",
     "training__augment_validation": False,
     "training__threads": 2,
+    "training__averaging": "swad",
 }
+
+DECISIVE_OF_AVERAGING: dict[str, Any] = {"n_converge": 2, "n_tolerance": 5, "tolerance_ratio": 0.2}
 
 
 @pytest.mark.parametrize("path", DECISIVE)
@@ -78,6 +81,26 @@ def test_the_key_of_a_run_of_gga_l_depends_on_each_of_its_fields(path: str) -> N
     noisy = key_of(annealing=dict(GGA_L))
     assert key_of(annealing=dict(GGA_L), **{path: DECISIVE_OF_GGA_L[path]}) != noisy
     assert noisy not in (key_of(), key_of(annealing=None))
+
+
+@pytest.mark.parametrize("field", DECISIVE_OF_AVERAGING)
+def test_the_key_of_a_run_that_averages_its_weights_depends_on_each_of_its_fields(field: str) -> None:
+    averaging = {"method": "swad", field: DECISIVE_OF_AVERAGING[field]}
+    assert key_of(training__averaging=averaging) != key_of(training__averaging="swad")
+    assert {"method", *DECISIVE_OF_AVERAGING} == set(AveragingConfig.model_fields)
+
+
+def test_a_run_that_averages_nothing_has_the_key_it_had_before_there_was_averaging() -> None:
+    assert key_of() == key_of(training__averaging=None)
+    assert key_of() == "cc580ab493b849647536e265f113455004b8c803ac6211a0e3ca2fda8d9b44b0"
+    assert key_of(annealing=None) == "180e606ff2fa4adac7a6e8cabccef0ed4e1af7d9d1ba7d6f76edca3ee1e97ade"
+
+
+def test_a_fix_of_the_averaging_gives_new_keys_to_runs_that_average_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    averaging, plain = key_of(training__averaging="swad"), key_of()
+    monkeypatch.setattr(key, "AVERAGING_NUMERICS", key.AVERAGING_NUMERICS + 1)
+    assert key_of(training__averaging="swad") != averaging
+    assert key_of() == plain
 
 
 def test_how_domain_gradients_are_computed_matters_where_they_are() -> None:

@@ -50,6 +50,34 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         "defaults.lr: must be a number, text, true or false, got [0.001]",
     ),
     "NaN": ({"defaults": {"lr": float("nan")}}, "defaults.lr: must be a finite number, got nan"),
+    "an unknown method of averaging": (
+        {"training": {"averaging": "swa"}},
+        "training.averaging: must be 'swad', got 'swa'",
+    ),
+    "an unknown method of averaging, in a block": (
+        {"training": {"averaging": {"method": "swa"}}},
+        "training.averaging.method: must be 'swad', got 'swa'",
+    ),
+    "averaging without a method": (
+        {"training": {"averaging": {"n_converge": 2}}},
+        "training.averaging.method: must be given",
+    ),
+    "an unknown field of averaging": (
+        {"training": {"averaging": {"method": "swad", "n_end": 2}}},
+        "training.averaging.n_end: unknown field, got 2 (allowed: method, n_converge, n_tolerance, tolerance_ratio)",
+    ),
+    "averaging that converges at once": (
+        {"training": {"averaging": {"method": "swad", "n_converge": 0}}},
+        "training.averaging.n_converge: must be greater than or equal to 1, got 0",
+    ),
+    "averaging that tolerates nothing": (
+        {"training": {"averaging": {"method": "swad", "n_tolerance": 0}}},
+        "training.averaging.n_tolerance: must be greater than or equal to 1, got 0",
+    ),
+    "a threshold below the losses": (
+        {"training": {"averaging": {"method": "swad", "tolerance_ratio": -0.1}}},
+        "training.averaging.tolerance_ratio: must be greater than or equal to 0, got -0.1",
+    ),
     "negative radius": (
         {"arms": [{"annealing": {"radius": -1e-5}}], "training": {"steps": 500}},
         "arms[0].annealing.radius: must be greater than or equal to 0, got -1e-05",
@@ -133,6 +161,15 @@ COUPLED = "batch norm that is not frozen couples the domains of resnet18, got 'l
 COLORED = {"name": "ColoredDigits"}
 
 ACROSS: dict[str, tuple[dict[str, Any], str]] = {
+    "too few evaluations to find a valley in": (
+        {"training": {"steps": 100, "evaluate_every": 99, "averaging": "swad"}},
+        "training.averaging.n_converge: must be at most the number of a run's evaluations, 2 (steps 100, "
+        "evaluate_every 99), got 3",
+    ),
+    "an arm called as another's averaged weights": (
+        {"arms": [{}, {"name": "ERM + SWAD"}], "training": {"averaging": "swad"}},
+        "arms[1].name: must not be what the averaged weights of another arm are called, got 'ERM + SWAD'",
+    ),
     "window past the last step": (
         {"arms": [{"annealing": {"start_step": 90, "num_steps": 20}}], "training": {"steps": 100}},
         "arms[0].annealing.num_steps: the window 90..109 must end by the last step, 99, got 20",
