@@ -74,7 +74,10 @@ def test_the_status_tells_of_a_live_launch(gga: Command, ledger: Ledger) -> None
 def test_of_a_whole_ledger_it_is_said_what_was_looked_at(gga: Command, trained: Sweep) -> None:
     called = gga("verify", trained.folder)
     assert (called.code, called.err) == (0, "")
-    assert "Looked at 8 runs, 24 evaluations, 4 annealed steps, 8 selected models, 0 checkpoints" in called.out
+    assert (
+        "Looked at 8 runs, 24 evaluations, 4 annealed steps, 8 selected models, 0 averaged models, 0 "
+        "checkpoints" in called.out
+    )
     assert called.out.endswith("Nothing is wrong.\n")
 
 
@@ -133,13 +136,13 @@ def test_what_may_go_is_told_and_deleted_only_on_request(gga: Command, ledger: L
     called = gga("clean", ledger.folder)
     assert called.code == 0
     mebibytes = f"{4 * next(iter(sizes.values())) / 2**20:.1f}"
-    assert f"May go Files MiB selected weights of runs that no selection chose 4 {mebibytes} " in called.words
+    assert f"May go Files MiB weights of runs that no selection chose 4 {mebibytes} " in called.words
     assert f" all 4 {mebibytes} " in called.words
     assert called.out.endswith(f"Nothing was deleted. This deletes it: gga-sweep clean {ledger.folder} --yes\n")
     assert len([*ledger.folder.rglob("selected")]) == 8
     called = gga("clean", ledger.folder, "--yes")
     assert called.code == 0
-    assert f"Deleted Files MiB selected weights of runs that no selection chose 4 {mebibytes} " in called.words
+    assert f"Deleted Files MiB weights of runs that no selection chose 4 {mebibytes} " in called.words
     assert len([*ledger.folder.rglob("selected")]) == 4
     assert " all 0 0.0" in gga("clean", ledger.folder).words
 

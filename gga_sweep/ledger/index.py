@@ -27,6 +27,7 @@ from gga_sweep.records import (
     FINAL,
     Agreement,
     AnnealedStep,
+    Averaged,
     DomainScores,
     NoisyStep,
     Record,
@@ -47,12 +48,14 @@ class _Entry(msgspec.Struct, array_like=True, frozen=True):
     records: PackedRecords
     searches: tuple[AnnealedStep, ...]
     noisy_steps: tuple[NoisyStep, ...]
+    averaged: Averaged | None
 
 
 def _format() -> bytes:
     """8 bytes that change with any type an entry is made of."""
     types = (_Entry, PackedRecords)
-    recorded = (RunState, Record, ValidationRecord, TestRecord, DomainScores, Score, Agreement, AnnealedStep, NoisyStep)
+    of_records = (Record, ValidationRecord, TestRecord, DomainScores, Score, Agreement)
+    recorded = (RunState, *of_records, AnnealedStep, NoisyStep, Averaged)
     names = [[kind.__name__, *kind.__struct_fields__] for kind in types]
     names += [[kind.__name__, *(field.name for field in fields(kind))] for kind in recorded]
     return hashlib.blake2b(repr(names).encode(), digest_size=8).digest()
@@ -115,6 +118,7 @@ def _entry(stamp: str, result: RunResult) -> _Entry:
         records=pack(result.records),
         searches=tuple(line for line in result.annealed if isinstance(line, AnnealedStep)),
         noisy_steps=tuple(line for line in result.annealed if isinstance(line, NoisyStep)),
+        averaged=result.averaged,
     )
 
 
@@ -125,6 +129,7 @@ def _result(name: str, entry: _Entry) -> RunResult:
         records=unpack(entry.records),
         annealed=entry.searches or entry.noisy_steps,
         seconds=entry.seconds,
+        averaged=entry.averaged,
     )
 
 

@@ -1,7 +1,7 @@
 """The ledger's JSON: one object a line, fields in declared order, floats in full: equal values are equal bytes.
 
 JSON has no NaN and no infinity; they are written as the strings "nan", "inf" and "-inf", which
-`parse_records` and `parse_annealed` read back.
+`parse_records`, `parse_annealed` and `parse_averaged` read back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import fields, is_dataclass
 
 import msgspec
 
-from gga_sweep.records import AnnealedStep, AnnealingLine, NoisyStep, Record
+from gga_sweep.records import AnnealedStep, AnnealingLine, Averaged, NoisyStep, Record
 
 
 class _Timing(msgspec.Struct):
@@ -25,6 +25,7 @@ class _Timing(msgspec.Struct):
 # Not strict: takes "nan", "inf" and "-inf" for numbers.
 _RECORD = msgspec.json.Decoder(Record, strict=False)
 _ANNEALED = msgspec.json.Decoder(AnnealedStep, strict=False)
+_AVERAGED = msgspec.json.Decoder(Averaged, strict=False)
 _NOISY = msgspec.json.Decoder(NoisyStep, strict=False)
 _TIMING = msgspec.json.Decoder(_Timing)
 
@@ -72,6 +73,18 @@ def parse_records(content: bytes | None) -> tuple[Record, ...]:
         ValueError: a line is broken, or lacks a field.
     """
     return tuple(_RECORD.decode_lines(content or b""))
+
+
+def parse_averaged(content: bytes | None) -> Averaged | None:
+    """The inverse of `dump_lines` on what became of averaged weights; None of a file that is not there.
+
+    Raises:
+        ValueError: anything but one line, or one that is broken or lacks a field.
+    """
+    if content is None:
+        return None
+    [averaged] = _AVERAGED.decode_lines(content)
+    return averaged
 
 
 def parse_annealed(content: bytes | None) -> tuple[AnnealingLine, ...]:

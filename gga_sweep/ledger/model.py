@@ -13,7 +13,7 @@ from gga_sweep.algorithms.build import build_algorithm
 from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import Dataset, Minibatch, evaluation_batch, load_dataset
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader
+from gga_sweep.ledger.run_folder import RunFolder, RunHeader, Weights
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.networks import Network
 from gga_sweep.records import Score
@@ -35,40 +35,43 @@ def open_run_folder(path: Path) -> RunFolder:
     return RunFolder(PosixStore(whole.parents[1]), whole.name)
 
 
-def load_model(folder: RunFolder) -> Network:
+def load_model(folder: RunFolder, weights: Weights = "selected") -> Network:
     """The network of a run with the weights of its best validation step, in evaluation mode, on the CPU.
+
+    Args:
+        weights: `averaged` takes those instead, of a run that averages its weights.
 
     Raises:
         InputError, DamagedFileError: as `load_algorithm`.
     """
-    return load_algorithm(folder).network
+    return load_algorithm(folder, weights).network
 
 
-def load_algorithm(folder: RunFolder) -> Algorithm:
+def load_algorithm(folder: RunFolder, weights: Weights = "selected") -> Algorithm:
     """The algorithm of a run around that network: what predicts as the run's evaluations did.
 
     Raises:
         InputError: the folder holds no run, one that was never evaluated, or one whose weights were removed.
         DamagedFileError: the weights are not those that the run left.
     """
-    header, weights = _require_header(folder), folder.read_selected()
-    if weights is None:
-        raise InputError([Fault("RUN_DIR", _why_without_weights(folder, header), folder.name)])
+    header, content = _require_header(folder), folder.read_file(weights)
+    if content is None:
+        raise InputError([Fault("RUN_DIR", _why_without_weights(folder, header, weights), folder.name)])
     folder.check_digests()
     try:
         algorithm = build_algorithm(header.config, _setting(header))
-        algorithm.network.load_state_dict(parse_weights(weights))
+        algorithm.network.load_state_dict(parse_weights(content))
     except GGASweepError:
         raise
     except Exception as error:  # of safetensors, or of torch, that cannot make such a network
         raise DamagedFileError(
-            f"run {folder.name}: its selected does not hold the weights of its run.json's network"
+            f"run {folder.name}: its {weights} does not hold the weights of its run.json's network"
         ) from error
     return algorithm.eval()
 
 
-def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]]:
-    """Evaluate a run's selected model on every image of a tree `root/domain/class/image`.
+def evaluate_model(folder: RunFolder, root: Path, weights: Weights = "selected") -> dict[str, tuple[int, Score]]:
+    """Evaluate a run's selected model, or its averaged one, on every image of a tree `root/domain/class/image`.
 
     Images are decoded at the size the model was trained on; a model of one channel sees their mean over colours.
 
@@ -78,7 +81,7 @@ def evaluate_model(folder: RunFolder, root: Path) -> dict[str, tuple[int, Score]
     Raises:
         InputError: no selected model, one of 2 channels, an unreadable tree, or other classes than the model's.
     """
-    header, algorithm = _require_header(folder), load_algorithm(folder)
+    header, algorithm = _require_header(folder), load_algorithm(folder, weights)
     channels = header.input_shape[0]
     if channels not in (1, 3):
         raise InputError([Fault("RUN_DIR", "must be a model of 1 or 3 channels to look at photographs", channels)])
@@ -117,11 +120,12 @@ def _setting(header: RunHeader) -> Setting:
     )
 
 
-def _why_without_weights(folder: RunFolder, header: RunHeader) -> str:
-    if "selected" not in folder.read_state().removed:
-        return "must hold selected weights; this run was never evaluated"
+def _why_without_weights(folder: RunFolder, header: RunHeader, weights: Weights) -> str:
+    if weights not in folder.read_state().removed:
+        why = "was never evaluated" if weights == "selected" else "has not averaged its weights, or not yet"
+        return f"must hold {weights} weights; this run {why}"
     return (
-        "must hold selected weights; this run's were removed (`clean`, or --keep-checkpoints none). "
+        f"must hold {weights} weights; this run's were removed (`clean`, or --keep-checkpoints none). "
         f"`gga-sweep train FILE --run {header.key[:8]}` trains it again, to the same bits, in the sweep's replays/runs"
     )
 

@@ -17,7 +17,7 @@ from gga_sweep.domains import Dataset, Domain, Split, dataset_digest, load_datas
 from gga_sweep.domains.splits import SplitName, split_digests
 from gga_sweep.errors import Fault, GGASweepError, InputError
 from gga_sweep.ledger.model import load_algorithm
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader
+from gga_sweep.ledger.run_folder import RunFolder, RunHeader, Weights
 from gga_sweep.records import Record
 from gga_sweep.training.evaluation import Evaluator
 from gga_sweep.training.fingerprint import fastest_memory_format, fingerprint, set_arithmetic
@@ -88,7 +88,7 @@ class Predictions:
 
     Args:
         run: its folder's name.
-        step: the best validation step, whose weights they are made with.
+        step: the best validation step, whose weights they are made with; of averaged weights the last.
         classes: names, in label order.
         parts: by domain in dataset order, the training split before the validation split.
         environment: what of the fingerprint is no longer as in training, by name: (then, now).
@@ -154,7 +154,11 @@ class Predictions:
 
 
 def predict(
-    folder: RunFolder, data: Path | None = None, cache: Path | None = None, split: SplitName | None = None
+    folder: RunFolder,
+    data: Path | None = None,
+    cache: Path | None = None,
+    split: SplitName | None = None,
+    weights: Weights = "selected",
 ) -> Predictions:
     """Predict every image as the evaluation at the run's best validation step did: same batches, same arithmetic.
 
@@ -165,6 +169,7 @@ def predict(
         data: root of the images, where they are no longer at the run's.
         cache: the storage's folder of decoded images; None decodes them into memory.
         split: of each domain; None takes both.
+        weights: `averaged` predicts as the evaluation of the run's averaged weights did.
 
     Raises:
         InputError: no selected model, no images there, or other images than the run's.
@@ -172,10 +177,10 @@ def predict(
     """
     if split is not None and split not in get_args(SplitName):
         raise InputError([Fault("--split", "must be a known split", split, get_args(SplitName))])
-    algorithm, header, record = load_algorithm(folder), folder.read_header(), folder.selected_record()
+    algorithm, header, record = load_algorithm(folder, weights), folder.read_header(), folder.record_of(weights)
     assert header is not None  # or there would be no model
     if record is None:
-        raise InputError([Fault("RUN_DIR", "must hold the records of its selected weights", folder.name)])
+        raise InputError([Fault("RUN_DIR", "must hold the records of its weights", folder.name)])
     dataset = _load_images(header, data, cache)
     splits = _splits(folder, header, dataset)
     config = header.config

@@ -18,9 +18,9 @@ from gga_sweep.domains import Dataset
 from gga_sweep.domains.splits import split_digests
 from gga_sweep.errors import AttemptSupersededError, DamagedFileError, GGASweepError, InputError, StorageError
 from gga_sweep.ledger.lines import digest, dump_lines
-from gga_sweep.ledger.run_folder import Kept, RunFolder, RunHeader
+from gga_sweep.ledger.run_folder import AVERAGED, Kept, RunFolder, RunHeader
 from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord
-from gga_sweep.training.checkpoint import dump_state, dump_weights, parse_state
+from gga_sweep.training.checkpoint import dump_state, dump_tensors, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
 from gga_sweep.training.trainer import Slice, Trainer, split_dataset
 
@@ -104,6 +104,7 @@ class RecordedRun:
         self._annealed: list[AnnealingLine] = []
         self._best = -1.0
         self._selected_digest: str | None = None
+        self._averaged_digests: dict[str, str] = {}
         self._environment = fingerprint(device)
         self._environments: list[str] = []
         self._last_checkpoint = time.monotonic()
@@ -204,9 +205,15 @@ class RecordedRun:
         ahead = any(record.validation.accuracy > best for record in later)
         if not ahead or environments != state["environments"]:  # else they are of a later step, and come again
             _require_written("selected", selected, written["selected"])
+        averaged = {name: written[name] for name in AVERAGED if name in written}
+        for name, expected in averaged.items():
+            _require_written(name, self._folder.read_file(name), expected)
+        if not averaged:
+            self._folder.delete_averaged()
         self._trainer.load_state(state)
         self._records, self._annealed, self._best = records, annealed, best
         self._selected_digest, self._environments = written["selected"], environments
+        self._averaged_digests = averaged
 
     def _environments_since(self, before: Mapping[str, str], noted: Sequence[str], step: int) -> list[str]:
         """What is trained under another environment may differ in its last bits: the run says so."""
@@ -242,6 +249,13 @@ class RecordedRun:
                 weights = dump_weights(self._trainer.network)
                 self._folder.write_selected(weights)
                 self._selected_digest = digest(weights)
+        if done.averaged is not None:
+            weights = dump_tensors(done.averaged.state)
+            self._folder.write_averaged(done.averaged.averaged, weights)
+            self._averaged_digests = {
+                "averaged.jsonl": digest(dump_lines([done.averaged.averaged])),
+                "averaged": digest(weights),
+            }
         self._folder.add_timing(self._step, done.seconds)
         if done.diverged is not None or self._trainer.finished:
             self._finish(RunStatus.DONE if done.diverged is None else RunStatus.DIVERGED, done.diverged)
@@ -257,7 +271,7 @@ class RecordedRun:
         if self._options.kept != "all":
             self._folder.delete_checkpoint()
         if self._options.kept == "none":
-            self._folder.discard_selected()
+            self._folder.discard_weights()
 
     def _checkpoint_is_due(self, evaluated: bool) -> bool:
         age = time.monotonic() - self._last_checkpoint
@@ -269,6 +283,7 @@ class RecordedRun:
             "records.jsonl": digest(dump_lines(self._records)),
             "annealing.jsonl": digest(dump_lines(self._annealed)),
             "selected": self._selected_digest,
+            **self._averaged_digests,
         }
         state: dict[str, Any] = {
             **self._trainer.state(),

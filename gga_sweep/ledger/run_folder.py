@@ -5,9 +5,11 @@
 | `run.json` | configuration, fingerprint, start time of the first attempt |
 | `records.jsonl` | one line an evaluation; deterministic |
 | `annealing.jsonl` | one line an annealed step, of either method; deterministic |
+| `averaged.jsonl` | of a run that averages its weights: their evaluation, in one line, at its end; deterministic |
 | `timings.jsonl` | seconds by phase, one line a slice; volatile |
 | `checkpoint` | to resume from |
 | `selected` | safetensors of the best validation step so far; deterministic |
+| `averaged` | safetensors of the averaged weights; deterministic |
 | `status.json` | state, reason, last step |
 | `attempts/` | one file for each start; only the newest attempt may write |
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -24,14 +26,28 @@ import msgspec
 
 from gga_sweep.config import RunConfig
 from gga_sweep.errors import AttemptSupersededError, DamagedFileError
-from gga_sweep.ledger.lines import digest, dump, dump_lines, parse_annealed, parse_records, parse_seconds
+from gga_sweep.ledger.lines import (
+    digest,
+    dump,
+    dump_lines,
+    parse_annealed,
+    parse_averaged,
+    parse_records,
+    parse_seconds,
+)
 from gga_sweep.ledger.store import LedgerStore
-from gga_sweep.records import FINAL, AnnealingLine, Record, RunStatus
+from gga_sweep.records import FINAL, AnnealingLine, Averaged, Record, RunStatus
 
 Kept = Literal["none", "selected", "all"]
 """What stays of a final run to load: nothing, the selected weights, or its last checkpoint too."""
 
-DETERMINISTIC = ("records.jsonl", "annealing.jsonl", "selected")
+Weights = Literal["selected", "averaged"]
+"""The files of weights: those of the best validation step, and the averaged ones of a run that averages."""
+
+AVERAGED = ("averaged.jsonl", "averaged")
+"""What the end of a run that averages its weights leaves."""
+
+DETERMINISTIC = ("records.jsonl", "annealing.jsonl", "selected", *AVERAGED)
 """The files that two trainings of a run must have alike."""
 
 
@@ -94,6 +110,7 @@ class RunResult:
         folder: its name.
         records, annealed: by ascending step.
         seconds: device seconds spent so far, by phase.
+        averaged: of a run that averages its weights, at its end.
     """
 
     folder: str
@@ -101,6 +118,7 @@ class RunResult:
     records: tuple[Record, ...] = ()
     annealed: tuple[AnnealingLine, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    averaged: Averaged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +145,7 @@ class _Header(msgspec.Struct):
 _HEADER = msgspec.json.Decoder(_Header)
 _STATE = msgspec.json.Decoder(RunState)
 
-_RECORDED = ("records.jsonl", "annealing.jsonl")
+_RECORDED = ("records.jsonl", "annealing.jsonl", "averaged.jsonl")
 _RESULT_FILES = ("status.json", *_RECORDED, "timings.jsonl")
 
 
@@ -145,8 +163,8 @@ class RunFolder:
         try:
             header = self.read_header()
         except DamagedFileError as error:
-            result = replace(result, state=RunState(RunStatus.FAILED, str(error)), records=(), annealed=())
-        return StoredRun(result.folder, result.state, result.records, result.annealed, result.seconds, header)
+            result = RunResult(result.folder, RunState(RunStatus.FAILED, str(error)), seconds=result.seconds)
+        return StoredRun(**{item.name: getattr(result, item.name) for item in fields(RunResult)}, header=header)
 
     def read_result(self) -> RunResult:
         """A run with a damaged file has failed, for that reason, and shows no evaluation."""
@@ -155,7 +173,14 @@ class RunFolder:
             try:
                 state = self.read_state()
                 self._check_digests(state, _RECORDED)
-                return RunResult(self.name, state, self.read_records(), self.read_annealed(), self.read_seconds())
+                return RunResult(
+                    folder=self.name,
+                    state=state,
+                    records=self.read_records(),
+                    annealed=self.read_annealed(),
+                    seconds=self.read_seconds(),
+                    averaged=self.read_averaged(),
+                )
             except DamagedFileError as error:
                 if self.result_stamp() == stamp:  # else it is written just now
                     return RunResult(self.name, RunState(RunStatus.FAILED, str(error)), seconds=self.read_seconds())
@@ -208,6 +233,10 @@ class RunFolder:
                 raise ValueError("steps of two methods")
             return lines
 
+    def read_averaged(self) -> Averaged | None:
+        with self._damage("averaged.jsonl"):
+            return parse_averaged(self.read_file("averaged.jsonl"))
+
     def read_seconds(self) -> dict[str, float]:
         """Device seconds by phase, over all slices and attempts."""
         return parse_seconds(self.read_file("timings.jsonl"))
@@ -231,6 +260,13 @@ class RunFolder:
         records = [record for record in self.read_records() if record.validation.accuracy >= 0]  # NaN is not
         return max(records, key=lambda record: record.validation.accuracy, default=None)
 
+    def record_of(self, weights: Weights) -> Record | None:
+        """The evaluation of the weights in this file."""
+        if weights == "selected":
+            return self.selected_record()
+        averaged = self.read_averaged()
+        return None if averaged is None else averaged.record
+
     def read_file(self, name: str) -> bytes | None:
         """One of the folder's files as it is; None if it is not there."""
         return self._store.read(f"{self._path}/{name}")
@@ -250,9 +286,12 @@ class RunFolder:
 
     def write_header(self, header: RunHeader, anew: bool = False) -> None:
         """Written once, unless `anew`: the start time of the first attempt stays."""
+        config = header.config.model_dump(mode="json")
+        if config["training"]["averaging"] is None:
+            del config["training"]["averaging"]  # so that older versions can read it
         content = {
             "key": header.key,
-            "config": header.config.model_dump(mode="json"),
+            "config": config,
             "dataset_digest": header.dataset_digest,
             "classes": header.classes,
             "input_shape": header.input_shape,
@@ -279,6 +318,16 @@ class RunFolder:
 
     def write_selected(self, content: bytes) -> None:
         self._write("selected", content)
+
+    def write_averaged(self, averaged: Averaged, weights: bytes) -> None:
+        self._write("averaged", weights)
+        self._write("averaged.jsonl", dump_lines([averaged]))
+
+    def delete_averaged(self) -> None:
+        """What an attempt left that was lost between this and its last status."""
+        for name in AVERAGED:
+            if self.read_file(name) is not None:
+                self._delete(name)
 
     def delete_checkpoint(self) -> None:
         self._delete("checkpoint")
@@ -313,11 +362,13 @@ class RunFolder:
         self._delete("run.json")
         self.write_state(RunStatus.QUEUED, -1, reason)
 
-    def discard_selected(self) -> None:
-        """Remove the selected weights of a final run, and say so in its state. Only who holds the sweep may."""
-        state = replace(self.read_state(), removed=("selected",))
+    def discard_weights(self) -> None:
+        """Remove the weights of a final run, and say so in its state. Only who holds the sweep may."""
+        state = self.read_state()
+        state = replace(state, removed=("selected", *(["averaged"] if "averaged" in state.digests else [])))
         self._store.replace(f"{self._path}/status.json", dump(state).encode())
-        self._store.delete(f"{self._path}/selected")
+        for name in state.removed:
+            self._store.delete(f"{self._path}/{name}")
 
     def discard_checkpoint(self) -> None:
         """Remove the checkpoint of a final run. Only who holds the sweep may."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -24,12 +24,21 @@ from gga_sweep.ledger.key import run_key
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import digest, dump, dump_lines
-from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder, RunHeader, RunResult, RunState
+from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, RunFolder, RunHeader, RunResult, RunState, Weights
 from gga_sweep.network_choice import is_weights_file
-from gga_sweep.records import FINAL, AnnealingLine, NoisyStep, Record, RunStatus
+from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunStatus
 from gga_sweep.training.checkpoint import parse_state, parse_weights
 
-COUNTED = ("run", "evaluation", "annealed step", "selected model", "checkpoint", "indexed run", "launch file")
+COUNTED = (
+    "run",
+    "evaluation",
+    "annealed step",
+    "selected model",
+    "averaged model",
+    "checkpoint",
+    "indexed run",
+    "launch file",
+)
 """What is counted, in the singular."""
 
 Cure = Literal["retry", "launch"]
@@ -194,12 +203,16 @@ class _Look:
             self._check_header(self._check_key, header)
         records = self._read("records.jsonl", folder.read_records) or ()
         annealed = self._read("annealing.jsonl", folder.read_annealed) or ()
-        self.checked.update({"evaluation": len(records), "annealed step": len(annealed)})
-        self._check_weights(contents["selected"])
+        averaged = self._read("averaged.jsonl", folder.read_averaged)
+        evaluations = len(records) + (averaged is not None)
+        self.checked.update({"evaluation": evaluations, "annealed step": len(annealed)})
+        for name in get_args(Weights):
+            self._check_weights(name, contents[name])
         if header is not None and not self.findings:
             self._check_header(self._check_steps, header.config, records, annealed)
-        self._check_checkpoint(records, annealed, contents["selected"])
-        self._check_index(indexed, records, annealed)
+            self._check_averaged(header.config, averaged)
+        self._check_checkpoint(records, annealed, contents)
+        self._check_index(indexed, records, annealed, averaged)
 
     def _found(self, file: str, what: str, cure: Cure | None = None) -> None:
         """A file that is damaged already says no more."""
@@ -244,14 +257,14 @@ class _Look:
         elif own is not None and own != header.key:
             self._found("run.json", f"holds another configuration than its key: that gives {own[:8]}...", "retry")
 
-    def _check_weights(self, content: bytes | None) -> None:
+    def _check_weights(self, name: str, content: bytes | None) -> None:
         if content is None:
             return
-        self.checked["selected model"] += 1
+        self.checked[f"{name} model"] += 1
         try:
             parse_weights(content)
         except Exception as error:  # safetensors has its own
-            self._found("selected", f"holds no weights: {_in_one_line(error)}")
+            self._found(name, f"holds no weights: {_in_one_line(error)}")
 
     def _check_steps(self, config: RunConfig, records: Sequence[Record], annealed: Sequence[AnnealingLine]) -> None:
         """Evaluated and annealed were the steps that the configuration says: all of them, up to where a run ended."""
@@ -268,6 +281,18 @@ class _Look:
             self._found("annealing.jsonl", "holds steps of another method than the configuration's")
         self._check_prefix("annealing.jsonl", [line.step for line in annealed], _window(config), state.step)
 
+    def _check_averaged(self, config: RunConfig, averaged: Averaged | None) -> None:
+        """There are averaged weights at the end of a run that averages, and nowhere else."""
+        state, wanted = self._state, config.training.averaging is not None
+        if state.status is RunStatus.DONE and wanted and averaged is None:
+            self._found("averaged.jsonl", "is missing, although the run averaged its weights")
+        elif averaged is not None and not wanted:
+            self._found("averaged.jsonl", "is of a run that averages no weights")
+        elif averaged is not None and self._final and state.status is not RunStatus.DONE:
+            self._found("averaged.jsonl", f"is of a run that is {state.status}")
+        elif averaged is not None and averaged.record.step != config.training.steps - 1:
+            self._found("averaged.jsonl", f"tells of step {averaged.record.step}, not {config.training.steps - 1}")
+
     def _check_prefix(self, file: str, steps: Sequence[int], wanted: Iterable[int], until: int) -> None:
         """Lines of a run that goes on may run ahead of its status, or lack behind it while it begins anew."""
         due = iter(wanted)
@@ -281,7 +306,7 @@ class _Look:
             self._found(file, f"ends before step {lacking}, although the run went on to step {self._state.step}")
 
     def _check_checkpoint(
-        self, records: Sequence[Record], annealed: Sequence[AnnealingLine], selected: bytes | None
+        self, records: Sequence[Record], annealed: Sequence[AnnealingLine], present: Mapping[str, bytes | None]
     ) -> None:
         """As a run that resumes does: what it says of the other files must hold."""
         content = self._folder.read_checkpoint()
@@ -299,25 +324,31 @@ class _Look:
         before = [record for record in records if record.step < next_step]
         best = max((record.validation.accuracy for record in before), default=-1.0)
         replaced = any(record.validation.accuracy > best for record in records[len(before) :])
-        contents = {
+        contents: dict[str, bytes | None] = {
             "records.jsonl": dump_lines(before),
             "annealing.jsonl": dump_lines(line for line in annealed if line.step < next_step),
         }
-        if not replaced and "selected" not in self._state.removed:
-            contents["selected"] = selected  # type: ignore[assignment]
+        for file in ("selected", *AVERAGED):
+            if file in written and file not in self._state.removed and not (replaced and file == "selected"):
+                contents[file] = present[file]
         for file, found in contents.items():
             if (None if found is None else digest(found)) != written.get(file):
                 self._found(file, f"is not what the checkpoint of step {next_step - 1} was written with")
 
     def _check_index(
-        self, indexed: RunResult | None, records: Sequence[Record], annealed: Sequence[AnnealingLine]
+        self,
+        indexed: RunResult | None,
+        records: Sequence[Record],
+        annealed: Sequence[AnnealingLine],
+        averaged: Averaged | None,
     ) -> None:
         if indexed is None:
             return
         self.checked["indexed run"] += 1
         if self.findings:
             return  # it is of what the files were
-        result = RunResult(self._folder.name, self._state, tuple(records), tuple(annealed), self._folder.read_seconds())
+        seconds = self._folder.read_seconds()
+        result = RunResult(self._folder.name, self._state, tuple(records), tuple(annealed), seconds, averaged)
         if result != indexed and dump(result) != dump(indexed):  # NaN does not equal itself, its text does
             self.findings.append(
                 Finding(self._folder.name, "index", "tells otherwise than its files; delete the sweep's index/")

@@ -8,15 +8,16 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunState
+from gga_sweep.ledger.run_folder import RunState, Weights
 from gga_sweep.planning import Plan
 from gga_sweep.records import FINAL
 from gga_sweep.report.content import make_report
 
-WEIGHTS = "selected weights of runs that no selection chose"
+WEIGHTS = "weights of runs that no selection chose"
 CHECKPOINTS = "checkpoints of finished runs"
 HALVES = "half-written files older than an hour"
 OLD = "files of older versions that nothing reads"
@@ -44,7 +45,8 @@ class Unneeded:
 def unneeded(plan: Plan, ledger: Ledger) -> tuple[Unneeded, ...]:
     """The files that may go, by kind.
 
-    - The selected weights of every final run that no method of the sweep chose in any cell. They stay where the choice
+    - The weights, selected and averaged, of every final run that no method of the sweep chose in any cell, be it for
+      the ones or the others. They stay where the choice
       is still open: in a cell that lacks a run, or whose choice waits for other cells.
     - The checkpoints of final runs.
     - What writers that died left half made, once it is an hour old.
@@ -77,7 +79,8 @@ def _paths(plan: Plan, ledger: Ledger) -> Iterator[tuple[str, str]]:
     states = {name: result.state for name, result in ledger.read_results(ledger.run_names()).items()}
     final = {name: state for name, state in states.items() if state.status in FINAL}
     for name in _losers(plan, ledger, final):
-        yield WEIGHTS, f"runs/{name}/selected"
+        for file in get_args(Weights):
+            yield WEIGHTS, f"runs/{name}/{file}"
     for name in final:
         yield CHECKPOINTS, f"runs/{name}/checkpoint"
     for path in ledger.store.unfinished_writes():
@@ -114,6 +117,6 @@ def _measured(folder: Path, paths: Iterable[tuple[str, str]]) -> Iterator[Unneed
 
 def _remove(ledger: Ledger, one: Unneeded) -> None:
     if one.kind == WEIGHTS:
-        ledger.run(one.path.split("/")[1]).discard_selected()  # and the run remembers
+        ledger.run(one.path.split("/")[1]).discard_weights()  # and the run remembers
     else:
         ledger.store.delete(one.path)

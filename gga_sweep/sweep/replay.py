@@ -8,7 +8,7 @@ from pathlib import Path
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.recorded_run import Progress, RecordingOptions
-from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
+from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, RunFolder
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep, read_contents
 from gga_sweep.planning.prepare import decode_images, require_writable
 from gga_sweep.records import RunStatus
@@ -57,7 +57,8 @@ def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
         return None
     removed = {name: state.digests.get(name) for name in state.removed}
     own, theirs = {**removed, **run.digests()}, replayed.digests()
-    return {name: own.get(name) == theirs.get(name) for name in DETERMINISTIC}
+    present = (name for name in DETERMINISTIC if name not in AVERAGED or name in own or name in theirs)
+    return {name: own.get(name) == theirs.get(name) for name in present}
 
 
 def find_run(plan: Plan, key: str) -> PlannedRun:

@@ -10,7 +10,7 @@ from small_runs import CPU
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset
 from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
-from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import RunStatus
 
@@ -89,7 +89,7 @@ def kept_files(store: LedgerStore) -> dict[str, bytes | None]:
     """The deterministic files of the run, and how it ended."""
     folder = RunFolder(store, RUN)
     state = folder.read_state()
-    names = ("records.jsonl", "annealing.jsonl", "selected", "checkpoint")
+    names = (*DETERMINISTIC, "checkpoint")
     return {
         "state": f"{state.status} {state.step} {state.reason}".encode(),
         **{name: store.read(f"runs/{RUN}/{name}") for name in names},

@@ -123,7 +123,7 @@ def test_a_run_that_was_never_evaluated_has_no_model(tmp_path: Path) -> None:
 def test_weights_that_were_removed_on_purpose_are_told_as_such_with_the_way_back(tmp_path: Path) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     folder.write_state(RunStatus.DONE, 7)
-    folder.discard_selected()
+    folder.discard_weights()
     with pytest.raises(
         InputError, match=r"this run's were removed.*`gga-sweep train FILE --run kkkkkkkk`.*got 'a-run'"
     ):

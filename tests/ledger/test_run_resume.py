@@ -27,7 +27,7 @@ from gga_sweep.training.checkpoint import parse_state
 from gga_sweep.training.fingerprint import fingerprint
 
 DATASET = make_dataset()
-ANNEALED = run_config(annealing_of("released"), network="small_runs:batch_norm_featurizer")
+ANNEALED = run_config(annealing_of("released"), network="small_runs:batch_norm_featurizer", averaging="swad")
 ARMS: dict[str, Mapping[str, Scalar] | None] = {
     "ERM": None,
     "paper": annealing_of(),
@@ -64,6 +64,8 @@ def test_the_reference_has_something_to_lose() -> None:
     assert kept["state"] == b"DONE 7 None"
     assert [len((kept[name] or b"").splitlines()) for name in ("records.jsonl", "annealing.jsonl")] == [4, 3]
     assert kept["selected"]
+    assert kept["averaged"]
+    assert len((kept["averaged.jsonl"] or b"").splitlines()) == 1
     assert kept["checkpoint"] is None
 
 
@@ -143,9 +145,10 @@ def end_after_dying_at_each_write(
     return ends
 
 
-def test_a_process_killed_at_any_write_costs_nothing() -> None:
+@pytest.mark.parametrize("averaging", [None, "swad"])
+def test_a_process_killed_at_any_write_costs_nothing(averaging: str | None) -> None:
     annealing = annealing_of(start_step=2, num_steps=1, num_candidates=1)
-    config = run_config(annealing, test_domains=("c", "d"), steps=5)
+    config = run_config(annealing, test_domains=("c", "d"), steps=5, averaging=averaging)
     store = MemoryStore()
     advance_to_the_end(open_small_run(store, config, DATASET))
     whole = kept_files(store)

@@ -23,7 +23,7 @@ from gga_sweep.ledger.lease import Holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump, dump_lines
 from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
-from gga_sweep.ledger.run_folder import DETERMINISTIC, Kept, RunFolder
+from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, Kept, RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.verify import Verification, verify
 from gga_sweep.records import RunStatus
@@ -34,6 +34,7 @@ GGA_L = {"method": "gga-l", "gamma": 1e-3, "noise": "gaussian", "alpha": "adapti
 NOISY = run_config({**GGA_L, "alpha": "constant"})  # its lines hold NaN
 TOO_FAST = run_config(GGA_L, hyperparameters={"lr": 1e37})
 ERM = run_config()
+SWAD = run_config(averaging="swad")
 
 
 def key_of(config: RunConfig) -> str:
@@ -57,9 +58,10 @@ def train(store: MemoryStore, config: RunConfig, seconds: float = 1e9, kept: Kep
 
 @cache
 def whole_files() -> Mapping[str, bytes]:
-    """A sweep of four runs: two done, one diverged, one preempted after its second evaluation."""
+    """A sweep of five runs: three done, one diverged, one preempted after its second evaluation."""
     store = MemoryStore()
     train(store, GGA)
+    train(store, SWAD)
     train(store, NOISY, kept="all")
     train(store, TOO_FAST)
     halfway = begin(store, ERM)
@@ -105,19 +107,21 @@ def in_run(config: RunConfig, file: str) -> str:
 
 
 def test_a_whole_ledger_has_no_fault_and_all_of_it_is_counted() -> None:
-    statuses = [RunFolder(whole(), name_of(config)).read_state().status for config in (GGA, NOISY, TOO_FAST, ERM)]
-    assert statuses == [RunStatus.DONE, RunStatus.DONE, RunStatus.DIVERGED, RunStatus.PREEMPTED]
+    configs = (GGA, SWAD, NOISY, TOO_FAST, ERM)
+    statuses = [RunFolder(whole(), name_of(config)).read_state().status for config in configs]
+    assert statuses == [RunStatus.DONE, RunStatus.DONE, RunStatus.DONE, RunStatus.DIVERGED, RunStatus.PREEMPTED]
     seen = verified(whole())
     assert seen.findings == ()
-    records = sum(content.count(b"\n") for path, content in whole_files().items() if path.endswith("records.jsonl"))
+    records = sum(content.count(b"\n") for path, content in whole_files().items() if path.endswith("/records.jsonl"))
     annealed = sum(content.count(b"\n") for path, content in whole_files().items() if path.endswith("annealing.jsonl"))
     assert seen.checked == {
-        "run": 4,
-        "evaluation": records,
+        "run": 5,
+        "evaluation": records + 1,  # of averaged weights
         "annealed step": annealed,
         "selected model": sum(path.endswith("/selected") for path in whole_files()),
+        "averaged model": sum(path.endswith("/averaged") for path in whole_files()),
         "checkpoint": 2,
-        "indexed run": 3,
+        "indexed run": 4,
         "launch file": 1,
     }
     assert records > 8
@@ -175,11 +179,10 @@ def place_of(path: str) -> tuple[str | None, str]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([GGA, NOISY, TOO_FAST]), st.sampled_from(DETERMINISTIC), st.data())
-def test_any_bit_that_flips_in_what_a_final_run_left_is_found(
-    config: RunConfig, file: str, data: st.DataObject
-) -> None:
+@given(st.sampled_from([GGA, SWAD, NOISY, TOO_FAST]), st.data())
+def test_any_bit_that_flips_in_what_a_final_run_left_is_found(config: RunConfig, data: st.DataObject) -> None:
     store = whole()
+    file = data.draw(st.sampled_from([name for name in DETERMINISTIC if in_run(config, name) in store.files]))
     path = in_run(config, file)
     content = bytearray(store.files[path])
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
@@ -199,18 +202,55 @@ ANYTHING = st.recursive(
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(["run.json", "status.json", "records.jsonl", "annealing.jsonl"]), ANYTHING, st.data())
+@given(
+    st.sampled_from(["run.json", "status.json", "records.jsonl", "annealing.jsonl", "averaged.jsonl"]),
+    ANYTHING,
+    st.data(),
+)
 def test_whatever_stands_in_a_field_verify_comes_to_its_end(file: str, value: object, data: st.DataObject) -> None:
-    store = whole()
-    without_digests(store, GGA)
-    lines = store.files[in_run(GGA, file)].splitlines()
+    store, config = whole(), SWAD if file == "averaged.jsonl" else GGA
+    without_digests(store, config)
+    lines = store.files[in_run(config, file)].splitlines()
     content = block = json.loads(lines[0])
     for _ in range(data.draw(st.integers(0, 2))):
         inner = [part for part in block.values() if isinstance(part, dict) and part]
         block = data.draw(st.sampled_from(inner)) if inner else block
     block[data.draw(st.sampled_from(sorted(block)))] = value
-    store.files[in_run(GGA, file)] = b"\n".join([json.dumps(content).encode(), *lines[1:], b""])
+    store.files[in_run(config, file)] = b"\n".join([json.dumps(content).encode(), *lines[1:], b""])
     verified(store)
+
+
+def test_averaged_weights_stand_at_the_end_of_runs_that_average_and_nowhere_else() -> None:
+    averaged = {name: whole_files()[in_run(SWAD, name)] for name in AVERAGED}
+
+    def found_in(config: RunConfig, files: Mapping[str, bytes | None]) -> list[str]:
+        store = whole()
+        without_digests(store, config)
+        for name, content in files.items():
+            store.files.pop(in_run(config, name), None)
+            if content is not None:
+                store.replace(in_run(config, name), content)
+        return [str(finding).partition(": ")[2] for finding in verified(store).findings if finding.file != "index"]
+
+    assert found_in(SWAD, {}) == []
+    missing = {"averaged.jsonl": None}
+    assert found_in(SWAD, missing) == ["averaged.jsonl is missing, although the run averaged its weights"]
+    assert found_in(GGA, averaged) == ["averaged.jsonl is of a run that averages no weights"]
+    early = {"averaged.jsonl": averaged["averaged.jsonl"].replace(b'"step":7', b'"step":6')}
+    assert found_in(SWAD, early) == ["averaged.jsonl tells of step 6, not 7"]
+    twice = {"averaged.jsonl": 2 * averaged["averaged.jsonl"]}
+    assert "averaged.jsonl is damaged" in found_in(SWAD, twice)[0]
+    assert found_in(SWAD, {"averaged": b"no weights"})[0].startswith("averaged holds no weights")
+
+
+def test_a_checkpoint_kept_behind_the_end_knows_the_averaged_weights() -> None:
+    store = MemoryStore()
+    train(store, SWAD, kept="all")
+    store.files["sweep.json"] = b"{}"
+    assert verified(store).findings == ()
+    without_digests(store, SWAD)
+    store.files[in_run(SWAD, "averaged")] = store.files[in_run(SWAD, "selected")]
+    assert found(store) == [(name_of(SWAD), "averaged")]
 
 
 @pytest.mark.parametrize(("field", "value"), [("key", 7), ("fingerprint", 7), ("evaluate_every", 0)])
@@ -326,7 +366,7 @@ def test_a_writer_that_dies_after_any_write_leaves_a_whole_ledger(config: RunCon
     train(store, config, seconds=0.0, kept=kept)  # it goes on
     folder = RunFolder(store, name_of(config))
     folder.discard_checkpoint()
-    folder.discard_selected()
+    folder.discard_weights()
     folder.mark(RunStatus.PREEMPTED, "by a test")
     begin(store, config).advance(1e9)  # anew, since there is no checkpoint
     assert len(store.seen) > 20
@@ -425,8 +465,8 @@ def test_a_current_index_entry_that_tells_otherwise_is_found() -> None:
 
 def test_weights_that_were_removed_on_purpose_are_not_missing() -> None:
     store = whole()
-    RunFolder(store, name_of(GGA)).discard_selected()
-    RunFolder(store, name_of(NOISY)).discard_selected()  # whose checkpoint tells of them
+    RunFolder(store, name_of(GGA)).discard_weights()
+    RunFolder(store, name_of(NOISY)).discard_weights()  # whose checkpoint tells of them
     assert found(store) == []
 
 
@@ -446,7 +486,7 @@ def test_a_folder_without_sweep_and_runs_is_refused(tmp_path: Path) -> None:
 def test_progress_is_told_after_each_run() -> None:
     told: list[tuple[int, int]] = []
     verify(ledger_in(whole()), show=lambda looked, of: told.append((looked, of)))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told == [(n, 5) for n in range(1, 6)]
 
 
 class Busy(MemoryStore):

@@ -194,7 +194,7 @@ def test_a_removal_that_was_cut_short_is_brought_to_its_end(plan: Plan, ledger: 
     [winner, *_] = sorted(winners(plan, ledger))  # as --keep-checkpoints none removes them
     weights = ledger.run(winner).read_selected()
     assert weights is not None
-    ledger.run(winner).discard_selected()
+    ledger.run(winner).discard_weights()
     ledger.store.replace(f"runs/{winner}/selected", weights)
     assert winner in folders(told(plan, ledger, WEIGHTS))
 
