@@ -23,6 +23,9 @@ from gga_sweep.cli.console import (
 
 if TYPE_CHECKING:
     from gga_sweep.ledger.recorded_run import Progress
+    from gga_sweep.ledger.run_folder import Weights
+
+Averaged = Annotated[bool, typer.Option("--averaged", help="The averaged weights, not those of the selected step.")]
 
 
 def train(
@@ -50,6 +53,7 @@ def train(
 def evaluate(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run's folder, STORAGE/SWEEP/runs/RUN.")],
     data: Annotated[Path, typer.Option(metavar="ROOT", help="A tree domain/class/image with the model's classes.")],
+    averaged: Averaged = False,
 ) -> None:
     """Evaluate the selected model of a run on any tree of images."""
     from rich.table import Table
@@ -59,7 +63,7 @@ def evaluate(
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Domain", "Images", "Accuracy (%)", "Loss (nats)"):
         table.add_column(heading, justify="left" if heading == "Domain" else "right", header_style="bold")
-    for domain, (size, score) in evaluate_model(open_run_folder(run_dir), data).items():
+    for domain, (size, score) in evaluate_model(open_run_folder(run_dir), data, _weights(averaged)).items():
         table.add_row(domain, str(size), f"{100 * score.accuracy:.1f}", f"{score.loss:.3f}")
     out.print(table)
 
@@ -69,6 +73,7 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="CSV file to write (default: print).")] = None,
     split: Annotated[str | None, typer.Option(help="train or validation (default: both).")] = None,
     data: Annotated[Path | None, typer.Option(metavar="ROOT", help="Where the run's images are now.")] = None,
+    averaged: Averaged = False,
 ) -> None:
     """Write what the selected model of a run predicts for every image, by sample id."""
     from gga_sweep.ledger.model import open_run_folder
@@ -79,7 +84,8 @@ def predict(
         raise bad_input("--output", "must be in a folder that exists", str(output))
     folder = open_run_folder(run_dir)
     cache = cache_folder(run_dir.absolute().parents[2])
-    found = predict_images(folder, data, cache if cache.is_dir() else None, split)  # type: ignore[arg-type]
+    images = cache if cache.is_dir() else None
+    found = predict_images(folder, data, images, split, _weights(averaged))  # type: ignore[arg-type]
     if output is None:
         found.write_csv(sys.stdout)
     else:
@@ -87,6 +93,10 @@ def predict(
             found.to_csv(output)
     if found.warning is not None:
         err.print(found.warning)
+
+
+def _weights(averaged: bool) -> Weights:
+    return "averaged" if averaged else "selected"
 
 
 def _print_progress(progress: Progress) -> None:

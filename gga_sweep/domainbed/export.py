@@ -224,7 +224,7 @@ def _jobs(plan: Plan, ledger: Ledger, view: SweepView, models: bool) -> list[_Jo
     planned = {(run.cell, run.key): run.config for run in plan.runs}
     selected = _selected_steps(plan, view) if models else {}
     jobs = []
-    for run in (*view.records, *view.pair_records):
+    for run in _trained(view):
         place = run.cell, run.key
         config = planned.get(place) or _config_of(ledger.run(run.folder))
         if run.records and config is not None:
@@ -233,6 +233,11 @@ def _jobs(plan: Plan, ledger: Ledger, view: SweepView, models: bool) -> list[_Jo
             digest = hashlib.md5(json.dumps(train_args, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
             jobs.append(_Job(run, config, digest, train_args, hparams, selected.get(place)))
     return jobs
+
+
+def _trained(view: SweepView) -> list[RunRecords]:
+    """Every run: DomainBed has no place for the evaluation of averaged weights, which belongs to no step."""
+    return [run for run in (*view.records, *view.pair_records) if run.cell.arm not in view.averaged]
 
 
 def _selected_steps(plan: Plan, view: SweepView) -> dict[tuple[Cell, str], int]:
@@ -392,6 +397,8 @@ def _remarks(plan: Plan, view: SweepView, jobs: Sequence[_Job], written: Sequenc
         )
     yield from _remarks_on_names(written_names(plan.sweep.arms))
     yield from _remarks_on_runs(view, jobs)
+    if view.averaged:
+        yield f"Left out, since DomainBed has no place for averaged weights: the rows {'; '.join(view.averaged)}."
     yield from _remarks_on_models(plan, jobs, written)
     yield from view.notes
 
@@ -406,7 +413,7 @@ def _remarks_on_names(names: Mapping[str, str]) -> Iterator[str]:
 
 
 def _remarks_on_runs(view: SweepView, jobs: Sequence[_Job]) -> Iterator[str]:
-    if left_out := len(view.records) + len(view.pair_records) - len(jobs):
+    if left_out := len(_trained(view)) - len(jobs):
         yield f"Left out, since never evaluated: {count(left_out, 'run')}."
     states = Counter(job.run.status for job in jobs if job.run.status is not RunStatus.DONE)
     if states:

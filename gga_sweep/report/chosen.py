@@ -12,7 +12,7 @@ from gga_sweep.config import FolderName, SweepConfig
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.planning import Sweep
 from gga_sweep.report.wording import count, incomplete_in_words
-from gga_sweep.selection import Selected, SweepView, Table
+from gga_sweep.selection import IncompleteCell, Selected, SweepView, Table
 
 _REPLACED = {"name", "arms", "trial_seeds", "draws", "search", "search_space", "chosen", "selection"}
 _LONGEST_NAME = 100
@@ -21,14 +21,16 @@ _LONGEST_NAME = 100
 def chosen_sweep(sweep: Sweep, view: SweepView, table: Table) -> str | None:
     """A sweep file that trains the selected run of every cell again, each with its own hyperparameters.
 
-    None where there is nothing to say: a cell lacks a run, or nothing was searched.
+    Averaged weights choose nothing here: a cell trains one draw, that of its arm. None where there is nothing to say: a
+    cell lacks a run, or nothing was searched.
     """
-    if sweep.config.chosen is not None or table.incomplete:
+    selected, incomplete = _of_trained_arms(view, table)
+    if sweep.config.chosen is not None or incomplete:
         return None
-    values = _values(view, table.selected)
+    values = _values(view, selected)
     if not any(values):
         return None
-    cells = [_entry(one, of_one, with_seed=True) for one, of_one in zip(table.selected, values, strict=True)]
+    cells = [_entry(one, of_one, with_seed=True) for one, of_one in zip(selected, values, strict=True)]
     search = f"{table.method_label} in sweep {sweep.name}, {_draws(view)}"
     return _as_yaml(_content(sweep.config, f"{sweep.name}-chosen", sweep.config.trial_seeds, search, cells))
 
@@ -64,6 +66,7 @@ def reseeded_sweep(
         rule = "must name the trial seed whose winners are trained again"
         faults.append(Fault("--from-seed", rule, None, tuple(map(str, searched))))
     seed = searched[0] if from_seed is None else from_seed
+    selected, incomplete = _of_trained_arms(view, table)
     if seed in trial_seeds:
         faults.append(Fault("--trial-seeds", "must leave out the trial seed that searched", seed))
     if seed not in searched:
@@ -72,10 +75,10 @@ def reseeded_sweep(
         faults.append(Fault("DIR", "must hold a search; its hyperparameters were chosen before", sweep.name))
     faults += [
         Fault("DIR", "must have every run of the trial seed that searched; lacking", incomplete_in_words(cell))
-        for cell in table.incomplete
+        for cell in incomplete
         if cell.cell.trial_seed == seed
     ]
-    winners = [one for one in table.selected if one.cell.trial_seed == seed]
+    winners = [one for one in selected if one.cell.trial_seed == seed]
     values = _values(view, winners)
     if winners and not any(values):
         faults.append(Fault("DIR", "must hold a search; with fixed hyperparameters, add trial seeds to its file"))
@@ -89,6 +92,14 @@ def reseeded_sweep(
 def reseeded_name(sweep: Sweep) -> str:
     """What a sweep of another's winners is called unless it is given a name."""
     return f"{sweep.name}-reseeded"[-_LONGEST_NAME:]
+
+
+def _of_trained_arms(view: SweepView, table: Table) -> tuple[list[Selected], list[IncompleteCell]]:
+    """The table's selected and incomplete cells, less those of averaged weights."""
+    return (
+        [one for one in table.selected if one.cell.arm not in view.averaged],
+        [one for one in table.incomplete if one.cell.arm not in view.averaged],
+    )
 
 
 def _is_name(text: str) -> bool:

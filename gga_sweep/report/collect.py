@@ -11,9 +11,10 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import RunResult
+from gga_sweep.planning.averaging import averaged_name
 from gga_sweep.planning.plan import Plan, PlannedRun, Sweep
 from gga_sweep.records import Cell, RunRecords
-from gga_sweep.selection import SweepView
+from gga_sweep.selection import SweepView, with_averaged_arms
 
 _SEARCHED = "searched"
 
@@ -56,7 +57,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
     draws: dict[str, set[int]] = {}
     for run in plan.runs:
         draws.setdefault(run.cell.arm, set()).update(run.draws)
-    return SweepView(
+    view = SweepView(
         name=sweep.name,
         dataset=sweep.dataset.name,
         protocol=sweep.protocol.name,
@@ -78,9 +79,12 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         matched_draws=sweep.config.chosen is None,
         notes=(
             *_transductive(sweep),
+            *_averaging(sweep, (*planned, *searched)),
             *_notes(outside, damaged, [run for run in (*started, *searched) if run.environments]),
         ),
     )
+    averaging = sweep.training.averaging
+    return view if averaging is None else with_averaged_arms(view, lambda name: averaged_name(name, averaging))
 
 
 def _hosts(sweep: Sweep) -> dict[str, str]:
@@ -101,6 +105,22 @@ def _transductive(sweep: Sweep) -> Iterator[str]:
                 f"{name} is transductive: what it predicts of an image depends on the other images of its batch, in "
                 "evaluation too. Other batches or another order of the images give other accuracies."
             )
+
+
+def _averaging(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
+    """What the rows of averaged weights are."""
+    averaging = sweep.training.averaging
+    if averaging is None:
+        return
+    averaged = {run.folder: run.averaged for run in runs if run.averaged is not None}
+    without = sum(one.threshold is None for one in averaged.values())
+    yield (
+        f"Rows + {averaging.method.upper()}: of the same runs the weights averaged over every step in a valley of the "
+        f"validation loss (n_converge {averaging.n_converge}, n_tolerance {averaging.n_tolerance}, tolerance_ratio "
+        f"{averaging.tolerance_ratio:g}), evaluated once; no step is selected."
+        + f" In {without} of {_runs(len(averaged))} there was none: averaged since the last evaluation but one."
+        * bool(without)
+    )
 
 
 def _notes(outside: int, damaged: int, resumed: Iterable[RunRecords]) -> Iterator[str]:
@@ -153,6 +173,7 @@ def records_of(run: PlannedRun, stored: RunResult) -> RunRecords:
         annealed=stored.annealed,
         seconds=stored.seconds,
         environments=stored.state.environments,
+        averaged=stored.averaged,
     )
 
 
@@ -216,6 +237,7 @@ def _searched_records(entry: _Searched, stored: RunResult) -> RunRecords:
         annealed=stored.annealed,
         seconds=stored.seconds,
         environments=stored.state.environments,
+        averaged=stored.averaged,
     )
 
 

@@ -114,13 +114,13 @@ def _section(part: _Part) -> str:
 def _lede(report: Report) -> str:
     """What was compared, on what, and how far it has come."""
     view = report.view
-    statuses = Counter(run.status for run in view.records)
+    statuses = Counter(run.status for run in view.trained_runs)
     missing = sum(len(cell.reasons.get("missing", ())) for cell in report.table.incomplete)
     states = [f"{n} {status_in_words(status)}" for status in RunStatus if (n := statuses[status])]
     states += [f"{missing} missing"] if missing else []
     sentence = (
-        f"{count(len(view.arms), 'arm')} on {count(len(view.test_domains), 'test domain')} of {view.dataset} with "
-        f"{count(len(view.trial_seeds), 'trial seed')}, under protocol {view.protocol}. "
+        f"{count(len(view.trained_arms), 'arm')} on {count(len(view.test_domains), 'test domain')} of {view.dataset} "
+        f"with {count(len(view.trial_seeds), 'trial seed')}, under protocol {view.protocol}. "
         f"Runs: {', '.join(states) or 'none yet'}."
     )
     where = f'<p class="quiet">Ledger: <code>{escape(report.location)}</code></p>' if report.location else ""
@@ -261,7 +261,7 @@ _QUIET = frozenset({RunStatus.DONE, RunStatus.QUEUED, RunStatus.RUNNING})
 
 def _failures(view: SweepView) -> str:
     """Runs that failed, ran out of memory, were preempted, stopped or diverged, each with its reason."""
-    unhappy = [run for run in view.records if run.status not in _QUIET]
+    unhappy = [run for run in view.trained_runs if run.status not in _QUIET]
     if not unhappy:
         return "<p>None: no run failed, diverged, was stopped or was preempted.</p>"
     counts = Counter(run.status for run in unhappy)

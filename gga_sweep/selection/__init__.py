@@ -8,6 +8,7 @@ from gga_sweep.selection.annealing_effect import (
     Diagnostic,
     SelectedSteps,
 )
+from gga_sweep.selection.averaged import with_averaged_arms
 from gga_sweep.selection.comparison import Comparison, compare
 from gga_sweep.selection.contrasts import Contrast, MissingPair
 from gga_sweep.selection.cost import PHASES, Cost
@@ -44,4 +45,5 @@ __all__ = [
     "domain_label",
     "mean_gain",
     "select",
+    "with_averaged_arms",
 ]

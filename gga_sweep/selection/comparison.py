@@ -30,7 +30,7 @@ class Comparison:
         steps: where the selected steps lie, of every arm that searches.
         annealing: what annealing did, of every annealed arm.
         gains: alignment gained beside accuracy gained, of every arm that searches and has a baseline.
-        costs: of every arm.
+        costs: of every arm that is trained.
         budget: what fewer draws would have given, of every arm that could choose among several.
         hosts: what annealing adds to each algorithm; empty unless several are annealed beside themselves.
     """

@@ -52,7 +52,7 @@ class Cost:
 
 
 def costs(view: SweepView, baselines: Mapping[str, str]) -> tuple[Cost, ...]:
-    """Every arm, in order.
+    """Every arm that is trained, in order: averaged weights come with their arm's runs.
 
     Args:
         baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
@@ -82,7 +82,7 @@ def costs(view: SweepView, baselines: Mapping[str, str]) -> tuple[Cost, ...]:
                 _without_diagnostics(each[arm]), _without_diagnostics(each.get(baselines.get(arm, ""), {}))
             ),
         )
-        for arm in view.arms
+        for arm in view.trained_arms
     )
 
 

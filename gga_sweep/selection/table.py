@@ -62,7 +62,8 @@ class Row:
         average: over the columns, trial seed by trial seed.
         tied_steps: selected runs whose best step was one of several.
         tied_draws: cells whose best run was one of several.
-        runs: its runs by status. A diverged run is final: it takes part up to where it diverged.
+        runs: its runs by status; none of an arm of averaged weights, whose runs are another's. A diverged run is final:
+            it takes part up to where it diverged.
     """
 
     arm: str
@@ -228,7 +229,7 @@ def _row(
         average=summarize(values.mean(axis=0).tolist(), incomplete=any(lacking)),
         tied_steps=sum(one.tied_steps > 0 for one in chosen),
         tied_draws=sum(one.tied_draws > 0 for one in chosen),
-        runs=Counter(run.status for run in view.records if run.cell.arm == arm),
+        runs=Counter(run.status for run in view.records if run.cell.arm == arm and arm not in view.averaged),
     )
 
 

@@ -34,6 +34,7 @@ class SweepView:
         factors: arm -> what sets it apart from the other arms of its block, by dotted name.
         seed_use: in a sentence, what the spread over trial seeds includes; empty if unknown.
         matched_draws: whether a draw number stands for the same values in every arm that searches them.
+        averaged: arm of averaged weights -> the arm whose runs they come from (`with_averaged_arms`).
         notes: further sentences to print with the table, e.g. runs counted but not in the present plan.
 
     Raises:
@@ -60,6 +61,7 @@ class SweepView:
     hosts: Mapping[str, str] = field(default_factory=dict)
     seed_use: str = ""
     matched_draws: bool = True
+    averaged: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -87,6 +89,16 @@ class SweepView:
         ]
         if faults:
             raise InputError(faults, source=self.name)
+
+    @property
+    def trained_arms(self) -> tuple[str, ...]:
+        """The arms without those of averaged weights, for which nothing of their own is trained."""
+        return tuple(arm for arm in self.arms if arm not in self.averaged)
+
+    @property
+    def trained_runs(self) -> tuple[RunRecords, ...]:
+        """Of `records`, every run once an arm that trains it."""
+        return tuple(run for run in self.records if run.cell.arm not in self.averaged)
 
     def cells(self) -> Iterator[Cell]:
         """Every planned cell, by arm, test domains and trial seed in their given orders."""

@@ -17,16 +17,21 @@ from gga_sweep.selection import Selected, Table, build_table
 
 if TYPE_CHECKING:
     from gga_sweep.ledger.predictions import Predictions
-    from gga_sweep.ledger.run_folder import RunFolder
+    from gga_sweep.ledger.run_folder import RunFolder, Weights
     from gga_sweep.networks import Network
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedModel:
-    """A selected run, and its weights at the selected step."""
+    """A selected run, and its weights at the selected step.
+
+    Args:
+        weights: `averaged` where it was selected for these.
+    """
 
     selected: Selected
     ledger: Ledger
+    weights: Weights = "selected"
 
     def load_model(self) -> Network:
         """The network in evaluation mode, on the CPU.
@@ -36,7 +41,7 @@ class SelectedModel:
         """
         from gga_sweep.ledger.model import load_model  # torch is loaded with it
 
-        return load_model(self._folder())
+        return load_model(self._folder(), self.weights)
 
     def predict(self) -> Predictions:
         """What it predicts for every image of every domain, by sample id.
@@ -47,12 +52,12 @@ class SelectedModel:
         from gga_sweep.ledger.predictions import predict
 
         cache = cache_folder(self.ledger.folder.parent)
-        return predict(self._folder(), cache=cache if cache.is_dir() else None)
+        return predict(self._folder(), cache=cache if cache.is_dir() else None, weights=self.weights)
 
     def _folder(self) -> RunFolder:
         """Of the run, if its weights are those of the selected step: a run keeps its best validation step's alone."""
         folder = self.ledger.run(self.selected.folder)
-        kept = folder.selected_record()
+        kept = folder.record_of(self.weights)
         if kept is not None and kept.step != self.selected.step:
             rule = f"the run kept the weights of its best validation step, {kept.step}, alone"
             raise InputError([Fault("step", rule, self.selected.step)], self.selected.folder)
@@ -87,7 +92,7 @@ class SweepResult:
     @property
     def records(self) -> tuple[RunRecords, ...]:
         """Every run that was started, with its evaluations."""
-        return self.report.view.records
+        return self.report.view.trained_runs
 
     @property
     def failed(self) -> tuple[RunRecords, ...]:
@@ -116,6 +121,8 @@ class SweepResult:
     ) -> SelectedModel:
         """The selected run of highest validation accuracy among the cells asked for; of equal ones the first.
 
+        Cells of averaged weights are among them, where the sweep has some.
+
         Args:
             arm, test_domain, trial_seed: None takes any.
 
@@ -136,4 +143,6 @@ class SweepResult:
                 f"{one.cell.arm} / {'+'.join(one.cell.test_domains)} / {one.cell.trial_seed}" for one in self.selected()
             )
             raise InputError([Fault("best", "no run was selected for this", asked, cells)])
-        return SelectedModel(max(candidates, key=lambda one: one.validation_accuracy), self.ledger)
+        best = max(candidates, key=lambda one: one.validation_accuracy)
+        averaged = best.cell.arm in self.report.view.averaged
+        return SelectedModel(best, self.ledger, "averaged" if averaged else "selected")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from gga_sweep.planning.plan import PlannedRun, Sweep
 from gga_sweep.records import Scalar
@@ -70,10 +71,18 @@ def run_params(run: PlannedRun) -> dict[str, str]:
             (names.PARAM_DRAW, min(run.draws)),
             *config.hyperparameters.items(),
             *((f"annealing.{name}", value) for name, value in (config.annealing or {}).items()),
-            *((f"training.{name}", value) for name, value in config.training.model_dump().items()),
+            *_flat("training", config.training.model_dump()),
         ]
     )
     return {name: _written(value) for name, value in groups if value is not None}
+
+
+def _flat(place: str, block: Mapping[str, Any]) -> Iterator[tuple[str, Scalar | None]]:
+    for name, value in block.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{place}.{name}", value)
+        else:
+            yield f"{place}.{name}", value
 
 
 def _listed(values: tuple[object, ...]) -> str:

@@ -13,6 +13,8 @@
 | `test/gradient_cosine/<domain>` | its gradient to the mean of the training domains' | [-1, 1] | higher |
 | `annealing/...` | of each search, see `search_metrics`; of GGA-L where the run is evaluated, see `noise_metrics` | | |
 | `selected/step`, `selected/val_accuracy`, `selected/test_accuracy` | the run's own best step, at that step | | |
+| `averaged/val_accuracy`, `averaged/val_loss`, `averaged/test_accuracy` | of averaged weights, at the run's end | | |
+| `averaged/first_step`, `averaged/last_step` | of the steps that were averaged | | |
 | `seconds/<phase>` | device seconds the run took | s | lower |
 | `summary/mean`, `summary/standard_error`, `summary/n` | of a summary run, over trial seeds | | |
 
@@ -108,6 +110,11 @@ ARTIFACTS_FOLDER = "mlflow-artifacts"
 SELECTED_STEP = "selected/step"
 SELECTED_VAL_ACCURACY = "selected/val_accuracy"
 SELECTED_TEST_ACCURACY = "selected/test_accuracy"
+AVERAGED_VAL_ACCURACY = "averaged/val_accuracy"
+AVERAGED_VAL_LOSS = "averaged/val_loss"
+AVERAGED_TEST_ACCURACY = "averaged/test_accuracy"
+AVERAGED_FIRST_STEP = "averaged/first_step"
+AVERAGED_LAST_STEP = "averaged/last_step"
 SUMMARY_MEAN = "summary/mean"
 SUMMARY_STANDARD_ERROR = "summary/standard_error"
 SUMMARY_N = "summary/n"

@@ -284,7 +284,7 @@ def _annealing_metrics(line: AnnealingLine, training: TrainingSettings) -> dict[
 
 
 def _final_metrics(run: PlannedRun, stored: StoredRun, start_time: float) -> list[Metric]:
-    """The values at the run's own best step, and where its time went."""
+    """The values at the run's own best step, those of its averaged weights, and where its time went."""
     seconds = {names.seconds_key(phase): value for phase, value in stored.seconds.items()}
     metrics = metrics_at(seconds, max(stored.state.step, 0), start_time)
     if best := best_step(record.validation for record in stored.records):
@@ -295,6 +295,15 @@ def _final_metrics(run: PlannedRun, stored: StoredRun, start_time: float) -> lis
             names.SELECTED_TEST_ACCURACY: accuracy_on_test_domains(record, run.cell),
         }
         metrics += metrics_at(selected, best.step, start_time)
+    if averaged := stored.averaged:
+        values = {
+            names.AVERAGED_VAL_ACCURACY: averaged.record.validation.accuracy,
+            names.AVERAGED_VAL_LOSS: averaged.record.validation.loss,
+            names.AVERAGED_TEST_ACCURACY: accuracy_on_test_domains(averaged.record, run.cell),
+            names.AVERAGED_FIRST_STEP: averaged.first_step,
+            names.AVERAGED_LAST_STEP: averaged.last_step,
+        }
+        metrics += metrics_at(values, averaged.record.step, start_time)
     return metrics
 
 

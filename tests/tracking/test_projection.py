@@ -20,7 +20,7 @@ from invented_ledger import (
 from gga_sweep.config import SweepConfig
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Plan, PlannedRun
-from gga_sweep.records import RunStatus
+from gga_sweep.records import Averaged, RunStatus
 from gga_sweep.tracking import names, tracked_run
 from gga_sweep.tracking.mlflow_api import MlflowClient, Run, ViewType
 from gga_sweep.tracking.projection import Projection
@@ -44,6 +44,33 @@ def again(projection: Projection, **changes: Any) -> Projection:
 
 def project(projection: Projection, run: PlannedRun) -> None:
     projection.project(run, projection.ledger.run(str(run.folder)).read())
+
+
+def test_averaged_weights_have_metrics_of_their_own_once_the_run_is_over(client: MlflowClient, storage: Path) -> None:
+    plan = invented_plan(storage, training={"steps": 5, "evaluate_every": 2, "averaging": "swad"})
+    run, ledger = plan.runs[0], Ledger(plan.sweep.folder)
+    projection = Projection(client, plan.sweep, ledger, START_TIME)
+    record = invented_record(run, 4)
+    folder = start(ledger, run)
+    progress(folder, run, 3)
+    folder.write_averaged(Averaged(1, 3, 1.25, record), b"weights")
+    folder.write_state(RunStatus.RUNNING, 4)
+    project(projection, run)
+    assert not any(name.startswith("averaged/") for name in child_of(projection, run).data.metrics)
+    folder.write_state(RunStatus.DONE, 4)
+    project(projection, run)
+    child = child_of(projection, run)
+    averaged = {name: value for name, value in points(projection, child).items() if name.startswith("averaged/")}
+    expected = {
+        "averaged/val_accuracy": record.validation.accuracy,
+        "averaged/val_loss": record.validation.loss,
+        "averaged/test_accuracy": record.test.domains["0"].train.accuracy,
+        "averaged/first_step": 1,
+        "averaged/last_step": 3,
+    }
+    assert averaged == {name: [(4, value, int((START_TIME + 4) * 1000))] for name, value in expected.items()}
+    for name, value in {"method": "swad", "n_converge": "3", "n_tolerance": "6", "tolerance_ratio": "0.3"}.items():
+        assert child.data.params[f"training.averaging.{name}"] == value
 
 
 def all_runs(projection: Projection) -> list[Run]:

@@ -26,20 +26,20 @@ def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
     None if no run measured it (a single training domain has no pair).
     """
     runs = final_runs(view)
-    curves = [curve_over_seeds(runs[arm], _minimum_agreement) for arm in view.arms]
+    curves = [curve_over_seeds(runs[arm], _minimum_agreement) for arm in view.trained_arms]
     if not any(curve.steps for curve in curves):
         return None
     with house_style():
-        figure = new_figure(3.2, view.arms)
+        figure = new_figure(3.2, view.trained_arms)
         axes = figure.subplots()
-        for start, end in sorted({window for arm in view.arms if (window := annealing_window(runs[arm]))}):
+        for start, end in sorted({window for arm in view.trained_arms if (window := annealing_window(runs[arm]))}):
             axes.axvspan(start - 0.5, end + 0.5, color=RULE, linewidth=0, alpha=0.6, zorder=0)
         for i, curve in enumerate(curves):
             draw_line(axes, curve.steps, curve.center, curve.low, curve.high, i)
         axes.set_xlabel("step")
         axes.set_ylabel("smallest gradient cosine")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        line_legend(figure, view.arms)
+        line_legend(figure, view.trained_arms)
     return figure
 
 
@@ -71,7 +71,9 @@ def annealing_window(runs: Sequence[RunRecords]) -> tuple[int, int] | None:
 
 def final_runs(view: SweepView) -> dict[str, list[RunRecords]]:
     """By arm, in the order of the arms."""
-    return {arm: [run for run in view.records if run.cell.arm == arm and run.status in FINAL] for arm in view.arms}
+    return {
+        arm: [run for run in view.records if run.cell.arm == arm and run.status in FINAL] for arm in view.trained_arms
+    }
 
 
 def _minimum_agreement(run: RunRecords) -> Iterator[tuple[int, float]]:

@@ -22,18 +22,18 @@ def loss_over_steps(view: SweepView, table: Table) -> Figure | None:
     if not any(run.records for mine in runs.values() for run in mine):
         return None
     with house_style():
-        figure = new_figure(4.6, view.arms)
+        figure = new_figure(4.6, view.trained_arms)
         panels = figure.subplots(len(_LOSSES), 1, sharex=True).tolist()
         for axes, (title, points) in zip(panels, _LOSSES, strict=True):
             axes.set_title(title)
-            for i, arm in enumerate(view.arms):
+            for i, arm in enumerate(view.trained_arms):
                 curve = curve_over_seeds(runs[arm], points)
                 draw_line(axes, curve.steps, curve.center, curve.low, curve.high, i)
             _scale_logarithmically(axes)
         panels[-1].set_xlabel("step")
         panels[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         figure.supylabel("loss (nats)", fontsize=9)
-        line_legend(figure, view.arms)
+        line_legend(figure, view.trained_arms)
     return figure
 
 

@@ -1,0 +1,40 @@
+"""Averaged weights as arms: rows of their own, in which no step is selected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from gga_sweep.records import RunRecords
+from gga_sweep.selection.view import SweepView
+
+
+def with_averaged_arms(view: SweepView, name: Callable[[str], str]) -> SweepView:
+    """The sweep with an arm of averaged weights for each arm, behind all of these.
+
+    Its runs are those of the arm, with one evaluation each: that of the averaged weights; none where a run has none. So
+    a draw is chosen by the validation accuracy of averaged weights. It is compared with the averaged weights of the
+    arm's baseline, or, where the arm is a baseline itself, with the arm.
+
+    Args:
+        name: gives the name of an arm's averaged weights, and without factors that of a block's.
+    """
+    names = {arm: name(arm) for arm in view.arms}
+
+    def averaged(run: RunRecords) -> RunRecords:
+        cell = replace(run.cell, arm=names[run.cell.arm])
+        records = () if run.averaged is None else (run.averaged.record,)
+        return replace(run, cell=cell, records=records, annealed=())
+
+    return replace(
+        view,
+        arms=(*view.arms, *(names[arm] for arm in view.arms)),
+        draws={**view.draws, **{names[arm]: draws for arm, draws in view.draws.items()}},
+        records=(*view.records, *map(averaged, view.records)),
+        pair_records=(*view.pair_records, *map(averaged, view.pair_records)),
+        baselines={**view.baselines, **{names[arm]: names.get(view.baselines.get(arm, ""), arm) for arm in view.arms}},
+        searched=view.searched | {names[arm] for arm in view.searched},
+        blocks={**view.blocks, **{names[arm]: name(block) for arm, block in view.blocks.items()}},
+        factors={**view.factors, **{names[arm]: factors for arm, factors in view.factors.items()}},
+        averaged={names[arm]: arm for arm in view.arms},
+    )
