@@ -41,6 +41,9 @@ from gga_sweep.records import FINAL, AnnealingLine, Averaged, Record, RunStatus
 Kept = Literal["none", "selected", "all"]
 """What stays of a final run to load: nothing, the selected weights, or its last checkpoint too."""
 
+LEFT_RUNNING = "its launch ended without a word"
+"""Why a run is PREEMPTED that nobody trains and nobody stopped."""
+
 Weights = Literal["selected", "averaged"]
 """The files of weights: those of the best validation step, and the averaged ones of a run that averages."""
 

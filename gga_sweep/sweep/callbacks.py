@@ -22,7 +22,7 @@ from gga_sweep.planning.prepare import prepare_ledger, require_writable
 from gga_sweep.records import RunStatus
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
-from gga_sweep.sweep.launch import CLOSE_SECONDS
+from gga_sweep.sweep.launch import CLOSE_SECONDS, START_SECONDS
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
 from gga_sweep.sweep.signals import StopSignals
@@ -127,7 +127,9 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
             self._until_the_end.enter_context(held(self._ledger.store))
             sweep = self._plan.sweep
             uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
-            self._projector = self._until_the_end.enter_context(Projector(self._plan, self._ledger, uri))
+            self._projector = self._until_the_end.enter_context(
+                Projector(self._plan, self._ledger, uri, lull=START_SECONDS)
+            )
 
     @_never_raise
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.records import FINAL, RunStatus
@@ -17,11 +18,13 @@ from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
 from gga_sweep.sweep.signals import stop_signals
 from gga_sweep.tracking.location import redact, resolve_tracking_uri
-from gga_sweep.tracking.projection import LEFT_RUNNING
 from gga_sweep.tracking.projector import Projector
 
 CLOSE_SECONDS = 60.0
 """How long the end of a sweep waits for a tracking server; what it lacks then, the next launch brings."""
+
+START_SECONDS = 120.0
+"""How long the tracking leaves the interpreter to the start of Ray and of the first run, unless one reports before."""
 
 
 def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Console | None = None) -> SweepResult:
@@ -52,7 +55,7 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
         left, final = unfinished(plan, ledger)
         if left:
             decode_images(sweep)
-        with Projector(plan, ledger, uri, require_tracking=options.require_tracking) as projector:
+        with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
             if left:
                 from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
 

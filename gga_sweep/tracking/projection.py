@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import msgspec
 import yaml
@@ -21,7 +21,7 @@ import yaml
 from gga_sweep.config import TrainingSettings
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import digest
-from gga_sweep.ledger.run_folder import RunState, StoredRun
+from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunState, StoredRun
 from gga_sweep.planning.plan import PlannedRun, Sweep
 from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
@@ -30,6 +30,7 @@ from gga_sweep.tracking import names
 from gga_sweep.tracking.descriptions import run_params, run_tags, sweep_tags
 from gga_sweep.tracking.experiment import find_or_create_experiment
 from gga_sweep.tracking.mlflow_api import Metric, MlflowClient
+from gga_sweep.tracking.tally import Place, Tally
 from gga_sweep.tracking.tracked_run import (
     TrackedRun,
     Update,
@@ -40,9 +41,6 @@ from gga_sweep.tracking.tracked_run import (
     metrics_at,
     update_run,
 )
-
-Place = tuple[str, str]
-"""Of a run: its arm and its key. Of a summary: its arm and its test domains."""
 
 MLFLOW_STATUS = {
     RunStatus.QUEUED: "RUNNING",
@@ -55,25 +53,7 @@ MLFLOW_STATUS = {
     RunStatus.PREEMPTED: "KILLED",
 }
 
-LEFT_RUNNING = "its launch ended without a word"
-"""Why a run is PREEMPTED that nobody trains and nobody stopped."""
-
 _UNDER_WAY = (RunStatus.QUEUED, RunStatus.RUNNING)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of the runs' children, over several projections of one ledger.
-
-    Args:
-        new: those that had to be made.
-        changed: those that lacked anything, the new ones included.
-        points: of metrics, sent.
-    """
-
-    new: set[Place] = field(default_factory=set)
-    changed: set[Place] = field(default_factory=set)
-    points: int = 0
 
 
 class Projection:

@@ -11,19 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning.plan import Plan, PlannedRun
 from gga_sweep.selection import Table
 from gga_sweep.tracking.location import redact, redact_text
-from gga_sweep.tracking.mlflow_api import MlflowClient, MlflowException
-from gga_sweep.tracking.outcome import publish_outcome
-from gga_sweep.tracking.projection import Projection, Tally
 from gga_sweep.tracking.sole_writer import SoleWriter
 from gga_sweep.tracking.store import open_store, prepare_store
+from gga_sweep.tracking.tally import Tally
 
-Job = Callable[[Projection], None]
+if TYPE_CHECKING:  # importing MLflow takes seconds, which a launch has better use for: see `lull`
+    from gga_sweep.tracking.mlflow_api import MlflowClient
+    from gga_sweep.tracking.projection import Projection
+
+Job = Callable[["Projection"], None]
 
 _LOG = logging.getLogger(__name__)
 _OUTCOME = "the outcome of the sweep"
@@ -36,7 +39,7 @@ _LONGEST_REASON = 200  # characters
 
 
 class Projector:
-    """Projects what is in the ledger at once, then each run that it is woken for, until it is closed.
+    """Projects what is in the ledger, then each run that it is woken for, until it is closed.
 
     A store that is away delays and loses nothing: the ledger has it all. One warning an outage, then the thread goes
     on trying; what is not projected when the sweep ends is projected by its next launch. So it is while another process
@@ -55,6 +58,8 @@ class Projector:
         start_time: seconds since the epoch, of the sweep; default: now.
         meanwhile: what goes on during an outage, for its warning.
         heard: called with the number of jobs that are left, after each.
+        lull: seconds at most before the thread begins; it does at the first `wake`, or when closed. Importing MLflow
+            and reading its store hold the interpreter that starts the launch.
         pause: seconds between two rounds, in which the wake-ups of a run are gathered into one.
         retry_after: seconds until the first retry of a store that is away; doubled up to a minute.
         settle: seconds after the last failed request in which it may still be carried out.
@@ -77,6 +82,7 @@ class Projector:
         start_time: float | None = None,
         meanwhile: str = "the sweep goes on, tracking catches up later",
         heard: Callable[[int], object] = lambda left: None,
+        lull: float = 0.0,
         pause: float = 1.0,
         retry_after: float = 2.0,
         settle: float = 10.0,
@@ -89,6 +95,7 @@ class Projector:
         self._live = live
         self._meanwhile = meanwhile
         self._heard = heard
+        self._lull = lull
         self._pause = pause
         self._retry_after = retry_after
         self._settle = settle
@@ -101,7 +108,8 @@ class Projector:
         self._runs: dict[str, list[PlannedRun]] = {}
         self._woken: set[str] = set()
         self._changed = threading.Condition()
-        self._jobs: dict[str, Job] = {_SWEEP_FILE: Projection.write_sweep_file}
+        self._begun = False
+        self._jobs: dict[str, Job] = {_SWEEP_FILE: _write_sweep_file}
         self._outcome: Job | None = None  # set by `close`, as is
         self._deadline: float | None = None
         self._failures: Counter[str] = Counter()
@@ -123,7 +131,7 @@ class Projector:
         for run in plan.runs:
             folder = self._register(run)
             if folder in started:
-                self.wake(folder)
+                self._add_job(folder)
         self._thread = threading.Thread(target=self._work, name="mlflow-projector", daemon=True)
         self._thread.start()
 
@@ -140,8 +148,8 @@ class Projector:
     def wake(self, folder_name: str) -> None:
         """Something new is in that run's folder. Returns at once."""
         with self._changed:
-            self._woken.add(folder_name)
-            self._jobs[folder_name] = partial(self._project_folder, folder_name)
+            self._add_job(folder_name)
+            self._begun = True
             self._changed.notify()
 
     def add(self, run: PlannedRun) -> None:
@@ -174,7 +182,7 @@ class Projector:
             self._given_up.clear()
             self._woken |= self._runs.keys() & started
             runs = [run for shared in self._runs.values() for run in shared]
-            self._outcome = partial(publish_outcome, runs=runs, table=table, artifacts=artifacts)
+            self._outcome = partial(_publish_outcome, runs=runs, table=table, artifacts=artifacts)
             self._look_again()
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
@@ -194,6 +202,10 @@ class Projector:
         places = {(run.cell.arm, run.key) for shared in self._runs.values() for run in shared}
         return 0 if self._projection is None else len(places & self._projection.runs.keys())
 
+    def _add_job(self, folder_name: str) -> None:
+        self._woken.add(folder_name)
+        self._jobs[folder_name] = partial(self._project_folder, folder_name)
+
     def _register(self, run: PlannedRun) -> str | None:
         """The run's folder; None for a run that cannot be started."""
         folder = run.folder
@@ -211,6 +223,8 @@ class Projector:
             if self._sole_writer.unsettled:
                 self._doubted = time.monotonic()
         if self._projection is None:
+            from gga_sweep.tracking.projection import Projection
+
             self._projection = Projection(
                 self._connect(self._uri), self._sweep, self._ledger, self._start_time, self._live, self.tally
             )
@@ -222,6 +236,7 @@ class Projector:
         delay = self._retry_after
         try:
             with _retries_unheard():
+                self._wait_for_begin()
                 while (names := self._wait_for_work()) is not None:
                     if all(self._do(name) for name in names):
                         delay = self._retry_after
@@ -231,6 +246,10 @@ class Projector:
                         delay = min(2 * delay, _LONGEST_DELAY)
         finally:
             self._sole_writer.release(unsettled=self._doubted is not None)
+
+    def _wait_for_begin(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._begun or self._deadline is not None, self._lull)
 
     def _wait_for_work(self) -> list[str] | None:
         """The names of the jobs to do, the outcome last; None when the thread should end."""
@@ -251,7 +270,7 @@ class Projector:
 
     def _look_again(self) -> None:
         """Everything becomes a job; what is as it should be costs little."""
-        self._jobs[_SWEEP_FILE] = Projection.write_sweep_file
+        self._jobs[_SWEEP_FILE] = _write_sweep_file
         for folder in self._runs:
             if folder in self._woken:
                 self._jobs[folder] = partial(self._project_folder, folder)
@@ -341,9 +360,23 @@ class Projector:
         return f"MLflow at {redact(self._uri)} cannot be brought up to date: {reason[:_LONGEST_REASON]}"
 
 
+def _write_sweep_file(projection: Projection) -> None:
+    projection.write_sweep_file()
+
+
+def _publish_outcome(
+    projection: Projection, runs: Sequence[PlannedRun], table: Table | None, artifacts: Sequence[Path]
+) -> None:
+    from gga_sweep.tracking.outcome import publish_outcome
+
+    publish_outcome(projection, runs, table, artifacts)
+
+
 def _may_pass(error: Exception) -> bool:
     """Whether the store did not answer, rather than refused: the same request may do better later, or was carried out
     although it seemed to fail."""
+    from gga_sweep.tracking.mlflow_api import MlflowException
+
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()
         return status >= 500 or status in (408, 429)

@@ -8,13 +8,18 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gga_sweep.tracking.location import sqlite_path
-from gga_sweep.tracking.mlflow_api import MlflowClient
+
+if TYPE_CHECKING:
+    from gga_sweep.tracking.mlflow_api import MlflowClient
 
 
 def open_store(uri: str) -> MlflowClient:
     """A client of the store. Databases are connected to at once, a server at the first request."""
+    from gga_sweep.tracking.mlflow_api import MlflowClient  # takes seconds
+
     prepare_store(uri)
     return MlflowClient(uri)
 
@@ -28,6 +33,8 @@ def prepare_store(uri: str) -> None:
     path = sqlite_path(uri)
     if path is None or path.exists():
         return
+    from gga_sweep.tracking.mlflow_api import MlflowClient
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-mlflow-", dir=path.parent) as folder:
         beside = Path(folder) / path.name

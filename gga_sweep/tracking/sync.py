@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gga_sweep.ledger.lease import LAUNCHES, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning.plan import Plan
 from gga_sweep.selection import Table
-from gga_sweep.tracking.mlflow_api import MlflowClient
 from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from gga_sweep.tracking.mlflow_api import MlflowClient
 
 
 @dataclass(frozen=True, slots=True)

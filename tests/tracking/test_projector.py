@@ -98,6 +98,35 @@ def test_what_earlier_launches_left_is_projected_at_once(
     assert projector.close(30)
 
 
+def test_after_a_lull_it_begins_with_the_first_run_that_wakes_it_or_when_closed(
+    make: Callable[..., Projector], plan: Plan, ledger: Ledger, server: Server, uri: str
+) -> None:
+    finish(ledger, plan.runs[0])
+    closed = make(lull=60.0)
+    time.sleep(0.2)
+    assert server.opened == 0
+    assert closed.close(30)
+    assert children(uri).keys() == {place(plan.runs[0])}
+    finish(ledger, plan.runs[1])
+    finish(ledger, plan.runs[2])
+    woken = make(lull=60.0)
+    woken.wake(str(plan.runs[2].folder))
+    eventually(lambda: children(uri).keys() == {place(run) for run in plan.runs[:3]})
+    assert woken.close(30)
+
+
+def test_a_lull_ends_by_itself_and_an_error_leaves_the_store_alone(
+    make: Callable[..., Projector], plan: Plan, ledger: Ledger, server: Server, uri: str
+) -> None:
+    finish(ledger, plan.runs[0])
+    with pytest.raises(ZeroDivisionError), make(lull=60.0):
+        raise ZeroDivisionError
+    assert server.opened == 0
+    projector = make(lull=0.1)
+    eventually(lambda: place(plan.runs[0]) in children(uri))
+    assert projector.close(30)
+
+
 def test_a_run_is_projected_when_woken_and_again_as_it_grows(
     make: Callable[..., Projector], plan: Plan, ledger: Ledger, uri: str
 ) -> None:

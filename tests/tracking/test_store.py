@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gga_sweep.tracking import store
+from gga_sweep.tracking import mlflow_api
 from gga_sweep.tracking.environment import ENVIRONMENT, set_environment
 from gga_sweep.tracking.mlflow_api import MlflowClient
 from gga_sweep.tracking.store import open_store, prepare_store
@@ -36,7 +36,7 @@ def test_of_two_that_prepare_a_store_at_once_the_first_wins(
             both_are_making_one.wait()
             self.path.write_bytes(threading.current_thread().name.encode())
 
-    monkeypatch.setattr(store, "MlflowClient", SlowClient)
+    monkeypatch.setattr(mlflow_api, "MlflowClient", SlowClient)
     path = tmp_path / "new" / "mlflow.db"
     threads = [threading.Thread(target=prepare_store, args=(f"sqlite:///{path}",)) for _ in range(2)]
     for thread in threads:
@@ -48,7 +48,7 @@ def test_of_two_that_prepare_a_store_at_once_the_first_wins(
 
 
 def test_a_server_needs_no_preparing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "MlflowClient", None)  # using it would raise
+    monkeypatch.setattr(mlflow_api, "MlflowClient", None)  # using it would raise
     prepare_store("http://host:5000")
 
 
