@@ -23,6 +23,9 @@ from gga_sweep.tracking.environment import forwarded_environment, set_environmen
 _LONGEST_FOLDER = 20
 """Letters of the folder that Ray's may lie in: a socket's path has at most 103 (macOS), and 82 follow."""
 
+_NO_SPARE_WORKERS = {"prestart_worker_first_driver": False}
+"""Ray would start a worker for each CPU, a second of it, and Tune use none: its actors' environment is another."""
+
 
 @contextmanager
 def joined_cluster(address: str | None) -> Iterator[None]:
@@ -59,9 +62,16 @@ def _start(folder: str | None) -> None:
         _provide_token()
         # Only where Ray takes itself to be unable to form clusters does it listen on the loopback interface alone;
         # an `_node_ip_address` of 127.0.0.1 it exchanges for the machine's own.
-        with _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False), _unseen_command_line():
+        with replaced(ray_constants, "ENABLE_RAY_CLUSTER", False), _unseen_command_line():
             # "local": without it Ray joins what /tmp/ray names, and any user of this machine may write there.
-            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", _temp_dir=folder)
+            ray.init(
+                "local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _temp_dir=folder,
+                _system_config=_NO_SPARE_WORKERS,
+            )
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise GGASweepError(f"cannot start Ray on this machine: {error}") from error
 
@@ -144,12 +154,13 @@ def _close_to_others(path: Path, mode: int) -> None:
 @contextmanager
 def _unseen_command_line() -> Iterator[None]:
     """Ray shows the driver's command line to whoever may look at the cluster, and in ours may stand a password."""
-    with _replaced(utils, "get_entrypoint_name", lambda: "gga-sweep"):
+    with replaced(utils, "get_entrypoint_name", lambda: "gga-sweep"):
         yield
 
 
 @contextmanager
-def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
+def replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
+    """A name of a module stands for another value for the length of a `with` block."""
     before = getattr(module, name, None)
     setattr(module, name, value)
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from ray.air._internal import usage
 from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
@@ -13,6 +14,7 @@ from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep.replay import compare, replay
+from gga_sweep.tracking.sole_writer import SoleWriter
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray", "quick_launches"),
@@ -70,6 +72,26 @@ def test_mlflow_shows_parent_children_and_summaries(swept: gga_sweep.SweepResult
     child = next(run for run in runs if run.data.tags["gga_sweep.role"] == "run")
     record = next(run for run in swept.records if run.key == child.data.tags["gga_sweep.key"]).records[-1]
     assert child.data.metrics["val/accuracy"] == record.validation.accuracy
+
+
+def test_tracking_and_what_ray_would_count_leave_the_start_to_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would import MLflow, and tracking would read all that its store holds of the sweep."""
+    ledger = Ledger(tmp_path / "small")
+    evaluated: list[int] = []
+    counted: list[object] = []
+    take = SoleWriter.take
+
+    def look(self: SoleWriter) -> bool:
+        evaluated.append(sum(len(run.records) for run in ledger.read_results(ledger.run_names()).values()))
+        return take(self)
+
+    monkeypatch.setattr(SoleWriter, "take", look)
+    monkeypatch.setattr(usage, "_count_callbacks", lambda callbacks: counted.append(callbacks))
+    assert launch(tmp_path, arms=[{"algorithm": "ERM"}]).tracked
+    assert evaluated[0] > 0
+    assert counted == []
 
 
 def test_the_report_stands_in_the_sweeps_folder(swept: gga_sweep.SweepResult) -> None:
