@@ -1,8 +1,9 @@
 """From launching a sweep of 1,000 runs again, 900 of them done, to the first of the others in training: `make bench`.
 
-The 900 are swept first, by runs that do not train but are evaluated five times, with their tracking. What Ray itself
-takes is measured beside it, in the same run of this benchmark: a process that imports Ray Tune and torch, starts Ray
-and one trial actor.
+The 900 are swept first, by runs that do not train but are evaluated five times, with their tracking. The first of the
+others is a run that was never started, or from the second try on one that the try before left in the middle. What Ray
+itself takes is measured beside it, in the same run of this benchmark: a process that imports Ray Tune and torch, starts
+Ray and one trial actor.
 """
 
 from __future__ import annotations
@@ -74,13 +75,25 @@ def main() -> None:
         subprocess.run(run, check=True, stdout=subprocess.DEVNULL)
         print(f"{DONE} runs swept in {time.perf_counter() - began:.0f} s, {os.cpu_count()} CPUs")
         file.write_text(yaml.safe_dump(content(ALL)))
+        done = set(os.listdir(runs))  # noqa: PTH208
         print(f"{'seconds until training':40}{'again':>8}{'Ray':>8}{'beyond (aim: 10)':>18}")
         for number in range(TRIES):
-            known = set(os.listdir(runs))  # noqa: PTH208
-            again = _seconds_until(run, lambda known=known: set(os.listdir(runs)) != known)  # type: ignore[misc]  # noqa: PTH208
+            known = _begun(runs, done)
+            again = _seconds_until(run, lambda known=known: _begun(runs, done) != known)  # type: ignore[misc]
             sign = Path(folder) / f"trained-{number}"
             bare = _seconds_until([sys.executable, "-c", BARE, str(sign)], sign.exists)
             print(f"{f'try {number + 1}':40}{again:8.1f}{bare:8.1f}{again - bare:18.1f}")
+
+
+def _begun(runs: Path, done: set[str]) -> set[Path]:
+    """The attempts at runs that were not done; those by which a launch marks what another left are none."""
+    return {
+        attempt
+        for run in runs.iterdir()
+        if run.name not in done
+        for attempt in run.glob("attempts/[0-9]*")
+        if b'"pid"' in attempt.read_bytes()
+    }
 
 
 def _seconds_until(command: list[str], happened) -> float:  # type: ignore[no-untyped-def]
