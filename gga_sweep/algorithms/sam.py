@@ -16,7 +16,7 @@ class SAM(SharpnessAware):
 
     `sam_rho`: radius of the ascent; 0 is ERM.
 
-    Source of the form: the paper, equation 2; aristotelisballas/GGA at 5450c2b has it, DomainBed has not.
+    Source of the form: the paper, equation 2, as aristotelisballas/GGA at 5450c2b has it.
     """
 
     def ascent(self, gradient_norm: Tensor) -> Tensor:
