@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_descends, assert_goes_on
+from descents import assert_descends, assert_goes_on, steps_of_adam
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
@@ -67,12 +67,7 @@ def test_during_the_warm_up_it_is_erm_that_keeps_the_averages_up() -> None:
 
 
 def test_adam_starts_afresh_where_the_penalty_comes_in_and_only_there() -> None:
-    host = tiny_host("Fishr", **{**FULL, "fishr_penalty_anneal_iters": 2})
-    steps = []
-    for step in range(4):
-        host.update(tiny_batch(step))
-        steps.append(int(host.optimizer.state[host.network.classifier.weight]["step"]))
-    assert steps == [1, 2, 1, 2]
+    assert steps_of_adam(tiny_host("Fishr", **{**FULL, "fishr_penalty_anneal_iters": 2}), 4) == [1, 2, 1, 2]
 
 
 @pytest.mark.parametrize("change", [{"fishr_lambda": 60.0}, {"fishr_penalty_anneal_iters": 1}, {"fishr_ema": 0.5}])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_descends, assert_goes_on, assert_same
+from descents import assert_descends, assert_goes_on, assert_is_erm, steps_of_adam
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
@@ -35,20 +35,11 @@ def test_before_the_warm_up_ends_the_weight_is_one() -> None:
 
 
 def test_adam_starts_afresh_where_the_weight_becomes_full_and_only_there() -> None:
-    host = tiny_host("VREx", vrex_penalty_anneal_iters=1, vrex_lambda=7.0)
-    steps = []
-    for step in range(4):
-        host.update(tiny_batch(step))
-        steps.append(int(host.optimizer.state[host.network.classifier.weight]["step"]))
-    assert steps == [1, 1, 2, 3]
+    assert steps_of_adam(tiny_host("VREx", vrex_penalty_anneal_iters=1, vrex_lambda=7.0), 4) == [1, 1, 2, 3]
 
 
 def test_without_weight_and_warm_up_it_is_erm() -> None:
-    host, erm = tiny_host("VREx", vrex_penalty_anneal_iters=0, vrex_lambda=0.0), tiny_host("ERM")
-    for step in range(3):
-        host.update(tiny_batch(step))
-        erm.update(tiny_batch(step))
-    assert_same(host.network, erm.network, tolerance=1e-12)  # type: ignore[arg-type]
+    assert_is_erm(tiny_host("VREx", vrex_penalty_anneal_iters=0, vrex_lambda=0.0), tolerance=1e-12)
 
 
 @pytest.mark.parametrize("change", [{"vrex_lambda": 8.0}, {"vrex_penalty_anneal_iters": 1}])
