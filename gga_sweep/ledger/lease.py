@@ -141,7 +141,6 @@ class Lease:
         self._wake = threading.Event()
         self._released = False
         self._thread = threading.Thread(target=self._work, name=f"{folder}-heartbeat", daemon=True)
-        _held_here.add(holder.started)
         self._thread.start()
 
     @property
@@ -233,7 +232,9 @@ def _claim(store: LedgerStore, folder: str, take_over: bool) -> Lease:
         wait_for_end(store, folder, present.number, _PATIENCE_SECONDS)
     number = (0 if present is None else present.number) + 1
     mine = Holder(socket.gethostname(), os.getpid(), now, time.time(), number=number)
+    _held_here.add(mine.started)  # before the file says so: another thread may read it at once
     if not store.put_if_absent(_path(folder, number), _content(mine)):
+        _held_here.discard(mine.started)
         winner = newest_holder(store, folder)
         raise SweepOwnedError(f"another launch was quicker to own this sweep: {winner}")
     return Lease(store, folder, mine)

@@ -175,6 +175,24 @@ def test_of_many_that_follow_a_dead_one_at_once_exactly_one_wins(store: PosixSto
         assert sorted(future.result() for future in tries) == [False] * 7 + [True]
 
 
+class ReadAtOnceStore(PosixStore):
+    """Another thread of the same process reads each file the moment it is there."""
+
+    seen_alive: bool | None = None
+
+    def put_if_absent(self, path: str, content: bytes) -> bool:
+        put = super().put_if_absent(path, content)
+        self.seen_alive = live_holder(self, LAUNCHES) is not None
+        return put
+
+
+def test_a_lease_is_live_to_other_threads_from_the_moment_its_file_is_there(tmp_path: Path, dead_pid: int) -> None:
+    store = ReadAtOnceStore(tmp_path)
+    write_holder(store, HERE, dead_pid, seen_ago=1)
+    with held(store):
+        assert store.seen_alive
+
+
 def test_who_is_asked_to_stop_hears_why_and_nobody_after_it_does(store: PosixStore) -> None:
     with held(store) as first:
         assert ask_to_stop(store, LAUNCHES, first.number, "somebody said so")
