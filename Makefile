@@ -49,4 +49,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 lock: $(VENV)/.ready
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--python-version 3.11 --extra dev --extra search pyproject.toml --output-file requirements.lock
+		--python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock

@@ -27,11 +27,11 @@ out = Console(highlight=False, markup=False, emoji=False)  # names, paths and re
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 SweepFile = Annotated[str, typer.Argument(metavar="FILE|NAME", help="A sweep file, or a shipped name such as demo.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folder, STORAGE/SWEEP.")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="The sweep's folder, STORAGE/SWEEP.")]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field, e.g. training.steps=100. Repeatable.")
 ]
-Storage = Annotated[Path, typer.Option(help="Folder of all sweeps.")]
+Storage = Annotated[str, typer.Option(help="Folder of all sweeps, or of a bucket: s3://BUCKET/FOLDER.")]
 TrackingURI = Annotated[
     str | None, typer.Option(help="Of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage.")
 ]
@@ -57,10 +57,10 @@ StrictEnvironment = Annotated[
     bool, typer.Option("--strict-environment", help="Refuse to go on from a checkpoint of another environment.")
 ]
 
-DEFAULT_STORAGE = Path("gga-sweep-results")
+DEFAULT_STORAGE = "gga-sweep-results"
 
 
-def load_sweep(file: str, overrides: list[str], storage: Path, tracking_uri: str | None) -> Sweep:
+def load_sweep(file: str, overrides: list[str], storage: str, tracking_uri: str | None) -> Sweep:
     from gga_sweep.planning import load
 
     return load(file, overrides=overrides, storage=storage, tracking_uri=tracking_uri)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -143,7 +142,7 @@ def retry(
     launch_and_print(planned.sweep, options)
 
 
-def _print_verification(found: Verification, folder: Path) -> None:
+def _print_verification(found: Verification, folder: str) -> None:
     from gga_sweep.report.wording import count
 
     quoted = shlex.quote(str(folder))

@@ -51,7 +51,7 @@ def train(
 
 
 def evaluate(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run's folder, STORAGE/SWEEP/runs/RUN.")],
+    run_dir: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run's folder, STORAGE/SWEEP/runs/RUN.")],
     data: Annotated[Path, typer.Option(metavar="ROOT", help="A tree domain/class/image with the model's classes.")],
     averaged: Averaged = False,
 ) -> None:
@@ -69,13 +69,14 @@ def evaluate(
 
 
 def predict(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run's folder, STORAGE/SWEEP/runs/RUN.")],
+    run_dir: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run's folder, STORAGE/SWEEP/runs/RUN.")],
     output: Annotated[Path | None, typer.Option(help="CSV file to write (default: print).")] = None,
     split: Annotated[str | None, typer.Option(help="train or validation (default: both).")] = None,
     data: Annotated[Path | None, typer.Option(metavar="ROOT", help="Where the run's images are now.")] = None,
     averaged: Averaged = False,
 ) -> None:
     """Write what the selected model of a run predicts for every image, by sample id."""
+    from gga_sweep.ledger.location import as_location
     from gga_sweep.ledger.model import open_run_folder
     from gga_sweep.ledger.predictions import predict as predict_images
     from gga_sweep.planning.runs import cache_folder
@@ -83,7 +84,7 @@ def predict(
     if output is not None and not output.absolute().parent.is_dir():  # else known only after all is predicted
         raise bad_input("--output", "must be in a folder that exists", str(output))
     folder = open_run_folder(run_dir)
-    cache = cache_folder(run_dir.absolute().parents[2])
+    cache = cache_folder(as_location(run_dir).absolute().parent.parent.parent)
     images = cache if cache.is_dir() else None
     found = predict_images(folder, data, images, split, _weights(averaged))  # type: ignore[arg-type]
     if output is None:

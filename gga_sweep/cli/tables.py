@@ -13,7 +13,7 @@ from gga_sweep.errors import Fault, InputError
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
     report_format: Annotated[
         str,
         typer.Option(
@@ -43,7 +43,7 @@ def report(
     if domainbed:
         ours = {"--selection": selection, "--select-from": select_from}
         _refuse({**ours, "--exclude-diverged": exclude_diverged, "--published": published}, _BY_ITS_RULES)
-        text = _domainbed_report(folder, report_format, strict)
+        text = _domainbed_report(Path(folder), report_format, strict)
     else:
         _refuse({"--strict": strict}, "goes with --domainbed alone")
         text = _sweep_report(folder, report_format, selection, select_from, exclude_diverged, published, output is None)
@@ -85,7 +85,7 @@ def _domainbed_report(folder: Path, report_format: str, strict: bool) -> str:
 
 
 def _sweep_report(
-    folder: Path,
+    folder: str,
     report_format: str,
     selection: list[str],
     select_from: str | None,

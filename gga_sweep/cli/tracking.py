@@ -39,7 +39,9 @@ def sync(
             total = max(left, progress.tasks[0].total or 0)
             progress.update(task, total=total, completed=total - left)
 
-        result = bring_up_to_date(plan, ledger, uri, report.table, tuple(paths.values()), timeout=timeout, heard=heard)
+        result = bring_up_to_date(
+            plan, ledger, uri, report.table, [path.name for path in paths.values()], timeout=timeout, heard=heard
+        )
     changes = f"{result.new} new, {result.updated} updated, {count(result.points, 'point')} written"
     if result.runs or not result.lacking:
         out.print(f"MLflow at {redact(uri)} shows {count(result.runs, 'run')}: {changes}", soft_wrap=True)

@@ -36,6 +36,7 @@ from gga_sweep.config import RunConfig
 from gga_sweep.domainbed.registry import DOMAINS
 from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.location import Location
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.network_choice import RESNETS
@@ -96,7 +97,7 @@ class _Job:
     selected_step: int | None
 
 
-def export_domainbed(folder: Path, out: Path, models: bool = False) -> Exported:
+def export_domainbed(folder: str | Location, out: Path, models: bool = False) -> Exported:
     """Write a sweep as a DomainBed tree. The ledger stays as it is.
 
     Every run of the plan that was evaluated is written, with `done` or without.
@@ -176,7 +177,7 @@ def _former_folders(out: Path, ledger: Ledger) -> tuple[str, ...]:
         InputError: anything else lies there.
     """
     rule = ""
-    if out.resolve().is_relative_to(ledger.folder.resolve()):
+    if isinstance(ledger.folder, Path) and out.resolve().is_relative_to(ledger.folder.resolve()):
         rule = "must lie outside the sweep's own folder"
     elif out.exists() and not out.is_dir():
         rule = "must be a folder"

@@ -2,7 +2,7 @@
 
 `index/` holds 64 files; a run stands in the one its name's hash gives. The runs' own files stay the truth: the index
 follows from them and may be deleted at any time. An entry counts as long as none of the files it was made of was
-written since (`LedgerStore.stamp`: on a file system number, time and size); what it lacks, and every run that is not
+written since (`LedgerStore.stats`: on a file system number, time and size); what it lacks, and every run that is not
 final, is read from the run's folder, and what was final there is added. Nothing reads an entry that another version of
 the types in `records.py`, or a damaged file, left behind; a storage that cannot be written keeps the index it has.
 Files are replaced whole: of two processes that add at once the last wins, and the other's are added by a later reader.
@@ -16,13 +16,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 
 import msgspec
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.packed import PackedRecords, pack, unpack
-from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState
-from gga_sweep.ledger.store import LedgerStore
+from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState, result_stamps
+from gga_sweep.ledger.store import LedgerStore, for_each
 from gga_sweep.records import (
     FINAL,
     Agreement,
@@ -67,17 +68,19 @@ _ENTRIES = msgspec.msgpack.Decoder(dict[str, _Entry])
 
 def read_through(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
     """What became of the runs of these names; those that finished since the last call are added to the index."""
+    files = _by_file(names)
     results: dict[str, RunResult] = {}
     writable = True
     with _no_collection():
-        for file, members in _by_file(names).items():
-            entries = _read(store, file)
-            current = {name: entries[name] for name in members if _is_current(store, name, entries)}
+        stamps = result_stamps(store, [name for members in files.values() for name in members])
+        for (file, members), entries in zip(files.items(), _read_files(store, files), strict=True):
+            current = {name: entries[name] for name in members if _is_current(name, entries, stamps)}
             results.update((name, _result(name, entry)) for name, entry in current.items())
             added = dict(_read_folders(store, [name for name in members if name not in current], results))
             if added and writable:
                 others = {name: entries[name] for name in entries if name not in members}
-                kept = {name: entry for name, entry in others.items() if _is_current(store, name, others)}
+                of_others = result_stamps(store, others)
+                kept = {name: entry for name, entry in others.items() if _is_current(name, others, of_others)}
                 writable = _write(store, file, {**kept, **current, **added})
     return results
 
@@ -87,11 +90,12 @@ def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResul
 
     Writes nothing.
     """
+    files = _by_file(names)
     results = {}
     with _no_collection():
-        for file, members in _by_file(names).items():
-            entries = _read(store, file)
-            current = [name for name in members if _is_current(store, name, entries)]
+        stamps = result_stamps(store, [name for members in files.values() for name in members])
+        for members, entries in zip(files.values(), _read_files(store, files), strict=True):
+            current = [name for name in members if _is_current(name, entries, stamps)]
             results.update({name: _result(name, entries[name]) for name in current})
     return results
 
@@ -100,14 +104,18 @@ def _read_folders(
     store: LedgerStore, names: Iterable[str], results: dict[str, RunResult]
 ) -> Iterator[tuple[str, _Entry]]:
     """Read runs from their folders into `results`; gives an entry of each that is final."""
-    for name in names:
-        folder = RunFolder(store, name)
-        stamp = folder.result_stamp()
-        result = results[name] = folder.read_result()
-        if result.state.status in FINAL and folder.result_stamp() == stamp:
-            entry = _entry(stamp, result)
-            results[name] = _result(name, entry)  # takes less memory
+    for name, result, entry in for_each(store, partial(_read_folder, store), names):
+        results[name] = result if entry is None else _result(name, entry)  # which takes less memory
+        if entry is not None:
             yield name, entry
+
+
+def _read_folder(store: LedgerStore, name: str) -> tuple[str, RunResult, _Entry | None]:
+    folder = RunFolder(store, name)
+    stamp = folder.result_stamp()
+    result = folder.read_result()
+    lasts = result.state.status in FINAL and folder.result_stamp() == stamp
+    return name, result, _entry(stamp, result) if lasts else None
 
 
 def _entry(stamp: str, result: RunResult) -> _Entry:
@@ -133,8 +141,8 @@ def _result(name: str, entry: _Entry) -> RunResult:
     )
 
 
-def _is_current(store: LedgerStore, name: str, entries: Mapping[str, _Entry]) -> bool:
-    return name in entries and RunFolder(store, name).result_stamp() == entries[name].stamp
+def _is_current(name: str, entries: Mapping[str, _Entry], stamps: Mapping[str, str]) -> bool:
+    return name in entries and stamps[name] == entries[name].stamp
 
 
 def _by_file(names: Iterable[str]) -> dict[str, list[str]]:
@@ -146,6 +154,10 @@ def _by_file(names: Iterable[str]) -> dict[str, list[str]]:
 
 def _file_of(name: str) -> str:
     return f"index/{zlib.crc32(name.encode()) % _FILES:02d}"
+
+
+def _read_files(store: LedgerStore, files: Iterable[str]) -> Iterator[dict[str, _Entry]]:
+    return for_each(store, partial(_read, store), files)
 
 
 def _read(store: LedgerStore, file: str) -> dict[str, _Entry]:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from gga_sweep.errors import DamagedFileError
 from gga_sweep.ledger.index import read_through
 from gga_sweep.ledger.lines import dump
+from gga_sweep.ledger.location import Location, as_location, open_store
 from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState
-from gga_sweep.ledger.store import LedgerStore, PosixStore
+from gga_sweep.ledger.store import LedgerStore, for_each
 from gga_sweep.records import RunStatus
 
 
 class Ledger:
     """`STORAGE/SWEEP`: `sweep.json`, `runs/`, `index/`, `launches/` and whatever reports were written there."""
 
-    def __init__(self, folder: Path, store: LedgerStore | None = None) -> None:
-        self.folder = folder.absolute()
-        self.store = store or PosixStore(self.folder)
+    def __init__(self, folder: str | Location, store: LedgerStore | None = None) -> None:
+        self.folder = as_location(folder, "DIR").absolute()
+        self.store = store or open_store(self.folder)
 
     def run(self, name: str) -> RunFolder:
         return RunFolder(self.store, name)
@@ -30,7 +30,8 @@ class Ledger:
 
     def read_states(self, names: Iterable[str]) -> dict[str, RunState]:
         """The states of many runs, by name; one whose state cannot be read has failed, for that reason."""
-        return {name: self._read_state(name) for name in names}
+        names = list(names)
+        return dict(zip(names, for_each(self.store, self._read_state, names), strict=True))
 
     def read_results(self, names: Iterable[str]) -> dict[str, RunResult]:
         """What became of many runs, by name: of finished ones through the index (`gga_sweep.ledger.index`)."""

@@ -13,8 +13,8 @@ from gga_sweep.algorithms.build import build_algorithm
 from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import Dataset, Minibatch, evaluation_batch, load_dataset
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
+from gga_sweep.ledger.location import Location, as_location, open_store
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader, Weights
-from gga_sweep.ledger.store import PosixStore
 from gga_sweep.networks import Network
 from gga_sweep.records import Score
 from gga_sweep.training.checkpoint import parse_weights
@@ -23,16 +23,18 @@ from gga_sweep.training.evaluation import evaluate_images
 _RUN_DIR = "must be a run's folder (STORAGE/SWEEP/runs/RUN)"
 
 
-def open_run_folder(path: Path) -> RunFolder:
+def open_run_folder(path: str | Location) -> RunFolder:
     """The run in STORAGE/SWEEP/runs/RUN.
 
     Raises:
         InputError: the path is not of that form.
     """
-    whole = Path(os.path.abspath(path))  # noqa: PTH100  `resolve` would follow a `runs` that is a link
+    whole = as_location(path, "RUN_DIR")
+    if isinstance(whole, Path):
+        whole = Path(os.path.abspath(whole))  # noqa: PTH100  `resolve` would follow a `runs` that is a link
     if whole.parent.name != "runs":
         raise InputError([Fault("RUN_DIR", _RUN_DIR, str(path))])
-    return RunFolder(PosixStore(whole.parents[1]), whole.name)
+    return RunFolder(open_store(whole.parent.parent), whole.name)
 
 
 def load_model(folder: RunFolder, weights: Weights = "selected") -> Network:

@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
@@ -35,7 +35,7 @@ from gga_sweep.ledger.lines import (
     parse_records,
     parse_seconds,
 )
-from gga_sweep.ledger.store import LedgerStore
+from gga_sweep.ledger.store import FileStat, LedgerStore
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, Record, RunStatus
 
 Kept = Literal["none", "selected", "all"]
@@ -150,6 +150,19 @@ _STATE = msgspec.json.Decoder(RunState)
 
 _RECORDED = ("records.jsonl", "annealing.jsonl", "averaged.jsonl")
 _RESULT_FILES = ("status.json", *_RECORDED, "timings.jsonl")
+_FEW = 8  # runs that are asked for one by one: all of a ledger may be many more
+
+
+def result_stamps(store: LedgerStore, names: Collection[str]) -> dict[str, str]:
+    """`RunFolder.result_stamp` of many runs, by name."""
+    if len(names) < _FEW:
+        return {name: RunFolder(store, name).result_stamp() for name in names}
+    stats = store.stats("runs")
+    return {name: _result_stamp(stats, f"{name}/") for name in names}
+
+
+def _result_stamp(stats: Mapping[str, FileStat], prefix: str) -> str:
+    return " ".join(stats[name].stamp if (name := prefix + file) in stats else "-" for file in _RESULT_FILES)
 
 
 class RunFolder:
@@ -190,7 +203,7 @@ class RunFolder:
 
     def result_stamp(self) -> str:
         """Equal as long as none of the files that `read_result` reads was replaced."""
-        return " ".join(self._store.stamp(f"{self._path}/{name}") or "-" for name in _RESULT_FILES)
+        return _result_stamp(self._store.stats(self._path), "")
 
     def read_header(self) -> RunHeader | None:
         """None before the first attempt.

@@ -13,6 +13,7 @@ from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SweepConfig, TrainingConfig
 from gga_sweep.domains import DatasetDescription, describe
 from gga_sweep.domains.files import expanded
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.location import Location, as_location
 from gga_sweep.planning.arms import expand_arms
 from gga_sweep.planning.check import check_sweep
 from gga_sweep.planning.plan import Sweep
@@ -30,7 +31,7 @@ def load(
     source: str | Path | Mapping[str, Any],
     *,
     overrides: Sequence[str] = (),
-    storage: str | Path = DEFAULT_STORAGE,
+    storage: str | Location = DEFAULT_STORAGE,
     tracking_uri: str | None = None,
 ) -> Sweep:
     """Read and check a sweep. Starts nothing and writes nothing.
@@ -38,7 +39,7 @@ def load(
     Args:
         source: a file, the name of a shipped sweep such as "demo", or the content as a mapping.
         overrides: `key=value` assignments, as the command line's `--set`.
-        storage: folder of all sweeps.
+        storage: folder of all sweeps; or of a bucket, as s3://BUCKET/FOLDER.
         tracking_uri: of MLflow (default: the environment's MLFLOW_TRACKING_URI, else a SQLite file in the storage).
 
     Raises:
@@ -49,7 +50,7 @@ def load(
     if config is None:
         raise InputError(faults, name)
     try:
-        sweep = complete(config, name, Path(storage), tracking_uri)
+        sweep = complete(config, name, as_location(storage), tracking_uri)
         faults.extend([fault for fault in check_sweep(sweep) if not _lies_around(fault, faults)])
     except InputError as error:
         faults.extend(error.faults)
@@ -61,7 +62,7 @@ def load(
 def complete(
     config: SweepConfig,
     source: str,
-    storage: Path,
+    storage: Location,
     tracking_uri: str | None,
     description: DatasetDescription | None = None,
 ) -> Sweep:
@@ -74,7 +75,8 @@ def complete(
         InputError: unknown protocol, dataset or algorithm, too many arms or runs, a home that nobody has.
     """
     root = config.dataset.root
-    storage = expanded(storage, "--storage").absolute()
+    if isinstance(storage, Path):
+        storage = expanded(storage, "--storage").absolute()
     if root is not None:
         dataset = config.dataset.model_copy(update={"root": expanded(root, "dataset.root").absolute()})
         config = config.model_copy(update={"dataset": dataset})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from gga_sweep.config import AnnealingConfig, RunConfig, SelectionMethod, SweepConfig, TrainingSettings
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.ledger.key import folder_name
+from gga_sweep.ledger.location import Location
 from gga_sweep.planning.protocols import Protocol, complete_training
 from gga_sweep.records import Cell, Scalar
 
@@ -52,7 +52,7 @@ class Sweep:
         protocol: the named bundle of choices.
         deviations: what the file overrides of its protocol, as sentences.
         dataset: the dataset's domains and counts, as known or found.
-        storage: folder of all sweeps; this one lives in `storage / config.name`.
+        storage: folder of all sweeps, or of a bucket; this one lives in `storage / config.name`.
         tracking_uri: of MLflow; None: the storage's own SQLite file.
     """
 
@@ -64,7 +64,7 @@ class Sweep:
     protocol: Protocol
     deviations: tuple[str, ...]
     dataset: DatasetDescription
-    storage: Path
+    storage: Location
     tracking_uri: str | None = field(default=None, repr=False)  # it may hold a password
 
     @property
@@ -72,7 +72,7 @@ class Sweep:
         return self.config.name
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         return self.storage / self.name
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from pathlib import Path
 
 from gga_sweep.domains import load_dataset
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.location import Location, S3Location, open_store
 from gga_sweep.planning.plan import Contents, Sweep
 from gga_sweep.planning.runs import cache_folder, read_contents
 from gga_sweep.planning.stored import check_unchanged, write_sweep
@@ -36,12 +38,15 @@ def decode_images(sweep: Sweep) -> None:
     load_dataset(sweep.config.dataset, cache_folder(sweep.storage))
 
 
-def require_writable(storage: Path) -> None:
-    """Make the storage's folder.
+def require_writable(storage: Location) -> None:
+    """Make the storage's folder; of a bucket, see that it can be written.
 
     Raises:
         InputError: it cannot be made, or not be written.
     """
+    if not isinstance(storage, Path):
+        _require_writable_bucket(storage)
+        return
     try:
         storage.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage):
@@ -50,3 +55,15 @@ def require_writable(storage: Path) -> None:
         reason = getattr(error, "strerror", None) or error
         fault = Fault("--storage", f"must be a folder that can be written: {reason}", str(storage))
         raise InputError([fault]) from error
+
+
+def _require_writable_bucket(storage: S3Location) -> None:
+    store, name = open_store(storage), f".writable-{uuid.uuid4().hex}"
+    try:
+        if not store.put_if_absent(name, b"") or store.put_if_absent(name, b""):
+            rule = "must be of a bucket with conditional writes (If-None-Match): this one overwrites"
+            raise InputError([Fault("--storage", rule, str(storage))])
+        store.delete(name)
+    except StorageError as error:
+        rule = f"must be a bucket that can be written: {error}"
+        raise InputError([Fault("--storage", rule, str(storage))]) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from gga_sweep.domains import dataset_digest
 from gga_sweep.domains.files import is_folder
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.key import run_key
+from gga_sweep.ledger.location import Location
 from gga_sweep.network_choice import is_weights_file
 from gga_sweep.planning.arms import (
     ANNEALING_DEFAULTS,
@@ -91,16 +93,25 @@ def read_contents(sweep: Sweep) -> Contents:
         fault = Fault("dataset.root", "must be the folder that holds domain/class/image", str(root) if root else None)
         raise InputError([fault], sweep.source)
     cache = cache_folder(sweep.storage)
+    kept = is_folder(cache.parent)  # else there is no storage yet, and to look must not make one
     weights = sweep.training.weights
     return Contents(
-        dataset=dataset_digest(sweep.config.dataset, cache if is_folder(sweep.storage) else None),
+        dataset=dataset_digest(sweep.config.dataset, cache if kept else None),
         weights=_file_digest(weights) if weights is not None and is_weights_file(weights) else None,
     )
 
 
-def cache_folder(storage: Path) -> Path:
-    """Where a storage keeps content hashes and decoded images, for all its sweeps."""
-    return storage / CACHE_FOLDER
+def cache_folder(storage: Location) -> Path:
+    """Where content hashes and decoded images are kept, for all sweeps of a storage.
+
+    `GGA_SWEEP_CACHE` names another folder, such as one on the disk of each node. Of a storage in a bucket it is one of
+    this user's on this machine.
+    """
+    if named := os.environ.get("GGA_SWEEP_CACHE"):
+        return Path(named).absolute()
+    if isinstance(storage, Path):
+        return storage / CACHE_FOLDER
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gga-sweep"
 
 
 def _arm_runs(sweep: Sweep, arm: Arm, contents: Contents | None) -> Iterator[PlannedRun]:

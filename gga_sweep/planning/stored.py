@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from gga_sweep.config import SweepConfig
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.location import Location
 from gga_sweep.planning.loading import complete
 from gga_sweep.planning.plan import Contents, Plan, Sweep
 from gga_sweep.planning.runs import plan_sweep
@@ -34,7 +34,7 @@ def write_sweep(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
     )
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: str | Location) -> Plan:
     """The plan of the sweep last launched in this folder.
 
     Raises:
@@ -44,7 +44,7 @@ def read_plan(folder: Path) -> Plan:
     with _as_written(ledger):
         stored = _read(ledger)
         if stored is not None:
-            sweep = complete(stored.config, stored.source, folder.absolute().parent, None, stored.dataset)
+            sweep = complete(stored.config, stored.source, ledger.folder.parent, None, stored.dataset)
             return plan_sweep(sweep, stored.contents)
     rule = "must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it"
     raise InputError([Fault("DIR", rule, str(folder))])

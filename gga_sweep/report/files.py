@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.location import Location
 from gga_sweep.report.collect import fingerprint_of
 from gga_sweep.report.content import Report
 
@@ -61,7 +61,7 @@ def render(report_format: str, report: Report, ledger: Ledger) -> str:
     return render_html(replace(report, fingerprint=fingerprint_of(ledger, report.view.records)))
 
 
-def write_report(report: Report, ledger: Ledger) -> dict[str, Path]:
+def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:
     """Every format, in the sweep's folder, and what was chosen, where something was; the paths by format."""
     texts = {_FILES[report_format]: render(report_format, report, ledger) for report_format in FORMATS}
     if report.chosen:

@@ -190,7 +190,7 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         with self._until_the_end:
             report = make_report(self._plan, self._ledger)
             paths = write_report(report, self._ledger)
-            self._projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
+            self._projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])
 
     def _ended(self, run: PlannedRun) -> None:
         status = self._ledger.run(str(run.folder)).read_state().status

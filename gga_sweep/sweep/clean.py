@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -54,7 +52,7 @@ def unneeded(plan: Plan, ledger: Ledger) -> tuple[Unneeded, ...]:
 
     Runs outside the present plan keep their weights.
     """
-    return tuple(_measured(ledger.folder, _paths(plan, ledger)))
+    return tuple(_found(plan, ledger))
 
 
 def clean(plan: Plan, ledger: Ledger) -> tuple[Unneeded, ...]:
@@ -71,23 +69,25 @@ def clean(plan: Plan, ledger: Ledger) -> tuple[Unneeded, ...]:
         found = unneeded(plan, ledger)
         for one in found:
             _remove(ledger, one)
-        shutil.rmtree(ledger.folder / _TUNE, ignore_errors=True)  # the empty folders
+        if isinstance(ledger.folder, Path):
+            shutil.rmtree(ledger.folder / _TUNE, ignore_errors=True)  # the empty folders
     return found
 
 
-def _paths(plan: Plan, ledger: Ledger) -> Iterator[tuple[str, str]]:
+def _found(plan: Plan, ledger: Ledger) -> Iterator[Unneeded]:
     states = {name: result.state for name, result in ledger.read_results(ledger.run_names()).items()}
     final = {name: state for name, state in states.items() if state.status in FINAL}
-    for name in _losers(plan, ledger, final):
-        for file in get_args(Weights):
-            yield WEIGHTS, f"runs/{name}/{file}"
-    for name in final:
-        yield CHECKPOINTS, f"runs/{name}/checkpoint"
-    for path in ledger.store.unfinished_writes():
-        yield HALVES, path
-    for folder, _, files in [] if (ledger.folder / _TUNE).is_symlink() else os.walk(ledger.folder / _TUNE):
-        for file in files:
-            yield OLD, Path(folder, file).relative_to(ledger.folder).as_posix()
+    files = ledger.store.stats("runs")
+    weights = [f"{name}/{file}" for name in _losers(plan, ledger, final) for file in get_args(Weights)]
+    for kind, paths in ((WEIGHTS, weights), (CHECKPOINTS, [f"{name}/checkpoint" for name in final])):
+        for path in paths:
+            if path in files:
+                yield Unneeded(kind, f"runs/{path}", files[path].size)
+    for path, size in ledger.store.unfinished_writes(_OLD_SECONDS).items():
+        yield Unneeded(HALVES, path, size)
+    linked = isinstance(ledger.folder, Path) and (ledger.folder / _TUNE).is_symlink()  # what lies there is not ours
+    for path, found in ({} if linked else ledger.store.stats(_TUNE)).items():
+        yield Unneeded(OLD, f"{_TUNE}/{path}", found.size)
 
 
 def _losers(plan: Plan, ledger: Ledger, final: dict[str, RunState]) -> list[str]:
@@ -101,18 +101,6 @@ def _losers(plan: Plan, ledger: Ledger, final: dict[str, RunState]) -> list[str]
     told = {run.folder for run in (*view.records, *view.pair_records)}
     # Those that are removed already: of a removal that was cut short the file may still be there.
     return [name for name in final if (name in told and name not in wanted) or final[name].removed]
-
-
-def _measured(folder: Path, paths: Iterable[tuple[str, str]]) -> Iterator[Unneeded]:
-    """Of those that are there, and of the half-made those that nobody is still writing."""
-    youngest = time.time() - _OLD_SECONDS
-    for kind, path in paths:
-        try:
-            found = (folder / path).lstat()
-        except FileNotFoundError:
-            continue
-        if kind != HALVES or found.st_mtime < youngest:
-            yield Unneeded(kind, path, found.st_size)
 
 
 def _remove(ledger: Ledger, one: Unneeded) -> None:

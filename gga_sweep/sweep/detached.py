@@ -41,7 +41,7 @@ def launch_detached(sweep: Sweep, arguments: Sequence[str], options: LaunchOptio
         GGASweepError: the process ended with an error before it owned the sweep, in its own words.
     """
     require_writable(sweep.folder)
-    log = sweep.folder.absolute() / _LOG
+    log = sweep.folder / _LOG if isinstance(sweep.folder, Path) else Path.cwd() / f"{sweep.name}.{_LOG}"
     command = [
         sys.executable,
         "-P",

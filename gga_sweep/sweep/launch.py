@@ -62,7 +62,7 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
                 train(plan, contents, left, final, projector, lease, signals, options, console)
             report = make_report(plan, ledger)
             paths = write_report(report, ledger)
-            tracked = projector.close(CLOSE_SECONDS, report.table, tuple(paths.values()))
+            tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])
             return SweepResult(plan, ledger, report, paths, redact(uri), tracked, lease.reason)
 
 

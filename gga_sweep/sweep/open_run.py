@@ -12,6 +12,7 @@ from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import Dataset, load_dataset
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.location import Location
 from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
 from gga_sweep.planning import PlannedRun
 from gga_sweep.planning.runs import cache_folder
@@ -20,7 +21,7 @@ from gga_sweep.planning.runs import cache_folder
 def open_run(
     planned: PlannedRun,
     ledger: Ledger,
-    storage: Path,
+    storage: Location,
     digest: str,
     gpus: float,
     options: RecordingOptions | None = None,

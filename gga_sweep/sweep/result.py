@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.location import Location
 from gga_sweep.planning import Plan
 from gga_sweep.planning.runs import cache_folder
 from gga_sweep.records import RunRecords, RunStatus
@@ -79,7 +79,7 @@ class SweepResult:
     plan: Plan
     ledger: Ledger
     report: Report
-    paths: Mapping[str, Path]
+    paths: Mapping[str, Location]
     tracking_uri: str
     tracked: bool
     stopped: str | None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from gga_sweep.errors import GGASweepError
+from gga_sweep.ledger.location import Location
 from gga_sweep.tracking import names
 from gga_sweep.tracking.mlflow_api import Experiment, MlflowClient, ViewType
 
 
-def find_experiment(client: MlflowClient, folder: Path) -> Experiment | None:
+def find_experiment(client: MlflowClient, folder: Location) -> Experiment | None:
     """The experiment whose artifacts lie in that sweep's folder, deleted or not."""
     found = client.search_experiments(
         view_type=ViewType.ALL, filter_string=f"tags.`{names.FOLDER}` = '{folder.absolute().as_uri()}'"
@@ -18,7 +18,7 @@ def find_experiment(client: MlflowClient, folder: Path) -> Experiment | None:
     return min(found, key=lambda experiment: int(experiment.experiment_id), default=None)
 
 
-def find_or_create_experiment(client: MlflowClient, folder: Path) -> str:
+def find_or_create_experiment(client: MlflowClient, folder: Location) -> str:
     """The id of a sweep's experiment. It bears the name of the sweep; if that is taken by a sweep in another folder
     (another storage, or this one before it was moved: artifact locations cannot change), with a mark behind it.
 

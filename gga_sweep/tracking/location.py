@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.location import Location
 from gga_sweep.planning.plan import TRACKING_FILE
 
 SERVERS = ("http", "https")
@@ -26,11 +27,13 @@ _MOUNTS = Path("/proc/mounts")
 _QUERY = re.compile("[?#]")  # where it begins
 
 
-def resolve_tracking_uri(storage: Path, given: str | None, environ: Mapping[str, str], mounts: Path = _MOUNTS) -> str:
+def resolve_tracking_uri(
+    storage: Location, given: str | None, environ: Mapping[str, str], mounts: Path = _MOUNTS
+) -> str:
     """The URI to track in: the one given, else `MLFLOW_TRACKING_URI`, else the storage's own SQLite file.
 
     Args:
-        storage: folder of all sweeps; they share one file.
+        storage: folder of all sweeps, which share one file; a bucket holds none.
         given: the flag's value.
         environ: `os.environ`.
         mounts: the table of mounted file systems, in the format of `/proc/mounts`; where there is no such file (not
@@ -43,12 +46,16 @@ def resolve_tracking_uri(storage: Path, given: str | None, environ: Mapping[str,
         InputError: malformed, or of a kind that MLflow cannot track in; or SQLite on a network file system. The
             message never shows credentials.
     """
-    default = f"sqlite:///{storage.absolute() / TRACKING_FILE}"
-    uri, field = default, "storage"
+    uri, field = None, "storage"
+    if isinstance(storage, Path):
+        uri = f"sqlite:///{storage.absolute() / TRACKING_FILE}"
     if from_environment := environ.get("MLFLOW_TRACKING_URI"):
         uri, field = from_environment, "MLFLOW_TRACKING_URI"
     if given is not None:
         uri, field = given, "--tracking-uri"
+    if uri is None:
+        rule = "holds no MLflow store where it is a bucket: give --tracking-uri, or set MLFLOW_TRACKING_URI"
+        raise InputError([Fault(field, rule, str(storage), _ALLOWED)], source="tracking")
     if fault := _fault(uri, field, mounts):
         raise InputError([fault], source="tracking")
     path = sqlite_path(uri)

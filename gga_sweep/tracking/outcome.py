@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gga_sweep.planning.plan import PlannedRun
@@ -19,7 +19,7 @@ from gga_sweep.tracking.tracked_run import TrackedRun, Update, create_run, updat
 
 
 def publish_outcome(
-    projection: Projection, runs: Iterable[PlannedRun], table: Table | None, artifacts: Sequence[Path] = ()
+    projection: Projection, runs: Iterable[PlannedRun], table: Table | None, artifacts: Sequence[str] = ()
 ) -> None:
     """Write the outcome of a sweep whose runs have been projected. Repeating it changes nothing.
 
@@ -27,16 +27,13 @@ def publish_outcome(
         projection: of the sweep; while it is live, its parent goes on RUNNING.
         runs: of the plan: FINISHED needs all of them final, FAILED one that failed; else the sweep counts as KILLED.
         table: winners and summaries are taken from it; None when there is none yet.
-        artifacts: files and folders to hang on the parent (tables, plots); those that do not exist are an error.
+        artifacts: names of files in the sweep's folder, to hang on the parent where they are there.
     """
     if table is not None:
         _mark_winners(projection, table.selected)
         _write_summaries(projection, table)
-    for path in artifacts:
-        if path.is_dir():
-            projection.client.log_artifacts(projection.parent.run_id, str(path), path.name)
-        else:
-            projection.client.log_artifact(projection.parent.run_id, str(path))
+    if artifacts:
+        _attach(projection, projection.parent.run_id, {name: projection.ledger.store.read(name) for name in artifacts})
     if not projection.live:
         update_run(projection.client, projection.parent, Update(status=_sweep_status(projection, runs)))
 
@@ -61,13 +58,18 @@ def _attach_weights(projection: Projection, run: TrackedRun, winner: Selected) -
         names.CONFIG_FILE: stored.read_file("run.json"),
         names.WEIGHTS_FILE: stored.intact_selected() if kept is not None and kept.step == winner.step else None,
     }
+    _attach(projection, run.run_id, contents)
+    if contents[names.WEIGHTS_FILE] is not None:
+        update_run(projection.client, run, Update(tags={names.WEIGHTS_STEP: str(winner.step)}))
+
+
+def _attach(projection: Projection, run_id: str, contents: Mapping[str, bytes | None]) -> None:
+    """Hang the files that are there on a run of MLflow."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in contents.items():
             if content is not None:
                 (Path(folder) / name).write_bytes(content)
-        projection.client.log_artifacts(run.run_id, folder)
-    if contents[names.WEIGHTS_FILE] is not None:
-        update_run(projection.client, run, Update(tags={names.WEIGHTS_STEP: str(winner.step)}))
+        projection.client.log_artifacts(run_id, folder)
 
 
 def _write_summaries(projection: Projection, table: Table) -> None:

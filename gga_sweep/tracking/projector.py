@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
@@ -157,13 +156,13 @@ class Projector:
         if folder := self._register(run):
             self.wake(folder)
 
-    def close(self, timeout: float, table: Table | None = None, artifacts: Sequence[Path] = ()) -> bool:
+    def close(self, timeout: float, table: Table | None = None, artifacts: Sequence[str] = ()) -> bool:
         """Catch up with every run, then write what is known only at the end, and stop.
 
         Args:
             timeout: seconds; what is not projected by then is left to the next launch.
             table: winners and summaries are taken from it.
-            artifacts: files and folders to hang on the parent run.
+            artifacts: names of files in the sweep's folder, to hang on the parent run.
 
         Returns:
             Whether MLflow now shows everything.
@@ -174,7 +173,7 @@ class Projector:
             _LOG.warning("%s; the next launch catches up", self.in_words(lacking))
         return not lacking
 
-    def finish(self, timeout: float, table: Table | None = None, artifacts: Sequence[Path] = ()) -> tuple[str, ...]:
+    def finish(self, timeout: float, table: Table | None = None, artifacts: Sequence[str] = ()) -> tuple[str, ...]:
         """As `close`, beside a launch that may go on; gives the names of what MLflow does not show."""
         started = set(self._ledger.run_names())
         with self._changed:
@@ -365,7 +364,7 @@ def _write_sweep_file(projection: Projection) -> None:
 
 
 def _publish_outcome(
-    projection: Projection, runs: Sequence[PlannedRun], table: Table | None, artifacts: Sequence[Path]
+    projection: Projection, runs: Sequence[PlannedRun], table: Table | None, artifacts: Sequence[str]
 ) -> None:
     from gga_sweep.tracking.outcome import publish_outcome
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gga_sweep.ledger.lease import LAUNCHES, live_holder
@@ -46,7 +45,7 @@ def sync(
     ledger: Ledger,
     uri: str,
     table: Table | None = None,
-    artifacts: Sequence[Path] = (),
+    artifacts: Sequence[str] = (),
     *,
     timeout: float = 600.0,
     heard: Callable[[int], object] = lambda left: None,
@@ -62,7 +61,7 @@ def sync(
         plan: its runs are shown.
         uri: from `resolve_tracking_uri`.
         table: winners and summaries are taken from it.
-        artifacts: files and folders to hang on the parent run.
+        artifacts: names of files in the sweep's folder, to hang on the parent run.
         timeout: seconds, in which a store that is away or slow is waited for.
         heard: called with the number of things left to do, after each.
         retry_after, settle, connect: as of a `Projector`.

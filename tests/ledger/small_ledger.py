@@ -11,7 +11,7 @@ from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset
 from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
 from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
-from gga_sweep.ledger.store import LedgerStore
+from gga_sweep.ledger.store import FileStat, LedgerStore
 from gga_sweep.records import RunStatus
 
 KEY = "0123abcd" * 8
@@ -24,6 +24,8 @@ class Killed(BaseException):
 
 class MemoryStore:
     """A `LedgerStore` whose writer is killed in place of its write number `dies_at`, counted from 0."""
+
+    parallel = 1
 
     def __init__(self, dies_at: int | None = None) -> None:
         self.files: dict[str, bytes] = {}
@@ -46,8 +48,13 @@ class MemoryStore:
         self.files[path] = content
         self._written[path] = self.writes
 
-    def stamp(self, path: str) -> str | None:
-        return str(self._written[path]) if path in self.files else None
+    def stats(self, folder: str) -> dict[str, FileStat]:
+        start = folder + "/"
+        return {
+            path[len(start) :]: FileStat(str(self._written[path]), len(content))
+            for path, content in self.files.items()
+            if path.startswith(start)
+        }
 
     def list(self, folder: str) -> list[str]:
         start = folder + "/"
@@ -57,7 +64,7 @@ class MemoryStore:
         self._count()
         self.files.pop(path, None)
 
-    def unfinished_writes(self) -> dict[str, int]:
+    def unfinished_writes(self, min_age: float = 0.0) -> dict[str, int]:
         return {}
 
     def _count(self) -> None:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from services import BUCKET
 
 from gga_sweep.errors import StorageError
-from gga_sweep.ledger.store import PosixStore
+from gga_sweep.ledger import s3_store
+from gga_sweep.ledger.location import as_location, open_store
+from gga_sweep.ledger.s3_store import S3LedgerStore
+from gga_sweep.ledger.store import LedgerStore, PosixStore, for_each
+
+
+@pytest.fixture(params=["file system", "bucket"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerStore:
+    if request.param == "file system":
+        return PosixStore(tmp_path / "sweep")
+    request.getfixturevalue("s3")
+    return open_store(as_location(f"s3://{BUCKET}/{uuid.uuid4().hex}/sweep"))
 
 
 @pytest.fixture
@@ -17,48 +31,48 @@ def store(tmp_path: Path) -> PosixStore:
     return PosixStore(tmp_path / "sweep")
 
 
-def test_what_is_written_is_read(store: PosixStore) -> None:
-    assert store.read("runs/a/run.json") is None
-    store.replace("runs/a/run.json", b"one")
-    assert store.read("runs/a/run.json") == b"one"
-    store.replace("runs/a/run.json", b"")
-    assert store.read("runs/a/run.json") == b""
+def test_what_is_written_is_read(any_store: LedgerStore) -> None:
+    assert any_store.read("runs/a/run.json") is None
+    any_store.replace("runs/a/run.json", b"one")
+    assert any_store.read("runs/a/run.json") == b"one"
+    any_store.replace("runs/a/run.json", b"")
+    assert any_store.read("runs/a/run.json") == b""
 
 
-def test_a_file_that_exists_stays_as_it_is(store: PosixStore) -> None:
-    assert store.put_if_absent("run.json", b"one")
-    assert not store.put_if_absent("run.json", b"two")
-    assert store.read("run.json") == b"one"
+def test_a_file_that_exists_stays_as_it_is(any_store: LedgerStore) -> None:
+    assert any_store.put_if_absent("run.json", b"one")
+    assert not any_store.put_if_absent("run.json", b"two")
+    assert any_store.read("run.json") == b"one"
 
 
-def test_of_many_that_want_a_file_exactly_one_wins(store: PosixStore) -> None:
+def test_of_many_that_want_a_file_exactly_one_wins(any_store: LedgerStore) -> None:
     start = threading.Barrier(8)
 
     def want(file: int, content: bytes) -> bool:
         start.wait()
-        return store.put_if_absent(f"attempts/{file}", content)
+        return any_store.put_if_absent(f"attempts/{file}", content)
 
     for file in range(10):
         contents = [bytes([number]) * 1000 for number in range(8)]
         with ThreadPoolExecutor(8) as pool:
             won = list(pool.map(want, [file] * 8, contents))
         assert sum(won) == 1
-        assert store.read(f"attempts/{file}") == contents[won.index(True)]
+        assert any_store.read(f"attempts/{file}") == contents[won.index(True)]
 
 
-def test_a_reader_never_sees_a_half(store: PosixStore) -> None:
+def test_a_reader_never_sees_a_half(any_store: LedgerStore) -> None:
     contents = [bytes([number]) * 200_000 for number in range(2)]
-    store.replace("records.jsonl", contents[0])
+    any_store.replace("records.jsonl", contents[0])
 
     def write() -> None:
         for number in range(100):
-            store.replace("records.jsonl", contents[number % 2])
+            any_store.replace("records.jsonl", contents[number % 2])
 
     writer = threading.Thread(target=write)
     writer.start()
     seen = set()
     while writer.is_alive():
-        seen.add(store.read("records.jsonl"))
+        seen.add(any_store.read("records.jsonl"))
     writer.join()
     assert seen == set(contents)
 
@@ -76,13 +90,98 @@ def test_a_failed_write_leaves_the_old_file(store: PosixStore, monkeypatch: pyte
     assert [path.name for path in (store.root / "runs/a").iterdir()] == ["status.json"]
 
 
-def test_a_folder_is_listed_sorted_without_files_still_being_written(store: PosixStore) -> None:
+def test_a_folder_is_listed_sorted(any_store: LedgerStore) -> None:
     for name in ("b", "a", "c/d"):
-        store.replace(f"runs/{name}", b"")
+        any_store.replace(f"runs/{name}", b"")
+    any_store.replace("runs-of-another", b"")
+    assert any_store.list("runs") == ["a", "b", "c"]
+    assert any_store.list("nowhere") == []
+    assert any_store.list("runs/a") == []  # a file
+
+
+def test_more_files_are_listed_than_one_answer_of_a_bucket_holds(s3: None) -> None:
+    store = open_store(as_location(f"s3://{BUCKET}/{uuid.uuid4().hex}"))
+    names = [f"run-{number:04d}" for number in range(1100)]
+    list(for_each(store, lambda name: store.replace(f"runs/{name}/status.json", b"{}"), names))
+    assert store.list("runs") == names
+    assert list(store.stats("runs")) == [f"{name}/status.json" for name in names]
+
+
+def test_the_files_below_a_folder_have_their_sizes_and_a_stamp_that_changes_with_them(any_store: LedgerStore) -> None:
+    any_store.replace("runs/a/status.json", b"12345")
+    any_store.replace("runs/b/attempts/000001", b"")
+    any_store.replace("runs-of-another", b"")
+    before = any_store.stats("runs")
+    assert {path: found.size for path, found in before.items()} == {"a/status.json": 5, "b/attempts/000001": 0}
+    assert any_store.stats("runs/a") == {"status.json": before["a/status.json"]}
+    any_store.replace("runs/a/status.json", b"54321")
+    after = any_store.stats("runs")
+    assert after["a/status.json"].stamp != before["a/status.json"].stamp
+    assert after["b/attempts/000001"] == before["b/attempts/000001"]
+    assert any_store.stats("nowhere") == any_store.stats("runs/a/status.json") == {}
+
+
+def test_what_is_asked_of_each_is_told_in_their_order(any_store: LedgerStore) -> None:
+    for number in range(100):
+        any_store.replace(f"runs/{number}", str(number).encode())
+    assert list(for_each(any_store, lambda number: any_store.read(f"runs/{number}"), range(100))) == [
+        str(number).encode() for number in range(100)
+    ]
+
+
+def test_an_error_of_one_is_an_error_of_all(any_store: LedgerStore) -> None:
+    with pytest.raises(StorageError, match="must stay below its root"):
+        list(for_each(any_store, any_store.read, ["a", "../b", "c"]))
+
+
+def test_a_bucket_that_is_not_there_is_an_error_in_words(s3: None) -> None:
+    store = open_store(as_location("s3://no-such-bucket/sweep"))
+    with pytest.raises(
+        StorageError, match=r"cannot write s3://no-such-bucket/sweep/a: NoSuchBucket: The .* not exist$"
+    ):
+        store.replace("a", b"")
+    with pytest.raises(StorageError, match=r"cannot read s3://no-such-bucket/sweep/a: NoSuchBucket"):
+        store.read("a")
+
+
+def test_a_bucket_whose_server_is_away_is_an_error_in_words(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(s3_store, "_RETRIES", {"max_retries": 0})
+    store = S3LedgerStore(BUCKET, "away")
+    with pytest.raises(StorageError, match=r"cannot read s3://sweeps/away/a: [^\n]*127\.0\.0\.1:9[^\n]*$"):
+        store.read("a")
+
+
+def test_a_conflict_in_which_nobody_won_is_tried_again(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 answers 409 to a conditional write that meets a deletion: then the object need not be there."""
+    import obstore
+    from obstore.exceptions import AlreadyExistsError
+
+    store = open_store(as_location(f"s3://{BUCKET}/{uuid.uuid4().hex}"))
+    put, conflicts = obstore.put, [AlreadyExistsError("409 Conflict")]
+
+    def put_after_conflicts(*arguments: object, **options: object) -> object:
+        if conflicts:
+            raise conflicts.pop()
+        return put(*arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(obstore, "put", put_after_conflicts)
+    assert store.put_if_absent("a", b"mine")
+    assert store.read("a") == b"mine"
+    conflicts += [AlreadyExistsError("409 Conflict")] * 9
+    with pytest.raises(StorageError, match="requests conflict again and again"):
+        store.put_if_absent("b", b"mine")
+
+
+def test_files_still_being_written_are_not_listed(store: PosixStore) -> None:
+    store.replace("runs/a", b"")
     (store.root / "runs" / ".new-0123").write_bytes(b"half")
-    assert store.list("runs") == ["a", "b", "c"]
-    assert store.list("nowhere") == []
-    assert store.list("runs/a") == []  # a file
+    assert store.list("runs") == ["a"]
+    assert store.stats("runs").keys() == {"a"}
+    assert store.unfinished_writes() == {"runs/.new-0123": 4}
+    assert store.unfinished_writes(min_age=60) == {}
+    os.utime(store.root / "runs" / ".new-0123", (0, 0))
+    assert store.unfinished_writes(min_age=60) == {"runs/.new-0123": 4}
 
 
 def test_nothing_is_left_beside_the_files(store: PosixStore) -> None:
@@ -100,16 +199,16 @@ def test_files_have_the_permissions_that_any_file_of_the_user_gets(store: PosixS
     assert {(store.root / name).stat().st_mode for name in "ab"} == {ordinary.stat().st_mode}
 
 
-def test_a_deleted_file_is_gone_and_may_be_deleted_again(store: PosixStore) -> None:
-    store.replace("checkpoint", b"1")
-    store.delete("checkpoint")
-    store.delete("checkpoint")
-    assert store.read("checkpoint") is None
+def test_a_deleted_file_is_gone_and_may_be_deleted_again(any_store: LedgerStore) -> None:
+    any_store.replace("checkpoint", b"1")
+    any_store.delete("checkpoint")
+    any_store.delete("checkpoint")
+    assert any_store.read("checkpoint") is None
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../other", "runs/../../other", "", "a/.."])
-def test_a_path_cannot_leave_the_root(store: PosixStore, path: str) -> None:
-    calls = (store.read, store.stamp, store.list, store.delete)
-    for call in (*calls, lambda p: store.replace(p, b""), lambda p: store.put_if_absent(p, b"")):
+def test_a_path_cannot_leave_the_root(any_store: LedgerStore, path: str) -> None:
+    calls = (any_store.read, any_store.stats, any_store.list, any_store.delete)
+    for call in (*calls, lambda p: any_store.replace(p, b""), lambda p: any_store.put_if_absent(p, b"")):
         with pytest.raises(StorageError, match=f"must stay below its root, got '{path}'"):
             call(path)

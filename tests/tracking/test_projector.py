@@ -154,9 +154,8 @@ def test_closing_catches_up_with_runs_that_nobody_woke_and_writes_the_outcome(
     projector = make()
     for run in plan.runs:
         finish(ledger, run)
-    page = tmp_path / "report.html"
-    page.write_text("<p>")
-    assert projector.close(30, invented_table(plan, ledger), [page])
+    ledger.store.replace("report.html", b"<p>")
+    assert projector.close(30, invented_table(plan, ledger), ["report.html"])
     assert children(uri).keys() == {place(run) for run in plan.runs}
     assert len(children(uri, "summary")) > 0
     (parent,) = children(uri, "sweep").values()
