@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from scene import Running, Scene
@@ -71,15 +70,15 @@ def differences(reference: Ledger, other: Ledger) -> list[str]:
             found.append(f"{name}: {theirs.read_state()}")
         found += [f"{name}: {file}" for file in DETERMINISTIC if mine.read_file(file) != theirs.read_file(file)]
     for table in ("table.csv", "chosen.yaml"):
-        if _stable(reference.folder / table) != _stable(other.folder / table):
+        if _stable(reference, table) != _stable(other, table):
             found.append(table)
     return found
 
 
-def _stable(path: Path) -> object:
+def _stable(ledger: Ledger, table: str) -> object:
     """A table without what a stopwatch told."""
-    text = path.read_text() if path.exists() else ""
-    if path.suffix != ".csv":
+    text = (ledger.store.read(table) or b"").decode()
+    if not table.endswith(".csv"):
         return text
     rows = csv.DictReader(io.StringIO(text))
     return [row for row in rows if row["kind"] != "cost" and "seconds" not in row["quantity"]]

@@ -20,6 +20,7 @@ import yaml
 
 from gga_sweep.ledger.lease import LAUNCHES, _process_exists, live_holder
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.location import as_location
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.training.checkpoint import parse_state
@@ -60,12 +61,16 @@ class Scene:
         sweep: the content of its file.
         clustered: launches join a cluster of two nodes; otherwise each starts a Ray of its own.
         served: MLflow is a server; otherwise a SQLite file.
+        place: of the ledgers; by default a folder of its own.
+        tracking: URI of an MLflow that stands by itself.
     """
 
     folder: Path
     sweep: dict[str, Any]
     clustered: bool
     served: bool
+    place: str | None = None
+    tracking: str | None = None
     launches: int = 0
     launch: subprocess.Popen[bytes] | None = None
     server: subprocess.Popen[bytes] | None = None
@@ -77,12 +82,14 @@ class Scene:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "sweep.yaml"
         self.file.write_text(yaml.safe_dump(self.sweep))
-        self.storage = self.folder / "storage"
+        self.storage = as_location(self.place or str(self.folder / "storage"))
         self.ledger = Ledger(self.storage / self.sweep["name"])
         self.log = self.folder / "launch.log"
 
     @property
     def tracking_uri(self) -> str:
+        if self.tracking is not None:
+            return self.tracking
         return f"http://127.0.0.1:{self._port}" if self.served else f"sqlite:///{self.folder / 'mlflow.db'}"
 
     @contextlib.contextmanager
