@@ -1,4 +1,4 @@
-"""The files of infra/ as what reads them sees them: its program where it can be had, else its schema, and their versions against the lock."""
+"""The files of infra/ before what reads them, by its program where the lock has it and by its schema elsewhere."""
 
 from __future__ import annotations
 
