@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from gga_sweep.cli.console import BAD_INPUT, FAILED, INTERRUPTED, INTERRUPTED_IN_WORDS, err, out
 from gga_sweep.cli.datasets import check, list_datasets, prepare
+from gga_sweep.cli.doctor import doctor
 from gga_sweep.cli.launching import run, stop
 from gga_sweep.cli.maintenance import clean, retry, status, verify
 from gga_sweep.cli.single_runs import evaluate, predict, train
@@ -58,6 +59,7 @@ for command in (
     predict,
     sync,
     ui,
+    doctor,
 ):
     app.command()(command)
 data_app.command("list")(list_datasets)

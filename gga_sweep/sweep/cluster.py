@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,9 @@ from gga_sweep.tracking.environment import forwarded_environment, set_environmen
 
 _LONGEST_FOLDER = 20
 """Letters of the folder that Ray's may lie in: a socket's path has at most 103 (macOS), and 82 follow."""
+
+_ANSWER_SECONDS = 10.0
+"""In which the head of a cluster takes a connection."""
 
 _NO_SPARE_WORKERS = {"prestart_worker_first_driver": False}
 """Ray would start a worker for each CPU, a second of it, and Tune use none: its actors' environment is another."""
@@ -78,6 +82,7 @@ def _start(folder: str | None) -> None:
 
 def _join(address: str) -> None:
     try:
+        _require_answer(address)
         with _unseen_command_line():
             ray.init(
                 address,
@@ -91,6 +96,17 @@ def _join(address: str) -> None:
             "token, set RAY_AUTH_MODE=token and have the token in ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or "
             "RAY_AUTH_TOKEN"
         ) from error
+
+
+def _require_answer(address: str) -> None:
+    """ConnectionError at an address HOST:PORT where nobody listens: Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ConnectionError(f"nobody answers ({error.strerror or error})") from error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from gga_sweep.sweep.cluster import joined_cluster, replaced
 from gga_sweep.sweep.display import Display
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
+from gga_sweep.sweep.readiness import require_ready
 from gga_sweep.sweep.signals import StopSignals
 from gga_sweep.sweep.stopping import Stopping
 from gga_sweep.sweep.trainable import RUN, bind_trainable
@@ -56,11 +57,13 @@ def train(
         final: the statuses of those that need no training.
 
     Raises:
+        InputError: the cluster cannot train it.
         GGASweepError: there is no Ray cluster at the address, or it was lost.
     """
     progress = LaunchProgress({run.key: run for run in plan.runs if run.key is not None}, final)
     launch = Launch(lease, projector, progress, signals, options)
     with joined_cluster(options.address), Display(progress, console), signals.gentle():
+        require_ready(plan.sweep)
         progress.concurrent = _concurrency(plan.sweep, options)
         crowd, alone = dict(left), dict[str, PlannedRun]()
         while crowd and lease.reason is None:

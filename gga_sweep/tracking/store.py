@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gga_sweep.tracking.location import sqlite_path
+from gga_sweep.tracking.location import redact_text, sqlite_path
 
 if TYPE_CHECKING:
     from gga_sweep.tracking.mlflow_api import MlflowClient
@@ -22,6 +22,15 @@ def open_store(uri: str) -> MlflowClient:
 
     prepare_store(uri)
     return MlflowClient(uri)
+
+
+def why_unusable(uri: str) -> str | None:
+    """Why nothing can be tracked in the store, as it may be shown; None where it can. Makes a SQLite file."""
+    try:
+        open_store(uri).search_experiments(max_results=1)
+    except Exception as error:  # whatever MLflow, its server or its database raise
+        return redact_text(f"{type(error).__name__}: {error}", uri).strip().splitlines()[0]
+    return None
 
 
 def prepare_store(uri: str) -> None:

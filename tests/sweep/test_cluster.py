@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,12 @@ class FakeRay:
 @pytest.fixture
 def fake_ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     fake = FakeRay()
+    connect = socket.create_connection
+    monkeypatch.setattr(
+        socket,
+        "create_connection",
+        lambda to, timeout: connect(to, timeout) if to[0] != "10.0.0.1" else socket.socket(),
+    )
     monkeypatch.setattr(ray, "init", fake.init)
     monkeypatch.setattr(ray, "shutdown", fake.shutdown)
     monkeypatch.setattr(ray, "is_initialized", lambda: fake.running)
@@ -270,6 +277,13 @@ def test_a_cluster_that_cannot_be_joined_is_named_with_what_to_do(
     fake_ray.error = make("no answer")
     with pytest.raises(GGASweepError, match=r"Ray cluster at 10\.0\.0\.1:6379: no answer.*RAY_AUTH_MODE=token"):
         launch("10.0.0.1:6379")
+
+
+def test_an_address_that_nobody_listens_at_is_told_at_once(fake_ray: FakeRay) -> None:
+    """Ray would try for minutes."""
+    with pytest.raises(GGASweepError, match=r"at 127\.0\.0\.1:9: nobody answers \(Connection refused\)"):
+        launch("127.0.0.1:9")
+    assert fake_ray.calls == []
 
 
 def test_a_ray_that_cannot_be_started_leaves_nothing_behind(home: Path, fake_ray: FakeRay) -> None:
