@@ -34,6 +34,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/large_ledger.py
 	$(BIN)/python tests/benchmarks/recording_overhead.py
 	$(BIN)/python tests/benchmarks/relaunch.py
+	$(BIN)/python tests/benchmarks/makespan.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -237,6 +237,11 @@ class ResourcesConfig(Model):
     gpus: Annotated[Number, Field(ge=0, le=1)] = 0
     max_concurrent: Annotated[Whole, Field(ge=1)] | None = None
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether runs train on a GPU."""
+        return self.gpus > 0
+
 
 class ChosenCell(Model):
     """What was chosen for a cell.

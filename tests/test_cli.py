@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,7 @@ def test_a_sweep_whose_runs_are_all_done_ends_with_its_table_and_where_everythin
     assert " GGA " in called.words
     assert f"Page: {trained.folder / 'report.html'}" in called.words
     assert f"Ledger: {trained.folder}" in called.words
+    assert re.search(r"Spent: \d[\d.e-]* device-hours in all", called.words)
     assert called.out.rstrip().endswith(f"gga-sweep ui {trained.folder}")
 
 

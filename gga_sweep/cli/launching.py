@@ -121,11 +121,13 @@ def launch_and_print(sweep: Sweep, options: LaunchOptions) -> None:
 
 
 def _print_outcome(sweep: Sweep, result: SweepResult) -> None:
+    from gga_sweep.report.price import device_hours
     from gga_sweep.report.wording import run_in_words
 
     for failure in result.failed:
         err.print(f"Failed: {run_in_words(failure)}: {failure.reason}")
     out.print()
+    out.print(f"Spent:   {device_hours(result.device_seconds)} device-hours in all; by arm on the page")
     out.print(f"Page:    {result.paths['html']}", soft_wrap=True)
     out.print(f"Ledger:  {result.ledger.folder}", soft_wrap=True)
     out.print(f"MLflow:  gga-sweep ui {shlex.quote(str(result.ledger.folder))}{_uri_flag(sweep)}", soft_wrap=True)

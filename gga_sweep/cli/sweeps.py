@@ -101,5 +101,5 @@ def _price_picture(planned: Plan, ledger: Ledger, states: Mapping[str, RunState]
         if found is None:
             return UNKNOWN
         price = found
-    cpus, gpus = float(os.cpu_count() or 1), float(sweep.config.resources.gpus > 0)
+    cpus, gpus = float(os.cpu_count() or 1), float(sweep.config.resources.on_gpu)
     return price_picture(price, runs_at_once(sweep.config.resources, sweep.training.threads, cpus, gpus))

@@ -149,8 +149,7 @@ def _domain_gradients_by_rule(arm: Arm, config: SweepConfig, protocol: Protocol,
     if not get_algorithm(arm.algorithm).splits_by_layer:
         return "loop"
     training = complete_training(config, protocol)
-    on_gpu = config.resources.gpus > 0
-    return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, on_gpu)
+    return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, config.resources.on_gpu)
 
 
 def fixed_values(arm: Arm) -> dict[str, Scalar]:

@@ -279,7 +279,7 @@ def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSet
     if how == "layerwise" and not get_algorithm(arm.algorithm).splits_by_layer:
         rule = f"in one forward {arm.algorithm} lets a domain see the others"
         yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
-    if values.annealing.get("cuda_graph") is True and not sweep.config.resources.gpus:
+    if values.annealing.get("cuda_graph") is True and not sweep.config.resources.on_gpu:
         yield Fault(values.origins[PREFIX + "cuda_graph"], "needs a GPU (resources.gpus above 0)", True)
 
 

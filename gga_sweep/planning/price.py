@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gga_sweep.config import ResourcesConfig, RunConfig, TrainingSettings
+from gga_sweep.config import ResourcesConfig, RunConfig
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.ledger.key import run_key
-from gga_sweep.ledger.run_folder import RunState
+from gga_sweep.ledger.run_folder import RunResult, RunState
+from gga_sweep.planning.cost_model import learned_costs
 from gga_sweep.planning.plan import Plan, PlannedRun
+from gga_sweep.planning.work import annealed_steps, evaluations
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.training.unit_costs import UnitCosts, form_of, holds_photographs, host_of
 
@@ -29,15 +31,13 @@ class ArmPrice:
         arm: its name.
         jobs: its distinct training jobs.
         left: those of them that a launch would train.
-        known: whether its jobs have a price; without one all seconds are NaN.
         seconds: device-seconds of all its jobs, by each of `PHASES`.
-        seconds_left: device-seconds of the jobs left; a job that was begun counts as a whole one.
+        seconds_left: device-seconds of the jobs left; of one that was begun, its steps to come.
     """
 
     arm: str
     jobs: int
     left: int
-    known: bool
     seconds: Mapping[str, float]
     seconds_left: float
 
@@ -77,10 +77,10 @@ class Price:
         arms: in the plan's order.
         jobs: distinct training jobs.
         left: those of them that a launch would train.
-        seconds: device-seconds of all jobs that have a price.
+        seconds: device-seconds of all jobs.
         seconds_left: the same of the jobs left.
         longest: device-seconds of the longest of these; 0 without one.
-        unknown: the arms without a price, which no sum contains.
+        scaled: the arms of whose algorithm, or form of annealing, no run is done: scaled from others by their work.
         disk: bytes.
         remarks: what a reader must know, as sentences.
     """
@@ -93,7 +93,7 @@ class Price:
     seconds: float
     seconds_left: float
     longest: float
-    unknown: tuple[str, ...]
+    scaled: tuple[str, ...]
     disk: Disk
     remarks: tuple[str, ...] = ()
 
@@ -120,51 +120,54 @@ def price_of(plan: Plan, costs: UnitCosts, states: Mapping[str, RunState]) -> Pr
     return _price(
         plan,
         {job: run_seconds(run.config, dataset, costs) for job, run in jobs.items()},
-        states,
+        {job: run_seconds(run.config, dataset, costs, trained) for job, run, trained in _left(jobs, states)},
         "calibration",
         costs.device,
         disk,
-        costs.remarks,
+        remarks=costs.remarks,
     )
 
 
-def price_from_runs(
-    plan: Plan, seconds: Mapping[str, Mapping[str, float]], states: Mapping[str, RunState], device: str
-) -> Price:
-    """From runs that went through all their steps: each job costs what a DONE one of its arm took on average.
+def price_from_runs(plan: Plan, results: Mapping[str, RunResult], states: Mapping[str, RunState], device: str) -> Price:
+    """From runs that went through all their steps: what they took, and what `cost_model` learns from them.
 
     Args:
-        seconds: by folder, then by phase; what is no DONE run of the plan is not looked at.
+        results: by folder, of at least one DONE run of the plan; what is none is not looked at.
         states: by folder, of the runs that were started.
         device: on which they ran, in words.
     """
-    folders = {job: run.folder or "" for job, run in _jobs(plan).items()}
+    jobs, model = _jobs(plan), learned_costs(plan, results)
     done = {
-        job: seconds[folder]
-        for job, folder in folders.items()
-        if folder in seconds and _status(states, folder) is RunStatus.DONE
+        job: results[folder].seconds
+        for job, run in jobs.items()
+        if (folder := run.folder or "") in results and results[folder].state.status is RunStatus.DONE
     }
-    each: dict[str, Mapping[str, float]] = {}
-    for arm in plan.sweep.arms:
-        means = _means([done[job] for job in _jobs(plan, arm.name) if job in done])
-        for job in _jobs(plan, arm.name) if means else ():
-            each.setdefault(job, means)
-    disk = Disk(images=decoded_bytes(plan.sweep.dataset, plan.sweep.config.dataset.name))
-    return _price(plan, {**each, **done}, states, "finished runs", device, disk, ())
+    return _price(
+        plan,
+        {job: done.get(job) or model.seconds(run.config) for job, run in jobs.items()},
+        {job: model.seconds(run.config, trained) for job, run, trained in _left(jobs, states)},
+        "finished runs",
+        device,
+        Disk(images=decoded_bytes(plan.sweep.dataset, plan.sweep.config.dataset.name)),
+        scaled={job for job, run in jobs.items() if not model.has_met(run.config)},
+    )
 
 
-def run_seconds(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts) -> dict[str, float]:
+def run_seconds(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts, trained: int = 0) -> dict[str, float]:
     """Device-seconds of one run by phase.
 
     A search along the gradient counts with all its tries, and each annealed step as one that moved the weights: both
     can only cost less.
+
+    Args:
+        trained: steps done; what is left counts.
     """
     host = host_of(config, len(dataset.domain_sizes))
     of_host = costs.hosts[host]
     training, images = config.training, int(config.hyperparameters["batch_size"])
-    evaluated = evaluations(training)
+    steps, evaluated = max(0, training.steps - trained), evaluations(training, trained)
     seconds = {
-        "training": training.steps * of_host.step.at(images),
+        "training": steps * of_host.step.at(images),
         "search": 0.0,
         "diagnostics": 0.0,
         "evaluation": evaluated
@@ -173,34 +176,21 @@ def run_seconds(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts
             + of_host.probe * (1 if name in config.test_domains else 2)  # of a training domain, one a split
             for name, size in dataset.domain_sizes.items()
         ),
-        "checkpoint": (evaluated - 1) * of_host.checkpoint,  # none at the last step
+        "checkpoint": max(0, evaluated - 1) * of_host.checkpoint,  # none at the last step
     }
     if config.annealing is None:
         return seconds
     form = form_of(config.annealing)
     if config.annealing["method"] == "gga-l":
-        return {**seconds, "training": training.steps * costs.noisy_steps[host, form].at(images)}
+        return {**seconds, "training": steps * costs.noisy_steps[host, form].at(images)}
     search = costs.searches[host, form]
-    annealed = annealed_steps(config)
+    annealed = annealed_steps(config, trained)
     candidates = annealed * int(config.annealing["num_candidates"])
     return {
         **seconds,
         "search": annealed * search.start.at(images) + candidates * search.candidate.at(images),
         "diagnostics": annealed * search.diagnostics.at(images),
     }
-
-
-def evaluations(training: TrainingSettings) -> int:
-    """Evaluations of a run: at each step divisible by `evaluate_every`, and at the last."""
-    last = training.steps - 1
-    return last // training.evaluate_every + 1 + (last % training.evaluate_every > 0)
-
-
-def annealed_steps(config: RunConfig) -> int:
-    """Steps of a run that lie in its window; 0 where it has none."""
-    annealing = config.annealing or {}
-    start = int(annealing.get("start_step", 0))
-    return max(0, min(config.training.steps, start + int(annealing.get("num_steps", 0))) - start)
 
 
 def decoded_bytes(dataset: DatasetDescription, name: str) -> int:
@@ -222,8 +212,8 @@ def runs_at_once(resources: ResourcesConfig, threads: int, cpus: float, gpus: fl
         threads: CPU threads of a run.
         cpus, gpus: of the machine or cluster.
     """
-    fits = cpus / max(resources.cpus, 1 if resources.gpus else threads)
-    if resources.gpus:
+    fits = cpus / max(resources.cpus, 1 if resources.on_gpu else threads)
+    if resources.on_gpu:
         fits = min(fits, gpus)
     return max(1, math.floor(min(fits, resources.max_concurrent or math.inf)))
 
@@ -231,43 +221,48 @@ def runs_at_once(resources: ResourcesConfig, threads: int, cpus: float, gpus: fl
 def _price(
     plan: Plan,
     seconds: Mapping[str, Mapping[str, float]],
-    states: Mapping[str, RunState],
+    left: Mapping[str, Mapping[str, float]],
     source: Source,
     device: str,
     disk: Disk,
-    remarks: tuple[str, ...],
+    *,
+    scaled: Collection[str] = (),
+    remarks: tuple[str, ...] = (),
 ) -> Price:
-    """Sums over arms and jobs; `seconds` lacks the jobs that have no price."""
-    jobs = _jobs(plan)
-    left = {job for job, run in jobs.items() if _status(states, run.folder) not in FINAL}
-    totals = {job: math.fsum(by_phase.values()) for job, by_phase in seconds.items()}
-    arms = tuple(_arm_price(arm.name, list(_jobs(plan, arm.name)), left, seconds) for arm in plan.sweep.arms)
+    """Sums over arms and jobs.
+
+    Args:
+        seconds: of every job.
+        left: of each job left, what is left of it.
+        scaled: jobs.
+    """
+    of_arms = {arm.name: list(_jobs(plan, arm.name)) for arm in plan.sweep.arms}
+    each_left = {job: math.fsum(by_phase.values()) for job, by_phase in left.items()}
     return Price(
         source=source,
         device=device,
-        arms=arms,
-        jobs=len(jobs),
+        arms=tuple(_arm_price(arm, jobs, seconds, each_left) for arm, jobs in of_arms.items()),
+        jobs=len(seconds),
         left=len(left),
-        seconds=math.fsum(totals.values()),
-        seconds_left=math.fsum(totals[job] for job in totals if job in left),
-        longest=max((totals[job] for job in totals if job in left), default=0.0),
-        unknown=tuple(arm.arm for arm in arms if not arm.known),
+        seconds=math.fsum(math.fsum(by_phase.values()) for by_phase in seconds.values()),
+        seconds_left=math.fsum(each_left.values()),
+        longest=max(each_left.values(), default=0.0),
+        scaled=tuple(arm for arm, jobs in of_arms.items() if not set(jobs).isdisjoint(scaled)),
         disk=disk,
         remarks=remarks,
     )
 
 
-def _arm_price(arm: str, jobs: Sequence[str], left: set[str], seconds: Mapping[str, Mapping[str, float]]) -> ArmPrice:
+def _arm_price(
+    arm: str, jobs: Sequence[str], seconds: Mapping[str, Mapping[str, float]], left: Mapping[str, float]
+) -> ArmPrice:
     waiting = [job for job in jobs if job in left]
-    if not all(job in seconds for job in jobs):
-        return ArmPrice(arm, len(jobs), len(waiting), False, dict.fromkeys(PHASES, math.nan), math.nan)
     return ArmPrice(
         arm=arm,
         jobs=len(jobs),
         left=len(waiting),
-        known=True,
         seconds={phase: math.fsum(seconds[job].get(phase, 0.0) for job in jobs) for phase in PHASES},
-        seconds_left=math.fsum(math.fsum(seconds[job].values()) for job in waiting),
+        seconds_left=math.fsum(left[job] for job in waiting),
     )
 
 
@@ -280,9 +275,13 @@ def _jobs(plan: Plan, arm: str | None = None) -> dict[str, PlannedRun]:
     return jobs
 
 
-def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {phase: math.fsum(run.get(phase, 0.0) for run in runs) / len(runs) for phase in PHASES} if runs else {}
+def _left(jobs: Mapping[str, PlannedRun], states: Mapping[str, RunState]) -> Iterator[tuple[str, PlannedRun, int]]:
+    """The jobs that a launch would train, with the steps of each that are done."""
+    for job, run in jobs.items():
+        state = _state(states, run.folder)
+        if state.status not in FINAL:
+            yield job, run, state.step + 1
 
 
-def _status(states: Mapping[str, RunState], folder: str | None) -> RunStatus:
-    return states.get(folder or "", RunState()).status
+def _state(states: Mapping[str, RunState], folder: str | None) -> RunState:
+    return states.get(folder or "", RunState())

@@ -31,11 +31,10 @@ def ledger_price(plan: Plan, ledger: Ledger, states: Mapping[str, RunState]) -> 
     ]
     if not done:
         return None
-    stored = ledger.read_results(done)
     headers = (ledger.run(folder).readable_header() for folder in done)
     devices = dict.fromkeys(header.fingerprint.get("device", "") for header in headers if header)
     named = ", ".join(sorted(filter(None, devices))) or "a device that is not recorded"
-    return price_from_runs(plan, {folder: run.seconds for folder, run in stored.items()}, states, named)
+    return price_from_runs(plan, ledger.read_results(done), states, named)
 
 
 def price_picture(price: Price, at_once: int) -> RenderableType:
@@ -52,16 +51,10 @@ def price_picture(price: Price, at_once: int) -> RenderableType:
         table.add_row(
             Text(arm.arm),
             str(arm.jobs),
-            *(
-                (
-                    rough_duration(arm.a_run),
-                    f"{100 * searching / arm.total:.0f} %" if arm.total else ABSENT,
-                    _hours(arm.total),
-                    _hours(arm.seconds_left),
-                )
-                if arm.known
-                else (ABSENT,) * 4
-            ),
+            rough_duration(arm.a_run),
+            f"{100 * searching / arm.total:.0f} %" if arm.total else ABSENT,
+            device_hours(arm.total),
+            device_hours(arm.seconds_left),
         )
     return Group(table, Text(""), *map(Text, _notes(price, at_once)))
 
@@ -74,6 +67,12 @@ def rough_duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
+def device_hours(seconds: float) -> str:
+    """`0.0123`, `4.56`, `1,234`."""
+    hours = seconds / _HOUR
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+
+
 def bytes_in_words(size: int) -> str:
     """`360 kB`, `1.5 GB`: powers of ten."""
     value, names = float(size), ["bytes", "kB", "MB", "GB", "TB"]
@@ -83,25 +82,19 @@ def bytes_in_words(size: int) -> str:
 
 
 def _notes(price: Price, at_once: int) -> list[str]:
-    known = "Price" if not price.unknown else "Price of the arms that have one"
     notes = [
-        f"{known}: {_hours(price.seconds)} device-hours, {_hours(price.seconds_left)} of them left "
+        f"Price: {device_hours(price.seconds)} device-hours, {device_hours(price.seconds_left)} of them left "
         f"({price.left} of {count(price.jobs, 'job')}; one that two arms share counts once here)."
     ]
-    if price.unknown:
-        notes.append(f"No price without a done run, or --calibrate: {', '.join(price.unknown)}.")
+    if price.scaled:
+        notes.append(f"Roughly, scaled from other arms, as no such run is done: {', '.join(price.scaled)}.")
     if price.seconds_left:
         left = rough_duration(price.wall_clock(at_once))
         notes.append(f"About {left} with {count(at_once, 'run')} at once.")
-    how = "a calibration" if price.source == "calibration" else "the mean of the done runs of each arm"
+    how = "a calibration" if price.source == "calibration" else "the done runs, and what they teach of the others"
     notes.append(f"Device: {price.device}. From {how}.")
     disk = [(price.disk.images, "decoded images"), (price.disk.selected, "selected weights of all runs")]
     disk.append((price.disk.checkpoint, "checkpoint of each run in training"))
     if listed := [f"{bytes_in_words(size)} {what}" for size, what in disk if size]:
         notes.append(f"On disk: {', '.join(listed)}.")
     return [*notes, *price.remarks]
-
-
-def _hours(seconds: float) -> str:
-    hours = seconds / _HOUR
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from rich.console import Console
 
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import LEFT_RUNNING
+from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunResult, RunState
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep
+from gga_sweep.planning.cost_model import learned_costs
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.content import make_report
@@ -52,27 +54,32 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
     with held(ledger.store, take_over=options.take_over) as lease, stop_signals(lease) as signals:
         contents = prepare_ledger(sweep, options.allow_change)
         plan = plan_sweep(sweep, contents)
-        left, final = unfinished(plan, ledger)
+        results = _results(plan, ledger)
+        left, final = unfinished(plan, ledger, {name: result.state for name, result in results.items()})
+        costs = learned_costs(plan, results)
         if left:
             decode_images(sweep)
         with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
             if left:
                 from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
 
-                train(plan, contents, left, final, projector, lease, signals, options, console)
+                train(plan, contents, left, final, costs, projector, lease, signals, options, console)
             report = make_report(plan, ledger)
             paths = write_report(report, ledger)
             tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])
             return SweepResult(plan, ledger, report, paths, redact(uri), tracked, lease.reason)
 
 
-def unfinished(plan: Plan, ledger: Ledger) -> tuple[dict[str, PlannedRun], dict[str, RunStatus]]:
+def unfinished(
+    plan: Plan, ledger: Ledger, states: Mapping[str, RunState]
+) -> tuple[dict[str, PlannedRun], dict[str, RunStatus]]:
     """The runs of the plan that are left to train, by key, and the statuses of those that are final.
 
     A run that its launch left without a word becomes PREEMPTED, which also outdates whoever may still train it.
+
+    Args:
+        states: by folder, of the runs that were started.
     """
-    present = set(ledger.run_names())
-    states = {name: result.state for name, result in ledger.read_results(_folders(plan) & present).items()}
     left: dict[str, PlannedRun] = {}
     final: dict[str, RunStatus] = {}
     for run in plan.runs:
@@ -88,5 +95,7 @@ def unfinished(plan: Plan, ledger: Ledger) -> tuple[dict[str, PlannedRun], dict[
     return left, final
 
 
-def _folders(plan: Plan) -> set[str]:
-    return {run.folder for run in plan.runs if run.folder is not None}
+def _results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
+    """By folder, of the runs of the plan that were started."""
+    present = set(ledger.run_names())
+    return ledger.read_results({run.folder for run in plan.runs if run.folder is not None and run.folder in present})

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gga_sweep.planning import PlannedRun
 from gga_sweep.records import RunStatus
+from gga_sweep.report.price import device_hours
+from gga_sweep.report.wording import count
 
 
 @dataclass(slots=True)
@@ -22,6 +25,13 @@ class Training:
     best_validation: float = float("nan")
 
 
+class _Taken(NamedTuple):
+    """How long a run took, in seconds, and what was expected."""
+
+    seconds: float
+    expected: float
+
+
 @dataclass(slots=True)
 class LaunchProgress:
     """Counts and clocks of one launch; fed by the driver, read by a thread of the display at any moment.
@@ -30,16 +40,20 @@ class LaunchProgress:
         runs: of this launch's plan, by key.
         finished: the statuses of those that were final before.
         concurrent: runs at once, for the time left.
+        expected: by key, what was left of each run when the launch began; 1 where it is not told.
+        in_seconds: whether these are device-seconds, rather than of use for comparing runs alone.
         clock: seconds, monotonic.
     """
 
     runs: Mapping[str, PlannedRun]
     finished: Mapping[str, RunStatus]
     concurrent: int = 1
+    expected: Mapping[str, float] = field(default_factory=dict)
+    in_seconds: bool = False
     clock: Callable[[], float] = time.monotonic
     ended: dict[str, RunStatus] = field(default_factory=dict, init=False)
     training: dict[str, Training] = field(default_factory=dict, init=False)
-    _durations: dict[str, list[float]] = field(default_factory=dict, init=False)
+    _taken: dict[str, list[_Taken]] = field(default_factory=dict, init=False)
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,8 +78,9 @@ class LaunchProgress:
 
     def ended_with(self, key: str, status: RunStatus) -> None:
         entry = self.training.pop(key, None)
-        if entry is not None:
-            self._durations.setdefault(entry.run.cell.arm, []).append(self.clock() - entry.since)
+        if entry is not None and status is RunStatus.DONE:
+            taken = _Taken(self.clock() - entry.since, self._expected(key))
+            self._taken.setdefault(entry.run.cell.arm, []).append(taken)
         if key in self.runs:
             self.ended[key] = status
 
@@ -85,26 +100,44 @@ class LaunchProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """From the mean duration of the runs of each arm that ended in this launch; None before the first.
+        """What is expected, times how wrong that was for the runs of the arm that were done in this launch.
 
-        Not less than the longest of the runs that are left takes.
+        Not less than the longest of the runs that are left takes. None where no second is known.
         """
-        durations, training = dict(self._durations), dict(self.training)
-        if not durations:
+        taken, training = dict(self._taken), dict(self.training)
+        if not taken and not self.in_seconds:
             return None
-        means = {arm: sum(values) / len(values) for arm, values in durations.items()}
-        usual = sum(means.values()) / len(means)
+        wrong = {arm: _ratio(of_arm) for arm, of_arm in taken.items()}
+        usually = _ratio([one for of_arm in taken.values() for one in of_arm]) if taken else 1.0
         done, now = self._statuses(training), self.clock()
         left = [0.0]
         for key, run in self.runs.items():
             if key not in done:
                 spent = now - training[key].since if key in training else 0.0
-                left.append(max(0.0, means.get(run.cell.arm, usual) - spent))
+                left.append(max(0.0, self._expected(key) * wrong.get(run.cell.arm, usually) - spent))
         return max(*left, sum(left) / max(1, self.concurrent))
+
+    def _expected(self, key: str) -> float:
+        return self.expected.get(key, 1.0)
 
     def _statuses(self, training: Mapping[str, Training]) -> dict[str, RunStatus]:
         """Of the runs that have ended, and have not begun again."""
         return {key: status for key, status in {**self.finished, **self.ended}.items() if key not in training}
+
+
+def outlook(progress: LaunchProgress) -> str:
+    """Before a launch trains: `About 3.2 device-hours left: 48 min 10 s with 4 runs at once.`"""
+    seconds = progress.seconds_left
+    if seconds is None:
+        return "How long it takes is not known yet: no run of it is done."
+    left = device_hours(sum(progress.expected.values()))
+    at_once = count(progress.concurrent, "run")
+    return f"About {left} device-hours left: {duration_in_words(seconds)} with {at_once} at once."
+
+
+def _ratio(taken: Sequence[_Taken]) -> float:
+    """Of what runs took to what was expected."""
+    return sum(one.seconds for one in taken) / sum(one.expected for one in taken)
 
 
 def duration_in_words(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -98,6 +99,13 @@ class SweepResult:
     def failed(self) -> tuple[RunRecords, ...]:
         """The runs that failed."""
         return tuple(run for run in self.records if run.status in (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY))
+
+    @property
+    def device_seconds(self) -> float:
+        """What its runs have spent, over all launches; one that two arms share counts once."""
+        runs = (*self.report.view.trained_runs, *self.report.view.pair_records)
+        spent = {run.folder: math.fsum(run.seconds.values()) for run in runs}
+        return math.fsum(spent.values())
 
     def table(self, method: str | None = None) -> Table:
         """Mean and standard error over trial seeds, by arm and test domain.

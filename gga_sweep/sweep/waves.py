@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import ray
@@ -20,12 +20,13 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.recorded_run import RecordingOptions
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep
+from gga_sweep.planning.cost_model import CostModel
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep.callbacks import HOST_OUT_OF_MEMORY, Launch, SweepCallback
 from gga_sweep.sweep.cluster import joined_cluster, replaced
 from gga_sweep.sweep.display import Display
 from gga_sweep.sweep.options import LaunchOptions
-from gga_sweep.sweep.progress import LaunchProgress
+from gga_sweep.sweep.progress import LaunchProgress, outlook
 from gga_sweep.sweep.readiness import require_ready
 from gga_sweep.sweep.signals import StopSignals
 from gga_sweep.sweep.stopping import Stopping
@@ -44,6 +45,7 @@ def train(
     contents: Contents,
     left: Mapping[str, PlannedRun],
     final: Mapping[str, RunStatus],
+    costs: CostModel,
     projector: Projector,
     lease: Lease,
     signals: StopSignals,
@@ -55,28 +57,36 @@ def train(
     Args:
         left: the runs to train, by key.
         final: the statuses of those that need no training.
+        costs: what the runs take.
 
     Raises:
         InputError: the cluster cannot train it.
         GGASweepError: there is no Ray cluster at the address, or it was lost.
     """
-    progress = LaunchProgress({run.key: run for run in plan.runs if run.key is not None}, final)
+    progress = LaunchProgress(
+        {run.key: run for run in plan.runs if run.key is not None},
+        final,
+        expected=_expected(left, _states(Ledger(plan.sweep.folder), left), costs),
+        in_seconds=costs.known,
+    )
     launch = Launch(lease, projector, progress, signals, options)
-    with joined_cluster(options.address), Display(progress, console), signals.gentle():
+    with joined_cluster(options.address):
         require_ready(plan.sweep)
         progress.concurrent = _concurrency(plan.sweep, options)
-        crowd, alone = dict(left), dict[str, PlannedRun]()
-        while crowd and lease.reason is None:
-            crowd, curable = _wave(plan.sweep, plan, contents, crowd, launch)
-            alone |= curable
-        while alone and lease.reason is None:
-            alone, _ = _wave(_alone(plan.sweep), plan, contents, alone, launch)
+        console.print(outlook(progress), highlight=False)
+        with Display(progress, console), signals.gentle():
+            crowd, alone = dict(left), dict[str, PlannedRun]()
+            while crowd and lease.reason is None:
+                crowd, curable = _wave(plan.sweep, plan, contents, crowd, costs, launch)
+                alone |= curable
+            while alone and lease.reason is None:
+                alone, _ = _wave(_alone(plan.sweep), plan, contents, alone, costs, launch)
 
 
 def _wave(
-    sweep: Sweep, plan: Plan, contents: Contents, runs: dict[str, PlannedRun], launch: Launch
+    sweep: Sweep, plan: Plan, contents: Contents, runs: dict[str, PlannedRun], costs: CostModel, launch: Launch
 ) -> tuple[dict[str, PlannedRun], dict[str, PlannedRun]]:
-    """Train these runs once.
+    """Train these runs once, those that take longest first.
 
     Args:
         sweep: with the resources of this wave.
@@ -94,7 +104,7 @@ def _wave(
     launch.actors.clear()
     broke_off = False
     try:
-        _fit(sweep, plan, contents, runs, launch)
+        _fit(sweep, plan, contents, longest_first(_expected(runs, before, costs)), runs, launch)
     except RuntimeError as error:
         # Tune gives up where Ray's memory monitor kills an actor in the middle of a task
         # (ray/air/execution/_internal/actor_manager.py, _actor_task_failed).
@@ -130,9 +140,15 @@ def _mark_killed(ledger: Ledger, runs: Mapping[str, PlannedRun], launch: Launch,
         launch.progress.broke_off(key)
 
 
-def _fit(sweep: Sweep, plan: Plan, contents: Contents, runs: Mapping[str, PlannedRun], launch: Launch) -> None:
-    """Those that take longest first."""
-    keys = sorted(runs, key=lambda key: -_relative_cost(runs[key]))
+def _fit(
+    sweep: Sweep,
+    plan: Plan,
+    contents: Contents,
+    keys: Sequence[str],
+    runs: Mapping[str, PlannedRun],
+    launch: Launch,
+) -> None:
+    """Train these runs, begun in the order of the keys."""
     options = launch.options
     bound = bind_trainable(
         sweep,
@@ -148,7 +164,7 @@ def _fit(sweep: Sweep, plan: Plan, contents: Contents, runs: Mapping[str, Planne
     with tempfile.TemporaryDirectory(prefix="gga-sweep-tune-", ignore_cleanup_errors=True) as folder:
         tuner = tune.Tuner(
             bound,
-            param_space={RUN: tune.grid_search(keys)},
+            param_space={RUN: tune.grid_search(list(keys))},
             tune_config=tune.TuneConfig(max_concurrent_trials=limit, reuse_actors=True),
             run_config=tune.RunConfig(
                 name=f"wave-{os.getpid()}",
@@ -175,18 +191,24 @@ def _settle(ledger: Ledger, runs: Mapping[str, PlannedRun], lease: Lease) -> Non
             folder.mark(RunStatus.PREEMPTED, lease.reason)
 
 
-def _relative_cost(run: PlannedRun) -> float:
-    """In training steps; a point is scored at about the price of one."""
-    annealing, steps = run.config.annealing or {}, run.config.training.steps
-    if annealing.get("alpha") == "adaptive":  # GGA-L: scored once at every step
-        return 2 * steps
-    return steps + int(annealing.get("num_steps", 0)) * (1 + int(annealing.get("num_candidates", 0)))
+def longest_first(expected: Mapping[str, float]) -> list[str]:
+    """The order in which runs begin: then the devices end at about the same time. Equal ones stay as they are.
+
+    Args:
+        expected: what each takes, by key, in any unit.
+    """
+    return sorted(expected, key=lambda key: -expected[key])
+
+
+def _expected(runs: Mapping[str, PlannedRun], states: Mapping[str, RunState], costs: CostModel) -> dict[str, float]:
+    """What is left of each run, by key."""
+    return {key: costs.total(run.config, states[key].step + 1) for key, run in runs.items()}
 
 
 def _alone(sweep: Sweep) -> Sweep:
     """The sweep with a whole device for each run: what cures a lack of memory, if anything does."""
     resources = sweep.config.resources
-    whole = resources.model_copy(update={"gpus": 1 if resources.gpus else 0, "max_concurrent": 1})
+    whole = resources.model_copy(update={"gpus": 1 if resources.on_gpu else 0, "max_concurrent": 1})
     return replace(sweep, config=sweep.config.model_copy(update={"resources": whole}))
 
 
@@ -194,7 +216,7 @@ def _concurrency(sweep: Sweep, options: LaunchOptions) -> int:
     """Runs at once, for the estimate of the time left."""
     resources, available = sweep.config.resources, ray.cluster_resources()
     fits = available.get("CPU", 1) / resources.cpus
-    if resources.gpus:
+    if resources.on_gpu:
         fits = min(fits, available.get("GPU", 0) / resources.gpus)
     limit = options.max_concurrent or resources.max_concurrent
     return max(1, min(int(fits), limit) if limit else int(fits))

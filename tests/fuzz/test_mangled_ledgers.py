@@ -92,7 +92,11 @@ def readings(opened: Opened) -> list[Callable[[], object]]:
         models,
         lambda: verify(ledger, partial(read_plan, folder)),
         lambda: (newest_holder(ledger.store, LAUNCHES), live_holder(ledger.store, LAUNCHES)),
-        lambda: unfinished(read_plan(folder), ledger),  # the last: it marks what it finds
+        lambda: unfinished(
+            read_plan(folder),
+            ledger,
+            {name: run.state for name, run in ledger.read_results(ledger.run_names()).items()},
+        ),  # the last: it marks what it finds
     ]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ from sweep_content import CONTENTS, GGA, GGA_L, content, two_arms
 
 from gga_sweep.config import ResourcesConfig, RunConfig
 from gga_sweep.domains import DatasetDescription
-from gga_sweep.ledger.run_folder import RunState
+from gga_sweep.ledger.run_folder import RunResult, RunState
 from gga_sweep.planning import Contents, Plan, load, plan_sweep
 from gga_sweep.planning.price import (
     PHASES,
-    annealed_steps,
     decoded_bytes,
-    evaluations,
     price_from_runs,
     price_of,
     run_seconds,
@@ -56,13 +53,13 @@ def costs_for(plan: Plan, scale: float = 1.0) -> UnitCosts:
     return UnitCosts("some device", hosts, searches, noisy, ("A remark.",))
 
 
-def walked(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts) -> dict[str, float]:
-    """Every step and every evaluation, one after the other."""
+def walked(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts, trained: int = 0) -> dict[str, float]:
+    """Every step and every evaluation to come, one after the other."""
     host = host_of(config, N_DOMAINS)
     of_host, images = costs.hosts[host], int(config.hyperparameters["batch_size"])
     annealing = config.annealing or {}
     seconds = dict.fromkeys(PHASES, 0.0)
-    for step in range(config.training.steps):
+    for step in range(trained, config.training.steps):
         line = costs.noisy_steps[host, form_of(annealing)] if annealing.get("method") == "gga-l" else of_host.step
         seconds["training"] += line.fixed + images * line.an_image
         first = int(annealing.get("start_step", -1))
@@ -91,9 +88,17 @@ def walked(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts) -> 
     candidates=st.integers(1, 9),
     batch=st.integers(1, 64),
     held_out=st.sampled_from([("0",), ("0", "75")]),
+    trained=st.integers(0, 42),
 )
 def test_a_run_costs_what_its_steps_cost(
-    steps: int, every: int, start: int, window: int, candidates: int, batch: int, held_out: tuple[str, ...]
+    steps: int,
+    every: int,
+    start: int,
+    window: int,
+    candidates: int,
+    batch: int,
+    held_out: tuple[str, ...],
+    trained: int,
 ) -> None:
     plan = WITH_ALL_METHODS
     costs = costs_for(plan)
@@ -107,8 +112,8 @@ def test_a_run_costs_what_its_steps_cost(
         hyperparameters = {**run.config.hyperparameters, "batch_size": batch}
         changes = {"training": training, "annealing": annealing, "hyperparameters": hyperparameters}
         config = run.config.model_copy(update=changes)
-        found = run_seconds(config, plan.sweep.dataset, costs)
-        assert found == pytest.approx(walked(config, plan.sweep.dataset, costs))
+        found = run_seconds(config, plan.sweep.dataset, costs, trained)
+        assert found == pytest.approx(walked(config, plan.sweep.dataset, costs, trained))
 
 
 def test_a_plan_costs_what_its_jobs_cost_and_by_arm() -> None:
@@ -119,7 +124,7 @@ def test_a_plan_costs_what_its_jobs_cost_and_by_arm() -> None:
     assert price.seconds == pytest.approx(sum(sum(phases.values()) for phases in each.values()))
     assert price.seconds_left == price.seconds
     assert price.longest == pytest.approx(max(sum(phases.values()) for phases in each.values()))
-    assert (price.jobs, price.left, price.unknown) == (len(plan.runs), len(plan.runs), ())
+    assert (price.jobs, price.left, price.scaled) == (len(plan.runs), len(plan.runs), ())
     for arm in price.arms:
         own = [each[run.key] for run in plan.runs if run.cell.arm == arm.arm]
         assert arm.seconds == pytest.approx({phase: sum(one[phase] for one in own) for phase in PHASES})
@@ -138,93 +143,77 @@ def test_a_job_of_two_arms_is_paid_once_with_and_without_keys(contents: Contents
 
 
 @pytest.mark.parametrize("status", list(RunStatus))
-def test_only_what_is_final_costs_nothing_more(status: RunStatus) -> None:
+def test_what_is_final_costs_nothing_more_and_what_was_begun_its_steps_to_come(status: RunStatus) -> None:
     plan = WITH_ALL_METHODS
     costs, run = costs_for(plan), plan.runs[0]
     price = price_of(plan, costs, {str(run.folder): RunState(status, None, 3, 1)})
-    saved = sum(run_seconds(run.config, plan.sweep.dataset, costs).values())
     final = status in (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.STOPPED)
-    assert price.seconds - price.seconds_left == pytest.approx(saved if final else 0.0)
+    whole, rest = (sum(walked(run.config, plan.sweep.dataset, costs, trained).values()) for trained in (0, 4))
+    saved = whole if final else whole - rest
+    assert price.seconds - price.seconds_left == pytest.approx(saved)
     assert price.jobs - price.left == price.arms[0].jobs - price.arms[0].left == (1 if final else 0)
-    assert price.arms[0].total - price.arms[0].seconds_left == pytest.approx(saved if final else 0.0)
+    assert price.arms[0].total - price.arms[0].seconds_left == pytest.approx(saved)
 
 
-def states(plan: Plan, **of_arm: int) -> dict[str, RunState]:
-    """So many runs of each arm are done."""
+def done(plan: Plan, seconds: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, RunResult]:
+    """The first runs of each arm are done, and took so many seconds by phase."""
     found = {}
-    for arm, number in of_arm.items():
-        for run in [run for run in plan.runs if run.cell.arm.replace(" + ", "_") == arm][:number]:
-            found[str(run.folder)] = RunState(RunStatus.DONE, None, 9, 1)
+    for arm, each in seconds.items():
+        runs = [run for run in plan.runs if run.cell.arm == arm]
+        for run, spent in zip(runs, each, strict=False):
+            found[str(run.folder)] = RunResult(str(run.folder), RunState(RunStatus.DONE, None, 9, 1), (), (), spent)
     return found
 
 
-def test_finished_runs_give_the_mean_of_their_arm_and_their_own_seconds() -> None:
+def states(results: Mapping[str, RunResult]) -> dict[str, RunState]:
+    return {folder: result.state for folder, result in results.items()}
+
+
+def test_finished_runs_cost_their_own_seconds_and_the_others_what_these_teach() -> None:
+    """All runs of an arm do the same work here, so that it is their mean."""
     plan = plan_sweep(load(two_arms(), storage=Path("nowhere")), CONTENTS)
-    done = states(plan, ERM=2, ERM_GGA=1)
-    seconds: dict[str, Mapping[str, float]] = {
-        folder: {"training": 10.0 * (place + 1), "search": 6.0 if place == 2 else 0.0}
-        for place, folder in enumerate(done)
-    }
-    price = price_from_runs(plan, seconds, done, "cpu")
+    plain_runs = [{"training": 10.0, "evaluation": 1.0}, {"training": 20.0, "evaluation": 1.0}]
+    annealed_run = {"training": 30.0, "search": 6.0, "diagnostics": 2.0, "evaluation": 1.0}
+    found = done(plan, {"ERM": plain_runs, "ERM + GGA": [annealed_run]})
+    price = price_from_runs(plan, found, states(found), "cpu")
     plain, annealed = price.arms
-    assert plain.seconds["training"] == pytest.approx(10 + 20 + 10 * 15)  # 12 runs an arm: 2 done, 10 at their mean
-    assert plain.seconds_left == pytest.approx(150)
-    assert annealed.seconds["training"] == pytest.approx(12 * 30)
+    step = (10 + 20 + 30) / 3  # a step without its search is the same in both arms
+    assert plain.seconds["training"] == pytest.approx(10 + 20 + 10 * step)  # 12 runs an arm
+    assert plain.seconds_left == pytest.approx(10 * (step + 1))
+    assert annealed.seconds["training"] == pytest.approx(30 + 11 * step)
     assert annealed.seconds["search"] == pytest.approx(12 * 6)
-    assert price.seconds == pytest.approx(180 + 12 * 36)
-    assert price.seconds_left == pytest.approx(150 + 11 * 36)
-    assert price.longest == pytest.approx(36)
+    assert price.seconds == pytest.approx(32 + 39 + 10 * (step + 1) + 11 * (step + 9))
+    assert price.longest == pytest.approx(step + 9)
     assert price.source == "finished runs"
+    assert price.scaled == ()
     assert price.disk.selected is None
 
 
-def test_an_arm_without_a_done_run_has_no_price_and_is_named() -> None:
+def test_an_arm_without_a_done_run_is_scaled_by_its_work_and_named() -> None:
     plan = plan_sweep(load(two_arms(), storage=Path("nowhere")), CONTENTS)
-    done = states(plan, ERM=1)
+    found = done(plan, {"ERM": [{"training": 4.0, "evaluation": 1.0}]})
     stopped = next(run for run in plan.runs if run.cell.arm == "ERM + GGA")
-    found = {**done, str(stopped.folder): RunState(RunStatus.STOPPED, None, 5, 1)}
-    seconds = {folder: {"training": 4.0} for folder in found}  # a stopped run did not go through all its steps
-    price = price_from_runs(plan, seconds, found, "cpu")
-    assert price.unknown == ("ERM + GGA",)
-    assert price.seconds == pytest.approx(12 * 4)
-    assert math.isnan(price.arms[1].total)
-    assert math.isnan(price.arms[1].seconds_left)
-    assert (price.arms[1].jobs, price.arms[1].left) == (12, 11)
-
-
-def test_a_job_shared_with_an_arm_that_has_done_runs_has_its_price() -> None:
-    arms = [{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "again"}, GGA]
-    plan = planned(arms=arms, test_domains=[0])
-    done = states(plan, ERM=1)
-    price = price_from_runs(plan, {folder: {"training": 2.0} for folder in done}, done, "cpu")
-    assert [arm.known for arm in price.arms] == [True, True, False]
-    assert price.seconds == pytest.approx(6)
+    result = RunResult(str(stopped.folder), RunState(RunStatus.STOPPED, None, 5, 1), (), (), {"training": 99.0})
+    found[str(stopped.folder)] = result  # it did not go through all its steps
+    price = price_from_runs(plan, found, states(found), "cpu")
+    plain, annealed = price.arms
+    assert price.scaled == ("ERM + GGA",)
+    assert plain.total == pytest.approx(12 * 5)
+    assert annealed.seconds["training"] == pytest.approx(12 * 4)
+    assert annealed.seconds["search"] == pytest.approx(12 * 4 * (3 * 251) / 10)  # 3 of 10 steps, 250 candidates
+    assert (annealed.jobs, annealed.left) == (12, 11)
 
 
 @pytest.mark.parametrize("at_once", [1, 8, 100])
 def test_no_wall_clock_is_shorter_than_the_longest_job(at_once: int) -> None:
     plan = plan_sweep(load(two_arms(), storage=Path("nowhere")), CONTENTS)
-    done = states(plan, ERM_GGA=1)
-    other = next(str(run.folder) for run in plan.runs if run.cell.arm == "ERM")
-    seconds = {**{folder: {"training": 36.0} for folder in done}, other: {"training": 15.0}}
-    price = price_from_runs(plan, seconds, {**done, other: RunState(RunStatus.DONE, None, 9, 1)}, "cpu")
-    assert price.seconds_left == pytest.approx(11 * 15 + 11 * 36)
-    assert price.wall_clock(at_once) == pytest.approx(max(36.0, (11 * 15 + 11 * 36) / at_once))
-
-
-@given(steps=st.integers(1, 500), every=st.integers(1, 600))
-def test_evaluations_are_counted_as_the_trainer_makes_them(steps: int, every: int) -> None:
-    training = WITH_ALL_METHODS.sweep.training.model_copy(update={"steps": steps, "evaluate_every": every})
-    assert evaluations(training) == sum(step % every == 0 or step == steps - 1 for step in range(steps))
-
-
-@given(steps=st.integers(1, 50), start=st.integers(0, 60), number=st.integers(1, 60))
-def test_annealed_steps_are_those_of_the_window_that_are_trained(steps: int, start: int, number: int) -> None:
-    run = next(run for run in WITH_ALL_METHODS.runs if run.config.annealing is not None)
-    training = run.config.training.model_copy(update={"steps": steps})
-    annealing = {**(run.config.annealing or {}), "start_step": start, "num_steps": number}
-    config = run.config.model_copy(update={"training": training, "annealing": annealing})
-    assert annealed_steps(config) == len(set(range(steps)) & set(range(start, start + number)))
+    phases = {"diagnostics": 1.0, "evaluation": 1.0}
+    found = done(
+        plan, {"ERM": [{"training": 15.0, **phases}], "ERM + GGA": [{"training": 15.0, "search": 21.0, **phases}]}
+    )
+    price = price_from_runs(plan, found, states(found), "cpu")
+    assert price.seconds_left == pytest.approx(11 * 16 + 11 * 38)
+    assert price.wall_clock(at_once) == pytest.approx(max(38.0, (11 * 16 + 11 * 38) / at_once))
 
 
 def test_decoded_photographs_take_a_byte_a_pixel_and_channel_and_the_digits_nothing() -> None:

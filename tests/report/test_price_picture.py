@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def lines(picture: RenderableType) -> list[str]:
 
 def arm(name: str, seconds: dict[str, float], jobs: int = 4) -> ArmPrice:
     by_phase = {**dict.fromkeys(PHASES, 0.0), **seconds}
-    return ArmPrice(name, jobs, jobs // 2, True, by_phase, sum(by_phase.values()) / 2)
+    return ArmPrice(name, jobs, jobs // 2, by_phase, sum(by_phase.values()) / 2)
 
 
 PRICE = Price(
@@ -39,7 +38,7 @@ PRICE = Price(
     seconds=21600.0,
     seconds_left=10800.0,
     longest=3600.0,
-    unknown=(),
+    scaled=(),
     disk=Disk(images=1_503_925_248, selected=2000, checkpoint=None),
     remarks=("Measured so.",),
 )
@@ -68,12 +67,10 @@ def test_nothing_left_takes_no_time() -> None:
     assert not any(line.startswith("About") for line in lines(price_picture(done, at_once=2)))
 
 
-def test_an_arm_without_a_price_has_dashes_and_is_named() -> None:
-    unknown = ArmPrice("GGA", 4, 2, False, dict.fromkeys(PHASES, math.nan), math.nan)
-    shown = lines(price_picture(replace(PRICE, arms=(PRICE.arms[0], unknown), unknown=("GGA",)), at_once=1))
-    assert shown[2] == "GGA 4 \u2013 \u2013 \u2013 \u2013"
-    assert shown[3].startswith("Price of the arms that have one: ")
-    assert "No price without a done run, or --calibrate: GGA." in shown
+def test_an_arm_of_which_no_run_is_done_is_named() -> None:
+    shown = lines(price_picture(replace(PRICE, scaled=("GGA",)), at_once=1))
+    assert "Roughly, scaled from other arms, as no such run is done: GGA." in shown
+    assert not any(line.startswith("Roughly") for line in lines(price_picture(PRICE, at_once=1)))
 
 
 def test_a_ledger_without_done_runs_has_no_price(tmp_path: Path) -> None:
@@ -93,10 +90,11 @@ def test_a_ledgers_price_is_that_of_its_done_runs_on_their_devices(tmp_path: Pat
     price = ledger_price(plan, ledger, read_states(plan, ledger))
     assert price is not None
     assert price.device == "A GPU, B GPU"
-    assert price.unknown == (plan.runs[4].cell.arm,)
-    assert price.seconds == pytest.approx(4 * 3.0)  # each wrote 2 s of training and 1 s of search
-    assert price.seconds_left == pytest.approx(2 * 3.0)
-    assert "From the mean of the done runs of each arm." in " ".join(lines(price_picture(price, 1)))
+    assert price.scaled == (plan.runs[4].cell.arm,)
+    plain = price.arms[0]
+    assert (plain.seconds["training"], plain.seconds["search"]) == (4 * 2.0, 2 * 1.0)  # each wrote 2 s and 1 s
+    assert price.arms[1].total > plain.total
+    assert "From the done runs, and what they teach of the others." in " ".join(lines(price_picture(price, 1)))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from ray.air._internal import usage
+from rich.console import Console
 from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
@@ -105,6 +108,18 @@ def test_launching_again_trains_nothing_and_selects_the_same(swept: gga_sweep.Sw
     again = gga_sweep.run_sweep(swept.plan.sweep)
     assert attempts(again) == before
     assert again.table() == swept.table()
+
+
+def test_a_launch_says_before_it_trains_what_it_takes_once_a_run_is_done(tmp_path: Path) -> None:
+    printed = []
+    for seeds in ([0], [0, 1]):
+        console = Console(file=io.StringIO(), width=200)
+        sweep = gga_sweep.load(small_sweep(trial_seeds=seeds), storage=tmp_path)
+        with console.capture() as captured:
+            gga_sweep.run_sweep(sweep, console=console)
+        printed.append(captured.get().splitlines()[0])
+    assert printed[0] == "How long it takes is not known yet: no run of it is done."
+    assert re.fullmatch(r"About \S+ device-hours left: .* with 1 run at once\.", printed[1])
 
 
 def test_more_seeds_extend_a_sweep_and_change_nothing(tmp_path: Path) -> None:

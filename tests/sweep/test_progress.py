@@ -10,7 +10,7 @@ from small_launch import Clock, runs_by_key
 
 from gga_sweep.planning import PlannedRun
 from gga_sweep.records import RunStatus
-from gga_sweep.sweep.progress import LaunchProgress, counts_in_words, duration_in_words
+from gga_sweep.sweep.progress import LaunchProgress, counts_in_words, duration_in_words, outlook
 
 NAN = float("nan")
 
@@ -128,6 +128,51 @@ def test_the_time_left_goes_by_the_mean_of_each_arm(runs: Mapping[str, PlannedRu
     train(progress, clock, other_erm, 10)
     progress.ended_with(other_gga, RunStatus.DONE)
     assert progress.seconds_left == 0
+
+
+def test_the_time_left_goes_by_what_was_expected_as_far_as_that_is_right(
+    runs: Mapping[str, PlannedRun], clock: Clock
+) -> None:
+    erm, other_erm, gga, other_gga = runs
+    expected = {erm: 1.0, other_erm: 2.0, gga: 10.0, other_gga: 5.0}
+    progress = LaunchProgress(runs, {}, expected=expected, clock=clock)
+    assert progress.seconds_left is None  # of use for comparing alone
+    train(progress, clock, erm, 10)
+    assert progress.seconds_left == 10 * (2 + 10 + 5)
+    train(progress, clock, gga, 200)
+    assert progress.seconds_left == 10 * 2 + 20 * 5
+
+
+def test_expected_seconds_are_the_time_left_before_any_run_has_ended(
+    runs: Mapping[str, PlannedRun], clock: Clock
+) -> None:
+    expected = dict(zip(runs, (40.0, 30.0, 20.0, 10.0), strict=True))
+    progress = LaunchProgress(runs, {}, concurrent=2, expected=expected, in_seconds=True, clock=clock)
+    assert progress.seconds_left == 50
+    progress.started(next(iter(runs)))
+    clock.now += 40
+    assert progress.seconds_left == 30
+
+
+def test_a_run_that_broke_off_says_nothing_of_the_time_that_others_take(
+    runs: Mapping[str, PlannedRun], clock: Clock
+) -> None:
+    progress = LaunchProgress(runs, {}, clock=clock)
+    key = next(iter(runs))
+    progress.started(key)
+    clock.now += 1
+    progress.ended_with(key, RunStatus.FAILED)
+    assert progress.seconds_left is None
+
+
+def test_a_launch_says_beforehand_what_it_takes_where_that_is_known(
+    runs: Mapping[str, PlannedRun], clock: Clock
+) -> None:
+    expected = dict(zip(runs, (4000.0, 3000.0, 2000.0, 1800.0), strict=True))
+    progress = LaunchProgress(runs, {}, concurrent=2, expected=expected, in_seconds=True, clock=clock)
+    assert outlook(progress) == "About 3 device-hours left: 1 h 30 min with 2 runs at once."
+    progress.in_seconds = False
+    assert outlook(progress) == "How long it takes is not known yet: no run of it is done."
 
 
 def test_runs_at_once_shorten_the_time_left_to_that_of_the_longest(

@@ -52,6 +52,15 @@ def test_the_records_are_all_runs_of_the_plan_with_their_evaluations(result: Swe
     assert all([record.step for record in run.records] == [0, 2, 4] for run in result.records)
 
 
+def test_what_was_spent_is_the_sum_over_the_runs_and_one_of_two_arms_counts_once(result: SweepResult) -> None:
+    spent = sum(sum(run.seconds.values()) for run in result.records)
+    assert 0 < result.device_seconds == pytest.approx(spent)
+    shared = replace(result.records[0], cell=replace(result.records[0].cell, arm=GGA))
+    view = replace(result.report.view, records=(*result.records, shared))
+    twice = replace(result, report=report_of(result.plan.sweep, view))
+    assert twice.device_seconds == pytest.approx(spent)
+
+
 def test_a_cell_is_represented_by_its_best_draw(result: SweepResult) -> None:
     assert len(result.selected()) == 4
     for one in result.selected():

@@ -16,6 +16,7 @@ from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import PlannedRun, plan_sweep
+from gga_sweep.planning.cost_model import learned_costs
 from gga_sweep.planning.prepare import prepare_ledger
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep import waves
@@ -59,7 +60,8 @@ class Wave:
         return [self.ledger.run(str(run.folder)).read_state().status for run in self.runs.values()]
 
     def train(self) -> tuple[dict[str, PlannedRun], dict[str, PlannedRun]]:
-        return waves._wave(self.sweep, self.plan, self.contents, self.runs, self.launch)
+        costs = learned_costs(self.plan, {})
+        return waves._wave(self.sweep, self.plan, self.contents, self.runs, costs, self.launch)
 
 
 @pytest.fixture
@@ -133,3 +135,20 @@ def test_no_run_of_a_launch_that_stopped_stays_running(
         (wave.ledger.folder / "launches" / "000002.json").write_text("{}")
     wave.train()
     assert wave.statuses() == [expected, expected, RunStatus.QUEUED, RunStatus.DONE]
+
+
+def test_a_wave_begins_with_the_runs_that_take_longest_of_those_begun_what_is_left(
+    wave: Wave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seeds of ERM, two of GGA; one of these has its window behind it, and takes less than a whole run of ERM."""
+    begun: list[str] = []
+    monkeypatch.setattr(waves, "_fit", lambda sweep, plan, contents, keys, *_: begun.extend(keys))
+    plain, other_plain, annealed, other_annealed = wave.keys
+    wave.train()
+    assert begun == [annealed, other_annealed, plain, other_plain]
+    folder = wave.ledger.run(str(wave.runs[annealed].folder))
+    folder.claim({})
+    folder.write_state(RunStatus.PREEMPTED, 4)
+    begun.clear()
+    wave.train()
+    assert begun == [other_annealed, plain, other_plain, annealed]
