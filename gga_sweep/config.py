@@ -229,18 +229,19 @@ class ResourcesConfig(Model):
 
     Args:
         cpus: Ray CPUs a run reserves.
-        gpus: 0 trains on the CPU; 0.5 puts two runs on one GPU; above 1 makes no sense for one training job.
+        gpus: 0 trains on the CPU; 0.5 puts two runs on one GPU; above 1 makes no sense for one training job. "auto"
+            puts as many on one as its memory has room for, measured before the first run (`planning.gpu_share`).
         max_concurrent: runs at once (default: what the resources allow).
     """
 
     cpus: Annotated[Number, Field(gt=0)] = 1
-    gpus: Annotated[Number, Field(ge=0, le=1)] = 0
+    gpus: Literal["auto"] | Annotated[Number, Field(ge=0, le=1)] = 0.0
     max_concurrent: Annotated[Whole, Field(ge=1)] | None = None
 
     @property
     def on_gpu(self) -> bool:
         """Whether runs train on a GPU."""
-        return self.gpus > 0
+        return self.gpus == "auto" or self.gpus > 0
 
 
 class ChosenCell(Model):

@@ -40,7 +40,7 @@ def train_all(sweep: Sweep) -> None:
     contents = prepare_ledger(sweep)
     ledger = Ledger(sweep.folder)
     for run in plan_sweep(sweep, contents).runs:
-        training = open_run(run, ledger, sweep.storage, contents.dataset, gpus=0)
+        training = open_run(run, ledger, sweep.storage, contents.dataset, on_gpu=False)
         while training.progress.status is RunStatus.RUNNING:
             training.advance()
 

@@ -49,7 +49,7 @@ def doctor(
     uri = resolve_tracking_uri(place, tracking_uri, os.environ)
     require_writable(place)
     with joined_cluster(address):
-        on_gpu = sweep is None or sweep.config.resources.gpus > 0
+        on_gpu = sweep is None or sweep.config.resources.on_gpu
         nodes = ask_every_node(place, None if sweep is None else sweep.config.dataset, gpus=on_gpu)
     findings = diagnose(
         nodes,

@@ -94,7 +94,7 @@ def _price_picture(planned: Plan, ledger: Ledger, states: Mapping[str, RunState]
         from gga_sweep.training.calibration import calibrate as measure
 
         configs = [run.config for run in planned.runs]
-        costs = measure(configs, sweep.dataset, sweep.config.resources.gpus, err.print)
+        costs = measure(configs, sweep.dataset, sweep.config.resources.on_gpu, err.print)
         price = price_of(planned, costs, states)
     else:
         found = ledger_price(planned, ledger, states)

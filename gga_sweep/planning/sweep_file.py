@@ -227,6 +227,8 @@ def _rule(location: Location, items: Sequence[Any]) -> str:
     types = {item["type"] for item in items}
     if location[:1] == ("test_domains",):
         return "must be 'all', or a list of domains or of lists of domains"
+    if location == ("resources", "gpus"):
+        return "must be a number from 0 to 1, or auto"
     if "finite_number" in types:
         return "must be a finite number"
     if len(items) > 1:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -62,7 +63,7 @@ def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
     cells = len({run.cell for run in plan.runs})
     jobs = len(plan.configs) or len({run.config.model_dump_json() for run in plan.runs})
     resources = sweep.config.resources
-    device = f"{resources.cpus:g} CPU" + (f" and {resources.gpus:g} GPU" if resources.gpus else "")
+    device = f"{resources.cpus:g} CPU" + _gpu_in_words(resources.gpus)
     notes = [
         f"{len(plan.runs)} runs in {cells} cells, {jobs} distinct training jobs of {sweep.training.steps} steps.",
         f"Each run occupies {device}.",
@@ -79,6 +80,12 @@ def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
             "published domains and counts, without keys. `run` and `train` need them."
         )
     return Group(Text(f"{sweep.name}: plan", style="bold"), Text(""), table, Text(""), *map(Text, notes))
+
+
+def _gpu_in_words(gpus: float | Literal["auto"]) -> str:
+    if gpus == "auto":
+        return " and as much of a GPU as its memory asks for"
+    return f" and {gpus:g} GPU" if gpus else ""
 
 
 def status_picture(plan: Plan, states: Mapping[str, RunState], work: Work | None = None) -> RenderableType:

@@ -122,14 +122,15 @@ def resource_faults(nodes: Iterable[Mapping[str, float]], resources: ResourcesCo
     """
     faults = []
     nodes = list(nodes)
-    for field, name, wanted in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", resources.gpus)):
+    gpus = 1.0 if resources.gpus == "auto" else resources.gpus  # it may come to a whole one
+    for field, name, wanted in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", gpus)):
         most = max((node.get(name, 0.0) for node in nodes), default=0.0)
         if wanted > most:
             rule = f"no node has so many: the most is {most:g}"
             faults.append(Fault(f"resources.{field}", rule, wanted))
-    fits = any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= resources.gpus for node in nodes)
+    fits = any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= gpus for node in nodes)
     if not faults and not fits:
-        rule = f"no node has {resources.cpus:g} CPUs and {resources.gpus:g} GPUs together"
+        rule = f"no node has {resources.cpus:g} CPUs and {gpus:g} GPUs together"
         faults.append(Fault("resources", rule))
     return faults
 

@@ -55,7 +55,8 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
         contents = prepare_ledger(sweep, options.allow_change)
         plan = plan_sweep(sweep, contents)
         results = _results(plan, ledger)
-        left, final = unfinished(plan, ledger, {name: result.state for name, result in results.items()})
+        states = {name: result.state for name, result in results.items()}
+        left, final = unfinished(plan, ledger, states)
         costs = learned_costs(plan, results)
         if left:
             decode_images(sweep)
@@ -63,7 +64,7 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
             if left:
                 from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
 
-                train(plan, contents, left, final, costs, projector, lease, signals, options, console)
+                train(plan, contents, left, final, states, costs, projector, lease, signals, options, console)
             report = make_report(plan, ledger)
             paths = write_report(report, ledger)
             tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])

@@ -23,7 +23,7 @@ def open_run(
     ledger: Ledger,
     storage: Location,
     digest: str,
-    gpus: float,
+    on_gpu: bool,
     options: RecordingOptions | None = None,
     reason_to_stop: Callable[[], str | None] = lambda: None,
 ) -> RecordedRun:
@@ -33,7 +33,7 @@ def open_run(
         ledger: where its folder is.
         storage: whose cache holds the images.
         digest: of the images it was planned with.
-        gpus: 0 trains on the CPU.
+        on_gpu: whether it trains on the GPU that this process sees.
         options, reason_to_stop: as `RecordedRun` takes them.
 
     Raises:
@@ -46,9 +46,9 @@ def open_run(
             f"digest {dataset.digest}, planned {digest}"
         )
     device = torch.device("cpu")
-    if gpus > 0:
+    if on_gpu:
         if not torch.cuda.is_available():
-            raise GGASweepError(f"the run wants {gpus:g} GPU, but this process sees no CUDA device")
+            raise GGASweepError("the run wants a GPU, but this process sees no CUDA device")
         device = torch.device("cuda")
     if planned.folder is None or planned.key is None:
         raise GGASweepError("a run without a key cannot be trained: its images are missing")

@@ -20,7 +20,7 @@ def require_ready(sweep: Sweep) -> None:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     faults = resource_faults(nodes, resources)
     if len(nodes) > 1 and not faults:
-        seen = ask_every_node(sweep.storage, sweep.config.dataset, gpus=resources.gpus > 0)
+        seen = ask_every_node(sweep.storage, sweep.config.dataset, gpus=resources.on_gpu)
         images = sweep.dataset.domain_sizes
         faults = launch_faults(diagnose(seen, installed_versions(), sweep.storage, images=images))
     if faults:

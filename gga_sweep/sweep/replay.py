@@ -37,8 +37,8 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
     require_writable(target)
     decode_images(sweep)
     ledger = Ledger(target)
-    gpus = sweep.config.resources.gpus
-    training = open_run(run, ledger, sweep.storage, contents.dataset, gpus, RecordingOptions(from_checkpoint=False))
+    on_gpu = sweep.config.resources.on_gpu
+    training = open_run(run, ledger, sweep.storage, contents.dataset, on_gpu, RecordingOptions(from_checkpoint=False))
     progress = training.progress
     while progress.status is RunStatus.RUNNING:
         progress = training.advance()

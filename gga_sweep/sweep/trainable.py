@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ray import tune
 
-from gga_sweep.errors import AttemptSupersededError, GGASweepError, StorageError
+from gga_sweep.errors import AttemptSupersededError, Fault, GGASweepError, InputError, StorageError
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.recorded_run import Progress, RecordedRun, RecordingOptions
@@ -124,7 +124,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
                     self._ledger,
                     self._sweep.storage,
                     self._contents.dataset,
-                    self._sweep.config.resources.gpus,
+                    self._sweep.config.resources.on_gpu,
                     self._recording,
                     self._reason_to_stop,
                 )
@@ -134,7 +134,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
                 folder.mark(RunStatus.FAILED, str(error))
                 return Progress(RunStatus.FAILED, state.step, None, str(error))
         progress = self._run.advance()
-        self._tainted = self._sweep.config.resources.gpus > 0 and progress.status in (
+        self._tainted = self._sweep.config.resources.on_gpu and progress.status in (
             RunStatus.FAILED,
             RunStatus.OUT_OF_MEMORY,
         )
@@ -183,6 +183,9 @@ def bind_trainable(
     Args:
         launch: the number of the launch whose end is the runs' end; None for a user's own Tuner.
         recording: how the runs are recorded.
+
+    Raises:
+        ValueError: `resources.gpus` is no number yet.
     """
     bound = tune.with_parameters(
         RunTrainable,
@@ -193,7 +196,7 @@ def bind_trainable(
         recording=recording,
     )
     resources = sweep.config.resources
-    return tune.with_resources(bound, {"cpu": resources.cpus, "gpu": resources.gpus})
+    return tune.with_resources(bound, {"cpu": resources.cpus, "gpu": float(resources.gpus)})
 
 
 def trainable(sweep: Sweep) -> Any:
@@ -204,8 +207,11 @@ def trainable(sweep: Sweep) -> Any:
     numbers of the training domains; never one of a test domain.
 
     Raises:
-        InputError: the dataset is not there.
+        InputError: the dataset is not there, or `resources.gpus` is auto, which a launch of ours alone measures.
     """
+    if sweep.config.resources.gpus == "auto":
+        rule = "must be a number from 0 to 1 in a Tuner of your own"
+        raise InputError([Fault("resources.gpus", rule, "auto")], sweep.source)
     require_writable(sweep.storage)
     contents = prepare_ledger(sweep)
     decode_images(sweep)

@@ -25,6 +25,7 @@ from gga_sweep.records import RunStatus
 from gga_sweep.sweep.callbacks import HOST_OUT_OF_MEMORY, Launch, SweepCallback
 from gga_sweep.sweep.cluster import joined_cluster, replaced
 from gga_sweep.sweep.display import Display
+from gga_sweep.sweep.gpu_sharing import measured_share
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress, outlook
 from gga_sweep.sweep.readiness import require_ready
@@ -45,6 +46,7 @@ def train(
     contents: Contents,
     left: Mapping[str, PlannedRun],
     final: Mapping[str, RunStatus],
+    states: Mapping[str, RunState],
     costs: CostModel,
     projector: Projector,
     lease: Lease,
@@ -57,6 +59,7 @@ def train(
     Args:
         left: the runs to train, by key.
         final: the statuses of those that need no training.
+        states: by folder, of the runs that were started.
         costs: what the runs take.
 
     Raises:
@@ -66,12 +69,15 @@ def train(
     progress = LaunchProgress(
         {run.key: run for run in plan.runs if run.key is not None},
         final,
-        expected=_expected(left, _states(Ledger(plan.sweep.folder), left), costs),
+        expected={
+            key: costs.total(run.config, states.get(str(run.folder), RunState()).step + 1) for key, run in left.items()
+        },
         in_seconds=costs.known,
     )
     launch = Launch(lease, projector, progress, signals, options)
     with joined_cluster(options.address):
         require_ready(plan.sweep)
+        plan = measured_share(plan, [run.config for run in left.values()])
         progress.concurrent = _concurrency(plan.sweep, options)
         console.print(outlook(progress), highlight=False)
         with Display(progress, console), signals.gentle():
@@ -100,11 +106,12 @@ def _wave(
     """
     ledger = Ledger(sweep.folder)
     before = _states(ledger, runs)
+    order = longest_first({key: costs.total(run.config, before[key].step + 1) for key, run in runs.items()})
     launch.lost.clear()
     launch.actors.clear()
     broke_off = False
     try:
-        _fit(sweep, plan, contents, longest_first(_expected(runs, before, costs)), runs, launch)
+        _fit(sweep, plan, contents, order, runs, launch)
     except RuntimeError as error:
         # Tune gives up where Ray's memory monitor kills an actor in the middle of a task
         # (ray/air/execution/_internal/actor_manager.py, _actor_task_failed).
@@ -200,15 +207,10 @@ def longest_first(expected: Mapping[str, float]) -> list[str]:
     return sorted(expected, key=lambda key: -expected[key])
 
 
-def _expected(runs: Mapping[str, PlannedRun], states: Mapping[str, RunState], costs: CostModel) -> dict[str, float]:
-    """What is left of each run, by key."""
-    return {key: costs.total(run.config, states[key].step + 1) for key, run in runs.items()}
-
-
 def _alone(sweep: Sweep) -> Sweep:
     """The sweep with a whole device for each run: what cures a lack of memory, if anything does."""
     resources = sweep.config.resources
-    whole = resources.model_copy(update={"gpus": 1 if resources.on_gpu else 0, "max_concurrent": 1})
+    whole = resources.model_copy(update={"gpus": 1.0 if resources.on_gpu else 0.0, "max_concurrent": 1})
     return replace(sweep, config=sweep.config.model_copy(update={"resources": whole}))
 
 
@@ -217,7 +219,7 @@ def _concurrency(sweep: Sweep, options: LaunchOptions) -> int:
     resources, available = sweep.config.resources, ray.cluster_resources()
     fits = available.get("CPU", 1) / resources.cpus
     if resources.on_gpu:
-        fits = min(fits, available.get("GPU", 0) / resources.gpus)
+        fits = min(fits, available.get("GPU", 0) / float(resources.gpus))
     limit = options.max_concurrent or resources.max_concurrent
     return max(1, min(int(fits), limit) if limit else int(fits))
 

@@ -25,7 +25,7 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import FRESH_MASKS, AnnealingSettings, Scorer, domain_gradients, search_step
 from gga_sweep.config import RunConfig
-from gga_sweep.domains import Augmentation, Dataset, DatasetDescription, Domain, Minibatch, evaluation_batch
+from gga_sweep.domains import Augmentation, DatasetDescription, Minibatch, evaluation_batch
 from gga_sweep.network_choice import RESNETS
 from gga_sweep.records import Scalar
 from gga_sweep.training.annealed_step import StepModel
@@ -33,6 +33,7 @@ from gga_sweep.training.checkpoint import dump_state, dump_weights
 from gga_sweep.training.evaluation import EVALUATION_BATCH, PROBE_IMAGES, evaluate_images
 from gga_sweep.training.fingerprint import fastest_memory_format
 from gga_sweep.training.randomness import RunStreams
+from gga_sweep.training.synthetic import synthetic_dataset
 from gga_sweep.training.trainer import Trainer
 from gga_sweep.training.unit_costs import (
     AnnealingForm,
@@ -103,7 +104,7 @@ class _Group:
 def calibrate(
     configs: Iterable[RunConfig],
     dataset: DatasetDescription,
-    gpus: float,
+    on_gpu: bool,
     show: Callable[[str], None],
     seconds: float = SECONDS,
 ) -> UnitCosts:
@@ -112,18 +113,18 @@ def calibrate(
     Args:
         configs: of the sweep's runs, at least one.
         dataset: theirs; its images are not read.
-        gpus: of a run. Above 0 a GPU is measured where there is one, else a CPU.
+        on_gpu: whether the runs train on one: then a GPU is measured where there is one, else a CPU.
         show: told a line about what comes next.
         seconds: about how long it may take.
     """
     configs = tuple(configs)
-    device = torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")
     groups = _groups(configs, len(dataset.domain_sizes), device)
     hosts: dict[Host, HostCosts] = {}
     searches: dict[tuple[Host, AnnealingForm], SearchCosts] = {}
     noisy: dict[tuple[Host, AnnealingForm], Line] = {}
     remarks = [_about_images(configs[0], dataset)]
-    if gpus > 0 and device.type == "cpu":
+    if on_gpu and device.type == "cpu":
         remarks.append("The runs want a GPU, but none is here: these are seconds of a CPU.")
     for group in groups:
         shape = " x ".join(map(str, dataset.image_shape))
@@ -240,7 +241,9 @@ class _Bench:
         self.point = point
         self._device = device
         self._config = _shortened(config, point.images)
-        self._dataset = _synthetic(description, point.tiny, holds_photographs(config.dataset.name))
+        side = _TINY_SIDE if point.tiny else 0
+        photographs = holds_photographs(config.dataset.name)
+        self._dataset = synthetic_dataset(description, _POOL, photographs=photographs, side=side)
         self._trainer = Trainer(self._config, self._dataset, device)
         self._trainer.next_step = 1  # step 0 would be evaluated
         self._names = [name for name in self._dataset.domain_names if name not in config.test_domains]
@@ -423,24 +426,6 @@ def _shortened(config: RunConfig, images: int) -> RunConfig:
             "training": config.training.model_copy(update=training),
         }
     )
-
-
-def _synthetic(description: DatasetDescription, tiny: bool, photographs: bool) -> Dataset:
-    """A few random images in each domain, of the dataset's shape or tiny."""
-    channels, *sides = description.image_shape
-    generator = torch.Generator().manual_seed(0)
-    domains = []
-    for name in description.domain_sizes:
-        shape = (_POOL, channels, *([_TINY_SIDE] * 2 if tiny else sides))
-        images = (
-            torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-            if photographs
-            else torch.rand(shape, generator=generator)
-        )
-        labels = torch.arange(_POOL) % description.n_classes
-        domains.append(Domain(name, images, labels, tuple(map(str, range(_POOL)))))
-    classes = tuple(map(str, range(description.n_classes)))
-    return Dataset(description.name, classes, tuple(domains), "synthetic", normalise=photographs)
 
 
 def _about_images(config: RunConfig, dataset: DatasetDescription) -> str:

@@ -1,4 +1,7 @@
-"""What the parts of a run cost: measured by `training.calibration`, multiplied out by `planning.price`. No torch."""
+"""What the parts of a run cost: measured by `training.calibration`, multiplied out by `planning.price`. No torch.
+
+What it needs of a GPU's memory: measured by `training.gpu_memory`, divided by `planning.gpu_share`.
+"""
 
 from __future__ import annotations
 
@@ -114,6 +117,18 @@ class SearchCosts:
     start: Line
     candidate: Line
     diagnostics: Line
+
+
+class GPUMemory(NamedTuple):
+    """What was measured on one kind of GPU, in bytes.
+
+    Args:
+        needed: by a run, with what its process takes for itself.
+        total: the GPU's.
+    """
+
+    needed: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

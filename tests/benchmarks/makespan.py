@@ -3,8 +3,8 @@
 The sweep is planned; no run is trained. What each takes is invented: prices that differ by algorithm and form of
 annealing, as lines over the batch size, multiplied out step by step (`planning.price`), times noise of 10 %. A launch
 without a finished run begins by counted work and is stopped when 12 runs are done; the model learns from these 12, and
-the runs left go to whichever device is free, in each order, whole ones all of them. The lower bound is the larger of the longest run and a
-fourth of all.
+the runs left, all of them whole, go to whichever device is free, in each order. The lower bound is the larger of the
+longest run and a fourth of all.
 """
 
 from __future__ import annotations

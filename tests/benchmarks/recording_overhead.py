@@ -42,7 +42,7 @@ def main() -> None:
         def train(run: PlannedRun) -> tuple[float, float]:
             """Seconds in all, and of training."""
             clock.seconds, began = 0.0, time.perf_counter()
-            recorded = open_run(run, Ledger(Path(folder) / "demo"), sweep.storage, contents.dataset, gpus=0)
+            recorded = open_run(run, Ledger(Path(folder) / "demo"), sweep.storage, contents.dataset, on_gpu=False)
             while recorded.advance().status is RunStatus.RUNNING:
                 pass
             return time.perf_counter() - began, clock.seconds

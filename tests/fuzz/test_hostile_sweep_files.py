@@ -155,6 +155,7 @@ def test_true_is_no_number(field: str, changes: dict[str, Any]) -> None:
     assert faults_of(content(**changes)) in (
         [f"{field}: must be an integer, got True"],
         [f"{field}: must be a number, got True"],
+        [f"{field}: must be a number from 0 to 1, or auto, got True"],
     )
 
 

@@ -131,7 +131,11 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         {"test_domains": [0.5]},
         "test_domains[0]: must be 'all', or a list of domains or of lists of domains, got 0.5",
     ),
-    "two GPUs": ({"resources": {"gpus": 2}}, "resources.gpus: must be less than or equal to 1, got 2"),
+    "two GPUs": ({"resources": {"gpus": 2}}, "resources.gpus: must be a number from 0 to 1, or auto, got 2"),
+    "a word for GPUs": (
+        {"resources": {"gpus": "all"}},
+        "resources.gpus: must be a number from 0 to 1, or auto, got 'all'",
+    ),
     "no distribution": ({"search_space": {"lr": {}}}, f"search_space.lr: {ONE_OF}, got none, got {{}}"),
     "half a range": ({"search_space": {"lr": {"uniform": [1e-3]}}}, "search_space.lr.uniform[1]: must be given"),
     "a range the wrong way round": (

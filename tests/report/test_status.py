@@ -79,9 +79,10 @@ def test_done_in_a_plan_is_what_no_launch_trains_again() -> None:
         ({}, "Each run occupies 1 CPU."),
         ({"cpus": 2, "gpus": 0.5}, "Each run occupies 2 CPU and 0.5 GPU."),
         ({"cpus": 0.25}, "Each run occupies 0.25 CPU."),
+        ({"gpus": "auto"}, "Each run occupies 1 CPU and as much of a GPU as its memory asks for."),
     ],
 )
-def test_a_plan_names_what_a_run_occupies(resources: Mapping[str, float], sentence: str) -> None:
+def test_a_plan_names_what_a_run_occupies(resources: Mapping[str, float | str], sentence: str) -> None:
     assert sentence in lines(plan_picture(small_plan(resources=resources), {}))
 
 

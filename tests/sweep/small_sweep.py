@@ -45,7 +45,7 @@ def train_without_ray(sweep: Sweep) -> list[RunFolder]:
     ledger = Ledger(sweep.folder)
     runs = {run.key: run for run in plan_sweep(sweep, contents).runs}
     for run in runs.values():
-        training = open_run(run, ledger, sweep.storage, contents.dataset, gpus=0)
+        training = open_run(run, ledger, sweep.storage, contents.dataset, on_gpu=False)
         while training.advance().status is RunStatus.RUNNING:
             pass
     return [ledger.run(str(run.folder)) for run in runs.values()]

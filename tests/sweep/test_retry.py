@@ -103,7 +103,7 @@ def test_a_run_put_back_is_trained_to_the_same_bits_under_a_new_start_time(
     before, header = folder.digests(), folder.read_header()
     assert header is not None
     assert again(plan, ledger, str(run.folder)) == [run.folder]
-    training = open_run(run, ledger, sweep.storage, header.dataset_digest, gpus=0)
+    training = open_run(run, ledger, sweep.storage, header.dataset_digest, on_gpu=False)
     while training.progress.status is RunStatus.RUNNING:
         training.advance()
     assert folder.digests() == before
