@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import DETERMINISTIC
 from gga_sweep.records import RunStatus
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "sweep.sbatch"
 Undisturbed = Mapping[str, Mapping[str, bytes | None]]
@@ -144,13 +144,18 @@ class Job:
         return [name for name, records in runs.items() if records and records[-1].step >= HELD_AFTER_STEP]
 
     def processes(self, *words: str) -> list[int]:
-        """Those of the job's nodes with each word in their command line."""
-        return [pid for pid, line in command_lines().items() if all(w in line for w in (str(self.nodes), *words))]
+        """All that the script started, and of it what has each word in its command line."""
+        assert self.process is not None
+        lines = command_lines()
+        return [pid for pid in in_session(self.process.pid, lines) if all(word in lines[pid] for word in words)]
 
     def leftovers(self) -> list[object]:
-        """What a job that has ended must not leave."""
+        """What a job that has ended must not leave. Workers end by themselves, once they miss their Ray."""
         token = self.job_folder / "token"
-        return [*self.processes(), *self.nodes.iterdir(), *([token] if token.exists() else [])]
+        deadline = time.monotonic() + 30
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return [*left, *self.nodes.iterdir(), *([token] if token.exists() else [])]
 
     def statuses(self) -> dict[str, RunStatus]:
         return {name: state.status for name, state in self.ledger.read_states(self.ledger.run_names()).items()}
@@ -161,6 +166,15 @@ def command_lines() -> Mapping[int, str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             found[int(path.parent.name)] = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def in_session(leader: int, pids: Iterable[int]) -> list[int]:
+    found = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == leader:
+                found.append(pid)
     return found
 
 
@@ -181,9 +195,7 @@ def job(tmp_path: Path) -> Iterator[Job]:
         yield job
         assert job.leftovers() == []
     finally:
-        if job.process is not None and job.process.poll() is None:
-            job.process.kill()
-        for pid in job.processes():
+        for pid in job.processes() if job.process is not None else ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(nodes, ignore_errors=True)
@@ -236,6 +248,7 @@ def test_what_a_lost_node_trained_the_other_one_finishes(job: Job, undisturbed: 
     job.hold.touch()
     job.submit()
     job.wait_until(lambda: len(job.held_runs()) == 2)
+    held = job.held_runs()
     check_credentials(job)
     (raylet,) = job.processes("raylet/raylet", "--node-name=beta")
     os.kill(raylet, signal.SIGKILL)
@@ -243,6 +256,7 @@ def test_what_a_lost_node_trained_the_other_one_finishes(job: Job, undisturbed: 
     job.hold.unlink()
     assert job.end() == 0, job.said()
     assert deterministic_files(job.ledger) == undisturbed
+    assert sorted(job.ledger.run(name).newest_attempt() for name in held) == [1, 2]  # what the head trained, it ended
 
 
 def check_credentials(job: Job) -> None:
