@@ -1,10 +1,10 @@
-# make demo | test | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
+# make demo | test | test-cluster | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-.PHONY: demo test chaos fuzz lint bench clean lock
+.PHONY: demo test test-cluster chaos fuzz lint bench clean lock
 
 demo: $(VENV)/.ready
 	$(BIN)/gga-sweep run demo
@@ -12,6 +12,10 @@ demo: $(VENV)/.ready
 # Bytecode is wanted here, whatever the shell says: dozens of processes import torch and Ray.
 test: $(VENV)/.ready
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist worksteal
+
+# Several Ray nodes, PostgreSQL, an S3 server, on this machine. PostgreSQL's programs must be there.
+test-cluster: $(VENV)/.ready
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -m cluster -n 2 --dist loadfile
 
 chaos: $(VENV)/.ready
 	$(BIN)/python tests/chaos/chaos.py
@@ -34,6 +38,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/large_ledger.py
 	$(BIN)/python tests/benchmarks/recording_overhead.py
 	$(BIN)/python tests/benchmarks/relaunch.py
+	$(BIN)/python tests/benchmarks/remote_status.py
+	$(BIN)/python tests/benchmarks/many_runs.py
 	$(BIN)/python tests/benchmarks/makespan.py
 
 clean:

@@ -92,9 +92,8 @@ def measure(way: str, uri: str, folder: Path, runs: int) -> None:
     lacking = lacking_in_mlflow(uri, sweep, result.records)
     print(f"{runs:,} runs without training, tracked in PostgreSQL by {way}, {os.cpu_count()} CPUs")
     print(f"  {seconds:.0f} s in all, {seconds / runs:.3f} s a run (aim {SECONDS_AIM[way]}); tracked: {result.tracked}")
-    print(
-        f"  second tenth {second / tenth:.3f} s a run, last {last / tenth:.3f}: {last / second:.2f} times (aim {LAST_AIM})"
-    )
+    print(f"  {second / tenth:.3f} s a run in the second tenth, {last / tenth:.3f} in the last: ", end="")
+    print(f"{last / second:.2f} times (aim {LAST_AIM})")
     print(f"  the launching process grew by {memory.kib_a_run(runs):.0f} KiB a run (aim {GROWTH_AIM})")
     print(f"  runs that MLflow lacks, or shows without a point: {lacking}", flush=True)
 
@@ -115,7 +114,7 @@ def lacking_in_mlflow(uri: str, sweep: object, records: tuple[object, ...]) -> i
             [experiment.experiment_id], f"tags.`{names.ROLE}` = 'run'", max_results=1000, page_token=token
         )
         for run in page:
-            key = run.data.tags[names.KEY]
+            key = run.data.tags[names.RUN_KEY]
             whole = run.info.status == "FINISHED" and names.VAL_ACCURACY in run.data.metrics
             shown[key] = shown.get(key, 0) + (1 if whole else 99)
         token = page.token or ""
