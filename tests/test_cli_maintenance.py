@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,6 +67,37 @@ def test_the_status_tells_of_a_live_launch(gga: Command, ledger: Ledger) -> None
     with held(ledger.store):
         assert "A launch is live: process " in gga("status", ledger.folder).out
     assert " ended 20" in gga("status", ledger.folder).out
+
+
+def test_a_watch_of_a_sweep_that_is_done_shows_it_once(gga: Command, ledger: Ledger) -> None:
+    called = gga("status", ledger.folder, "--watch")
+    assert (called.code, called.err) == (0, "")
+    assert called.out.splitlines()[0].endswith("  8 of 8 runs final")
+    assert called.out.splitlines()[1:] == ["All 8 runs are final."]
+
+
+@pytest.mark.parametrize(("options", "seconds"), [((), 60), (("--every", "7"), 7)])
+def test_a_watch_is_ended_by_an_interrupt_without_a_word(
+    options: tuple[str, ...], seconds: float, gga: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = []
+
+    def interrupted(length: float) -> None:
+        slept.append(length)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gga_sweep.report.watch.time", SimpleNamespace(sleep=interrupted))
+    ledger.run(ledger.run_names()[0]).mark(RunStatus.RUNNING)
+    with held(ledger.store):
+        called = gga("status", ledger.folder, "--watch", *options)
+    assert (called.code, called.err, slept) == (0, "", [seconds])
+    assert called.out.count("\n") == 1
+
+
+def test_seconds_without_a_watch_are_bad_input(gga: Command, ledger: Ledger) -> None:
+    called = gga("status", ledger.folder, "--every", "7")
+    assert called.code == 2
+    assert "--every" in called.err
 
 
 # verify

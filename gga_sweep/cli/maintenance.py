@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from gga_sweep.cli.console import (
     StrictEnvironment,
     TakeOver,
     TrackingURI,
+    bad_input,
     err,
     out,
     without_collection,
@@ -26,16 +28,46 @@ from gga_sweep.cli.console import (
 if TYPE_CHECKING:
     from gga_sweep.ledger.verify import Verification
 
+_LOOK_SECONDS, _LINE_SECONDS = 5.0, 60.0
+"""Between two looks of a watch, on a terminal and elsewhere."""
 
-def status(folder: Folder) -> None:
+
+def status(
+    folder: Folder,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again, until all runs are final or no launch is live.")
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="Between two looks of --watch. Default: 5; 60 without a terminal."),
+    ] = None,
+) -> None:
     """Show the states of a sweep's runs, with reasons, and whether a launch is live."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.planning.stored import read_plan
     from gga_sweep.report.status import read_states, read_work, status_picture
 
+    if follow:
+        _watch(folder, every)
+        return
+    if every is not None:
+        raise bad_input("--every", "is of --watch, which was not given", f"{every:g}")
     without_collection()
     planned, ledger = read_plan(folder), Ledger(folder)
     out.print(status_picture(planned, read_states(planned, ledger), read_work(ledger)))
+
+
+def _watch(folder: str, every: float | None) -> None:
+    from functools import partial
+
+    from gga_sweep.ledger.ledger import Ledger
+    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.report.progress import Watcher
+    from gga_sweep.report.watch import SHOWN_RUNS, watch
+
+    every = every or (_LOOK_SECONDS if out.is_terminal else _LINE_SECONDS)
+    with suppress(KeyboardInterrupt):
+        watch(Watcher(partial(read_plan, folder), Ledger(folder), SHOWN_RUNS).look, every, out)
 
 
 def verify(folder: Folder) -> None:

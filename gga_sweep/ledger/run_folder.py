@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -94,6 +95,8 @@ class RunState:
         removed: of those, the files that were removed since, on purpose.
         environments: each change of the environment between two attempts, in words: what was trained before it and
             after it may differ in the last bits from a run trained in one.
+        written: seconds since the epoch, by its writer's clock; of a final run, when it ended. 0 in a folder of an
+            older version.
     """
 
     status: RunStatus = RunStatus.QUEUED
@@ -103,6 +106,7 @@ class RunState:
     digests: dict[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
+    written: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,14 @@ class _Header(msgspec.Struct):
     split_digests: dict[str, tuple[str, str]] = {}
 
 
+class _Owner(msgspec.Struct):
+    """What an attempt's file may say."""
+
+    host: str | None = None
+
+
 _HEADER = msgspec.json.Decoder(_Header)
+_OWNER = msgspec.json.Decoder(_Owner)
 _STATE = msgspec.json.Decoder(RunState)
 
 _RECORDED = ("records.jsonl", "annealing.jsonl", "averaged.jsonl")
@@ -292,6 +303,14 @@ class RunFolder:
         names = self._store.list(f"{self._path}/attempts")
         return max((int(name) for name in names if name.isdecimal()), default=0)
 
+    def read_host(self, attempt: int) -> str | None:
+        """The host that an attempt trains on, as it said when it started; None where it said nothing."""
+        content = self.read_file(f"attempts/{attempt:06d}")
+        try:
+            return None if content is None else _OWNER.decode(content).host
+        except msgspec.DecodeError:
+            return None
+
     def claim(self, owner: Mapping[str, object]) -> int:
         """Start a new attempt: from here on, every older writer's next write raises."""
         number = self.newest_attempt() + 1
@@ -357,7 +376,9 @@ class RunFolder:
         self, status: RunStatus, step: int, reason: str | None = None, environments: Sequence[str] = ()
     ) -> None:
         """A final state is written with the digests of what the run leaves."""
-        state = RunState(status, reason, step, self._attempt or 0, environments=tuple(environments))
+        state = RunState(
+            status, reason, step, self._attempt or 0, environments=tuple(environments), written=time.time()
+        )
         if status in FINAL:
             state = replace(state, digests=self.digests())
         self._write("status.json", dump(state).encode())

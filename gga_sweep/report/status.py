@@ -96,7 +96,7 @@ def status_picture(plan: Plan, states: Mapping[str, RunState], work: Work | None
     """
     folders = dict.fromkeys(run.folder for run in plan.runs if run.folder in states)  # two arms may share a run
     known = {str(folder): states[str(folder)] for folder in folders}
-    parts: list[RenderableType] = [_counts(plan, states), Text(f"{_work_in_words(work)}{_abandoned(known, work)}")]
+    parts: list[RenderableType] = [counts_table(plan, states), Text(f"{work_in_words(work)}{_abandoned(known, work)}")]
     if groups := _groups(known):
         parts.append(_listed(groups, plan.sweep.training.steps))
     if changed := {folder: state.environments for folder, state in known.items() if state.environments}:
@@ -105,23 +105,38 @@ def status_picture(plan: Plan, states: Mapping[str, RunState], work: Work | None
     return Group(Text(f"{plan.sweep.name}: status", style="bold"), *spaced)
 
 
-def _counts(plan: Plan, states: Mapping[str, RunState]) -> Table:
-    counts = {
-        arm.name: Counter(_state(states, run.folder).status for run in plan.runs if run.cell.arm == arm.name)
-        for arm in plan.sweep.arms
-    }
+def counts_table(plan: Plan, states: Mapping[str, RunState], most_arms: int | None = None) -> Table:
+    """Runs by arm and status.
+
+    Args:
+        most_arms: of more arms than these, those that are left over make one line; those with runs in training are
+            shown before others. None shows them all.
+    """
+    counts: dict[str, Counter[RunStatus]] = {arm.name: Counter() for arm in plan.sweep.arms}
+    for run in plan.runs:
+        counts[run.cell.arm][_state(states, run.folder).status] += 1
     shown = [status for status in RunStatus if any(count[status] for count in counts.values())]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("Arm", header_style="bold", overflow="fold")
     for heading in (status_in_words(status).capitalize() for status in shown):
         width = max(map(len, heading.split()))  # a narrow terminal cuts no word
         table.add_column(heading, justify="right", header_style="bold", min_width=width)
-    for arm, of_arm in counts.items():
+    for arm, of_arm in _with_others(counts, most_arms).items():
         table.add_row(arm, *(str(of_arm[status]) for status in shown))
     return table
 
 
-def _work_in_words(work: Work | None) -> str:
+def _with_others(counts: dict[str, Counter[RunStatus]], most_arms: int | None) -> dict[str, Counter[RunStatus]]:
+    if most_arms is None or len(counts) <= most_arms:
+        return counts
+    named = set(sorted(counts, key=lambda arm: not counts[arm][RunStatus.RUNNING])[:most_arms])
+    others = sum((of_arm for arm, of_arm in counts.items() if arm not in named), Counter[RunStatus]())
+    kept = {arm: of_arm for arm, of_arm in counts.items() if arm in named}
+    return {**kept, f"{count(len(counts) - len(named), 'other arm')}": others}
+
+
+def work_in_words(work: Work | None) -> str:
+    """Whether a launch is live, whose it is, and what it was asked."""
     if work is None:
         return "No launch is live."
     holder, asked = work.holder, "" if work.asked is None else f" Asked to stop: {work.asked}."
@@ -164,7 +179,7 @@ def _listed(groups: Sequence[Sequence[tuple[str, RunState]]], steps: int) -> Tab
         folder, state = group[0]
         number = "" if len(group) == 1 else f"{len(group)} "
         where = f"at step {state.step} of {steps}" if state.step >= 0 else "before its first step"
-        reason = "" if state.reason is None else f": {_short(state.reason)}"
+        reason = "" if state.reason is None else f": {short(state.reason)}"
         example = "e.g. " if len(group) > 1 else ""
         table.add_row(f"{number}{status_in_words(state.status)}", Text(f"{example}{folder} {where}{reason}"))
     if left_out := sum(map(len, groups[_LISTED:])):
@@ -178,7 +193,8 @@ def _changed_in_words(changed: Mapping[str, Sequence[str]]) -> str:
     return f"{count(len(changed), 'run')} went on in another environment than before: {example}."
 
 
-def _short(reason: str) -> str:
+def short(reason: str) -> str:
+    """On one line, cut where it is too long."""
     line = " ".join(reason.split())
     return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 3] + "..."
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import METHODS, Entry, IncompleteCell, Row, Table, domain_label
+from gga_sweep.selection.table import status_in_words
 
 ABSENT = "\N{EN DASH}"
 INCOMPLETE_MARK = "*"
@@ -166,3 +167,21 @@ def draws_in_words(draws: Sequence[int]) -> str:
     if not draws:
         return ""
     return f" (draw{'s' * (len(draws) > 1)} {', '.join(map(str, draws))})"
+
+
+def duration_in_words(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 10 min`, `1 d 04 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def counts_in_words(counts: Mapping[RunStatus, int], statuses: Iterable[RunStatus] = RunStatus) -> str:
+    """`22 queued, 2 running, 12 done`."""
+    shown = [f"{counts[status]} {status_in_words(status)}" for status in statuses if counts.get(status)]
+    return ", ".join(shown) or "no runs"

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gga_sweep.records import FINAL, RunStatus
-from gga_sweep.sweep.progress import LaunchProgress, counts_in_words, duration_in_words
+from gga_sweep.report.wording import counts_in_words, duration_in_words
+from gga_sweep.sweep.progress import LaunchProgress
 from gga_sweep.tracking.descriptions import run_name
 
 _LINE_SECONDS = 15.0

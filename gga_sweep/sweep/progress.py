@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gga_sweep.planning import PlannedRun
 from gga_sweep.records import RunStatus
 from gga_sweep.report.price import device_hours
-from gga_sweep.report.wording import count
+from gga_sweep.report.wording import count, duration_in_words
 
 
 @dataclass(slots=True)
@@ -138,21 +138,3 @@ def outlook(progress: LaunchProgress) -> str:
 def _ratio(taken: Sequence[_Taken]) -> float:
     """Of what runs took to what was expected."""
     return sum(one.seconds for one in taken) / sum(one.expected for one in taken)
-
-
-def duration_in_words(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `2 h 10 min`, `1 d 04 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
-
-
-def counts_in_words(counts: Mapping[RunStatus, int], statuses: Iterable[RunStatus] = RunStatus) -> str:
-    """`22 queued, 2 running, 12 done`."""
-    shown = [f"{counts[status]} {status.value.replace('_', ' ').lower()}" for status in statuses if counts.get(status)]
-    return ", ".join(shown) or "no runs"

@@ -179,6 +179,29 @@ def test_the_driver_marks_a_run_and_its_actor_can_write_no_more(ledger: Ledger, 
     assert folder.read_state() == RunState(RunStatus.PREEMPTED, "its node was lost", 40, 2)
 
 
+def test_a_state_says_when_it_was_written_and_weights_that_go_later_change_nothing_of_it(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1000.5)
+    folder.write_state(RunStatus.DONE, 40)
+    monkeypatch.setattr("time.time", lambda: 2000.5)
+    folder.discard_weights()
+    assert folder.read_state().removed == ("selected",)
+    assert folder.read_state().written == 1000.5
+
+
+@pytest.mark.parametrize(
+    ("content", "host"),
+    [(b'{"host":"node-7","pid":1}', "node-7"), (b'{"marked":"FAILED"}', None), (b"{", None), (b'{"host":1}', None)],
+)
+def test_an_attempt_tells_its_host_where_it_said_one(
+    content: bytes, host: str | None, ledger: Ledger, folder: RunFolder
+) -> None:
+    ledger.store.replace("runs/a-run/attempts/000002", content)
+    assert folder.read_host(2) == host
+    assert folder.read_host(3) is None
+
+
 def test_a_checkpoint_is_deleted_and_the_rest_stays(folder: RunFolder) -> None:
     folder.write_checkpoint(b"state")
     folder.write_selected(b"weights")

@@ -8,7 +8,16 @@ from dataclasses import replace
 import pytest
 from invented_sweep import invented_sweep
 
-from gga_sweep.report.wording import entry_in_words, footnotes, incomplete_in_words, percent, uncertainty_in_words
+from gga_sweep.records import RunStatus
+from gga_sweep.report.wording import (
+    counts_in_words,
+    duration_in_words,
+    entry_in_words,
+    footnotes,
+    incomplete_in_words,
+    percent,
+    uncertainty_in_words,
+)
 from gga_sweep.selection import Table, build_table
 from gga_sweep.selection.table import summarize
 
@@ -100,3 +109,27 @@ def test_what_is_not_there_is_not_mentioned() -> None:
 
 def test_notes_of_the_caller_are_said(table: Table) -> None:
     assert said(replace(table, notes=("12 runs stand outside the plan.",)))["Note"] == "12 runs stand outside the plan."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (42.4, "42 s"),
+        (59.6, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (3599.6, "1 h 00 min"),
+        (7800, "2 h 10 min"),
+        (86399, "23 h 59 min"),
+        (86400, "1 d 00 h"),
+        (100800, "1 d 04 h"),
+    ],
+)
+def test_durations_are_written_in_two_units_at_most(seconds: float, words: str) -> None:
+    assert duration_in_words(seconds) == words
+
+
+def test_counts_are_written_without_what_is_not_there() -> None:
+    some = {RunStatus.DONE: 12, RunStatus.OUT_OF_MEMORY: 1, RunStatus.QUEUED: 22, RunStatus.FAILED: 0}
+    assert counts_in_words(some) == "22 queued, 12 done, 1 out of memory"
+    assert counts_in_words(some, [RunStatus.FAILED]) == "no runs"

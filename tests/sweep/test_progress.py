@@ -10,7 +10,7 @@ from small_launch import Clock, runs_by_key
 
 from gga_sweep.planning import PlannedRun
 from gga_sweep.records import RunStatus
-from gga_sweep.sweep.progress import LaunchProgress, counts_in_words, duration_in_words, outlook
+from gga_sweep.sweep.progress import LaunchProgress, outlook
 
 NAN = float("nan")
 
@@ -190,27 +190,3 @@ def test_what_was_final_before_takes_no_time(runs: Mapping[str, PlannedRun], clo
     progress = LaunchProgress(runs, dict.fromkeys(others, RunStatus.STOPPED), clock=clock)
     train(progress, clock, first, 10)
     assert progress.seconds_left == 0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"),
-        (42.4, "42 s"),
-        (59.6, "1 min 00 s"),
-        (185, "3 min 05 s"),
-        (3599.6, "1 h 00 min"),
-        (7800, "2 h 10 min"),
-        (86399, "23 h 59 min"),
-        (86400, "1 d 00 h"),
-        (100800, "1 d 04 h"),
-    ],
-)
-def test_durations_are_written_in_two_units_at_most(seconds: float, words: str) -> None:
-    assert duration_in_words(seconds) == words
-
-
-def test_counts_are_written_without_what_is_not_there() -> None:
-    some = {RunStatus.DONE: 12, RunStatus.OUT_OF_MEMORY: 1, RunStatus.QUEUED: 22, RunStatus.FAILED: 0}
-    assert counts_in_words(some) == "22 queued, 12 done, 1 out of memory"
-    assert counts_in_words(some, [RunStatus.FAILED]) == "no runs"
