@@ -53,6 +53,10 @@ def run(
     on_error: OnFailure = "continue",
     keep_checkpoints: KeepCheckpoints = "selected",
     strict_environment: StrictEnvironment = False,
+    dashboard: Annotated[
+        bool,
+        typer.Option("--dashboard", help="Start Ray's dashboard too, on 127.0.0.1. Needs gga-sweep[dashboard]."),
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Launch in the background; its output goes to launch.log of the sweep.")
     ] = False,
@@ -70,6 +74,7 @@ def run(
         on_error=on_error,
         keep_checkpoints=keep_checkpoints,
         strict_environment=strict_environment,
+        dashboard=dashboard,
     )
     if detach:
         _detach(sweep, file, overrides, options)

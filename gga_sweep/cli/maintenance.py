@@ -51,7 +51,7 @@ def status(
         _watch(folder, every)
         return
     if every is not None:
-        raise bad_input("--every", "is of --watch, which was not given", f"{every:g}")
+        raise bad_input("--every", "goes with --watch", f"{every:g}")
     without_collection()
     planned, ledger = read_plan(folder), Ledger(folder)
     out.print(status_picture(planned, read_states(planned, ledger), read_work(ledger)))

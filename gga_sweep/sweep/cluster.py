@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import ray
 from ray._private import ray_constants, utils
 from ray.exceptions import RayError
 
 from gga_sweep.errors import GGASweepError
+from gga_sweep.sweep.dashboard import LOOPBACK, dashboard_in_words, token_in_words
 from gga_sweep.tracking.environment import forwarded_environment, set_environment
 
 _LONGEST_FOLDER = 20
@@ -32,45 +34,46 @@ _NO_SPARE_WORKERS = {"prestart_worker_first_driver": False}
 
 
 @contextmanager
-def joined_cluster(address: str | None) -> Iterator[None]:
-    """The Ray that is up, the cluster at an address, or one of this launch's own.
+def joined_cluster(address: str | None, dashboard: bool = False) -> Iterator[str | None]:
+    """The Ray that is up, the cluster at an address, or one of this launch's own; gives its dashboard, in words.
 
-    One of its own listens on the loopback interface alone, has no dashboard, answers only to who has the token
-    (`_provide_token`), and keeps its files where no other user comes. In this process's environment Ray leaves
-    `RAY_AUTH_MODE=token`, unless the user had set it, and we the variables of `gga_sweep.tracking.environment`.
-    Elsewhere authentication is as the user has set it up.
+    One of its own listens on the loopback interface alone, has a dashboard only where it is asked for, answers only to
+    who has the token (`_provide_token`), and keeps its files where no other user comes. In this process's environment
+    Ray leaves `RAY_AUTH_MODE=token`, unless the user had set it, and we the variables of
+    `gga_sweep.tracking.environment`. Elsewhere authentication is as the user has set it up.
 
     Args:
         address: "auto" finds a cluster; None takes that of `RAY_ADDRESS`, and without it starts one.
+        dashboard: whether one of its own has one; from `check_dashboard`.
+
+    Yields:
+        Where Ray's dashboard is; None where there is none, or Ray was up before.
 
     Raises:
         GGASweepError: there is no cluster at the address, or it turns us away; or none can be started here.
     """
     if ray.is_initialized():
-        yield
+        yield None
         return
     set_environment()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     with ExitStack() as stack:
         folder = stack.enter_context(_private_folder()) if address == "local" else None
         stack.callback(ray.shutdown)  # before its folder goes; also of what was started in vain
-        if address == "local":
-            _start(folder)
-        else:
-            _join(address)
-        yield
+        yield _start(folder, dashboard) if address == "local" else _join(address)
 
 
-def _start(folder: str | None) -> None:
+def _start(folder: str | None, dashboard: bool) -> str | None:
     try:
         _provide_token()
         # Only where Ray takes itself to be unable to form clusters does it listen on the loopback interface alone;
         # an `_node_ip_address` of 127.0.0.1 it exchanges for the machine's own.
         with replaced(ray_constants, "ENABLE_RAY_CLUSTER", False), _unseen_command_line():
             # "local": without it Ray joins what /tmp/ray names, and any user of this machine may write there.
-            ray.init(
+            context = ray.init(
                 "local",
-                include_dashboard=False,
+                include_dashboard=dashboard,
+                dashboard_host=LOOPBACK,
                 log_to_driver=False,
                 logging_level="ERROR",
                 _temp_dir=folder,
@@ -78,13 +81,15 @@ def _start(folder: str | None) -> None:
             )
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise GGASweepError(f"cannot start Ray on this machine: {error}") from error
+    url = _url_of(context)
+    return None if url is None else f"{url} (asks for the token: {token_in_words(os.environ)})"
 
 
-def _join(address: str) -> None:
+def _join(address: str) -> str | None:
     try:
         _require_answer(address)
         with _unseen_command_line():
-            ray.init(
+            context = ray.init(
                 address,
                 log_to_driver=False,
                 logging_level="ERROR",
@@ -96,6 +101,18 @@ def _join(address: str) -> None:
             "token, set RAY_AUTH_MODE=token and have the token in ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or "
             "RAY_AUTH_TOKEN"
         ) from error
+    url, places = _url_of(context), getattr(context, "address_info", {})  # a client of Ray's has none
+    if url is None or "gcs_address" not in places:
+        return url
+    return dashboard_in_words(url, places["gcs_address"].rpartition(":")[0], places["node_ip_address"])
+
+
+def _url_of(context: Any) -> str | None:
+    """Of the dashboard; Ray says "" or None where there is none."""
+    url = context.dashboard_url
+    if not url:
+        return None
+    return url if "://" in url else f"http://{url}"
 
 
 def _require_answer(address: str) -> None:

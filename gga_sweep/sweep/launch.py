@@ -16,6 +16,7 @@ from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_wr
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
+from gga_sweep.sweep.dashboard import check_dashboard
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
 from gga_sweep.sweep.signals import stop_signals
@@ -41,7 +42,7 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
         The runs with their records, and what was selected.
 
     Raises:
-        InputError: bad input, before any run starts.
+        InputError: bad input, a dashboard that cannot be had among it, before any run starts.
         SweepOwnedError: another live launch owns the sweep.
         GGASweepError: no Ray cluster at the address, or it was lost; or tracking required and not there.
         StorageError: the ledger cannot be read or written.
@@ -49,6 +50,7 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
     options = options or LaunchOptions()
     console = console or Console(quiet=True)
     uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
+    check_dashboard(options, os.environ)
     require_writable(sweep.storage)
     ledger = Ledger(sweep.folder)
     with held(ledger.store, take_over=options.take_over) as lease, stop_signals(lease) as signals:

@@ -24,6 +24,7 @@ class LaunchOptions:
         keep_checkpoints: what stays of a final run to load: nothing, the weights of its best validation step, or its
             last checkpoint too.
         strict_environment: a run whose checkpoint was written in another environment fails, in place of going on.
+        dashboard: a Ray of the launch's own has its dashboard, on the loopback interface and behind Ray's token.
     """
 
     address: str | None = None
@@ -34,3 +35,4 @@ class LaunchOptions:
     on_error: OnError = "continue"
     keep_checkpoints: Kept = "selected"
     strict_environment: bool = False
+    dashboard: bool = False

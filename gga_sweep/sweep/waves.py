@@ -75,7 +75,9 @@ def train(
         in_seconds=costs.known,
     )
     launch = Launch(lease, projector, progress, signals, options)
-    with joined_cluster(options.address):
+    with joined_cluster(options.address, options.dashboard) as dashboard:
+        if dashboard is not None:
+            console.print(f"Ray:     {dashboard}", highlight=False, markup=False, soft_wrap=True)
         require_ready(plan.sweep)
         plan = measured_share(plan, [run.config for run in left.values()])
         progress.concurrent = _concurrency(plan.sweep, options)

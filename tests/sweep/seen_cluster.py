@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from functools import partial
 from pathlib import Path
 
@@ -68,6 +70,23 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def ask_dashboard() -> dict[str, int]:
+    """What its interface answers to whom."""
+    url = f"http://{ray._private.worker.get_dashboard_url()}/nodes?view=summary"
+    token = (Path.home() / ".ray" / "auth_token").read_text()
+    who = {"without a token": {}, "another token": {"Authorization": "Bearer " + "0" * 64}}
+    who["the token"] = {"Authorization": f"Bearer {token}"}
+    answers = {}
+    for name, headers in who.items():
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+                answers[name] = answer.status
+        except urllib.error.HTTPError as error:
+            answers[name] = error.code
+            error.close()
+    return answers
+
+
 def look() -> dict[str, object]:
     from ray._private.state import state
 
@@ -92,6 +111,7 @@ def look() -> dict[str, object]:
 if __name__ == "__main__":
     tempfile.tempdir = sys.argv[1]
     ray.init = partial(ray.init, num_cpus=1)
-    with joined_cluster(None):
-        seen = look()
+    with joined_cluster(None, dashboard="dashboard" in sys.argv) as dashboard:
+        asked = {} if dashboard is None else ask_dashboard()
+        seen = {**look(), "dashboard": dashboard, "asked": asked}
     print(json.dumps(seen))

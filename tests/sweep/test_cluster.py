@@ -36,8 +36,11 @@ class FakeRay:
         self.then = SimpleNamespace()
         self.error: Exception | None = None
         self.shutdowns = 0
+        self.context = SimpleNamespace(
+            dashboard_url="", address_info={"gcs_address": "10.0.0.1:6379", "node_ip_address": "10.0.0.2"}
+        )
 
-    def init(self, *arguments: Any, **options: Any) -> None:
+    def init(self, *arguments: Any, **options: Any) -> SimpleNamespace:
         self.calls.append((arguments, options))
         folder = options.get("_temp_dir")
         self.then = SimpleNamespace(
@@ -48,6 +51,7 @@ class FakeRay:
         )
         if self.error is not None:
             raise self.error
+        return self.context
 
     def shutdown(self) -> None:
         self.shutdowns += 1
@@ -99,16 +103,25 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def launch(address: str | None = None) -> None:
-    with joined_cluster(address):
-        pass
+def launch(address: str | None = None, dashboard: bool = False) -> str | None:
+    """Where its dashboard is, in words."""
+    with joined_cluster(address, dashboard) as found:
+        return found
+
+
+needs_dashboard = pytest.mark.skipif(
+    utils.get_dashboard_dependency_error() is not None, reason="needs gga-sweep[dashboard]"
+)
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux who listens where")
-def test_a_cluster_of_ones_own_is_closed_to_others(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("dashboard", [False, pytest.param(True, marks=needs_dashboard)])
+def test_a_cluster_of_ones_own_is_closed_to_others(
+    dashboard: bool, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     with tempfile.TemporaryDirectory(prefix="g-", dir="/tmp") as place:
         done = subprocess.run(
-            [sys.executable, str(PROGRAM), place, "postgresql://anna:s3cret@host/db"],
+            [sys.executable, str(PROGRAM), place, "postgresql://anna:s3cret@host/db", *["dashboard"] * dashboard],
             capture_output=True,
             text=True,
             timeout=110,
@@ -126,6 +139,13 @@ def test_a_cluster_of_ones_own_is_closed_to_others(home: Path, tmp_path_factory:
         assert ENVIRONMENT.items() <= seen["worker"].items()
         assert seen["folder"].startswith(f"{place}/gga-")
         assert list(Path(place).iterdir()) == []
+        if dashboard:
+            assert re.fullmatch(
+                r"http://127\.0\.0\.1:\d+ \(asks for the token: ~/\.ray/auth_token\)", seen["dashboard"]
+            )
+            assert seen["asked"] == {"without a token": 401, "another token": 403, "the token": 200}
+        else:
+            assert seen["dashboard"] is None
 
 
 def test_a_new_token_is_for_its_owner_alone(home: Path, fake_ray: FakeRay) -> None:
@@ -258,6 +278,41 @@ def test_workers_elsewhere_get_our_variables_as_the_user_set_them_and_nothing_el
     launch("auto")
     [(_, options)] = fake_ray.calls
     assert options["runtime_env"] == {"env_vars": {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "1"}}
+
+
+def test_a_dashboard_is_started_where_it_is_asked_for_and_on_the_loopback_interface(
+    home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert launch() is None
+    fake_ray.context.dashboard_url = "127.0.0.1:8266"
+    assert launch(dashboard=True) == "http://127.0.0.1:8266 (asks for the token: ~/.ray/auth_token)"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/somewhere/else")
+    assert launch(dashboard=True) == "http://127.0.0.1:8266 (asks for the token: /somewhere/else)"
+    asked = [(options["include_dashboard"], options["dashboard_host"]) for _, options in fake_ray.calls]
+    assert asked == [(False, "127.0.0.1"), (True, "127.0.0.1"), (True, "127.0.0.1")]
+
+
+@pytest.mark.parametrize(
+    ("told", "here", "words"),
+    [
+        (None, "10.0.0.2", None),
+        ("", "10.0.0.2", None),
+        ("10.0.0.1:8265", "10.0.0.2", "http://10.0.0.1:8265"),
+        ("127.0.0.1:8265", "10.0.0.1", "http://127.0.0.1:8265"),
+        (
+            "127.0.0.1:8265",
+            "10.0.0.2",
+            "http://127.0.0.1:8265 on 10.0.0.1: `ssh -L 8265:127.0.0.1:8265 10.0.0.1` brings it here",
+        ),
+        ("https://ray.example/ours", "10.0.0.2", "https://ray.example/ours"),
+    ],
+)
+def test_the_dashboard_of_a_cluster_is_found_from_here(
+    told: str | None, here: str, words: str | None, fake_ray: FakeRay
+) -> None:
+    fake_ray.context.dashboard_url = told
+    fake_ray.context.address_info["node_ip_address"] = here
+    assert launch("10.0.0.1:6379") == words
 
 
 def test_a_ray_that_is_up_is_used_and_left_up(home: Path, fake_ray: FakeRay) -> None:

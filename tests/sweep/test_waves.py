@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
 
 import pytest
 import ray.exceptions
+from rich.console import Console
 from small_sweep import small_sweep
 
 import gga_sweep
@@ -152,3 +154,27 @@ def test_a_wave_begins_with_the_runs_that_take_longest_of_those_begun_what_is_le
     begun.clear()
     wave.train()
     assert begun == [other_annealed, plain, other_plain, annealed]
+@pytest.mark.parametrize("found", ["http://127.0.0.1:8265 (asks for the token: [here])", None])
+def test_a_launch_says_where_rays_dashboard_is_before_anything_else(
+    found: str | None, wave: Wave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    @contextmanager
+    def joined(*arguments: object) -> Iterator[str | None]:
+        asked.extend(arguments)
+        yield found
+
+    monkeypatch.setattr(waves, "joined_cluster", joined)
+    monkeypatch.setattr(waves, "_concurrency", lambda sweep, options: 1)
+    monkeypatch.setattr(waves, "require_ready", lambda sweep: None)
+    console = Console(file=io.StringIO(), width=200)
+    launch, options = wave.launch, LaunchOptions(address="auto", dashboard=True)
+    costs = learned_costs(wave.plan, {})
+    with console.capture() as capture:
+        waves.train(
+            wave.plan, wave.contents, {}, {}, {}, costs, launch.projector, wave.lease, launch.signals, options, console
+        )
+    first = capture.get().splitlines()[0]
+    assert first == f"Ray:     {found}" if found else first.startswith("How long it takes is not known yet")
+    assert asked == ["auto", True]
