@@ -87,6 +87,10 @@ INCOMPLETE = PREFIX + "incomplete"
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
+NOTE = "mlflow.note.content"
+"""On the experiment and the parent: a description, Markdown."""
+SHARED_VIEW = "mlflow.sharedViewState."
+"""On the experiment: with a key behind it, a view of its page (`gga_sweep.tracking.views`)."""
 
 # Parameters: beside those below, hyperparameters by name, `annealing.<field>` and `training.<field>`
 PARAM_ARM = "arm"

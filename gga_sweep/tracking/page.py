@@ -44,7 +44,8 @@ def serve_page(
     uri = resolve_tracking_uri(sweep.storage, tracking_uri, os.environ)
     experiment = _find(uri, sweep)
     if uri.partition("://")[0] in SERVERS:
-        show(f"{redact(uri)}{runs_page(experiment)}")
+        for line in _addresses(redact(uri), experiment):
+            show(line)
         return
     address = _check_free(host, port)
     if not address.is_loopback:
@@ -55,7 +56,10 @@ def serve_page(
         )
     set_environment()
     shown = socket.gethostname() if address.is_unspecified else _in_url(host)
-    show(f"http://{shown}:{port}{runs_page(experiment)}   (Ctrl-C ends)")
+    *lines, last = _addresses(f"http://{shown}:{port}", experiment)
+    for line in lines:
+        show(line)
+    show(f"{last}   (Ctrl-C ends)")
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     environment = {
         **_names_to_answer_to(host, port, address),
@@ -74,6 +78,17 @@ def serve_page(
         _end_group(server)
         signal.signal(signal.SIGTERM, before)
     raise GGASweepError(f"MLflow's server ended with exit code {code}")
+
+
+def _addresses(server: str, experiment: Experiment) -> list[str]:
+    """Of the experiment's prepared views; of its runs where it has none (it was written by an older version)."""
+    from gga_sweep.tracking.views import written_views
+
+    found = written_views(experiment)
+    width = max((len(view.heading) for view in found), default=0) + 2
+    number = str(experiment.experiment_id)
+    prepared = [f"{f'{view.heading}:':{width}}{server}{view.address(number)}" for view in found]
+    return prepared or [f"{server}{runs_page(experiment)}"]
 
 
 def _check_free(host: str, port: int) -> _Address:

@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -41,6 +41,7 @@ from gga_sweep.tracking.tracked_run import (
     metrics_at,
     update_run,
 )
+from gga_sweep.tracking.views import description, write_views
 
 MLFLOW_STATUS = {
     RunStatus.QUEUED: "RUNNING",
@@ -142,6 +143,16 @@ class Projection:
         if update_run(self.client, child, update):
             self._tally.changed.add(place)
         self._tally.points += len(update.metrics)
+
+    def write_views(self, searched: Sequence[str]) -> None:
+        """Prepare the experiment's page, and describe the parent, unless somebody has.
+
+        Args:
+            searched: names of the hyperparameters that the draws differ in.
+        """
+        write_views(self.client, self.experiment_id, searched)
+        if names.NOTE not in self.parent.tags:
+            update_run(self.client, self.parent, Update(tags={names.NOTE: description(self.experiment_id)}))
 
     def write_sweep_file(self) -> None:
         """Hang the sweep file, as it was understood, on the parent."""

@@ -108,7 +108,9 @@ class Projector:
         self._woken: set[str] = set()
         self._changed = threading.Condition()
         self._begun = False
-        self._jobs: dict[str, Job] = {_SWEEP_FILE: _write_sweep_file}
+        searched = tuple(dict.fromkeys(name for run in plan.runs for name in run.hyperparameters))
+        self._write_sweep: Job = partial(_write_sweep, searched=searched)
+        self._jobs: dict[str, Job] = {_SWEEP_FILE: self._write_sweep}
         self._outcome: Job | None = None  # set by `close`, as is
         self._deadline: float | None = None
         self._failures: Counter[str] = Counter()
@@ -269,7 +271,7 @@ class Projector:
 
     def _look_again(self) -> None:
         """Everything becomes a job; what is as it should be costs little."""
-        self._jobs[_SWEEP_FILE] = _write_sweep_file
+        self._jobs[_SWEEP_FILE] = self._write_sweep
         for folder in self._runs:
             if folder in self._woken:
                 self._jobs[folder] = partial(self._project_folder, folder)
@@ -359,8 +361,9 @@ class Projector:
         return f"MLflow at {redact(self._uri)} cannot be brought up to date: {reason[:_LONGEST_REASON]}"
 
 
-def _write_sweep_file(projection: Projection) -> None:
+def _write_sweep(projection: Projection, searched: Sequence[str]) -> None:
     projection.write_sweep_file()
+    projection.write_views(searched)
 
 
 def _publish_outcome(

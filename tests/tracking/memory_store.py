@@ -82,6 +82,13 @@ class MemoryStore:
     def _get_experiment_by_name(self, name: str) -> Any:
         return next((found for found in self.experiments if found.name == name), None)
 
+    def _get_experiment(self, experiment_id: str) -> Any:
+        [found] = [found for found in self.experiments if found.experiment_id == experiment_id]
+        return found
+
+    def _set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        self._get_experiment(experiment_id).tags[key] = value
+
     def _create_experiment(self, name: str, location: str, tags: dict[str, str]) -> str:
         if self._get_experiment_by_name(name) is not None:
             raise MlflowException(f"{name} exists", error_code=RESOURCE_ALREADY_EXISTS)

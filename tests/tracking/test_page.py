@@ -22,6 +22,7 @@ from gga_sweep.tracking import page
 from gga_sweep.tracking.experiment import find_or_create_experiment
 from gga_sweep.tracking.mlflow_api import MlflowClient
 from gga_sweep.tracking.page import HOST, serve_page
+from gga_sweep.tracking.views import views, write_views
 
 
 class FakeServer:
@@ -116,6 +117,21 @@ def test_the_server_listens_on_the_loopback_interface_alone(
     assert environment["PATH"] == os.environ["PATH"]
     [line] = shown
     assert line.startswith(f"http://127.0.0.1:{free_port}/#/experiments/{number}/runs?")
+
+
+def test_the_addresses_of_the_prepared_views_are_shown(
+    sweep: Sweep, uri: str, free_port: int, make_server: Callable[..., FakeServer]
+) -> None:
+    client = MlflowClient(uri)
+    number = find_or_create_experiment(client, sweep.folder)
+    write_views(client, number, ["lr"])
+    make_server()
+    shown = list[str]()
+    serve_page(sweep, None, free_port, shown.append)
+    assert [line.split(": ")[0] for line in shown] == [view.heading for view in views()]
+    for line, view in zip(shown, views(), strict=True):
+        assert f" http://127.0.0.1:{free_port}{view.address(number)}" in line
+    assert [line.endswith("(Ctrl-C ends)") for line in shown] == [False] * (len(shown) - 1) + [True]
 
 
 def served(
@@ -308,7 +324,7 @@ def test_a_malformed_uri_is_refused(sweep: Sweep, free_port: int) -> None:
 def pretend_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that knows every sweep as experiment 5."""
     monkeypatch.setattr(page, "open_store", lambda uri: None)
-    monkeypatch.setattr(page, "find_experiment", lambda client, folder: SimpleNamespace(experiment_id="5"))
+    monkeypatch.setattr(page, "find_experiment", lambda client, folder: SimpleNamespace(experiment_id="5", tags={}))
 
 
 def test_of_a_server_that_runs_already_the_page_is_shown(
