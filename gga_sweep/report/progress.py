@@ -144,7 +144,7 @@ class Watcher:
         self._most_hosts = most_hosts
         self._sample = sample
         self._clock = clock
-        self._seen: tuple[str | None, int] | None = None
+        self._seen: tuple[bytes | None, int] | None = None
 
     def look(self) -> SweepProgress:
         """
@@ -153,7 +153,7 @@ class Watcher:
             StorageError: the ledger cannot be read.
         """
         work = read_work(self._ledger)
-        seen = self._ledger.store.stamp("sweep.json"), 0 if work is None else work.holder.number
+        seen = self._ledger.store.read("sweep.json"), 0 if work is None else work.holder.number
         if seen != self._seen:  # another launch may have put final runs back into the queue, or have a longer plan
             self._begin_anew()
             self._seen = seen

@@ -154,6 +154,8 @@ def test_a_wave_begins_with_the_runs_that_take_longest_of_those_begun_what_is_le
     begun.clear()
     wave.train()
     assert begun == [other_annealed, plain, other_plain, annealed]
+
+
 @pytest.mark.parametrize("found", ["http://127.0.0.1:8265 (asks for the token: [here])", None])
 def test_a_launch_says_where_rays_dashboard_is_before_anything_else(
     found: str | None, wave: Wave, monkeypatch: pytest.MonkeyPatch
