@@ -85,7 +85,7 @@ def contains(distribution: Distribution, value: Scalar) -> bool:
     if distribution.kind == "uniform" or distribution.kind == "loguniform":
         low, high = _bounds(distribution)
         return low <= value <= high
-    smallest, largest = _whole_bounds(distribution)
+    smallest, largest = whole_bounds(distribution)
     return smallest <= value <= largest and value == int(value)
 
 
@@ -121,7 +121,7 @@ def _sample(distribution: Distribution, numbers: Numbers) -> Scalar:
         return _clip(numbers.uniform(low, high), low, high)
     if distribution.kind == "loguniform":
         return _clip(10 ** numbers.uniform(math.log10(low), math.log10(high)), low, high)
-    smallest, largest = _whole_bounds(distribution)
+    smallest, largest = whole_bounds(distribution)
     if distribution.kind == "integers":
         return smallest + _index(numbers, largest - smallest + 1)
     drawn = int(2 ** numbers.uniform(math.log2(low), math.log2(high)))
@@ -133,7 +133,7 @@ def _bounds(distribution: Distribution) -> tuple[float, float]:
     return bounds
 
 
-def _whole_bounds(distribution: Distribution) -> tuple[int, int]:
+def whole_bounds(distribution: Distribution) -> tuple[int, int]:
     """The smallest and the largest value of `integers` or `logintegers`, both included."""
     low, high = _bounds(distribution)
     if distribution.kind == "integers":

@@ -1,0 +1,61 @@
+"""What a searcher is told of a draw: from validation on the training domains alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gga_sweep.records import Scalar, ValidationRecord
+from gga_sweep.selection.training_validation import best_step
+
+WORST = 0.0
+"""The score of a run without a finite validation accuracy: it diverged at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A run as a searcher may see it.
+
+    Args:
+        validations: its evaluations of the training domains that may be selected, by ascending step.
+        stopped: whether it was ended early, for its curve.
+    """
+
+    validations: Sequence[ValidationRecord]
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one draw.
+
+    Args:
+        values: what was drawn, by dotted name.
+        score: validation accuracy in [0, 1] (of `pooled` results a rank); the higher the better.
+        stopped_at: the step at which it was ended early; None where it ran to its end.
+    """
+
+    values: Mapping[str, Scalar]
+    score: float
+    stopped_at: int | None = None
+
+
+def result_of(values: Mapping[str, Scalar], curves: Sequence[Curve]) -> Result:
+    """A draw judged by its runs: the mean of their highest validation accuracies.
+
+    Where some were ended early, all are judged up to the earliest end, for more steps would be an advantage.
+
+    Args:
+        curves: of the runs that were trained with these values, one or several (trial seeds, test domains).
+    """
+    ends = [curve.validations[-1].step if curve.validations else -1 for curve in curves if curve.stopped]
+    last = min(ends, default=None)
+    scores = [score_at(curve.validations, last) for curve in curves]
+    return Result(values, math.fsum(scores) / len(scores), last)
+
+
+def score_at(validations: Sequence[ValidationRecord], step: int | None = None) -> float:
+    """The highest finite validation accuracy up to and with a step (None: of all); `WORST` without one."""
+    best = best_step(record for record in validations if step is None or record.step <= step)
+    return WORST if best is None else best.accuracy
