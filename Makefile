@@ -41,6 +41,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/remote_status.py
 	$(BIN)/python tests/benchmarks/many_runs.py
 	$(BIN)/python tests/benchmarks/makespan.py
+	$(BIN)/python tests/benchmarks/adaptive_search.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

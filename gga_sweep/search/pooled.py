@@ -22,8 +22,7 @@ def pooled(cells: Iterable[Sequence[Result]]) -> Iterator[Result]:
 def _ranked(results: Sequence[Result]) -> list[Result]:
     keys = [(result.stopped_at is None, result.stopped_at or 0, result.score) for result in results]
     return [
-        replace(result, score=_share_beaten(keys, position), stopped_at=None)
-        for position, result in enumerate(results)
+        replace(result, score=_share_beaten(keys, position), stopped_at=None) for position, result in enumerate(results)
     ]
 
 

@@ -39,10 +39,10 @@ class RungTable:
 
 
 def rung_steps(grace: int, reduction: int, evaluated: Sequence[int]) -> tuple[int, ...]:
-    """The steps of the rungs: after `grace` steps, and `reduction` times as many, and so on, each at the next evaluation.
+    """The steps of the rungs: after `grace` steps, after `reduction` times as many, ..., each at the next evaluation.
 
     Args:
-        evaluated: the steps at which a run is evaluated, ascending. At the last nothing is left to save: it has no rung.
+        evaluated: the steps at which a run is evaluated, ascending. The last has no rung: nothing is left to save.
     """
     steps: list[int] = []
     trained = grace

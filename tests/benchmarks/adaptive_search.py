@@ -1,9 +1,9 @@
 """Adaptive search within cells against random search and against searches that mix cells: `make bench`.
 
-No training: a response surface stands for validation accuracy. Four test domains make four cells; their ceilings lie 45
-points apart, while hyperparameters move a cell by some 5 points (one standard deviation of a random draw). Each seed has
-its own optima, a little apart from domain to domain. A cell is done with its first draw of at least 0.99 times the best
-accuracy of its surface; what counts is the runs of the whole sweep by then, over the number of cells, and at most 40.
+No training: a response surface stands for validation accuracy. Four test domains make four cells; their ceilings lie
+up to 45 points apart, while hyperparameters move a cell by some 5 points. Each seed has its own optima, a little apart
+from domain to domain. A cell is done with its first draw of at least 0.99 times the best accuracy of its surface; what
+counts is the runs of the whole sweep by then, over the number of cells, and at most 40.
 """
 
 from __future__ import annotations
@@ -120,27 +120,32 @@ def by_rank(surface: Surface) -> Runs:
 
 
 def naive_in_turn(surface: Surface) -> Runs:
-    """One searcher for all cells, told accuracies as they are."""
-    return within_cells(
-        surface, lambda results, domain: [result for row in zip(*results.values(), strict=True) for result in row]
-    )
+    """One searcher for all cells, which take turns; it is told accuracies as they are."""
+    search = TPESearch(SPACE, stream_seed("surface", surface.seed, "search"))
+    for draw in range(DRAWS):
+        for domain in CEILINGS:
+            values = random_draw(surface.seed, draw) if draw < STARTUP else search.suggest()
+            accuracy = surface.accuracy(domain, values)
+            search.tell(values, accuracy)
+            yield domain, accuracy
 
 
 def naive_domain_searched(surface: Surface) -> Runs:
     """One searcher that chooses the test domain too, as a searcher of Tune's does with `gga_sweep.param_space`."""
-    space = {**SPACE, "test_domain": Distribution(choice=tuple(CEILINGS))}
-    results: list[Result] = []
-    for run in range(DRAWS * len(CEILINGS)):
-        if run < STARTUP * len(CEILINGS):
-            domain = tuple(CEILINGS)[run % len(CEILINGS)]
-            values: Values = {**random_draw(surface.seed, run // len(CEILINGS)), "test_domain": domain}
+    domains = tuple(CEILINGS)
+    search = TPESearch(
+        {**SPACE, "test_domain": Distribution(choice=domains)}, stream_seed("surface", surface.seed, "search")
+    )
+    for run in range(DRAWS * len(domains)):
+        if run < STARTUP * len(domains):
+            drawn = random_draw(surface.seed, run // len(domains))
+            values: Values = {**drawn, "test_domain": domains[run % len(domains)]}
         else:
-            search = TPESearch(space, stream_seed("surface", surface.seed, "search", run))
-            feed(search, results)
             values = search.suggest()
         domain = str(values["test_domain"])
-        results.append(Result(values, surface.accuracy(domain, values)))
-        yield domain, results[-1].score
+        accuracy = surface.accuracy(domain, values)
+        search.tell(values, accuracy)
+        yield domain, accuracy
 
 
 SEARCHES: Mapping[str, Callable[[Surface], Runs]] = {
@@ -209,7 +214,9 @@ def halved(surface: Surface, tables: Mapping[str, RungTable] | None) -> tuple[di
 def compare_halving() -> None:
     rungs = rung_steps(WINDOW_END, REDUCTION, [*range(0, STEPS - 1, EVALUATE_EVERY), STEPS - 1])
     even = 1 / len(CEILINGS)
-    print(f"\nsuccessive halving of {DRAWS} random draws a cell, {STEPS} steps, one in {REDUCTION} kept at steps {rungs}")
+    print(
+        f"\nsuccessive halving of {DRAWS} random draws a cell, {STEPS} steps, one in {REDUCTION} kept at steps {rungs}"
+    )
     print(f"{'median of ' + str(SEEDS) + ' seeds':24}" + "".join(f"{domain:>8}" for domain in CEILINGS), end="")
     print("   (share of steps)   hardest against even   steps saved   accuracy lost, mean and hardest")
     surfaces = [Surface(seed, 0.01) for seed in range(SEEDS)]
@@ -228,7 +235,9 @@ def compare_halving() -> None:
             for (steps, _), (all_steps, _) in zip(runs, whole, strict=True)
         )
         lost = {
-            domain: statistics.fmean(before[domain] - found[domain] for (_, found), (_, before) in zip(runs, whole, strict=True))
+            domain: statistics.fmean(
+                before[domain] - found[domain] for (_, found), (_, before) in zip(runs, whole, strict=True)
+            )
             for domain in CEILINGS
         }
         print(f"{name:24}" + "".join(f"{100 * share[domain]:6.1f} %" for domain in CEILINGS), end="")
