@@ -272,10 +272,39 @@ class ChosenConfig(Model):
     cells: Annotated[tuple[ChosenCell, ...], Field(min_length=1)]
 
 
+class AdaptiveConfig(Model):
+    """How `search: tpe` or `tpe-pooled` searches.
+
+    Args:
+        objective: what a draw is judged by: the validation accuracy of its run in one cell, or the mean over trial
+            seeds, or (protocol shared-hp alone) over test domains. The runs of a mean share their draws.
+        startup: draws of random search before the first that is suggested.
+        at_once: draws suggested from the same results, to be trained side by side.
+    """
+
+    objective: Literal["cell", "trial-seeds", "test-domains"] = "cell"
+    startup: Annotated[Whole, Field(ge=1)] = 8
+    at_once: Annotated[Whole, Field(ge=1)] = 1
+
+
+class EarlyStoppingConfig(Model):
+    """Successive halving within each cell: runs that fall behind those before them in their cell are ended.
+
+    Args:
+        reduction: one in so many goes on at a rung.
+        grace: steps that every run trains; past every annealing window (default: up to the first evaluation there).
+    """
+
+    reduction: Annotated[Whole, Field(ge=2)] = 3
+    grace: Annotated[Whole, Field(ge=1)] | None = None
+
+
 class SweepConfig(Model):
     """A sweep file.
 
     Args:
+        adaptive: of the searches that adapt.
+        early_stopping: ends runs early, under any search.
         selection: the methods that tables are made by (default: the protocol's). The first makes the headline, and what
             MLflow and `chosen.yaml` call selected.
         select_from: the steps that may be selected.
@@ -289,7 +318,9 @@ class SweepConfig(Model):
     test_domains: Literal["all"] | Annotated[tuple[DomainSet, ...], Field(min_length=1)] = "all"
     trial_seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     draws: Annotated[Whole, Field(ge=1)] = 1
-    search: Literal["random", "grid"] = "random"
+    search: Literal["random", "grid", "tpe", "tpe-pooled"] = "random"
+    adaptive: AdaptiveConfig | None = None
+    early_stopping: EarlyStoppingConfig | None = None
     defaults: dict[str, Scalar] = {}
     search_space: dict[str, Distribution] = {}
     chosen: ChosenConfig | None = None

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import settings_faults
-from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, Distribution, SelectFrom, TrainingSettings
+from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, Distribution, SweepConfig, TrainingSettings
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.network_choice import RESNETS, couples_images, lacks_batch_norm, network_faults
+from gga_sweep.planning.adaptive import adaptive_faults
 from gga_sweep.planning.arms import (
     ANNEALING_DEFAULTS,
     METHODS,
@@ -45,6 +46,7 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
         *_space_faults(sweep),
         *_network_and_images_faults(sweep, training),
         *averaging_faults(sweep),
+        *adaptive_faults(sweep),
     ]
     for arm in sweep.arms:
         faults.extend(_algorithm_faults(arm, training))
@@ -285,21 +287,25 @@ def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSet
 
 def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
     if arm.annealing is not None and arm.annealing.method == "gga":
-        yield from _window_faults(values, training.steps, sweep.config.select_from)
+        yield from _window_faults(values, training.steps, sweep.config)
     yield from _batch_faults(arm, values, sweep, training)
     yield from _domain_count_faults(arm, values, sweep)
 
 
-def _window_faults(values: Values, steps: int, select_from: SelectFrom) -> Iterator[Fault]:
+def _window_faults(values: Values, steps: int, config: SweepConfig) -> Iterator[Fault]:
     start, length = values.values["annealing.start_step"], values.values["annealing.num_steps"]
     if not (isinstance(start, int) and isinstance(length, int)):
         return
     if start + length > steps:
         rule = f"the window {start}..{start + length - 1} must end by the last step, {steps - 1}"
         yield Fault(values.origins["annealing.num_steps"], rule, length)
-    elif start + length == steps and select_from == "after-window":
+    elif start + length == steps and config.select_from == "after-window":
         rule = f"select_from after-window needs a step after the window {start}..{start + length - 1}"
         yield Fault(values.origins["annealing.num_steps"], rule, length)
+    grace = None if config.early_stopping is None else config.early_stopping.grace
+    if grace is not None and grace <= start + length:
+        rule = f"must end past the annealing window {start}..{start + length - 1}"
+        yield Fault("early_stopping.grace", rule, grace)
 
 
 def _batch_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:

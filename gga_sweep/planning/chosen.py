@@ -67,7 +67,7 @@ def _rival_fields(sweep: Sweep) -> Iterator[Fault]:
         yield Fault("search_space", _REPLACED, list(config.search_space))
     if any(arm.draws > 1 for arm in sweep.arms):
         yield Fault("draws", _REPLACED, max(arm.draws for arm in sweep.arms))
-    if config.search == "grid":
+    if config.search != "random":
         yield Fault("search", _REPLACED, config.search)
     if sweep.pairs:
         yield Fault("selection", "has no draws to select among where they are chosen", LEAVE_ONE_DOMAIN_OUT)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.config import RunConfig
@@ -16,6 +17,7 @@ from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.key import run_key
 from gga_sweep.ledger.location import Location
 from gga_sweep.network_choice import is_weights_file
+from gga_sweep.planning.adaptive import Suggested, is_adaptive, random_draws, seed_of_draws
 from gga_sweep.planning.arms import (
     ANNEALING_DEFAULTS,
     METHODS,
@@ -32,14 +34,26 @@ from gga_sweep.planning.plain_data import plain_faults
 from gga_sweep.planning.plan import CACHE_FOLDER, Arm, Contents, Plan, PlannedRun, Sweep
 from gga_sweep.records import Cell, Scalar
 
+NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
+NOTHING_SUGGESTED: Suggested = MappingProxyType({})
 
-def plan_sweep(sweep: Sweep, contents: Contents | None = None) -> Plan:
-    """All runs of a sweep.
+
+def plan_sweep(sweep: Sweep, contents: Contents | None = None, suggested: Suggested = NOTHING_SUGGESTED) -> Plan:
+    """All runs of a sweep; of an adaptive search those of its first draws and those that were suggested.
 
     Args:
         contents: digests from `read_contents`; None where the images are missing, and then the runs have no keys.
+        suggested: from `read_suggested`, of the sweep's ledger.
     """
-    return Plan(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents)))
+    return Plan(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents, suggested)))
+
+
+def suggested_run(
+    sweep: Sweep, contents: Contents | None, cell: Cell, draw: int, values: Mapping[str, Scalar]
+) -> PlannedRun:
+    """The run of a draw that a searcher suggests for a cell, as `plan_sweep` would plan it."""
+    arm = next(arm for arm in sweep.arms if arm.name == cell.arm)
+    return _planned(sweep, arm, cell, draw, values, contents)
 
 
 def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, Scalar]) -> PlannedRun:
@@ -114,14 +128,16 @@ def cache_folder(storage: Location) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gga-sweep"
 
 
-def _arm_runs(sweep: Sweep, arm: Arm, contents: Contents | None) -> Iterator[PlannedRun]:
+def _arm_runs(
+    sweep: Sweep, arm: Arm, contents: Contents | None, suggested: Suggested = NOTHING_SUGGESTED
+) -> Iterator[PlannedRun]:
     """By test domains, trial seed and draw. What is drawn depends on no test domain, so it is resolved once for all."""
     resolved: dict[int, list[PlannedRun]] = {}
     for test_domains in (*sweep.test_domains, *sweep.pairs):
         for trial_seed in sweep.config.trial_seeds:
             cell = Cell(sweep.dataset.name, arm.name, test_domains, trial_seed)
-            if sweep.config.chosen is not None:
-                yield from _cell_runs(sweep, arm, cell, contents)
+            if sweep.config.chosen is not None or is_adaptive(sweep.config):
+                yield from _cell_runs(sweep, arm, cell, contents, suggested.get(cell, {}))
             elif trial_seed not in resolved:
                 resolved[trial_seed] = _cell_runs(sweep, arm, cell, contents)
                 yield from resolved[trial_seed]
@@ -140,10 +156,15 @@ def _key(config: RunConfig, contents: Contents | None) -> str | None:
     return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)
 
 
-def _cell_runs(sweep: Sweep, arm: Arm, cell: Cell, contents: Contents | None) -> list[PlannedRun]:
-    return _merge_equal(
-        [_planned(sweep, arm, cell, draw, drawn, contents) for draw, drawn in _draws(sweep, arm, cell).items()]
-    )
+def _cell_runs(
+    sweep: Sweep,
+    arm: Arm,
+    cell: Cell,
+    contents: Contents | None,
+    suggested: Mapping[int, Mapping[str, Scalar]] = NOTHING_DRAWN,
+) -> list[PlannedRun]:
+    draws = {**_draws(sweep, arm, cell), **{draw: suggested[draw] for draw in sorted(suggested) if draw < arm.draws}}
+    return _merge_equal([_planned(sweep, arm, cell, draw, drawn, contents) for draw, drawn in draws.items()])
 
 
 def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
@@ -153,10 +174,10 @@ def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]
     space = searched_space(arm, sweep.config, sweep.protocol)
     if sweep.config.search == "grid":
         return dict(enumerate(grid_points(space)))
-    sampler, dataset = sweep.protocol.sampler, sweep.dataset.name
+    sampler, dataset, trial_seed = sweep.protocol.sampler, sweep.dataset.name, seed_of_draws(sweep, cell)
     return {0: {}} | {
-        number: draw_hyperparameters(space, sampler, arm.algorithm, dataset, cell.trial_seed, number)
-        for number in range(1, arm.draws)
+        number: draw_hyperparameters(space, sampler, arm.algorithm, dataset, trial_seed, number)
+        for number in range(1, random_draws(sweep, arm))
     }
 
 

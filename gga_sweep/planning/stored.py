@@ -17,6 +17,7 @@ from gga_sweep.ledger.location import Location
 from gga_sweep.planning.loading import complete
 from gga_sweep.planning.plan import Contents, Plan, Sweep
 from gga_sweep.planning.runs import plan_sweep
+from gga_sweep.planning.suggested import read_suggested
 
 _EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "selection", "select_from")
 """What may change under one name: it adds runs, moves them or chooses among them, and changes none."""
@@ -45,7 +46,7 @@ def read_plan(folder: str | Location) -> Plan:
         stored = _read(ledger)
         if stored is not None:
             sweep = complete(stored.config, stored.source, ledger.folder.parent, None, stored.dataset)
-            return plan_sweep(sweep, stored.contents)
+            return plan_sweep(sweep, stored.contents, read_suggested(ledger))
     rule = "must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it"
     raise InputError([Fault("DIR", rule, str(folder))])
 

@@ -252,6 +252,8 @@ def _known_fields(location: Location) -> tuple[str, ...]:
         "averaging": config.AveragingConfig,
         "dataset": config.DatasetConfig,
         "resources": config.ResourcesConfig,
+        "adaptive": config.AdaptiveConfig,
+        "early_stopping": config.EarlyStoppingConfig,
         "annealing": config.AnnealingConfig,
         "arms": config.ArmConfig,
         "search_space": config.Distribution,

@@ -11,6 +11,7 @@ from gga_sweep.ledger.recorded_run import Progress, RecordingOptions
 from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, RunFolder
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep, read_contents
 from gga_sweep.planning.prepare import decode_images, require_writable
+from gga_sweep.planning.suggested import read_suggested
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep.open_run import open_run
 
@@ -30,7 +31,7 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
         InputError: no such run, the images are not there, or the folder cannot be trained in.
     """
     contents = read_contents(sweep)
-    run = find_run(plan_sweep(sweep, contents), key)
+    run = find_run(plan_sweep(sweep, contents, read_suggested(Ledger(sweep.folder))), key)
     target = output or sweep.folder / "replays"
     if target.resolve() == sweep.folder.resolve():
         raise InputError([Fault("--output", "must be another folder than the sweep's own", str(target))])

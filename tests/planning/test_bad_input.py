@@ -32,7 +32,8 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": (
         {"trial_sedes": [0]},
         "trial_sedes: unknown field, got [0] (allowed: name, dataset, protocol, arms, test_domains, trial_seeds, "
-        "draws, search, defaults, search_space, chosen, selection, select_from, training, resources)",
+        "draws, search, adaptive, early_stopping, defaults, search_space, chosen, selection, select_from, training, "
+        "resources)",
     ),
     "unknown field of an arm": (
         {"arms": [{}, {"algorthm": "ERM", "name": "b"}]},
