@@ -21,7 +21,7 @@ class RunStatus(StrEnum):
     RUNNING = "RUNNING"
     DONE = "DONE"
     DIVERGED = "DIVERGED"  # the loss became NaN or infinite
-    STOPPED = "STOPPED"  # ended early by a scheduler
+    STOPPED = "STOPPED"  # ended early, for falling behind, or by a scheduler
     FAILED = "FAILED"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     PREEMPTED = "PREEMPTED"  # stopped from outside

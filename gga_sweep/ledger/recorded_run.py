@@ -33,6 +33,8 @@ CHECKPOINT_SECONDS = 150.0
 CHECKPOINT_SHARE = 0.005
 """At an evaluation one is written unless that would take more than this share of the time since the last."""
 
+ReasonToEnd = Callable[[Sequence[ValidationRecord]], str | None]
+
 logger = logging.getLogger(__name__)
 
 
@@ -79,6 +81,8 @@ class RecordedRun:
         device: where it trains.
         options: how it is recorded.
         reason_to_stop: asked between steps: why the run should be left to a later launch; None while it should go on.
+        reason_to_end: asked after each evaluation, with all of them so far: why the run should be ended early, for
+            good; None while it should go on.
 
     Raises:
         GGASweepError: another run lives in the folder.
@@ -94,8 +98,10 @@ class RecordedRun:
         device: torch.device,
         options: RecordingOptions | None = None,
         reason_to_stop: Callable[[], str | None] = lambda: None,
+        reason_to_end: ReasonToEnd = lambda validations: None,
     ) -> None:
         self._folder = folder
+        self._reason_to_end = reason_to_end
         self._options = options or RecordingOptions()
         self._reason_to_stop = reason_to_stop
         self._status = RunStatus.RUNNING
@@ -259,6 +265,8 @@ class RecordedRun:
         self._folder.add_timing(self._step, done.seconds)
         if done.diverged is not None or self._trainer.finished:
             self._finish(RunStatus.DONE if done.diverged is None else RunStatus.DIVERGED, done.diverged)
+        elif (behind := self._reason_to_end([record.validation for record in self._records])) is not None:
+            self._finish(RunStatus.STOPPED, behind)
         elif self._checkpoint_is_due(evaluated=done.record is not None):
             self._checkpoint()
         else:

@@ -11,9 +11,10 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import RunResult
+from gga_sweep.planning.adaptive import adaptive_settings, grace_steps, is_adaptive, needs_order
 from gga_sweep.planning.averaging import averaged_name
 from gga_sweep.planning.plan import Plan, PlannedRun, Sweep
-from gga_sweep.records import Cell, RunRecords
+from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import SweepView, with_averaged_arms
 
 _SEARCHED = "searched"
@@ -57,6 +58,8 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
     draws: dict[str, set[int]] = {}
     for run in plan.runs:
         draws.setdefault(run.cell.arm, set()).update(run.draws)
+    if is_adaptive(sweep.config):
+        draws = {arm.name: {*range(arm.draws)} for arm in sweep.arms}
     view = SweepView(
         name=sweep.name,
         dataset=sweep.dataset.name,
@@ -76,15 +79,45 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         factors={arm.name: arm.factors for arm in sweep.arms},
         hosts=_hosts(sweep),
         seed_use=_seed_use(plan),
-        matched_draws=sweep.config.chosen is None,
+        matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
         notes=(
             *_transductive(sweep),
             *_averaging(sweep, (*planned, *searched)),
+            *_adapted(sweep),
+            *_ended_early(sweep, planned),
             *_notes(outside, damaged, [run for run in (*started, *searched) if run.environments]),
         ),
     )
     averaging = sweep.training.averaging
     return view if averaging is None else with_averaged_arms(view, lambda name: averaged_name(name, averaging))
+
+
+def _adapted(sweep: Sweep) -> Iterator[str]:
+    """What is not as in a random search, and must be known of every number that follows."""
+    if not is_adaptive(sweep.config):
+        return
+    settings = adaptive_settings(sweep.config)
+    where = {
+        "cell": "each cell",
+        "trial-seeds": "each arm and test domain, by the mean over trial seeds, which share their draws",
+        "test-domains": "each arm and trial seed, by the mean over test domains, which share their draws",
+    }[settings.objective]
+    pool = " from the ranks of the draws within the cells of all trial seeds" * (sweep.config.search == "tpe-pooled")
+    yield (
+        f"The first {settings.startup} draws are random; later ones were suggested by a TPE{pool}, in {where}. It is "
+        "told validation on the training domains alone. Arms have no matched draws."
+    )
+
+
+def _ended_early(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
+    stopping = sweep.config.early_stopping
+    if stopping is None:
+        return
+    ended = {run.folder for run in runs if run.status is RunStatus.STOPPED}
+    yield (
+        f"Ended early, since not among the best 1/{stopping.reduction} of their cell at a rung: {_runs(len(ended))}, "
+        f"which lack their full length; none before {grace_steps(sweep)} steps."
+    )
 
 
 def _hosts(sweep: Sweep) -> dict[str, str]:
@@ -154,6 +187,12 @@ def _seed_use(plan: Plan) -> str:
         return f"{before}; the spread leaves that search out."
     if all(len(run.draws) == 1 for run in plan.runs) and len({run.draws for run in plan.runs}) == 1:
         return "hyperparameters are fixed; the spread is that of splits, initial weights and minibatches."
+    if is_adaptive(config) and adaptive_settings(config).objective == "trial-seeds":
+        return "trial seeds share one search, and each selects from its draws; the spread includes the selection alone."
+    if config.search == "tpe-pooled":
+        return "trial seeds search together and are not independent in that; the spread includes less than the search."
+    if is_adaptive(config):
+        return "every trial seed searches by itself, from its own earlier results; the spread includes the search."
     if config.search == "grid":
         return "every trial seed selects from the same grid; the spread includes the selection."
     return "every trial seed draws its own hyperparameters and selects from them; the spread includes the search."

@@ -226,7 +226,7 @@ def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
         + (
             "Without search: runs of the same draw, each at its own best validation step."
             if comparison.matched
-            else "Without search nothing is compared: a draw is not the same in every arm."
+            else "Without search nothing is compared: a draw is not the same in every arm, or not trained as long."
         ),
     )
     differences = [contrast.difference for contrast in (*comparison.selected, *comparison.matched)]

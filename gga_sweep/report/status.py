@@ -18,6 +18,7 @@ from gga_sweep.ledger.lease import LAUNCHES, Holder, newest_holder, reason_to_st
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Plan
+from gga_sweep.planning.adaptive import unsuggested_runs
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.wording import count
 from gga_sweep.selection.table import status_in_words
@@ -66,6 +67,7 @@ def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
     device = f"{resources.cpus:g} CPU" + _gpu_in_words(resources.gpus)
     notes = [
         f"{len(plan.runs)} runs in {cells} cells, {jobs} distinct training jobs of {sweep.training.steps} steps.",
+        *([f"To be suggested from their results: {later} more."] if (later := unsuggested_runs(plan)) else []),
         f"Each run occupies {device}.",
         f"Protocol {sweep.protocol.name}: {sweep.protocol.summary}",
         *(

@@ -31,7 +31,8 @@ class Comparison:
         annealing: what annealing did, of every annealed arm.
         gains: alignment gained beside accuracy gained, of every arm that searches and has a baseline.
         costs: of every arm that is trained.
-        budget: what fewer draws would have given, of every arm that could choose among several.
+        budget: what fewer draws would have given, of every arm that could choose among several; empty where draws do
+            not match, for then they depend on each other.
         hosts: what annealing adds to each algorithm; empty unless several are annealed beside themselves.
     """
 
@@ -67,6 +68,6 @@ def compare(view: SweepView, table: Table) -> Comparison:
         annealing=annealing_diagnostics(view),
         gains=alignment_and_accuracy(view, table, selected),
         costs=costs(view, view.baselines),
-        budget=search_budgets(view, table),
+        budget=search_budgets(view, table) if view.matched_draws else (),
         hosts=host_gains(view, table, selected),
     )

@@ -33,7 +33,7 @@ class SweepView:
         hosts: annealed arm -> its algorithm, where its baseline is that algorithm without annealing.
         factors: arm -> what sets it apart from the other arms of its block, by dotted name.
         seed_use: in a sentence, what the spread over trial seeds includes; empty if unknown.
-        matched_draws: whether a draw number stands for the same values in every arm that searches them.
+        matched_draws: whether a draw number stands for the same values in every arm that searches them, trained alike.
         averaged: arm of averaged weights -> the arm whose runs they come from (`with_averaged_arms`).
         notes: further sentences to print with the table, e.g. runs counted but not in the present plan.
 

@@ -119,6 +119,16 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         live = {"_launch": None, "_projector": None, "_until_the_end": ExitStack()}
         return {**self.__dict__, "_plan": plan, **live}
 
+    def add(self, run: PlannedRun) -> None:
+        """A run that was not planned when the wave began."""
+        if run.key in self._runs:
+            return
+        self._runs[run.key] = run
+        if self._projector is not None:
+            self._projector.add(run)
+        if self._launch is not None:
+            self._launch.progress.add(run)
+
     @_never_raise
     def setup(self, **info: Any) -> None:
         if self._launch is not None:

@@ -72,7 +72,7 @@ class Display:
         more = len(shown) - _SHOWN_RUNS
         return Group(
             Text(summary_line(progress)),
-            Padding(ProgressBar(total=max(1, len(progress.runs)), completed=done, width=60), (0, 0, 1, 0)),
+            Padding(ProgressBar(total=max(1, progress.total), completed=done, width=60), (0, 0, 1, 0)),
             running,
             *([Text(f"and {more} more")] if more > 0 else []),
         )
@@ -86,4 +86,4 @@ def summary_line(progress: LaunchProgress) -> str:
     left = progress.seconds_left
     time_left = f", about {duration_in_words(left)} left" if left else ""
     middle = "" if others == "no runs" else f", {others}"
-    return f"{done} of {len(progress.runs)} runs done{middle}; {duration_in_words(progress.elapsed)}{time_left}"
+    return f"{done} of {progress.total} runs done{middle}; {duration_in_words(progress.elapsed)}{time_left}"

@@ -11,8 +11,10 @@ from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunResult, RunState
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep
+from gga_sweep.planning.adaptive import unsuggested_runs
 from gga_sweep.planning.cost_model import learned_costs
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
+from gga_sweep.planning.suggested import read_suggested
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
@@ -55,18 +57,20 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
     ledger = Ledger(sweep.folder)
     with held(ledger.store, take_over=options.take_over) as lease, stop_signals(lease) as signals:
         contents = prepare_ledger(sweep, options.allow_change)
-        plan = plan_sweep(sweep, contents)
+        plan = plan_sweep(sweep, contents, read_suggested(ledger))
         results = _results(plan, ledger)
         states = {name: result.state for name, result in results.items()}
         left, final = unfinished(plan, ledger, states)
         costs = learned_costs(plan, results)
-        if left:
+        to_train = bool(left) or unsuggested_runs(plan) > 0
+        if to_train:
             decode_images(sweep)
         with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
-            if left:
+            if to_train:
                 from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
 
                 train(plan, contents, left, final, states, costs, projector, lease, signals, options, console)
+                plan = plan_sweep(sweep, contents, read_suggested(ledger))
             report = make_report(plan, ledger)
             paths = write_report(report, ledger)
             tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])

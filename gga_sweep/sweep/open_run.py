@@ -13,7 +13,7 @@ from gga_sweep.domains import Dataset, load_dataset
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.location import Location
-from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
+from gga_sweep.ledger.recorded_run import ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.planning import PlannedRun
 from gga_sweep.planning.runs import cache_folder
 
@@ -26,6 +26,7 @@ def open_run(
     on_gpu: bool,
     options: RecordingOptions | None = None,
     reason_to_stop: Callable[[], str | None] = lambda: None,
+    reason_to_end: ReasonToEnd = lambda validations: None,
 ) -> RecordedRun:
     """Start or resume a run in its folder.
 
@@ -34,7 +35,7 @@ def open_run(
         storage: whose cache holds the images.
         digest: of the images it was planned with.
         on_gpu: whether it trains on the GPU that this process sees.
-        options, reason_to_stop: as `RecordedRun` takes them.
+        options, reason_to_stop, reason_to_end: as `RecordedRun` takes them.
 
     Raises:
         GGASweepError: other images than planned, or no CUDA device where one was asked for.
@@ -53,7 +54,7 @@ def open_run(
     if planned.folder is None or planned.key is None:
         raise GGASweepError("a run without a key cannot be trained: its images are missing")
     folder = ledger.run(planned.folder)
-    return RecordedRun(folder, planned.key, planned.config, dataset, device, options, reason_to_stop)
+    return RecordedRun(folder, planned.key, planned.config, dataset, device, options, reason_to_stop, reason_to_end)
 
 
 @lru_cache(maxsize=2)

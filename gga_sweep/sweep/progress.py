@@ -37,19 +37,21 @@ class LaunchProgress:
     """Counts and clocks of one launch; fed by the driver, read by a thread of the display at any moment.
 
     Args:
-        runs: of this launch's plan, by key.
+        runs: of this launch's plan, by key; `add` brings those that are suggested later.
         finished: the statuses of those that were final before.
         concurrent: runs at once, for the time left.
         expected: by key, what was left of each run when the launch began; 1 where it is not told.
         in_seconds: whether these are device-seconds, rather than of use for comparing runs alone.
+        unsuggested: runs that are to come and not known yet.
         clock: seconds, monotonic.
     """
 
-    runs: Mapping[str, PlannedRun]
+    runs: dict[str, PlannedRun]
     finished: Mapping[str, RunStatus]
     concurrent: int = 1
     expected: Mapping[str, float] = field(default_factory=dict)
     in_seconds: bool = False
+    unsuggested: int = 0
     clock: Callable[[], float] = time.monotonic
     ended: dict[str, RunStatus] = field(default_factory=dict, init=False)
     training: dict[str, Training] = field(default_factory=dict, init=False)
@@ -58,6 +60,16 @@ class LaunchProgress:
 
     def __post_init__(self) -> None:
         self._began = self.clock()
+
+    def add(self, run: PlannedRun) -> None:
+        """One of those to come is known now."""
+        if run.key is not None and run.key not in self.runs:
+            self.runs = {**self.runs, run.key: run}  # a thread of the display may be looking through the others
+            self.unsuggested = max(0, self.unsuggested - 1)
+
+    @property
+    def total(self) -> int:
+        return len(self.runs) + self.unsuggested
 
     def started(self, key: str) -> None:
         """A run begins, or begins again in a later wave."""
@@ -91,7 +103,7 @@ class LaunchProgress:
         statuses = self._statuses(training)
         counts = Counter(statuses.values())
         counts[RunStatus.RUNNING] = len(training)
-        counts[RunStatus.QUEUED] = len(self.runs) - len(statuses) - len(training)
+        counts[RunStatus.QUEUED] = self.total - len(statuses) - len(training)
         return counts
 
     @property
@@ -115,6 +127,7 @@ class LaunchProgress:
             if key not in done:
                 spent = now - training[key].since if key in training else 0.0
                 left.append(max(0.0, self._expected(key) * wrong.get(run.cell.arm, usually) - spent))
+        left.extend([usually] * self.unsuggested)
         return max(*left, sum(left) / max(1, self.concurrent))
 
     def _expected(self, key: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,13 @@ from ray import tune
 from gga_sweep.errors import AttemptSupersededError, Fault, GGASweepError, InputError, StorageError
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.recorded_run import Progress, RecordedRun, RecordingOptions
+from gga_sweep.ledger.recorded_run import Progress, ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.planning import Contents, PlannedRun, Sweep, searched_run
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.planning.runs import suggested_run
+from gga_sweep.records import FINAL, Cell, RunStatus, ValidationRecord
 from gga_sweep.report.collect import remember_searched
+from gga_sweep.search.next_runs import EndedEarly, NextRun
 from gga_sweep.sweep.open_run import open_run
 from gga_sweep.tracking.names import KEY, PROGRESS_STEP, STEP, VAL_ACCURACY, validation_metrics
 
@@ -30,6 +32,9 @@ SUPERSEDED = "superseded"
 
 REFUSED = "storage_refused"
 """In a trial's last result, within a launch of ours: why the storage can no longer be used."""
+
+NEXT = "next"
+"""The parameter that holds a run that was not planned when the wave began, as `as_parameter` makes it."""
 
 _KEY_FILE = "key"
 
@@ -100,12 +105,17 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     def _begin(self, config: Mapping[str, Any]) -> None:
         """Know which run it is. It is opened by the first step: until then the trial may still be called off."""
         self._planned = self._resolve(plain_values(config))
+        self._reason_to_end: ReasonToEnd = _never_behind
+        if NEXT in config:
+            self._reason_to_end = EndedEarly(dict(config[NEXT]["cutoffs"]), config[NEXT]["first_step"])
         self._searched = RUN not in config
         self._run: RecordedRun | None = None
         self._replayed = 0
         self._last_result: dict[str, Any] = {}
 
     def _resolve(self, config: dict[str, Any]) -> PlannedRun:
+        if NEXT in config:
+            return _planned_in(self._sweep, self._contents, config[NEXT])
         if RUN in config:
             return self._runs[config[RUN]]
         return searched_run(self._sweep, self._contents, config)
@@ -127,6 +137,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
                     self._sweep.config.resources.on_gpu,
                     self._recording,
                     self._reason_to_stop,
+                    self._reason_to_end,
                 )
             except (AttemptSupersededError, StorageError):
                 raise
@@ -199,6 +210,26 @@ def bind_trainable(
     return tune.with_resources(bound, {"cpu": resources.cpus, "gpu": float(resources.gpus)})
 
 
+def as_parameter(following: NextRun) -> dict[str, Any]:
+    """A run as a trial's configuration carries it: plain data, from which its actor plans it again."""
+    run = following.run
+    return {
+        "arm": run.cell.arm,
+        "test_domains": list(run.cell.test_domains),
+        "trial_seed": run.cell.trial_seed,
+        "draw": run.draws[0],
+        "values": list(run.hyperparameters.items()),
+        "cutoffs": list(following.cutoffs.items()),
+        "first_step": following.first_step,
+    }
+
+
+def _planned_in(sweep: Sweep, contents: Contents, parameter: Mapping[str, Any]) -> PlannedRun:
+    tests, trial_seed = tuple(parameter["test_domains"]), parameter["trial_seed"]
+    cell = Cell(sweep.dataset.name, parameter["arm"], tests, trial_seed)
+    return suggested_run(sweep, contents, cell, parameter["draw"], dict(parameter["values"]))
+
+
 def trainable(sweep: Sweep) -> Any:
     """A trainable for your own `tune.Tuner`: its trials land in the sweep's ledger.
 
@@ -216,6 +247,10 @@ def trainable(sweep: Sweep) -> Any:
     contents = prepare_ledger(sweep)
     decode_images(sweep)
     return bind_trainable(sweep, contents, {})
+
+
+def _never_behind(validations: Sequence[ValidationRecord]) -> None:
+    """Where every run is trained to its end, or a user's own scheduler ends it."""
 
 
 def _never() -> None:

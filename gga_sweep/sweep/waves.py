@@ -20,12 +20,15 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.recorded_run import RecordingOptions
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep
+from gga_sweep.planning.adaptive import needs_order, unsuggested_runs
 from gga_sweep.planning.cost_model import CostModel
-from gga_sweep.records import RunStatus
+from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.search.next_runs import NextRuns
 from gga_sweep.sweep.callbacks import HOST_OUT_OF_MEMORY, Launch, SweepCallback
 from gga_sweep.sweep.cluster import joined_cluster, replaced
 from gga_sweep.sweep.display import Display
 from gga_sweep.sweep.gpu_sharing import measured_share
+from gga_sweep.sweep.in_order import InOrder
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress, outlook
 from gga_sweep.sweep.readiness import require_ready
@@ -69,6 +72,7 @@ def train(
     progress = LaunchProgress(
         {run.key: run for run in plan.runs if run.key is not None},
         final,
+        unsuggested=unsuggested_runs(plan),
         expected={
             key: costs.total(run.config, states.get(str(run.folder), RunState()).step + 1) for key, run in left.items()
         },
@@ -79,25 +83,59 @@ def train(
         if dashboard is not None:
             console.print(f"Ray:     {dashboard}", highlight=False, markup=False, soft_wrap=True)
         require_ready(plan.sweep)
-        plan = measured_share(plan, [run.config for run in left.values()])
+        plan = measured_share(plan, [run.config for run in left.values() or plan.runs])
         progress.concurrent = _concurrency(plan.sweep, options)
         console.print(outlook(progress), highlight=False)
         with Display(progress, console), signals.gentle():
-            crowd, alone = dict(left), dict[str, PlannedRun]()
-            while crowd and lease.reason is None:
-                crowd, curable = _wave(plan.sweep, plan, contents, crowd, costs, launch)
-                alone |= curable
+            if needs_order(plan.sweep.config):
+                alone = _train_in_order(plan, contents, costs, launch)
+            else:
+                alone = _train_in_any_order(plan, contents, left, costs, launch)
             while alone and lease.reason is None:
                 alone, _ = _wave(_alone(plan.sweep), plan, contents, alone, costs, launch)
 
 
+def _train_in_any_order(
+    plan: Plan, contents: Contents, left: Mapping[str, PlannedRun], costs: CostModel, launch: Launch
+) -> dict[str, PlannedRun]:
+    """Gives the runs that a device of their own may cure."""
+    crowd, alone = dict(left), dict[str, PlannedRun]()
+    while crowd and launch.lease.reason is None:
+        crowd, curable = _wave(plan.sweep, plan, contents, crowd, costs, launch)
+        alone |= curable
+    return alone
+
+
+def _train_in_order(plan: Plan, contents: Contents, costs: CostModel, launch: Launch) -> dict[str, PlannedRun]:
+    """The same where what is trained depends on the runs before. A run that failed is given up: its cell goes on."""
+    ledger, alone, given_up = Ledger(plan.sweep.folder), dict[str, PlannedRun](), set[str]()
+    while launch.lease.reason is None:
+        source = NextRuns(plan.sweep, contents, ledger, given_up)
+        if source.exhausted:
+            break
+        runs: dict[str, PlannedRun] = {}
+        again, curable = _wave(plan.sweep, plan, contents, runs, costs, launch, source)
+        alone |= curable
+        states = _states(ledger, runs)
+        given_up |= {key for key in runs if key not in again and states[key].status not in FINAL}
+    return alone
+
+
 def _wave(
-    sweep: Sweep, plan: Plan, contents: Contents, runs: dict[str, PlannedRun], costs: CostModel, launch: Launch
+    sweep: Sweep,
+    plan: Plan,
+    contents: Contents,
+    runs: dict[str, PlannedRun],
+    costs: CostModel,
+    launch: Launch,
+    source: NextRuns | None = None,
 ) -> tuple[dict[str, PlannedRun], dict[str, PlannedRun]]:
     """Train these runs once, those that take longest first.
 
     Args:
         sweep: with the resources of this wave.
+        runs: to train, by key; with a source none at first, and in the end those that it gave.
+        source: of the runs whose order matters.
 
     Returns:
         The runs to go on with as they are: lost with their actors, but further than before, or left when the wave broke
@@ -108,12 +146,20 @@ def _wave(
     """
     ledger = Ledger(sweep.folder)
     before = _states(ledger, runs)
-    order = longest_first({key: costs.total(run.config, before[key].step + 1) for key, run in runs.items()})
+    keys = longest_first({key: costs.total(run.config, before[key].step + 1) for key, run in runs.items()})
+    callback = SweepCallback(plan, contents, launch)
+
+    def given(run: PlannedRun) -> None:
+        runs[str(run.key)] = run
+        before.update(_states(ledger, {str(run.key): run}))
+        callback.add(run)
+
+    order = None if source is None else InOrder(source, launch.lease, given)
     launch.lost.clear()
     launch.actors.clear()
     broke_off = False
     try:
-        _fit(sweep, plan, contents, order, runs, launch)
+        _fit(sweep, plan, contents, keys, runs, launch, callback, order)
     except RuntimeError as error:
         # Tune gives up where Ray's memory monitor kills an actor in the middle of a task
         # (ray/air/execution/_internal/actor_manager.py, _actor_task_failed).
@@ -156,8 +202,10 @@ def _fit(
     keys: Sequence[str],
     runs: Mapping[str, PlannedRun],
     launch: Launch,
+    callback: SweepCallback,
+    order: InOrder | None,
 ) -> None:
-    """Train these runs, begun in the order of the keys."""
+    """Train these runs, begun in the order of the keys; where runs follow from each other, as `order` gives them."""
     options = launch.options
     bound = bind_trainable(
         sweep,
@@ -173,12 +221,17 @@ def _fit(
     with tempfile.TemporaryDirectory(prefix="gga-sweep-tune-", ignore_cleanup_errors=True) as folder:
         tuner = tune.Tuner(
             bound,
-            param_space={RUN: tune.grid_search(list(keys))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=limit, reuse_actors=True),
+            param_space={} if order else {RUN: tune.grid_search(list(keys))},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=limit,
+                reuse_actors=True,
+                search_alg=order,
+                num_samples=-1 if order else 1,
+            ),
             run_config=tune.RunConfig(
                 name=f"wave-{os.getpid()}",
                 storage_path=folder,
-                callbacks=[SweepCallback(plan, contents, launch)],
+                callbacks=[callback],
                 stop=Stopping(launch.lease, lambda: bool(launch.progress.training)),
                 failure_config=tune.FailureConfig(max_failures=LOST_ACTORS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
