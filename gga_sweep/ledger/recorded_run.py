@@ -158,6 +158,9 @@ class RecordedRun:
         if self._status is not RunStatus.RUNNING:
             return self.progress
         try:
+            if (behind := self._behind()) is not None:  # it was lost between its last checkpoint and its end
+                self._finish(RunStatus.STOPPED, behind)
+                return self.progress
             self._write(self._trainer.advance(seconds, lambda: self._reason_to_stop() is not None))
         except (AttemptSupersededError, StorageError):
             raise
@@ -265,12 +268,15 @@ class RecordedRun:
         self._folder.add_timing(self._step, done.seconds)
         if done.diverged is not None or self._trainer.finished:
             self._finish(RunStatus.DONE if done.diverged is None else RunStatus.DIVERGED, done.diverged)
-        elif (behind := self._reason_to_end([record.validation for record in self._records])) is not None:
+        elif (behind := self._behind()) is not None:
             self._finish(RunStatus.STOPPED, behind)
         elif self._checkpoint_is_due(evaluated=done.record is not None):
             self._checkpoint()
         else:
             self._write_state(RunStatus.RUNNING)
+
+    def _behind(self) -> str | None:
+        return self._reason_to_end([record.validation for record in self._records])
 
     def _finish(self, status: RunStatus, reason: str | None) -> None:
         if self._options.kept == "all":

@@ -11,6 +11,7 @@ from gga_sweep.config import ResourcesConfig, RunConfig
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.ledger.key import run_key
 from gga_sweep.ledger.run_folder import RunResult, RunState
+from gga_sweep.planning.adaptive import unsuggested_runs
 from gga_sweep.planning.cost_model import learned_costs
 from gga_sweep.planning.plan import Plan, PlannedRun
 from gga_sweep.planning.work import annealed_steps, evaluations
@@ -249,8 +250,16 @@ def _price(
         longest=max(each_left.values(), default=0.0),
         scaled=tuple(arm for arm, jobs in of_arms.items() if not set(jobs).isdisjoint(scaled)),
         disk=disk,
-        remarks=remarks,
+        remarks=(*remarks, *_open_ended(plan)),
     )
+
+
+def _open_ended(plan: Plan) -> Iterator[str]:
+    """What the runs known today do not tell of a search that adapts."""
+    if later := unsuggested_runs(plan):
+        yield f"The {later} runs that are still to be suggested are not in this price."
+    if plan.sweep.config.early_stopping is not None:
+        yield "Runs are priced at their full length; early stopping will end some before."
 
 
 def _arm_price(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -23,8 +23,8 @@ from gga_sweep.domains import Domain, split_domain
 from gga_sweep.errors import AttemptSupersededError, GGASweepError
 from gga_sweep.ledger import recorded_run
 from gga_sweep.ledger.lines import dump
-from gga_sweep.ledger.recorded_run import RecordedRun
-from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.recorded_run import RecordedRun, RecordingOptions
+from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.records import RunStatus, ValidationRecord
 from gga_sweep.training.checkpoint import dump_state, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
@@ -234,6 +234,44 @@ def test_a_preempted_run_says_why() -> None:
     state = RunFolder(store, RUN).read_state()
 
     assert (state.status, state.reason, state.step) == (RunStatus.PREEMPTED, "the launch was interrupted", 0)
+
+
+def behind_at_step_3(validations: Sequence[ValidationRecord]) -> str | None:
+    return "behind" if validations and validations[-1].step >= 3 else None
+
+
+def ending_early(store: MemoryStore, kept: Kept = "selected") -> RecordedRun:
+    return RecordedRun(
+        RunFolder(store, RUN), KEY, CONFIG, DATASET, CPU, RecordingOptions(kept=kept), reason_to_end=behind_at_step_3
+    )
+
+
+def test_a_run_that_is_ended_early_is_stopped_there_and_keeps_what_it_had() -> None:
+    store, whole = MemoryStore(), MemoryStore()
+    run = ending_early(store)
+    assert advance_to_the_end(run).progress.status is RunStatus.STOPPED
+    state = RunFolder(store, RUN).read_state()
+    assert (state.reason, state.step) == ("behind", 3)
+    assert recorded(store) == [0, 3]
+    RunFolder(store, RUN).check_digests()
+    assert RunFolder(store, RUN).read_checkpoint() is None
+    advance_to_the_end(open_small_run(whole, CONFIG, DATASET))
+    assert RunFolder(whole, RUN).read_records()[:2] == RunFolder(store, RUN).read_records()
+
+
+def test_a_run_lost_between_its_last_checkpoint_and_its_early_end_ends_without_another_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore()
+    run = ending_early(store, kept="all")
+    with monkeypatch.context() as lost:
+        lost.setattr(RecordedRun, "_end", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            advance_to_the_end(run)
+    assert RunFolder(store, RUN).read_state().status is RunStatus.RUNNING
+    watch_updates(monkeypatch, lambda batch: pytest.fail("trained on"))
+    assert ending_early(store).advance(FOREVER).status is RunStatus.STOPPED
+    assert recorded(store) == [0, 3]
 
 
 def test_a_huge_learning_rate_diverges_and_what_was_finite_stays() -> None:

@@ -12,6 +12,7 @@ from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Sweep, load, plan_sweep
 from gga_sweep.planning.adaptive import draw_groups, evaluated_steps, grace_steps, pool_of, unsuggested_runs
+from gga_sweep.planning.price import price_from_runs
 from gga_sweep.planning.suggested import keep_suggested, read_suggested
 from gga_sweep.records import Cell
 
@@ -213,3 +214,10 @@ def test_a_search_changes_no_run_and_no_key_of_other_sweeps() -> None:
         load(stopped)
     stopped = two_arms(early_stopping={"grace": 7}, training={"steps": 10, "evaluate_every": 7})
     assert len({run.key for run in plan_sweep(load(stopped), CONTENTS).runs}) == len(plain)
+
+
+def test_a_price_says_what_it_cannot_know() -> None:
+    plan = plan_sweep(sweep_of(**STOPPING), CONTENTS)
+    remarks = price_from_runs(plan, {}, {}, "a device").remarks
+    assert "The 24 runs that are still to be suggested are not in this price." in remarks
+    assert "Runs are priced at their full length; early stopping will end some before." in remarks
