@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gga_sweep.errors import InputError
+from gga_sweep.ledger.location import as_location
 from gga_sweep.tracking.location import network_file_system, redact, redact_text, resolve_tracking_uri, sqlite_path
 
 MOUNTS = r"""
@@ -140,6 +141,16 @@ def test_no_parser_quotes_a_password_in_a_fault() -> None:
             resolve_tracking_uri(Path("/data"), uri, {})
         assert "host" in str(caught.value)
         assert "s3cr" not in str(caught.value)
+
+
+def test_a_bucket_needs_a_store_elsewhere() -> None:
+    bucket = as_location("s3://sweeps/here")
+    with pytest.raises(
+        InputError, match=r"storage: holds no MLflow store .* give --tracking-uri.*got 's3://sweeps/here'"
+    ):
+        resolve_tracking_uri(bucket, None, {})
+    assert resolve_tracking_uri(bucket, "http://host:5000", {}) == "http://host:5000"
+    assert resolve_tracking_uri(bucket, None, {"MLFLOW_TRACKING_URI": "http://host:5000"}) == "http://host:5000"
 
 
 def test_only_a_sqlite_uri_has_a_path() -> None:
