@@ -70,6 +70,7 @@ def main() -> None:
             else:
                 with mlflow_server(database, Path(folder) / "artifacts") as server:
                     measure(way, server, Path(folder), chosen.runs)
+            print(f"  the database has {database_bytes(database) / chosen.runs / 1024:.0f} KiB a run", flush=True)
 
 
 def measure(way: str, uri: str, folder: Path, runs: int) -> None:
@@ -119,6 +120,13 @@ def lacking_in_mlflow(uri: str, sweep: object, records: tuple[object, ...]) -> i
             shown[key] = shown.get(key, 0) + (1 if whole else 99)
         token = page.token or ""
     return sum(shown.get(run.key) != 1 for run in records)  # type: ignore[attr-defined]
+
+
+def database_bytes(uri: str) -> float:
+    import psycopg
+
+    with psycopg.connect(uri) as connection:
+        return float(connection.execute("select pg_database_size(current_database())").fetchone()[0])
 
 
 def resident_kib() -> float:
