@@ -6,6 +6,7 @@ written since (`LedgerStore.stats`: on a file system number, time and size); wha
 final, is read from the run's folder, and what was final there is added. Nothing reads an entry that another version of
 the types in `records.py`, or a damaged file, left behind; a storage that cannot be written keeps the index it has.
 Files are replaced whole: of two processes that add at once the last wins, and the other's are added by a later reader.
+Of a storage that is far away one more file, `states`, has the states alone.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 import gc
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -38,6 +40,7 @@ from gga_sweep.records import (
 )
 
 _FILES = 64
+_STATES = "index/states"
 
 
 class _Entry(msgspec.Struct, array_like=True, frozen=True):
@@ -52,9 +55,19 @@ class _Entry(msgspec.Struct, array_like=True, frozen=True):
     averaged: Averaged | None
 
 
+class _FinalState(msgspec.Struct, array_like=True, frozen=True):
+    """Of a finished run; the stamp is that of its `status.json` alone."""
+
+    stamp: str
+    state: RunState
+
+
+Kept = TypeVar("Kept", _Entry, _FinalState)
+
+
 def _format() -> bytes:
     """8 bytes that change with any type an entry is made of."""
-    types = (_Entry, PackedRecords)
+    types = (_Entry, _FinalState, PackedRecords)
     of_records = (Record, ValidationRecord, TestRecord, DomainScores, Score, Agreement)
     recorded = (RunState, *of_records, AnnealedStep, NoisyStep, Averaged)
     names = [[kind.__name__, *kind.__struct_fields__] for kind in types]
@@ -64,6 +77,7 @@ def _format() -> bytes:
 
 _FORMAT = _format()
 _ENTRIES = msgspec.msgpack.Decoder(dict[str, _Entry])
+_FINAL_STATES = msgspec.msgpack.Decoder(dict[str, _FinalState])
 
 
 def read_through(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
@@ -98,6 +112,28 @@ def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResul
             current = [name for name in members if _is_current(name, entries, stamps)]
             results.update({name: _result(name, entries[name]) for name in current})
     return results
+
+
+def read_states_through(
+    store: LedgerStore, names: Sequence[str], read: Callable[[str], RunState]
+) -> dict[str, RunState]:
+    """The states of the runs of these names: of finished ones from one file, of the others by `read`.
+
+    For storages whose every answer takes long; on a disk it is as quick to read the runs.
+    """
+    stats, kept = store.stats("runs"), _decoded(store, _STATES, _FINAL_STATES)
+    stamps = {name: stats[path].stamp for name in names if (path := f"{name}/status.json") in stats}
+    states = {name: kept[name].state for name in names if name in kept and kept[name].stamp == stamps.get(name)}
+    others = [name for name in names if name not in states]
+    read_now = dict(zip(others, for_each(store, read, others), strict=True))  # after the stamps: at least as new
+    added = {
+        name: _FinalState(stamps[name], state)
+        for name, state in read_now.items()
+        if state.status in FINAL and name in stamps
+    }
+    if added:
+        _write(store, _STATES, {**kept, **added})
+    return {name: states.get(name) or read_now[name] for name in names}
 
 
 def _read_folders(
@@ -161,15 +197,20 @@ def _read_files(store: LedgerStore, files: Iterable[str]) -> Iterator[dict[str, 
 
 
 def _read(store: LedgerStore, file: str) -> dict[str, _Entry]:
-    """The entries of a file: a format, a checksum, the entries. What is decoded later on demand must decode then."""
+    """What is decoded later on demand must decode then."""
+    return _decoded(store, file, _ENTRIES)
+
+
+def _decoded(store: LedgerStore, file: str, decoder: msgspec.msgpack.Decoder[dict[str, Kept]]) -> dict[str, Kept]:
+    """What a file keeps of runs, by name: after a format and a checksum. Empty if there is none that can be read."""
     content = memoryview(store.read(file) or b"")
     head = 8 + 4
     if content[:8] != _FORMAT or content[8:head] != _checksum(content[head:]):
         return {}
-    return _ENTRIES.decode(content[head:])
+    return decoder.decode(content[head:])
 
 
-def _write(store: LedgerStore, file: str, entries: Mapping[str, _Entry]) -> bool:
+def _write(store: LedgerStore, file: str, entries: Mapping[str, _Entry | _FinalState]) -> bool:
     """Whether it could be written."""
     content = msgspec.msgpack.encode(entries)
     try:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gga_sweep.errors import DamagedFileError
-from gga_sweep.ledger.index import read_through
+from gga_sweep.ledger.index import read_states_through, read_through
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.location import Location, as_location, open_store
-from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState
+from gga_sweep.ledger.run_folder import MANY, RunFolder, RunResult, RunState
 from gga_sweep.ledger.store import LedgerStore, for_each
 from gga_sweep.records import RunStatus
 
@@ -31,6 +31,8 @@ class Ledger:
     def read_states(self, names: Iterable[str]) -> dict[str, RunState]:
         """The states of many runs, by name; one whose state cannot be read has failed, for that reason."""
         names = list(names)
+        if self.store.parallel > 1 and len(names) >= MANY:
+            return read_states_through(self.store, names, self._read_state)
         return dict(zip(names, for_each(self.store, self._read_state, names), strict=True))
 
     def read_results(self, names: Iterable[str]) -> dict[str, RunResult]:

@@ -161,12 +161,14 @@ _STATE = msgspec.json.Decoder(RunState)
 
 _RECORDED = ("records.jsonl", "annealing.jsonl", "averaged.jsonl")
 _RESULT_FILES = ("status.json", *_RECORDED, "timings.jsonl")
-_FEW = 8  # runs that are asked for one by one: all of a ledger may be many more
+
+MANY = 8
+"""Runs of which a storage is asked at once; of fewer one by one, for a ledger may hold many more."""
 
 
 def result_stamps(store: LedgerStore, names: Collection[str]) -> dict[str, str]:
     """`RunFolder.result_stamp` of many runs, by name."""
-    if len(names) < _FEW:
+    if len(names) < MANY:
         return {name: RunFolder(store, name).result_stamp() for name in names}
     stats = store.stats("runs")
     return {name: _result_stamp(stats, f"{name}/") for name in names}

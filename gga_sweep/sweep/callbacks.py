@@ -174,6 +174,8 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
             folder.mark(RunStatus.STOPPED, "stopped early by a scheduler")
             folder.delete_checkpoint()
         self._ended(run)
+        if self._launch is not None:
+            _forget_metrics(trial)
         if state.status is RunStatus.FAILED:
             self._stop_on_error(f"run {run.folder} failed: {state.reason} (--on-error stop)")
 
@@ -239,3 +241,8 @@ def callbacks(sweep: Sweep) -> list[tune.Callback]:
     require_writable(sweep.storage)
     contents = prepare_ledger(sweep)
     return [SweepCallback(plan_sweep(sweep, contents), contents)]
+
+
+def _forget_metrics(trial: Trial) -> None:
+    """Tune keeps statistics of every metric of every trial, some 30 KiB a trial; a launch reads the ledger."""
+    trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps = {}, {}

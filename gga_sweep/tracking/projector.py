@@ -113,6 +113,7 @@ class Projector:
         self._jobs: dict[str, Job] = {_SWEEP_FILE: self._write_sweep}
         self._outcome: Job | None = None  # set by `close`, as is
         self._deadline: float | None = None
+        self._patience: float | None = None
         self._failures: Counter[str] = Counter()
         self._given_up: set[str] = set()
         if require_turn:
@@ -162,7 +163,7 @@ class Projector:
         """Catch up with every run, then write what is known only at the end, and stop.
 
         Args:
-            timeout: seconds; what is not projected by then is left to the next launch.
+            timeout: seconds without headway; what is not projected by then is left to the next launch.
             table: winners and summaries are taken from it.
             artifacts: names of files in the sweep's folder, to hang on the parent run.
 
@@ -170,6 +171,7 @@ class Projector:
             Whether MLflow now shows everything.
         """
         self._live = False  # what the launch has not ended by now, nobody works on
+        self._patience = timeout
         lacking = self.finish(timeout, table, artifacts)
         if lacking:
             _LOG.warning("%s; the next launch catches up", self.in_words(lacking))
@@ -187,7 +189,9 @@ class Projector:
             self._look_again()
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
-        self._thread.join(timeout + _GRACE)
+        while self._thread.is_alive() and (remaining := self._remaining()) > 0:
+            self._thread.join(remaining)
+        self._thread.join(_GRACE)
         with self._changed:
             unsettled = () if self._doubted is None else (_SECOND_LOOK,)
             return tuple(dict.fromkeys([*self._given_up, *self._jobs])) or unsettled
@@ -308,6 +312,7 @@ class Projector:
                 self._hurry()
             return False
         self._remove(name, job)
+        self._extend()
         del self._failures[name]
         if self._away:
             self._away = False
@@ -346,6 +351,12 @@ class Projector:
             self._given_up.discard(name)
             left = len(self._jobs)
         self._heard(left)
+
+    def _extend(self) -> None:
+        """While a store takes what it is given, the end of a large sweep waits for it."""
+        with self._changed:
+            if self._patience is not None and self._deadline is not None:
+                self._deadline = time.monotonic() + self._patience
 
     def _project_folder(self, folder: str, projection: Projection) -> None:
         with self._changed:

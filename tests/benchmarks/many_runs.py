@@ -26,6 +26,7 @@ from no_training import dataset  # noqa: E402, F401  imported by name in the tri
 from run_overhead import content  # noqa: E402
 from services import mlflow_server, postgresql  # noqa: E402
 
+DRAWS = 20
 SECONDS_AIM = {"database": 0.15, "server": 0.3}
 GROWTH_AIM = 50  # KiB
 LAST_AIM = 1.2
@@ -76,7 +77,8 @@ def main() -> None:
 def measure(way: str, uri: str, folder: Path, runs: int) -> None:
     from gga_sweep import LaunchOptions, load, run_sweep
 
-    sweep = load(content("many", runs), storage=folder / "storage", tracking_uri=uri)
+    searched = {"draws": DRAWS, "search_space": {"lr": {"loguniform": [1e-4, 1e-2]}}}
+    sweep = load({**content("many", runs // DRAWS), **searched}, storage=folder / "storage", tracking_uri=uri)
     memory = Memory(Path(str(sweep.folder)) / "runs")
     memory.start()
     started = time.time()

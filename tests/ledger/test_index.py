@@ -7,6 +7,7 @@ import dataclasses
 import math
 import pickle
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from gga_sweep.errors import StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump_lines
 from gga_sweep.ledger.run_folder import RunFolder, RunResult
+from gga_sweep.ledger.s3_store import S3LedgerStore
 from gga_sweep.ledger.store import LedgerStore, PosixStore
 from gga_sweep.records import (
     FINAL,
@@ -421,3 +423,39 @@ def test_states_are_read_of_the_runs_named() -> None:
         "stopped": RunStatus.STOPPED,
         "queued": RunStatus.QUEUED,
     }
+
+
+class CountedBucket(S3LedgerStore):
+    """Counts what is read."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("sweeps", key)
+        self.reads: list[str] = []
+
+    def read(self, path: str) -> bytes | None:
+        self.reads.append(path)
+        return super().read(path)
+
+
+def test_in_a_bucket_the_states_of_finished_runs_are_read_from_one_file_until_they_are_written_again(s3: None) -> None:
+    store = CountedBucket(uuid.uuid4().hex)
+    ledger = Ledger("s3://sweeps/whatever", store)
+    names = [f"run-{number}" for number in range(12)]
+    for name in names:
+        write_run(store, name)
+    ledger.run(names[0]).mark(RunStatus.PREEMPTED, "not final")
+    expected = {name: ledger.run(name).read_state() for name in names}
+
+    def look() -> list[str]:
+        store.reads.clear()
+        assert ledger.read_states(names) == expected
+        return sorted(store.reads)
+
+    assert look() == sorted(["index/states", *(f"runs/{name}/status.json" for name in names)])
+    assert look() == ["index/states", "runs/run-0/status.json"]
+    ledger.run(names[1]).mark(RunStatus.FAILED, "put back")
+    expected[names[1]] = ledger.run(names[1]).read_state()
+    assert look() == ["index/states", "runs/run-0/status.json", "runs/run-1/status.json"]
+    store.replace("index/states", b"damaged")
+    assert len(look()) == 13
+    assert [name for name in store.list("index") if name != "states"] == []

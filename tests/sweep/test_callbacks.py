@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -39,6 +40,7 @@ class EndedTrial:
     def __init__(self, key: str, error: Exception | None = None, **last_result: Any) -> None:
         self.config = {RUN: key}
         self.last_result = last_result
+        self.run_metadata = SimpleNamespace(metric_analysis={"step": {"max": 3}}, metric_n_steps={"step": {"5": [3]}})
         self._error = error
 
     def get_pickled_error(self) -> Exception | None:
@@ -113,6 +115,15 @@ def test_any_other_error_fails_the_run_with_its_last_line(told: Told) -> None:
     state = told.folder.read_state()
     assert (state.status, state.reason) == (RunStatus.FAILED, "KeyError: 'lr'")
     assert told.launch.lost == set()
+
+
+def test_what_tune_computed_of_a_trial_that_ended_is_forgotten_in_a_launch_alone(told: Told) -> None:
+    """Ten thousand trials would take hundreds of megabytes by it; a user's own Tuner may ask for it."""
+    mine, theirs = told.trial(done=True), told.trial(done=True)
+    told.callback.on_trial_complete(0, [], mine)
+    assert vars(mine.run_metadata) == {"metric_analysis": {}, "metric_n_steps": {}}
+    told.in_own_tuner().on_trial_complete(0, [], theirs)
+    assert theirs.run_metadata.metric_analysis == {"step": {"max": 3}}
 
 
 def test_a_trial_that_a_scheduler_ended_is_stopped_and_needs_no_checkpoint(told: Told) -> None:
