@@ -171,11 +171,13 @@ def _stats_below(folder: str, prefix: str) -> Iterator[tuple[str, FileStat]]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if entry.is_dir(follow_symlinks=False):
                     yield from _stats_below(entry.path, f"{prefix}{entry.name}/")
                     continue
                 with suppress(FileNotFoundError):
                     found = entry.stat()
+                    if not S_ISREG(found.st_mode):  # a link to a folder: what lies there is not ours
+                        continue
                     # A clock may stand still between two writes; a file written beside another has a number of its own.
                     stamp = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
                     yield f"{prefix}{entry.name}", FileStat(stamp, found.st_size)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from gga_sweep.config import ResourcesConfig
 from gga_sweep.errors import Fault
 from gga_sweep.ledger.location import Location
+from gga_sweep.sweep.gpu_sharing import NO_GPU
 from gga_sweep.sweep.nodes import Look, Node
 from gga_sweep.tracking.location import SERVERS, redact, sqlite_path
 
@@ -125,7 +126,9 @@ def resource_faults(nodes: Iterable[Mapping[str, float]], resources: ResourcesCo
     gpus = 1.0 if resources.gpus == "auto" else resources.gpus  # it may come to a whole one
     for field, name, wanted in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", gpus)):
         most = max((node.get(name, 0.0) for node in nodes), default=0.0)
-        if wanted > most:
+        if field == "gpus" and resources.gpus == "auto" and not most:
+            faults.append(NO_GPU)
+        elif wanted > most:
             rule = f"no node has so many: the most is {most:g}"
             faults.append(Fault(f"resources.{field}", rule, wanted))
     fits = any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= gpus for node in nodes)

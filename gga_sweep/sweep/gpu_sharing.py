@@ -20,6 +20,8 @@ from gga_sweep.training.unit_costs import GPUMemory
 Measure = Callable[[Sequence[RunConfig], DatasetDescription, Sequence[str]], Sequence[GPUMemory]]
 """Measures runs on the nodes of these ids, a GPU of each."""
 
+NO_GPU = Fault("resources.gpus", "auto needs a GPU in the Ray cluster; 0 trains on the CPU", "auto")
+
 _KIND = "accelerator_type:"
 
 
@@ -40,8 +42,7 @@ def measured_share(plan: Plan, configs: Iterable[RunConfig], measure: Measure | 
     nodes = [node["Resources"] | {"id": node["NodeID"]} for node in ray.nodes() if node["Alive"]]
     nodes = [node for node in nodes if node.get("GPU", 0) >= 1]
     if not nodes:
-        rule = "auto needs a GPU in the Ray cluster; 0 trains on the CPU"
-        raise InputError([Fault("resources.gpus", rule, "auto")], plan.sweep.source)
+        raise InputError([NO_GPU], plan.sweep.source)
     dataset = plan.sweep.dataset
     demanding = most_demanding(configs, len(dataset.domain_sizes))
     memory = (measure or _on_cluster(resources))(demanding, dataset, one_of_each_kind(nodes))

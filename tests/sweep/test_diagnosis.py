@@ -120,6 +120,9 @@ def test_a_run_that_fits_nowhere_is_a_fault_and_one_that_fits_somewhere_is_none(
     assert str(fault) == "resources.cpus: no node has so many: the most is 4, got 5.0"
     [fault] = resource_faults(nodes[:1], ResourcesConfig(cpus=1, gpus=0.5))
     assert str(fault) == "resources.gpus: no node has so many: the most is 0, got 0.5"
+    assert resource_faults(nodes, ResourcesConfig(gpus="auto")) == []
+    [fault] = resource_faults(nodes[:1], ResourcesConfig(gpus="auto"))
+    assert str(fault).startswith("resources.gpus: auto needs a GPU in the Ray cluster")
     [fault] = resource_faults(nodes, ResourcesConfig(cpus=4, gpus=1))
     assert str(fault) == "resources: no node has 4 CPUs and 1 GPUs together"
     assert [found.where for found in bad(cluster(WELL), resources=ResourcesConfig(gpus=1))] == ["the cluster"]
