@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -143,6 +144,12 @@ class Job:
         runs = {name: self.ledger.run(name).read_records() for name in self.ledger.run_names()}
         return [name for name, records in runs.items() if records and records[-1].step >= HELD_AFTER_STEP]
 
+    def trainers(self, raylet: int) -> list[int]:
+        """The processes of a node that train a run."""
+        attempts = (self.ledger.store.read(f"runs/{name}/attempts/000001") for name in self.ledger.run_names())
+        pids = [json.loads(attempt)["pid"] for attempt in attempts if attempt is not None]
+        return [pid for pid in pids if parent_of(pid) == raylet]
+
     def processes(self, *words: str) -> list[int]:
         """All that the script started, and of it what has each word in its command line."""
         assert self.process is not None
@@ -239,6 +246,10 @@ def test_before_the_time_is_up_runs_are_saved_and_the_job_goes_back_into_the_que
     assert not job.job_folder.exists()
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def asked_to_stop(ledger: Ledger) -> bool:
     holder = live_holder(ledger.store, LAUNCHES)
     return holder is not None and reason_to_stop(ledger.store, LAUNCHES, holder.number) is not None
@@ -251,8 +262,10 @@ def test_what_a_lost_node_trained_the_other_one_finishes(job: Job, undisturbed: 
     held = job.held_runs()
     check_credentials(job)
     (raylet,) = job.processes("raylet/raylet", "--node-name=beta")
+    lost = {raylet, *job.trainers(raylet)}
+    assert len(lost) == 2
     os.kill(raylet, signal.SIGKILL)
-    job.wait_until(lambda: not job.processes("raylet/raylet", "--node-name=beta"))
+    job.wait_until(lambda: lost.isdisjoint(job.processes()))  # an actor notices a moment later, and trains meanwhile
     job.hold.unlink()
     assert job.end() == 0, job.said()
     assert deterministic_files(job.ledger) == undisturbed
