@@ -86,6 +86,9 @@ def open_store(location: Location) -> LedgerStore:
 @lru_cache(maxsize=32)
 def _open_bucket(location: S3Location) -> LedgerStore:
     """One client a process and folder: it keeps its connections."""
-    from gga_sweep.ledger.s3_store import S3LedgerStore
-
+    try:
+        from gga_sweep.ledger.s3_store import S3LedgerStore
+    except ModuleNotFoundError as error:
+        rule = f"needs the packages of the extra s3: pip install 'gga-sweep[s3]' ({error.name} is missing)"
+        raise InputError([Fault("--storage", rule, str(location))]) from error
     return S3LedgerStore(location.bucket, location.key)

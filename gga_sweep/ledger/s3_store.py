@@ -1,4 +1,7 @@
-"""A ledger's files in an S3 bucket, or in any store that speaks its protocol with conditional writes."""
+"""A ledger's files in an S3 bucket, or in any store that speaks its protocol with conditional writes.
+
+Needs the packages of the extra `s3`, and is imported only where a bucket is named.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import boto3
+import obstore
+from botocore.exceptions import BotoCoreError
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import S3Store
 
 from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.store import FileStat, below_root
 
-if TYPE_CHECKING:  # the packages of the extra s3
+if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Config
 
 _RETRIES: Final[RetryConfig] = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
@@ -20,7 +30,6 @@ _TIMEOUT = "30s"
 _DOUBTS = 3  # conflicts in which nobody won
 _NO_BUCKET = "NoSuchBucket"
 _ANSWER = re.compile(r"<Code>(?P<code>[^<]*)</Code>\s*<Message>(?P<message>[^<]*)</Message>")
-_EXTRA = "needs the packages of the extra s3: pip install 'gga-sweep[s3]'"
 
 
 class S3LedgerStore:
@@ -40,8 +49,6 @@ class S3LedgerStore:
         self._store = _connect(bucket, key, self._place)
 
     def read(self, path: str) -> bytes | None:
-        import obstore
-
         with self._errors("read", path):
             try:
                 return bytes(obstore.get(self._store, below_root(path)).bytes())
@@ -51,9 +58,6 @@ class S3LedgerStore:
                 return None
 
     def put_if_absent(self, path: str, content: bytes) -> bool:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
         with self._errors("write", path):
             for _ in range(_DOUBTS):
                 try:
@@ -65,22 +69,16 @@ class S3LedgerStore:
             raise StorageError(f"the storage cannot write {self._place}/{path}: requests conflict again and again")
 
     def replace(self, path: str, content: bytes) -> None:
-        import obstore
-
         with self._errors("write", path):
             obstore.put(self._store, below_root(path), content)
 
     def stats(self, folder: str) -> dict[str, FileStat]:
-        import obstore
-
         start = len(below_root(folder)) + 1
         with self._errors("list", folder):
             found = (one for some in obstore.list(self._store, folder) for one in some)
             return {one["path"][start:]: FileStat(str(one["e_tag"]), one["size"]) for one in found}
 
     def list(self, folder: str) -> list[str]:
-        import obstore
-
         start = len(below_root(folder)) + 1
         with self._errors("list", folder):
             found = obstore.list_with_delimiter(self._store, folder)
@@ -88,8 +86,6 @@ class S3LedgerStore:
         return sorted(path[start:].rstrip("/") for path in paths)
 
     def delete(self, path: str) -> None:
-        import obstore
-
         with self._errors("delete", path):
             try:
                 obstore.delete(self._store, below_root(path))
@@ -100,8 +96,6 @@ class S3LedgerStore:
         return {}  # an object is there when it is whole
 
     def _exists(self, path: str) -> bool:
-        import obstore
-
         try:
             obstore.head(self._store, path)
         except FileNotFoundError:
@@ -110,8 +104,6 @@ class S3LedgerStore:
 
     @contextmanager
     def _errors(self, action: str, path: str) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
         try:
             yield
         except (BaseError, OSError) as error:
@@ -124,14 +116,7 @@ def _in_words(error: Exception) -> str:
     return f"{said['code']}: {said['message']}" if said else str(error).strip().partition("\n")[0]
 
 
-def _connect(bucket: str, key: str, place: str) -> Any:
-    try:
-        import boto3
-        from botocore.exceptions import BotoCoreError
-        from obstore.auth.boto3 import Boto3CredentialProvider
-        from obstore.store import S3Store
-    except ImportError as error:
-        raise InputError([Fault("--storage", f"{_EXTRA} ({error.name} is missing)", place)]) from error
+def _connect(bucket: str, key: str, place: str) -> S3Store:
     config: S3Config = {}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:

@@ -55,6 +55,7 @@ def test_two_sweeps_of_a_bucket_do_not_see_each_other(s3: None) -> None:
 
 
 def test_missing_packages_are_named_with_the_extra_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gga_sweep.ledger.s3_store", raising=False)
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(InputError, match=r"pip install 'gga-sweep\[s3\]' .boto3 is missing"):
         open_store(S3Location("other-bucket", "x"))
