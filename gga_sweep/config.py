@@ -345,6 +345,12 @@ class TrainingSettings(Model):
     threads: int
     averaging: Averaging | None = None
 
+    @property
+    def evaluated_steps(self) -> list[int]:
+        """Ascending: each step divisible by `evaluate_every`, and the last."""
+        last = self.steps - 1
+        return [*range(0, last, self.evaluate_every), last]
+
 
 class RunConfig(Model):
     """One training job, whole: nothing else decides its numbers (save the machine's arithmetic).

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import chain
 from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
@@ -271,11 +270,10 @@ class _Look:
         state, last = self._state, config.training.steps - 1
         if state.status is RunStatus.DONE and state.step != last:
             self._found("status.json", f"is of a run that is done after step {state.step}, not {last}")
-        evaluated = chain(range(0, last, config.training.evaluate_every), [last])
         recorded = [record.step for record in records]
         # An evaluation at which a run diverges leaves no record.
         ended_at_evaluation = state.status is RunStatus.DIVERGED and state.step not in recorded
-        self._check_prefix("records.jsonl", recorded, evaluated, state.step - ended_at_evaluation)
+        self._check_prefix("records.jsonl", recorded, config.training.evaluated_steps, state.step - ended_at_evaluation)
         noisy = config.annealing is not None and config.annealing["method"] == "gga-l"
         if annealed and isinstance(annealed[0], NoisyStep) != noisy:
             self._found("annealing.jsonl", "holds steps of another method than the configuration's")

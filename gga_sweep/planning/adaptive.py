@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gga_sweep.config import AdaptiveConfig, Distribution, SweepConfig, TrainingSettings
+from gga_sweep.config import AdaptiveConfig, Distribution, SweepConfig
 from gga_sweep.errors import Fault
 from gga_sweep.planning.arms import PREFIX, arm_values, searched_space
 from gga_sweep.planning.draws import whole_bounds
@@ -102,11 +102,6 @@ def grace_steps(sweep: Sweep) -> int:
     return (stopping.grace if stopping else None) or last_window_end(sweep) + 1
 
 
-def evaluated_steps(training: TrainingSettings) -> list[int]:
-    """At which a run is evaluated, ascending."""
-    return [*range(0, training.steps - 1, training.evaluate_every), training.steps - 1]
-
-
 def _window_end(sweep: Sweep, arm: Arm) -> int:
     if arm.annealing is None or arm.annealing.method != "gga":
         return 0
@@ -189,7 +184,7 @@ def _stopping_faults(sweep: Sweep) -> Iterator[Fault]:
         yield Fault("early_stopping", "leave-one-domain-out needs its runs to their end")
     if sweep.training.averaging is not None:
         yield Fault("early_stopping", "training.averaging needs runs to their end")
-    if not any(step >= grace_steps(sweep) - 1 for step in evaluated_steps(sweep.training)[:-1]):
+    if not any(step >= grace_steps(sweep) - 1 for step in sweep.training.evaluated_steps[:-1]):
         if stopping is None or stopping.grace is None:
             rule = "needs an evaluation past every annealing window and before the last step, at which to stop"
             yield Fault("early_stopping", rule)

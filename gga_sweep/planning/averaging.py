@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gga_sweep.config import AveragingConfig
 from gga_sweep.errors import Fault
 from gga_sweep.planning.plan import Sweep
+from gga_sweep.planning.work import evaluations
 
 
 def averaged_name(name: str, averaging: AveragingConfig) -> str:
@@ -21,10 +22,10 @@ def averaging_faults(sweep: Sweep) -> Iterator[Fault]:
     training = sweep.training
     if training.averaging is None:
         return
-    evaluations = len(range(0, training.steps - 1, training.evaluate_every)) + 1
-    if training.averaging.n_converge > evaluations:
+    of_a_run = evaluations(training)
+    if training.averaging.n_converge > of_a_run:
         rule = (
-            f"must be at most the number of a run's evaluations, {evaluations} (steps {training.steps}, "
+            f"must be at most the number of a run's evaluations, {of_a_run} (steps {training.steps}, "
             f"evaluate_every {training.evaluate_every})"
         )
         yield Fault("training.averaging.n_converge", rule, training.averaging.n_converge)

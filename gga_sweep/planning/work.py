@@ -6,16 +6,14 @@ from gga_sweep.config import RunConfig, TrainingSettings
 
 
 def evaluations(training: TrainingSettings, trained: int = 0) -> int:
-    """Evaluations to come: at each step divisible by `evaluate_every`, and at the last.
+    """Evaluations to come, of `TrainingSettings.evaluated_steps`: counted, not listed.
 
     Args:
         trained: steps done; those evaluations are behind.
     """
     every, last = training.evaluate_every, training.steps - 1
-    if trained > last:
-        return 0
-    behind = 0 if trained == 0 else (trained - 1) // every + 1
-    return last // every + 1 - behind + (last % every > 0)
+    following = -(-trained // every) * every  # the first that is divisible, from there on
+    return len(range(following, last, every)) + (trained <= last)
 
 
 def annealed_steps(config: RunConfig, trained: int = 0) -> int:

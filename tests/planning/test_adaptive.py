@@ -11,7 +11,7 @@ from gga_sweep.config import RunConfig
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import Sweep, load, plan_sweep
-from gga_sweep.planning.adaptive import draw_groups, evaluated_steps, grace_steps, pool_of, unsuggested_runs
+from gga_sweep.planning.adaptive import draw_groups, grace_steps, pool_of, unsuggested_runs
 from gga_sweep.planning.price import price_from_runs
 from gga_sweep.planning.suggested import keep_suggested, read_suggested
 from gga_sweep.records import Cell
@@ -104,9 +104,9 @@ def test_runs_are_left_alone_until_they_are_past_every_window_they_can_have() ->
 
 def test_evaluations_are_where_training_makes_them() -> None:
     training = sweep_of(training={"steps": 10, "evaluate_every": 3}).training
-    assert evaluated_steps(training) == [step for step in range(10) if step % 3 == 0 or step == 9]
+    assert training.evaluated_steps == [step for step in range(10) if step % 3 == 0 or step == 9]
     training = sweep_of(training={"steps": 11, "evaluate_every": 4}).training
-    assert evaluated_steps(training) == [0, 4, 8, 10]
+    assert training.evaluated_steps == [0, 4, 8, 10]
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
