@@ -14,6 +14,7 @@ from gga_sweep.domains import DatasetDescription
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.location import Location
+from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.planning.loading import complete
 from gga_sweep.planning.plan import Contents, Plan, Sweep
 from gga_sweep.planning.runs import plan_sweep
@@ -49,6 +50,12 @@ def read_plan(folder: str | Location) -> Plan:
             return plan_sweep(sweep, stored.contents, read_suggested(ledger))
     rule = "must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it"
     raise InputError([Fault("DIR", rule, str(folder))])
+
+
+def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
+    """What became of the runs of a plan that were started, by folder."""
+    present = set(ledger.run_names())
+    return ledger.read_results({run.folder for run in plan.runs if run.folder is not None and run.folder in present})
 
 
 def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:

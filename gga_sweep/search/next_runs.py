@@ -16,7 +16,6 @@ from gga_sweep.planning.adaptive import (
     DrawGroup,
     adaptive_settings,
     draw_groups,
-    evaluated_steps,
     grace_steps,
     last_window_end,
     pool_of,
@@ -24,6 +23,7 @@ from gga_sweep.planning.adaptive import (
 )
 from gga_sweep.planning.arms import searched_space
 from gga_sweep.planning.runs import suggested_run
+from gga_sweep.planning.stored import read_results
 from gga_sweep.planning.suggested import keep_suggested, read_suggested
 from gga_sweep.records import FINAL, Cell, RunStatus, Scalar, ValidationRecord
 from gga_sweep.search.cell_search import feed
@@ -66,8 +66,7 @@ class NextRuns:
         self._runs: dict[Cell, dict[int, PlannedRun]] = {}
         for run in plan.runs:
             self._runs.setdefault(run.cell, {}).update(dict.fromkeys(run.draws, run))
-        present = set(ledger.run_names())
-        results = ledger.read_results({str(run.folder) for run in plan.runs if run.folder in present})
+        results = read_results(plan, ledger)
         self._final = {
             str(run.key): results[str(run.folder)]
             for run in plan.runs
@@ -208,4 +207,4 @@ def _rungs_of(sweep: Sweep) -> tuple[int, ...]:
     stopping = sweep.config.early_stopping
     if stopping is None:
         return ()
-    return rung_steps(grace_steps(sweep), stopping.reduction, evaluated_steps(sweep.training))
+    return rung_steps(grace_steps(sweep), stopping.reduction, sweep.training.evaluated_steps)

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunResult, RunState
+from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunState
 from gga_sweep.planning import Plan, PlannedRun, Sweep, plan_sweep
-from gga_sweep.planning.adaptive import unsuggested_runs
+from gga_sweep.planning.adaptive import is_adaptive, unsuggested_runs
 from gga_sweep.planning.cost_model import learned_costs
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
+from gga_sweep.planning.stored import read_results
 from gga_sweep.planning.suggested import read_suggested
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.content import make_report
@@ -58,7 +59,7 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
     with held(ledger.store, take_over=options.take_over) as lease, stop_signals(lease) as signals:
         contents = prepare_ledger(sweep, options.allow_change)
         plan = plan_sweep(sweep, contents, read_suggested(ledger))
-        results = _results(plan, ledger)
+        results = read_results(plan, ledger)
         states = {name: result.state for name, result in results.items()}
         left, final = unfinished(plan, ledger, states)
         costs = learned_costs(plan, results)
@@ -70,7 +71,8 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
                 from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported
 
                 train(plan, contents, left, final, states, costs, projector, lease, signals, options, console)
-                plan = plan_sweep(sweep, contents, read_suggested(ledger))
+                if is_adaptive(sweep.config):
+                    plan = plan_sweep(sweep, contents, read_suggested(ledger))
             report = make_report(plan, ledger)
             paths = write_report(report, ledger)
             tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])
@@ -100,9 +102,3 @@ def unfinished(
         if status is RunStatus.RUNNING:
             ledger.run(run.folder).mark(RunStatus.PREEMPTED, LEFT_RUNNING)
     return left, final
-
-
-def _results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
-    """By folder, of the runs of the plan that were started."""
-    present = set(ledger.run_names())
-    return ledger.read_results({run.folder for run in plan.runs if run.folder is not None and run.folder in present})
