@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gga_sweep.config import ResourcesConfig
@@ -232,9 +232,8 @@ def _merged(nodes: Sequence[Node], told: Iterable[tuple[str, Finding]]) -> list[
         groups.setdefault((finding.level, alike), []).append((name, finding))
     merged = []
     for of_group in groups.values():
-        names, first = [name for name, _ in of_group], of_group[0][1]
-        where = _named(names, len(nodes))
-        merged.append(Finding(first.level, first.check, where, first.said, first.remedy))
+        where = _named([name for name, _ in of_group], len(nodes))
+        merged.append(replace(of_group[0][1], where=where))
     return merged
 
 

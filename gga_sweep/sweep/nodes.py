@@ -122,7 +122,7 @@ def marked(storage: Location) -> Iterator[str]:
         yield name
     finally:
         with suppress(GGASweepError):
-            for left in (left for left in store.list(name + ".d") if left):
+            for left in store.list(f"{name}.d"):
                 store.delete(f"{name}.d/{left}")
             store.delete(name)
         if isinstance(storage, Path):
@@ -166,18 +166,18 @@ def _ask(node_id: str, question: Question) -> Any:
     )
 
 
-def _answer(node_id: str, question: Question) -> tuple[str, Look]:
+def _answer(node_id: str, question: Question) -> Look:
     """On the node: look, and leave a file that all others should see."""
     look = look_around(question)
     if look.storage is None:
         open_store(question.storage).replace(f"{question.mark}.d/{node_id}", b"")
-    return node_id, look
+    return look
 
 
 def _hear(since: float, answer: Any, deadline: float) -> tuple[Look | None, str | None, float]:
     """The look, or why there is none; and how far the node's clock is ahead at least."""
     try:
-        _, look = ray.get(answer, timeout=max(0.1, deadline - time.monotonic()))
+        look: Look = ray.get(answer, timeout=max(0.1, deadline - time.monotonic()))
     except ray.exceptions.GetTimeoutError:
         return None, f"no answer within {_ANSWER_SECONDS:.0f} s", 0.0
     except (ray.exceptions.RayError, ImportError) as error:
@@ -189,12 +189,8 @@ def _node(told: Mapping[str, Any], heard: tuple[Look | None, str | None, float],
     look, silence, ahead = heard
     resources = told["Resources"]
     if look is not None and look.storage is None and told["NodeID"] not in seen:
-        look = _with_storage(look, "what it writes there is not seen here")
+        look = replace(look, storage="what it writes there is not seen here")
     return Node(told["NodeName"], resources.get("CPU", 0.0), resources.get("GPU", 0.0), look, silence, ahead)
-
-
-def _with_storage(look: Look, fault: str) -> Look:
-    return replace(look, storage=fault)
 
 
 def _look_at_storage(question: Question) -> str | None:
