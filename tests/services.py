@@ -27,7 +27,7 @@ def s3_server() -> Iterator[dict[str, str]]:
     endpoint = f"http://127.0.0.1:{port}"
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     with _running(command):
-        _wait_for(lambda: _answers(f"{endpoint}/moto-api/"))
+        wait_for(lambda: _answers(f"{endpoint}/moto-api/"))
         urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{BUCKET}", method="PUT")).close()
         yield {
             "AWS_ENDPOINT_URL": endpoint,
@@ -67,9 +67,9 @@ def postgresql(folder: Path) -> Iterator[str]:
     )
     command = [_program("postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
     with _running(command, user=user, cwd=folder, ends_by=signal.SIGINT):
-        _wait_for(lambda: _connects(port))
+        wait_for(lambda: connects(port))
         uri = f"postgresql://{name}@127.0.0.1:{port}/postgres"
-        _wait_for(lambda: _accepts(uri))
+        wait_for(lambda: _accepts(uri))
         yield uri
 
 
@@ -82,7 +82,7 @@ def mlflow_server(store: str, artifacts: Path) -> Iterator[str]:
     command += ["--backend-store-uri", store, "--artifacts-destination", str(artifacts)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with _running(command, env=environment):
-        _wait_for(lambda: _answers(f"{uri}/health"), seconds=90)
+        wait_for(lambda: _answers(f"{uri}/health"), seconds=90)
         yield uri
 
 
@@ -118,7 +118,8 @@ def _program(name: str) -> str:
     return found
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Until it holds; TimeoutError where it does not."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -134,7 +135,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _connects(port: int) -> bool:
+def connects(port: int) -> bool:
+    """Whether somebody listens there."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

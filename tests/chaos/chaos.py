@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tracking")]
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(place) for place in (TESTS / "chaos", TESTS / "tracking", TESTS)]
 
 from faults import CLUSTERED, LOCAL, SERVED, Fault, Violated  # noqa: E402
 from invariants import LONGEST_LOSS_SECONDS, Watch, differences, tracking_differences  # noqa: E402

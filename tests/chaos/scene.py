@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from services import free_port
 
 from gga_sweep.ledger.lease import LAUNCHES, _process_exists, live_holder
 from gga_sweep.ledger.ledger import Ledger
@@ -238,12 +238,6 @@ class Scene:
         if self.cluster is not None:
             self.cluster.shutdown()
             self.cluster, self._nodes = None, []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def kill(pids: Sequence[int]) -> None:

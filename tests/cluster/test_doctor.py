@@ -6,12 +6,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from services import free_port
+from services import connects, free_port, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -61,7 +60,7 @@ def address(place: Path) -> Iterator[str]:
                 place / "head",
             )
         ]
-        _wait_for_port(address)
+        wait_for(lambda: connects(int(address.partition(":")[2])), seconds=60)
         hidden = f"mount -t tmpfs none {place / 'storage'}"
         second = f"{hidden} && exec {ray} --address={address} --temp-dir={disk}/2 --node-name=second"
         nodes.append(_start(f'unshare --map-root-user --mount sh -c "{second}"', place / "second"))
@@ -141,31 +140,12 @@ def _start(words: str, module_folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _wait_for_port(address: str) -> None:
-    import socket
-
-    host, _, port = address.partition(":")
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "no head"
-            time.sleep(0.2)
-
-
 def _wait_for_nodes(address: str, number: int) -> None:
     look = "import ray, sys; ray.init(sys.argv[1], logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()))"
-    deadline = time.monotonic() + 90
-    while True:
-        done = subprocess.run(
-            [sys.executable, "-c", look, address],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, **ENVIRONMENT},
-        )
-        if done.stdout.strip() == str(number):
-            return
-        assert time.monotonic() < deadline, done.stdout + done.stderr
+    command, environment = [sys.executable, "-c", look, address], {**os.environ, **ENVIRONMENT}
+
+    def all_there() -> bool:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        return done.stdout.strip() == str(number)
+
+    wait_for(all_there, seconds=90)
