@@ -49,6 +49,7 @@ class _Entry(msgspec.Struct, array_like=True, frozen=True):
     stamp: str
     state: RunState
     seconds: dict[str, float]
+    inherited_seconds: float
     records: PackedRecords
     searches: tuple[AnnealedStep, ...]
     noisy_steps: tuple[NoisyStep, ...]
@@ -159,6 +160,7 @@ def _entry(stamp: str, result: RunResult) -> _Entry:
         stamp=stamp,
         state=result.state,
         seconds=dict(result.seconds),
+        inherited_seconds=result.inherited_seconds,
         records=pack(result.records),
         searches=tuple(line for line in result.annealed if isinstance(line, AnnealedStep)),
         noisy_steps=tuple(line for line in result.annealed if isinstance(line, NoisyStep)),
@@ -173,6 +175,7 @@ def _result(name: str, entry: _Entry) -> RunResult:
         records=unpack(entry.records),
         annealed=entry.searches or entry.noisy_steps,
         seconds=entry.seconds,
+        inherited_seconds=entry.inherited_seconds,
         averaged=entry.averaged,
     )
 

@@ -74,7 +74,7 @@ def canonical(
         "trial_seed": config.trial_seed,
     }
     if config.annealing is not None:
-        applying = _applying_annealing(config.annealing)
+        applying = annealing_in_key(config.annealing)
         parts["annealing"] = {**_without_neutral("annealing", applying), "numerics": ANNEALING_NUMERICS}
     return parts
 
@@ -96,8 +96,11 @@ def folder_name(config: RunConfig, key: str) -> str:
     return f"{readable[:120]}-{key[:8]}"
 
 
-def _applying_annealing(annealing: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """GGA-L with a constant alpha needs no gradient of a single domain; a graph replays the same arithmetic."""
+def annealing_in_key(annealing: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The settings that decide numbers.
+
+    GGA-L with a constant alpha needs no gradient of a single domain; a graph replays the same arithmetic.
+    """
     unused = {"cuda_graph", "domain_gradients"} if annealing.get("alpha") == "constant" else {"cuda_graph"}
     return {name: value for name, value in annealing.items() if name not in unused}
 

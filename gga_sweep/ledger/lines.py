@@ -20,6 +20,7 @@ from gga_sweep.records import AnnealedStep, AnnealingLine, Averaged, NoisyStep, 
 
 class _Timing(msgspec.Struct):
     seconds: dict[str, float]
+    inherited: bool = False
 
 
 # Not strict: takes "nan", "inf" and "-inf" for numbers.
@@ -56,14 +57,28 @@ def _plain(value: object) -> object:
     return value
 
 
-def parse_seconds(content: bytes | None) -> dict[str, float]:
-    """Of the lines of `timings.jsonl` the sum by phase. They are volatile: a broken line counts nothing."""
+def parse_timings(content: bytes | None) -> tuple[dict[str, float], float]:
+    """Of the lines of `timings.jsonl` the sum by phase, what was inherited counted once; and what that comes to.
+
+    Inherited are seconds that other runs spent, on steps that this one shares with them.
+    """
+    timings = _timings(content)
+    # The last: an attempt that was lost may have inherited the same before.
+    inherited = [timing for timing in timings if timing.inherited][-1:]
     total: dict[str, float] = {}
+    for timing in (*(own for own in timings if not own.inherited), *inherited):
+        for phase, value in timing.seconds.items():
+            total[phase] = total.get(phase, 0.0) + value
+    return total, math.fsum(value for timing in inherited for value in timing.seconds.values())
+
+
+def _timings(content: bytes | None) -> list[_Timing]:
+    """They are volatile: a broken line counts nothing."""
+    timings = []
     for line in (content or b"").splitlines():
         with suppress(ValueError, RecursionError):
-            for phase, value in _TIMING.decode(line).seconds.items():
-                total[phase] = total.get(phase, 0.0) + value
-    return total
+            timings.append(_TIMING.decode(line))
+    return timings
 
 
 def parse_records(content: bytes | None) -> tuple[Record, ...]:

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from gga_sweep.domains import Dataset
 from gga_sweep.domains.splits import split_digests
 from gga_sweep.errors import AttemptSupersededError, DamagedFileError, GGASweepError, InputError, StorageError
 from gga_sweep.ledger.lines import digest, dump_lines
+from gga_sweep.ledger.prefixes import UNBRANCHED, Branching, Prefix, leave_prefix, read_prefix
 from gga_sweep.ledger.run_folder import AVERAGED, Kept, RunFolder, RunHeader
 from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord
 from gga_sweep.training.checkpoint import dump_state, dump_tensors, dump_weights, parse_state
@@ -83,6 +85,7 @@ class RecordedRun:
         reason_to_stop: asked between steps: why the run should be left to a later launch; None while it should go on.
         reason_to_end: asked after each evaluation, with all of them so far: why the run should be ended early, for
             good; None while it should go on.
+        branching: from where it may begin, in place of step 0, and what it leaves for others.
 
     Raises:
         GGASweepError: another run lives in the folder.
@@ -99,8 +102,10 @@ class RecordedRun:
         options: RecordingOptions | None = None,
         reason_to_stop: Callable[[], str | None] = lambda: None,
         reason_to_end: ReasonToEnd = lambda validations: None,
+        branching: Branching = UNBRANCHED,
     ) -> None:
         self._folder = folder
+        self._branching = branching
         self._reason_to_end = reason_to_end
         self._options = options or RecordingOptions()
         self._reason_to_stop = reason_to_stop
@@ -132,10 +137,14 @@ class RecordedRun:
                 split_digests=_split_digests(config, dataset),
             )
             folder.write_header(header)
-            self._trainer = Trainer(config, dataset, device)
+            at_step_0 = partial(Trainer, config, dataset, device)
+            self._trainer = at_step_0()
             if not first and not (self._options.from_checkpoint and self._resume()):
-                self._trainer = Trainer(config, dataset, device)  # the other may have loaded half a checkpoint
+                self._trainer = at_step_0()  # the other may have loaded half a checkpoint
                 self._begin_anew(header)
+            if self._trainer.next_step == 0:
+                self._branch_off(at_step_0)
+            self._leave_prefix()
         except (AttemptSupersededError, StorageError):
             raise
         except Exception as error:
@@ -161,7 +170,7 @@ class RecordedRun:
             if (behind := self._behind()) is not None:  # it was lost between its last checkpoint and its end
                 self._finish(RunStatus.STOPPED, behind)
                 return self.progress
-            self._write(self._trainer.advance(seconds, lambda: self._reason_to_stop() is not None))
+            self._write(self._trainer.advance(seconds, self._interrupted))
         except (AttemptSupersededError, StorageError):
             raise
         except Exception as error:
@@ -246,6 +255,58 @@ class RecordedRun:
         if present is not None and present.fingerprint != header.fingerprint:
             self._folder.write_header(header, anew=True)
 
+    def _branch_off(self, at_step_0: Callable[[], Trainer]) -> None:
+        """Begin with the longest prefix that is there and of use; at step 0 if there is none."""
+        for name in self._branching.start:
+            try:
+                prefix = read_prefix(self._folder.store, name)
+                if prefix is None or dict(prefix.environment) != self._environment:
+                    continue  # its bits might not be those that this environment gives
+                self._trainer.load_state(prefix.training)
+            except StorageError:
+                raise
+            except Exception as error:  # of torch when another version wrote it, of whatever is in it
+                logger.warning("run %s: the prefix %s is of no use (%s)", self._folder.name, name, error)
+                self._trainer = at_step_0()
+            else:
+                self._inherit(prefix)
+                return
+
+    def _inherit(self, prefix: Prefix) -> None:
+        self._records, self._annealed = list(prefix.records), list(prefix.annealed)
+        self._best = max((record.validation.accuracy for record in self._records), default=-1.0)
+        if prefix.annealed:
+            self._folder.write_annealed(self._annealed)
+        if prefix.records:
+            self._folder.write_records(self._records)
+        if prefix.selected is not None:
+            self._folder.write_selected(prefix.selected)
+            self._selected_digest = digest(prefix.selected)
+        self._folder.add_timing(self._step, prefix.seconds, inherited=True)
+
+    def _leave_prefix(self) -> None:
+        """After as many steps as other runs share with this one; not where its environment changed on the way."""
+        name = self._branching.left.get(self._trainer.next_step)
+        if name is None or self._environments:
+            return
+        try:
+            selected = self._folder.read_selected()
+            _require_written("selected", selected, self._selected_digest)
+            prefix = Prefix(
+                training=self._trainer.state(),
+                records=tuple(self._records),
+                annealed=tuple(self._annealed),
+                selected=selected,
+                environment=self._environment,
+                seconds=self._folder.read_seconds(),
+            )
+            leave_prefix(self._folder.store, name, prefix)
+        except Exception as error:  # it costs the others their saving, and this run nothing
+            logger.warning("run %s leaves no prefix, its branches train their own: %s", self._folder.name, error)
+
+    def _interrupted(self) -> bool:
+        return self._trainer.next_step in self._branching.left or self._reason_to_stop() is not None
+
     def _write(self, done: Slice) -> None:
         if done.annealed:
             self._annealed.extend(done.annealed)
@@ -266,6 +327,8 @@ class RecordedRun:
                 "averaged": digest(weights),
             }
         self._folder.add_timing(self._step, done.seconds)
+        if done.diverged is None:
+            self._leave_prefix()
         if done.diverged is not None or self._trainer.finished:
             self._finish(RunStatus.DONE if done.diverged is None else RunStatus.DIVERGED, done.diverged)
         elif (behind := self._behind()) is not None:

@@ -34,7 +34,7 @@ from gga_sweep.ledger.lines import (
     parse_annealed,
     parse_averaged,
     parse_records,
-    parse_seconds,
+    parse_timings,
 )
 from gga_sweep.ledger.store import FileStat, LedgerStore
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, Record, RunStatus
@@ -116,7 +116,8 @@ class RunResult:
     Args:
         folder: its name.
         records, annealed: by ascending step.
-        seconds: device seconds spent so far, by phase.
+        seconds: device seconds that it took so far, by phase.
+        inherited_seconds: those among them that other runs spent, on the steps it shares with them.
         averaged: of a run that averages its weights, at its end.
     """
 
@@ -125,6 +126,7 @@ class RunResult:
     records: tuple[Record, ...] = ()
     annealed: tuple[AnnealingLine, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    inherited_seconds: float = 0.0
     averaged: Averaged | None = None
 
 
@@ -183,7 +185,7 @@ class RunFolder:
 
     def __init__(self, store: LedgerStore, name: str) -> None:
         self.name = name
-        self._store = store
+        self.store = store
         self._path = f"runs/{name}"
         self._attempt: int | None = None
 
@@ -202,12 +204,14 @@ class RunFolder:
             try:
                 state = self.read_state()
                 self._check_digests(state, _RECORDED)
+                seconds, inherited = self.read_timings()
                 return RunResult(
                     folder=self.name,
                     state=state,
                     records=self.read_records(),
                     annealed=self.read_annealed(),
-                    seconds=self.read_seconds(),
+                    seconds=seconds,
+                    inherited_seconds=inherited,
                     averaged=self.read_averaged(),
                 )
             except DamagedFileError as error:
@@ -216,7 +220,7 @@ class RunFolder:
 
     def result_stamp(self) -> str:
         """Equal as long as none of the files that `read_result` reads was replaced."""
-        return _result_stamp(self._store.stats(self._path), "")
+        return _result_stamp(self.store.stats(self._path), "")
 
     def read_header(self) -> RunHeader | None:
         """None before the first attempt.
@@ -267,8 +271,13 @@ class RunFolder:
             return parse_averaged(self.read_file("averaged.jsonl"))
 
     def read_seconds(self) -> dict[str, float]:
-        """Device seconds by phase, over all slices and attempts."""
-        return parse_seconds(self.read_file("timings.jsonl"))
+        """Device seconds by phase, over all slices and attempts, and what it inherited."""
+        seconds, _ = self.read_timings()
+        return seconds
+
+    def read_timings(self) -> tuple[dict[str, float], float]:
+        """The same, and how many of them it inherited."""
+        return parse_timings(self.read_file("timings.jsonl"))
 
     def read_checkpoint(self) -> bytes | None:
         return self.read_file("checkpoint")
@@ -298,11 +307,11 @@ class RunFolder:
 
     def read_file(self, name: str) -> bytes | None:
         """One of the folder's files as it is; None if it is not there."""
-        return self._store.read(f"{self._path}/{name}")
+        return self.store.read(f"{self._path}/{name}")
 
     def newest_attempt(self) -> int:
         """0 when the run was never started."""
-        names = self._store.list(f"{self._path}/attempts")
+        names = self.store.list(f"{self._path}/attempts")
         return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def read_host(self, attempt: int) -> str | None:
@@ -316,7 +325,7 @@ class RunFolder:
     def claim(self, owner: Mapping[str, object]) -> int:
         """Start a new attempt: from here on, every older writer's next write raises."""
         number = self.newest_attempt() + 1
-        while not self._store.put_if_absent(f"{self._path}/attempts/{number:06d}", dump(owner).encode()):
+        while not self.store.put_if_absent(f"{self._path}/attempts/{number:06d}", dump(owner).encode()):
             number += 1
         self._attempt = number
         return number
@@ -346,8 +355,13 @@ class RunFolder:
     def write_annealed(self, annealed: Sequence[AnnealingLine]) -> None:
         self._write("annealing.jsonl", dump_lines(annealed))
 
-    def add_timing(self, step: int, seconds: Mapping[str, float]) -> None:
-        line = {"step": step, "attempt": self._attempt, "seconds": seconds}
+    def add_timing(self, step: int, seconds: Mapping[str, float], inherited: bool = False) -> None:
+        line = {
+            "step": step,
+            "attempt": self._attempt,
+            "seconds": seconds,
+            **({"inherited": True} if inherited else {}),
+        }
         self._write("timings.jsonl", (self.read_file("timings.jsonl") or b"") + dump_lines([line]))
 
     def write_checkpoint(self, content: bytes) -> None:
@@ -405,13 +419,13 @@ class RunFolder:
         """Remove the weights of a final run, and say so in its state. Only who holds the sweep may."""
         state = self.read_state()
         state = replace(state, removed=("selected", *(["averaged"] if "averaged" in state.digests else [])))
-        self._store.replace(f"{self._path}/status.json", dump(state).encode())
+        self.store.replace(f"{self._path}/status.json", dump(state).encode())
         for name in state.removed:
-            self._store.delete(f"{self._path}/{name}")
+            self.store.delete(f"{self._path}/{name}")
 
     def discard_checkpoint(self) -> None:
         """Remove the checkpoint of a final run. Only who holds the sweep may."""
-        self._store.delete(f"{self._path}/checkpoint")
+        self.store.delete(f"{self._path}/checkpoint")
 
     def digests(self) -> dict[str, str]:
         """By name, of the deterministic files that are there."""
@@ -444,11 +458,11 @@ class RunFolder:
 
     def _delete(self, file: str) -> None:
         self._check_owner()
-        self._store.delete(f"{self._path}/{file}")
+        self.store.delete(f"{self._path}/{file}")
 
     def _write(self, file: str, content: bytes) -> None:
         self._check_owner()
-        self._store.replace(f"{self._path}/{file}", content)
+        self.store.replace(f"{self._path}/{file}", content)
 
     def _check_owner(self) -> None:
         newest = self.newest_attempt()

@@ -345,8 +345,9 @@ class _Look:
         self.checked["indexed run"] += 1
         if self.findings:
             return  # it is of what the files were
-        seconds = self._folder.read_seconds()
-        result = RunResult(self._folder.name, self._state, tuple(records), tuple(annealed), seconds, averaged)
+        result = RunResult(
+            self._folder.name, self._state, tuple(records), tuple(annealed), *self._folder.read_timings(), averaged
+        )
         if result != indexed and dump(result) != dump(indexed):  # NaN does not equal itself, its text does
             self.findings.append(
                 Finding(self._folder.name, "index", "tells otherwise than its files; delete the sweep's index/")

@@ -80,6 +80,15 @@ def unsuggested_runs(plan: Plan) -> int:
     return sum(max(0, draws[cell.arm] - number) for cell, number in planned.items())
 
 
+def open_ended_arms(plan: Plan) -> tuple[str, ...]:
+    """Annealed arms of which runs are still to be suggested that differ in their annealing alone."""
+    sweep = plan.sweep
+    if not unsuggested_runs(plan):
+        return ()
+    searched = {arm.name: searched_space(arm, sweep.config, sweep.protocol) for arm in sweep.arms if arm.annealing}
+    return tuple(arm for arm, space in searched.items() if all(name.startswith(PREFIX) for name in space))
+
+
 def seed_of_draws(sweep: Sweep, cell: Cell) -> int:
     """The trial seed whose random draws a cell takes: its own, unless all trial seeds share them."""
     shared = is_adaptive(sweep.config) and adaptive_settings(sweep.config).objective == "trial-seeds"

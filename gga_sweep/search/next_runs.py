@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefixes import PREFIXES, UNBRANCHED, Branching
 from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.planning import Contents, PlannedRun, Sweep, plan_sweep
 from gga_sweep.planning.adaptive import (
@@ -28,6 +30,7 @@ from gga_sweep.planning.suggested import keep_suggested, read_suggested
 from gga_sweep.records import FINAL, Cell, RunStatus, Scalar, ValidationRecord
 from gga_sweep.search.cell_search import feed
 from gga_sweep.search.pooled import pooled
+from gga_sweep.search.prefix_sharing import PrefixSharing
 from gga_sweep.search.results import Curve, Result, result_of, score_at
 from gga_sweep.search.rungs import RungTable, rung_steps
 from gga_sweep.search.tpe import TPESearch
@@ -42,11 +45,30 @@ class NextRun:
         run: of the plan, or a suggested one.
         cutoffs: by step of a rung, the score below which it is ended there.
         first_step: from which on evaluations count.
+        branching: from where it may begin, and what it leaves for others.
     """
 
     run: PlannedRun
     cutoffs: Mapping[int, float] = field(default_factory=dict)
     first_step: int = 0
+    branching: Branching = UNBRANCHED
+
+
+class RunSource(Protocol):
+    """The runs of a launch one by one, where it matters which is trained when."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is none left to take."""
+
+    def take(self) -> NextRun | None:
+        """A run to train now; None while all that are left wait for one in training."""
+
+    def reached(self, key: str, steps: int) -> None:
+        """A run that was taken has done so many steps."""
+
+    def ended(self, key: str) -> None:
+        """A run that was taken is trained no more: what came of it stands in the ledger."""
 
 
 class NextRuns:
@@ -57,9 +79,17 @@ class NextRuns:
         contents: digests it is planned with.
         ledger: what ended before is read from it, and suggestions are kept in it.
         given_up: keys of runs that are not final, and not tried again by this launch.
+        sharing: of the steps that runs have in common; None where each trains all of its own.
     """
 
-    def __init__(self, sweep: Sweep, contents: Contents, ledger: Ledger, given_up: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        contents: Contents,
+        ledger: Ledger,
+        given_up: Iterable[str] = (),
+        sharing: PrefixSharing | None = None,
+    ) -> None:
         self._sweep, self._contents, self._ledger = sweep, contents, ledger
         self._suggested = {cell: dict(draws) for cell, draws in read_suggested(ledger).items()}
         plan = plan_sweep(sweep, contents, self._suggested)
@@ -74,6 +104,9 @@ class NextRuns:
         }
         self._given_up = set(given_up)
         self._training: dict[str, PlannedRun] = {}
+        self._sharing = sharing
+        for run in plan.runs:
+            self._share(run)
         self._groups = draw_groups(sweep)
         self._settled = dict.fromkeys((group.cells for group in self._groups), 0)
         self._rungs = _rungs_of(sweep)
@@ -89,9 +122,16 @@ class NextRuns:
         waiting = sorted(self._groups, key=self._settled_draws)
         return next((found for group in waiting for found in self._startable(group)), None)
 
+    def reached(self, key: str, steps: int) -> None:
+        """A run that was taken has done so many steps."""
+        if self._sharing is not None:
+            self._sharing.reached(key, steps)
+
     def ended(self, key: str) -> None:
         """A run that was taken is trained no more: what came of it stands in the ledger."""
         run = self._training.pop(key)
+        for name in self._sharing.ended(key) if self._sharing else ():
+            self._ledger.store.delete(f"{PREFIXES}/{name}")
         result = self._ledger.run(str(run.folder)).read_result()
         if result.state.status in FINAL:
             self._final[key] = result
@@ -106,9 +146,13 @@ class NextRuns:
             for cell in group.cells:
                 run = self._run(group, cell, draw, basis)
                 key = str(run.key)
-                if not self._is_settled(key) and key not in self._training:
-                    self._training[key] = run
-                    yield NextRun(run, self._cutoffs(cell, basis), self._first_step)
+                if self._is_settled(key) or key in self._training:
+                    continue
+                if self._sharing is not None and self._sharing.blocker(key) is not None:
+                    continue
+                self._training[key] = run
+                branching = UNBRANCHED if self._sharing is None else self._sharing.begin(key)
+                yield NextRun(run, self._cutoffs(cell, basis), self._first_step, branching)
 
     def _basis(self, group: DrawGroup, draw: int) -> int:
         """The number of draws, the lowest, whose results a draw is based on."""
@@ -142,7 +186,12 @@ class NextRuns:
             run = suggested_run(self._sweep, self._contents, cell, draw, values)
             same = (other for other in self._runs[cell].values() if other.key == run.key)
             self._runs[cell][draw] = next(same, run)
+            self._share(self._runs[cell][draw])
         return self._runs[cell][draw]
+
+    def _share(self, run: PlannedRun) -> None:
+        if self._sharing is not None:
+            self._sharing.add(run, waits=not self._is_settled(str(run.key)) and str(run.key) not in self._training)
 
     def _of(self, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
         return self._suggested.setdefault(cell, {})

@@ -1,4 +1,4 @@
-"""Runs whose order matters, handed to Tune one by one: the searcher of an adaptive or early-stopping launch."""
+"""Runs whose order matters, handed to Tune one by one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from ray.tune.search import Searcher
 
 from gga_sweep.ledger.lease import Lease
 from gga_sweep.planning import PlannedRun
-from gga_sweep.search.next_runs import NextRuns
+from gga_sweep.search.next_runs import RunSource
 from gga_sweep.sweep.trainable import NEXT, RUN, as_parameter
+from gga_sweep.tracking.names import PROGRESS_STEP
 
 
 class InOrder(Searcher):  # type: ignore[misc]  # ray is untyped
-    """Hands out what `NextRuns` says. It keeps nothing that the ledger does not hold.
+    """Hands out what its source says. It keeps nothing that the ledger does not hold.
 
     Args:
         source: of the runs.
@@ -22,7 +23,7 @@ class InOrder(Searcher):  # type: ignore[misc]  # ray is untyped
         on_run: told each run before it is handed out.
     """
 
-    def __init__(self, source: NextRuns, lease: Lease, on_run: Callable[[PlannedRun], None]) -> None:
+    def __init__(self, source: RunSource, lease: Lease, on_run: Callable[[PlannedRun], None]) -> None:
         super().__init__()
         self._source, self._lease, self._on_run = source, lease, on_run
         self._keys: dict[str, str] = {}
@@ -43,7 +44,12 @@ class InOrder(Searcher):  # type: ignore[misc]  # ray is untyped
         self._keys[trial_id] = str(following.run.key)
         return {RUN: following.run.key, NEXT: as_parameter(following)}
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if trial_id in self._keys and PROGRESS_STEP in result:
+            self._source.reached(self._keys[trial_id], result[PROGRESS_STEP] + 1)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self.on_trial_result(trial_id, result or {})
         if (key := self._keys.pop(trial_id, None)) is not None:
             self._source.ended(key)
 

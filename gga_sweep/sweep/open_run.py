@@ -13,6 +13,7 @@ from gga_sweep.domains import Dataset, load_dataset
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.location import Location
+from gga_sweep.ledger.prefixes import UNBRANCHED, Branching
 from gga_sweep.ledger.recorded_run import ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.planning import PlannedRun
 from gga_sweep.planning.runs import cache_folder
@@ -27,6 +28,7 @@ def open_run(
     options: RecordingOptions | None = None,
     reason_to_stop: Callable[[], str | None] = lambda: None,
     reason_to_end: ReasonToEnd = lambda validations: None,
+    branching: Branching = UNBRANCHED,
 ) -> RecordedRun:
     """Start or resume a run in its folder.
 
@@ -35,7 +37,7 @@ def open_run(
         storage: whose cache holds the images.
         digest: of the images it was planned with.
         on_gpu: whether it trains on the GPU that this process sees.
-        options, reason_to_stop, reason_to_end: as `RecordedRun` takes them.
+        options, reason_to_stop, reason_to_end, branching: as `RecordedRun` takes them.
 
     Raises:
         GGASweepError: other images than planned, or no CUDA device where one was asked for.
@@ -54,7 +56,9 @@ def open_run(
     if planned.folder is None or planned.key is None:
         raise GGASweepError("a run without a key cannot be trained: its images are missing")
     folder = ledger.run(planned.folder)
-    return RecordedRun(folder, planned.key, planned.config, dataset, device, options, reason_to_stop, reason_to_end)
+    return RecordedRun(
+        folder, planned.key, planned.config, dataset, device, options, reason_to_stop, reason_to_end, branching
+    )
 
 
 @lru_cache(maxsize=2)

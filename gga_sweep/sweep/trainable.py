@@ -14,6 +14,7 @@ from ray import tune
 from gga_sweep.errors import AttemptSupersededError, Fault, GGASweepError, InputError, StorageError
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefixes import UNBRANCHED, Branching
 from gga_sweep.ledger.recorded_run import Progress, ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.planning import Contents, PlannedRun, Sweep, searched_run
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
@@ -34,7 +35,7 @@ REFUSED = "storage_refused"
 """In a trial's last result, within a launch of ours: why the storage can no longer be used."""
 
 NEXT = "next"
-"""The parameter that holds a run that was not planned when the wave began, as `as_parameter` makes it."""
+"""The parameter that holds a run of a source, as `as_parameter` makes it."""
 
 _KEY_FILE = "key"
 
@@ -106,8 +107,11 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         """Know which run it is. It is opened by the first step: until then the trial may still be called off."""
         self._planned = self._resolve(plain_values(config))
         self._reason_to_end: ReasonToEnd = _never_behind
+        self._branching = UNBRANCHED
         if NEXT in config:
-            self._reason_to_end = EndedEarly(dict(config[NEXT]["cutoffs"]), config[NEXT]["first_step"])
+            following = config[NEXT]
+            self._reason_to_end = EndedEarly(dict(following["cutoffs"]), following["first_step"])
+            self._branching = Branching(tuple(following["start"]), dict(following["left"]))
         self._searched = RUN not in config
         self._run: RecordedRun | None = None
         self._replayed = 0
@@ -138,6 +142,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
                     self._recording,
                     self._reason_to_stop,
                     self._reason_to_end,
+                    self._branching,
                 )
             except (AttemptSupersededError, StorageError):
                 raise
@@ -221,6 +226,8 @@ def as_parameter(following: NextRun) -> dict[str, Any]:
         "values": list(run.hyperparameters.items()),
         "cutoffs": list(following.cutoffs.items()),
         "first_step": following.first_step,
+        "start": list(following.branching.start),
+        "left": list(following.branching.left.items()),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import ray
@@ -17,13 +17,17 @@ from rich.console import Console
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.lease import Lease
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefixes import PREFIXES, delete_prefixes
 from gga_sweep.ledger.recorded_run import RecordingOptions
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep
-from gga_sweep.planning.adaptive import needs_order, unsuggested_runs
+from gga_sweep.planning.adaptive import needs_order, open_ended_arms, unsuggested_runs
 from gga_sweep.planning.cost_model import CostModel
+from gga_sweep.planning.prefixes import inherited_steps
 from gga_sweep.records import FINAL, RunStatus
-from gga_sweep.search.next_runs import NextRuns
+from gga_sweep.search.next_runs import NextRuns, RunSource
+from gga_sweep.search.planned_runs import PlannedRuns, longest_first
+from gga_sweep.search.prefix_sharing import PrefixSharing
 from gga_sweep.sweep.callbacks import HOST_OUT_OF_MEMORY, Launch, SweepCallback
 from gga_sweep.sweep.cluster import joined_cluster, replaced
 from gga_sweep.sweep.display import Display
@@ -73,9 +77,7 @@ def train(
         {run.key: run for run in plan.runs if run.key is not None},
         final,
         unsuggested=unsuggested_runs(plan),
-        expected={
-            key: costs.total(run.config, states.get(str(run.folder), RunState()).step + 1) for key, run in left.items()
-        },
+        expected=_expected(left, states, contents, costs, options),
         in_seconds=costs.known,
     )
     launch = Launch(lease, projector, progress, signals, options)
@@ -93,6 +95,36 @@ def train(
                 alone = _train_in_any_order(plan, contents, left, costs, launch)
             while alone and lease.reason is None:
                 alone, _ = _wave(_alone(plan.sweep), plan, contents, alone, costs, launch)
+        if lease.reason is None:
+            delete_prefixes(Ledger(plan.sweep.folder).store)
+
+
+def _expected(
+    left: Mapping[str, PlannedRun],
+    states: Mapping[str, RunState],
+    contents: Contents,
+    costs: CostModel,
+    options: LaunchOptions,
+) -> dict[str, float]:
+    """What is left of each run, less what others train for it."""
+    trained = {key: states.get(str(run.folder), RunState()).step + 1 for key, run in left.items()}
+    expected = {key: costs.total(run.config, trained[key]) for key, run in left.items()}
+    if not options.share_prefixes:
+        return expected
+    keys = longest_first(expected)
+    inherited = dict(zip(keys, inherited_steps((left[key] for key in keys), contents), strict=True))
+    return {key: costs.total(run.config, max(trained[key], inherited[key])) for key, run in left.items()}
+
+
+def _prefix_sharing(plan: Plan, contents: Contents, left: Collection[str], launch: Launch) -> PrefixSharing | None:
+    """Of the runs left of a plan; None where they have nothing in common, or each is to train its own."""
+    if not launch.options.share_prefixes:
+        return None
+    present = Ledger(plan.sweep.folder).store.list(PREFIXES)
+    sharing = PrefixSharing(contents, present, open_ended_arms(plan))
+    for run in plan.runs:
+        sharing.add(run, waits=run.key in left)
+    return sharing if present or sharing.has_shared else None
 
 
 def _train_in_any_order(
@@ -101,7 +133,13 @@ def _train_in_any_order(
     """Gives the runs that a device of their own may cure."""
     crowd, alone = dict(left), dict[str, PlannedRun]()
     while crowd and launch.lease.reason is None:
-        crowd, curable = _wave(plan.sweep, plan, contents, crowd, costs, launch)
+        sharing = _prefix_sharing(plan, contents, crowd, launch)
+        if sharing is None:
+            runs, source = crowd, None
+        else:
+            runs, source = {}, PlannedRuns(crowd, launch.progress.expected, sharing, Ledger(plan.sweep.folder))
+        again, curable = _wave(plan.sweep, plan, contents, runs, costs, launch, source)
+        crowd = {key: run for key, run in crowd.items() if key in again or key not in runs}
         alone |= curable
     return alone
 
@@ -110,7 +148,8 @@ def _train_in_order(plan: Plan, contents: Contents, costs: CostModel, launch: La
     """The same where what is trained depends on the runs before. A run that failed is given up: its cell goes on."""
     ledger, alone, given_up = Ledger(plan.sweep.folder), dict[str, PlannedRun](), set[str]()
     while launch.lease.reason is None:
-        source = NextRuns(plan.sweep, contents, ledger, given_up)
+        sharing = _prefix_sharing(plan, contents, (), launch)
+        source = NextRuns(plan.sweep, contents, ledger, given_up, sharing)
         if source.exhausted:
             break
         runs: dict[str, PlannedRun] = {}
@@ -128,7 +167,7 @@ def _wave(
     runs: dict[str, PlannedRun],
     costs: CostModel,
     launch: Launch,
-    source: NextRuns | None = None,
+    source: RunSource | None = None,
 ) -> tuple[dict[str, PlannedRun], dict[str, PlannedRun]]:
     """Train these runs once, those that take longest first.
 
@@ -251,15 +290,6 @@ def _settle(ledger: Ledger, runs: Mapping[str, PlannedRun], lease: Lease) -> Non
         folder = ledger.run(str(run.folder))
         if folder.read_state().status is RunStatus.RUNNING:
             folder.mark(RunStatus.PREEMPTED, lease.reason)
-
-
-def longest_first(expected: Mapping[str, float]) -> list[str]:
-    """The order in which runs begin: then the devices end at about the same time. Equal ones stay as they are.
-
-    Args:
-        expected: what each takes, by key, in any unit.
-    """
-    return sorted(expected, key=lambda key: -expected[key])
 
 
 def _alone(sweep: Sweep) -> Sweep:

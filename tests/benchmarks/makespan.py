@@ -22,7 +22,7 @@ from gga_sweep.config import RunConfig
 from gga_sweep.planning import Contents, Plan, load, plan_sweep
 from gga_sweep.planning.cost_model import CostModel, Finished, learn_costs
 from gga_sweep.planning.price import run_seconds
-from gga_sweep.sweep.waves import longest_first
+from gga_sweep.search.planned_runs import longest_first
 from gga_sweep.training.unit_costs import HostCosts, Line, SearchCosts, UnitCosts, form_of, host_of
 
 DEVICES = 4

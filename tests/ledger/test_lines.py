@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_records, parse_seconds
+from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_records, parse_timings
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -92,18 +92,25 @@ def test_annealed_steps_of_either_method_come_back_as_they_went(steps: list[Anne
 
 @pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\x1cb", "a\nb", "a\r\nb", "größer", "\U0001f600"])
 def test_a_domains_name_may_hold_any_character(name: str) -> None:
-    assert parse_seconds(dump_lines([{"seconds": {name: 1.0}}, {"seconds": {name: 2.0}}])) == {name: 3.0}
+    assert parse_timings(dump_lines([{"seconds": {name: 1.0}}, {"seconds": {name: 2.0}}])) == ({name: 3.0}, 0.0)
 
 
 def test_a_file_that_is_not_there_has_no_lines() -> None:
-    assert parse_seconds(None) == parse_seconds(b"") == {}
+    assert parse_timings(None) == parse_timings(b"") == ({}, 0.0)
     assert parse_records(None) == parse_annealed(None) == ()
 
 
 @pytest.mark.parametrize("line", [b'{"seconds":{"training":1', b"\xff", b"{}", b'{"seconds":{"training":"long"}}'])
 def test_a_broken_line_of_seconds_counts_nothing(line: bytes) -> None:
     whole = dump_lines([{"seconds": {"training": 2.0}}])
-    assert parse_seconds(whole + line + b"\n" + whole) == {"training": 4.0}
+    assert parse_timings(whole + line + b"\n" + whole) == ({"training": 4.0}, 0.0)
+
+
+def test_of_inherited_seconds_the_last_line_counts() -> None:
+    own, inherited = {"seconds": {"training": 2.0}, "inherited": False}, {"training": 8.0, "evaluation": 1.0}
+    lost = {"seconds": {"training": 5.0}, "inherited": True}
+    lines = dump_lines([lost, own, {"seconds": inherited, "inherited": True}, own])
+    assert parse_timings(lines) == ({"training": 12.0, "evaluation": 1.0}, 9.0)
 
 
 @pytest.mark.parametrize("line", [b'{"step":1', b'{"step":1}', b'{"validation":{},"test":{}}', b"[]"])
