@@ -231,7 +231,8 @@ class RunRecords:
         records: by ascending step; empty for a run that has not been evaluated.
         annealed: by ascending step; empty for an un-annealed run. A run holds lines of one kind: `searches` or
             `noisy_steps`.
-        seconds: device seconds spent so far, by phase ("training", "search", "diagnostics", "evaluation").
+        seconds: device seconds that it took so far, by phase ("training", "search", "diagnostics", "evaluation").
+        inherited_seconds: those among them that other runs spent, on the steps it shares with them.
         environments: each change of the environment while it was trained, in words.
         averaged: of its averaged weights; None where it has none (yet).
     """
@@ -246,6 +247,7 @@ class RunRecords:
     records: tuple[Record, ...] = ()
     annealed: tuple[AnnealingLine, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    inherited_seconds: float = 0.0
     environments: tuple[str, ...] = ()
     averaged: Averaged | None = None
 

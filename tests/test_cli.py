@@ -161,6 +161,7 @@ def test_what_keeps_a_sweep_from_its_end_is_said_in_one_message(
         (["--on-error", "stop"], {"on_error": "stop"}),
         (["--keep-checkpoints", "all"], {"keep_checkpoints": "all"}),
         (["--strict-environment"], {"strict_environment": True}),
+        (["--unshared"], {"unshared": True}),
         (["--dashboard"], {"dashboard": True}),
         (["--tracking-uri", "http://host:5000"], {"tracking_uri": "http://host:5000"}),
         (["--storage", "/elsewhere"], {"storage": Path("/elsewhere")}),

@@ -238,6 +238,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "on_error": (["--on-error", "stop"], "stop"),
     "keep_checkpoints": (["--keep-checkpoints", "all"], "all"),
     "strict_environment": (["--strict-environment"], True),
+    "unshared": (["--unshared"], True),
 }
 
 

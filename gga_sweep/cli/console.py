@@ -56,6 +56,10 @@ KeepCheckpoints = Annotated[
 StrictEnvironment = Annotated[
     bool, typer.Option("--strict-environment", help="Refuse to go on from a checkpoint of another environment.")
 ]
+Unshared = Annotated[
+    bool,
+    typer.Option("--unshared", help="Train every run from step 0, also the steps that it has in common with others."),
+]
 
 DEFAULT_STORAGE = "gga-sweep-results"
 

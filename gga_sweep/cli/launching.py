@@ -25,6 +25,7 @@ from gga_sweep.cli.console import (
     SweepFile,
     TakeOver,
     TrackingURI,
+    Unshared,
     err,
     load_sweep,
     out,
@@ -53,6 +54,7 @@ def run(
     on_error: OnFailure = "continue",
     keep_checkpoints: KeepCheckpoints = "selected",
     strict_environment: StrictEnvironment = False,
+    unshared: Unshared = False,
     dashboard: Annotated[
         bool,
         typer.Option("--dashboard", help="Start Ray's dashboard too, on 127.0.0.1. Needs gga-sweep[dashboard]."),
@@ -74,6 +76,7 @@ def run(
         on_error=on_error,
         keep_checkpoints=keep_checkpoints,
         strict_environment=strict_environment,
+        unshared=unshared,
         dashboard=dashboard,
     )
     if detach:

@@ -19,6 +19,7 @@ from gga_sweep.cli.console import (
     StrictEnvironment,
     TakeOver,
     TrackingURI,
+    Unshared,
     bad_input,
     err,
     out,
@@ -144,6 +145,7 @@ def retry(
     on_error: OnFailure = "continue",
     keep_checkpoints: KeepCheckpoints = "selected",
     strict_environment: StrictEnvironment = False,
+    unshared: Unshared = False,
 ) -> None:
     """Train runs anew from step 0, and what else is left of the sweep as it was last launched."""
     from dataclasses import replace
@@ -170,6 +172,7 @@ def retry(
         on_error=on_error,
         keep_checkpoints=keep_checkpoints,
         strict_environment=strict_environment,
+        unshared=unshared,
     )
     launch_and_print(planned.sweep, options)
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from gga_sweep.algorithms.registry import get_algorithm
 from gga_sweep.config import RunConfig
 from gga_sweep.ledger.key import annealing_in_key, run_key
-from gga_sweep.planning.plan import Contents, PlannedRun
+from gga_sweep.planning.plan import Contents
 from gga_sweep.records import Scalar
 
 _PLACE = ("start_step", "num_steps")
-_NOT_DIGESTED = Contents("")
+_ANY = Contents("")  # within a plan they are the same
 
 
 class Window(NamedTuple):
@@ -57,15 +57,9 @@ def steps_alike(one: RunConfig, other: RunConfig) -> int:
     return next(parted, one.training.steps)
 
 
-def trunk_key(run: PlannedRun, contents: Contents | None = None) -> str:
-    """The key of the same run without annealing: runs with one trunk differ in nothing else.
-
-    Args:
-        contents: as the run was planned with; None where it has no key.
-    """
-    if run.config.annealing is None and run.key is not None:
-        return run.key
-    return _key(run.config.model_copy(update={"annealing": None}), contents)
+def trunk_of(config: RunConfig) -> str:
+    """A name that the runs of a plan have in common that differ in nothing but their annealing."""
+    return _key(config.model_copy(update={"annealing": None}), _ANY)
 
 
 def prefix_name(config: RunConfig, steps: int, contents: Contents) -> str:
@@ -73,16 +67,16 @@ def prefix_name(config: RunConfig, steps: int, contents: Contents) -> str:
     return f"{_key(_cut_off(config, steps), contents)[:16]}-{steps}"
 
 
-def inherited_steps(runs: Iterable[PlannedRun], contents: Contents | None = None) -> Iterator[int]:
-    """How many steps each run need not train, where each begins from what those before it have trained.
+def inherited_steps(configs: Iterable[RunConfig]) -> Iterator[int]:
+    """How many steps each run of a plan need not train, where it begins from what those before it have trained.
 
     Their sum does not depend on the order.
     """
     before: dict[str, list[RunConfig]] = {}
-    for run in runs:
-        others = before.setdefault(trunk_key(run, contents), [])
-        yield max((steps_alike(run.config, other) for other in others), default=0)
-        others.append(run.config)
+    for config in configs:
+        others = before.setdefault(trunk_of(config), [])
+        yield max((steps_alike(config, other) for other in others), default=0)
+        others.append(config)
 
 
 def _cut_off(config: RunConfig, steps: int) -> RunConfig:
@@ -93,6 +87,5 @@ def _cut_off(config: RunConfig, steps: int) -> RunConfig:
     return config.model_copy(update={"annealing": annealing or None})
 
 
-def _key(config: RunConfig, contents: Contents | None) -> str:
-    known = contents or _NOT_DIGESTED
-    return run_key(config, known.dataset, get_algorithm(config.algorithm).numerics, known.weights)
+def _key(config: RunConfig, contents: Contents) -> str:
+    return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)

@@ -18,6 +18,7 @@ What `kind` and `quantity` say of `value`:
 | search-budget | seconds_a_draw | device-seconds of a draw in one cell |
 | cost | runs, done | how many runs |
 | cost | total, a_run, each also by phase | device-seconds of all runs; mean of a done one |
+| cost | inherited | device-seconds of the total that other runs spent, on steps they share |
 | cost | ratio, ratio_without_diagnostics | a done run to one of the baseline |
 | published | | on `test_domains`, or on average where these are absent, in [0, 1]; `standard_error` is the printed ± |
 
@@ -254,6 +255,7 @@ def _of_cost(cost: Cost) -> Iterator[Line]:
         "runs": cost.runs,
         "done": cost.done,
         "total": cost.total,
+        "inherited": cost.inherited,
         **{f"total_{phase}": seconds for phase, seconds in cost.seconds.items()},
         "a_run": cost.a_run,
         **{f"a_run_{phase}": seconds for phase, seconds in cost.seconds_a_run.items()},

@@ -164,6 +164,7 @@ def _cost(cost: Cost) -> Json:
         "runs": cost.runs,
         "seconds": {**cost.seconds},
         "total": cost.total,
+        "inherited": cost.inherited,
         "of_pairs": cost.of_pairs,
         "done": cost.done,
         "seconds_a_run": {**cost.seconds_a_run},

@@ -211,6 +211,7 @@ def records_of(run: PlannedRun, stored: RunResult) -> RunRecords:
         records=stored.records,
         annealed=stored.annealed,
         seconds=stored.seconds,
+        inherited_seconds=stored.inherited_seconds,
         environments=stored.state.environments,
         averaged=stored.averaged,
     )
@@ -275,6 +276,7 @@ def _searched_records(entry: _Searched, stored: RunResult) -> RunRecords:
         records=stored.records,
         annealed=stored.annealed,
         seconds=stored.seconds,
+        inherited_seconds=stored.inherited_seconds,
         environments=stored.state.environments,
         averaged=stored.averaged,
     )

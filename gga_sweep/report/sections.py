@@ -393,6 +393,8 @@ def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
 def _cost(costs: Sequence[Cost]) -> Section:
     unit = unit_for(cost.total for cost in costs)
     pairs = any(cost.of_pairs for cost in costs)
+    inherited = math.fsum(cost.inherited for cost in costs)
+    shared = f" Of the totals, {time_in_words(inherited / unit.seconds)} were trained once for several runs."
     heads = (
         ARM,
         "Runs",
@@ -411,7 +413,7 @@ def _cost(costs: Sequence[Cost]) -> Section:
                 "Cost",
                 f"the total, in {unit.name}, is of all runs, whatever became of them; all that follows is the mean of "
                 f"the done ones{', pairs of test domains apart' * pairs}, in device-seconds. Ratio: a run to one of "
-                "the arm's baseline, then the same less the time that measuring took.",
+                f"the arm's baseline, then the same less the time that measuring took.{shared * (inherited > 0)}",
             ),
         ),
     )

@@ -13,7 +13,7 @@ from itertools import combinations
 from gga_sweep.config import RunConfig
 from gga_sweep.ledger.prefixes import Branching
 from gga_sweep.planning import Contents, PlannedRun
-from gga_sweep.planning.prefixes import prefix_name, steps_alike, trunk_key, window_of
+from gga_sweep.planning.prefixes import prefix_name, steps_alike, trunk_of, window_of
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class PrefixSharing:
         """
         key = str(run.key)
         if key not in self._trunk_of:
-            trunk = self._trunks.setdefault(trunk_key(run, self._contents), _Trunk())
+            trunk = self._trunks.setdefault(trunk_of(run.config), _Trunk())
             self._trunk_of[key] = trunk
             trunk.configs[key] = run.config
             self._arms[key] = run.cell.arm

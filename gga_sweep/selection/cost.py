@@ -23,7 +23,9 @@ class Cost:
         baseline: the arm it is compared with; None for a baseline.
         runs: its runs that have spent any time, whatever became of them, those of pairs of test domains included.
         of_pairs: those of them with a pair of test domains.
-        seconds: device-seconds of these in total, by each of `PHASES`. A run that two arms share counts in both.
+        seconds: device-seconds of these in total, by each of `PHASES`. A run that two arms share counts in both, and
+            steps that runs share in each.
+        inherited: device-seconds among them that other runs spent, on such steps.
         done: its DONE runs, pairs left out: they alone went through all their steps, so they can be compared.
         seconds_a_run: mean over the DONE runs, by phase; empty without one.
         ratio: of a DONE run of this arm to one of its baseline; NaN where either has none, or there is no baseline.
@@ -35,6 +37,7 @@ class Cost:
     runs: int
     of_pairs: int
     seconds: Mapping[str, float]
+    inherited: float
     done: int
     seconds_a_run: Mapping[str, float]
     ratio: float
@@ -75,6 +78,7 @@ def costs(view: SweepView, baselines: Mapping[str, str]) -> tuple[Cost, ...]:
             runs=len(timed[arm]),
             of_pairs=sum(run.cell.test_domains in view.pairs for run in timed[arm]),
             seconds=_total_by_phase(timed[arm]),
+            inherited=math.fsum(run.inherited_seconds for run in timed[arm]),
             done=len(done[arm]),
             seconds_a_run=each[arm],
             ratio=_ratio(each[arm], each.get(baselines.get(arm, ""), {})),

@@ -10,6 +10,7 @@ from typing import get_args
 
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefixes import PREFIXES
 from gga_sweep.ledger.run_folder import RunState, Weights
 from gga_sweep.planning import Plan
 from gga_sweep.records import FINAL
@@ -17,9 +18,10 @@ from gga_sweep.report.content import make_report
 
 WEIGHTS = "weights of runs that no selection chose"
 CHECKPOINTS = "checkpoints of finished runs"
+SHARED = "shared prefixes, once every run is final"
 HALVES = "half-written files older than an hour"
 OLD = "files of older versions that nothing reads"
-KINDS = (WEIGHTS, CHECKPOINTS, HALVES, OLD)
+KINDS = (WEIGHTS, CHECKPOINTS, SHARED, HALVES, OLD)
 
 _OLD_SECONDS = 3600.0
 _TUNE = "tune"
@@ -47,6 +49,7 @@ def unneeded(plan: Plan, ledger: Ledger) -> tuple[Unneeded, ...]:
       the ones or the others. They stay where the choice
       is still open: in a cell that lacks a run, or whose choice waits for other cells.
     - The checkpoints of final runs.
+    - The prefixes that runs began with, once no run of the plan is left to begin.
     - What writers that died left half made, once it is an hour old.
     - What Ray Tune kept for older versions of this package.
 
@@ -83,6 +86,9 @@ def _found(plan: Plan, ledger: Ledger) -> Iterator[Unneeded]:
         for path in paths:
             if path in files:
                 yield Unneeded(kind, f"runs/{path}", files[path].size)
+    if all(run.folder in final for run in plan.runs):
+        for name, found in ledger.store.stats(PREFIXES).items():
+            yield Unneeded(SHARED, f"{PREFIXES}/{name}", found.size)
     for path, size in ledger.store.unfinished_writes(_OLD_SECONDS).items():
         yield Unneeded(HALVES, path, size)
     linked = isinstance(ledger.folder, Path) and (ledger.folder / _TUNE).is_symlink()  # what lies there is not ours

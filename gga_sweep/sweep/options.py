@@ -24,7 +24,7 @@ class LaunchOptions:
         keep_checkpoints: what stays of a final run to load: nothing, the weights of its best validation step, or its
             last checkpoint too.
         strict_environment: a run whose checkpoint was written in another environment fails, in place of going on.
-        share_prefixes: steps that several runs have in common are trained once.
+        unshared: each run trains from step 0, also the steps that it has in common with others.
         dashboard: a Ray of the launch's own has its dashboard, on the loopback interface and behind Ray's token.
     """
 
@@ -36,5 +36,5 @@ class LaunchOptions:
     on_error: OnError = "continue"
     keep_checkpoints: Kept = "selected"
     strict_environment: bool = False
-    share_prefixes: bool = True
+    unshared: bool = False
     dashboard: bool = False

@@ -102,9 +102,9 @@ class SweepResult:
 
     @property
     def device_seconds(self) -> float:
-        """What its runs have spent, over all launches; one that two arms share counts once."""
+        """What its runs have spent, over all launches; runs and steps that are shared count once."""
         runs = (*self.report.view.trained_runs, *self.report.view.pair_records)
-        spent = {run.folder: math.fsum(run.seconds.values()) for run in runs}
+        spent = {run.folder: math.fsum(run.seconds.values()) - run.inherited_seconds for run in runs}
         return math.fsum(spent.values())
 
     def table(self, method: str | None = None) -> Table:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefixes import delete_prefixes
 from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.planning.prepare import prepare_ledger
 from gga_sweep.records import RunStatus
@@ -60,6 +61,8 @@ def requeue(
             for folder, run in runs.items()
             if folder in results and (run.key in named or results[folder].state.status in statuses)
         }
+        if again:
+            delete_prefixes(ledger.store)  # or they would not begin at step 0
         for folder in again:
             ledger.run(folder).requeue(_REASON)
     return tuple(again.values())

@@ -77,7 +77,7 @@ def train(
         {run.key: run for run in plan.runs if run.key is not None},
         final,
         unsuggested=unsuggested_runs(plan),
-        expected=_expected(left, states, contents, costs, options),
+        expected=_expected(left, states, costs, options),
         in_seconds=costs.known,
     )
     launch = Launch(lease, projector, progress, signals, options)
@@ -102,23 +102,22 @@ def train(
 def _expected(
     left: Mapping[str, PlannedRun],
     states: Mapping[str, RunState],
-    contents: Contents,
     costs: CostModel,
     options: LaunchOptions,
 ) -> dict[str, float]:
     """What is left of each run, less what others train for it."""
     trained = {key: states.get(str(run.folder), RunState()).step + 1 for key, run in left.items()}
     expected = {key: costs.total(run.config, trained[key]) for key, run in left.items()}
-    if not options.share_prefixes:
+    if options.unshared:
         return expected
     keys = longest_first(expected)
-    inherited = dict(zip(keys, inherited_steps((left[key] for key in keys), contents), strict=True))
+    inherited = dict(zip(keys, inherited_steps(left[key].config for key in keys), strict=True))
     return {key: costs.total(run.config, max(trained[key], inherited[key])) for key, run in left.items()}
 
 
 def _prefix_sharing(plan: Plan, contents: Contents, left: Collection[str], launch: Launch) -> PrefixSharing | None:
     """Of the runs left of a plan; None where they have nothing in common, or each is to train its own."""
-    if not launch.options.share_prefixes:
+    if launch.options.unshared:
         return None
     present = Ledger(plan.sweep.folder).store.list(PREFIXES)
     sharing = PrefixSharing(contents, present, open_ended_arms(plan))

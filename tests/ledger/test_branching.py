@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from small_ledger import KEY, Killed, MemoryStore, advance_to_the_end
+from memory_store import Killed, MemoryStore
+from small_ledger import KEY, advance_to_the_end
 from small_runs import CPU, annealing_of, make_dataset, run_config
 
 from gga_sweep.algorithms import ALGORITHMS

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from memory_store import MemoryStore
 from PIL import Image
 from run_configs import GGA_L
 from safetensors.numpy import load as load_weights
 from safetensors.numpy import save as save_weights
-from small_ledger import KEY, RUN, MemoryStore, advance_to_the_end, open_small_run
+from small_ledger import KEY, RUN, advance_to_the_end, open_small_run
 from small_runs import annealing_of, make_dataset, run_config
 
 from gga_sweep.algorithms.erm import ERM

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from small_ledger import KEY, RUN, MemoryStore, advance_to_the_end, kept_files, open_small_run
+from memory_store import MemoryStore
+from small_ledger import KEY, RUN, advance_to_the_end, kept_files, open_small_run
 from small_runs import CPU, FOREVER, annealing_of, make_dataset, run_config, train, watch_updates
 
 from gga_sweep.algorithms.batch import Batch

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_ledger import RUN, Killed, MemoryStore, advance_to_the_end, kept_files, open_small_run
+from memory_store import Killed, MemoryStore
+from small_ledger import RUN, advance_to_the_end, kept_files, open_small_run
 from small_runs import annealing_of, bits, make_dataset, run_config, trained
 
 from gga_sweep.config import RunConfig

@@ -154,7 +154,11 @@ def test_costs_stand_by_phase_and_beside_the_baseline(report: Report, lines: lis
         found = {line["quantity"]: line for line in where(lines, kind="cost", arm=cost.arm)}
         assert {line["baseline"] for line in found.values()} == {cost.baseline or ""}
         expected = {"runs": cost.runs, "done": cost.done, "total": cost.total, "a_run": cost.a_run}
-        expected |= {"ratio": cost.ratio, "ratio_without_diagnostics": cost.ratio_without_diagnostics}
+        expected |= {
+            "inherited": cost.inherited,
+            "ratio": cost.ratio,
+            "ratio_without_diagnostics": cost.ratio_without_diagnostics,
+        }
         expected |= {f"total_{phase}": seconds for phase, seconds in cost.seconds.items()}
         expected |= {f"a_run_{phase}": seconds for phase, seconds in cost.seconds_a_run.items()}
         assert found.keys() == expected.keys()

@@ -107,6 +107,7 @@ def test_annealing_gains_and_costs_are_told() -> None:
         {"arm": steps.arm, "before": steps.before, "inside": steps.inside, "after": steps.after}
     ]
     assert [cost["total"] for cost in read["costs"]] == [cost.total for cost in comparison.costs]
+    assert [cost["inherited"] for cost in read["costs"]] == [cost.inherited for cost in comparison.costs]
     assert [cost["ratio"] for cost in read["costs"]] == [None, *(cost.ratio for cost in comparison.costs[1:])]
     assert read["footnotes"].keys() == {"differences", "annealing", "budget", "cost"}
 

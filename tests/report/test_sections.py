@@ -216,6 +216,15 @@ def test_a_total_is_in_device_hours_once_an_arm_took_one() -> None:
     assert long.rows[0][2:4] == ("7.20", "720")
 
 
+def test_steps_trained_once_for_several_runs_are_told_where_there_are_any() -> None:
+    sweep = invented_sweep(troubled=False)
+    assert "trained once" not in said(by_name(invented_comparison(sweep))["cost"])["Cost"]
+    first, *others = sweep.records
+    sharing = replace(sweep, records=(replace(first, inherited_seconds=4.0), *others))
+    note = said(by_name(invented_comparison(sharing))["cost"])["Cost"]
+    assert note.endswith("Of the totals, 4.00 were trained once for several runs.")
+
+
 def test_budgets_double_up_to_the_draws_of_each_arm() -> None:
     sweep = invented_sweep(arms=("ERM", FIRST), draws=6, troubled=False)
     fewer = tuple(run for run in sweep.records if run.cell.arm == "ERM" or run.draws < (3,))

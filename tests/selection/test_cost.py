@@ -54,6 +54,13 @@ def test_a_run_without_a_timing_does_not_count_as_free() -> None:
     assert (gga.runs, gga.done, gga.a_run) == (1, 1, 22)
 
 
+def test_what_was_inherited_counts_in_each_run_and_is_told() -> None:
+    runs = [replace(run(arm="ERM", seconds=PLAIN), inherited_seconds=5.0), run(arm="GGA", seconds=ANNEALED)]
+    erm, gga = costs_of(runs)
+    assert (erm.total, erm.inherited, gga.inherited) == (12, 5, 0)
+    assert gga.ratio == pytest.approx(22 / 12)
+
+
 def test_pair_runs_count_in_the_total_and_not_in_what_a_run_costs() -> None:
     pairs = [run(arm="GGA", test_domains=("art", "sketch"), seconds={"training": 500.0}, draws=(0,))]
     pairs += [replace(pairs[0], key="failed", draws=(1,), status=RunStatus.FAILED, seconds={"search": 30.0})]

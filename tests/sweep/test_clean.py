@@ -17,6 +17,7 @@ from gga_sweep.errors import InputError, SweepOwnedError
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.model import load_model
+from gga_sweep.ledger.prefixes import PREFIXES
 from gga_sweep.ledger.verify import verify
 from gga_sweep.planning import Plan, Sweep, load, plan_sweep, read_contents
 from gga_sweep.planning.stored import read_plan
@@ -24,7 +25,7 @@ from gga_sweep.records import Record, RunStatus, Score
 from gga_sweep.report.collect import fingerprint_of
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import FORMATS, render
-from gga_sweep.sweep.clean import CHECKPOINTS, HALVES, OLD, WEIGHTS, clean, unneeded
+from gga_sweep.sweep.clean import CHECKPOINTS, HALVES, OLD, SHARED, WEIGHTS, clean, unneeded
 from gga_sweep.sweep.replay import replay
 
 pytest_plugins = ["trained_sweep"]
@@ -188,6 +189,18 @@ def test_a_run_that_goes_on_keeps_its_checkpoint(plan: Plan, ledger: Ledger) -> 
     assert told(plan, ledger, CHECKPOINTS) == set()
     clean(plan, ledger)
     assert ledger.run(name).read_checkpoint() == b"to go on from"
+
+
+def test_shared_prefixes_go_once_no_run_is_left_to_begin_with_one(plan: Plan, ledger: Ledger) -> None:
+    ledger.store.replace(f"{PREFIXES}/0123-4", b"a prefix")
+    folder = ledger.run(str(plan.runs[0].folder))
+    state = folder.read_state()
+    folder.mark(RunStatus.PREEMPTED, "stopped")
+    assert told(plan, ledger, SHARED) == set()
+    folder.mark(state.status)
+    assert told(plan, ledger, SHARED) == {f"{PREFIXES}/0123-4"}
+    clean(plan, ledger)
+    assert ledger.store.list(PREFIXES) == []
 
 
 def test_a_removal_that_was_cut_short_is_brought_to_its_end(plan: Plan, ledger: Ledger) -> None:

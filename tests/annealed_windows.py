@@ -1,0 +1,83 @@
+"""Runs that differ in their annealing, and what each of their steps does, written out."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.config import DatasetConfig, RunConfig, TrainingSettings
+from gga_sweep.ledger.key import run_key
+from gga_sweep.planning import Contents, PlannedRun
+from gga_sweep.records import Cell
+
+STEPS = 12
+CONTENTS = Contents("digest")
+
+
+def config(annealing: dict[str, Any] | None, lr: float = 1e-3, **training: Any) -> RunConfig:
+    return RunConfig(
+        dataset=DatasetConfig(name="PACS", root=Path("here"), image_size=224),
+        algorithm="ERM",
+        hyperparameters={"lr": lr, "batch_size": 8, "weight_decay": 0.0, "dropout": 0.0},
+        annealing=annealing,
+        test_domains=("sketch",),
+        trial_seed=0,
+        training=TrainingSettings(
+            **{
+                "steps": STEPS,
+                "evaluate_every": 5,
+                "network": "resnet18",
+                "weights": None,
+                "freeze_batch_norm": True,
+                "split": "stream",
+                "holdout": 0.2,
+                "augmentation": "none",
+                "augment_validation": False,
+                "threads": 1,
+                **training,
+            }
+        ),
+    )
+
+
+def gga(start: int, steps: int, radius: float = 1e-3, **settings: Any) -> RunConfig:
+    settings = {"objective": "alignment", **settings}
+    return config({"method": "gga", "start_step": start, "num_steps": steps, "radius": radius, **settings})
+
+
+def gga_l(gamma: float) -> RunConfig:
+    return config({"method": "gga-l", "gamma": gamma, "noise": "gaussian", "alpha": "adaptive"})
+
+
+CONFIGS = st.one_of(
+    st.just(config(None)),
+    st.builds(gga, st.integers(0, STEPS + 3), st.integers(1, STEPS + 3), st.sampled_from([1e-3, 1e-2])),
+    st.builds(gga_l, st.sampled_from([1e-3, 1e-2])),
+)
+
+
+def written_out(run: RunConfig) -> list[object]:
+    """What each of its steps does beside the plain one."""
+    done: list[object] = []
+    for step in range(STEPS):
+        block = dict(run.annealing or {})
+        if block.get("method") == "gga":
+            within = block["start_step"] <= step < block["start_step"] + block["num_steps"]
+            done.append(("search", block["radius"], block["objective"]) if within else None)
+        else:
+            done.append(("noise", block["gamma"]) if block else None)
+    return done
+
+
+def common_start(one: RunConfig, other: RunConfig) -> int:
+    pairs = zip(written_out(one), written_out(other), strict=True)
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def planned(run: RunConfig, number: int) -> PlannedRun:
+    key = run_key(run, CONTENTS.dataset, get_algorithm(run.algorithm).numerics)
+    return PlannedRun(Cell("PACS", f"arm {number}", run.test_domains, 0), (0,), {}, run, key)
