@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from pathlib import Path
@@ -23,13 +24,15 @@ from gga_sweep.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from rich.console import RenderableType
 
+    from gga_sweep.config import RunConfig
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.run_folder import RunState
     from gga_sweep.planning import Plan
+    from gga_sweep.planning.price import Price
 
 
 def plan(
@@ -50,8 +53,9 @@ def plan(
     ledger = Ledger(sweep.folder)
     states = read_states(planned, ledger)
     out.print(plan_picture(planned, states))
-    out.print()
-    out.print(_price_picture(planned, ledger, states, calibrate))
+    for picture in _price_pictures(planned, ledger, states, calibrate):
+        out.print()
+        out.print(picture)
 
 
 def reseed(
@@ -85,21 +89,41 @@ def reseed(
     out.print(f"Run it with: gga-sweep run {shlex.quote(str(path))}", soft_wrap=True)
 
 
-def _price_picture(planned: Plan, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool) -> RenderableType:
-    from gga_sweep.planning.price import price_of, runs_at_once
-    from gga_sweep.report.price import UNKNOWN, ledger_price, price_picture
+def _price_pictures(
+    planned: Plan, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool
+) -> Iterator[RenderableType]:
+    """The price, where it is known, and what the sweep has to do with and without what saves work."""
+    from gga_sweep.domains.decoding_cost import decoding_seconds
+    from gga_sweep.planning.cost_model import learned_costs
+    from gga_sweep.planning.price import price_of, run_seconds, runs_at_once
+    from gga_sweep.planning.savings import SecondsFrom, savings_of
+    from gga_sweep.report.price import UNKNOWN, done_results, ledger_price, price_picture
+    from gga_sweep.report.savings import savings_picture
+    from gga_sweep.search.expected_ends import expected_ends
+    from gga_sweep.training.unit_costs import holds_photographs
 
     sweep = planned.sweep
+    seconds_from: SecondsFrom | None = None
+    decoding: float | None = None
     if calibrate:
         from gga_sweep.training.calibration import calibrate as measure
 
         configs = [run.config for run in planned.runs]
         costs = measure(configs, sweep.dataset, sweep.config.resources.on_gpu, err.print)
-        price = price_of(planned, costs, states)
+        price: Price | None = price_of(planned, costs, states)
+        root = sweep.config.dataset.root
+        if root is not None and sweep.dataset.available and holds_photographs(sweep.config.dataset.name):
+            decoding = decoding_seconds(root, sweep.dataset.image_shape[-1])
+
+        def seconds_from(config: RunConfig, trained: int) -> float:
+            return math.fsum(run_seconds(config, sweep.dataset, costs, trained).values())
+
     else:
-        found = ledger_price(planned, ledger, states)
-        if found is None:
-            return UNKNOWN
-        price = found
+        done = done_results(planned, ledger, states)
+        price = ledger_price(planned, ledger, states, done)
+        if price is not None:
+            seconds_from = learned_costs(planned, done).total
     cpus, gpus = float(os.cpu_count() or 1), float(sweep.config.resources.on_gpu)
-    return price_picture(price, runs_at_once(sweep.config.resources, sweep.training.threads, cpus, gpus))
+    at_once = runs_at_once(sweep.config.resources, sweep.training.threads, cpus, gpus)
+    yield UNKNOWN if price is None else price_picture(price, at_once)
+    yield savings_picture(savings_of(planned, seconds_from, expected_ends(sweep), decoding), planned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from gga_sweep.ledger.run_folder import RunResult, RunState
 from gga_sweep.planning.adaptive import unsuggested_runs
 from gga_sweep.planning.cost_model import learned_costs
 from gga_sweep.planning.plan import Plan, PlannedRun
+from gga_sweep.planning.prefixes import inherited_steps
 from gga_sweep.planning.work import annealed_steps, evaluations
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.training.unit_costs import UnitCosts, form_of, holds_photographs, host_of
@@ -78,8 +79,9 @@ class Price:
         arms: in the plan's order.
         jobs: distinct training jobs.
         left: those of them that a launch would train.
-        seconds: device-seconds of all jobs.
+        seconds: device-seconds of all jobs, each by itself.
         seconds_left: the same of the jobs left.
+        shared: device-seconds of these on steps that another job left trains for it.
         longest: device-seconds of the longest of these; 0 without one.
         scaled: the arms of whose algorithm, or form of annealing, no run is done: scaled from others by their work.
         disk: bytes.
@@ -93,6 +95,7 @@ class Price:
     left: int
     seconds: float
     seconds_left: float
+    shared: float
     longest: float
     scaled: tuple[str, ...]
     disk: Disk
@@ -100,7 +103,7 @@ class Price:
 
     def wall_clock(self, at_once: int) -> float:
         """Seconds until the jobs left are trained, so many at once: never less than the longest of them takes."""
-        return max(self.longest, self.seconds_left / at_once)
+        return max(self.longest, (self.seconds_left - self.shared) / at_once)
 
 
 def price_of(plan: Plan, costs: UnitCosts, states: Mapping[str, RunState]) -> Price:
@@ -111,7 +114,7 @@ def price_of(plan: Plan, costs: UnitCosts, states: Mapping[str, RunState]) -> Pr
         states: by folder, of the runs that were started.
     """
     dataset = plan.sweep.dataset
-    jobs = _jobs(plan)
+    jobs = jobs_of(plan)
     hosts = [costs.hosts[host_of(run.config, len(dataset.domain_sizes))] for run in jobs.values()]
     disk = Disk(
         images=decoded_bytes(dataset, plan.sweep.config.dataset.name),
@@ -121,7 +124,8 @@ def price_of(plan: Plan, costs: UnitCosts, states: Mapping[str, RunState]) -> Pr
     return _price(
         plan,
         {job: run_seconds(run.config, dataset, costs) for job, run in jobs.items()},
-        {job: run_seconds(run.config, dataset, costs, trained) for job, run, trained in _left(jobs, states)},
+        lambda config, trained: run_seconds(config, dataset, costs, trained),
+        states,
         "calibration",
         costs.device,
         disk,
@@ -137,7 +141,7 @@ def price_from_runs(plan: Plan, results: Mapping[str, RunResult], states: Mappin
         states: by folder, of the runs that were started.
         device: on which they ran, in words.
     """
-    jobs, model = _jobs(plan), learned_costs(plan, results)
+    jobs, model = jobs_of(plan), learned_costs(plan, results)
     done = {
         job: results[folder].seconds
         for job, run in jobs.items()
@@ -146,7 +150,8 @@ def price_from_runs(plan: Plan, results: Mapping[str, RunResult], states: Mappin
     return _price(
         plan,
         {job: done.get(job) or model.seconds(run.config) for job, run in jobs.items()},
-        {job: model.seconds(run.config, trained) for job, run, trained in _left(jobs, states)},
+        model.seconds,
+        states,
         "finished runs",
         device,
         Disk(images=decoded_bytes(plan.sweep.dataset, plan.sweep.config.dataset.name)),
@@ -222,7 +227,8 @@ def runs_at_once(resources: ResourcesConfig, threads: int, cpus: float, gpus: fl
 def _price(
     plan: Plan,
     seconds: Mapping[str, Mapping[str, float]],
-    left: Mapping[str, Mapping[str, float]],
+    seconds_from: Callable[[RunConfig, int], Mapping[str, float]],
+    states: Mapping[str, RunState],
     source: Source,
     device: str,
     disk: Disk,
@@ -234,11 +240,19 @@ def _price(
 
     Args:
         seconds: of every job.
-        left: of each job left, what is left of it.
+        seconds_from: of a run, the steps done of which are given: what is left of it.
+        states: by folder, of the runs that were started.
         scaled: jobs.
     """
-    of_arms = {arm.name: list(_jobs(plan, arm.name)) for arm in plan.sweep.arms}
-    each_left = {job: math.fsum(by_phase.values()) for job, by_phase in left.items()}
+    of_arms = {arm.name: list(jobs_of(plan, arm.name)) for arm in plan.sweep.arms}
+
+    def left_of(config: RunConfig, trained: int) -> float:
+        return math.fsum(seconds_from(config, trained).values())
+
+    left = list(_left(jobs_of(plan), states))
+    each_left = {job: left_of(config, trained) for job, config, trained in left}
+    inherited = zip(left, inherited_steps(config for _, config, _ in left), strict=True)
+    own = (left_of(config, max(trained, steps)) for (_, config, trained), steps in inherited)
     return Price(
         source=source,
         device=device,
@@ -247,6 +261,7 @@ def _price(
         left=len(left),
         seconds=math.fsum(math.fsum(by_phase.values()) for by_phase in seconds.values()),
         seconds_left=math.fsum(each_left.values()),
+        shared=math.fsum(each_left.values()) - math.fsum(own),
         longest=max(each_left.values(), default=0.0),
         scaled=tuple(arm for arm, jobs in of_arms.items() if not set(jobs).isdisjoint(scaled)),
         disk=disk,
@@ -275,7 +290,7 @@ def _arm_price(
     )
 
 
-def _jobs(plan: Plan, arm: str | None = None) -> dict[str, PlannedRun]:
+def jobs_of(plan: Plan, arm: str | None = None) -> dict[str, PlannedRun]:
     """The distinct training jobs, of one arm or of all, whether the images are there to be digested or not."""
     jobs: dict[str, PlannedRun] = {}
     for run in plan.runs:
@@ -284,12 +299,12 @@ def _jobs(plan: Plan, arm: str | None = None) -> dict[str, PlannedRun]:
     return jobs
 
 
-def _left(jobs: Mapping[str, PlannedRun], states: Mapping[str, RunState]) -> Iterator[tuple[str, PlannedRun, int]]:
+def _left(jobs: Mapping[str, PlannedRun], states: Mapping[str, RunState]) -> Iterator[tuple[str, RunConfig, int]]:
     """The jobs that a launch would train, with the steps of each that are done."""
     for job, run in jobs.items():
         state = _state(states, run.folder)
         if state.status not in FINAL:
-            yield job, run, state.step + 1
+            yield job, run.config, state.step + 1
 
 
 def _state(states: Mapping[str, RunState], folder: str | None) -> RunState:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunState
+from gga_sweep.ledger.run_folder import RunResult, RunState
 from gga_sweep.planning import Plan
 from gga_sweep.planning.price import Price, price_from_runs
 from gga_sweep.records import RunStatus
@@ -22,19 +22,26 @@ _HOUR = 3600.0
 _SEARCHING = ("search", "diagnostics")
 
 
-def ledger_price(plan: Plan, ledger: Ledger, states: Mapping[str, RunState]) -> Price | None:
-    """The price by the DONE runs of the plan; None without one."""
-    done = [
+def done_results(plan: Plan, ledger: Ledger, states: Mapping[str, RunState]) -> dict[str, RunResult]:
+    """What the DONE runs of a plan left, by folder."""
+    folders = dict.fromkeys(run.folder for run in plan.runs)
+    return ledger.read_results(
         folder
-        for folder in dict.fromkeys(run.folder for run in plan.runs)
+        for folder in folders
         if folder is not None and folder in states and states[folder].status is RunStatus.DONE
-    ]
+    )
+
+
+def ledger_price(
+    plan: Plan, ledger: Ledger, states: Mapping[str, RunState], done: Mapping[str, RunResult]
+) -> Price | None:
+    """The price by the DONE runs of the plan; None without one."""
     if not done:
         return None
     headers = (ledger.run(folder).readable_header() for folder in done)
     devices = dict.fromkeys(header.fingerprint.get("device", "") for header in headers if header)
     named = ", ".join(sorted(filter(None, devices))) or "a device that is not recorded"
-    return price_from_runs(plan, ledger.read_results(done), states, named)
+    return price_from_runs(plan, done, states, named)
 
 
 def price_picture(price: Price, at_once: int) -> RenderableType:
@@ -86,6 +93,8 @@ def _notes(price: Price, at_once: int) -> list[str]:
         f"Price: {device_hours(price.seconds)} device-hours, {device_hours(price.seconds_left)} of them left "
         f"({price.left} of {count(price.jobs, 'job')}; one that two arms share counts once here)."
     ]
+    if price.shared:
+        notes.append(f"Steps that runs share, trained once, save {device_hours(price.shared)} of those left.")
     if price.scaled:
         notes.append(f"Roughly, scaled from other arms, as no such run is done: {', '.join(price.scaled)}.")
     if price.seconds_left:

@@ -109,7 +109,7 @@ class NextRuns:
             self._share(run)
         self._groups = draw_groups(sweep)
         self._settled = dict.fromkeys((group.cells for group in self._groups), 0)
-        self._rungs = _rungs_of(sweep)
+        self._rungs = rungs_of(sweep)
         self._first_step = last_window_end(sweep) if sweep.config.select_from == "after-window" else 0
 
     @property
@@ -252,7 +252,8 @@ class EndedEarly:
         return None
 
 
-def _rungs_of(sweep: Sweep) -> tuple[int, ...]:
+def rungs_of(sweep: Sweep) -> tuple[int, ...]:
+    """The steps of its rungs; none without early stopping."""
     stopping = sweep.config.early_stopping
     if stopping is None:
         return ()

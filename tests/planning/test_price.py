@@ -15,6 +15,7 @@ from gga_sweep.config import ResourcesConfig, RunConfig
 from gga_sweep.domains import DatasetDescription
 from gga_sweep.ledger.run_folder import RunResult, RunState
 from gga_sweep.planning import Contents, Plan, load, plan_sweep
+from gga_sweep.planning.prefixes import inherited_steps
 from gga_sweep.planning.price import (
     PHASES,
     decoded_bytes,
@@ -213,7 +214,24 @@ def test_no_wall_clock_is_shorter_than_the_longest_job(at_once: int) -> None:
     )
     price = price_from_runs(plan, found, states(found), "cpu")
     assert price.seconds_left == pytest.approx(11 * 16 + 11 * 38)
-    assert price.wall_clock(at_once) == pytest.approx(max(38.0, (11 * 16 + 11 * 38) / at_once))
+    assert price.wall_clock(at_once) == pytest.approx(max(38.0, (11 * 16 + 11 * 38 - price.shared) / at_once))
+
+
+def test_steps_that_jobs_share_are_left_once() -> None:
+    plan = WITH_ALL_METHODS
+    costs, dataset = costs_for(plan), plan.sweep.dataset
+    jobs = list(plan.configs.values())
+    own = 0.0
+    for config, inherited in zip(jobs, inherited_steps(jobs), strict=True):
+        own += sum(walked(config, dataset, costs, inherited).values())
+    price = price_of(plan, costs, {})
+    assert 0 < price.shared == pytest.approx(price.seconds_left - own)
+
+
+def test_a_job_that_is_past_what_it_shares_saves_nothing_more() -> None:
+    plan = WITH_ALL_METHODS
+    begun = {str(run.folder): RunState(RunStatus.PREEMPTED, None, 240, 1) for run in plan.runs}
+    assert price_of(plan, costs_for(plan), begun).shared == pytest.approx(0)
 
 
 def test_decoded_photographs_take_a_byte_a_pixel_and_channel_and_the_digits_nothing() -> None:

@@ -11,9 +11,10 @@ from planned_sweep import planned, write_run
 from rich.console import Console, RenderableType
 
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.planning import Plan
 from gga_sweep.planning.price import PHASES, ArmPrice, Disk, Price
 from gga_sweep.records import RunStatus
-from gga_sweep.report.price import bytes_in_words, ledger_price, price_picture, rough_duration
+from gga_sweep.report.price import bytes_in_words, done_results, ledger_price, price_picture, rough_duration
 from gga_sweep.report.status import read_states
 
 
@@ -37,6 +38,7 @@ PRICE = Price(
     left=4,
     seconds=21600.0,
     seconds_left=10800.0,
+    shared=0.0,
     longest=3600.0,
     scaled=(),
     disk=Disk(images=1_503_925_248, selected=2000, checkpoint=None),
@@ -62,6 +64,14 @@ def test_more_runs_at_once_are_sooner_done_but_not_sooner_than_the_longest() -> 
     assert "About 60.0 min with 100 runs at once." in lines(price_picture(PRICE, at_once=100))
 
 
+def test_steps_that_are_trained_once_make_the_rest_shorter_and_are_told() -> None:
+    sharing = replace(PRICE, shared=1800.0)
+    shown = lines(price_picture(sharing, at_once=2))
+    assert "Steps that runs share, trained once, save 0.5 of those left." in shown
+    assert "About 75.0 min with 2 runs at once." in shown
+    assert not any(line.startswith("Steps that") for line in lines(price_picture(PRICE, at_once=2)))
+
+
 def test_nothing_left_takes_no_time() -> None:
     done = replace(PRICE, left=0, seconds_left=0.0, longest=0.0)
     assert not any(line.startswith("About") for line in lines(price_picture(done, at_once=2)))
@@ -73,12 +83,17 @@ def test_an_arm_of_which_no_run_is_done_is_named() -> None:
     assert not any(line.startswith("Roughly") for line in lines(price_picture(PRICE, at_once=1)))
 
 
+def priced(plan: Plan, ledger: Ledger) -> Price | None:
+    states = read_states(plan, ledger)
+    return ledger_price(plan, ledger, states, done_results(plan, ledger, states))
+
+
 def test_a_ledger_without_done_runs_has_no_price(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     ledger = Ledger(plan.sweep.folder)
-    assert ledger_price(plan, ledger, read_states(plan, ledger)) is None
+    assert priced(plan, ledger) is None
     write_run(ledger, plan.runs[0], RunStatus.DIVERGED)
-    assert ledger_price(plan, ledger, read_states(plan, ledger)) is None
+    assert priced(plan, ledger) is None
 
 
 def test_a_ledgers_price_is_that_of_its_done_runs_on_their_devices(tmp_path: Path) -> None:
@@ -87,7 +102,7 @@ def test_a_ledgers_price_is_that_of_its_done_runs_on_their_devices(tmp_path: Pat
     write_run(ledger, plan.runs[0], fingerprint={"device": "A GPU"})
     write_run(ledger, plan.runs[1], fingerprint={"device": "B GPU"})
     write_run(ledger, plan.runs[4], RunStatus.FAILED, fingerprint={"device": "C GPU"})
-    price = ledger_price(plan, ledger, read_states(plan, ledger))
+    price = priced(plan, ledger)
     assert price is not None
     assert price.device == "A GPU, B GPU"
     assert price.scaled == (plan.runs[4].cell.arm,)

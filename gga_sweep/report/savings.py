@@ -1,0 +1,47 @@
+"""What a plan has to do with and without what saves work, as a terminal shows it."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gga_sweep.planning import Plan
+from gga_sweep.planning.adaptive import is_adaptive
+from gga_sweep.planning.savings import Savings
+from gga_sweep.report.price import device_hours
+from gga_sweep.report.wording import ABSENT
+
+
+def savings_picture(savings: Savings, plan: Plan) -> RenderableType:
+    """Steps, annealed steps, decoded photographs and device-hours: without any saving, with each alone, with all."""
+    stopping = plan.sweep.config.early_stopping is not None
+    rows = [("Each run by itself", savings.without)]
+    photographs = savings.without.decoded > 0
+    if photographs:
+        rows.append(("Photographs decoded once", savings.decoded_once))
+    rows.append(("Shared steps trained once", savings.shared_prefixes))
+    if stopping:
+        rows.append(("Ended early, as expected", savings.early_stopping))
+    rows.append(("As this sweep is trained", savings.altogether))
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    for heading in ("Work", "Runs", "Steps", "Annealed", *(["Decoded"] * photographs), "Device-hours"):
+        table.add_column(heading, justify="left" if heading == "Work" else "right", header_style="bold")
+    for name, work in rows:
+        amounts = (savings.jobs, work.steps, work.annealed, *([work.decoded] * photographs))
+        hours = ABSENT if math.isnan(work.seconds) else device_hours(work.seconds)
+        table.add_row(name, *(f"{amount:,.0f}" for amount in amounts), hours)
+    return Group(table, Text(""), *map(Text, _notes(savings, plan, stopping)))
+
+
+def _notes(savings: Savings, plan: Plan, stopping: bool) -> list[str]:
+    notes = []
+    if savings.without.decoded and not savings.prices_decoding and not math.isnan(savings.without.seconds):
+        notes.append("Device-hours without decoding, which --calibrate measures.")
+    if not is_adaptive(plan.sweep.config):
+        notes.append(f"Draws do not learn from one another (search: {plan.sweep.config.search}; tpe does).")
+    if not stopping:
+        notes.append("Every run is trained to its end (no early_stopping).")
+    return notes
