@@ -356,12 +356,7 @@ class RunFolder:
         self._write("annealing.jsonl", dump_lines(annealed))
 
     def add_timing(self, step: int, seconds: Mapping[str, float], inherited: bool = False) -> None:
-        line = {
-            "step": step,
-            "attempt": self._attempt,
-            "seconds": seconds,
-            **({"inherited": True} if inherited else {}),
-        }
+        line = {"step": step, "attempt": self._attempt, "seconds": seconds, "inherited": inherited}
         self._write("timings.jsonl", (self.read_file("timings.jsonl") or b"") + dump_lines([line]))
 
     def write_checkpoint(self, content: bytes) -> None:
