@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gga_sweep.planning.plan import PlannedRun
@@ -19,7 +19,11 @@ from gga_sweep.tracking.tracked_run import TrackedRun, Update, create_run, updat
 
 
 def publish_outcome(
-    projection: Projection, runs: Iterable[PlannedRun], table: Table | None, artifacts: Sequence[str] = ()
+    projection: Projection,
+    runs: Iterable[PlannedRun],
+    table: Table | None,
+    artifacts: Sequence[str] = (),
+    headway: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the outcome of a sweep whose runs have been projected. Repeating it changes nothing.
 
@@ -28,9 +32,10 @@ def publish_outcome(
         runs: of the plan: FINISHED needs all of them final, FAILED one that failed; else the sweep counts as KILLED.
         table: winners and summaries are taken from it; None when there is none yet.
         artifacts: names of files in the sweep's folder, to hang on the parent where they are there.
+        headway: called after each winner: a large sweep has thousands.
     """
     if table is not None:
-        _mark_winners(projection, table.selected)
+        _mark_winners(projection, table.selected, headway)
         _write_summaries(projection, table)
     if artifacts:
         _attach(projection, projection.parent.run_id, {name: projection.ledger.store.read(name) for name in artifacts})
@@ -38,12 +43,13 @@ def publish_outcome(
         update_run(projection.client, projection.parent, Update(status=_sweep_status(projection, runs)))
 
 
-def _mark_winners(projection: Projection, selected: Sequence[Selected]) -> None:
+def _mark_winners(projection: Projection, selected: Sequence[Selected], headway: Callable[[], None]) -> None:
     winners = {(one.cell.arm, one.key): one for one in selected}
     for place, run in projection.runs.items():
         if place in winners:
             _attach_weights(projection, run, winners[place])
             update_run(projection.client, run, Update(tags={names.SELECTED: "true"}))
+            headway()
         elif names.SELECTED in run.tags:
             update_run(projection.client, run, Update(tags={names.SELECTED: "false"}))
 

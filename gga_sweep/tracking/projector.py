@@ -185,7 +185,7 @@ class Projector:
             self._given_up.clear()
             self._woken |= self._runs.keys() & started
             runs = [run for shared in self._runs.values() for run in shared]
-            self._outcome = partial(_publish_outcome, runs=runs, table=table, artifacts=artifacts)
+            self._outcome = partial(_publish_outcome, runs=runs, table=table, artifacts=artifacts, headway=self._extend)
             self._look_again()
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
@@ -378,11 +378,15 @@ def _write_sweep(projection: Projection, searched: Sequence[str]) -> None:
 
 
 def _publish_outcome(
-    projection: Projection, runs: Sequence[PlannedRun], table: Table | None, artifacts: Sequence[str]
+    projection: Projection,
+    runs: Sequence[PlannedRun],
+    table: Table | None,
+    artifacts: Sequence[str],
+    headway: Callable[[], None],
 ) -> None:
     from gga_sweep.tracking.outcome import publish_outcome
 
-    publish_outcome(projection, runs, table, artifacts)
+    publish_outcome(projection, runs, table, artifacts, headway)
 
 
 def _may_pass(error: Exception) -> bool:

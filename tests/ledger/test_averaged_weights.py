@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from memory_store import MemoryStore
+from ledger_in_memory import MemoryStore
 from small_ledger import RUN, advance_to_the_end, open_small_run
 from small_runs import CPU, bits, make_dataset, run_config
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from memory_store import Killed, MemoryStore
+from ledger_in_memory import Killed, MemoryStore
 from small_ledger import KEY, advance_to_the_end
 from small_runs import CPU, annealing_of, make_dataset, run_config
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from memory_store import MemoryStore
+from ledger_in_memory import MemoryStore
 from small_disk import leave, make_room, mounted
 from small_ledger import advance_to_the_end, kept_files, open_small_run
 from small_runs import annealing_of, make_dataset, run_config

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_store import MemoryStore
+from ledger_in_memory import MemoryStore
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.ledger import Ledger

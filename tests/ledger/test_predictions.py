@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from memory_store import MemoryStore
+from ledger_in_memory import MemoryStore
 from PIL import Image
 from run_configs import GGA_L
 from safetensors.numpy import load as load_weights

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from memory_store import MemoryStore
+from ledger_in_memory import MemoryStore
 from small_ledger import KEY, RUN, advance_to_the_end, kept_files, open_small_run
 from small_runs import CPU, FOREVER, annealing_of, make_dataset, run_config, train, watch_updates
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from memory_store import Killed, MemoryStore
+from ledger_in_memory import Killed, MemoryStore
 from small_ledger import RUN, advance_to_the_end, kept_files, open_small_run
 from small_runs import annealing_of, bits, make_dataset, run_config, trained
 

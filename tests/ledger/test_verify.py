@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_store import MemoryStore
+from ledger_in_memory import MemoryStore
 from small_runs import CPU, annealing_of, make_dataset, run_config
 
 from gga_sweep.config import RunConfig

@@ -9,7 +9,7 @@ from random import Random
 from annealed_windows import CONFIGS, CONTENTS, STEPS, config, gga, planned, written_out
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_store import MemoryStore
+from ledger_in_memory import MemoryStore
 
 from gga_sweep.config import RunConfig
 from gga_sweep.ledger.ledger import Ledger

@@ -60,6 +60,17 @@ def test_the_winner_of_each_cell_is_marked_and_carries_its_weights(
     assert projection.client.list_artifacts(child_of(projection, loser).info.run_id) == []
 
 
+def test_after_each_winner_headway_is_told(projection: Projection, plan: Plan, ledger: Ledger) -> None:
+    finish_all(projection, plan, ledger)
+    table, told = invented_table(plan, ledger), list[int]()
+
+    def headway() -> None:
+        told.append(len(runs_with(projection, "selected", "true")))
+
+    publish_outcome(projection, plan.runs, table, headway=headway)
+    assert told == list(range(1, len(table.selected) + 1))
+
+
 def test_weights_that_are_not_what_the_run_left_are_not_hung_up(
     projection: Projection, plan: Plan, ledger: Ledger
 ) -> None:

@@ -223,6 +223,25 @@ def test_closing_gives_up_in_time_and_says_what_is_lacking(
     assert children(uri).keys() == {place(plan.runs[0])}
 
 
+def test_an_outcome_of_many_winners_has_as_long_after_each_as_it_had_at_first(
+    make: Callable[..., Projector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadlines: list[float] = []
+
+    def publish(*args: Any) -> None:
+        headway = args[-1]
+        for _ in range(3):
+            deadlines.append(projector._deadline or 0.0)
+            time.sleep(0.01)
+            headway()
+
+    monkeypatch.setattr("gga_sweep.tracking.outcome.publish_outcome", publish)
+    projector = make()
+    assert projector.close(30)
+    assert len(deadlines) == 3
+    assert deadlines[0] < deadlines[1] < deadlines[2]
+
+
 def test_one_run_that_cannot_be_projected_does_not_keep_the_others_waiting(
     make: Callable[..., Projector],
     plan: Plan,
