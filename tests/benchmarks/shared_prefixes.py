@@ -42,18 +42,10 @@ def main() -> None:
         foretold = savings_of(shared.plan, None, {})
         inherited, annealed = inherited_by(shared)
         saved = 1 - shared.device_seconds / apart.device_seconds
-        print(
-            f"{len(shared.records)} runs of {chosen.steps} steps, {chosen.candidates} candidates, RotatedDigits, small-cnn"
-        )
-        print(
-            f"  steps saved: {inherited:,}, foretold {foretold.without.steps - foretold.shared_prefixes.steps:,.0f}, ",
-            end="",
-        )
-        print(f"of {foretold.without.steps:,.0f}")
-        print(f"  annealed steps saved: {annealed:,}, foretold ", end="")
-        print(
-            f"{foretold.without.annealed - foretold.shared_prefixes.annealed:,.0f}, of {foretold.without.annealed:,.0f}"
-        )
+        print(f"{len(shared.records)} runs of {chosen.steps} steps, {chosen.candidates} candidates, on RotatedDigits")
+        for what, done in (("steps", inherited), ("annealed", annealed)):
+            whole, left = (getattr(work, what) for work in (foretold.without, foretold.shared_prefixes))
+            print(f"  {what} saved: {done:,} of {whole:,.0f}, foretold {whole - left:,.0f}")
         print(f"  device time: {shared.device_seconds:.1f} s, without sharing {apart.device_seconds:.1f} s: ", end="")
         print(f"{100 * saved:.1f} % saved (aim {100 * AIM:.0f} %)")
         print(f"  bit-identical: {digests(shared) == digests(apart)}; same table: {shared.table() == apart.table()}")
