@@ -17,12 +17,13 @@ import msgspec
 
 from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.config import RunConfig
-from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
+from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError, StorageError
 from gga_sweep.ledger.index import read_indexed
 from gga_sweep.ledger.key import run_key
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import digest, dump, dump_lines
+from gga_sweep.ledger.prefixes import PREFIXES, read_prefix
 from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, RunFolder, RunHeader, RunResult, RunState, Weights
 from gga_sweep.network_choice import is_weights_file
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunStatus
@@ -37,6 +38,7 @@ COUNTED = (
     "checkpoint",
     "indexed run",
     "launch file",
+    "prefix",
 )
 """What is counted, in the singular."""
 
@@ -111,7 +113,12 @@ def verify(
     if not names and ledger.store.read("sweep.json") is None:
         rule = "must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it"
         raise InputError([Fault("DIR", rule, str(ledger.folder))])
-    of_sweep = [*_sweep_findings(ledger, read_sweep), *_launch_findings(ledger), *_searched_findings(ledger)]
+    of_sweep = [
+        *_sweep_findings(ledger, read_sweep),
+        *_launch_findings(ledger),
+        *_searched_findings(ledger),
+        *_prefix_findings(ledger),
+    ]
     looks: dict[str, _Look] = {}
     for name, look in _looks(ledger, names):
         looks[name] = look
@@ -120,7 +127,7 @@ def verify(
         if live_holder(ledger.store, LAUNCHES) is not None:
             time.sleep(_SETTLING_SECONDS)  # it may have been in the middle of putting them right
         looks.update(_looks(ledger, suspects))
-    checked = Counter({"launch file": len(_launch_files(ledger))})
+    checked = Counter({"launch file": len(_launch_files(ledger)), "prefix": len(ledger.store.list(PREFIXES))})
     for seen in looks.values():
         checked.update(seen.checked)
     return Verification(
@@ -144,6 +151,17 @@ def _sweep_findings(ledger: Ledger, read_sweep: Callable[[], object] | None) -> 
         (read_sweep or ledger.read_sweep)()
     except (GGASweepError, ValueError, RecursionError) as error:
         yield Finding(None, "sweep.json", f"is damaged: {_in_one_line(error)}")
+
+
+def _prefix_findings(ledger: Ledger) -> Iterator[Finding]:
+    for name in ledger.store.list(PREFIXES):
+        try:
+            read_prefix(ledger.store, name)
+        except StorageError:
+            raise
+        except Exception as error:  # of torch, or of whatever is in it
+            what = f"is damaged: {_in_one_line(error)}; runs that would begin with it begin at step 0"
+            yield Finding(None, f"{PREFIXES}/{name}", what)
 
 
 def _launch_findings(ledger: Ledger) -> Iterator[Finding]:

@@ -17,9 +17,11 @@ from gga_sweep.algorithms.erm import ERM
 from gga_sweep.config import RunConfig
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger import recorded_run
+from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.prefixes import PREFIXES, UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.recorded_run import RecordedRun
 from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
+from gga_sweep.ledger.verify import verify
 from gga_sweep.planning.prefixes import steps_alike
 from gga_sweep.records import RunStatus
 
@@ -271,6 +273,17 @@ def test_a_storage_that_takes_no_prefix_costs_the_saving_alone(caplog: pytest.Lo
     trained(store, "leader", LONG, leaving(4))
     assert kept(store, "leader") == alone(LONG)
     assert "No space left on device" in caplog.text
+
+
+def test_a_damaged_prefix_is_found_where_a_whole_one_is_counted() -> None:
+    store = MemoryStore()
+    trained(store, "leader", LONG, Branching(left={3: "three", 4: "four"}))
+    ledger = Ledger("nowhere", store)
+    assert verify(ledger).checked["prefix"] == 2
+    store.files[f"{PREFIXES}/four"] = flipped(store.files[f"{PREFIXES}/four"])
+    [finding] = [one for one in verify(ledger).findings if one.file.startswith(PREFIXES)]
+    assert "prefixes/four is damaged" in str(finding)
+    assert "begin at step 0" in str(finding)
 
 
 def test_prefixes_are_deleted_all_at_once() -> None:
