@@ -123,6 +123,7 @@ def test_a_whole_ledger_has_no_fault_and_all_of_it_is_counted() -> None:
         "checkpoint": 2,
         "indexed run": 4,
         "launch file": 1,
+        "prefix": 0,
     }
     assert records > 8
     assert annealed > 10
