@@ -263,7 +263,7 @@ def _hparams(config: RunConfig) -> dict[str, Scalar]:
         "network": config.training.network,
         "resnet18": config.training.network == "resnet18",
         "freeze_bn": config.training.freeze_batch_norm,
-        "data_augmentation": config.training.augmentation == "domainbed",
+        "data_augmentation": config.training.augmentation != "none",
         "class_balanced": False,
         "nonlinear_classifier": False,
         "resnet50_augmix": False,

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
+from gga_sweep.config import Augmentation
 from gga_sweep.errors import Fault, InputError
 
 if TYPE_CHECKING:  # a sweep is planned without loading torch
     import numpy as np
     from torch import Tensor
-
-Augmentation = Literal["none", "domainbed"]
 
 CROP_AREA = (0.7, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)
@@ -59,11 +58,11 @@ def augment(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 def check_augmentation(augmentation: Augmentation, channels: int) -> None:
     """InputError unless images of that many channels can be augmented that way."""
-    if augmentation not in ("none", "domainbed"):
-        fault = Fault("training.augmentation", "must be known", augmentation, ("none", "domainbed"))
+    if augmentation not in get_args(Augmentation):
+        fault = Fault("training.augmentation", "must be known", augmentation, get_args(Augmentation))
         raise InputError([fault])
-    if augmentation == "domainbed" and channels != 3:
-        fault = Fault("training.augmentation", "'domainbed' needs images of 3 channels", channels)
+    if augmentation != "none" and channels != 3:
+        fault = Fault("training.augmentation", f"{augmentation!r} needs images of 3 channels", channels)
         raise InputError([fault])
 
 

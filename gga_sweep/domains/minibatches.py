@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gga_sweep.domains.augmentation import Augmentation, augment, check_augmentation
+from gga_sweep.config import Augmentation
+from gga_sweep.domains.augmentation import augment, check_augmentation, draw_numbers
+from gga_sweep.domains.batched_augmentation import augment_batch
 from gga_sweep.domains.dataset import Dataset, Domain
 from gga_sweep.domains.splits import Split
 from gga_sweep.seeding import stream
 
 if TYPE_CHECKING:  # a sweep is planned without loading torch
     from torch import Tensor
+    from torch import device as Device
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +65,11 @@ def draw_minibatch(
     trial_seed: int,
     step: int,
     augmentation: Augmentation,
+    device: Device | None = None,
 ) -> Minibatch:
-    """One domain's minibatch of one step, on the CPU; augmented images take their numbers from their own streams.
+    """One domain's minibatch of one step; augmented images take their numbers from their own streams.
+
+    On the CPU; images of `domainbed-batched` on the `device`, where they are augmented.
 
     Raises:
         InputError: an augmentation that does not fit the images.
@@ -72,16 +78,22 @@ def draw_minibatch(
     streams = (
         stream(dataset.name, trial_seed, "augment", step, domain.name, position) for position in range(batch_size)
     )
-    return _read(dataset, domain, indices, augmentation, streams)
+    return _read(dataset, domain, indices, augmentation, streams, device)
 
 
 def evaluation_batch(
-    dataset: Dataset, domain: Domain, indices: np.ndarray, trial_seed: int, step: int, augmentation: Augmentation
+    dataset: Dataset,
+    domain: Domain,
+    indices: np.ndarray,
+    trial_seed: int,
+    step: int,
+    augmentation: Augmentation,
+    device: Device | None = None,
 ) -> Minibatch:
-    """The images of a domain at `indices` as an evaluation sees them, on the CPU.
+    """The images of a domain at `indices` as an evaluation sees them; where they lie is as of `draw_minibatch`.
 
-    With augmentation (DomainBed augments validation images too) an image looks the same in whatever batch it stands:
-    its numbers are those of its own index, at this step.
+    With augmentation (DomainBed augments validation images too) an image looks the same in whatever batch it stands
+    (`domainbed-batched`: but for rounding): its numbers are those of its own index, at this step.
 
     Raises:
         InputError: an augmentation that does not fit the images.
@@ -89,7 +101,7 @@ def evaluation_batch(
     streams = (
         stream(dataset.name, trial_seed, "augment-validation", step, domain.name, int(index)) for index in indices
     )
-    return _read(dataset, domain, indices, augmentation, streams)
+    return _read(dataset, domain, indices, augmentation, streams, device)
 
 
 def _read(
@@ -98,6 +110,7 @@ def _read(
     indices: np.ndarray,
     augmentation: Augmentation,
     streams: Iterable[np.random.Generator],
+    device: Device | None,
 ) -> Minibatch:
     check_augmentation(augmentation, dataset.input_shape[0])
     images, labels = domain.take(indices)
@@ -105,4 +118,7 @@ def _read(
         import torch
 
         images = torch.stack([augment(image, rng) for image, rng in zip(images, streams, strict=True)])
+    elif augmentation == "domainbed-batched":
+        _, height, width = dataset.input_shape
+        images = augment_batch(images.to(device), [draw_numbers(height, width, rng) for rng in streams])
     return Minibatch(dataset.prepare(images), labels)

@@ -17,7 +17,7 @@ from gga_sweep.ledger.location import Location, as_location
 from gga_sweep.planning.arms import expand_arms
 from gga_sweep.planning.check import check_sweep
 from gga_sweep.planning.plan import Sweep
-from gga_sweep.planning.protocols import get_protocol
+from gga_sweep.planning.protocols import get_protocol, image_deviations
 from gga_sweep.planning.sweep_file import override, read_sweep_file, validate
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
@@ -103,7 +103,10 @@ def complete(
         test_domains=test_domains,
         pairs=pairs,
         protocol=protocol,
-        deviations=_deviations(config.training, protocol.training(config.dataset.name)),
+        deviations=(
+            *_deviations(config.training, protocol.training(config.dataset.name)),
+            *image_deviations(config, protocol, description.image_shape),
+        ),
         dataset=description,
         storage=storage,
         tracking_uri=tracking_uri,

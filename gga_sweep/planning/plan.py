@@ -50,7 +50,7 @@ class Sweep:
         test_domains: the sets of held-out domains, in order.
         pairs: sets of two that are trained only to validate (leave-one-domain-out); none that is in `test_domains`.
         protocol: the named bundle of choices.
-        deviations: what the file overrides of its protocol, as sentences.
+        deviations: what the file overrides of its protocol, and how its images differ from DomainBed's, as sentences.
         dataset: the dataset's domains and counts, as known or found.
         storage: folder of all sweeps, or of a bucket; this one lives in `storage / config.name`.
         tracking_uri: of MLflow; None: the storage's own SQLite file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -20,6 +20,9 @@ EMBEDDED_DIGITS = frozenset({"RotatedDigits", "ColoredDigits"})
 SMALL_IMAGES = frozenset({"Debug28", "RotatedMNIST", "ColoredMNIST"}) | EMBEDDED_DIGITS
 """Datasets of 28 x 28 images: DomainBed's three (domainbed/hparams_registry.py) and, by our decision, the embedded
 digits. Every other dataset counts as photographs."""
+
+DOMAINBED_SIDE = 224
+"""Of DomainBed's photographs in pixels (domainbed/datasets.py), whatever their size on disk."""
 
 DOMAINBED_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -85,6 +88,23 @@ def complete_training(config: SweepConfig, protocol: Protocol) -> TrainingSettin
     if whole["weights"] == "random":
         whole["weights"] = None
     return TrainingSettings.model_validate(whole)
+
+
+def image_deviations(config: SweepConfig, protocol: Protocol, image_shape: tuple[int, int, int]) -> Iterator[str]:
+    """How what a network is fed differs from DomainBed's: by the stored size, and by the augmentation, where asked for.
+
+    Args:
+        image_shape: (channels, height, width) as stored.
+    """
+    stored = f"{image_shape[1]} x {image_shape[2]}"
+    photographs = config.dataset.name not in SMALL_IMAGES
+    if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
+        yield f"images are {stored} (DomainBed's: {DOMAINBED_SIDE} x {DOMAINBED_SIDE})"
+    augmentation = complete_training(config, protocol).augmentation
+    if augmentation == "domainbed-batched":
+        yield "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes)"
+    if augmentation != "none":
+        yield f"crops are taken from images stored at {stored} (DomainBed's: from photographs as they lie on disk)"
 
 
 @lru_cache
@@ -210,8 +230,6 @@ def _no_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
 
 
 _SHARED_DEVIATIONS = (
-    "The augmentation works on tensors and crops from the stored image (224 x 224 for the benchmarks); DomainBed's "
-    "works on photographs as they lie on disk.",
     "Minibatches, augmentation, initial weights and dropout take their random numbers from this project's streams.",
     "Small images (the digits) use SmallCNN in the place of DomainBed's MNIST network, without augmentation.",
 )

@@ -241,6 +241,7 @@ class Trainer:
             self.config.trial_seed,
             step,
             self.config.training.augmentation,
+            self._device,
         )
         images = drawn.images.to(self._device, memory_format=fastest_memory_format(self._device))
         return Minibatch(images, drawn.labels.to(self._device))

@@ -299,8 +299,9 @@ def coloured(storage: Path, algorithm: str = "ERM", **training: Any) -> tuple[Pl
     return plan, run
 
 
-def test_the_switches_of_the_training_are_among_the_hyperparameters(tmp_path: Path) -> None:
-    switches = {"network": "resnet18", "freeze_batch_norm": False, "augmentation": "domainbed"}
+@pytest.mark.parametrize("augmentation", ["domainbed", "domainbed-batched"])
+def test_the_switches_of_the_training_are_among_the_hyperparameters(augmentation: str, tmp_path: Path) -> None:
+    switches = {"network": "resnet18", "freeze_batch_norm": False, "augmentation": augmentation}
     plan, _ = coloured(tmp_path / "storage", **switches)
     exported(plan, tmp_path / "out")
     for line in read_tree(tmp_path / "out"):

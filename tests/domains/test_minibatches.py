@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gga_sweep.config import Augmentation
 from gga_sweep.domains import (
     Dataset,
     Domain,
@@ -21,6 +22,7 @@ from gga_sweep.domains import (
     minibatch_indices,
     split_domain,
 )
+from gga_sweep.domains.dataset import IMAGENET_MEAN, IMAGENET_STD
 from gga_sweep.errors import InputError
 from gga_sweep.seeding import stream
 
@@ -98,6 +100,45 @@ def test_augmented_batches_of_two_sizes_share_their_start() -> None:
     assert torch.equal(large.images[:4], small.images)
 
 
+def unprepared(batch: Minibatch) -> torch.Tensor:
+    """The images of a minibatch before they were normalised, in [0, 1]."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return batch.images * std + mean
+
+
+def test_a_minibatch_that_is_augmented_at_once_takes_the_same_numbers() -> None:
+    at_once = draw_minibatch(DATASET, NEAR, SPLIT, 8, trial_seed=2, step=9, augmentation="domainbed-batched")
+    one_by_one = draw_minibatch(DATASET, NEAR, SPLIT, 8, trial_seed=2, step=9, augmentation="domainbed")
+    assert torch.equal(at_once.labels, one_by_one.labels)
+
+    chosen = minibatch_indices(SPLIT.train, 8, "mine", 2, 9, "near")
+    expected = [
+        augment(NEAR.images[index] / 255, stream("mine", 2, "augment", 9, "near", position))
+        for position, index in enumerate(chosen)
+    ]
+    torch.testing.assert_close(unprepared(at_once), torch.stack(expected), rtol=0, atol=2e-5)
+    assert not torch.equal(at_once.images, one_by_one.images)
+
+
+def test_an_evaluation_that_is_augmented_at_once_takes_the_same_numbers() -> None:
+    together = evaluation_batch(DATASET, NEAR, np.array([3, 7, 11]), 0, 300, "domainbed-batched")
+    image = augment(NEAR.images[7] / 255, stream("mine", 0, "augment-validation", 300, "near", 7))
+    torch.testing.assert_close(unprepared(together)[1], image, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "where"), [("none", "cpu"), ("domainbed", "cpu"), ("domainbed-batched", "meta")]
+)
+def test_only_what_is_augmented_at_once_is_made_on_the_device(augmentation: Augmentation, where: str) -> None:
+    device = torch.device("meta")  # holds shapes alone
+    for batch in (
+        draw_minibatch(DATASET, NEAR, SPLIT, 8, 0, 0, augmentation, device),
+        evaluation_batch(DATASET, NEAR, SPLIT.validation, 0, 0, augmentation, device),
+    ):
+        assert batch.images.device.type == where
+        assert batch.images.shape[1:] == DATASET.input_shape
+
+
 def test_an_evaluation_reads_the_images_asked_for() -> None:
     batch = evaluation_batch(DATASET, NEAR, SPLIT.validation, trial_seed=0, step=0, augmentation="none")
     assert torch.equal(batch.images, DATASET.prepare(NEAR.images[torch.from_numpy(SPLIT.validation)]))
@@ -127,9 +168,10 @@ def evaluate_augmented(dataset: Dataset, augmentation: str) -> Minibatch:
 @pytest.mark.parametrize("read", [draw_augmented, evaluate_augmented])
 def test_augmentation_that_does_not_fit_is_refused(read: Callable[[Dataset, str], Minibatch]) -> None:
     grey = Dataset("grey", tuple("abcd"), (photographs("a", 1), photographs("b", 1)), "digest", normalise=False)
-    with pytest.raises(InputError, match="needs images of 3 channels, got 1"):
-        read(grey, "domainbed")
-    with pytest.raises(InputError, match=r"got 'wild' \(allowed: none, domainbed\)"):
+    for augmentation in ("domainbed", "domainbed-batched"):
+        with pytest.raises(InputError, match=f"'{augmentation}' needs images of 3 channels, got 1"):
+            read(grey, augmentation)
+    with pytest.raises(InputError, match=r"got 'wild' \(allowed: none, domainbed, domainbed-batched\)"):
         read(DATASET, "wild")
 
 

@@ -189,13 +189,17 @@ def test_frozen_batch_norm_does_not_matter_to_a_network_without_any() -> None:
         assert (one == other) is same
 
 
-@pytest.mark.parametrize(("augmentation", "same"), [("none", True), ("domainbed", False)])
+@pytest.mark.parametrize(("augmentation", "same"), [("none", True), ("domainbed", False), ("domainbed-batched", False)])
 def test_augmenting_validation_matters_only_where_there_is_an_augmentation(augmentation: str, same: bool) -> None:
     one, other = (
         key_of(training__augmentation=augmentation, training__augment_validation=validation)
         for validation in (True, False)
     )
     assert (one == other) is same
+
+
+def test_each_augmentation_has_a_key_of_its_own() -> None:
+    assert len({key_of(training__augmentation=name) for name in ("none", "domainbed", "domainbed-batched")}) == 3
 
 
 def test_a_hyperparameter_added_later_at_its_neutral_value_orphans_no_run(monkeypatch: pytest.MonkeyPatch) -> None:

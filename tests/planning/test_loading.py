@@ -98,7 +98,44 @@ def test_what_the_file_overrides_decides_and_is_a_deviation(field: str, tmp_path
     if field == "threads":  # no protocol has an opinion on it
         assert sweep.deviations == ()
     else:
-        assert sweep.deviations == (f"{field} is {OVERRIDES[field]} (the protocol's: {plain[field]})",)
+        assert sweep.deviations[0] == f"{field} is {OVERRIDES[field]} (the protocol's: {plain[field]})"
+        assert [words[:21] for words in sweep.deviations[1:]] == ["crops are taken from "] * (field == "augmentation")
+
+
+BATCHED = "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes)"
+
+
+def crops(side: int) -> str:
+    return f"crops are taken from images stored at {side} x {side} (DomainBed's: from photographs as they lie on disk)"
+
+
+def other_size(side: int) -> str:
+    return f"images are {side} x {side} (DomainBed's: 224 x 224)"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "augmentation", "side", "told"),
+    [
+        ("quick", "none", 64, []),
+        ("quick", "domainbed", 64, [crops(64)]),
+        ("quick", "domainbed-batched", 224, [BATCHED, crops(224)]),
+        ("gga-paper", "domainbed", 224, [crops(224)]),
+        ("gga-paper", "none", 64, [other_size(64)]),
+        ("gga-paper", "domainbed-batched", 256, [other_size(256), BATCHED, crops(256)]),
+    ],
+)
+def test_images_and_crops_other_than_domainbeds_are_deviations(
+    protocol: str, augmentation: str, side: int, told: list[str], tmp_path: Path
+) -> None:
+    sweep = load(
+        on_tree(
+            write_tree(tmp_path / "tree"),
+            protocol=protocol,
+            dataset={"name": "ImageFolder", "root": str(tmp_path / "tree"), "image_size": side},
+            training={"augmentation": augmentation},
+        )
+    )
+    assert [words for words in sweep.deviations if not words.startswith("augmentation is")] == told
 
 
 def test_saying_what_the_protocol_says_is_no_deviation() -> None:
