@@ -23,8 +23,8 @@ SelectionMethod = Literal["training-domain-validation", "leave-one-domain-out", 
 """What `gga_sweep.selection` can select by."""
 
 Augmentation = Literal["none", "domainbed", "domainbed-batched"]
-"""Of images: as DomainBed's, image by image in bytes; or the same for a minibatch at once, in float32 on the run's device,
-whose pixels differ a little."""
+"""Of images: as DomainBed's, image by image in bytes; or the same for a minibatch at once, in float32 on the run's
+device, whose pixels differ a little."""
 
 LEAVE_ONE_DOMAIN_OUT: Final = "leave-one-domain-out"
 """The method that needs runs of its own, with pairs of test domains."""

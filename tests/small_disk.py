@@ -22,6 +22,15 @@ def mounted(folder: Path, kib: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+
+
 def leave(disk: Path, kib: int) -> None:
     """Fill the disk until so much is free."""
     make_room(disk)

@@ -84,13 +84,9 @@ def _cropped(images: Tensor, numbers: Sequence[AugmentationNumbers]) -> Tensor:
     )
     columns = torch.arange(width, device=images.device)
     columns = torch.where(flips > 0, width - 1 - columns, columns)
-    grid = torch.stack(
-        torch.broadcast_tensors(
-            _source(columns, lefts, widths, width)[:, None, :],
-            _source(torch.arange(height, device=images.device), tops, heights, height)[:, :, None],
-        ),
-        dim=3,
-    )
+    x = _source(columns, lefts, widths, width)[:, None, :].expand(-1, height, -1)
+    y = _source(torch.arange(height, device=images.device), tops, heights, height)[:, :, None].expand(-1, -1, width)
+    grid = torch.stack([x, y], dim=3)
     return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gga_sweep.domains.benchmarks import Benchmark
 from gga_sweep.domains.files import Progress, for_each
-from gga_sweep.domains.image_cache import photograph, why_unreadable
+from gga_sweep.domains.image_cache import image_bytes, photograph, why_unreadable
 from gga_sweep.domains.image_folder import Folders, folder_faults, image_paths, scan_folders
 from gga_sweep.errors import Fault
 
@@ -194,7 +194,7 @@ def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str 
 def _unreadable(root: Path, paths: Sequence[str], progress: Progress | None) -> Iterator[UnreadableImage]:
     def reason(path: str) -> str | None:
         try:
-            photograph(root / path)
+            photograph(image_bytes(root / path))
         except Exception as error:  # on a broken file the decoders raise whatever they stumble over
             return why_unreadable(error)
         return None

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
+import shutil
 import stat
 import unicodedata
 import uuid
@@ -16,6 +18,7 @@ from typing import TypeVar
 
 from gga_sweep.errors import Fault, InputError
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Progress = Callable[[str, int, int], None]
@@ -25,8 +28,8 @@ THREADS = min(8, os.cpu_count() or 1)
 LONGEST_NAME = 200  # bytes: file systems take 255, and a cache adds to a domain's name
 _SHOWN = 5  # names in a fault
 _UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, undecodable bytes, ends of lines
-_TASK = 16  # paths: the pool's own cost is then small, even for a function that only asks for a file's size
-_WINDOW = 4 * THREADS * _TASK  # paths under way: a pool queues all it is given, and results must not pile up unread
+_TASK = 16  # items: the pool's own cost is then small, even for a function that only asks for a file's size
+_WINDOW = 4 * THREADS * _TASK  # items under way: a pool queues all it is given, and results must not pile up unread
 
 
 def expanded(path: Path, field: str) -> Path:
@@ -72,15 +75,15 @@ def shown(names: Sequence[str]) -> list[str]:
     return [*names[:_SHOWN], f"and {more} more"] if more > 0 else list(names)
 
 
-def for_each(function: Callable[[str], Result], paths: Sequence[str]) -> Iterator[Result]:
-    """`function` of every path, in the order of `paths`, worked out by a few threads."""
+def for_each(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """`function` of every item, in their order, worked out by a few threads."""
 
-    def work(task: Sequence[str]) -> list[Result]:
-        return [function(path) for path in task]
+    def work(task: Sequence[Item]) -> list[Result]:
+        return [function(item) for item in task]
 
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(paths), _WINDOW):
-            window = paths[start : start + _WINDOW]
+        for start in range(0, len(items), _WINDOW):
+            window = items[start : start + _WINDOW]
             tasks = [window[first : first + _TASK] for first in range(0, len(window), _TASK)]
             for results in pool.map(work, tasks):
                 yield from results
@@ -100,11 +103,35 @@ def whole(file: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def drop_drafts(file: Path) -> None:
+    """Delete what a `whole` of this file left whose process was killed. Only for who is alone in writing it."""
+    draft = re.compile(re.escape(file.name) + r"\.[0-9a-f]{32}")
+    for left in file.parent.iterdir():
+        if draft.fullmatch(left.name):
+            left.unlink(missing_ok=True)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def free_bytes(folder: Path) -> int:
+    """Of the file system on which a folder lies, or would lie if it were made."""
+    return shutil.disk_usage(existing(folder)).free
+
+
 @contextlib.contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Hold a lock among the processes of a machine; the system releases it when its holder ends, however it ends."""
+def alone(lock: Path) -> Iterator[bool]:
+    """Hold a lock among the processes of a machine; the system releases it when its holder ends, however it ends.
+
+    Gives False on a file system that locks nothing, as some of networks: then work is merely done twice.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("ab+") as handle:  # to read as well: of a pipe in its place it would wait for a reader
-        with contextlib.suppress(OSError):  # some network file systems lock nothing: then work is merely done twice
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        except OSError:
+            yield False
+        else:
+            yield True

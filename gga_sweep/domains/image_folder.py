@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gga_sweep.domains.dataset import Dataset, Domain
-from gga_sweep.domains.files import is_folder, is_plain, unfit_names
-from gga_sweep.domains.image_cache import images_in_memory, images_on_disk
-from gga_sweep.domains.manifest import Manifest, read_manifest
+from gga_sweep.domains.files import Progress, is_folder, is_plain, unfit_names
+from gga_sweep.domains.image_cache import (
+    CHANGED,
+    Told,
+    decoded_file,
+    images_in_memory,
+    images_on_disk,
+    is_decoded,
+    require_room,
+)
+from gga_sweep.domains.manifest import Manifest, forget, read_manifest
 from gga_sweep.errors import Fault, InputError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -110,38 +118,63 @@ def read_tree(root: Path, domains: Sequence[str] | None = None, n_classes: int |
     return ImageTree(root, tuple(next(iter(folders.values()))), folders)
 
 
-def load_tree(name: str, tree: ImageTree, image_size: int, cache_dir: Path | None) -> Dataset:
+def load_tree(
+    name: str, tree: ImageTree, image_size: int, cache_dir: Path | None, progress: Progress | None = None
+) -> Dataset:
     """Decode a tree, or map what an earlier call decoded.
 
     Args:
         name: the dataset's.
         tree: what to load.
         image_size: side in pixels at which images are stored.
-        cache_dir: where the arrays lie, as `<digest>-<size>/<domain>.npy`; None keeps them in memory.
+        cache_dir: where the arrays lie (`image_cache.decoded_file`); None keeps them in memory.
+        progress: told of each image decoded, of all that are to be.
 
     Raises:
-        InputError: naming every image, of all domains, that cannot be read or does not open.
+        InputError: naming every image, of all domains, that cannot be read, changed since the tree was listed, or does
+            not open. Nothing that was decoded is left behind then.
+        StorageError: the arrays do not fit on the disk, or cannot be written.
     """
     import torch
 
-    digest = tree.manifest(cache_dir).digest
+    manifest = tree.manifest(cache_dir)
+    listed = {entry.path: entry for entry in manifest.entries}
+    sizes = tree.domain_sizes
+    files = {domain: decoded_file(cache_dir, manifest.digest, image_size, domain) for domain in sizes if cache_dir}
+    to_decode = [domain for domain in sizes if not files or not is_decoded(files[domain], sizes[domain], image_size)]
+    if cache_dir is not None and to_decode:
+        require_room(cache_dir, sum(sizes[domain] for domain in to_decode), image_size)
     domains: list[Domain] = []
     faults: list[Fault] = []
     for domain in tree.folders:
         paths = tree.paths(domain)
+        entries = [listed[path] for path in paths]
+        told = _told(progress, domain, to_decode, sizes)
         try:
-            if cache_dir is None:
-                images = images_in_memory(tree.root, paths, image_size)
+            if files:
+                images = images_on_disk(tree.root, entries, image_size, files[domain], told)
             else:
-                file = cache_dir / f"{digest[:16]}-{image_size}" / f"{domain}.npy"
-                images = images_on_disk(tree.root, paths, image_size, file)
+                images = images_in_memory(tree.root, entries, image_size, told)
         except InputError as error:
             faults += error.faults
         else:
             domains.append(Domain(domain, images, torch.tensor(tree.labels(domain)), paths))
     if faults:
+        for domain in to_decode if files else ():
+            files[domain].unlink(missing_ok=True)  # once the fault is mended the tree has another digest
+        if cache_dir is not None and any(fault.rule == CHANGED for fault in faults):
+            forget(tree.root, cache_dir)
         raise InputError(faults, source=str(tree.root))
-    return Dataset(name, tree.classes, tuple(domains), digest, normalise=True)
+    return Dataset(name, tree.classes, tuple(domains), manifest.digest, normalise=True)
+
+
+def _told(progress: Progress | None, domain: str, to_decode: Sequence[str], sizes: Mapping[str, int]) -> Told | None:
+    """What tells `progress` of one domain's images, counted on from those before it."""
+    if progress is None or domain not in to_decode:
+        return None
+    before = sum(sizes[earlier] for earlier in to_decode[: to_decode.index(domain)])
+    total = sum(sizes[each] for each in to_decode)
+    return lambda done: progress(f"decoding {domain}", before + done, total)
 
 
 def image_paths(folders: Folders) -> Iterator[str]:

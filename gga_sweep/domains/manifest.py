@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 
 from gga_sweep.domains.files import for_each, status_of, whole
@@ -85,13 +87,19 @@ def _fingerprint(file: Path, earlier: Fingerprint | None) -> Fingerprint:
     status = status_of(file)  # before reading: a change in between shows as another time
     if earlier is not None and earlier[:2] == (status.st_size, status.st_mtime_ns):
         return earlier
-    return status.st_size, status.st_mtime_ns, content_hash(file)
+    with file.open("rb") as opened:
+        return status.st_size, status.st_mtime_ns, content_hash(opened)
 
 
-def content_hash(path: Path) -> str:
-    """32 hex digits over a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def content_hash(file: BufferedIOBase) -> str:
+    """32 hex digits over the bytes of an open file."""
+    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def forget(root: Path, cache_dir: Path) -> None:
+    """Read every file of a tree anew at the next call: one changed and kept its size and its time."""
+    with contextlib.suppress(OSError):
+        _cache_file(cache_dir, root).unlink()
 
 
 def _cache_file(cache_dir: Path, root: Path) -> Path:

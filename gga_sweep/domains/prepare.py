@@ -19,7 +19,7 @@ from gga_sweep.domains.downloads import (
     list_archive,
     list_folder,
 )
-from gga_sweep.domains.files import Progress, expanded, shown
+from gga_sweep.domains.files import Progress, existing, expanded, free_bytes, shown
 from gga_sweep.domains.layouts import Layout, find_layout, read_duplicates
 from gga_sweep.errors import Fault, InputError
 
@@ -113,7 +113,7 @@ def _check_request(name: str, download: Path, root: Path, link: bool, duplicates
         faults.append(Fault("name", "must be a benchmark", name, tuple(BENCHMARKS)))
     if not (download.is_dir() or (download.is_file() and download.name.lower().endswith(ARCHIVE_SUFFIXES))):
         faults.append(Fault("download", "must be a folder or an archive", str(download), ARCHIVE_SUFFIXES))
-    elif link and download.stat().st_dev != _existing(root).stat().st_dev:
+    elif link and download.stat().st_dev != existing(root).stat().st_dev:
         faults.append(Fault("link", "must stay within one file system (copy instead)", f"{download} -> {root}"))
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         faults.append(Fault("root", "must not exist yet, or be an empty folder", str(root)))
@@ -159,7 +159,7 @@ def _with_archives(
 def _check_room(layout: Layout, root: Path, link: bool) -> None:
     written = [file.size for file in layout.values() if file.packed or not link]
     needed = sum(-(-size // _BLOCK) * _BLOCK for size in written)
-    free = shutil.disk_usage(_existing(root)).free
+    free = free_bytes(root)
     if needed > free:
         rule = f"must lie where {needed:,} bytes are free"
         raise InputError([Fault("root", rule, f"{free:,} bytes at {root}")])
@@ -181,11 +181,6 @@ def _whole_tree(root: Path) -> Iterator[Path]:
             raise InputError([Fault("root", f"must stay empty meanwhile ({error.strerror})", str(root))]) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:

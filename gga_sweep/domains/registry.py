@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 IMAGE_FOLDER = "ImageFolder"
 
 
-def load_dataset(config: DatasetConfig, cache_dir: Path | None) -> Dataset:
+def load_dataset(config: DatasetConfig, cache_dir: Path | None, progress: Progress | None = None) -> Dataset:
     """The dataset itself.
 
     Args:
         config: which.
         cache_dir: where content hashes and decoded photographs are kept; None reads and decodes each time.
+        progress: told of each photograph decoded, of all that are to be; of none where all are kept.
 
     Raises:
         InputError: unknown name, an option the dataset does not have, missing root, a tree with faults, images that
-            do not open (all of them named).
+            do not open or change meanwhile (all of them named).
+        StorageError: decoded photographs cannot be kept.
     """
-    return _source(config).load(cache_dir)
+    return _source(config).load(cache_dir, progress)
 
 
 def dataset_digest(config: DatasetConfig, cache_dir: Path | None) -> str:
@@ -78,7 +80,7 @@ class _Source(Protocol):
 
     def digest(self, cache_dir: Path | None) -> str: ...
 
-    def load(self, cache_dir: Path | None) -> Dataset: ...
+    def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset: ...
 
     def check(self, progress: Progress | None) -> DatasetCheck: ...
 
@@ -95,7 +97,7 @@ class _Embedded:
     def digest(self, cache_dir: Path | None) -> str:
         return self.dataset_digest()
 
-    def load(self, cache_dir: Path | None) -> Dataset:
+    def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset:
         return self.dataset()
 
     def check(self, progress: Progress | None) -> DatasetCheck:
@@ -121,8 +123,8 @@ class _Tree:
     def digest(self, cache_dir: Path | None) -> str:
         return self._read().manifest(cache_dir).digest
 
-    def load(self, cache_dir: Path | None) -> Dataset:
-        return load_tree(self.name, self._read(), self.image_size, cache_dir)
+    def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset:
+        return load_tree(self.name, self._read(), self.image_size, cache_dir, progress)
 
     def check(self, progress: Progress | None) -> DatasetCheck:
         return check_tree(self.name, self._given_root(), self.benchmark, progress)
@@ -159,7 +161,7 @@ class _Installed:
     def digest(self, cache_dir: Path | None) -> str:
         return _call_installed(self.config).digest
 
-    def load(self, cache_dir: Path | None) -> Dataset:
+    def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset:
         return _call_installed(self.config)
 
     def check(self, progress: Progress | None) -> DatasetCheck:

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 from gga_sweep.domains import load_dataset
+from gga_sweep.domains.files import Progress
 from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.location import Location, S3Location, open_store
@@ -29,13 +30,17 @@ def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
     return contents
 
 
-def decode_images(sweep: Sweep) -> None:
+def decode_images(sweep: Sweep, progress: Progress | None = None) -> None:
     """Open every image once, for all runs to come.
 
+    Args:
+        progress: told of each image decoded; of none where all were decoded before.
+
     Raises:
-        InputError: naming each image that does not open.
+        InputError: naming each image that does not open, or changes meanwhile.
+        StorageError: decoded images cannot be kept.
     """
-    load_dataset(sweep.config.dataset, cache_folder(sweep.storage))
+    load_dataset(sweep.config.dataset, cache_folder(sweep.storage), progress)
 
 
 def require_writable(storage: Location) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -76,6 +79,49 @@ class Display:
             running,
             *([Text(f"and {more} more")] if more > 0 else []),
         )
+
+
+class DecodingDisplay:
+    """Shows how far the decoding of images is, for the length of a `with` block; nothing if none is decoded.
+
+    Args:
+        console: where; a terminal gets a bar, anything else a line every 15 s.
+        clock: in seconds.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task: TaskID | None = None
+        self._began = self._printed = 0.0
+        self._done = self._total = 0
+
+    def __enter__(self) -> DecodingDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if self._done and kind is None:
+            took = duration_in_words(self._clock() - self._began)
+            self._console.print(f"Decoded {self._done:,} images in {took}.", highlight=False)
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """As `domains.files.Progress`."""
+        if self._task is None:
+            self._began = self._printed = self._clock()
+            self._bar.start()
+            self._task = self._bar.add_task(what, total=total)
+        self._done, self._total = done, total
+        self._bar.update(self._task, description=what, completed=done)
+        if not self._console.is_terminal and self._clock() - self._printed >= _LINE_SECONDS:
+            self._printed = self._clock()
+            left = (self._printed - self._began) / done * (total - done)
+            line = f"{what}: {done:,} of {total:,} images, about {duration_in_words(left)} left"
+            self._console.print(line, highlight=False)
 
 
 def summary_line(progress: LaunchProgress) -> str:

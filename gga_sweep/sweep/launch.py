@@ -20,6 +20,7 @@ from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
 from gga_sweep.sweep.dashboard import check_dashboard
+from gga_sweep.sweep.display import DecodingDisplay
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.result import SweepResult
 from gga_sweep.sweep.signals import stop_signals
@@ -65,7 +66,8 @@ def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Conso
         costs = learned_costs(plan, results)
         to_train = bool(left) or unsuggested_runs(plan) > 0
         if to_train:
-            decode_images(sweep)
+            with DecodingDisplay(console) as decoding:
+                decode_images(sweep, decoding.show)
         with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
             if to_train:
                 from gga_sweep.sweep.waves import train  # with nothing left to train, Ray is not even imported

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision import transforms
 
-from gga_sweep.domains import image_cache
+from gga_sweep.domains import Dataset, image_cache, image_folder, manifest
 from gga_sweep.domains.image_folder import load_tree, read_tree
-from gga_sweep.errors import InputError
+from gga_sweep.errors import InputError, StorageError
 
 WriteTree = Callable[..., Path]
 
@@ -145,7 +148,7 @@ def test_the_cache_follows_content_and_size(
     large = load_tree("ImageFolder", read_tree(root), 32, cache)
     assert (small.input_shape, large.input_shape) == ((3, 16, 16), (3, 32, 32))
     assert small.digest == large.digest
-    assert (cache / f"{small.digest[:16]}-16" / "toy box.npy").is_file()
+    assert (cache / f"{small.digest[:16]}-16-1" / "toy box.npy").is_file()
 
     moved = root.rename(tmp_path / "moved")
     monkeypatch.setattr(image_cache, "decode", None)  # not even a moved tree is decoded again
@@ -156,3 +159,100 @@ def test_the_cache_follows_content_and_size(
     changed = load_tree("ImageFolder", read_tree(moved), 16, cache)
     assert changed.digest != small.digest
     assert changed.domains[0].images[1, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_what_another_version_decoded_is_decoded_anew(
+    write_tree: WriteTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, cache = read_tree(write_tree()), tmp_path / "cache"
+    before = load_tree("ImageFolder", tree, 16, cache)
+    monkeypatch.setattr(image_cache, "DECODING", image_cache.DECODING + 1)
+    monkeypatch.setattr(image_cache, "decode", lambda content, size: np.full((3, size, size), 7, dtype=np.uint8))
+    after = load_tree("ImageFolder", tree, 16, cache)
+    assert all((domain.images == 7).all() for domain in after.domains)
+    monkeypatch.undo()
+    monkeypatch.setattr(image_cache, "decode", None)  # the older version's are still there, for who runs it
+    again = load_tree("ImageFolder", tree, 16, cache)
+    assert all(torch.equal(*pair) for pair in zip(images_of(again), images_of(before), strict=True))
+
+
+def images_of(dataset: Dataset) -> list[torch.Tensor]:
+    return [domain.images for domain in dataset.domains]
+
+
+def test_progress_goes_on_over_the_domains_that_are_decoded(write_tree: WriteTree, tmp_path: Path) -> None:
+    tree, cache = (
+        read_tree(write_tree(domains=("art", "photo", "sketch"), classes=("cat",), per_class=3)),
+        tmp_path / "c",
+    )
+    told: list[tuple[str, int, int]] = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        told.append((what, done, total))
+
+    load_tree("ImageFolder", tree, 16, cache, tell)
+    domains = ["art"] * 3 + ["photo"] * 3 + ["sketch"] * 3
+    assert told == [(f"decoding {domain}", done, 9) for done, domain in enumerate(domains, start=1)]
+    told.clear()
+    load_tree("ImageFolder", tree, 16, cache, tell)
+    assert told == []
+    next(cache.glob("*/photo.npy")).unlink()
+    load_tree("ImageFolder", tree, 16, cache, tell)
+    assert told == [("decoding photo", done, 3) for done in (1, 2, 3)]
+    told.clear()
+    load_tree("ImageFolder", tree, 16, None, tell)
+    assert len(told) == 9
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_images_that_change_between_listing_and_decoding_are_named_together(
+    write_tree: WriteTree, tmp_path: Path, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache = write_tree(), tmp_path / "cache" if cached else None
+    tree, listing = read_tree(root), manifest.read_manifest
+
+    def change(*given: Any) -> manifest.Manifest:
+        found = listing(*given)
+        for path in ("art/cat/1.png", "toy box/elk/3.png"):
+            Image.new("RGB", (9, 9), "red").save(root / path)
+        return found
+
+    monkeypatch.setattr(image_folder, "read_manifest", change)
+    with pytest.raises(InputError) as raised:
+        load_tree("ImageFolder", tree, 24, cache)
+    assert [(fault.rule, fault.got) for fault in raised.value.faults] == [
+        ("image changed since it was listed", path) for path in ("art/cat/1.png", "toy box/elk/3.png")
+    ]
+    assert list(tmp_path.glob("cache/**/*.npy*")) == []
+    monkeypatch.undo()
+    assert load_tree("ImageFolder", tree, 24, cache).domains[0].images[1, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_change_that_kept_size_and_time_is_found_and_the_next_call_lists_anew(
+    write_tree: WriteTree, tmp_path: Path
+) -> None:
+    root, cache = write_tree(), tmp_path / "cache"
+    tree = read_tree(root)
+    before = tree.manifest(cache).digest
+    file = root / "art/cat/0.JPG"
+    status = file.stat()
+    Image.new("RGB", (9, 9)).save(file)
+    file.write_bytes(file.read_bytes().ljust(status.st_size, b"\0"))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert file.stat().st_size == status.st_size
+    assert tree.manifest(cache).digest == before
+    with pytest.raises(InputError, match=r"changed since it was listed, got 'art/cat/0\.JPG'"):
+        load_tree("ImageFolder", tree, 24, cache)
+    assert load_tree("ImageFolder", tree, 24, cache).digest == tree.manifest(None).digest != before
+
+
+def test_a_disk_without_room_for_all_domains_is_told_before_any_is_decoded(
+    write_tree: WriteTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, cache = read_tree(write_tree()), tmp_path / "cache"
+    monkeypatch.setattr(image_cache, "free_bytes", lambda folder: 4 * 12 * 3 * 24**2)
+    monkeypatch.setattr(image_cache, "decode", None)
+    needed = f"{4 * 12 * 3 * 24**2 + 128:,}"
+    with pytest.raises(StorageError, match=rf"decoded images need {needed} bytes in .*cache: 82,944 bytes are free"):
+        load_tree("ImageFolder", tree, 24, cache)
+    assert list(tmp_path.glob("cache/*-*")) == []

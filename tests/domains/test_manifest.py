@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -85,8 +86,8 @@ def test_only_a_touched_file_is_read_again(root: Path, tmp_path: Path, monkeypat
     os.utime(touched, ns=(1, 1))
     read: list[Path] = []
 
-    def note(path: Path) -> str:
-        read.append(path)
+    def note(file: BinaryIO) -> str:
+        read.append(Path(file.name))
         return "a new hash"
 
     monkeypatch.setattr(manifest, "content_hash", note)

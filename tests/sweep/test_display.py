@@ -15,7 +15,7 @@ from small_launch import Clock, runs_by_key
 from gga_sweep.planning import PlannedRun
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep import display
-from gga_sweep.sweep.display import Display, summary_line
+from gga_sweep.sweep.display import DecodingDisplay, Display, summary_line
 from gga_sweep.sweep.progress import LaunchProgress
 
 
@@ -127,3 +127,47 @@ def test_the_display_ends_with_an_error_too(runs: Mapping[str, PlannedRun], cloc
     with pytest.raises(RuntimeError, match="the cluster is gone"), Display(LaunchProgress(runs, {}), screen.console):
         raise RuntimeError("the cluster is gone")
     assert "0 of 4 runs done" in screen.text
+
+
+def test_decoding_prints_a_line_now_and_then_in_a_pipe(clock: Clock) -> None:
+    screen = Screen(terminal=False)
+    with DecodingDisplay(screen.console, clock) as decoding:
+        for done in range(1, 2001):
+            decoding.show("decoding art" if done <= 1000 else "decoding photo", done, 2000)
+            clock.now += 1 / 64
+    assert screen.text.splitlines() == [
+        "decoding art: 961 of 2,000 images, about 16 s left",
+        "decoding photo: 1,921 of 2,000 images, about 1 s left",
+        "Decoded 2,000 images in 31 s.",
+    ]
+
+
+def test_decoding_shows_a_bar_on_a_terminal(clock: Clock) -> None:
+    screen = Screen(terminal=True)
+    with DecodingDisplay(screen.console, clock) as decoding:
+        decoding.show("decoding art", 1, 10)
+        decoding.show("decoding photo", 7, 10)
+        screen.wait_for(lambda text: "decoding photo" in text and "7/10" in text)
+    assert "Decoded 7 images in 0 s." in screen.text
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_with_nothing_to_decode_nothing_is_printed(terminal: bool) -> None:
+    screen = Screen(terminal)
+    with DecodingDisplay(screen.console):
+        pass
+    assert screen.text == ""
+
+
+def test_decoding_that_fails_is_not_said_to_be_done() -> None:
+    screen = Screen(terminal=False)
+    decoding = DecodingDisplay(screen.console)
+
+    def decode() -> None:
+        with decoding:
+            decoding.show("decoding art", 1, 10)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        decode()
+    assert screen.text == ""
