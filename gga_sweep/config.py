@@ -22,10 +22,6 @@ FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 SelectionMethod = Literal["training-domain-validation", "leave-one-domain-out", "oracle", "shared-draw"]
 """What `gga_sweep.selection` can select by."""
 
-Augmentation = Literal["none", "domainbed", "domainbed-batched"]
-"""Of images: as DomainBed's, image by image in bytes; or the same for a minibatch at once, in float32 on the run's
-device, whose pixels differ a little."""
-
 LEAVE_ONE_DOMAIN_OUT: Final = "leave-one-domain-out"
 """The method that needs runs of its own, with pairs of test domains."""
 
@@ -209,7 +205,8 @@ class TrainingConfig(Model):
         freeze_batch_norm: batch norm stays in evaluation mode while training (its affine part is still trained).
         split: "stream" (ours) or "domainbed" (its seed_hash and RandomState).
         holdout: share of each domain that becomes its validation split.
-        augmentation: of training images.
+        augmentation: of training images: DomainBed's, image by image in bytes; or the same for a minibatch at once, in
+            float32 on the run's device, whose pixels differ a little.
         augment_validation: whether validation images are augmented too, as DomainBed does.
         threads: CPU threads of a run; other counts give other bits, so it is part of the key.
         averaging: averages the weights of each run beside its training, which it does not change.
@@ -222,7 +219,7 @@ class TrainingConfig(Model):
     freeze_batch_norm: bool | None = None
     split: Literal["stream", "domainbed"] | None = None
     holdout: Annotated[Number, Field(gt=0, lt=1)] | None = None
-    augmentation: Augmentation | None = None
+    augmentation: Literal["none", "domainbed", "domainbed-batched"] | None = None
     augment_validation: bool | None = None
     threads: Annotated[Whole, Field(ge=1, le=1024)] = 1
     averaging: Averaging | None = None
@@ -344,7 +341,7 @@ class TrainingSettings(Model):
     freeze_batch_norm: bool
     split: Literal["stream", "domainbed"]
     holdout: float
-    augmentation: Augmentation
+    augmentation: Literal["none", "domainbed", "domainbed-batched"]
     augment_validation: bool
     threads: int
     averaging: Averaging | None = None

@@ -1,6 +1,6 @@
 """Datasets, their splits, minibatches and augmentation. Importing this loads neither torch nor scikit-learn."""
 
-from gga_sweep.domains.augmentation import augment, check_augmentation
+from gga_sweep.domains.augmentation import Augmentation, augment, check_augmentation
 from gga_sweep.domains.batched_augmentation import augment_batch
 from gga_sweep.domains.benchmarks import BENCHMARKS, Benchmark, Variant
 from gga_sweep.domains.dataset import Dataset, DatasetDescription, Domain, digest_of_tensors
@@ -13,6 +13,7 @@ from gga_sweep.domains.splits import Split, split_domain
 
 __all__ = [
     "BENCHMARKS",
+    "Augmentation",
     "Benchmark",
     "Ceilings",
     "Dataset",

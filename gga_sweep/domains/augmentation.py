@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from gga_sweep.config import Augmentation
 from gga_sweep.errors import Fault, InputError
 
 if TYPE_CHECKING:  # a sweep is planned without loading torch
     import numpy as np
     from torch import Tensor
+
+Augmentation = Literal["none", "domainbed", "domainbed-batched"]
 
 CROP_AREA = (0.7, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gga_sweep.config import Augmentation
-from gga_sweep.domains.augmentation import augment, check_augmentation, draw_numbers
+from gga_sweep.domains.augmentation import Augmentation, augment, check_augmentation, draw_numbers
 from gga_sweep.domains.batched_augmentation import augment_batch
 from gga_sweep.domains.dataset import Dataset, Domain
 from gga_sweep.domains.splits import Split

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gga_sweep.config import Augmentation
 from gga_sweep.domains import (
+    Augmentation,
     Dataset,
     Domain,
     Minibatch,
