@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 from ray.air._internal import usage
 from rich.console import Console
 from small_sweep import small_sweep, train_without_ray
@@ -120,6 +121,28 @@ def test_a_launch_says_before_it_trains_what_it_takes_once_a_run_is_done(tmp_pat
         printed.append(captured.get().splitlines()[0])
     assert printed[0] == "How long it takes is not known yet: no run of it is done."
     assert re.fullmatch(r"About \S+ device-hours left: .* with 1 run at once\.", printed[1])
+
+
+def test_a_launch_that_decodes_images_says_so_and_the_next_finds_them_decoded(tmp_path: Path) -> None:
+    for index in range(24):
+        folder = tmp_path / "tree" / "abc"[index % 3] / ("cat", "dog")[index // 3 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((20, 30), 10 * index).save(folder / f"{index}.png")
+    dataset = {"name": "ImageFolder", "root": str(tmp_path / "tree"), "image_size": 16}
+    at_once = {"steps": 2, "evaluate_every": 1, "augmentation": "domainbed-batched"}
+    arms = [{"algorithm": "ERM"}]
+    fields = {"dataset": dataset, "test_domains": ["a"], "arms": arms, "training": at_once}
+    said = []
+    for seeds in ([0], [0, 1]):
+        console = Console(file=io.StringIO(), width=200)
+        sweep = gga_sweep.load(small_sweep(**fields, trial_seeds=seeds), storage=tmp_path / "storage")
+        with console.capture() as captured:
+            result = gga_sweep.run_sweep(sweep, console=console)
+        said.append(captured.get().splitlines()[0])
+        assert {run.status for run in result.records} == {RunStatus.DONE}
+        assert any("whole minibatches in float32" in deviation for deviation in result.report.table.deviations)
+    assert re.fullmatch(r"Decoded 24 images in \d+ s\.", said[0])
+    assert re.fullmatch(r"About .*", said[1])
 
 
 def test_more_seeds_extend_a_sweep_and_change_nothing(tmp_path: Path) -> None:
