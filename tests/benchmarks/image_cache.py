@@ -1,0 +1,294 @@
+"""What decoding photographs once saves, what augmentation costs, and what sharing them saves: `make bench`.
+
+Photographs are invented: noise whose amplitude falls with frequency about as in natural images, saved as JPEG of
+quality 90 (23 KB at 227 x 227, 100 KB at 640 x 480), stored at 224 x 224. All is read from the page cache: what is
+measured is an epoch after the first. Rates of several ways are measured in turns, and the median of the turns is told,
+so that others' load on the machine falls on all alike; it is printed too.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from gga_sweep.config import DatasetConfig
+from gga_sweep.domains import Dataset, Split, draw_minibatch, load_dataset
+from gga_sweep.domains.dataset import IMAGENET_MEAN, IMAGENET_STD
+from gga_sweep.domains.image_cache import decode
+from gga_sweep.domains.manifest import content_hash
+
+SIZE = 224
+SHAPES = {(227, 227): 3.0, (640, 480): 5.0}  # with the aims: from the cache against decoding
+PER_DOMAIN = 120
+DOMAINS = ("art", "photo")
+BATCH = 32
+BATCHES = 4
+TURNS = 5
+PROCESSES = 4
+MEMORY_AIM = 1.3
+
+Rate = Callable[[], float]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
+        trees = {shape: write_tree(Path(folder) / f"{shape[0]}", *shape) for shape in SHAPES}
+        for shape, root in trees.items():
+            reading(shape, root, Path(folder) / "cache")
+        augmenting(trees, Path(folder) / "cache")
+        sharing(next(iter(trees.values())), Path(folder) / "cache")
+        print(f"load average {os.getloadavg()[0]:.1f}")
+
+
+def write_tree(root: Path, width: int, height: int) -> Path:
+    rng = np.random.default_rng(0)
+    for domain in DOMAINS:
+        for index in range(PER_DOMAIN):
+            file = root / domain / ("cat", "dog")[index % 2] / f"{index}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            photograph(rng, width, height).save(file, quality=90)
+    return root
+
+
+def photograph(rng: np.random.Generator, width: int, height: int) -> Image.Image:
+    frequency = np.hypot(np.fft.rfftfreq(width)[None, :], np.fft.fftfreq(height)[:, None])
+    frequency[0, 0] = np.inf
+    phases = rng.random((3, *frequency.shape))
+    light, red, blue = (
+        np.fft.irfft2(frequency**-1.4 * np.exp(2j * np.pi * phase), s=(height, width)) for phase in phases
+    )
+    light, red, blue = (plane / plane.std() for plane in (light, red, blue))
+    colours = np.stack([light + 0.4 * red, light - 0.2 * (red + blue), light + 0.4 * blue], axis=-1)
+    return Image.fromarray(np.clip(120 + 50 * colours, 0, 255).astype(np.uint8))
+
+
+def config(root: Path) -> DatasetConfig:
+    return DatasetConfig(name="ImageFolder", root=root, image_size=SIZE)
+
+
+def reading(shape: tuple[int, int], root: Path, cache: Path) -> None:
+    """One core: an image from the cache against its JPEG; and what building the cache takes."""
+    torch.set_num_threads(1)
+    files = sorted(root.glob("*/*/*"))
+    dataset = load_dataset(config(root), cache)
+
+    def from_cache() -> None:
+        for domain in dataset.domains:
+            for index in range(len(domain)):
+                domain.take(np.array([index]))
+
+    def from_jpeg() -> None:
+        for file in files:
+            with Image.open(file) as image:
+                image.convert("RGB")
+
+    contents = [file.read_bytes() for file in files]
+    kept, decoded = (cpu_seconds(work) / len(files) for work in (from_cache, from_jpeg))
+    whole = cpu_seconds(lambda: [decode(content, SIZE) for content in contents]) / len(files)
+    hashed = cpu_seconds(lambda: [content_hash(io.BytesIO(content)) for content in contents]) / len(files)
+    print(f"\none photograph of {shape[0]}x{shape[1]}, {files[0].stat().st_size / 1e3:.0f} KB; CPU time of one core")
+    row("decoding its JPEG", f"{1e3 * decoded:.3f} ms")
+    row("reading it from the cache", f"{1e3 * kept:.3f} ms", f"{decoded / kept:.0f} times (aim: {SHAPES[shape]:g})")
+    row("building the cache: decoding and resizing", f"{1e3 * whole:.3f} ms")
+    row("building the cache: comparing with the manifest", f"{1e3 * hashed:.3f} ms", f"{hashed / whole:.1%} of it")
+    rates = in_turns({f"{n} threads": lambda n=n: decoding_rate(contents, n) for n in (1, 2)})  # type: ignore[misc]
+    for name, rate in rates.items():
+        row(f"building the cache by {name}", f"{rate:.0f} a second", f"{rate / rates['1 threads']:.2f}")
+
+
+def decoding_rate(contents: Sequence[bytes], threads: int) -> float:
+    with ThreadPoolExecutor(threads) as pool:
+        began = time.perf_counter()
+        list(pool.map(lambda content: decode(content, SIZE), contents))
+        return len(contents) / (time.perf_counter() - began)
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    work()
+    taken = []
+    for _ in range(TURNS):
+        began = time.process_time()
+        work()
+        taken.append(time.process_time() - began)
+    return min(taken)
+
+
+def in_turns(ways: dict[str, Rate]) -> dict[str, float]:
+    """The median rate of each way; all are measured in each turn."""
+    turns = [{name: way() for name, way in ways.items()} for _ in range(TURNS)]
+    return {name: statistics.median(turn[name] for turn in turns) for name in ways}
+
+
+def augmenting(trees: dict[tuple[int, int], Path], cache: Path) -> None:
+    """Two cores: images a second, augmented and normalised, as training takes them. Ours are all of the stored size."""
+    root = next(iter(trees.values()))
+    ways = {
+        **{f"DataLoader, 2 workers, {shape[0]}x{shape[1]}": [Worker(loader_batches, trees[shape])] for shape in trees},
+        "domainbed, 2 runs of 1 thread": [Worker(our_batches, root, cache, "domainbed", 1) for _ in range(2)],
+        "domainbed, 1 run of 2 threads": [Worker(our_batches, root, cache, "domainbed", 2)],
+        "batched, 2 runs of 1 thread": [Worker(our_batches, root, cache, "domainbed-batched", 1) for _ in range(2)],
+        "batched, 1 run of 2 threads": [Worker(our_batches, root, cache, "domainbed-batched", 2)],
+    }
+    turns = [{name: together(workers) for name, workers in ways.items()} for _ in range(TURNS)]
+    for worker in (worker for workers in ways.values() for worker in workers):
+        worker.close()
+    print("\nimages into training, full augmentation, 2 cores")
+    row("", "a second", "ratio   CPU time of one  ratio")
+    first: Speed | None = None
+    for name in ways:
+        speed = Speed(
+            statistics.median(turn[name].rate for turn in turns), statistics.median(turn[name].cpu for turn in turns)
+        )
+        first = first or speed
+        shares = f"{speed.rate / first.rate:5.2f}   {1e3 * speed.cpu:12.2f} ms  {first.cpu / speed.cpu:5.2f}"
+        row(name, f"{speed.rate:.0f}", shares)
+
+
+class Speed(NamedTuple):
+    """Images a second on the clock, and seconds of processors an image."""
+
+    rate: float
+    cpu: float
+
+
+class Worker:
+    """A process that makes `BATCHES` minibatches whenever it is asked."""
+
+    def __init__(self, batches: Callable[..., Callable[[], object]], *arguments: object) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, its = spawn.Pipe()
+        self._process = spawn.Process(target=_work, args=(its, batches, arguments))
+        self._process.start()
+        self._pipe.recv()
+
+    def ask(self) -> None:
+        self._pipe.send(True)
+
+    def hear(self) -> tuple[float, float]:
+        """Seconds on the clock, and of processors."""
+        seconds: tuple[float, float] = self._pipe.recv()
+        return seconds
+
+    def close(self) -> None:
+        self._pipe.send(False)
+        self._process.join()
+
+
+def _work(pipe: Any, batches: Callable[..., Callable[[], object]], arguments: Sequence[object]) -> None:
+    take = batches(*arguments)
+    take()
+    pipe.send(None)
+    while pipe.recv():
+        began, used = time.perf_counter(), _processor_seconds()
+        for _ in range(BATCHES):
+            take()
+        pipe.send((time.perf_counter() - began, _processor_seconds() - used))
+
+
+def _processor_seconds() -> float:
+    """Of this process and those that it started."""
+    children = [Path(f"/proc/{child.pid}/stat").read_text() for child in multiprocessing.active_children()]
+    ticks = [int(field) for stat in children for field in stat.rpartition(")")[2].split()[11:13]]
+    return time.process_time() + sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def together(workers: Sequence[Worker]) -> Speed:
+    for worker in workers:
+        worker.ask()
+    heard = [worker.hear() for worker in workers]
+    images = BATCH * BATCHES
+    return Speed(sum(images / wall for wall, _ in heard), sum(cpu for _, cpu in heard) / (images * len(heard)))
+
+
+def our_batches(root: Path, cache: Path, augmentation: Any, threads: int) -> Callable[[], object]:
+    torch.set_num_threads(threads)
+    dataset = load_dataset(config(root), cache)
+    domain, split = dataset.domains[0], Split(np.arange(PER_DOMAIN), np.arange(0))
+    steps = iter(range(10**9))
+    return lambda: draw_minibatch(dataset, domain, split, BATCH, 0, next(steps), augmentation)
+
+
+def loader_batches(root: Path) -> Callable[[], object]:
+    """DomainBed's transforms (domainbed/datasets.py); the workers stay between epochs, and the order is random."""
+    augment = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(SIZE, scale=(0.7, 1.0)),
+            transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(0.3, 0.3, 0.3, 0.3),
+            transforms.RandomGrayscale(),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    images = ImageFolder(str(root), augment)
+    sampler = torch.utils.data.RandomSampler(images, replacement=True, num_samples=10**6)
+    loader = torch.utils.data.DataLoader(images, BATCH, sampler=sampler, num_workers=2, prefetch_factor=1)
+    batches = iter(loader)
+    return lambda: next(batches)
+
+
+def sharing(root: Path, cache: Path) -> None:
+    """Memory of processes that hold all images at once: what each grows by, a shared page counted in parts."""
+    one_copy = len(DOMAINS) * PER_DOMAIN * 3 * SIZE**2
+    print(f"\nmemory of {PROCESSES} processes that touch every image; one copy: {one_copy / 1e6:.0f} MB")
+    for name, where in (("each with its own", None), ("of the cache", cache)):
+        grown = sum(grown_together(root, where))
+        aim = "" if where is None else f" (aim: at most {MEMORY_AIM})"
+        row(name, f"{grown / 1e6:.0f} MB", f"{grown / one_copy:.2f} copies{aim}")
+
+
+def grown_together(root: Path, cache: Path | None) -> list[int]:
+    spawn = multiprocessing.get_context("spawn")
+    touched, measured = spawn.Barrier(PROCESSES), spawn.Barrier(PROCESSES)
+    with spawn.Pool(PROCESSES, _share, (touched, measured)) as pool:
+        return pool.starmap(grown, [(root, cache)] * PROCESSES, chunksize=1)
+
+
+def _share(touched: Any, measured: Any) -> None:
+    globals().update(all_touched=touched, all_measured=measured)
+
+
+def grown(root: Path, cache: Path | None) -> int:
+    """Bytes of memory, once all have touched every image; none ends before all have looked."""
+    torch.set_num_threads(1)
+    load_dataset(config(root), cache)  # what importing and decoding once for all takes does not count
+    before = proportional_bytes()
+    dataset: Dataset = load_dataset(config(root), cache)
+    for domain in dataset.domains:
+        for index in range(len(domain)):
+            domain.take(np.array([index]))
+    globals()["all_touched"].wait()
+    after = proportional_bytes()
+    globals()["all_measured"].wait()
+    return after - before
+
+
+def proportional_bytes() -> int:
+    """PSS of this process: its own pages, and its part of those that it shares."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError("no PSS in smaps_rollup")
+
+
+def row(name: str, value: str, ratio: str = "") -> None:
+    print(f"  {name:52}{value:>16}   {ratio}")
+
+
+if __name__ == "__main__":
+    main()
