@@ -3,10 +3,12 @@
 `index/` holds 64 files; a run stands in the one its name's hash gives. The runs' own files stay the truth: the index
 follows from them and may be deleted at any time. An entry counts as long as none of the files it was made of was
 written since (`LedgerStore.stats`: on a file system number, time and size); what it lacks, and every run that is not
-final, is read from the run's folder, and what was final there is added. Nothing reads an entry that another version of
-the types in `records.py`, or a damaged file, left behind; a storage that cannot be written keeps the index it has.
-Files are replaced whole: of two processes that add at once the last wins, and the other's are added by a later reader.
-Of a storage that is far away one more file, `states`, has the states alone.
+final, is read from the run's folder, and what was final there is added. The files of all runs are listed at once,
+before they are read and, where something is to be added, after: beyond that a run costs one request for each file that
+it has. Nothing reads an entry that another version of the types in `records.py`, or a damaged file, left behind; a
+storage that cannot be written keeps the index it has. Files are replaced whole: of two processes that add at once the
+last wins, and the other's are added by a later reader. Of a storage that is far away one more file, `states`, has the
+states alone.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import msgspec
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.packed import PackedRecords, pack, unpack
-from gga_sweep.ledger.run_folder import RunFolder, RunResult, RunState, result_stamps
+from gga_sweep.ledger.run_folder import RunFiles, RunFolder, RunResult, RunState, files_of, result_stamp
 from gga_sweep.ledger.store import LedgerStore, for_each
 from gga_sweep.records import (
     FINAL,
@@ -81,22 +83,26 @@ _ENTRIES = msgspec.msgpack.Decoder(dict[str, _Entry])
 _FINAL_STATES = msgspec.msgpack.Decoder(dict[str, _FinalState])
 
 
-def read_through(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
-    """What became of the runs of these names; those that finished since the last call are added to the index."""
-    files = _by_file(names)
+def read_through(
+    store: LedgerStore, names: Iterable[str], files: Mapping[str, RunFiles] | None = None
+) -> dict[str, RunResult]:
+    """What became of the runs of these names; those that finished since the last call are added to the index.
+
+    Args:
+        files: of these runs, as they were just listed; None lists them.
+    """
+    members = _by_file(names)
     results: dict[str, RunResult] = {}
-    writable = True
+    lacking: dict[str, dict[str, _Entry]] = {}
     with _no_collection():
-        stamps = result_stamps(store, [name for members in files.values() for name in members])
-        for (file, members), entries in zip(files.items(), _read_files(store, files), strict=True):
-            current = {name: entries[name] for name in members if _is_current(name, entries, stamps)}
-            results.update((name, _result(name, entry)) for name, entry in current.items())
-            added = dict(_read_folders(store, [name for name in members if name not in current], results))
-            if added and writable:
-                others = {name: entries[name] for name in entries if name not in members}
-                of_others = result_stamps(store, others)
-                kept = {name: entry for name, entry in others.items() if _is_current(name, others, of_others)}
-                writable = _write(store, file, {**kept, **current, **added})
+        files = _listed(store, members) if files is None else files
+        for (file, wanted), entries in zip(members.items(), _read_files(store, members), strict=True):
+            results.update((name, _result(name, entries[name])) for name in wanted if _is_current(name, entries, files))
+            if any(name not in results for name in wanted):
+                lacking[file] = entries
+        unread = [name for file in lacking for name in members[file] if name not in results]
+        if added := _read_folders(store, unread, files, results):
+            _add(store, added, lacking, results)
     return results
 
 
@@ -105,54 +111,82 @@ def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResul
 
     Writes nothing.
     """
-    files = _by_file(names)
+    members = _by_file(names)
     results = {}
     with _no_collection():
-        stamps = result_stamps(store, [name for members in files.values() for name in members])
-        for members, entries in zip(files.values(), _read_files(store, files), strict=True):
-            current = [name for name in members if _is_current(name, entries, stamps)]
+        files = _listed(store, members)
+        for wanted, entries in zip(members.values(), _read_files(store, members), strict=True):
+            current = [name for name in wanted if _is_current(name, entries, files)]
             results.update({name: _result(name, entries[name]) for name in current})
     return results
 
 
 def read_states_through(
-    store: LedgerStore, names: Sequence[str], read: Callable[[str], RunState]
+    store: LedgerStore, names: Sequence[str], files: Mapping[str, RunFiles], read: Callable[[str], RunState]
 ) -> dict[str, RunState]:
     """The states of the runs of these names: of finished ones from one file, of the others by `read`.
 
     For storages whose every answer takes long; on a disk it is as quick to read the runs.
+
+    Args:
+        files: of these runs, as they were just listed.
     """
-    stats, kept = store.stats("runs"), _decoded(store, _STATES, _FINAL_STATES)
-    stamps = {name: stats[path].stamp for name in names if (path := f"{name}/status.json") in stats}
-    states = {name: kept[name].state for name in names if name in kept and kept[name].stamp == stamps.get(name)}
-    others = [name for name in names if name not in states]
+    kept = _decoded(store, _STATES, _FINAL_STATES)
+    stamps = {name: files[name]["status.json"].stamp for name in names if "status.json" in files.get(name, ())}
+    states = {name: kept[name].state for name in stamps if name in kept and kept[name].stamp == stamps[name]}
+    others = [name for name in stamps if name not in states]
     read_now = dict(zip(others, for_each(store, read, others), strict=True))  # after the stamps: at least as new
-    added = {
-        name: _FinalState(stamps[name], state)
-        for name, state in read_now.items()
-        if state.status in FINAL and name in stamps
-    }
+    added = {name: _FinalState(stamps[name], state) for name, state in read_now.items() if state.status in FINAL}
     if added:
         _write(store, _STATES, {**kept, **added})
-    return {name: states.get(name) or read_now[name] for name in names}
+    return {name: states.get(name) or read_now.get(name, RunState()) for name in names}
+
+
+def _listed(store: LedgerStore, members: Mapping[str, Sequence[str]]) -> Mapping[str, RunFiles]:
+    return files_of(store, [name for wanted in members.values() for name in wanted])
 
 
 def _read_folders(
-    store: LedgerStore, names: Iterable[str], results: dict[str, RunResult]
-) -> Iterator[tuple[str, _Entry]]:
+    store: LedgerStore, names: Iterable[str], files: Mapping[str, RunFiles], results: dict[str, RunResult]
+) -> dict[str, _Entry]:
     """Read runs from their folders into `results`; gives an entry of each that is final."""
-    for name, result, entry in for_each(store, partial(_read_folder, store), names):
+
+    def read(name: str) -> tuple[RunResult, _Entry | None]:
+        found = files.get(name, {})
+        result = RunFolder(store, name).read_result(found)
+        return result, _entry(result_stamp(found), result) if result.state.status in FINAL else None
+
+    added = {}
+    names = list(names)
+    for name, (result, entry) in zip(names, for_each(store, read, names), strict=True):
         results[name] = result if entry is None else _result(name, entry)  # which takes less memory
         if entry is not None:
-            yield name, entry
+            added[name] = entry
+    return added
 
 
-def _read_folder(store: LedgerStore, name: str) -> tuple[str, RunResult, _Entry | None]:
-    folder = RunFolder(store, name)
-    stamp = folder.result_stamp()
-    result = folder.read_result()
-    lasts = result.state.status in FINAL and folder.result_stamp() == stamp
-    return name, result, _entry(stamp, result) if lasts else None
+def _add(
+    store: LedgerStore,
+    added: Mapping[str, _Entry],
+    kept: Mapping[str, Mapping[str, _Entry]],
+    results: dict[str, RunResult],
+) -> None:
+    """Write the entries that were added beside those kept, by file, without any whose run was written since.
+
+    A run that was written while it was read is read once more into `results`: a file may have come that was not listed.
+    """
+    entries = {file: {**kept[file], **of_file} for file, of_file in _in_files(added).items()}
+    files = files_of(store, [name for of_file in entries.values() for name in of_file])
+    overtaken = [name for name in added if not _is_current(name, added, files)]
+    results.update((name, RunFolder(store, name).read_result(files.get(name, {}))) for name in overtaken)
+    for file, of_file in entries.items():
+        current = {name: entry for name, entry in of_file.items() if _is_current(name, of_file, files)}
+        if current.keys() & added.keys() and not _write(store, file, current):
+            return
+
+
+def _in_files(entries: Mapping[str, _Entry]) -> dict[str, dict[str, _Entry]]:
+    return {file: {name: entries[name] for name in names} for file, names in _by_file(entries).items()}
 
 
 def _entry(stamp: str, result: RunResult) -> _Entry:
@@ -180,8 +214,8 @@ def _result(name: str, entry: _Entry) -> RunResult:
     )
 
 
-def _is_current(name: str, entries: Mapping[str, _Entry], stamps: Mapping[str, str]) -> bool:
-    return name in entries and stamps[name] == entries[name].stamp
+def _is_current(name: str, entries: Mapping[str, _Entry], files: Mapping[str, RunFiles]) -> bool:
+    return name in entries and entries[name].stamp == result_stamp(files.get(name, {}))
 
 
 def _by_file(names: Iterable[str]) -> dict[str, list[str]]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from gga_sweep.errors import DamagedFileError
 from gga_sweep.ledger.index import read_states_through, read_through
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.location import Location, as_location, open_store
-from gga_sweep.ledger.run_folder import MANY, RunFolder, RunResult, RunState
-from gga_sweep.ledger.store import LedgerStore, for_each
+from gga_sweep.ledger.run_folder import MANY, RunFiles, RunFolder, RunHeader, RunResult, RunState, list_runs
+from gga_sweep.ledger.store import FileStat, LedgerStore, for_each
 from gga_sweep.records import RunStatus
 
 
@@ -28,16 +28,37 @@ class Ledger:
     def run_names(self) -> list[str]:
         return self.store.list("runs")
 
+    def list_runs(self) -> dict[str, dict[str, FileStat]]:
+        """The files of every run that was started, by its name and theirs, without reading them."""
+        return list_runs(self.store)
+
     def read_states(self, names: Iterable[str]) -> dict[str, RunState]:
         """The states of many runs, by name; one whose state cannot be read has failed, for that reason."""
         names = list(names)
-        if self.store.parallel > 1 and len(names) >= MANY:
-            return read_states_through(self.store, names, self._read_state)
+        if self._lists_rather(names):
+            return read_states_through(self.store, names, self.list_runs(), self._read_state)
         return dict(zip(names, for_each(self.store, self._read_state, names), strict=True))
 
-    def read_results(self, names: Iterable[str]) -> dict[str, RunResult]:
-        """What became of many runs, by name: of finished ones through the index (`gga_sweep.ledger.index`)."""
-        return read_through(self.store, names)
+    def read_started_states(self, names: Iterable[str]) -> dict[str, RunState]:
+        """As `read_states`, of those among these runs that were started."""
+        names = list(names)
+        if not self._lists_rather(names):
+            started = set(self.run_names())
+            return self.read_states(name for name in names if name in started)
+        files = self.list_runs()
+        return read_states_through(self.store, [name for name in names if name in files], files, self._read_state)
+
+    def read_results(self, names: Iterable[str], files: Mapping[str, RunFiles] | None = None) -> dict[str, RunResult]:
+        """What became of many runs, by name: of finished ones through the index (`gga_sweep.ledger.index`).
+
+        Args:
+            files: of these runs, as `list_runs` just gave them; None lists them.
+        """
+        return read_through(self.store, names, files)
+
+    def read_headers(self, names: Iterable[str]) -> Iterator[RunHeader | None]:
+        """Of many runs, in their order; None of one that has none that can be read."""
+        return for_each(self.store, lambda name: self.run(name).readable_header(), names)
 
     def read_sweep(self) -> dict[str, Any] | None:
         """The sweep as last launched, as plain data; None in an empty ledger."""
@@ -46,6 +67,10 @@ class Ledger:
 
     def write_sweep(self, sweep: Mapping[str, object]) -> None:
         self.store.replace("sweep.json", dump(sweep).encode())
+
+    def _lists_rather(self, names: Sized) -> bool:
+        """Whether it is quicker to list the files of all runs than to ask for these states one by one."""
+        return self.store.parallel > 1 and len(names) >= MANY
 
     def _read_state(self, name: str) -> RunState:
         try:

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
@@ -167,17 +167,30 @@ _RESULT_FILES = ("status.json", *_RECORDED, "timings.jsonl")
 MANY = 8
 """Runs of which a storage is asked at once; of fewer one by one, for a ledger may hold many more."""
 
+RunFiles = Mapping[str, FileStat]
+"""What a run's folder holds, by path from there, as its storage tells without reading it."""
 
-def result_stamps(store: LedgerStore, names: Collection[str]) -> dict[str, str]:
-    """`RunFolder.result_stamp` of many runs, by name."""
+
+def list_runs(store: LedgerStore) -> dict[str, dict[str, FileStat]]:
+    """The files of every run that was started, by its name: one listing, however many there are."""
+    found: dict[str, dict[str, FileStat]] = {}
+    for path, stat in store.stats("runs").items():
+        name, in_folder, file = path.partition("/")
+        if in_folder:
+            found.setdefault(name, {})[file] = stat
+    return found
+
+
+def files_of(store: LedgerStore, names: Collection[str]) -> Mapping[str, RunFiles]:
+    """The files of at least these runs, by name; a run without any may be missing."""
     if len(names) < MANY:
-        return {name: RunFolder(store, name).result_stamp() for name in names}
-    stats = store.stats("runs")
-    return {name: _result_stamp(stats, f"{name}/") for name in names}
+        return {name: RunFolder(store, name).list_files() for name in names}
+    return list_runs(store)
 
 
-def _result_stamp(stats: Mapping[str, FileStat], prefix: str) -> str:
-    return " ".join(stats[name].stamp if (name := prefix + file) in stats else "-" for file in _RESULT_FILES)
+def result_stamp(files: RunFiles) -> str:
+    """Equal as long as none of the files that `RunFolder.read_result` reads was replaced."""
+    return " ".join(files[name].stamp if name in files else "-" for name in _RESULT_FILES)
 
 
 class RunFolder:
@@ -197,30 +210,27 @@ class RunFolder:
             result = RunResult(result.folder, RunState(RunStatus.FAILED, str(error)), seconds=result.seconds)
         return StoredRun(**{item.name: getattr(result, item.name) for item in fields(RunResult)}, header=header)
 
-    def read_result(self) -> RunResult:
-        """A run with a damaged file has failed, for that reason, and shows no evaluation."""
-        while True:
-            stamp = self.result_stamp()
-            try:
-                state = self.read_state()
-                self._check_digests(state, _RECORDED)
-                seconds, inherited = self.read_timings()
-                return RunResult(
-                    folder=self.name,
-                    state=state,
-                    records=self.read_records(),
-                    annealed=self.read_annealed(),
-                    seconds=seconds,
-                    inherited_seconds=inherited,
-                    averaged=self.read_averaged(),
-                )
-            except DamagedFileError as error:
-                if self.result_stamp() == stamp:  # else it is written just now
-                    return RunResult(self.name, RunState(RunStatus.FAILED, str(error)), seconds=self.read_seconds())
+    def read_result(self, files: RunFiles | None = None) -> RunResult:
+        """A run with a damaged file has failed, for that reason, and shows no evaluation.
 
-    def result_stamp(self) -> str:
-        """Equal as long as none of the files that `read_result` reads was replaced."""
-        return _result_stamp(self.store.stats(self._path), "")
+        Args:
+            files: of the folder, as they were just listed; None lists them. Only these are read, each once.
+        """
+        files = self.list_files() if files is None else files
+        while True:
+            contents = {name: self.read_file(name) for name in _RESULT_FILES if name in files}
+            try:
+                return self._result(contents)
+            except DamagedFileError as error:
+                before, files = files, self.list_files()
+                if result_stamp(files) == result_stamp(before):  # else it is written just now
+                    failed = RunState(RunStatus.FAILED, str(error))
+                    seconds, inherited = parse_timings(contents.get("timings.jsonl"))
+                    return RunResult(self.name, failed, seconds=seconds, inherited_seconds=inherited)
+
+    def list_files(self) -> dict[str, FileStat]:
+        """What the folder holds; see `RunFiles`."""
+        return self.store.stats(self._path)
 
     def read_header(self) -> RunHeader | None:
         """None before the first attempt.
@@ -244,31 +254,16 @@ class RunFolder:
             return None
 
     def read_state(self) -> RunState:
-        content = self.read_file("status.json")
-        if content is None:
-            return RunState()
-        with self._damage("status.json"):
-            return _STATE.decode(content)
+        return self._state(self.read_file("status.json"))
 
     def read_records(self) -> tuple[Record, ...]:
-        with self._damage("records.jsonl"):
-            records = parse_records(self.read_file("records.jsonl"))
-            _require_ascending([record.step for record in records])
-            if not all(record.validation.domains for record in records):
-                raise ValueError("an evaluation of no domain")
-            return records
+        return self._records(self.read_file("records.jsonl"))
 
     def read_annealed(self) -> tuple[AnnealingLine, ...]:
-        with self._damage("annealing.jsonl"):
-            lines = parse_annealed(self.read_file("annealing.jsonl"))
-            _require_ascending([line.step for line in lines])
-            if len({type(line) for line in lines}) > 1:
-                raise ValueError("steps of two methods")
-            return lines
+        return self._annealed(self.read_file("annealing.jsonl"))
 
     def read_averaged(self) -> Averaged | None:
-        with self._damage("averaged.jsonl"):
-            return parse_averaged(self.read_file("averaged.jsonl"))
+        return self._averaged(self.read_file("averaged.jsonl"))
 
     def read_seconds(self) -> dict[str, float]:
         """Device seconds by phase, over all slices and attempts, and what it inherited."""
@@ -288,7 +283,7 @@ class RunFolder:
     def intact_selected(self) -> bytes | None:
         """The selected weights of a final run; None where they are gone, or are not what the run left."""
         try:
-            self._check_digests(self.read_state(), ("selected",))
+            self._check_digests(self.read_state(), ("selected",), self.read_file)
         except DamagedFileError:
             return None
         return self.read_selected()
@@ -433,11 +428,52 @@ class RunFolder:
         Raises:
             DamagedFileError: naming the first that is not.
         """
-        self._check_digests(self.read_state(), DETERMINISTIC)
+        self._check_digests(self.read_state(), DETERMINISTIC, self.read_file)
 
-    def _check_digests(self, state: RunState, names: Sequence[str]) -> None:
+    def _result(self, contents: Mapping[str, bytes | None]) -> RunResult:
+        """What these files tell, by name."""
+        state = self._state(contents.get("status.json"))
+        self._check_digests(state, _RECORDED, contents.get)
+        seconds, inherited = parse_timings(contents.get("timings.jsonl"))
+        return RunResult(
+            folder=self.name,
+            state=state,
+            records=self._records(contents.get("records.jsonl")),
+            annealed=self._annealed(contents.get("annealing.jsonl")),
+            seconds=seconds,
+            inherited_seconds=inherited,
+            averaged=self._averaged(contents.get("averaged.jsonl")),
+        )
+
+    def _state(self, content: bytes | None) -> RunState:
+        if content is None:
+            return RunState()
+        with self._damage("status.json"):
+            return _STATE.decode(content)
+
+    def _records(self, content: bytes | None) -> tuple[Record, ...]:
+        with self._damage("records.jsonl"):
+            records = parse_records(content)
+            _require_ascending([record.step for record in records])
+            if not all(record.validation.domains for record in records):
+                raise ValueError("an evaluation of no domain")
+            return records
+
+    def _annealed(self, content: bytes | None) -> tuple[AnnealingLine, ...]:
+        with self._damage("annealing.jsonl"):
+            lines = parse_annealed(content)
+            _require_ascending([line.step for line in lines])
+            if len({type(line) for line in lines}) > 1:
+                raise ValueError("steps of two methods")
+            return lines
+
+    def _averaged(self, content: bytes | None) -> Averaged | None:
+        with self._damage("averaged.jsonl"):
+            return parse_averaged(content)
+
+    def _check_digests(self, state: RunState, names: Sequence[str], read: Callable[[str], bytes | None]) -> None:
         for name in names if state.digests else ():
-            content, expected = self.read_file(name), state.digests.get(name)
+            content, expected = read(name), state.digests.get(name)
             if content is None and expected is not None and name not in state.removed:
                 raise DamagedFileError(f"run {self.name}: its {name} is missing")
             if content is not None and digest(content) != expected:

@@ -24,7 +24,16 @@ from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import digest, dump, dump_lines
 from gga_sweep.ledger.prefixes import PREFIXES, read_prefix
-from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, RunFolder, RunHeader, RunResult, RunState, Weights
+from gga_sweep.ledger.run_folder import (
+    AVERAGED,
+    DETERMINISTIC,
+    RunFolder,
+    RunHeader,
+    RunResult,
+    RunState,
+    Weights,
+    result_stamp,
+)
 from gga_sweep.network_choice import is_weights_file
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunStatus
 from gga_sweep.training.checkpoint import parse_state, parse_weights
@@ -191,9 +200,9 @@ def _searched_findings(ledger: Ledger) -> Iterator[Finding]:
 def _look_until_it_stands(folder: RunFolder, indexed: RunResult | None) -> _Look:
     """A look during which nothing was written. A run that is written faster than it is read shows no fault."""
     for _ in range(_LOOKS):
-        before = folder.result_stamp()
+        before = result_stamp(folder.list_files())
         look = _Look(folder, indexed)
-        if not look.findings or folder.result_stamp() == before:
+        if not look.findings or result_stamp(folder.list_files()) == before:
             return look
     look.findings.clear()
     return look

@@ -54,8 +54,8 @@ def read_plan(folder: str | Location) -> Plan:
 
 def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
     """What became of the runs of a plan that were started, by folder."""
-    present = set(ledger.run_names())
-    return ledger.read_results({run.folder for run in plan.runs if run.folder is not None and run.folder in present})
+    files = ledger.list_runs()
+    return ledger.read_results({run.folder for run in plan.runs if run.folder in files} - {None}, files)
 
 
 def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:

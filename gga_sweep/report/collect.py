@@ -38,10 +38,10 @@ _ENTRY = msgspec.json.Decoder(_Searched)
 
 def collect(plan: Plan, ledger: Ledger) -> SweepView:
     """All runs of the plan that were started, and those that a user's own searcher added."""
-    present = set(ledger.run_names())
+    files = ledger.list_runs()
     entries, damaged = _searched_entries(ledger)
-    begun = [(run, folder) for run in plan.runs if (folder := run.folder) is not None and folder in present]
-    stored = ledger.read_results({folder for _, folder in begun} | {entry.folder for entry in entries})
+    begun = [(run, folder) for run in plan.runs if (folder := run.folder) is not None and folder in files]
+    stored = ledger.read_results({folder for _, folder in begun} | {entry.folder for entry in entries}, files)
     sweep = plan.sweep
     started = [records_of(run, stored[folder]) for run, folder in begun]
     pair_records = tuple(run for run in started if run.cell.test_domains in sweep.pairs)
@@ -54,7 +54,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
     ]
     launched, free = {run.cell.arm for run in planned}, {run.cell.arm for run in searched}
     shown = {run.folder for run in (*started, *searched)}
-    outside = len(present - shown)
+    outside = len(files.keys() - shown)
     draws: dict[str, set[int]] = {}
     for run in plan.runs:
         draws.setdefault(run.cell.arm, set()).update(run.draws)
@@ -236,8 +236,7 @@ def remember_searched(ledger: Ledger, run: PlannedRun) -> None:
 def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]:
     """The environment of the runs; where they differ, every value with the number of runs it stands for."""
     counts: dict[str, dict[str, int]] = {}
-    for folder in dict.fromkeys(run.folder for run in runs):
-        header = ledger.run(folder).readable_header()
+    for header in ledger.read_headers(dict.fromkeys(run.folder for run in runs)):
         for name, value in (header.fingerprint if header else {}).items():
             of_name = counts.setdefault(name, {})
             of_name[value] = of_name.get(value, 0) + 1

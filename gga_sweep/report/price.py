@@ -38,8 +38,7 @@ def ledger_price(
     """The price by the DONE runs of the plan; None without one."""
     if not done:
         return None
-    headers = (ledger.run(folder).readable_header() for folder in done)
-    devices = dict.fromkeys(header.fingerprint.get("device", "") for header in headers if header)
+    devices = dict.fromkeys(header.fingerprint.get("device", "") for header in ledger.read_headers(done) if header)
     named = ", ".join(sorted(filter(None, devices))) or "a device that is not recorded"
     return price_from_runs(plan, done, states, named)
 

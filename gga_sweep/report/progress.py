@@ -157,12 +157,10 @@ class Watcher:
         if seen != self._seen:  # another launch may have put final runs back into the queue, or have a longer plan
             self._begin_anew()
             self._seen = seen
-        present = set(self._ledger.run_names())
-        open_runs = [name for name in self._runs if name in present and name not in self._final]
-        states = self._ledger.read_states(open_runs)
+        states = self._ledger.read_started_states(name for name in self._runs if name not in self._final)
         self._final |= {name: state for name, state in states.items() if state.status in FINAL}
         self._sample_durations()
-        self._ask_hosts({name: states[name] for name in open_runs if states[name].status is RunStatus.RUNNING})
+        self._ask_hosts({name: state for name, state in states.items() if state.status is RunStatus.RUNNING})
         return SweepProgress(
             plan=self._plan,
             runs=self._runs,

@@ -215,8 +215,7 @@ def read_work(ledger: Ledger) -> Work | None:
 
 def read_states(plan: Plan, ledger: Ledger) -> dict[str, RunState]:
     """By folder, of the runs that were started."""
-    present = set(ledger.run_names())
-    return ledger.read_states({folder for run in plan.runs if (folder := run.folder) is not None and folder in present})
+    return ledger.read_started_states(dict.fromkeys(run.folder for run in plan.runs if run.folder is not None))
 
 
 def _state(states: Mapping[str, RunState], folder: str | None) -> RunState:

@@ -78,14 +78,14 @@ def clean(plan: Plan, ledger: Ledger) -> tuple[Unneeded, ...]:
 
 
 def _found(plan: Plan, ledger: Ledger) -> Iterator[Unneeded]:
-    states = {name: result.state for name, result in ledger.read_results(ledger.run_names()).items()}
+    files = ledger.list_runs()
+    states = {name: result.state for name, result in ledger.read_results(files, files).items()}
     final = {name: state for name, state in states.items() if state.status in FINAL}
-    files = ledger.store.stats("runs")
-    weights = [f"{name}/{file}" for name in _losers(plan, ledger, final) for file in get_args(Weights)]
-    for kind, paths in ((WEIGHTS, weights), (CHECKPOINTS, [f"{name}/checkpoint" for name in final])):
-        for path in paths:
-            if path in files:
-                yield Unneeded(kind, f"runs/{path}", files[path].size)
+    weights = [(name, file) for name in _losers(plan, ledger, final) for file in get_args(Weights)]
+    for kind, places in ((WEIGHTS, weights), (CHECKPOINTS, [(name, "checkpoint") for name in final])):
+        for name, file in places:
+            if file in files[name]:
+                yield Unneeded(kind, f"runs/{name}/{file}", files[name][file].size)
     if all(run.folder in final for run in plan.runs):
         for name, found in ledger.store.stats(PREFIXES).items():
             yield Unneeded(SHARED, f"{PREFIXES}/{name}", found.size)

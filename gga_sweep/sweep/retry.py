@@ -12,6 +12,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.prefixes import delete_prefixes
 from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.planning.prepare import prepare_ledger
+from gga_sweep.planning.stored import read_results
 from gga_sweep.records import RunStatus
 from gga_sweep.sweep.replay import find_run
 from gga_sweep.tracking.location import resolve_tracking_uri
@@ -55,7 +56,7 @@ def requeue(
         runs: dict[str, PlannedRun] = {}
         for run in plan.runs:
             runs.setdefault(str(run.folder), run)
-        results = ledger.read_results(runs.keys() & set(ledger.run_names()))
+        results = read_results(plan, ledger)
         again = {
             folder: run
             for folder, run in runs.items()

@@ -72,7 +72,7 @@ def sync(
     """
     live = live_holder(ledger.store, LAUNCHES) is not None
     present = ledger.run_names()
-    headers = [ledger.run(name).readable_header() for name in present]
+    headers = [*ledger.read_headers(present)]
     with Projector(
         plan,
         ledger,

@@ -23,12 +23,13 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump_lines
 from gga_sweep.ledger.run_folder import RunFolder, RunResult
 from gga_sweep.ledger.s3_store import S3LedgerStore
-from gga_sweep.ledger.store import LedgerStore, PosixStore
+from gga_sweep.ledger.store import FileStat, LedgerStore, PosixStore
 from gga_sweep.records import (
     FINAL,
     Agreement,
     AnnealedStep,
     AnnealingLine,
+    Averaged,
     DomainScores,
     NoisyStep,
     Record,
@@ -134,6 +135,34 @@ class CountingStore(MemoryStore):
         return super().read(path)
 
 
+class FarStore(MemoryStore):
+    """Notes every request for what is there, as a store whose every answer takes long."""
+
+    parallel = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def read(self, path: str) -> bytes | None:
+        self.asked.append(path)
+        return super().read(path)
+
+    def stats(self, folder: str) -> dict[str, FileStat]:
+        self.asked.append(f"list {folder}")
+        return super().stats(folder)
+
+    def list(self, folder: str) -> list[str]:
+        self.asked.append(f"names in {folder}")
+        return super().list(folder)
+
+    def requests(self, look: Callable[[], object]) -> list[str]:
+        """What a look asks for, sorted."""
+        self.asked.clear()
+        look()
+        return sorted(self.asked)
+
+
 class ReadOnlyStore(MemoryStore):
     """Refuses to write the index, and counts how often it was asked."""
 
@@ -178,6 +207,67 @@ def test_a_finished_run_is_read_from_its_folder_once() -> None:
         store.reads = 0
         read(store, status)
         assert (store.reads == 0) is (status in FINAL)
+
+
+def test_a_first_look_asks_for_each_file_that_is_there_once_and_lists_twice() -> None:
+    """Before it reads, and after: whatever the number of runs."""
+    store = FarStore()
+    names = [f"run-{number:02d}" for number in range(30)]
+    for name in names:
+        write_run(store, name, status=RunStatus.DONE if name < "run-20" else RunStatus.PREEMPTED)
+    averaging = RunFolder(store, names[0])
+    averaging.claim({})
+    averaging.write_averaged(Averaged(0, 5, None, record(5)), b"")
+    averaging.write_state(RunStatus.DONE, 5)
+    plain = ("records.jsonl", "status.json", "timings.jsonl")
+    files = [f"runs/{name}/{file}" for name in names for file in plain] + ["runs/run-00/averaged.jsonl"]
+    first = store.requests(lambda: read(store, *names))
+    index = [path for path in first if path.startswith("index/")]
+    assert len(index) == len({*index}) > 1
+    assert first == sorted([*index, *files, "list runs", "list runs"])
+    of_others = [file for file in files if "run-20" <= file.split("/")[1]]
+    assert store.requests(lambda: read(store, *names)) == sorted([*index, *of_others, "list runs"])
+    listed = ledger_on(store).list_runs()
+    assert store.requests(lambda: ledger_on(store).read_results(listed, listed)) == sorted([*index, *of_others])
+
+
+def test_the_states_of_started_runs_are_asked_for_once_each_and_then_by_one_listing() -> None:
+    store = FarStore()
+    names = [f"run-{number:02d}" for number in range(12)]
+    for name in names[:9]:
+        write_run(store, name)
+    RunFolder(store, names[9]).claim({})  # begun, without a state
+    ledger, states = ledger_on(store), ["index/states", "list runs"]
+    of_each = [f"runs/{name}/status.json" for name in names[:9]]
+    assert store.requests(lambda: ledger.read_started_states(names)) == sorted([*states, *of_each])
+    assert store.requests(lambda: ledger.read_started_states(names)) == states
+    found = ledger.read_started_states(names)
+    assert [state.status for state in found.values()] == [RunStatus.DONE] * 9 + [RunStatus.QUEUED]
+    assert list(found) == names[:10]
+    assert list(ledger.read_started_states(names[8:])) == names[8:10]  # too few to list all for
+
+
+def test_a_file_that_comes_after_the_listing_is_not_missing_from_what_a_final_run_tells() -> None:
+    class Late(FarStore):
+        """A run ends once it was listed."""
+
+        def stats(self, folder: str) -> dict[str, FileStat]:
+            found = super().stats(folder)
+            if self.asked.count("list runs") == 1:
+                timings_added(self)
+            return found
+
+    store = Late()
+    names = ["run", *(f"run-{number}" for number in range(9))]
+    for name in names:
+        folder = RunFolder(store, name)
+        folder.claim({})
+        folder.write_records([record(0)])
+        folder.write_state(RunStatus.DONE, 0)
+    store.asked.clear()
+    found = read(store, *names)
+    assert dict(found["run"].seconds) == {"training": 9.0}
+    assert told(read(store, "run")["run"]) == told(found["run"])
 
 
 def test_runs_added_later_leave_those_before_in_the_index() -> None:
