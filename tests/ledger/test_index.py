@@ -225,7 +225,7 @@ def test_a_first_look_asks_for_each_file_that_is_there_once_and_lists_twice() ->
     index = [path for path in first if path.startswith("index/")]
     assert len(index) == len({*index}) > 1
     assert first == sorted([*index, *files, "list runs", "list runs"])
-    of_others = [file for file in files if "run-20" <= file.split("/")[1]]
+    of_others = [file for file in files if file.split("/")[1] >= "run-20"]
     assert store.requests(lambda: read(store, *names)) == sorted([*index, *of_others, "list runs"])
     listed = ledger_on(store).list_runs()
     assert store.requests(lambda: ledger_on(store).read_results(listed, listed)) == sorted([*index, *of_others])
