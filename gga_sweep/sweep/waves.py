@@ -31,6 +31,7 @@ from gga_sweep.search.prefix_sharing import PrefixSharing
 from gga_sweep.sweep.callbacks import HOST_OUT_OF_MEMORY, Launch, SweepCallback
 from gga_sweep.sweep.cluster import joined_cluster, replaced
 from gga_sweep.sweep.display import Display
+from gga_sweep.sweep.fifo import FIFO
 from gga_sweep.sweep.gpu_sharing import measured_share
 from gga_sweep.sweep.in_order import InOrder
 from gga_sweep.sweep.options import LaunchOptions
@@ -263,6 +264,7 @@ def _fit(
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=limit,
                 reuse_actors=True,
+                scheduler=FIFO(),
                 search_alg=order,
                 num_samples=-1 if order else 1,
             ),

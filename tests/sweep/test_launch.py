@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 from ray.air._internal import usage
+from ray.tune.schedulers import FIFOScheduler
 from rich.console import Console
 from small_sweep import small_sweep, train_without_ray
 
@@ -17,6 +18,7 @@ import gga_sweep
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
+from gga_sweep.sweep.fifo import FIFO
 from gga_sweep.sweep.replay import compare, replay
 from gga_sweep.tracking.sole_writer import SoleWriter
 
@@ -204,6 +206,26 @@ def test_a_run_whose_actor_dies_goes_on_elsewhere_to_the_same_bits(tmp_path: Pat
     assert run.status is RunStatus.DONE
     folder, _ = replay(result.plan.sweep, run.key, tmp_path / "replay", show=lambda progress: None)
     assert set((compare(folder, result.plan.sweep) or {}).values()) == {True}
+
+
+def test_the_run_to_begin_is_at_every_step_the_one_that_tune_would_choose(
+    tmp_path: Path, orders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a run whose actor died."""
+    agreed: list[bool] = []
+    choose = FIFO.choose_trial_to_run
+
+    def compared(self: FIFO, controller: Any) -> Any:
+        chosen = choose(self, controller)
+        agreed.append(chosen is FIFOScheduler.choose_trial_to_run(self, controller))
+        return chosen
+
+    monkeypatch.setattr(FIFO, "choose_trial_to_run", compared)
+    orders.write_text("die")
+    result = launch(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}], trial_seeds=[0, 1, 2])
+    assert sorted(attempts(result).values()) == [1, 1, 2]
+    assert len(agreed) > 3
+    assert all(agreed)
 
 
 def test_two_arms_that_come_out_equal_share_one_run(tmp_path: Path) -> None:
