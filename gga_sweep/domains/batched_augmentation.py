@@ -14,8 +14,8 @@ from gga_sweep.domains.augmentation import AugmentationNumbers
 if TYPE_CHECKING:  # a sweep is planned without loading torch
     from torch import Tensor
 
-_TOGETHER_ON_CPU = 4
-"""Images at a time: what is made on the way then stays in the processor's cache."""
+_TOGETHER_ON_CPU = 1
+"""Images at a time: what is made on the way then stays in the processor's cache, which is measurably faster."""
 
 _TOGETHER = 64
 """On other devices, where it bounds the memory: 150 MB at 224 x 224."""
@@ -27,8 +27,8 @@ _TINY = 1e-20  # in the place of 0, by which a grey pixel, whose hue does not sh
 def augment_batch(images: Tensor, numbers: Sequence[AugmentationNumbers]) -> Tensor:
     """Do to each image what was drawn for it.
 
-    What becomes of an image does not depend on those beside it but for float32's rounding (sums of another order):
-    at most 1e-5.
+    What becomes of an image does not depend on those beside it: on a CPU to the bit, elsewhere up to 1e-5 (there sums
+    over several images may be taken in another order).
 
     Args:
         images: (m, 3, height, width), uint8 in 0..255 or float32 in [0, 1].
@@ -41,7 +41,9 @@ def augment_batch(images: Tensor, numbers: Sequence[AugmentationNumbers]) -> Ten
 
     result = torch.empty(images.shape, dtype=torch.float32, device=images.device)
     for rows in _alike(numbers, _TOGETHER_ON_CPU if images.device.type == "cpu" else _TOGETHER):
-        result[rows] = _augment_alike(_unit_floats(images[rows]), [numbers[row] for row in rows])
+        places = torch.tensor(rows, device=images.device)
+        chosen = images.index_select(0, places)  # with index_copy_, many times faster than indexing by a list
+        result.index_copy_(0, places, _augment_alike(_unit_floats(chosen), [numbers[row] for row in rows]))
     return result
 
 

@@ -92,7 +92,7 @@ def evaluation_batch(
     """The images of a domain at `indices` as an evaluation sees them; where they lie is as of `draw_minibatch`.
 
     With augmentation (DomainBed augments validation images too) an image looks the same in whatever batch it stands
-    (`domainbed-batched`: but for rounding): its numbers are those of its own index, at this step.
+    (`augment_batch` says how exactly): its numbers are those of its own index, at this step.
 
     Raises:
         InputError: an augmentation that does not fit the images.

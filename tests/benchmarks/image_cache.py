@@ -140,7 +140,6 @@ def augmenting(trees: dict[tuple[int, int], Path], cache: Path) -> None:
     ways = {
         **{f"DataLoader, 2 workers, {shape[0]}x{shape[1]}": [Worker(loader_batches, trees[shape])] for shape in trees},
         "domainbed, 2 runs of 1 thread": [Worker(our_batches, root, cache, "domainbed", 1) for _ in range(2)],
-        "domainbed, 1 run of 2 threads": [Worker(our_batches, root, cache, "domainbed", 2)],
         "batched, 2 runs of 1 thread": [Worker(our_batches, root, cache, "domainbed-batched", 1) for _ in range(2)],
         "batched, 1 run of 2 threads": [Worker(our_batches, root, cache, "domainbed-batched", 2)],
     }
