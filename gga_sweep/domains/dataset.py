@@ -98,7 +98,7 @@ class Dataset:
         if not self.normalise:
             return floats
         mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1)
-        return (floats - mean) / torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1)
+        return (floats - mean).div_(torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1))
 
 
 @dataclass(frozen=True)
