@@ -213,11 +213,10 @@ def test_images_that_are_augmented_in_evaluation_are_measured_augmented(
 
 
 def _positional(slow: Any) -> Any:
-    def batch(dataset: Dataset, domain: Any, indices: Any, trial_seed: int, step: int, *how: Any) -> Any:
-        augmentation, device = how
-        return slow(
-            dataset, domain, indices, trial_seed=trial_seed, step=step, augmentation=augmentation, device=device
-        )
+    def batch(
+        dataset: Dataset, domain: Any, indices: Any, trial_seed: int, step: int, augmentation: str, *device: Any
+    ) -> Any:
+        return slow(dataset, domain, indices, trial_seed=trial_seed, step=step, augmentation=augmentation)
 
     return batch
 
