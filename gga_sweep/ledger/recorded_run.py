@@ -49,12 +49,14 @@ class Progress:
         step: the last step trained; -1 before the first.
         validation: the last evaluation of the training domains; None before the first.
         reason: why it ended, where it did not end well.
+        remarks: why steps that it shares with other runs are trained more than once, in sentences.
     """
 
     status: RunStatus
     step: int
     validation: ValidationRecord | None
     reason: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class RecordedRun:
     ) -> None:
         self._folder = folder
         self._branching = branching
+        self._remarks: list[str] = []
         self._reason_to_end = reason_to_end
         self._options = options or RecordingOptions()
         self._reason_to_stop = reason_to_stop
@@ -155,7 +158,7 @@ class RecordedRun:
     @property
     def progress(self) -> Progress:
         validation = self._records[-1].validation if self._records else None
-        return Progress(self._status, self._step, validation, self._reason)
+        return Progress(self._status, self._step, validation, self._reason, tuple(self._remarks))
 
     def advance(self, seconds: float = SLICE_SECONDS) -> Progress:
         """Train one slice and write what came of it. Does nothing once the run has ended.
@@ -266,7 +269,7 @@ class RecordedRun:
             except StorageError:
                 raise
             except Exception as error:  # of torch when another version wrote it, of whatever is in it
-                logger.warning("run %s: the prefix %s is of no use (%s)", self._folder.name, name, error)
+                self._remark(f"the prefix {name} is of no use ({_first_line(error)}): it trains those steps anew")
                 self._trainer = at_step_0()
             else:
                 self._inherit(prefix)
@@ -302,7 +305,11 @@ class RecordedRun:
             )
             leave_prefix(self._folder.store, name, prefix)
         except Exception as error:  # it costs the others their saving, and this run nothing
-            logger.warning("run %s leaves no prefix, its branches train their own: %s", self._folder.name, error)
+            self._remark(f"it leaves no prefix, runs that share its steps train them anew: {_first_line(error)}")
+
+    def _remark(self, text: str) -> None:
+        logger.warning("run %s: %s", self._folder.name, text)
+        self._remarks.append(f"run {self._folder.name}: {text}")
 
     def _interrupted(self) -> bool:
         return self._trainer.next_step in self._branching.left or self._reason_to_stop() is not None
@@ -392,6 +399,10 @@ class RecordedRun:
 
 class _OtherEnvironmentError(GGASweepError):
     """The checkpoint was written in another environment, and only its own will do."""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _require_written(name: str, content: bytes | None, expected: str | None) -> None:

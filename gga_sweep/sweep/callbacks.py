@@ -26,7 +26,7 @@ from gga_sweep.sweep.launch import CLOSE_SECONDS, START_SECONDS
 from gga_sweep.sweep.options import LaunchOptions
 from gga_sweep.sweep.progress import LaunchProgress
 from gga_sweep.sweep.signals import StopSignals
-from gga_sweep.sweep.trainable import REFUSED, RUN, SUPERSEDED, plain_values
+from gga_sweep.sweep.trainable import REFUSED, REMARKS, RUN, SUPERSEDED, plain_values
 from gga_sweep.tracking.location import resolve_tracking_uri
 from gga_sweep.tracking.names import PROGRESS_STEP, VAL_ACCURACY
 from gga_sweep.tracking.projector import Projector
@@ -158,6 +158,8 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         run = self._run_of(trial)
         if self._launch is not None and REFUSED in result:  # no other run could be written either
             self._launch.lease.ask(result[REFUSED])
+        for remark in result.get(REMARKS, "").splitlines():
+            logger.warning(remark)
         if PROGRESS_STEP not in result:
             return  # it was never opened
         if self._launch is not None and run.key is not None:

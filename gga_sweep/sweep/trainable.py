@@ -34,6 +34,9 @@ SUPERSEDED = "superseded"
 REFUSED = "storage_refused"
 """In a trial's last result, within a launch of ours: why the storage can no longer be used."""
 
+REMARKS = "remarks"
+"""In a trial's result: what its run had to remark since the last, a line each."""
+
 NEXT = "next"
 """The parameter that holds a run of a source, as `as_parameter` makes it."""
 
@@ -116,6 +119,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         self._run: RecordedRun | None = None
         self._replayed = 0
         self._last_result: dict[str, Any] = {}
+        self._remarked = 0
 
     def _resolve(self, config: dict[str, Any]) -> PlannedRun:
         if NEXT in config:
@@ -176,7 +180,9 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
             PROGRESS_STEP: progress.step,
             "done": progress.status is not RunStatus.RUNNING,
         }
-        return dict(self._last_result)
+        remarks = progress.remarks[self._remarked :]
+        self._remarked = len(progress.remarks)
+        return {**self._last_result, **({REMARKS: "\n".join(remarks)} if remarks else {})}
 
     def _leave(self) -> None:
         """The trial was stopped from outside, unless the run has ended: leave it where a later launch goes on."""

@@ -254,12 +254,13 @@ def test_an_algorithm_that_cannot_be_checkpointed_trains_and_its_branches_train_
     monkeypatch.setattr(ERM, "state_dict", lambda self: {**state_dict(self), "rule": logging.getLogger()})
     store = MemoryStore()
 
-    trained(store, "leader", LONG, leaving(4))
+    leader = trained(store, "leader", LONG, leaving(4))
     trained(store, "branch", SHORT, BEGINNING)
 
     assert (kept(store, "leader"), kept(store, "branch")) == expected
     assert store.list(PREFIXES) == []
-    assert "leaves no prefix, its branches train their own" in caplog.text
+    assert "leaves no prefix, runs that share its steps train them anew" in caplog.text
+    assert [remark.partition(":")[0] for remark in leader.progress.remarks] == ["run leader"]
 
 
 def test_a_storage_that_takes_no_prefix_costs_the_saving_alone(caplog: pytest.LogCaptureFixture) -> None:

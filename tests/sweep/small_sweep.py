@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ class Fragile(ERM):
         if self.updates == 4:
             _fail_as_told()
         return super().update(batch)
+
+
+class Hoarder(ERM):
+    """ERM that keeps in its state what no checkpoint can be loaded with."""
+
+    HYPERPARAMETERS: dict[str, Any] = {}  # noqa: RUF012
+    NUMERICS = 1
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        return {**super().state_dict(*args, **kwargs), "rule": logging.getLogger()}
 
 
 def _fail_as_told() -> None:

@@ -131,6 +131,16 @@ def test_a_launch_that_was_stopped_anywhere_and_launched_again_ends_with_the_sam
     assert second.ledger.store.list(PREFIXES) == []
 
 
+def test_a_launch_says_that_an_algorithm_cannot_be_checkpointed_and_trains_each_run_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arms = [{"algorithm": "small_sweep:Hoarder"}, {"algorithm": "small_sweep:Hoarder", "annealing": ANNEALING}]
+    result = gga_sweep.run_sweep(sweep_of(tmp_path, arms=arms, draws=1))
+    assert not result.failed
+    assert "it leaves no prefix, runs that share its steps train them anew: UnpicklingError" in caplog.text
+    assert inherited(result) == dict.fromkeys((run.key for run in result.records), 0)
+
+
 def test_adaptive_search_and_early_stopping_with_shared_steps_end_as_without(tmp_path: Path) -> None:
     adaptive: dict[str, Any] = {
         "search": "tpe",
