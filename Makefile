@@ -42,6 +42,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/many_runs.py
 	$(BIN)/python tests/benchmarks/makespan.py
 	$(BIN)/python tests/benchmarks/adaptive_search.py
+	$(BIN)/python tests/benchmarks/shared_prefixes.py
 	$(BIN)/python tests/benchmarks/image_cache.py
 
 clean:
