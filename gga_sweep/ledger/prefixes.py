@@ -8,33 +8,16 @@ be deleted at any time: a run whose prefix is gone trains it anew, to the same b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lines import dump_lines, parse_annealed, parse_records
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import AnnealingLine, Record
 from gga_sweep.training.checkpoint import dump_state, parse_state
-
-PREFIXES = "prefixes"
-
-
-@dataclass(frozen=True, slots=True)
-class Branching:
-    """Where a run may begin in place of step 0, and what it leaves for others.
-
-    Args:
-        start: names of prefixes of this run, the longest first.
-        left: by number of steps, the name of the prefix that it leaves after so many.
-    """
-
-    start: tuple[str, ...] = ()
-    left: Mapping[int, str] = field(default_factory=dict)
-
-
-UNBRANCHED = Branching()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +73,6 @@ def leave_prefix(store: LedgerStore, name: str, prefix: Prefix) -> None:
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
     store.put_if_absent(f"{PREFIXES}/{name}", content)
-
-
-def delete_prefixes(store: LedgerStore) -> None:
-    """All that there are."""
-    for name in store.list(PREFIXES):
-        store.delete(f"{PREFIXES}/{name}")
 
 
 def _parsed(content: bytes) -> Prefix:

@@ -18,8 +18,9 @@ from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset
 from gga_sweep.domains.splits import split_digests
 from gga_sweep.errors import AttemptSupersededError, DamagedFileError, GGASweepError, InputError, StorageError
+from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.lines import digest, dump_lines
-from gga_sweep.ledger.prefixes import UNBRANCHED, Branching, Prefix, leave_prefix, read_prefix
+from gga_sweep.ledger.prefixes import Prefix, leave_prefix, read_prefix
 from gga_sweep.ledger.run_folder import AVERAGED, Kept, RunFolder, RunHeader
 from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord
 from gga_sweep.training.checkpoint import dump_state, dump_tensors, dump_weights, parse_state

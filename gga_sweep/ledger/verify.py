@@ -18,12 +18,13 @@ import msgspec
 from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.config import RunConfig
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError, StorageError
+from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.index import read_indexed
 from gga_sweep.ledger.key import run_key
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import digest, dump, dump_lines
-from gga_sweep.ledger.prefixes import PREFIXES, read_prefix
+from gga_sweep.ledger.prefixes import read_prefix
 from gga_sweep.ledger.run_folder import (
     AVERAGED,
     DETERMINISTIC,

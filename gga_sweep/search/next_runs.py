@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gga_sweep.ledger.branching import PREFIXES, UNBRANCHED, Branching
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import PREFIXES, UNBRANCHED, Branching
 from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.planning import Contents, PlannedRun, Sweep, plan_sweep
 from gga_sweep.planning.adaptive import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
+from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import PREFIXES
 from gga_sweep.planning import PlannedRun
 from gga_sweep.search.next_runs import NextRun
 from gga_sweep.search.prefix_sharing import PrefixSharing

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from gga_sweep.config import RunConfig
-from gga_sweep.ledger.prefixes import Branching
+from gga_sweep.ledger.branching import Branching
 from gga_sweep.planning import Contents, PlannedRun
 from gga_sweep.planning.prefixes import prefix_name, steps_alike, trunk_of, window_of
 

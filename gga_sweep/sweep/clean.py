@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import PREFIXES
 from gga_sweep.ledger.run_folder import RunState, Weights
 from gga_sweep.planning import Plan
 from gga_sweep.records import FINAL

@@ -11,9 +11,9 @@ import torch
 from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import Dataset, load_dataset
 from gga_sweep.errors import GGASweepError
+from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.location import Location
-from gga_sweep.ledger.prefixes import UNBRANCHED, Branching
 from gga_sweep.ledger.recorded_run import ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.planning import PlannedRun
 from gga_sweep.planning.runs import cache_folder

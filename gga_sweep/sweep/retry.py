@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.branching import delete_prefixes
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import delete_prefixes
 from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.planning.prepare import prepare_ledger
 from gga_sweep.planning.stored import read_results

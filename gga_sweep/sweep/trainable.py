@@ -12,9 +12,9 @@ import numpy as np
 from ray import tune
 
 from gga_sweep.errors import AttemptSupersededError, Fault, GGASweepError, InputError, StorageError
+from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import UNBRANCHED, Branching
 from gga_sweep.ledger.recorded_run import Progress, ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.planning import Contents, PlannedRun, Sweep, searched_run
 from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable

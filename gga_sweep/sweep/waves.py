@@ -15,9 +15,9 @@ from ray.air._internal import usage
 from rich.console import Console
 
 from gga_sweep.errors import GGASweepError
+from gga_sweep.ledger.branching import PREFIXES, delete_prefixes
 from gga_sweep.ledger.lease import Lease
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import PREFIXES, delete_prefixes
 from gga_sweep.ledger.recorded_run import RecordingOptions
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.planning import Contents, Plan, PlannedRun, Sweep

@@ -14,7 +14,7 @@ from scene import Scene
 
 from gga_sweep.config import DatasetConfig
 from gga_sweep.domains import load_dataset
-from gga_sweep.ledger.prefixes import PREFIXES
+from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.planning.stored import read_plan
 from gga_sweep.planning.suggested import read_suggested
 from gga_sweep.records import FINAL, RunStatus

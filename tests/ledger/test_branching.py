@@ -17,8 +17,8 @@ from gga_sweep.algorithms.erm import ERM
 from gga_sweep.config import RunConfig
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger import recorded_run
+from gga_sweep.ledger.branching import PREFIXES, UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import PREFIXES, UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.recorded_run import RecordedRun
 from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
 from gga_sweep.ledger.verify import verify

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ledger_in_memory import MemoryStore
 
 from gga_sweep.config import RunConfig
+from gga_sweep.ledger.branching import PREFIXES, Branching
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import PREFIXES, Branching
 from gga_sweep.planning import PlannedRun
 from gga_sweep.planning.prefixes import prefix_name
 from gga_sweep.search.planned_runs import PlannedRuns

@@ -14,10 +14,10 @@ import pytest
 from small_sweep import small_sweep, train_without_ray
 
 from gga_sweep.errors import InputError, SweepOwnedError
+from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.model import load_model
-from gga_sweep.ledger.prefixes import PREFIXES
 from gga_sweep.ledger.verify import verify
 from gga_sweep.planning import Plan, Sweep, load, plan_sweep, read_contents
 from gga_sweep.planning.stored import read_plan

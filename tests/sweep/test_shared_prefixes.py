@@ -9,8 +9,8 @@ import pytest
 from small_sweep import ANNEALING, small_sweep
 
 import gga_sweep
+from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lines import parse_timings
-from gga_sweep.ledger.prefixes import PREFIXES
 from gga_sweep.planning.prefixes import inherited_steps
 from gga_sweep.sweep.options import LaunchOptions
 

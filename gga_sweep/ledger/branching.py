@@ -1,0 +1,33 @@
+"""Where runs that share their first steps begin, and what they leave for each other, by name. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gga_sweep.ledger.store import LedgerStore
+
+PREFIXES = "prefixes"
+"""The folder of a ledger that holds them (`gga_sweep.ledger.prefixes`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branching:
+    """Where a run may begin in place of step 0, and what it leaves for others.
+
+    Args:
+        start: names of prefixes of this run, the longest first.
+        left: by number of steps, the name of the prefix that it leaves after so many.
+    """
+
+    start: tuple[str, ...] = ()
+    left: Mapping[int, str] = field(default_factory=dict)
+
+
+UNBRANCHED = Branching()
+
+
+def delete_prefixes(store: LedgerStore) -> None:
+    """All that there are."""
+    for name in store.list(PREFIXES):
+        store.delete(f"{PREFIXES}/{name}")
