@@ -40,8 +40,12 @@ ROUND_SECONDS = 900.0
 """After so long a round is left in peace, to end."""
 
 
+RUNS_A_SEED = 6
+"""Of `small_digits`."""
+
+
 def small_digits(steps: int, trial_seeds: int) -> dict[str, Any]:
-    """ERM and GGA with two windows, on two rotations: six runs a trial seed, which share steps."""
+    """ERM and GGA with two windows, on two rotations: runs that share steps."""
     annealing = {"variant": "paper", "start_step": 20, "num_candidates": 8}
     windows = {"annealing.num_steps": [20, 40]}
     return {
@@ -179,7 +183,7 @@ def play(
     outcome, rng = Outcome(), random.Random(seed)
     deadline = time.monotonic() + 60 * minutes
     sweep = small_digits(steps, trial_seeds)
-    expected = 6 * trial_seeds
+    expected = RUNS_A_SEED * trial_seeds
     peace, shown = sweep_in_peace(folder / "peace", sweep)
     _say("the sweep in peace has ended")
     number = 0

@@ -14,7 +14,7 @@ from services import BUCKET, mlflow_server, postgresql
 
 sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("chaos", "tracking")]
 
-from chaos import small_digits, sweep_in_peace  # noqa: E402
+from chaos import RUNS_A_SEED, small_digits, sweep_in_peace  # noqa: E402
 from invariants import differences, tracking_differences  # noqa: E402
 from scene import Scene  # noqa: E402
 from stores import store_content  # noqa: E402
@@ -24,7 +24,6 @@ from gga_sweep.records import FINAL, RunStatus  # noqa: E402
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SWEEP = small_digits(steps=240, trial_seeds=1)
-RUNS = 4
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_a_sweep_that_loses_a_node_finishes_and_mlflow_on_postgresql_holds_all_o
             wait_for_training(scene, at_once=2)
             assert scene.kill_node()
             assert scene.wait_for_launch(400) == 0, scene.log.read_text()
-            assert scene.all_final(RUNS)
+            assert scene.all_final(RUNS_A_SEED)
             assert max(scene.ledger.run(name).newest_attempt() for name in scene.ledger.run_names()) == 2
         assert differences(undisturbed.ledger, scene.ledger) == []
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "60"  # whoever reads is not pressed for time
@@ -88,7 +87,7 @@ def test_sweeps_that_start_at_once_on_an_empty_database_are_all_there(
                 scene.keep_launched()
             for scene in scenes:
                 assert scene.wait_for_launch(500) == 0, scene.log.read_text()
-                assert scene.all_final(RUNS)
+                assert scene.all_final(RUNS_A_SEED)
         for scene in scenes:
             assert tracking_differences(shown, store_content(uri, scene.ledger.folder)) == ([], [])
 
