@@ -73,3 +73,8 @@ class DamagedFileError(GGASweepError):
 
 class AttemptSupersededError(GGASweepError):
     """A newer attempt of the same run has started; this writer must stop."""
+
+
+def first_line(error: Exception) -> str:
+    """Of its message; of an error without one, its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

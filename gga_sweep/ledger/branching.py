@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gga_sweep.ledger.store import LedgerStore
@@ -27,7 +27,7 @@ class Branching:
 UNBRANCHED = Branching()
 
 
-def delete_prefixes(store: LedgerStore) -> None:
-    """All that there are."""
-    for name in store.list(PREFIXES):
+def delete_prefixes(store: LedgerStore, names: Iterable[str] | None = None) -> None:
+    """Those of these names; None: all that there are."""
+    for name in store.list(PREFIXES) if names is None else names:
         store.delete(f"{PREFIXES}/{name}")

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from gga_sweep.errors import first_line
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lines import dump_lines, parse_annealed, parse_records
 from gga_sweep.ledger.store import LedgerStore
@@ -71,7 +72,7 @@ def leave_prefix(store: LedgerStore, name: str, prefix: Prefix) -> None:
     try:
         _parsed(content)
     except Exception as error:
-        raise ValueError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{type(error).__name__}: {first_line(error)}") from error
     store.put_if_absent(f"{PREFIXES}/{name}", content)
 
 

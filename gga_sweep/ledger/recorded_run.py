@@ -17,7 +17,14 @@ import torch
 from gga_sweep.config import RunConfig
 from gga_sweep.domains import Dataset
 from gga_sweep.domains.splits import split_digests
-from gga_sweep.errors import AttemptSupersededError, DamagedFileError, GGASweepError, InputError, StorageError
+from gga_sweep.errors import (
+    AttemptSupersededError,
+    DamagedFileError,
+    GGASweepError,
+    InputError,
+    StorageError,
+    first_line,
+)
 from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.lines import digest, dump_lines
 from gga_sweep.ledger.prefixes import Prefix, leave_prefix, read_prefix
@@ -270,7 +277,7 @@ class RecordedRun:
             except StorageError:
                 raise
             except Exception as error:  # of torch when another version wrote it, of whatever is in it
-                self._remark(f"the prefix {name} is of no use ({_first_line(error)}): it trains those steps anew")
+                self._remark(f"the prefix {name} is of no use ({first_line(error)}): it trains those steps anew")
                 self._trainer = at_step_0()
             else:
                 self._inherit(prefix)
@@ -306,7 +313,7 @@ class RecordedRun:
             )
             leave_prefix(self._folder.store, name, prefix)
         except Exception as error:  # it costs the others their saving, and this run nothing
-            self._remark(f"it leaves no prefix, runs that share its steps train them anew: {_first_line(error)}")
+            self._remark(f"it leaves no prefix, runs that share its steps train them anew: {first_line(error)}")
 
     def _remark(self, text: str) -> None:
         logger.warning("run %s: %s", self._folder.name, text)
@@ -400,10 +407,6 @@ class RecordedRun:
 
 class _OtherEnvironmentError(GGASweepError):
     """The checkpoint was written in another environment, and only its own will do."""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _require_written(name: str, content: bytes | None, expected: str | None) -> None:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import msgspec
 
 from gga_sweep.config import RunConfig
-from gga_sweep.errors import AttemptSupersededError, DamagedFileError
+from gga_sweep.errors import AttemptSupersededError, DamagedFileError, first_line
 from gga_sweep.ledger.lines import (
     digest,
     dump,
@@ -485,7 +485,7 @@ class RunFolder:
         try:
             yield
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DamagedFileError(f"run {self.name}: its {file} is damaged: {_first_line(error)}") from error
+            raise DamagedFileError(f"run {self.name}: its {file} is damaged: {first_line(error)}") from error
 
     def _delete(self, file: str) -> None:
         self._check_owner()
@@ -506,7 +506,3 @@ class RunFolder:
 def _require_ascending(steps: Sequence[int]) -> None:
     if any(later <= earlier for earlier, later in pairwise(steps)):
         raise ValueError("steps that do not ascend")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

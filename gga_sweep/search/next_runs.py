@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gga_sweep.ledger.branching import PREFIXES, UNBRANCHED, Branching
+from gga_sweep.ledger.branching import UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.planning import Contents, PlannedRun, Sweep, plan_sweep
@@ -130,8 +130,8 @@ class NextRuns:
     def ended(self, key: str) -> None:
         """A run that was taken is trained no more: what came of it stands in the ledger."""
         run = self._training.pop(key)
-        for name in self._sharing.ended(key) if self._sharing else ():
-            self._ledger.store.delete(f"{PREFIXES}/{name}")
+        if self._sharing is not None:
+            delete_prefixes(self._ledger.store, self._sharing.ended(key))
         result = self._ledger.run(str(run.folder)).read_result()
         if result.state.status in FINAL:
             self._final[key] = result

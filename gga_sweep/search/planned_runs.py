@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from gga_sweep.ledger.branching import PREFIXES
+from gga_sweep.ledger.branching import delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.planning import PlannedRun
 from gga_sweep.search.next_runs import NextRun
@@ -52,8 +52,7 @@ class PlannedRuns:
 
     def ended(self, key: str) -> None:
         """A run that was taken is trained no more."""
-        for name in self._sharing.ended(key):
-            self._ledger.store.delete(f"{PREFIXES}/{name}")
+        delete_prefixes(self._ledger.store, self._sharing.ended(key))
         self._requeue(key)
 
     def _requeue(self, blocker: str) -> None:
