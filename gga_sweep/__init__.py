@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gga_sweep.errors import GGASweepError, InputError, SweepOwnedError
-    from gga_sweep.planning import Plan, Sweep, load, plan_sweep
+    from gga_sweep.ray_backend.callbacks import callbacks
+    from gga_sweep.ray_backend.launch import run_sweep
+    from gga_sweep.ray_backend.options import LaunchOptions
+    from gga_sweep.ray_backend.result import SweepResult
+    from gga_sweep.ray_backend.search_space import param_space
+    from gga_sweep.ray_backend.trainable import trainable
     from gga_sweep.selection import Selected, Table, select
-    from gga_sweep.sweep.callbacks import callbacks
-    from gga_sweep.sweep.launch import run_sweep
-    from gga_sweep.sweep.options import LaunchOptions
-    from gga_sweep.sweep.result import SweepResult
-    from gga_sweep.sweep.search_space import param_space
-    from gga_sweep.sweep.trainable import trainable
+    from gga_sweep.spec import Plan, Sweep, load, plan_sweep
 
 _HOMES = {
     "GGASweepError": "errors",
     "InputError": "errors",
-    "LaunchOptions": "sweep.options",
-    "Plan": "planning",
+    "LaunchOptions": "ray_backend.options",
+    "Plan": "spec",
     "Selected": "selection",
-    "Sweep": "planning",
+    "Sweep": "spec",
     "SweepOwnedError": "errors",
-    "SweepResult": "sweep.result",
+    "SweepResult": "ray_backend.result",
     "Table": "selection",
-    "callbacks": "sweep.callbacks",
-    "load": "planning",
-    "param_space": "sweep.search_space",
-    "plan_sweep": "planning",
-    "run_sweep": "sweep.launch",
+    "callbacks": "ray_backend.callbacks",
+    "load": "spec",
+    "param_space": "ray_backend.search_space",
+    "plan_sweep": "spec",
+    "run_sweep": "ray_backend.launch",
     "select": "selection",
-    "trainable": "sweep.trainable",
+    "trainable": "ray_backend.trainable",
 }
 
 __all__ = [

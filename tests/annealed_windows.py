@@ -9,10 +9,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.config import DatasetConfig, RunConfig, TrainingSettings
-from gga_sweep.ledger.key import run_key
-from gga_sweep.planning import Contents, PlannedRun
+from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.records import Cell
+from gga_sweep.spec import Contents, PlannedRun
+from gga_sweep.spec.key import run_key
+from gga_sweep.spec.models import RunConfig, TrainingSettings
 
 STEPS = 12
 CONTENTS = Contents("digest")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["console", "trained_sweep"]
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: on small networks threads wait for each other
 settings.register_profile("shared cores", deadline=None)  # how long an example takes says nothing there
 settings.load_profile("shared cores")

@@ -15,10 +15,11 @@ from gga_sweep.algorithms.base import Setting
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.annealing import AnnealingSettings
-from gga_sweep.config import DatasetConfig, RunConfig, TrainingSettings
-from gga_sweep.domains import Dataset, Domain, Minibatch, digest_of_tensors
-from gga_sweep.networks import Network
+from gga_sweep.datasets import Dataset, Domain, Minibatch, digest_of_tensors
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.networks.network import Network
 from gga_sweep.records import AnnealedStep, Record, Scalar
+from gga_sweep.spec.models import RunConfig, TrainingSettings
 from gga_sweep.training.trainer import Trainer
 
 CPU = torch.device("cpu")

@@ -23,21 +23,20 @@ from PIL import Image
 from rich.console import Console
 
 from gga_sweep import cli
-from gga_sweep.domains.digits import colored_digits_ceilings
-from gga_sweep.domains.registry import known_datasets
+from gga_sweep.datasets.digits import colored_digits_ceilings
+from gga_sweep.datasets.registry import known_datasets
 from gga_sweep.errors import Fault, GGASweepError, InputError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Sweep, plan_sweep, read_contents
+from gga_sweep.ray_backend.options import LaunchOptions
+from gga_sweep.ray_backend.result import SweepResult
 from gga_sweep.records import RunStatus
 from gga_sweep.report.content import make_report, report_of
 from gga_sweep.report.files import FORMATS
-from gga_sweep.sweep.options import LaunchOptions
-from gga_sweep.sweep.result import SweepResult
+from gga_sweep.spec import Sweep, plan_sweep, read_contents
 
 if TYPE_CHECKING:  # pytest wants to import it itself
     from console import Command
 
-pytest_plugins = ["console", "trained_sweep"]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what MLflow imports
 
 
@@ -85,7 +84,7 @@ class Launcher:
 @pytest.fixture
 def launcher(trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     fake = Launcher(result_of(trained))
-    monkeypatch.setattr("gga_sweep.sweep.launch.run_sweep", fake)
+    monkeypatch.setattr("gga_sweep.ray_backend.launch.run_sweep", fake)
     return fake
 
 

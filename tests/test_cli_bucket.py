@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Sweep
 from gga_sweep.records import RunStatus
+from gga_sweep.spec import Sweep
 
 if TYPE_CHECKING:  # pytest wants to import it itself
     from console import Command
-
-pytest_plugins = ["console", "trained_sweep"]
 
 
 @pytest.fixture

@@ -13,14 +13,12 @@ import pytest
 
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Sweep
+from gga_sweep.ray_backend.options import LaunchOptions
 from gga_sweep.records import RunStatus
-from gga_sweep.sweep.options import LaunchOptions
+from gga_sweep.spec import Sweep
 
 if TYPE_CHECKING:  # pytest wants to import it itself
     from console import Command
-
-pytest_plugins = ["console", "trained_sweep"]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def loaded():
 import gga_sweep
 print("import:", loaded())
 
-import gga_sweep.sweep.launch
+import gga_sweep.ray_backend.launch
 print("launch:", loaded())
 
 from gga_sweep.cli import main
@@ -32,7 +32,7 @@ try:
 except SystemExit as ended:
     print("plan:", ended.code, loaded())
 
-import gga_sweep.sweep.replay
+import gga_sweep.execution.replay
 print("train:", loaded())
 """
 

@@ -1,6 +1,6 @@
 """What SECURITY.md promises: no file from storage runs code, no name leaves its folder, nobody is told, no secret kept.
 
-Who can reach what we start is tested in `sweep/test_cluster.py` and `tracking/test_page.py`, credentials in
+Who can reach what we start is tested in `ray_backend/test_cluster.py` and `tracking/test_page.py`, credentials in
 `tracking/test_credentials.py`, and pages in `report/test_html.py`.
 """
 
@@ -29,28 +29,27 @@ from ray import cloudpickle
 from ray._common.usage import usage_lib
 
 import gga_sweep
-from gga_sweep.config import DatasetConfig, RunConfig, SweepConfig, TrainingSettings
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.datasets.image_cache import images_on_disk
 from gga_sweep.domainbed.export import MARKER, export_domainbed
-from gga_sweep.domains.image_cache import images_on_disk
 from gga_sweep.errors import GGASweepError, InputError
-from gga_sweep.ledger.key import folder_name
+from gga_sweep.execution.model import open_run_folder
+from gga_sweep.execution.predictions import predict
+from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.model import open_run_folder
-from gga_sweep.ledger.predictions import predict
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.networks import load_featurizer
-from gga_sweep.planning import Sweep, load, plan_sweep
-from gga_sweep.planning.prepare import prepare_ledger
-from gga_sweep.planning.stored import read_plan
+from gga_sweep.ledger.stored_sweep import read_plan
+from gga_sweep.networks.network import load_featurizer
+from gga_sweep.ray_backend.callbacks import SweepCallback
 from gga_sweep.report.collect import remember_searched
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
 from gga_sweep.report.plots.catalogue import DrawnPlot
-from gga_sweep.sweep.callbacks import SweepCallback
+from gga_sweep.spec import Sweep, load, plan_sweep
+from gga_sweep.spec.key import folder_name
+from gga_sweep.spec.models import RunConfig, SweepConfig, TrainingSettings
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.training.checkpoint import dump_state, parse_state
-
-pytest_plugins = ["trained_sweep"]
 
 PACKAGE = Path(gga_sweep.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -268,11 +267,13 @@ def test_neither_is_imported_before_the_environment_is_set() -> None:
     assert importing["mlflow"] == {"tracking/mlflow_api.py"}
     assert importing["ray"]
     assert {PurePosixPath(path).parent.as_posix() for path in importing["ray"]} == {"sweep"}
-    for path in ("tracking/mlflow_api.py", "sweep/__init__.py"):
+    for path in ("tracking/mlflow_api.py", "ray_backend/__init__.py"):
         body = ast.parse((PACKAGE / path).read_text()).body
         calls = [i for i, node in enumerate(body) if ast.unparse(node) == "set_environment()"]
         others = [
-            i for i, node in enumerate(body) if ast.unparse(node).startswith(("from mlflow", "from gga_sweep.sweep"))
+            i
+            for i, node in enumerate(body)
+            if ast.unparse(node).startswith(("from mlflow", "from gga_sweep.ray_backend"))
         ]
         assert calls
         assert all(calls[0] < i for i in others)

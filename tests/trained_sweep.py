@@ -1,7 +1,4 @@
-"""A sweep of eight tiny runs of RotatedDigits, trained once for all tests that only look at a ledger.
-
-A test module takes it in with `pytest_plugins = ["trained_sweep"]`.
-"""
+"""A sweep of eight tiny runs of RotatedDigits, trained once for all tests that only look at a ledger."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Sweep, load, plan_sweep
-from gga_sweep.planning.prepare import prepare_ledger
 from gga_sweep.records import RunStatus
+from gga_sweep.spec import Sweep, load, plan_sweep
 
 ANNEALING = {"start_step": 1, "num_steps": 1, "num_candidates": 2, "radius": 1e-3}
 
@@ -35,7 +32,7 @@ DIGITS: dict[str, Any] = {
 
 def train_all(sweep: Sweep) -> None:
     """Train every run of a sweep into its own ledger, as a launch would, one after the other."""
-    from gga_sweep.sweep.open_run import open_run
+    from gga_sweep.execution.open_run import open_run
 
     contents = prepare_ledger(sweep)
     ledger = Ledger(sweep.folder)

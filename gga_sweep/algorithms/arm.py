@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 from gga_sweep.records import Scalar
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 from gga_sweep.records import Scalar
 from gga_sweep.seeding import stream_seed
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gga_sweep.domains import Minibatch
+from gga_sweep.datasets import Minibatch
 
 
 class Batch:

@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 
 from gga_sweep.algorithms.declaration import AlgorithmSpec, Hyperparameter
-from gga_sweep.config import Distribution
+from gga_sweep.distributions import Distribution
 
 _LARGE = 1e9
 _MANY = 10**9

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from gga_sweep.config import Distribution
+from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault
 from gga_sweep.records import Scalar
 
@@ -99,4 +99,4 @@ TRAINING_HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "weight_decay": Hyperparameter(0.0, 0, 100, "L2 penalty inside Adam"),
     "dropout": Hyperparameter(0.0, 0, 1, "share of features dropped in training", open_high=True),
 }
-"""What every algorithm has. What DomainBed draws for them depends on the dataset: `planning.protocols`."""
+"""What every algorithm has. What DomainBed draws for them depends on the dataset: `spec.protocols`."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 from gga_sweep.records import Scalar
 
 _EPSILON = 1e-6

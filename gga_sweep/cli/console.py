@@ -15,7 +15,7 @@ from rich.console import Console
 from gga_sweep.errors import Fault, InputError
 
 if TYPE_CHECKING:
-    from gga_sweep.planning import Sweep
+    from gga_sweep.spec import Sweep
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or not ours."""
@@ -65,7 +65,7 @@ DEFAULT_STORAGE = "gga-sweep-results"
 
 
 def load_sweep(file: str, overrides: list[str], storage: str, tracking_uri: str | None) -> Sweep:
-    from gga_sweep.planning import load
+    from gga_sweep.spec import load
 
     return load(file, overrides=overrides, storage=storage, tracking_uri=tracking_uri)
 

@@ -13,15 +13,15 @@ from gga_sweep.errors import InputError
 if TYPE_CHECKING:
     from rich.progress import Progress as ProgressBar
 
-    from gga_sweep.domains import DatasetCheck
-    from gga_sweep.domains.files import Progress
+    from gga_sweep.datasets import DatasetCheck
+    from gga_sweep.datasets.files import Progress
 
 
 def list_datasets() -> None:
     """List the datasets known by name."""
     from rich.table import Table
 
-    from gga_sweep.domains import known_datasets
+    from gga_sweep.datasets import known_datasets
 
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Dataset", "Classes", "Images", "Domains (images)"):
@@ -40,8 +40,8 @@ def check(
     root: Annotated[Path | None, typer.Option(help="Folder of the tree domain/class/image.")] = None,
 ) -> None:
     """Check domains, classes and counts of a dataset, and that every image opens."""
-    from gga_sweep.config import DatasetConfig
-    from gga_sweep.domains import check_dataset, describe
+    from gga_sweep.datasets import check_dataset, describe
+    from gga_sweep.datasets.config import DatasetConfig
 
     config = DatasetConfig(name=name, root=root)
     with _progress() as bar:
@@ -64,7 +64,7 @@ def prepare(
     ] = None,
 ) -> None:
     """Make a benchmark's tree from its download, whole or not at all, and check it. Downloads nothing."""
-    from gga_sweep.domains import prepare_dataset
+    from gga_sweep.datasets import prepare_dataset
 
     with _progress() as bar:
         made = prepare_dataset(name, download, root, link=link, duplicates=duplicates, progress=_shown_on(bar))

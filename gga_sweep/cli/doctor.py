@@ -22,7 +22,7 @@ from gga_sweep.cli.console import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gga_sweep.sweep.diagnosis import Finding
+    from gga_sweep.ray_backend.diagnosis import Finding
 
 
 def doctor(
@@ -35,12 +35,12 @@ def doctor(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Check a cluster from each node: versions, storage, images, disk, devices, clocks; and MLflow from here."""
-    from gga_sweep.ledger.location import as_location
-    from gga_sweep.planning.prepare import require_writable
-    from gga_sweep.planning.price import decoded_bytes
-    from gga_sweep.sweep.cluster import joined_cluster
-    from gga_sweep.sweep.diagnosis import Level, diagnose, tracking_finding
-    from gga_sweep.sweep.nodes import ask_every_node, installed_versions
+    from gga_sweep.execution.prepare import require_writable
+    from gga_sweep.ray_backend.cluster import joined_cluster
+    from gga_sweep.ray_backend.diagnosis import Level, diagnose, tracking_finding
+    from gga_sweep.ray_backend.nodes import ask_every_node, installed_versions
+    from gga_sweep.scheduling.price import decoded_bytes
+    from gga_sweep.spec.location import as_location
     from gga_sweep.tracking.location import resolve_tracking_uri
     from gga_sweep.tracking.store import why_unusable
 

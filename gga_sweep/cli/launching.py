@@ -32,9 +32,9 @@ from gga_sweep.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from gga_sweep.planning import Sweep
-    from gga_sweep.sweep.options import LaunchOptions
-    from gga_sweep.sweep.result import SweepResult
+    from gga_sweep.ray_backend.options import LaunchOptions
+    from gga_sweep.ray_backend.result import SweepResult
+    from gga_sweep.spec import Sweep
 
 _STOP_SECONDS = 900.0
 
@@ -64,7 +64,7 @@ def run(
     ] = False,
 ) -> None:
     """Train what is left of a sweep, track it, select, print the table. Run it again to continue."""
-    from gga_sweep.sweep.options import LaunchOptions
+    from gga_sweep.ray_backend.options import LaunchOptions
 
     sweep = load_sweep(file, overrides, storage, tracking_uri)
     options = LaunchOptions(
@@ -92,7 +92,7 @@ def stop(
     """Stop the live launch of a sweep, from anywhere that sees its storage. Its runs write their checkpoints first."""
     from gga_sweep.ledger.lease import LAUNCHES, ask_to_stop, live_holder, wait_for_end
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan
 
     read_plan(folder)  # refuses a folder that is none
     store = Ledger(folder).store
@@ -113,8 +113,8 @@ def stop(
 
 def launch_and_print(sweep: Sweep, options: LaunchOptions) -> None:
     """Launch, print the report, and exit as the command line promises."""
+    from gga_sweep.ray_backend.launch import run_sweep
     from gga_sweep.report.text import print_report
-    from gga_sweep.sweep.launch import run_sweep
 
     result = run_sweep(sweep, options, out)
     out.print()
@@ -148,7 +148,7 @@ def _uri_flag(sweep: Sweep) -> str:
 
 
 def _detach(sweep: Sweep, file: str, overrides: list[str], options: LaunchOptions) -> None:
-    from gga_sweep.sweep.detached import launch_detached
+    from gga_sweep.ray_backend.detached import launch_detached
 
     arguments = [str(Path(file).absolute()) if Path(file).exists() else file]
     arguments += [word for override in overrides for word in ("--set", override)]

@@ -45,7 +45,7 @@ def status(
 ) -> None:
     """Show the states of a sweep's runs, with reasons, and whether a launch is live."""
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.status import read_states, read_work, status_picture
 
     if follow:
@@ -62,7 +62,7 @@ def _watch(folder: str, every: float | None) -> None:
     from functools import partial
 
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.progress import Watcher
     from gga_sweep.report.watch import SHOWN_RUNS, watch
 
@@ -78,8 +78,8 @@ def verify(folder: Folder) -> None:
     from rich.progress import Progress
 
     from gga_sweep.ledger.ledger import Ledger
+    from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.ledger.verify import verify as verify_ledger
-    from gga_sweep.planning.stored import read_plan
 
     without_collection()
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
@@ -104,9 +104,9 @@ def clean(
     from rich.table import Table
 
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
-    from gga_sweep.sweep.clean import KINDS, unneeded
-    from gga_sweep.sweep.clean import clean as clean_ledger
+    from gga_sweep.ledger.stored_sweep import read_plan
+    from gga_sweep.ray_backend.clean import KINDS, unneeded
+    from gga_sweep.ray_backend.clean import clean as clean_ledger
 
     without_collection()
     planned, ledger = read_plan(folder), Ledger(folder)
@@ -152,10 +152,10 @@ def retry(
 
     from gga_sweep.cli.launching import launch_and_print
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan
+    from gga_sweep.ray_backend.options import LaunchOptions
+    from gga_sweep.ray_backend.retry import requeue
     from gga_sweep.report.wording import count
-    from gga_sweep.sweep.options import LaunchOptions
-    from gga_sweep.sweep.retry import requeue
 
     planned = read_plan(folder)
     planned = replace(planned, sweep=replace(planned.sweep, tracking_uri=tracking_uri))

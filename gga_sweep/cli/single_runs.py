@@ -22,7 +22,7 @@ from gga_sweep.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from gga_sweep.ledger.recorded_run import Progress
+    from gga_sweep.execution.recorded_run import Progress
     from gga_sweep.ledger.run_folder import Weights
 
 Averaged = Annotated[bool, typer.Option("--averaged", help="The averaged weights, not those of the selected step.")]
@@ -36,8 +36,8 @@ def train(
     output: Annotated[Path | None, typer.Option(help="Train in this folder. Default: STORAGE/SWEEP/replays.")] = None,
 ) -> None:
     """Train one run of a plan alone, from step 0, without Ray or MLflow: the same bits as in the sweep."""
+    from gga_sweep.execution.replay import compare, replay
     from gga_sweep.records import FINAL
-    from gga_sweep.sweep.replay import compare, replay
 
     sweep = load_sweep(file, overrides, storage, None)
     folder, progress = replay(sweep, key, output, _print_progress)
@@ -58,7 +58,7 @@ def evaluate(
     """Evaluate the selected model of a run on any tree of images."""
     from rich.table import Table
 
-    from gga_sweep.ledger.model import evaluate_model, open_run_folder
+    from gga_sweep.execution.model import evaluate_model, open_run_folder
 
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Domain", "Images", "Accuracy (%)", "Loss (nats)"):
@@ -76,10 +76,10 @@ def predict(
     averaged: Averaged = False,
 ) -> None:
     """Write what the selected model of a run predicts for every image, by sample id."""
-    from gga_sweep.ledger.location import as_location
-    from gga_sweep.ledger.model import open_run_folder
-    from gga_sweep.ledger.predictions import predict as predict_images
-    from gga_sweep.planning.runs import cache_folder
+    from gga_sweep.execution.model import open_run_folder
+    from gga_sweep.execution.predictions import predict as predict_images
+    from gga_sweep.spec.location import as_location
+    from gga_sweep.spec.runs import cache_folder
 
     if output is not None and not output.absolute().parent.is_dir():  # else known only after all is predicted
         raise bad_input("--output", "must be in a folder that exists", str(output))

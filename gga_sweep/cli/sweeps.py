@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from gga_sweep.config import RunConfig
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.run_folder import RunState
-    from gga_sweep.planning import Plan
-    from gga_sweep.planning.price import Price
+    from gga_sweep.scheduling.price import Price
+    from gga_sweep.spec import Plan
+    from gga_sweep.spec.models import RunConfig
 
 
 def plan(
@@ -45,8 +45,8 @@ def plan(
 ) -> None:
     """Show the runs a sweep needs, its cells, devices and price. Trains nothing of it."""
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning import plan_sweep, read_contents
     from gga_sweep.report.status import plan_picture, read_states
+    from gga_sweep.spec import plan_sweep, read_contents
 
     sweep = load_sweep(file, overrides, storage, None)
     planned = plan_sweep(sweep, read_contents(sweep) if sweep.dataset.available else None)
@@ -75,7 +75,7 @@ def reseed(
 ) -> None:
     """Write the sweep file that trains the winners of one trial seed on others: the search is paid for once."""
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.chosen import reseeded_name, reseeded_sweep
     from gga_sweep.report.content import ReportOptions, make_report
 
@@ -93,13 +93,13 @@ def _price_pictures(
     planned: Plan, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool
 ) -> Iterator[RenderableType]:
     """The price, where it is known, and what the sweep has to do with and without what saves work."""
-    from gga_sweep.domains.decoding_cost import decoding_seconds
-    from gga_sweep.planning.cost_model import learned_costs
-    from gga_sweep.planning.price import price_of, run_seconds, runs_at_once
-    from gga_sweep.planning.savings import SecondsFrom, savings_of
+    from gga_sweep.datasets.decoding_cost import decoding_seconds
     from gga_sweep.report.price import UNKNOWN, done_results, ledger_price, price_picture
     from gga_sweep.report.savings import savings_picture
-    from gga_sweep.search.expected_ends import expected_ends
+    from gga_sweep.scheduling.cost_model import learned_costs
+    from gga_sweep.scheduling.expected_ends import expected_ends
+    from gga_sweep.scheduling.price import price_of, run_seconds, runs_at_once
+    from gga_sweep.scheduling.savings import SecondsFrom, savings_of
     from gga_sweep.training.unit_costs import holds_photographs
 
     sweep = planned.sweep

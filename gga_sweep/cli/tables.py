@@ -95,7 +95,7 @@ def _sweep_report(
 ) -> str:
     """The report as text; empty where it was printed already, in colour."""
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.content import ReportOptions, make_report
     from gga_sweep.report.files import check_format, render
     from gga_sweep.report.text import print_report

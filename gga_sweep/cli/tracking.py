@@ -21,7 +21,7 @@ def sync(
     from rich.progress import Progress
 
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.content import make_report
     from gga_sweep.report.files import write_report
     from gga_sweep.report.wording import count
@@ -61,7 +61,7 @@ def ui(
     ] = "127.0.0.1",
 ) -> None:
     """Open MLflow's page on the store of a sweep. Serves on 127.0.0.1, unless told otherwise, until interrupted."""
-    from gga_sweep.planning.stored import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.tracking.page import serve_page
 
     serve_page(read_plan(folder).sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True), host)

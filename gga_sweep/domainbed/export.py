@@ -2,7 +2,7 @@
 
 A folder a run, named by the MD5 of its training arguments; in it `results.jsonl` with one line an evaluation, `done`
 where the run is DONE, and `model.pkl` where its selected weights were asked for. Source of layout and names:
-facebookresearch/DomainBed, domainbed/scripts/train.py and sweep.py, domainbed/lib/reporting.py.
+facebookresearch/DomainBed, domainbed/scripts/train.py and ray_backend.py, domainbed/lib/reporting.py.
 
 | there | here |
 |---|---|
@@ -32,25 +32,25 @@ from pathlib import Path
 from typing import Any
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.config import RunConfig
 from gga_sweep.domainbed.registry import DOMAINS
 from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.location import Location
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.network_choice import RESNETS
-from gga_sweep.planning import Plan
-from gga_sweep.planning.arms import PREFIX
-from gga_sweep.planning.plan import Arm
-from gga_sweep.planning.protocols import DOMAINBED_NAMES
-from gga_sweep.planning.stored import read_plan
+from gga_sweep.ledger.stored_sweep import read_plan
+from gga_sweep.networks.choice import RESNETS
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus, Scalar
 from gga_sweep.report.collect import collect
 from gga_sweep.report.wording import count
 from gga_sweep.seeding import seed_hash
 from gga_sweep.selection import SweepView, build_table
 from gga_sweep.selection.training_validation import best_step
+from gga_sweep.spec import Plan
+from gga_sweep.spec.arms import PREFIX
+from gga_sweep.spec.location import Location
+from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.plan import Arm
+from gga_sweep.spec.protocols import DOMAINBED_NAMES
 
 MARKER = "gga-sweep-export.json"
 """Tells an export from any other folder, and which of its folders are ours to overwrite."""
@@ -59,7 +59,7 @@ RESULTS, DONE, MODEL = "results.jsonl", "done", "model.pkl"
 LABEL_WIDTH = 20
 """Characters after which DomainBed's tables of a dataset cut a name (domainbed/scripts/collect_results.py)."""
 RESNET_IMAGE = (224, 224)
-"""Height and width of the images for which DomainBed builds a ResNet (domainbed/networks.py, Featurizer)."""
+"""Height and width of the images for which DomainBed builds a ResNet (domainbed/networks/network.py, Featurizer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def domainbed_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """A ResNet's tensors under the names that DomainBed's ERM has for them, with its classifier's.
 
     Each stands there twice, since that model holds its featurizer and classifier once by name and once in a sequence
-    (domainbed/algorithms.py, class ERM; domainbed/networks.py, class ResNet).
+    (domainbed/algorithms.py, class ERM; domainbed/networks/network.py, class ResNet).
     """
     renamed: dict[str, Any] = {}
     for name, tensor in weights.items():

@@ -1,8 +1,8 @@
 """Prefixes: what a run was after its first steps, for the runs that are the same up to there.
 
-`prefixes/` holds one file each, under the name that `planning.prefixes` gives it. It is written once, by whichever run
-comes by, and is whole in itself: the trainer's state, what was recorded up to there, and the selected weights. It may
-be deleted at any time: a run whose prefix is gone trains it anew, to the same bits.
+`prefixes/` holds one file each, under the name that `scheduling.shared_steps` gives it. The first run that gets there
+writes it once. It is complete: the trainer's state, what was recorded up to there, and the selected weights. It may be
+deleted at any time: a run whose prefix is gone trains those steps itself, to the same bits.
 """
 
 from __future__ import annotations

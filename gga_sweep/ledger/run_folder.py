@@ -25,7 +25,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from gga_sweep.config import RunConfig
 from gga_sweep.errors import AttemptSupersededError, DamagedFileError, first_line
 from gga_sweep.ledger.lines import (
     digest,
@@ -38,6 +37,7 @@ from gga_sweep.ledger.lines import (
 )
 from gga_sweep.ledger.store import FileStat, LedgerStore
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, Record, RunStatus
+from gga_sweep.spec.models import RunConfig
 
 Kept = Literal["none", "selected", "all"]
 """What stays of a final run to load: nothing, the selected weights, or its last checkpoint too."""

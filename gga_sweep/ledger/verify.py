@@ -16,11 +16,9 @@ from typing import Any, Literal, TypeVar, get_args
 import msgspec
 
 from gga_sweep.algorithms import ALGORITHMS
-from gga_sweep.config import RunConfig
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError, StorageError
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.index import read_indexed
-from gga_sweep.ledger.key import run_key
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import digest, dump, dump_lines
@@ -35,8 +33,10 @@ from gga_sweep.ledger.run_folder import (
     Weights,
     result_stamp,
 )
-from gga_sweep.network_choice import is_weights_file
+from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunStatus
+from gga_sweep.spec.key import run_key
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training.checkpoint import parse_state, parse_weights
 
 COUNTED = (

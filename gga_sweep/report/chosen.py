@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from gga_sweep.config import FolderName, SweepConfig
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.planning import Sweep
 from gga_sweep.report.wording import count, incomplete_in_words
 from gga_sweep.selection import IncompleteCell, Selected, SweepView, Table
+from gga_sweep.spec import Sweep
+from gga_sweep.spec.models import FolderName, SweepConfig
 
 _REPLACED = {"name", "arms", "trial_seeds", "draws", "search", "search_space", "chosen", "selection"}
 _LONGEST_NAME = 100

@@ -11,11 +11,11 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import RunResult
-from gga_sweep.planning.adaptive import adaptive_settings, grace_steps, is_adaptive, needs_order
-from gga_sweep.planning.averaging import averaged_name
-from gga_sweep.planning.plan import Plan, PlannedRun, Sweep
 from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import SweepView, with_averaged_arms
+from gga_sweep.spec.adaptive import adaptive_settings, grace_steps, is_adaptive, needs_order
+from gga_sweep.spec.averaging import averaged_name
+from gga_sweep.spec.plan import Plan, PlannedRun, Sweep
 
 _SEARCHED = "searched"
 

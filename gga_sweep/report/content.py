@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast, get_args
 
-from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan, Sweep
 from gga_sweep.report.chosen import chosen_sweep
 from gga_sweep.report.collect import collect
 from gga_sweep.report.published import PUBLISHED_DATASETS, published_section
 from gga_sweep.report.sections import Section
 from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table, compare
+from gga_sweep.spec import Plan, Sweep
+from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.location import Location
 from gga_sweep.report.collect import fingerprint_of
 from gga_sweep.report.content import Report
+from gga_sweep.spec.location import Location
 
 CHOSEN = "chosen"
 """Beside the formats: the sweep file that runs what was selected."""

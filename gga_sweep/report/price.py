@@ -11,10 +11,10 @@ from rich.text import Text
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunResult, RunState
-from gga_sweep.planning import Plan
-from gga_sweep.planning.price import Price, price_from_runs
 from gga_sweep.records import RunStatus
 from gga_sweep.report.wording import ABSENT, count
+from gga_sweep.scheduling.price import Price, price_from_runs
+from gga_sweep.spec import Plan
 
 UNKNOWN = "Price unknown: no run of it is done, and --calibrate was not asked to measure it."
 
@@ -47,7 +47,7 @@ def price_picture(price: Price, at_once: int) -> RenderableType:
     """Device-hours by arm and in total, what of them is left, and what the sweep takes on disk.
 
     Args:
-        at_once: runs trained at the same time, see `planning.price.runs_at_once`.
+        at_once: runs trained at the same time, see `scheduling.price.runs_at_once`.
     """
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Arm", "Jobs", "A run", "of it searching", "Device-hours", "Left"):

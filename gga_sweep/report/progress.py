@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.report.status import Work, read_work
+from gga_sweep.spec import Plan, PlannedRun
 
 FAILURES = (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY, RunStatus.DIVERGED)
 """What a person who watches wants to know the reason of."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from types import MappingProxyType
 
-from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT
 from gga_sweep.report.sections import DIFFERENCE, Section, Sheet, difference_in_words
 from gga_sweep.report.wording import (
     ABSENT,
@@ -25,6 +24,7 @@ from gga_sweep.report.wording import (
     entry_in_words,
 )
 from gga_sweep.selection import DEFAULT_METHOD, METHODS, Contrast, Table, domain_label
+from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT
 
 GGA_SOURCE = (
     "Ballas & Diou, Gradient-Guided Annealing for Domain Generalization, CVPR 2025, arXiv 2502.20162 (corrected July "

@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gga_sweep.planning import Plan
-from gga_sweep.planning.adaptive import is_adaptive
-from gga_sweep.planning.savings import Savings
 from gga_sweep.report.price import device_hours
 from gga_sweep.report.wording import ABSENT
+from gga_sweep.scheduling.savings import Savings
+from gga_sweep.spec import Plan
+from gga_sweep.spec.adaptive import is_adaptive
 
 
 def savings_picture(savings: Savings, plan: Plan) -> RenderableType:

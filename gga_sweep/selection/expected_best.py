@@ -16,7 +16,6 @@ from functools import lru_cache
 from operator import mul
 from statistics import fmean
 
-from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
 from gga_sweep.selection import leave_one_out, oracle, shared_draw, training_validation
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
@@ -26,6 +25,7 @@ from gga_sweep.selection.seed_statistics import SeedEstimate, estimate
 from gga_sweep.selection.select import from_step
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
+from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.selection import leave_one_out, oracle, shared_draw, training_validation
 from gga_sweep.selection.choice import Choice
+from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT
 
 DEFAULT_METHOD = "training-domain-validation"
 ORACLE = "oracle"

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gga_sweep.config import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.leave_one_out import Pairs, index_pairs, missing_pairs
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, SHARED_DRAW, Method
 from gga_sweep.selection.select import Selected, group_by_cell, select
 from gga_sweep.selection.view import SweepView, domain_label
+from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 
 
 @dataclass(frozen=True, slots=True)

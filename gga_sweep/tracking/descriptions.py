@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gga_sweep.planning.plan import PlannedRun, Sweep
 from gga_sweep.records import Scalar
 from gga_sweep.selection import domain_label
+from gga_sweep.spec.plan import PlannedRun, Sweep
 from gga_sweep.tracking import names
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from gga_sweep.errors import GGASweepError
-from gga_sweep.ledger.location import Location
+from gga_sweep.spec.location import Location
 from gga_sweep.tracking import names
 from gga_sweep.tracking.mlflow_api import Experiment, MlflowClient, ViewType
 

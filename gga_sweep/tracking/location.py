@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.ledger.location import Location
-from gga_sweep.planning.plan import TRACKING_FILE
+from gga_sweep.spec.location import Location
+from gga_sweep.spec.plan import TRACKING_FILE
 
 SERVERS = ("http", "https")
 DATABASES = ("mssql", "mysql", "postgresql")

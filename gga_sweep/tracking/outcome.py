@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from gga_sweep.planning.plan import PlannedRun
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.selection import Entry, Selected, Table, domain_label
+from gga_sweep.spec.plan import PlannedRun
 from gga_sweep.tracking import names
 from gga_sweep.tracking.descriptions import summary_tags
 from gga_sweep.tracking.mlflow_api import Metric

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gga_sweep.errors import Fault, GGASweepError, InputError
-from gga_sweep.planning.plan import Sweep
+from gga_sweep.spec.plan import Sweep
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.tracking.experiment import find_experiment, runs_page
 from gga_sweep.tracking.location import SERVERS, redact, redact_text, resolve_tracking_uri, sqlite_path

@@ -18,14 +18,14 @@ from dataclasses import replace
 import msgspec
 import yaml
 
-from gga_sweep.config import TrainingSettings
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import digest
 from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunState, StoredRun
-from gga_sweep.planning.plan import PlannedRun, Sweep
 from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.training_validation import best_step
+from gga_sweep.spec.models import TrainingSettings
+from gga_sweep.spec.plan import PlannedRun, Sweep
 from gga_sweep.tracking import names
 from gga_sweep.tracking.descriptions import run_params, run_tags, sweep_tags
 from gga_sweep.tracking.experiment import find_or_create_experiment

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning.plan import Plan, PlannedRun
 from gga_sweep.selection import Table
+from gga_sweep.spec.plan import Plan, PlannedRun
 from gga_sweep.tracking.location import redact, redact_text
 from gga_sweep.tracking.sole_writer import SoleWriter
 from gga_sweep.tracking.store import open_store, prepare_store

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from gga_sweep.ledger.lease import LAUNCHES, live_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning.plan import Plan
 from gga_sweep.selection import Table
+from gga_sweep.spec.plan import Plan
 from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.store import open_store
 

@@ -23,7 +23,7 @@ from gga_sweep.annealing import (
     l2_norm,
     search_step,
 )
-from gga_sweep.domains import Minibatch
+from gga_sweep.datasets import Minibatch
 from gga_sweep.records import AnnealedStep
 from gga_sweep.training.randomness import RunStreams
 

@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gga_sweep.config import AveragingConfig
+from gga_sweep.spec.models import AveragingConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import FRESH_MASKS, AnnealingSettings, Scorer, domain_gradients, search_step
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import Augmentation, DatasetDescription, Minibatch, evaluation_batch
-from gga_sweep.network_choice import RESNETS
+from gga_sweep.datasets import Augmentation, DatasetDescription, Minibatch, evaluation_batch
+from gga_sweep.networks.choice import RESNETS
 from gga_sweep.records import Scalar
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training.annealed_step import StepModel
 from gga_sweep.training.checkpoint import dump_state, dump_weights
 from gga_sweep.training.evaluation import EVALUATION_BATCH, PROBE_IMAGES, evaluate_images

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import domain_gradients, gradient_agreement
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import Augmentation, Dataset, Domain, Minibatch, Split, evaluation_batch
-from gga_sweep.domains.splits import SplitName
+from gga_sweep.datasets import Augmentation, Dataset, Domain, Minibatch, Split, evaluation_batch
+from gga_sweep.datasets.splits import SplitName
 from gga_sweep.records import Agreement, DomainScores, Record, Score, TestRecord, ValidationRecord
 from gga_sweep.seeding import stream
+from gga_sweep.spec.models import RunConfig
 
 EVALUATION_BATCH = 256
 """Images a forward pass. Fixed: with other batch shapes the last bit of a loss may differ."""

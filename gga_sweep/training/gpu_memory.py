@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import torch
 
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import DatasetDescription
+from gga_sweep.datasets import DatasetDescription
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training.evaluation import EVALUATION_BATCH, PROBE_IMAGES
 from gga_sweep.training.synthetic import synthetic_dataset
 from gga_sweep.training.trainer import Trainer

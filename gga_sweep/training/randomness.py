@@ -4,7 +4,7 @@
 |---|---|---|
 | `initialisation` | | the network's weights |
 | `initialisation` | module | the weights of what an algorithm has beside it |
-| `split`, `minibatch`, `augment` | see `gga_sweep.domains` | which images, and how they are augmented |
+| `split`, `minibatch`, `augment` | see `gga_sweep.datasets` | which images, and how they are augmented |
 | `dropout` | step, draw ..., domain | a dropout mask: the rows of one domain |
 | `global` | step, draw ..., domain | torch's global generator, for layers of a user's own network that draw from it |
 | `host` | step, purpose | what an algorithm's update draws: pairs, mixing weights, domains set apart |
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from gga_sweep.annealing import Draw
-from gga_sweep.networks import dropout_mask
+from gga_sweep.networks.network import dropout_mask
 from gga_sweep.seeding import stream, stream_seed, tensor_stream
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gga_sweep.domains import Dataset, DatasetDescription, Domain
+from gga_sweep.datasets import Dataset, DatasetDescription, Domain
 
 
 def synthetic_dataset(description: DatasetDescription, n_images: int, *, photographs: bool, side: int = 0) -> Dataset:

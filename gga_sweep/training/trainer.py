@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm, Setting
-from gga_sweep.algorithms.build import build_algorithm
 from gga_sweep.annealing import STEP_MASK, AnnealingSettings, GradientNoiseSettings
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import Dataset, Minibatch, Split, draw_minibatch, split_domain
+from gga_sweep.datasets import Dataset, Minibatch, Split, draw_minibatch, split_domain
 from gga_sweep.errors import GGASweepError
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 from gga_sweep.records import AnnealingLine, Averaged, Record
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance
 from gga_sweep.training.averaging import WeightAveraging
+from gga_sweep.training.build import build_algorithm
 from gga_sweep.training.evaluation import Evaluator
 from gga_sweep.training.fingerprint import fastest_memory_format, set_arithmetic
 from gga_sweep.training.noisy_update import noisy_update

@@ -1,6 +1,6 @@
-"""What the parts of a run cost: measured by `training.calibration`, multiplied out by `planning.price`. No torch.
+"""What the parts of a run cost: measured by `training.calibration`, multiplied out by `scheduling.price`. No torch.
 
-What it needs of a GPU's memory: measured by `training.gpu_memory`, divided by `planning.gpu_share`.
+What it needs of a GPU's memory: measured by `training.gpu_memory`, divided by `scheduling.gpu_share`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import BENCHMARKS
-from gga_sweep.domains.registry import IMAGE_FOLDER
+from gga_sweep.datasets import BENCHMARKS
+from gga_sweep.datasets.registry import IMAGE_FOLDER
 from gga_sweep.records import Scalar
+from gga_sweep.spec.models import RunConfig
 
 AnnealingForm = tuple[tuple[str, Scalar], ...]
 """The settings of an annealing on which the seconds of one annealed step depend, by name."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 
 Gradients = list[np.ndarray]
 """One array a parameter."""

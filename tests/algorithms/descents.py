@@ -11,7 +11,7 @@ from tiny_hosts import adam_after, tiny_batch, tiny_host, weights_of
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 
 
 def assert_descends(host: Algorithm, batch: Batch, loss_of: Callable[[Network], torch.Tensor]) -> None:

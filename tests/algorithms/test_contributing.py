@@ -14,9 +14,9 @@ from tiny_hosts import adam_after, linear_network, tiny_batch
 
 import gga_sweep
 from gga_sweep.algorithms.base import Setting
-from gga_sweep.domains import load_dataset
-from gga_sweep.planning.plan import Contents, Sweep
-from gga_sweep.planning.runs import plan_sweep
+from gga_sweep.datasets import load_dataset
+from gga_sweep.spec.plan import Contents, Sweep
+from gga_sweep.spec.runs import plan_sweep
 from gga_sweep.training.trainer import Trainer
 
 SECTION = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Adding an algo")[2]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from gga_sweep.algorithms.base import Setting
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.domains import Minibatch
-from gga_sweep.networks import Network, build_network, dropout_mask
+from gga_sweep.datasets import Minibatch
+from gga_sweep.networks.network import Network, build_network, dropout_mask
 from gga_sweep.records import Scalar
 
 HYPERPARAMETERS: dict[str, Scalar] = {"lr": 3e-3, "batch_size": 4, "weight_decay": 0.1, "dropout": 0.5}

@@ -15,9 +15,10 @@ from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.annealing import STEP_MASK, Draw, GradientNoiseSettings, Scorer, search_step
 from gga_sweep.annealing.settings import AnnealingSettings
-from gga_sweep.config import DatasetConfig, RunConfig
-from gga_sweep.domains import load_dataset
+from gga_sweep.datasets import load_dataset
+from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.records import Scalar
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training.annealed_step import StepModel
 from gga_sweep.training.checkpoint import dump_state, parse_state
 from gga_sweep.training.randomness import RunStreams

@@ -9,7 +9,7 @@ from descents import assert_descends, assert_goes_on, steps_of_adam
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 
 FULL = {"fishr_penalty_anneal_iters": 0, "fishr_lambda": 50.0, "fishr_ema": 0.9}
 

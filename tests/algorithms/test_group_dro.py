@@ -9,7 +9,7 @@ from descents import assert_descends, assert_goes_on, assert_is_erm
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 
 
 def losses_of(network: Network, batch: Batch) -> list[torch.Tensor]:

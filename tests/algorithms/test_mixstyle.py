@@ -18,7 +18,7 @@ from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.mixstyle import mix_styles, style_stages
 from gga_sweep.annealing.layerwise import LayerwiseGradients
 from gga_sweep.errors import InputError
-from gga_sweep.networks import Network, build_network
+from gga_sweep.networks.network import Network, build_network
 from gga_sweep.seeding import stream
 
 P, ALPHA = 0.5, 0.1

@@ -11,7 +11,7 @@ from descents import assert_descends, assert_goes_on, assert_same, in_single_pre
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 from gga_sweep.seeding import stream
 
 

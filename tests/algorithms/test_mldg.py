@@ -12,7 +12,7 @@ from tiny_hosts import adam_after, convolutional_network, linear_network, tiny_b
 from torch import Tensor, nn
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 
 LR = 1e-2
 

@@ -13,7 +13,7 @@ from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.mmd import gaussian_kernels, mean_discrepancy
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 
 
 def mean_kernel(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

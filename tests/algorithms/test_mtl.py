@@ -9,7 +9,7 @@ from tiny_hosts import FEATURES, tiny_batch, tiny_host, weights_of
 from torch import Tensor
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 
 
 def features_of(network: Network, batch: Batch) -> list[Tensor]:

@@ -12,7 +12,7 @@ from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.rsc import _highest
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 
 
 def softmax(logits: Any) -> Any:

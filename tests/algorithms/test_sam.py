@@ -15,7 +15,7 @@ from small_runs import batch_norm_featurizer
 from tiny_hosts import adam_after, linear_network, tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks import Network
+from gga_sweep.networks.network import Network
 from gga_sweep.records import Scalar
 
 Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -11,8 +11,8 @@ from torch import nn
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.domains import Minibatch
-from gga_sweep.networks import Network, SmallCNN, dropout_mask
+from gga_sweep.datasets import Minibatch
+from gga_sweep.networks.network import Network, SmallCNN, dropout_mask
 from gga_sweep.records import Scalar
 from gga_sweep.seeding import stream, tensor_stream
 

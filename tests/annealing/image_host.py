@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gga_sweep.annealing import Draw, DrawOf
-from gga_sweep.networks import Network, SmallCNN
+from gga_sweep.networks.network import Network, SmallCNN
 
 
 class ImageHost:

@@ -12,7 +12,7 @@ from toy_host import ToyHost, fixed_choice, generator_of
 
 from gga_sweep.annealing import AnnealingSettings, Draw, DrawOf, SearchOutcome, search_step
 from gga_sweep.annealing.graphs import GraphedMeasure
-from gga_sweep.networks import build_network
+from gga_sweep.networks.network import build_network
 
 Measure = Callable[[], Tensor]
 

@@ -17,7 +17,7 @@ from toy_host import ToyHost, fixed_choice, generator_of
 
 from gga_sweep.annealing import STEP_MASK, AnnealingSettings, search_step
 from gga_sweep.annealing.layerwise import LayerwiseGradients
-from gga_sweep.networks import Network, SmallCNN
+from gga_sweep.networks.network import Network, SmallCNN
 
 ROWS = (4, 1, 3)
 

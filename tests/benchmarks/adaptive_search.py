@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gga_sweep.config import Distribution
-from gga_sweep.planning.draws import draw_hyperparameters
+from gga_sweep.distributions import Distribution
 from gga_sweep.records import Scalar
-from gga_sweep.search import Result, RungTable, TPESearch, feed, pooled, rung_steps
+from gga_sweep.scheduling import Result, RungTable, TPESearch, feed, pooled, rung_steps
 from gga_sweep.seeding import stream, stream_seed
+from gga_sweep.spec.draws import draw_hyperparameters
 
 SEEDS, DRAWS, STARTUP = 50, 40, 8
 CEILINGS: Mapping[str, float] = {"easy": 0.95, "fair": 0.85, "poor": 0.70, "hard": 0.50}

@@ -17,8 +17,9 @@ from scipy import stats
 
 from gga_sweep.annealing import AnnealingSettings
 from gga_sweep.annealing.isolation import overwrite
-from gga_sweep.config import DatasetConfig, RunConfig, TrainingSettings
-from gga_sweep.domains import load_dataset
+from gga_sweep.datasets import load_dataset
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.spec.models import RunConfig, TrainingSettings
 from gga_sweep.training.annealed_step import Annealing, anneal
 from gga_sweep.training.trainer import Slice, Trainer
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.domains import Minibatch
-from gga_sweep.networks import build_network
+from gga_sweep.datasets import Minibatch
+from gga_sweep.networks.network import build_network
 from gga_sweep.seeding import stream
 from gga_sweep.training.fingerprint import set_arithmetic
 

@@ -25,11 +25,11 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from gga_sweep.config import DatasetConfig
-from gga_sweep.domains import Dataset, Split, draw_minibatch, load_dataset
-from gga_sweep.domains.dataset import IMAGENET_MEAN, IMAGENET_STD
-from gga_sweep.domains.image_cache import decode
-from gga_sweep.domains.manifest import content_hash
+from gga_sweep.datasets import Dataset, Split, draw_minibatch, load_dataset
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD
+from gga_sweep.datasets.image_cache import decode
+from gga_sweep.datasets.manifest import content_hash
 
 SIZE = 224
 SHAPES = {(227, 227): 3.0, (640, 480): 5.0}  # with the aims: from the cache against decoding

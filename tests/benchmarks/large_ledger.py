@@ -20,8 +20,7 @@ from pathlib import Path
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump, dump_lines
 from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.planning import Contents, PlannedRun, load, plan_sweep
-from gga_sweep.planning.stored import write_sweep
+from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -32,6 +31,7 @@ from gga_sweep.records import (
     TestRecord,
     ValidationRecord,
 )
+from gga_sweep.spec import Contents, PlannedRun, load, plan_sweep
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 STEPS, EVALUATE_EVERY = 4901, 100

@@ -1,7 +1,7 @@
 """How long a mixed sweep takes on 4 devices by the order in which its runs begin: `make bench`.
 
 The sweep is planned; no run is trained. What each takes is invented: prices that differ by algorithm and form of
-annealing, as lines over the batch size, multiplied out step by step (`planning.price`), times noise of 10 %. A launch
+annealing, as lines over the batch size, multiplied out step by step (`scheduling.price`), times noise of 10 %. A launch
 without a finished run begins by counted work and is stopped when 12 runs are done; the model learns from these 12, and
 the runs left, all of them whole, go to whichever device is free, in each order. The lower bound is the larger of the
 longest run and a fourth of all.
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gga_sweep.config import RunConfig
-from gga_sweep.planning import Contents, Plan, load, plan_sweep
-from gga_sweep.planning.cost_model import CostModel, Finished, learn_costs
-from gga_sweep.planning.price import run_seconds
-from gga_sweep.search.planned_runs import longest_first
+from gga_sweep.scheduling.cost_model import CostModel, Finished, learn_costs
+from gga_sweep.scheduling.planned_runs import longest_first
+from gga_sweep.scheduling.price import run_seconds
+from gga_sweep.spec import Contents, Plan, load, plan_sweep
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training.unit_costs import HostCosts, Line, SearchCosts, UnitCosts, form_of, host_of
 
 DEVICES = 4

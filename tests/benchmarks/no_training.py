@@ -9,8 +9,8 @@ import torch
 from gga_sweep.algorithms import Hyperparameter
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.config import DatasetConfig
-from gga_sweep.domains import Dataset, Domain, digest_of_tensors
+from gga_sweep.datasets import Dataset, Domain, digest_of_tensors
+from gga_sweep.datasets.config import DatasetConfig
 
 
 def dataset(config: DatasetConfig) -> Dataset:

@@ -17,9 +17,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 from gga_sweep.annealing import domain_gradients, gradient_agreement
-from gga_sweep.config import DatasetConfig
-from gga_sweep.domains import load_dataset
-from gga_sweep.networks import Network, build_network
+from gga_sweep.datasets import load_dataset
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.networks.network import Network, build_network
 from gga_sweep.training.fingerprint import set_arithmetic
 
 DOMAINS, BATCH, STEPS, CANDIDATES = 3, 32, 60, 40

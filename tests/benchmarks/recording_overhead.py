@@ -12,11 +12,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from gga_sweep.execution.open_run import open_run
+from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import PlannedRun, load, plan_sweep
-from gga_sweep.planning.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.records import RunStatus
-from gga_sweep.sweep.open_run import open_run
+from gga_sweep.spec import PlannedRun, load, plan_sweep
 from gga_sweep.training.trainer import Slice, Trainer
 
 AIM = 0.03

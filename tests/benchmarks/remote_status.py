@@ -29,7 +29,7 @@ from services import BUCKET, free_port, s3_server  # noqa: E402
 from gga_sweep.ledger.ledger import Ledger  # noqa: E402
 from gga_sweep.ledger.s3_store import S3LedgerStore  # noqa: E402
 from gga_sweep.ledger.store import for_each  # noqa: E402
-from gga_sweep.planning.stored import read_plan  # noqa: E402
+from gga_sweep.ledger.stored_sweep import read_plan  # noqa: E402
 
 NAME = "large"
 PLACE = f"s3://{BUCKET}/{NAME}"

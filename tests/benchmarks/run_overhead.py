@@ -38,7 +38,7 @@ def content(name: str, runs: int) -> dict[str, object]:
 def main() -> None:
     os.environ["PYTHONPATH"] = str(HERE)  # trial actors and processes must find no_training
     sys.path.insert(0, str(HERE))
-    from gga_sweep.planning import load, plan_sweep, read_contents
+    from gga_sweep.spec import load, plan_sweep, read_contents
 
     with tempfile.TemporaryDirectory() as folder:
         _seconds_swept(folder, "warm-up", FEW)  # the first reads Ray, torch and MLflow from the disk

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "annealing"))
 from straightforward import straightforward_search
 
 from gga_sweep.annealing import AnnealingSettings, Draw, DrawOf, search_step
-from gga_sweep.networks import build_network
+from gga_sweep.networks.network import build_network
 from gga_sweep.training.fingerprint import set_arithmetic
 
 CLASSES = 7

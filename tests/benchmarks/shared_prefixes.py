@@ -31,7 +31,7 @@ def main() -> None:
     chosen = parser.parse_args()
 
     from gga_sweep import LaunchOptions, load, run_sweep
-    from gga_sweep.planning.savings import savings_of
+    from gga_sweep.scheduling.savings import savings_of
 
     with tempfile.TemporaryDirectory() as folder:
         results = {}

@@ -52,8 +52,8 @@ PLANTED = (
     Planted(
         "finished runs are launched, and trained, again",
         (
-            ("sweep/launch.py", "        if status in FINAL:", "        if status in ():"),
-            ("sweep/trainable.py", "            if state.status in FINAL:", "            if state.status in ():"),
+            ("ray_backend/launch.py", "        if status in FINAL:", "        if status in ():"),
+            ("ray_backend/trainable.py", "            if state.status in FINAL:", "            if state.status in ():"),
         ),
         "launch killed",
         ("done twice",),
@@ -74,7 +74,7 @@ PLANTED = (
         "a stopped run writes neither checkpoint nor state",
         (
             (
-                "ledger/recorded_run.py",
+                "execution/recorded_run.py",
                 "            self._checkpoint()\n            self._end(RunStatus.PREEMPTED, reason)",
                 "            self._status = RunStatus.PREEMPTED",
             ),

@@ -18,7 +18,7 @@ ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "MLF
 LATE = "9.9.9"
 DATASET = """
 import torch
-from gga_sweep.domains import Dataset, Domain, digest_of_tensors
+from gga_sweep.datasets import Dataset, Domain, digest_of_tensors
 
 def dataset(config):
     labels = torch.arange(20) % 2

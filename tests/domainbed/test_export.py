@@ -22,15 +22,13 @@ from gga_sweep.domainbed import export
 from gga_sweep.domainbed.export import MARKER, Exported, export_domainbed, written_names
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.networks import build_network
-from gga_sweep.planning import Plan, PlannedRun, Sweep, load, searched_run
-from gga_sweep.planning.stored import read_plan
+from gga_sweep.ledger.stored_sweep import read_plan
+from gga_sweep.networks.network import build_network
 from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.report.collect import collect, remember_searched
 from gga_sweep.selection import build_table, select
+from gga_sweep.spec import Plan, PlannedRun, Sweep, load, searched_run
 from gga_sweep.training.checkpoint import dump_weights, parse_weights
-
-pytest_plugins = ["trained_sweep"]
 
 Line = dict[str, Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunHeader
-from gga_sweep.planning import Contents, Plan, PlannedRun, load, plan_sweep
-from gga_sweep.planning.stored import write_sweep
+from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.records import Agreement, DomainScores, Record, RunStatus, Score, TestRecord, ValidationRecord
+from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
 
 CONTENTS = Contents(dataset="d" * 32)
 DOMAINS = ("0", "15", "30", "45", "60", "75")

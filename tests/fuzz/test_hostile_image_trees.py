@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from gga_sweep.config import DatasetConfig
-from gga_sweep.domains import check_dataset, dataset_digest, describe, load_dataset, manifest, prepare_dataset
-from gga_sweep.domains.downloads import DownloadedFile, list_folder, read_file
-from gga_sweep.domains.files import LONGEST_NAME, is_plain
+from gga_sweep.datasets import check_dataset, dataset_digest, describe, load_dataset, manifest, prepare_dataset
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.datasets.downloads import DownloadedFile, list_folder, read_file
+from gga_sweep.datasets.files import LONGEST_NAME, is_plain
 from gga_sweep.errors import InputError, StorageError
 
 SIZE = 8

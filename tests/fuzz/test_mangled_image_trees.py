@@ -25,13 +25,13 @@ from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors
 from PIL import Image
 from safetensors.torch import save
 
-from gga_sweep.config import DatasetConfig
-from gga_sweep.domains import check_dataset, dataset_digest, describe, load_dataset, prepare_dataset
+from gga_sweep.datasets import check_dataset, dataset_digest, describe, load_dataset, prepare_dataset
+from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.networks import SmallCNN, load_featurizer
-from gga_sweep.planning import load, plan_sweep, read_contents
-from gga_sweep.planning.stored import read_plan, write_sweep
+from gga_sweep.ledger.stored_sweep import read_plan, write_sweep
+from gga_sweep.networks.network import SmallCNN, load_featurizer
+from gga_sweep.spec import load, plan_sweep, read_contents
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # decoders of photographs warn, and go on
 

@@ -13,19 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors
 
+from gga_sweep.execution.model import load_model
 from gga_sweep.ledger.lease import LAUNCHES, held, live_holder, newest_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.model import load_model
+from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.ledger.verify import verify
-from gga_sweep.planning import Sweep
-from gga_sweep.planning.stored import read_plan
+from gga_sweep.ray_backend.launch import unfinished
 from gga_sweep.report.collect import remember_searched
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import render
 from gga_sweep.report.status import read_states, read_work, status_picture
-from gga_sweep.sweep.launch import unfinished
-
-pytest_plugins = ["trained_sweep"]
+from gga_sweep.spec import Sweep
 
 FORMATS = ("text", "csv", "json")
 

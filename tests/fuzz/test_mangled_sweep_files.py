@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors, texts, values
 
-from gga_sweep.config import AnnealingConfig, ArmConfig, Distribution, SweepConfig, TrainingConfig
+from gga_sweep.distributions import Distribution
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Contents, Sweep, load, plan_sweep, searched_run
-from gga_sweep.planning.stored import check_unchanged, read_plan, write_sweep
-from gga_sweep.planning.sweep_file import shipped_sweeps
+from gga_sweep.ledger.stored_sweep import check_unchanged, read_plan, write_sweep
+from gga_sweep.spec import Contents, Sweep, load, plan_sweep, searched_run
+from gga_sweep.spec.models import AnnealingConfig, ArmConfig, SweepConfig, TrainingConfig
+from gga_sweep.spec.sweep_file import shipped_sweeps
 
 CONTENTS = Contents(dataset="d" * 32)
 SHIPPED = sorted(shipped_sweeps().values())

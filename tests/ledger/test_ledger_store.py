@@ -13,9 +13,10 @@ from services import BUCKET
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger import s3_store
-from gga_sweep.ledger.location import as_location, open_store
+from gga_sweep.ledger.open_store import open_store
 from gga_sweep.ledger.s3_store import S3LedgerStore
 from gga_sweep.ledger.store import LedgerStore, PosixStore, for_each
+from gga_sweep.spec.location import as_location
 
 
 @pytest.fixture(params=["file system", "bucket"])

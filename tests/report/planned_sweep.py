@@ -7,7 +7,6 @@ from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunHeader
-from gga_sweep.planning import Contents, Plan, PlannedRun, load, plan_sweep
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -18,6 +17,7 @@ from gga_sweep.records import (
     TestRecord,
     ValidationRecord,
 )
+from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
 
 CONTENTS = Contents(dataset="d" * 32)
 ANNEALED = AnnealedStep(1, 4, 2, 3, 0.1, 0.3, 2.0, 1.9, 0.1, 0.15, 0.2, 0.1, 0.57, 3.0)

@@ -13,10 +13,10 @@ from planned_sweep import CONTENTS, invented_records, planned, write_run
 
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan, PlannedRun, load, plan_sweep
 from gga_sweep.records import DomainScores, Record, Score
 from gga_sweep.report.chosen import chosen_sweep, reseeded_sweep
 from gga_sweep.report.content import Report, make_report
+from gga_sweep.spec import Plan, PlannedRun, load, plan_sweep
 
 LR = {"lr": {"loguniform": [3e-4, 3e-3]}}
 

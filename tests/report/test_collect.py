@@ -8,10 +8,10 @@ import pytest
 from planned_sweep import ANNEALED, CONTENTS, invented_records, planned, write_run
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan, PlannedRun, searched_run
 from gga_sweep.records import Cell, RunStatus
 from gga_sweep.report.collect import collect, fingerprint_of, remember_searched
 from gga_sweep.selection import build_table
+from gga_sweep.spec import Plan, PlannedRun, searched_run
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from planned_sweep import planned, write_run
 from rich.console import Console, RenderableType
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan
-from gga_sweep.planning.price import PHASES, ArmPrice, Disk, Price
 from gga_sweep.records import RunStatus
 from gga_sweep.report.price import bytes_in_words, done_results, ledger_price, price_picture, rough_duration
 from gga_sweep.report.status import read_states
+from gga_sweep.scheduling.price import PHASES, ArmPrice, Disk, Price
+from gga_sweep.spec import Plan
 
 
 def lines(picture: RenderableType) -> list[str]:

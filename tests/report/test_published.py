@@ -11,8 +11,7 @@ import pytest
 from invented_sweep import invented_comparison, invented_sweep
 
 from gga_sweep.algorithms import ALGORITHMS
-from gga_sweep.domains import BENCHMARKS
-from gga_sweep.planning.protocols import PROTOCOLS
+from gga_sweep.datasets import BENCHMARKS
 from gga_sweep.report.published import (
     PUBLISHED_AVERAGES,
     PUBLISHED_DATASETS,
@@ -26,6 +25,7 @@ from gga_sweep.report.published import (
 from gga_sweep.report.sections import DIFFERENCE, Section
 from gga_sweep.report.wording import ABSENT, arm_in_words, entry_in_words
 from gga_sweep.selection import METHODS, Table, build_table
+from gga_sweep.spec.protocols import PROTOCOLS
 
 ORDER = ("PACS", "VLCS", "OfficeHome", "TerraIncognita", "DomainNet")
 

@@ -11,7 +11,7 @@ from planned_sweep import CONTENTS, planned, write_run
 
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning.stored import write_sweep
+from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.report.as_csv import render_csv
 from gga_sweep.report.as_json import render_json
 from gga_sweep.report.content import Report, make_report

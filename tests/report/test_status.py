@@ -17,9 +17,9 @@ from gga_sweep.ledger.lease import LAUNCHES, Holder, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.planning import Contents, Plan, load, plan_sweep
 from gga_sweep.records import RunStatus
 from gga_sweep.report.status import Work, plan_picture, read_states, read_work, status_picture
+from gga_sweep.spec import Contents, Plan, load, plan_sweep
 
 CONTENTS = Contents(dataset="0" * 32)
 

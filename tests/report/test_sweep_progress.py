@@ -17,9 +17,9 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.planning import Plan
 from gga_sweep.records import RunStatus
 from gga_sweep.report.progress import Watcher
+from gga_sweep.spec import Plan
 
 STEPS = 5
 

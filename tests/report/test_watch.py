@@ -17,12 +17,12 @@ from rich.console import Console
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.lease import Holder
 from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.planning import Plan
 from gga_sweep.records import RunStatus
 from gga_sweep.report import watch as watching
 from gga_sweep.report.progress import SweepProgress
 from gga_sweep.report.status import Work
 from gga_sweep.report.watch import progress_line, progress_picture, watch
+from gga_sweep.spec import Plan
 
 NOW = 1_800_000_000.0
 LIVE = Work(Holder("head", 42, NOW - 7200, NOW - 3, number=1), alive=True)

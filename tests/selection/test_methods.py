@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from selection_records import run, view
 
-from gga_sweep import config
 from gga_sweep.selection import DEFAULT_METHOD, METHODS, build_table
+from gga_sweep.spec import models as config
 
 
 def test_the_methods_are_those_that_a_sweep_file_may_name() -> None:

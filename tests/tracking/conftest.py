@@ -6,7 +6,7 @@ import pytest
 from invented_ledger import invented_plan
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan
+from gga_sweep.spec import Plan
 
 FOLDER = Path(__file__).parent
 

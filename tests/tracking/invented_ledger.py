@@ -7,7 +7,6 @@ from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder, RunHeader
-from gga_sweep.planning import Contents, Plan, PlannedRun, load, plan_sweep
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -21,6 +20,7 @@ from gga_sweep.records import (
     ValidationRecord,
 )
 from gga_sweep.selection import SweepView, Table, build_table
+from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
 
 STEPS = (0, 2, 4)
 WINDOW = (1, 2, 3)

@@ -17,8 +17,8 @@ from memory_store import FAULTS, LATE_SECONDS, MemoryStore
 from stores import content_of, store_content
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan
 from gga_sweep.records import RunStatus
+from gga_sweep.spec import Plan
 from gga_sweep.tracking.projector import Projector
 
 QUICK = {"pause": 0.0, "retry_after": 0.002, "settle": 2 * LATE_SECONDS}

@@ -16,7 +16,7 @@ from invented_ledger import finish, invented_table
 
 from gga_sweep.errors import GGASweepError, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan
+from gga_sweep.spec import Plan
 from gga_sweep.tracking.location import redact, redact_text, resolve_tracking_uri
 from gga_sweep.tracking.projector import Projector
 

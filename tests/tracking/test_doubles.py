@@ -26,8 +26,8 @@ from stores import content_of
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunFolder
-from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.records import RunStatus
+from gga_sweep.spec import Plan, PlannedRun
 from gga_sweep.tracking import names
 from gga_sweep.tracking.experiment import find_or_create_experiment
 from gga_sweep.tracking.outcome import publish_outcome

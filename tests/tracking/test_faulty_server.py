@@ -21,8 +21,8 @@ from invented_ledger import finish, invented_plan, invented_table, progress, sta
 from stores import store_content
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan
 from gga_sweep.records import RunStatus
+from gga_sweep.spec import Plan
 from gga_sweep.tracking.environment import ENVIRONMENT
 from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.sync import sync

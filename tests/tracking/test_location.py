@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gga_sweep.errors import InputError
-from gga_sweep.ledger.location import as_location
+from gga_sweep.spec.location import as_location
 from gga_sweep.tracking.location import network_file_system, redact, redact_text, resolve_tracking_uri, sqlite_path
 
 MOUNTS = r"""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented_ledger import invented_annealed_step, invented_noisy_step, invented_plan, invented_record
 
-from gga_sweep.planning import PlannedRun
+from gga_sweep.spec import PlannedRun
 from gga_sweep.tracking import names
 
 DOMAIN_NAMES = st.text(min_size=1, max_size=400)

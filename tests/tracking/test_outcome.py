@@ -9,8 +9,8 @@ import pytest
 from invented_ledger import START_TIME, finish, invented_plan, invented_record, invented_table
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.records import RunStatus
+from gga_sweep.spec import Plan, PlannedRun
 from gga_sweep.tracking.mlflow_api import MlflowClient, Run
 from gga_sweep.tracking.outcome import publish_outcome
 from gga_sweep.tracking.projection import Projection

@@ -17,7 +17,7 @@ import mlflow
 import pytest
 
 from gga_sweep.errors import GGASweepError, InputError
-from gga_sweep.planning import Plan, Sweep
+from gga_sweep.spec import Plan, Sweep
 from gga_sweep.tracking import page
 from gga_sweep.tracking.experiment import find_or_create_experiment
 from gga_sweep.tracking.mlflow_api import MlflowClient

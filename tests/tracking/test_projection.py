@@ -17,10 +17,10 @@ from invented_ledger import (
     start,
 )
 
-from gga_sweep.config import SweepConfig
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan, PlannedRun
 from gga_sweep.records import Averaged, RunStatus
+from gga_sweep.spec import Plan, PlannedRun
+from gga_sweep.spec.models import SweepConfig
 from gga_sweep.tracking import names, tracked_run
 from gga_sweep.tracking.mlflow_api import MlflowClient, Run, ViewType
 from gga_sweep.tracking.projection import Projection

@@ -18,9 +18,9 @@ from gga_sweep import cli
 from gga_sweep.errors import SweepOwnedError
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan, searched_run
-from gga_sweep.planning.stored import write_sweep
+from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.records import RunStatus
+from gga_sweep.spec import Plan, searched_run
 from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.sync import SyncResult, sync
 

@@ -18,7 +18,7 @@ from stores import content_of
 
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan
+from gga_sweep.spec import Plan
 from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.sole_writer import SoleWriter
 

@@ -10,8 +10,8 @@ import pytest
 from invented_ledger import START_TIME, finish, invented_table
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.planning import Plan
 from gga_sweep.records import RunStatus
+from gga_sweep.spec import Plan
 from gga_sweep.tracking.mlflow_api import MlflowClient, Run
 from gga_sweep.tracking.names import NOTE
 from gga_sweep.tracking.outcome import publish_outcome

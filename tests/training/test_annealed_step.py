@@ -27,8 +27,8 @@ from torch import nn
 
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.annealing import STEP_MASK, Draw
-from gga_sweep.domains import Minibatch, draw_minibatch
-from gga_sweep.networks import Network
+from gga_sweep.datasets import Minibatch, draw_minibatch
+from gga_sweep.networks.network import Network
 from gga_sweep.records import AnnealedStep, Scalar
 from gga_sweep.training import trainer as trainer_module
 from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance

@@ -16,7 +16,7 @@ from small_runs import CPU, bits, make_dataset, run_config, train
 from torch import nn
 
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.config import AveragingConfig, RunConfig
+from gga_sweep.spec.models import AveragingConfig, RunConfig
 from gga_sweep.training.averaging import Valley, WeightAveraging, loss_valley
 from gga_sweep.training.checkpoint import dump_state, parse_state
 from gga_sweep.training.evaluation import Evaluator

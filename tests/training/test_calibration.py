@@ -11,10 +11,10 @@ import torch
 from small_runs import CPU, FOREVER, annealing_of, make_dataset, run_config
 from torch import nn
 
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import Dataset, DatasetDescription
-from gga_sweep.planning.price import run_seconds
+from gga_sweep.datasets import Dataset, DatasetDescription
 from gga_sweep.records import AnnealedStep, Scalar
+from gga_sweep.scheduling.price import run_seconds
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training import annealed_step, calibration, trainer
 from gga_sweep.training.calibration import calibrate, device_in_words
 from gga_sweep.training.trainer import Trainer

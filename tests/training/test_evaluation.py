@@ -13,11 +13,11 @@ from small_runs import CPU, FOREVER, annealing_of, bits, erm, make_dataset, run_
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import Dataset, Domain, Minibatch
-from gga_sweep.networks import Network, build_network
+from gga_sweep.datasets import Dataset, Domain, Minibatch
+from gga_sweep.networks.network import Network, build_network
 from gga_sweep.records import Record
 from gga_sweep.seeding import stream
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training.evaluation import (
     EVALUATION_BATCH,
     PROBE_IMAGES,

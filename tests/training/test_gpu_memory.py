@@ -6,8 +6,8 @@ import pytest
 import torch
 from small_runs import CPU, annealing_of, make_dataset, run_config
 
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import DatasetDescription
+from gga_sweep.datasets import DatasetDescription
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training import gpu_memory
 from gga_sweep.training.gpu_memory import measure_gpu_memory, two_steps
 from gga_sweep.training.trainer import Slice, Trainer

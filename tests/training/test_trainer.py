@@ -11,7 +11,7 @@ from small_runs import CPU, FOREVER, annealing_of, bits, make_dataset, run_confi
 
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.domains import minibatch_indices
+from gga_sweep.datasets import minibatch_indices
 from gga_sweep.errors import InputError
 from gga_sweep.training import trainer as trainer_module
 from gga_sweep.training.checkpoint import dump_state, parse_state

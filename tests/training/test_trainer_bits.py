@@ -27,9 +27,9 @@ from small_runs import (
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.config import RunConfig
-from gga_sweep.domains import Dataset, Domain
+from gga_sweep.datasets import Dataset, Domain
 from gga_sweep.records import AnnealedStep, Record, Scalar
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training import trainer as trainer_module
 from gga_sweep.training.annealed_step import Annealing, anneal
 from gga_sweep.training.trainer import Trainer

@@ -22,8 +22,8 @@ from small_runs import (
 )
 from torch import nn
 
-from gga_sweep.config import RunConfig
 from gga_sweep.records import Record, Scalar
+from gga_sweep.spec.models import RunConfig
 from gga_sweep.training.trainer import Trainer, split_dataset
 
 DATASET = make_dataset()

@@ -70,7 +70,7 @@ def test_trees_hold_photographs(name: str, holds: bool) -> None:
 
 
 def test_neither_unit_costs_nor_prices_nor_their_picture_load_torch() -> None:
-    modules = "gga_sweep.training.unit_costs, gga_sweep.planning.price, gga_sweep.report.price"
+    modules = "gga_sweep.training.unit_costs, gga_sweep.scheduling.price, gga_sweep.report.price"
     heavy = "{'torch', 'ray', 'mlflow', 'pandas', 'scipy', 'matplotlib'}"
     code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gga_sweep.planning.arms import listed
 from gga_sweep.report.plots.scales import set_scale
 from gga_sweep.report.plots.style import MUTED, RULE, arm_color, arm_line, arm_marker, house_style, new_figure
 from gga_sweep.selection import Row, SeedEstimate, SweepView, Table
 from gga_sweep.selection.seed_statistics import estimate
+from gga_sweep.spec.arms import listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,44 @@
+"""Datasets, their splits, minibatches and augmentation. Importing this loads neither torch nor scikit-learn."""
+
+from gga_sweep.datasets.augmentation import Augmentation, augment, check_augmentation
+from gga_sweep.datasets.batched_augmentation import augment_batch
+from gga_sweep.datasets.benchmarks import BENCHMARKS, Benchmark, Variant
+from gga_sweep.datasets.dataset import Dataset, DatasetDescription, Domain, digest_of_tensors
+from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount, UnreadableImage
+from gga_sweep.datasets.digits import Ceilings, colored_digits_ceilings
+from gga_sweep.datasets.minibatches import Minibatch, draw_minibatch, evaluation_batch, minibatch_indices
+from gga_sweep.datasets.prepare import PreparedDataset, prepare_dataset
+from gga_sweep.datasets.registry import check_dataset, dataset_digest, describe, known_datasets, load_dataset
+from gga_sweep.datasets.splits import Split, split_domain
+
+__all__ = [
+    "BENCHMARKS",
+    "Augmentation",
+    "Benchmark",
+    "Ceilings",
+    "Dataset",
+    "DatasetCheck",
+    "DatasetDescription",
+    "Domain",
+    "DomainCount",
+    "Minibatch",
+    "PreparedDataset",
+    "Split",
+    "UnreadableImage",
+    "Variant",
+    "augment",
+    "augment_batch",
+    "check_augmentation",
+    "check_dataset",
+    "colored_digits_ceilings",
+    "dataset_digest",
+    "describe",
+    "digest_of_tensors",
+    "draw_minibatch",
+    "evaluation_batch",
+    "known_datasets",
+    "load_dataset",
+    "minibatch_indices",
+    "prepare_dataset",
+    "split_domain",
+]

@@ -1,0 +1,210 @@
+"""A dataset as it lies on disk, compared with the published one; each image is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gga_sweep.datasets.benchmarks import Benchmark
+from gga_sweep.datasets.files import Progress, for_each
+from gga_sweep.datasets.image_cache import image_bytes, photograph, why_unreadable
+from gga_sweep.datasets.image_folder import Folders, folder_faults, image_paths, scan_folders
+from gga_sweep.errors import Fault
+
+
+@dataclass(frozen=True)
+class DomainCount:
+    """Images of one domain.
+
+    Args:
+        name: the domain's folder.
+        found: how many there are; None if the folder is missing.
+        published: how many there should be; None where nothing is published, or for a folder that is no domain.
+    """
+
+    name: str
+    found: int | None
+    published: int | None
+
+
+@dataclass(frozen=True)
+class UnreadableImage:
+    """An image that does not open.
+
+    Args:
+        path: relative to the root, with forward slashes.
+        reason: what the decoder said.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """What a check found.
+
+    Args:
+        name: the dataset's.
+        domains: the benchmark's own, missing ones included, in dataset order; then the folders that are no domain of
+            it (`extra_domains`), which are not read. Without a benchmark: those found.
+        classes: names of all class folders in the domains that are read, sorted.
+        lacking_classes: domain -> classes that other domains have and it has not; only domains that lack some.
+        missing_classes, unknown_classes: the benchmark's that no domain has, and the reverse; empty where the
+            benchmark's class names are not listed.
+        unloadable: what keeps the tree from being read at all.
+        unreadable: the images that do not open.
+        remarks: what a reader of numbers on this dataset must know.
+        variant: the known size other than the published one that was recognised, in words.
+    """
+
+    name: str
+    domains: tuple[DomainCount, ...]
+    classes: tuple[str, ...]
+    lacking_classes: Mapping[str, tuple[str, ...]]
+    missing_classes: tuple[str, ...]
+    unknown_classes: tuple[str, ...]
+    unloadable: tuple[Fault, ...]
+    unreadable: tuple[UnreadableImage, ...]
+    remarks: tuple[str, ...]
+    variant: str | None
+
+    @property
+    def images(self) -> int:
+        """How many images were found in the domains that are read."""
+        return sum(domain.found or 0 for domain in self.domains if domain.name not in self.extra_domains)
+
+    @property
+    def missing_domains(self) -> tuple[str, ...]:
+        return tuple(domain.name for domain in self.domains if domain.found is None)
+
+    @property
+    def extra_domains(self) -> tuple[str, ...]:
+        """Folders that are no domain of the benchmark."""
+        if all(domain.published is None for domain in self.domains):  # nothing is published: they are all its domains
+            return ()
+        return tuple(domain.name for domain in self.domains if domain.published is None)
+
+    @property
+    def loadable(self) -> bool:
+        """Whether the dataset can be trained on, as published or not."""
+        return not self.unloadable and not self.unreadable
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """All that is wrong or other than published; empty when all is well, or a known variant."""
+        return (*self.unloadable, *self._differences(), *map(_unreadable_fault, self.unreadable))
+
+    @property
+    def in_words(self) -> str:
+        """The outcome in a line: `PACS: 7 classes, 9,991 images, as published`."""
+        counted = f"{self.name}: {len(self.classes)} classes, {self.images:,} images"
+        if self.faults:
+            return f"{counted}, {len(self.faults)} {'thing differs' if len(self.faults) == 1 else 'things differ'}"
+        if self.variant is not None:
+            return f"{counted}, a known variant: {self.variant}"
+        return f"{counted}, as published" if any(domain.published for domain in self.domains) else counted
+
+    def _differences(self) -> Iterator[Fault]:
+        """Other than published, though it may load; a missing domain is among the `unloadable`."""
+        known = tuple(domain.name for domain in self.domains if domain.published is not None)
+        for name in self.extra_domains:
+            yield Fault("dataset.root", f"folder is no domain of {self.name} and is not read", name, known)
+        if self.variant is None:
+            for domain in self.domains:
+                if None not in (domain.found, domain.published) and domain.found != domain.published:
+                    rule = f"domain {domain.name!r} was published with {domain.published} images"
+                    yield Fault("dataset.root", rule, domain.found)
+        if self.missing_classes:
+            rule = f"must have the class folders of {self.name}, no domain has {list(self.missing_classes)}"
+            yield Fault("dataset.root", rule)
+        if self.unknown_classes:
+            yield Fault("dataset.root", f"class folders are none of {self.name}", list(self.unknown_classes))
+
+
+def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Progress | None = None) -> DatasetCheck:
+    """Compare a tree `root/domain/class/image` with the benchmark it should be, and open every image.
+
+    Args:
+        name: the dataset's.
+        root: of the tree.
+        benchmark: None for a tree that nobody published: then only its domains are compared with each other.
+        progress: told of each image opened.
+
+    Raises:
+        InputError: the root is not a folder, folders in it cannot be listed, or names in it are no text.
+    """
+    present = scan_folders(root)
+    sizes: Mapping[str, int | None] = dict.fromkeys(present) if benchmark is None else benchmark.domain_sizes
+    folders = {domain: present[domain] for domain in sizes if domain in present}
+    found = {domain: sum(map(len, classes.values())) for domain, classes in present.items()}
+    classes = tuple(sorted({name for domain in folders.values() for name in domain}))
+    domains = tuple(DomainCount(domain, found.get(domain), size) for domain, size in sizes.items())
+    extra = tuple(DomainCount(domain, found[domain], None) for domain in present if domain not in sizes)
+    known = None if benchmark is None else benchmark.classes
+    variant, remarks = (None, ()) if benchmark is None else _known_variant(found, benchmark)
+    unloadable = folder_faults(
+        folders,
+        None if benchmark is None else tuple(benchmark.domain_sizes),
+        None if benchmark is None else benchmark.n_classes,
+    )
+    return DatasetCheck(
+        name,
+        domains + extra,
+        classes,
+        lacking_classes=_lacking(folders, classes),
+        missing_classes=() if known is None else tuple(sorted(set(known) - set(classes))),
+        unknown_classes=() if known is None else tuple(sorted(set(classes) - set(known))),
+        unloadable=tuple(unloadable),
+        unreadable=tuple(_unreadable(root, tuple(image_paths(folders)), progress)),
+        remarks=remarks,
+        variant=variant,
+    )
+
+
+def check_of_tensors(name: str, domain_sizes: Mapping[str, int], classes: Sequence[str]) -> DatasetCheck:
+    """The check of a dataset that has been loaded and is no tree of images: there is nothing to compare it with."""
+    domains = tuple(DomainCount(domain, size, None) for domain, size in domain_sizes.items())
+    return DatasetCheck(name, domains, tuple(classes), {}, (), (), (), (), (), None)
+
+
+def _lacking(folders: Folders, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    lacking = {domain: tuple(name for name in classes if name not in found) for domain, found in folders.items()}
+    return {domain: names for domain, names in lacking.items() if names}
+
+
+def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str | None, tuple[str, ...]]:
+    """(the variant a benchmark's tree is, remarks on it); (None, ()) if it is as published, or none that is known."""
+    counts = {domain: found.get(domain, 0) for domain in benchmark.domain_sizes}
+    if counts == dict(benchmark.domain_sizes):
+        return None, ()
+    for variant in benchmark.variants:
+        total = f"{benchmark.name} here: {variant.remark}"
+        if variant.domain_sizes is None:
+            if sum(counts.values()) == variant.images:
+                return variant.remark, (total,)
+            continue
+        other = [domain for domain, count in counts.items() if count != benchmark.domain_sizes[domain]]
+        if all(counts[domain] == variant.domain_sizes[domain] for domain in other):
+            return variant.remark, (f"{total} (domains: {', '.join(other)})",)
+    return None, ()
+
+
+def _unreadable(root: Path, paths: Sequence[str], progress: Progress | None) -> Iterator[UnreadableImage]:
+    def reason(path: str) -> str | None:
+        try:
+            photograph(image_bytes(root / path))
+        except Exception as error:  # on a broken file the decoders raise whatever they stumble over
+            return why_unreadable(error)
+        return None
+
+    for done, (path, outcome) in enumerate(zip(paths, for_each(reason, paths), strict=True), start=1):
+        if outcome is not None:
+            yield UnreadableImage(path, outcome)
+        if progress is not None:
+            progress("opening", done, len(paths))
+
+
+def _unreadable_fault(image: UnreadableImage) -> Fault:
+    return Fault("dataset.root", f"image must open ({image.reason})", image.path)

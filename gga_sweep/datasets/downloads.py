@@ -1,0 +1,229 @@
+"""What lies in a download: files in folders and, unopened yet, in archives. Nothing is unpacked beside where it goes.
+
+Archives come from elsewhere. A member's name decides nothing but which image it is: files are written to paths that the
+layout makes, and an archive that names a path outside itself, or holds a link, is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from gga_sweep.datasets.files import for_each, shown
+from gga_sweep.datasets.image_folder import IMAGE_SUFFIXES
+from gga_sweep.errors import Fault, GGASweepError, InputError
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+_LARGEST_TEXT = 2**30  # bytes of a JSON file: TerraIncognita's annotations have less than a tenth of it
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadedFile:
+    """An image or a JSON file of a download.
+
+    Args:
+        path: below the download's folder or in its archive, with forward slashes.
+        size: bytes.
+        place: the download's folder, or the archive.
+        packed: whether the place is an archive.
+    """
+
+    path: str
+    size: int
+    place: Path
+    packed: bool
+
+
+def list_folder(folder: Path) -> list[DownloadedFile]:
+    """Images and JSON files at any depth; hidden ones and symbolic links are passed over."""
+    found: list[DownloadedFile] = []
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        with os.scandir(folder / above) as entries:
+            visible = [entry for entry in entries if not entry.is_symlink() and not _passed_over(entry.name)]
+        for entry in visible:
+            if entry.is_dir():
+                waiting.append(f"{above}{entry.name}/")
+            elif entry.is_file() and _wanted(entry.name):
+                found.append(DownloadedFile(above + entry.name, entry.stat().st_size, folder, packed=False))
+    return sorted(found, key=lambda file: file.path.split("/"))
+
+
+def archives_in(folder: Path) -> list[Path]:
+    """The archives that lie directly in a folder, sorted."""
+    return sorted(file for file in folder.iterdir() if file.name.lower().endswith(ARCHIVE_SUFFIXES) and file.is_file())
+
+
+def list_archive(archive: Path) -> list[DownloadedFile]:
+    """Images and JSON files in a .zip or .tar, .tar.gz, .tgz.
+
+    Raises:
+        InputError: it cannot be read, or a member lies outside the archive or is a link.
+    """
+    with _readable(archive):
+        members = {member.path: member for member in _members(archive)}
+    outside = [path for path in members if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts]
+    links = [path for path, member in members.items() if member.is_link]
+    faults = []
+    if outside:
+        faults.append(Fault("download", "an archive may not name a path outside itself", shown(outside)))
+    if links:
+        faults.append(Fault("download", "an archive may not hold links or devices (unpack it yourself)", shown(links)))
+    if faults:
+        raise InputError(faults, source=str(archive))
+    return [
+        DownloadedFile(path, member.size, archive, packed=True)
+        for path, member in members.items()
+        if member.is_file and _wanted(path) and not any(map(_passed_over, PurePosixPath(path).parts))
+    ]
+
+
+def read_file(file: DownloadedFile) -> bytes:
+    """All of one file's bytes; InputError if it is too large, or its archive is broken."""
+    if file.size > _LARGEST_TEXT:
+        raise InputError([Fault("", f"must have at most {_LARGEST_TEXT:,} bytes", file.size)], source=file.path)
+    if not file.packed:
+        return (file.place / file.path).read_bytes()
+    with _readable(file.place):
+        return next(content.read() for _, content in _contents(file.place, {file.path}))
+
+
+def copy_files(wanted: Mapping[str, DownloadedFile], target: Path, link: bool) -> Iterator[str]:
+    """Write the files, giving the path of each when it is written.
+
+    Args:
+        wanted: path below the target -> where it comes from. A file may be wanted at several paths.
+        target: a folder that only this call writes to. The folders in it are made.
+        link: give unpacked files a second name (a hard link) instead of a copy.
+
+    Raises:
+        InputError: a broken archive, or a file that cannot be written.
+    """
+    try:
+        for folder in sorted({str(PurePosixPath(path).parent) for path in wanted}):
+            (target / folder).mkdir(parents=True, exist_ok=True)
+        yield from _copy_unpacked(wanted, target, link)
+        yield from _copy_packed(wanted, target)
+    except OSError as error:
+        rule = f"must be writable and its download readable ({error.strerror or error})"
+        raise InputError([Fault("root", rule, error.filename2 or error.filename)], source=str(target)) from error
+
+
+def _copy_unpacked(wanted: Mapping[str, DownloadedFile], target: Path, link: bool) -> Iterator[str]:
+    def place(path: str) -> str:
+        source = wanted[path].place / wanted[path].path
+        if link:
+            (target / path).hardlink_to(source)
+        else:
+            shutil.copyfile(source, target / path)
+        return path
+
+    return for_each(place, [path for path, file in wanted.items() if not file.packed])
+
+
+def _copy_packed(wanted: Mapping[str, DownloadedFile], target: Path) -> Iterator[str]:
+    by_archive: dict[Path, dict[str, list[str]]] = {}
+    for path, file in wanted.items():
+        if file.packed:
+            by_archive.setdefault(file.place, {}).setdefault(file.path, []).append(path)
+    for archive, members in by_archive.items():
+        with _readable(archive):
+            for member, content in _contents(archive, set(members)):
+                first, *others = members[member]
+                with (target / first).open("wb") as output:
+                    shutil.copyfileobj(content, output)
+                for other in others:
+                    shutil.copyfile(target / first, target / other)
+                yield from members[member]
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    path: str
+    size: int
+    is_file: bool
+    is_link: bool  # or a device: what is neither a file nor a folder
+
+
+def _members(archive: Path) -> Iterator[_Member]:
+    if _is_zip(archive):
+        with zipfile.ZipFile(archive) as unzipped:
+            for entry in unzipped.infolist():
+                is_link = stat.S_ISLNK(entry.external_attr >> 16)
+                yield _Member(_plain(entry.filename), entry.file_size, not entry.is_dir(), is_link)
+    else:
+        with _open_tar(archive) as untarred:
+            for member in _in_order(untarred):
+                is_link = not member.isreg() and not member.isdir()
+                yield _Member(_plain(member.name), member.size, member.isreg(), is_link)
+
+
+def _contents(archive: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """The wanted members, each once, in the archive's order: a packed tar has no other. Read one, then ask for more."""
+    left = set(wanted)
+    if _is_zip(archive):
+        with zipfile.ZipFile(archive) as unzipped:
+            for entry in unzipped.infolist():
+                if (path := _plain(entry.filename)) in left:
+                    left.remove(path)
+                    with unzipped.open(entry) as content:
+                        yield path, content
+    else:
+        with _open_tar(archive) as untarred:
+            for member in _in_order(untarred):
+                path = _plain(member.name)
+                if path in left and (unpacked := untarred.extractfile(member)) is not None:
+                    left.remove(path)
+                    yield path, unpacked
+
+
+@contextlib.contextmanager
+def _readable(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # on a broken archive the readers raise whatever they stumble over
+        if isinstance(error, GGASweepError) or getattr(error, "errno", None) is not None:  # or the disk's own
+            raise
+        fault = Fault("download", f"archive must be readable ({type(error).__name__}: {error})", archive.name)
+        raise InputError([fault], source=str(archive)) from error
+
+
+def _is_zip(archive: Path) -> bool:
+    return archive.name.lower().endswith(".zip")
+
+
+def _open_tar(archive: Path) -> tarfile.TarFile:
+    return tarfile.open(archive, "r:" if archive.name.lower().endswith(".tar") else "r:gz")
+
+
+def _in_order(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Its members. One of a negative size leads back to one that was there before, for ever."""
+    end = 0
+    for member in archive:
+        if member.offset_data <= end or member.size < 0:
+            raise tarfile.ReadError(f"member {member.name!r} lies where another does")
+        end = member.offset_data
+        yield member
+
+
+def _plain(name: str) -> str:
+    return name[2:] if name.startswith("./") else name
+
+
+def _wanted(name: str) -> bool:
+    suffix = PurePosixPath(name).suffix.lower()
+    return (suffix in IMAGE_SUFFIXES or suffix == ".json") and not _passed_over(PurePosixPath(name).name)
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

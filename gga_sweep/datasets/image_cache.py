@@ -1,0 +1,200 @@
+"""Each photograph is decoded once, at the stored size, into an array that is mapped from then on."""
+
+from __future__ import annotations
+
+import errno
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from gga_sweep.datasets.files import alone, drop_drafts, for_each, free_bytes, status_of, whole
+from gga_sweep.datasets.manifest import ManifestEntry, content_hash
+from gga_sweep.errors import Fault, InputError, StorageError
+
+if TYPE_CHECKING:  # a sweep is planned without loading torch
+    from torch import Tensor
+
+DECODING = 1
+"""Raised when the same file is decoded to other pixels: what was decoded before is then decoded anew."""
+
+CHANGED = "image changed since it was listed"
+"""The rule of a fault: its bytes are not those that its manifest names."""
+
+Told = Callable[[int], None]
+"""Told how many images are decoded, as they are."""
+
+Shape = tuple[int, int, int, int]
+
+_ELSEWHERE = "GGA_SWEEP_CACHE names another folder"
+
+
+def decoded_file(cache_dir: Path, digest: str, size: int, domain: str) -> Path:
+    """Where a domain's decoded images lie: the name says all that decides its content, and the version of decoding.
+
+    Args:
+        digest: of the dataset's manifest.
+        size: side in pixels.
+    """
+    return cache_dir / f"{digest[:16]}-{size}-{DECODING}" / f"{domain}.npy"
+
+
+def image_bytes(path: Path) -> bytes:
+    """The content of an image's file; OSError where it is none."""
+    status_of(path)
+    return path.read_bytes()
+
+
+def photograph(content: bytes) -> Image.Image:
+    """All of it decoded, as RGB. Of a broken file it raises whatever the decoders stumble over."""
+    with Image.open(io.BytesIO(content)) as image:
+        return image.convert("RGB")
+
+
+def decode(content: bytes, size: int) -> np.ndarray:
+    """One photograph as DomainBed evaluates it: RGB, resized to (size, size), bilinear; (3, size, size) uint8."""
+    pixels = np.asarray(photograph(content).resize((size, size), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # here, in the thread, not where all are written
+
+
+def decode_all(root: Path, entries: Sequence[ManifestEntry], size: int) -> Iterator[np.ndarray | Fault]:
+    """The photographs in the order of `entries`; a fault in the place of one that changed or does not open.
+
+    What is decoded are the bytes that were compared with the manifest: each file is read once.
+    """
+
+    def attempt(entry: ManifestEntry) -> np.ndarray | Fault:
+        try:
+            content = image_bytes(root / entry.path)
+            if len(content) != entry.size or content_hash(io.BytesIO(content)) != entry.content:
+                return Fault("dataset.root", CHANGED, entry.path)
+            return decode(content, size)
+        except Exception as error:  # on a broken file the decoders raise whatever they stumble over
+            return Fault("dataset.root", f"image must open ({why_unreadable(error)})", entry.path)
+
+    return for_each(attempt, entries)
+
+
+def why_unreadable(error: Exception) -> str:
+    """What a decoder raised over an image, in words."""
+    if isinstance(error, UnidentifiedImageError):  # its own text repeats the path
+        return "of no known format"
+    return f"{type(error).__name__}: {error}"
+
+
+def images_in_memory(root: Path, entries: Sequence[ManifestEntry], size: int, told: Told | None = None) -> Tensor:
+    """Decode photographs: (n, 3, size, size) uint8.
+
+    Raises:
+        InputError: naming every image that changed or does not open.
+    """
+    import torch
+
+    images = np.empty((len(entries), 3, size, size), dtype=np.uint8)
+    for row, image in enumerate(_all_or_faults(decode_all(root, entries, size), root, told)):
+        images[row] = image
+    return torch.from_numpy(images)
+
+
+def images_on_disk(
+    root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, told: Told | None = None
+) -> Tensor:
+    """The photographs as a read-only map of `file`, which is written first if it is not there, whole.
+
+    Among processes on one machine that ask for the same file one decodes and the others wait.
+
+    Args:
+        root, entries: where the images are, and what they are.
+        size: side in pixels.
+        file: of `decoded_file`.
+        told: where they are decoded here.
+
+    Returns:
+        (n, 3, size, size) uint8. Writing to it ends the process: take copies by indexing.
+
+    Raises:
+        InputError: naming every image that changed or does not open; nothing is left behind then.
+        StorageError: the file cannot be written or read.
+    """
+    import torch
+
+    shape = (len(entries), 3, size, size)
+    try:
+        if not is_decoded(file, len(entries), size):
+            with alone(file.with_suffix(".lock")) as locked:
+                if not is_decoded(file, len(entries), size):
+                    if locked:
+                        drop_drafts(file)
+                    _write(root, entries, size, file, told)
+        mapped = np.memmap(file, np.uint8, "r", offset=len(_header(shape)), shape=shape)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _no_room(file.parent, _bytes(shape), str(error.strerror)) from error
+        rule = f"cannot keep decoded images in {file}: {error.strerror or error} ({_ELSEWHERE})"
+        raise StorageError(rule) from error
+    with warnings.catch_warnings():  # torch warns of what the docstring says; a private map would reserve its size
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(mapped)
+
+
+def is_decoded(file: Path, n_images: int, size: int) -> bool:
+    """Whether a file has the beginning and the length of an array that was written."""
+    shape = (n_images, 3, size, size)
+    try:
+        if status_of(file).st_size != _bytes(shape):
+            return False
+        with file.open("rb") as stored:
+            return stored.read(len(_header(shape))) == _header(shape)
+    except OSError:
+        return False
+
+
+def require_room(folder: Path, n_images: int, size: int) -> None:
+    """StorageError unless so many decoded images fit on the disk of a folder."""
+    needed = _bytes((n_images, 3, size, size))
+    try:
+        free = free_bytes(folder)
+    except OSError:
+        return  # what is wrong with the folder is told where it is written
+    if needed > free:
+        raise _no_room(folder, needed, f"{free:,} bytes are free")
+
+
+def _no_room(folder: Path, needed: int, why: str) -> StorageError:
+    return StorageError(f"decoded images need {needed:,} bytes in {folder}: {why} ({_ELSEWHERE})")
+
+
+def _bytes(shape: Shape) -> int:
+    return len(_header(shape)) + math.prod(shape)
+
+
+def _header(shape: Shape) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _write(root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, told: Told | None) -> None:
+    with whole(file) as draft, draft.open("wb") as output:
+        output.write(_header((len(entries), 3, size, size)))
+        for image in _all_or_faults(decode_all(root, entries, size), root, told):
+            output.write(image.data)
+
+
+def _all_or_faults(images: Iterator[np.ndarray | Fault], root: Path, told: Told | None) -> Iterator[np.ndarray]:
+    """Pass the images on; from the first fault on look for more of them, then raise them all."""
+    faults: list[Fault] = []
+    for done, image in enumerate(images, start=1):
+        if isinstance(image, Fault):
+            faults.append(image)
+        elif not faults:
+            yield image
+        if told is not None:
+            told(done)
+    if faults:
+        raise InputError(faults, source=str(root))

@@ -1,0 +1,217 @@
+"""Datasets that lie as a tree of photographs, `root/domain/class/image`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gga_sweep.datasets.dataset import Dataset, Domain
+from gga_sweep.datasets.files import Progress, is_folder, is_plain, unfit_names
+from gga_sweep.datasets.image_cache import (
+    CHANGED,
+    Told,
+    decoded_file,
+    images_in_memory,
+    images_on_disk,
+    is_decoded,
+    require_room,
+)
+from gga_sweep.datasets.manifest import Manifest, forget, read_manifest
+from gga_sweep.errors import Fault, InputError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+DEFAULT_IMAGE_SIZE = 224
+
+Folders = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""domain -> class -> image files, as found; all sorted."""
+
+
+@dataclass(frozen=True)
+class ImageTree:
+    """A tree without faults.
+
+    Args:
+        root: its folder.
+        classes: sorted; the same in every domain.
+        folders: domain -> class -> image files, all sorted.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    folders: Folders
+
+    @property
+    def domain_sizes(self) -> dict[str, int]:
+        return {domain: len(self.paths(domain)) for domain in self.folders}
+
+    def paths(self, domain: str) -> tuple[str, ...]:
+        """A domain's images relative to the root, by class, then by file: the order that splits refer to."""
+        return tuple(image_paths({domain: self.folders[domain]}))
+
+    def labels(self, domain: str) -> list[int]:
+        """The class index of each of a domain's images."""
+        return [label for label, name in enumerate(self.classes) for _ in self.folders[domain][name]]
+
+    def manifest(self, cache_dir: Path | None) -> Manifest:
+        """What identifies the tree; InputError naming every file that cannot be read."""
+        return read_manifest(self.root, image_paths(self.folders), cache_dir)
+
+
+def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Folders:
+    """List a tree as it is, right or wrong; of the named domains only, where they are given.
+
+    Hidden files and folders, and files that are no images by their suffix, are passed over.
+
+    Raises:
+        InputError: the root is not a folder; or, all of them named, folders that cannot be listed and names that are no
+            text.
+    """
+    if not is_folder(root):
+        raise InputError([Fault("dataset.root", "must be a folder that holds domain/class/image", str(root))])
+    listing = _Listing()
+    folders = {
+        domain.name: {folder.name: listing.images(folder) for folder in listing.subfolders(domain)}
+        for domain in listing.subfolders(root)
+        if domains is None or domain.name in domains
+    }
+    unfit = [os.path.relpath(path, root) for path in listing.unfit]
+    if faults := [*listing.faults, *unfit_names("dataset.root", unfit)]:
+        raise InputError(faults, source=str(root))
+    return folders
+
+
+def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_classes: int | None = None) -> list[Fault]:
+    """Everything that keeps a tree from being a dataset (of these domains and as many classes, where given)."""
+    faults = []
+    if domains is not None and set(domains) - set(folders):
+        missing = sorted(set(domains) - set(folders))
+        faults.append(Fault("dataset.root", f"must hold a folder for each domain, lacks {missing}", list(folders)))
+    if not folders:
+        faults.append(Fault("dataset.root", "must hold domain folders"))
+    classes = sorted({name for domain in folders.values() for name in domain})
+    for domain, found in folders.items():
+        if lacking := [name for name in classes if name not in found]:
+            rule = f"domain {domain!r} must have the class folders of the other domains, lacks {lacking}"
+            faults.append(Fault("dataset.root", rule, list(found)))
+        if empty := [name for name, files in found.items() if not files]:
+            rule = f"domain {domain!r} must have an image in each class folder, none in {empty}"
+            faults.append(Fault("dataset.root", rule))
+    if folders and not classes:
+        faults.append(Fault("dataset.root", "must hold class folders in its domain folders", list(folders)))
+    if n_classes is not None and len(classes) != n_classes:
+        faults.append(Fault("dataset.root", f"must hold {n_classes} classes", len(classes)))
+    return faults
+
+
+def read_tree(root: Path, domains: Sequence[str] | None = None, n_classes: int | None = None) -> ImageTree:
+    """List a tree (of these domains and as many classes, where given).
+
+    Raises:
+        InputError: with all its faults: no such folder, no domains or not the named ones, domains whose
+            classes differ, a class folder without an image, another number of classes.
+    """
+    folders = scan_folders(root, domains)
+    if faults := folder_faults(folders, domains, n_classes):
+        raise InputError(faults, source=str(root))
+    return ImageTree(root, tuple(next(iter(folders.values()))), folders)
+
+
+def load_tree(
+    name: str, tree: ImageTree, image_size: int, cache_dir: Path | None, progress: Progress | None = None
+) -> Dataset:
+    """Decode a tree, or map what an earlier call decoded.
+
+    Args:
+        name: the dataset's.
+        tree: what to load.
+        image_size: side in pixels at which images are stored.
+        cache_dir: where the arrays lie (`image_cache.decoded_file`); None keeps them in memory.
+        progress: told of each image decoded, of all that are to be.
+
+    Raises:
+        InputError: naming every image, of all domains, that cannot be read, changed since the tree was listed, or does
+            not open. Nothing that was decoded is left behind then.
+        StorageError: the arrays do not fit on the disk, or cannot be written.
+    """
+    import torch
+
+    manifest = tree.manifest(cache_dir)
+    listed = {entry.path: entry for entry in manifest.entries}
+    sizes = tree.domain_sizes
+    files = {domain: decoded_file(cache_dir, manifest.digest, image_size, domain) for domain in sizes if cache_dir}
+    to_decode = [domain for domain in sizes if not files or not is_decoded(files[domain], sizes[domain], image_size)]
+    if cache_dir is not None and to_decode:
+        require_room(cache_dir, sum(sizes[domain] for domain in to_decode), image_size)
+    domains: list[Domain] = []
+    faults: list[Fault] = []
+    for domain in tree.folders:
+        paths = tree.paths(domain)
+        entries = [listed[path] for path in paths]
+        told = _told(progress, domain, to_decode, sizes)
+        try:
+            if files:
+                images = images_on_disk(tree.root, entries, image_size, files[domain], told)
+            else:
+                images = images_in_memory(tree.root, entries, image_size, told)
+        except InputError as error:
+            faults += error.faults
+        else:
+            domains.append(Domain(domain, images, torch.tensor(tree.labels(domain)), paths))
+    if faults:
+        for domain in to_decode if files else ():
+            files[domain].unlink(missing_ok=True)  # once the fault is mended the tree has another digest
+        if cache_dir is not None and any(fault.rule == CHANGED for fault in faults):
+            forget(tree.root, cache_dir)
+        raise InputError(faults, source=str(tree.root))
+    return Dataset(name, tree.classes, tuple(domains), manifest.digest, normalise=True)
+
+
+def _told(progress: Progress | None, domain: str, to_decode: Sequence[str], sizes: Mapping[str, int]) -> Told | None:
+    """What tells `progress` of one domain's images, counted on from those before it."""
+    if progress is None or domain not in to_decode:
+        return None
+    before = sum(sizes[earlier] for earlier in to_decode[: to_decode.index(domain)])
+    total = sum(sizes[each] for each in to_decode)
+    return lambda done: progress(f"decoding {domain}", before + done, total)
+
+
+def image_paths(folders: Folders) -> Iterator[str]:
+    """Every image, relative to the root, with forward slashes; by domain, class and file."""
+    for domain, classes in folders.items():
+        for name, files in classes.items():
+            yield from (f"{domain}/{name}/{file}" for file in files)
+
+
+class _Listing:
+    """Lists folders and goes on where it cannot."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.unfit: list[str] = []
+
+    def subfolders(self, folder: Path) -> list[Path]:
+        return [folder / name for name in self._names(folder, _is_folder)]
+
+    def images(self, folder: Path) -> tuple[str, ...]:
+        return self._names(
+            folder, lambda entry: Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not _is_folder(entry)
+        )
+
+    def _names(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
+        try:
+            with os.scandir(folder) as entries:  # tells files from folders without asking for each: trees hold 10**5
+                names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and wanted(entry))
+        except OSError as error:
+            self.faults.append(Fault("dataset.root", f"folder must be readable ({error.strerror})", str(folder)))
+            return ()
+        self.unfit.extend(str(folder / name) for name in names if not is_plain(name))
+        return tuple(names)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False

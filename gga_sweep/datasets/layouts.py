@@ -1,0 +1,163 @@
+"""Which file of a download is which image of a benchmark: `domain/class/image` -> the file.
+
+Layouts: domain folders, wherever they lie (PACS: `kfold/`, OfficeHome: `OfficeHomeDataset_10072016/`, VLCS: `VLCS/`,
+DomainNet: six folders of one archive each), and TerraIncognita as photographs and annotations. Source:
+facebookresearch/DomainBed, domainbed/scripts/download.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from gga_sweep.datasets.benchmarks import Benchmark
+from gga_sweep.datasets.downloads import DownloadedFile, read_file
+from gga_sweep.datasets.files import is_plain, shown, status_of, unfit_names
+from gga_sweep.datasets.image_folder import Folders, folder_faults
+from gga_sweep.errors import Fault, InputError
+
+Layout = Mapping[str, DownloadedFile]
+"""domain/class/image -> where it lies in the download."""
+
+CAMERA_TRAPS = "TerraIncognita"
+CAMERA_TRAP_PHOTOGRAPHS = "eccv_18_all_images_sm"
+CAMERA_TRAP_ANNOTATIONS = ("caltech_images_*.json", "caltech_camera_traps.json")
+
+
+def find_layout(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout:
+    """A benchmark's images in a download.
+
+    Raises:
+        InputError: domains that are missing or lie in two places, classes that differ from domain to domain or are too
+            few, annotations that cannot be read or name photographs that are not there.
+    """
+    annotations = [file for file in files if file.path.endswith(".json") and _annotates(PurePosixPath(file.path))]
+    if benchmark.name == CAMERA_TRAPS and annotations:
+        layout = _annotated_photographs(benchmark, files, annotations)
+    else:
+        layout = _domain_folders(benchmark, files)
+    if unfit := unfit_names("download", [path for path in layout if not all(map(is_plain, path.split("/")))]):
+        raise InputError(unfit)
+    if faults := folder_faults(_folders(layout), tuple(benchmark.domain_sizes), benchmark.n_classes):
+        raise InputError([Fault("download", fault.rule, fault.got) for fault in faults])
+    return layout
+
+
+def read_duplicates(file: Path, domains: Iterable[str]) -> frozenset[str]:
+    """The images that a file lists, a `domain/class/image` a line, as DomainBed's list for DomainNet does.
+
+    Raises:
+        InputError: the file cannot be read, or has lines that name no image of the domains.
+    """
+    try:
+        status_of(file)
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError([Fault("duplicates", f"must be a text file ({error})", str(file))]) from error
+    listed = {line.strip(): number for number, line in enumerate(lines, start=1) if line.strip()}
+    known = tuple(domains)
+    wrong = [
+        Fault(f"line {number}", "must be domain/class/image", name, known)
+        for name, number in listed.items()
+        if name.count("/") != 2 or name.split("/")[0] not in known
+    ]
+    if wrong:
+        raise InputError(wrong, source=str(file))
+    return frozenset(listed)
+
+
+def _domain_folders(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout:
+    """Images that lie as any/folders/domain/class/image."""
+    above: dict[str, set[str]] = {domain: set() for domain in benchmark.domain_sizes}
+    placed: dict[tuple[str, str], dict[str, DownloadedFile]] = {}
+    for file in files:
+        parts = file.path.split("/")
+        if len(parts) >= 3 and parts[-3] in above and not file.path.endswith(".json"):
+            folder = "/".join(parts[:-3])
+            above[parts[-3]].add(folder)
+            placed.setdefault((parts[-3], folder), {})["/".join(parts[-3:])] = file
+    together = set.intersection(*above.values())
+    # a domain of the same name may lie elsewhere, as another dataset's: the place that holds them all is meant
+    chosen = {domain: together if len(together) == 1 else folders for domain, folders in above.items()}
+    faults = []
+    if missing := [domain for domain, folders in chosen.items() if not folders]:
+        there = Counter(file.path.split("/")[-3] for file in files if file.path.count("/") >= 2)
+        rule = f"must hold a folder domain/class/image for each domain, lacks {missing}"
+        faults.append(Fault("download", rule, shown(sorted(there)), tuple(benchmark.domain_sizes)))
+    for domain, folders in chosen.items():
+        if len(folders) > 1:
+            rule = f"domain {domain!r} must lie in one place (give the folder or archive that is meant)"
+            faults.append(Fault("download", rule, sorted(folders)))
+    if faults:
+        raise InputError(faults)
+    return {path: file for domain, (folder,) in chosen.items() for path, file in placed[domain, folder].items()}
+
+
+def _annotates(path: PurePosixPath) -> bool:
+    return any(path.match(name) for name in CAMERA_TRAP_ANNOTATIONS)
+
+
+def _annotated_photographs(
+    benchmark: Benchmark, files: Sequence[DownloadedFile], annotations: Sequence[DownloadedFile]
+) -> Layout:
+    """TerraIncognita: a photograph of a domain's location goes to each class that it is annotated with."""
+    if len(annotations) > 1:
+        rule = "must hold one file of annotations (move the others away)"
+        raise InputError([Fault("download", rule, [file.path for file in annotations])])
+    content = _read_annotations(annotations[0])
+    photographs = {
+        PurePosixPath(file.path).name: file
+        for file in files
+        if PurePosixPath(file.path).parent.name == CAMERA_TRAP_PHOTOGRAPHS
+    }
+    if not photographs:
+        raise InputError([Fault("download", f"must hold the photographs in {CAMERA_TRAP_PHOTOGRAPHS}/")])
+    wanted = _annotated_paths(content, benchmark, annotations[0].path)
+    if missing := [path for path in wanted if path.split("/")[-1] not in photographs]:
+        rule = f"must hold every annotated photograph, lacks {len(missing)} of {len(wanted)}"
+        raise InputError([Fault("download", rule, shown(missing))])
+    return {path: photographs[path.split("/")[-1]] for path in wanted}
+
+
+def _read_annotations(file: DownloadedFile) -> Mapping[str, Any]:
+    lists = ("images", "annotations", "categories")
+    try:
+        content = json.loads(read_file(file))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError([Fault("", f"must be JSON ({error})")], source=file.path) from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
+        raise InputError([Fault("", "must hold the lists images, annotations and categories")], source=file.path)
+    return content
+
+
+def _annotated_paths(content: Mapping[str, Any], benchmark: Benchmark, source: str) -> list[str]:
+    """location_38/bobcat/photograph.jpg and so on, in the order of the annotations, each once."""
+    try:
+        classes = {item["id"]: item["name"] for item in content["categories"]}
+        domains = {item["id"]: f"location_{item['location']}" for item in content["images"]}
+        names = {item["id"]: item["file_name"] for item in content["images"]}
+        pairs = [(item["image_id"], classes[item["category_id"]]) for item in content["annotations"]]
+        wanted = [
+            (domains[image], name, names[image])
+            for image, name in pairs
+            if domains.get(image) in benchmark.domain_sizes and name in (benchmark.classes or ())
+        ]
+    except (KeyError, TypeError) as error:
+        rule = "must have id and name of categories; id, location and file_name of images; image_id and category_id"
+        raise InputError([Fault("", rule, f"{type(error).__name__}: {error}")], source=source) from error
+    if strange := sorted({str(file) for _, _, file in wanted if PurePosixPath(str(file)).name != file}):
+        raise InputError([Fault("images", "file_name must be a plain name", shown(strange))], source=source)
+    return list(dict.fromkeys("/".join(parts) for parts in wanted))
+
+
+def _folders(layout: Layout) -> Folders:
+    folders: dict[str, dict[str, list[str]]] = {}
+    for path in layout:
+        domain, name, file = path.split("/")
+        folders.setdefault(domain, {}).setdefault(name, []).append(file)
+    return {domain: {name: tuple(files) for name, files in classes.items()} for domain, classes in folders.items()}

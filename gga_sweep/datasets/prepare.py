@@ -1,0 +1,188 @@
+"""From a benchmark's download to the tree `domain/class/image` that is read. Nothing is fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gga_sweep.datasets.benchmarks import BENCHMARKS
+from gga_sweep.datasets.dataset_check import DatasetCheck, check_tree
+from gga_sweep.datasets.downloads import (
+    ARCHIVE_SUFFIXES,
+    DownloadedFile,
+    archives_in,
+    copy_files,
+    list_archive,
+    list_folder,
+)
+from gga_sweep.datasets.files import Progress, existing, expanded, free_bytes, shown
+from gga_sweep.datasets.layouts import Layout, find_layout, read_duplicates
+from gga_sweep.errors import Fault, InputError
+
+_BLOCK = 4096  # bytes: what a file takes on disk is a multiple of it
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A tree that was written.
+
+    Args:
+        root: its folder.
+        copied: images written anew.
+        linked: images that share their bytes with the download.
+        duplicates: listed images that were left out.
+        unknown_duplicates: listed images that the download does not hold.
+        check: what the tree holds, compared with the published dataset.
+    """
+
+    root: Path
+    copied: int
+    linked: int
+    duplicates: int
+    unknown_duplicates: int
+    check: DatasetCheck
+
+
+def prepare_dataset(
+    name: str,
+    download: Path,
+    root: Path,
+    *,
+    link: bool = False,
+    duplicates: Path | None = None,
+    progress: Progress | None = None,
+) -> PreparedDataset:
+    """Make a benchmark's tree from its download, then check it.
+
+    The tree appears whole or not at all. What lies unpacked in the download is used first; archives directly in it are
+    opened if that is not enough. The download stays as it is.
+
+    Args:
+        name: PACS, VLCS, OfficeHome, TerraIncognita or DomainNet.
+        download: a folder, or an archive.
+        root: the folder to be made; it may exist if it is empty.
+        link: give unpacked images a second name instead of copying them; only within one file system. Images in
+            archives are written all the same.
+        duplicates: a file with a `domain/class/image` a line to leave out (DomainNet).
+        progress: told of archives listed, images written and images opened.
+
+    Raises:
+        InputError: an unknown benchmark, a download that is not there or does not hold it (named: what is missing), a
+            root that is not empty, archives that are broken or unsafe, too little room on the disk, links across file
+            systems.
+    """
+    download, root = expanded(download, "download"), expanded(root, "root").absolute()
+    duplicates = None if duplicates is None else expanded(duplicates, "duplicates")
+    _check_paths(name, download=download, root=root)
+    _check_request(name, download, root, link, duplicates)
+    benchmark = BENCHMARKS[name]
+    listed = frozenset() if duplicates is None else read_duplicates(duplicates, benchmark.domain_sizes)
+    found = _find(name, download, progress)
+    layout = {path: file for path, file in found.items() if path not in listed}
+    left_out = len(found) - len(layout)
+    linked = sum(not file.packed for file in layout.values()) if link else 0
+    _check_room(layout, root, link)
+    with _whole_tree(root) as draft:
+        for done, _ in enumerate(copy_files(layout, draft, link), start=1):
+            _tell(progress, "linking" if done <= linked else "copying", done, len(layout))
+    check = check_tree(name, root, benchmark, progress)
+    return PreparedDataset(root, len(layout) - linked, linked, left_out, len(listed) - left_out, check)
+
+
+def _check_paths(name: str, **paths: Path) -> None:
+    """Paths that no file can have, or that may not be looked at."""
+    faults = []
+    for field, path in paths.items():
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            faults.append(Fault(field, f"must be a path that can be used ({error})", str(path)))
+    if faults:
+        raise InputError(faults, source=f"prepare {name}")
+
+
+def _check_request(name: str, download: Path, root: Path, link: bool, duplicates: Path | None) -> None:
+    faults = []
+    if name not in BENCHMARKS:
+        faults.append(Fault("name", "must be a benchmark", name, tuple(BENCHMARKS)))
+    if not (download.is_dir() or (download.is_file() and download.name.lower().endswith(ARCHIVE_SUFFIXES))):
+        faults.append(Fault("download", "must be a folder or an archive", str(download), ARCHIVE_SUFFIXES))
+    elif link and download.stat().st_dev != existing(root).stat().st_dev:
+        faults.append(Fault("link", "must stay within one file system (copy instead)", f"{download} -> {root}"))
+    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+        faults.append(Fault("root", "must not exist yet, or be an empty folder", str(root)))
+    if duplicates is not None and name != "DomainNet":
+        faults.append(Fault("duplicates", "are left out of DomainNet only", str(duplicates)))
+    if faults:
+        raise InputError(faults, source=f"prepare {name}")
+
+
+def _find(name: str, download: Path, progress: Progress | None) -> Layout:
+    """Where the images lie; the archives are opened only if the unpacked files do not suffice."""
+    try:
+        unpacked = list_folder(download) if download.is_dir() else []
+        archives = archives_in(download) if download.is_dir() else [download]
+        if archives:
+            with contextlib.suppress(InputError):
+                return find_layout(BENCHMARKS[name], unpacked)
+        return find_layout(BENCHMARKS[name], _with_archives(unpacked, archives, progress))
+    except InputError as error:
+        raise InputError(error.faults, source=error.source or str(download)) from error
+    except OSError as error:
+        rule = f"must be readable ({error.strerror or error})"
+        raise InputError([Fault("download", rule, str(error.filename or download))]) from error
+
+
+def _with_archives(
+    unpacked: list[DownloadedFile], archives: list[Path], progress: Progress | None
+) -> list[DownloadedFile]:
+    files = {file.path: file for file in unpacked}
+    faults: list[Fault] = []
+    for done, archive in enumerate(archives, start=1):
+        found = list_archive(archive)
+        if twice := [file.path for file in found if file.path in files and files[file.path].packed]:
+            rule = f"archives must not hold the same files, {archive.name} repeats another's"
+            faults.append(Fault("download", rule, shown(twice)))
+        files = {file.path: file for file in found} | files  # what lies unpacked comes first
+        _tell(progress, "listing", done, len(archives))
+    if faults:
+        raise InputError(faults)
+    return list(files.values())
+
+
+def _check_room(layout: Layout, root: Path, link: bool) -> None:
+    written = [file.size for file in layout.values() if file.packed or not link]
+    needed = sum(-(-size // _BLOCK) * _BLOCK for size in written)
+    free = free_bytes(root)
+    if needed > free:
+        rule = f"must lie where {needed:,} bytes are free"
+        raise InputError([Fault("root", rule, f"{free:,} bytes at {root}")])
+
+
+@contextlib.contextmanager
+def _whole_tree(root: Path) -> Iterator[Path]:
+    """A hidden folder beside the root that takes its place if the block succeeds, and is removed if it does not."""
+    draft = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
+    try:
+        try:
+            draft.mkdir(parents=True)
+        except OSError as error:
+            raise InputError([Fault("root", f"must be writable ({error.strerror})", str(root))]) from error
+        yield draft
+        try:
+            draft.replace(root)  # takes the place of an empty folder, fails on any other
+        except OSError as error:
+            raise InputError([Fault("root", f"must stay empty meanwhile ({error.strerror})", str(root))]) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
+    if progress is not None:
+        progress(what, done, total)

@@ -1,0 +1,67 @@
+"""Opening one run of a plan for training: its images, its device, its folder. Needs neither Ray nor MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from gga_sweep.datasets import Dataset, load_dataset
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.errors import GGASweepError
+from gga_sweep.execution.recorded_run import ReasonToEnd, RecordedRun, RecordingOptions
+from gga_sweep.ledger.branching import UNBRANCHED, Branching
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.spec import PlannedRun
+from gga_sweep.spec.location import Location
+from gga_sweep.spec.runs import cache_folder
+
+
+def open_run(
+    planned: PlannedRun,
+    ledger: Ledger,
+    storage: Location,
+    digest: str,
+    on_gpu: bool,
+    options: RecordingOptions | None = None,
+    reason_to_stop: Callable[[], str | None] = lambda: None,
+    reason_to_end: ReasonToEnd = lambda validations: None,
+    branching: Branching = UNBRANCHED,
+) -> RecordedRun:
+    """Start or resume a run in its folder.
+
+    Args:
+        ledger: where its folder is.
+        storage: whose cache holds the images.
+        digest: of the images it was planned with.
+        on_gpu: whether it trains on the GPU that this process sees.
+        options, reason_to_stop, reason_to_end, branching: as `RecordedRun` takes them.
+
+    Raises:
+        GGASweepError: other images than planned, or no CUDA device where one was asked for.
+    """
+    dataset = _load_once(planned.config.dataset, cache_folder(storage))
+    if dataset.digest != digest:
+        raise GGASweepError(
+            f"the images of {dataset.name} here are not those the sweep was planned with: "
+            f"digest {dataset.digest}, planned {digest}"
+        )
+    device = torch.device("cpu")
+    if on_gpu:
+        if not torch.cuda.is_available():
+            raise GGASweepError("the run wants a GPU, but this process sees no CUDA device")
+        device = torch.device("cuda")
+    if planned.folder is None or planned.key is None:
+        raise GGASweepError("a run without a key cannot be trained: its images are missing")
+    folder = ledger.run(planned.folder)
+    return RecordedRun(
+        folder, planned.key, planned.config, dataset, device, options, reason_to_stop, reason_to_end, branching
+    )
+
+
+@lru_cache(maxsize=2)
+def _load_once(config: DatasetConfig, cache: Path) -> Dataset:
+    """A process trains many runs on the same images."""
+    return load_dataset(config, cache)

@@ -1,0 +1,75 @@
+"""The checks that need the images and the storage, made before any run starts."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from pathlib import Path
+
+from gga_sweep.datasets import load_dataset
+from gga_sweep.datasets.files import Progress
+from gga_sweep.errors import Fault, InputError, StorageError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.open_store import open_store
+from gga_sweep.ledger.stored_sweep import check_unchanged, write_sweep
+from gga_sweep.spec.location import Location, S3Location
+from gga_sweep.spec.plan import Contents, Sweep
+from gga_sweep.spec.runs import cache_folder, read_contents
+
+
+def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
+    """Check the file against the ledger, and keep the sweep where reports look for it.
+
+    Raises:
+        InputError: images that are missing, or a file that changed under its name (unless `allow_change`).
+    """
+    contents = read_contents(sweep)
+    ledger = Ledger(sweep.folder)
+    if not allow_change:
+        check_unchanged(ledger, sweep, contents)
+    write_sweep(ledger, sweep, contents)
+    return contents
+
+
+def decode_images(sweep: Sweep, progress: Progress | None = None) -> None:
+    """Open every image once, for all runs to come.
+
+    Args:
+        progress: told of each image decoded; of none where all were decoded before.
+
+    Raises:
+        InputError: naming each image that does not open, or changes meanwhile.
+        StorageError: decoded images cannot be kept.
+    """
+    load_dataset(sweep.config.dataset, cache_folder(sweep.storage), progress)
+
+
+def require_writable(storage: Location) -> None:
+    """Make the storage's folder; of a bucket, see that it can be written.
+
+    Raises:
+        InputError: it cannot be made, or not be written.
+    """
+    if not isinstance(storage, Path):
+        _require_writable_bucket(storage)
+        return
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=storage):
+            pass
+    except (OSError, ValueError) as error:  # the latter of a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        fault = Fault("--storage", f"must be a folder that can be written: {reason}", str(storage))
+        raise InputError([fault]) from error
+
+
+def _require_writable_bucket(storage: S3Location) -> None:
+    store, name = open_store(storage), f".writable-{uuid.uuid4().hex}"
+    try:
+        if not store.put_if_absent(name, b"") or store.put_if_absent(name, b""):
+            rule = "must be of a bucket with conditional writes (If-None-Match): this one overwrites"
+            raise InputError([Fault("--storage", rule, str(storage))])
+        store.delete(name)
+    except StorageError as error:
+        rule = f"must be a bucket that can be written: {error}"
+        raise InputError([Fault("--storage", rule, str(storage))]) from error

@@ -1,0 +1,136 @@
+"""A sweep as its ledger keeps it, so that it can be looked at where its images are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+
+from gga_sweep.datasets import DatasetDescription
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import RunResult
+from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.spec.loading import complete
+from gga_sweep.spec.location import Location
+from gga_sweep.spec.models import SweepConfig
+from gga_sweep.spec.plan import Contents, Plan, Sweep
+from gga_sweep.spec.runs import plan_sweep
+
+_EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "selection", "select_from")
+"""What may change under one name: it adds runs, moves them or chooses among them, and changes none."""
+
+
+def write_sweep(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
+    """Keep the sweep as now launched."""
+    ledger.write_sweep(
+        {
+            "config": _plain(sweep.config),
+            "source": sweep.source,
+            "dataset": asdict(sweep.dataset),
+            "contents": asdict(contents),
+        }
+    )
+
+
+def read_plan(folder: str | Location) -> Plan:
+    """The plan of the sweep last launched in this folder.
+
+    Raises:
+        InputError: the folder holds no sweep, or one that was altered since.
+    """
+    ledger = Ledger(folder)
+    with _as_written(ledger):
+        stored = _read(ledger)
+        if stored is not None:
+            sweep = complete(stored.config, stored.source, ledger.folder.parent, None, stored.dataset)
+            return plan_sweep(sweep, stored.contents, read_suggested(ledger))
+    rule = "must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it"
+    raise InputError([Fault("DIR", rule, str(folder))])
+
+
+def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
+    """What became of the runs of a plan that were started, by folder."""
+    files = ledger.list_runs()
+    return ledger.read_results({run.folder for run in plan.runs if run.folder in files} - {None}, files)
+
+
+def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
+    """Refuse a file that changed under its name in more than what it adds.
+
+    Raises:
+        InputError: naming each field that changed; or what was kept of the sweep was altered.
+    """
+    with _as_written(ledger):
+        stored = _read(ledger)
+    if stored is None:
+        return
+    before = _without_paths(stored.config, stored.contents)
+    now = _without_paths(sweep.config, contents)
+    rule = "changed since this sweep was launched; give it a new name, or allow it with --allow-change. It was {}"
+    faults = [
+        Fault(field, rule.format(_short(before.get(field))), _short(now.get(field)))
+        for field in SweepConfig.model_fields
+        if field not in _EXTENDABLE and before.get(field) != now.get(field)
+    ]
+    if stored.contents != contents:
+        faults.append(Fault("dataset", "its images, or the weights file, are not those this sweep was launched with"))
+    if faults:
+        raise InputError(faults, sweep.source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What `write_sweep` keeps."""
+
+    config: SweepConfig
+    source: str
+    dataset: DatasetDescription
+    contents: Contents
+
+
+def _read(ledger: Ledger) -> _Stored | None:
+    stored = ledger.read_sweep()
+    if stored is None:
+        return None
+    return _Stored(
+        config=SweepConfig.model_validate(stored["config"]),
+        source=msgspec.convert(stored["source"], str),
+        dataset=msgspec.convert(stored["dataset"], DatasetDescription),
+        contents=msgspec.convert(stored["contents"], Contents),
+    )
+
+
+@contextmanager
+def _as_written(ledger: Ledger) -> Iterator[None]:
+    """Name the file in whatever comes of it: the sweep was checked before it was kept, so it was altered since."""
+    file = str(ledger.folder / "sweep.json")
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.faults, file) from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        rule = "must be as it was written; restore it, or delete it and launch the sweep again, whose runs are kept"
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError([Fault("", rule, _short(found))], file) from error
+
+
+def _plain(config: SweepConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude_none=True)
+
+
+def _without_paths(config: SweepConfig, contents: Contents) -> dict[str, Any]:
+    """Images and weights may move: their digests say what they are."""
+    plain = _plain(config)
+    plain["dataset"].pop("root", None)
+    if contents.weights is not None:
+        plain["training"].pop("weights", None)
+    return plain
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else text[:197] + "..."

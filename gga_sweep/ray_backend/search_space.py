@@ -1,0 +1,52 @@
+"""The sweep's search space as Tune's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ray import tune
+
+from gga_sweep.distributions import Distribution
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.spec import Sweep
+from gga_sweep.spec.arms import searched_space
+
+ARM, TEST_DOMAIN, TRIAL_SEED = "arm", "test_domain", "trial_seed"
+
+
+def param_space(sweep: Sweep) -> dict[str, Any]:
+    """What a searcher may choose: arm, test domain, trial seed and every searched hyperparameter by dotted name.
+
+    Holds no `grid_search`, which most searchers refuse. A name that an arm lacks or fixes does not apply to it.
+
+    Raises:
+        InputError: the sweep's hyperparameters are chosen already.
+    """
+    if sweep.config.chosen is not None:
+        raise InputError([Fault("chosen", "leaves nothing to search; run the sweep as it is")], sweep.source)
+    space: dict[str, Any] = {
+        ARM: tune.choice([arm.name for arm in sweep.arms]),
+        TEST_DOMAIN: tune.choice(["+".join(names) for names in sweep.test_domains]),
+        TRIAL_SEED: tune.choice(list(sweep.config.trial_seeds)),
+    }
+    for arm in sweep.arms:
+        for name, searched in searched_space(arm, sweep.config, sweep.protocol).items():
+            space[name] = to_tune(searched)
+    return space
+
+
+def to_tune(searched: Distribution) -> Any:
+    """The same distribution in Tune's words; of `logintegers` with broken ends the whole numbers are the same."""
+    if searched.choice is not None:
+        return tune.choice(list(searched.choice))
+    low, high = getattr(searched, searched.kind)
+    if searched.kind == "uniform":
+        return tune.uniform(low, high)
+    if searched.kind == "loguniform" and low == high:
+        return tune.choice([low])  # the logarithm's last bit would lead out of the range
+    if searched.kind == "loguniform":
+        return tune.loguniform(low, high)
+    if searched.kind == "integers":
+        return tune.randint(low, high + 1)
+    return tune.lograndint(int(low), max(int(low) + 1, math.ceil(high)))

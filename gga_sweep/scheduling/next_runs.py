@@ -1,0 +1,260 @@
+"""Which run a sweep trains next, where that depends on what runs before it came to.
+
+Within a cell the order is that of the draws, and a draw depends on results of lower draws alone, whichever ended first
+on the clock: so suggestions and early ends are the same on any number of devices, and after any restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gga_sweep.ledger.branching import UNBRANCHED, Branching, delete_prefixes
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import RunResult
+from gga_sweep.ledger.stored_sweep import read_results
+from gga_sweep.ledger.suggested import keep_suggested, read_suggested
+from gga_sweep.records import FINAL, Cell, RunStatus, Scalar, ValidationRecord
+from gga_sweep.scheduling.cell_search import feed
+from gga_sweep.scheduling.pooled import pooled
+from gga_sweep.scheduling.prefix_sharing import PrefixSharing
+from gga_sweep.scheduling.results import Curve, Result, result_of, score_at
+from gga_sweep.scheduling.rungs import RungTable, rung_steps
+from gga_sweep.scheduling.tpe import TPESearch
+from gga_sweep.seeding import stream_seed
+from gga_sweep.spec import Contents, PlannedRun, Sweep, plan_sweep
+from gga_sweep.spec.adaptive import (
+    DrawGroup,
+    adaptive_settings,
+    draw_groups,
+    grace_steps,
+    last_window_end,
+    pool_of,
+    random_draws,
+)
+from gga_sweep.spec.arms import searched_space
+from gga_sweep.spec.runs import suggested_run
+
+
+@dataclass(frozen=True, slots=True)
+class NextRun:
+    """A run to train.
+
+    Args:
+        run: of the plan, or a suggested one.
+        cutoffs: by step of a rung, the score below which it is ended there.
+        first_step: from which on evaluations count.
+        branching: from where it may begin, and what it leaves for others.
+    """
+
+    run: PlannedRun
+    cutoffs: Mapping[int, float] = field(default_factory=dict)
+    first_step: int = 0
+    branching: Branching = UNBRANCHED
+
+
+class RunSource(Protocol):
+    """The runs of a launch one by one, where it matters which is trained when."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is none left to take."""
+
+    def take(self) -> NextRun | None:
+        """A run to train now; None while all that are left wait for one in training."""
+
+    def reached(self, key: str, steps: int) -> None:
+        """A run that was taken has done so many steps."""
+
+    def ended(self, key: str) -> None:
+        """A run that was taken is trained no more: what came of it stands in the ledger."""
+
+
+class NextRuns:
+    """The runs of a sweep one by one, as soon as those they depend on have ended.
+
+    Args:
+        sweep: with an adaptive search or early stopping.
+        contents: digests it is planned with.
+        ledger: what ended before is read from it, and suggestions are kept in it.
+        given_up: keys of runs that are not final, and not tried again by this launch.
+        sharing: of the steps that runs have in common; None where each trains all of its own.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        contents: Contents,
+        ledger: Ledger,
+        given_up: Iterable[str] = (),
+        sharing: PrefixSharing | None = None,
+    ) -> None:
+        self._sweep, self._contents, self._ledger = sweep, contents, ledger
+        self._suggested = {cell: dict(draws) for cell, draws in read_suggested(ledger).items()}
+        plan = plan_sweep(sweep, contents, self._suggested)
+        self._runs: dict[Cell, dict[int, PlannedRun]] = {}
+        for run in plan.runs:
+            self._runs.setdefault(run.cell, {}).update(dict.fromkeys(run.draws, run))
+        results = read_results(plan, ledger)
+        self._final = {
+            str(run.key): results[str(run.folder)]
+            for run in plan.runs
+            if run.folder in results and results[str(run.folder)].state.status in FINAL
+        }
+        self._given_up = set(given_up)
+        self._training: dict[str, PlannedRun] = {}
+        self._sharing = sharing
+        for run in plan.runs:
+            self._share(run)
+        self._groups = draw_groups(sweep)
+        self._settled = dict.fromkeys((group.cells for group in self._groups), 0)
+        self._rungs = rungs_of(sweep)
+        self._first_step = last_window_end(sweep) if sweep.config.select_from == "after-window" else 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every draw of every cell has ended."""
+        return all(self._settled_draws(group) >= group.arm.draws for group in self._groups)
+
+    def take(self) -> NextRun | None:
+        """A run to train now, of a cell that is furthest behind; None while there is none that depends on no other."""
+        waiting = sorted(self._groups, key=self._settled_draws)
+        return next((found for group in waiting for found in self._startable(group)), None)
+
+    def reached(self, key: str, steps: int) -> None:
+        """A run that was taken has done so many steps."""
+        if self._sharing is not None:
+            self._sharing.reached(key, steps)
+
+    def ended(self, key: str) -> None:
+        """A run that was taken is trained no more: what came of it stands in the ledger."""
+        run = self._training.pop(key)
+        if self._sharing is not None:
+            delete_prefixes(self._ledger.store, self._sharing.ended(key))
+        result = self._ledger.run(str(run.folder)).read_result()
+        if result.state.status in FINAL:
+            self._final[key] = result
+        else:
+            self._given_up.add(key)
+
+    def _startable(self, group: DrawGroup) -> Iterator[NextRun]:
+        for draw in range(self._settled_draws(group), group.arm.draws):
+            basis = self._basis(group, draw)
+            if any(self._settled_draws(other) < basis for other in self._informants(group)):
+                return
+            for cell in group.cells:
+                run = self._run(group, cell, draw, basis)
+                key = str(run.key)
+                if self._is_settled(key) or key in self._training:
+                    continue
+                if self._sharing is not None and self._sharing.blocker(key) is not None:
+                    continue
+                self._training[key] = run
+                branching = UNBRANCHED if self._sharing is None else self._sharing.begin(key)
+                yield NextRun(run, self._cutoffs(cell, basis), self._first_step, branching)
+
+    def _basis(self, group: DrawGroup, draw: int) -> int:
+        """The number of draws, the lowest, whose results a draw is based on."""
+        at_once, random = adaptive_settings(self._sweep.config).at_once, random_draws(self._sweep, group.arm)
+        if draw >= random:
+            return draw - (draw - random) % at_once
+        return draw - draw % at_once if self._rungs else 0
+
+    def _informants(self, group: DrawGroup) -> Sequence[DrawGroup]:
+        return pool_of(group, self._groups) if self._sweep.config.search == "tpe-pooled" else (group,)
+
+    def _settled_draws(self, group: DrawGroup) -> int:
+        """How many draws, from 0 on, have ended in every cell of a group."""
+        settled = self._settled[group.cells]
+        while settled < group.arm.draws and all(
+            settled in self._runs[cell] and self._is_settled(str(self._runs[cell][settled].key)) for cell in group.cells
+        ):
+            settled += 1
+        self._settled[group.cells] = settled
+        return settled
+
+    def _is_settled(self, key: str) -> bool:
+        return key in self._final or key in self._given_up
+
+    def _run(self, group: DrawGroup, cell: Cell, draw: int, basis: int) -> PlannedRun:
+        if draw not in self._runs[cell]:
+            known = next((drawn[draw] for other in group.cells if draw in (drawn := self._of(other))), None)
+            values = known or self._suggest(group, draw, basis)
+            self._of(cell)[draw] = values
+            keep_suggested(self._ledger, cell, self._of(cell))
+            run = suggested_run(self._sweep, self._contents, cell, draw, values)
+            same = (other for other in self._runs[cell].values() if other.key == run.key)
+            self._runs[cell][draw] = next(same, run)
+            self._share(self._runs[cell][draw])
+        return self._runs[cell][draw]
+
+    def _share(self, run: PlannedRun) -> None:
+        if self._sharing is not None:
+            self._sharing.add(run, waits=not self._is_settled(str(run.key)) and str(run.key) not in self._training)
+
+    def _of(self, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
+        return self._suggested.setdefault(cell, {})
+
+    def _suggest(self, group: DrawGroup, draw: int, basis: int) -> dict[str, Scalar]:
+        """Like all random numbers, those of a search depend on no arm and no test domain."""
+        space = searched_space(group.arm, self._sweep.config, self._sweep.protocol)
+        search = TPESearch(space, stream_seed(self._sweep.dataset.name, group.trial_seed, "search", draw))
+        results = [self._results(other, basis) for other in self._informants(group)]
+        feed(search, results[0] if self._sweep.config.search == "tpe" else pooled(results))
+        return search.suggest()
+
+    def _results(self, group: DrawGroup, basis: int) -> list[Result]:
+        """Of the draws that are final in every cell."""
+        results = []
+        for draw in range(basis):
+            runs = [self._runs[cell][draw] for cell in group.cells]
+            if all(run.key in self._final for run in runs):
+                curves = [self._curve(self._final[str(run.key)]) for run in runs]
+                results.append(result_of(runs[0].hyperparameters, curves))
+        return results
+
+    def _cutoffs(self, cell: Cell, basis: int) -> dict[int, float]:
+        if not self._rungs:
+            return {}
+        stopping = self._sweep.config.early_stopping
+        table = RungTable(self._rungs, stopping.reduction if stopping else 2)
+        runs = dict.fromkeys(str(self._runs[cell][draw].key) for draw in range(basis))
+        for key in runs:
+            validations = self._curve(self._final[key]).validations if key in self._final else ()
+            for step in self._rungs:
+                if validations and validations[-1].step >= step:
+                    table.reached(step, score_at(validations, step))
+        return table.cutoffs()
+
+    def _curve(self, result: RunResult) -> Curve:
+        """Validation of the training domains alone: no test number goes further than this."""
+        validations = [record.validation for record in result.records if record.step >= self._first_step]
+        return Curve(validations, stopped=result.state.status is RunStatus.STOPPED)
+
+
+class EndedEarly:
+    """Ends a run that falls behind those before it in its cell.
+
+    Args:
+        cutoffs, first_step: as `NextRun` has them.
+    """
+
+    def __init__(self, cutoffs: Mapping[int, float], first_step: int) -> None:
+        self._cutoffs, self._first_step = dict(cutoffs), first_step
+
+    def __call__(self, validations: Sequence[ValidationRecord]) -> str | None:
+        """Why a run with these evaluations goes no further; None where it does."""
+        counting = [record for record in validations if record.step >= self._first_step]
+        for step, cutoff in sorted(self._cutoffs.items()):
+            if counting and counting[-1].step >= step and (score := score_at(counting, step)) < cutoff:
+                return f"behind its cell at step {step}: validation accuracy {score:.4f}, {cutoff:.4f} was needed"
+        return None
+
+
+def rungs_of(sweep: Sweep) -> tuple[int, ...]:
+    """The steps of its rungs; none without early stopping."""
+    stopping = sweep.config.early_stopping
+    if stopping is None:
+        return ()
+    return rung_steps(grace_steps(sweep), stopping.reduction, sweep.training.evaluated_steps)

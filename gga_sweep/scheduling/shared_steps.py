@@ -1,0 +1,91 @@
+"""Steps that several runs have in common: they are bit-identical up to where they part, and need be trained once.
+
+All that a step draws is named by dataset, trial seed and step. So runs with the same hyperparameters, trial seed, test
+domains and algorithm, in whatever arms, are the same run until the first of their annealing windows begins; and where
+their windows begin together and anneal alike, until the first of them ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from gga_sweep.algorithms.registry import get_algorithm
+from gga_sweep.records import Scalar
+from gga_sweep.spec.key import annealing_in_key, run_key
+from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.plan import Contents
+
+_PLACE = ("start_step", "num_steps")
+_ANY = Contents("")  # within a plan they are the same
+
+
+class Window(NamedTuple):
+    """The steps that a run anneals, and how.
+
+    Args:
+        start: the first.
+        end: the first after them.
+        manner: the settings that decide what an annealed step does, by name.
+    """
+
+    start: int
+    end: int
+    manner: Mapping[str, Scalar]
+
+    def manner_at(self, step: int) -> Mapping[str, Scalar]:
+        return self.manner if self.start <= step < self.end else {}
+
+
+def window_of(config: RunConfig) -> Window:
+    """An un-annealed run has an empty one; GGA-L, which changes every step, one of all steps."""
+    steps = config.training.steps
+    if config.annealing is None:
+        return Window(steps, steps, {})
+    applying = annealing_in_key(config.annealing)
+    manner = {name: value for name, value in applying.items() if name not in _PLACE}
+    start = int(applying.get("start_step", 0))
+    end = start + int(applying.get("num_steps", steps))
+    return Window(min(start, steps), min(end, steps), manner)
+
+
+def steps_alike(one: RunConfig, other: RunConfig) -> int:
+    """How many steps, from step 0 on, are the same in two runs that differ in nothing but their annealing."""
+    windows = window_of(one), window_of(other)
+    bounds = sorted({0, *(bound for window in windows for bound in (window.start, window.end))})
+    parted = (bound for bound in bounds if windows[0].manner_at(bound) != windows[1].manner_at(bound))
+    return next(parted, one.training.steps)
+
+
+def trunk_of(config: RunConfig) -> str:
+    """A name that the runs of a plan have in common that differ in nothing but their annealing."""
+    return _key(config.model_copy(update={"annealing": None}), _ANY)
+
+
+def prefix_name(config: RunConfig, steps: int, contents: Contents) -> str:
+    """What the first steps of a run are called in the ledger: by the key of the run that anneals no more after them."""
+    return f"{_key(_cut_off(config, steps), contents)[:16]}-{steps}"
+
+
+def inherited_steps(configs: Iterable[RunConfig]) -> Iterator[int]:
+    """How many steps each run of a plan need not train, where it begins from what those before it have trained.
+
+    Their sum does not depend on the order.
+    """
+    before: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        others = before.setdefault(trunk_of(config), [])
+        yield max((steps_alike(config, other) for other in others), default=0)
+        others.append(config)
+
+
+def _cut_off(config: RunConfig, steps: int) -> RunConfig:
+    annealing = dict(config.annealing or {})
+    if annealing.get("method") == "gga":
+        annealed = min(int(annealing["num_steps"]), steps - int(annealing["start_step"]))
+        annealing = {**annealing, "num_steps": annealed} if annealed > 0 else {}
+    return config.model_copy(update={"annealing": annealing or None})
+
+
+def _key(config: RunConfig, contents: Contents) -> str:
+    return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)

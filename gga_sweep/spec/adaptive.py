@@ -1,0 +1,215 @@
+"""Adaptive search in a plan: which cells share their draws, which draws are suggested, what cannot be searched so."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gga_sweep.distributions import Distribution
+from gga_sweep.errors import Fault
+from gga_sweep.records import Cell, Scalar
+from gga_sweep.spec.arms import PREFIX, arm_values, searched_space
+from gga_sweep.spec.draws import whole_bounds
+from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
+from gga_sweep.spec.plan import Arm, Plan, Sweep
+
+ADAPTIVE = ("tpe", "tpe-pooled")
+"""The searches whose later draws are suggested from the results of earlier ones."""
+
+SHARED_HP = "shared-hp"
+
+Suggested = Mapping[Cell, Mapping[int, Mapping[str, Scalar]]]
+"""What a searcher has suggested so far: by cell and draw number, values by dotted name."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawGroup:
+    """Cells of an arm in which a draw number stands for the same values: one searcher's, with one score a draw."""
+
+    arm: Arm
+    cells: tuple[Cell, ...]
+
+    @property
+    def trial_seed(self) -> int:
+        """The one that draws for all of them: the first."""
+        return self.cells[0].trial_seed
+
+
+def is_adaptive(config: SweepConfig) -> bool:
+    return config.search in ADAPTIVE
+
+
+def needs_order(config: SweepConfig) -> bool:
+    """Whether what is trained depends on what came of the runs before."""
+    return is_adaptive(config) or config.early_stopping is not None
+
+
+def adaptive_settings(config: SweepConfig) -> AdaptiveConfig:
+    return config.adaptive or AdaptiveConfig()
+
+
+def draw_groups(sweep: Sweep) -> tuple[DrawGroup, ...]:
+    """Every cell in one group, by arms, test domains and trial seeds. Without adaptive search each is by itself."""
+    objective = adaptive_settings(sweep.config).objective if is_adaptive(sweep.config) else "cell"
+    return tuple(
+        DrawGroup(arm, tuple(Cell(sweep.dataset.name, arm.name, *place) for place in places))
+        for arm in sweep.arms
+        for places in _places(sweep.test_domains, sweep.config.trial_seeds, objective)
+    )
+
+
+def pool_of(group: DrawGroup, groups: Sequence[DrawGroup]) -> tuple[DrawGroup, ...]:
+    """The groups whose results one pooled searcher takes together: those of the arm with the same test domains.
+
+    Never more, for a test domain is a training domain of its neighbours.
+    """
+    tests = {cell.test_domains for cell in group.cells}
+    return tuple(
+        other for other in groups if other.arm == group.arm and {cell.test_domains for cell in other.cells} == tests
+    )
+
+
+def unsuggested_runs(plan: Plan) -> int:
+    """Runs that a searcher is still to suggest; equal ones, which will be one, count apart."""
+    if not is_adaptive(plan.sweep.config):
+        return 0
+    planned = Counter(run.cell for run in plan.runs for _ in run.draws)
+    draws = {arm.name: arm.draws for arm in plan.sweep.arms}
+    return sum(max(0, draws[cell.arm] - number) for cell, number in planned.items())
+
+
+def open_ended_arms(plan: Plan) -> tuple[str, ...]:
+    """Annealed arms of which runs are still to be suggested that differ in their annealing alone."""
+    sweep = plan.sweep
+    if not unsuggested_runs(plan):
+        return ()
+    searched = {arm.name: searched_space(arm, sweep.config, sweep.protocol) for arm in sweep.arms if arm.annealing}
+    return tuple(arm for arm, space in searched.items() if all(name.startswith(PREFIX) for name in space))
+
+
+def seed_of_draws(sweep: Sweep, cell: Cell) -> int:
+    """The trial seed whose random draws a cell takes: its own, unless all trial seeds share them."""
+    shared = is_adaptive(sweep.config) and adaptive_settings(sweep.config).objective == "trial-seeds"
+    return sweep.config.trial_seeds[0] if shared else cell.trial_seed
+
+
+def random_draws(sweep: Sweep, arm: Arm) -> int:
+    """How many of an arm's draws, the first ones, no searcher suggests."""
+    return adaptive_settings(sweep.config).startup if is_adaptive(sweep.config) else arm.draws
+
+
+def last_window_end(sweep: Sweep) -> int:
+    """The first step after every annealing window that a run of the sweep can have; 0 without one."""
+    return max((_window_end(sweep, arm) for arm in sweep.arms), default=0)
+
+
+def grace_steps(sweep: Sweep) -> int:
+    """Steps that every run trains before it may be ended early: those the file asks for, else one past every window."""
+    stopping = sweep.config.early_stopping
+    return (stopping.grace if stopping else None) or last_window_end(sweep) + 1
+
+
+def _window_end(sweep: Sweep, arm: Arm) -> int:
+    if arm.annealing is None or arm.annealing.method != "gga":
+        return 0
+    defaults = arm_values(arm, sweep.config, sweep.protocol, {}).annealing
+    space = searched_space(arm, sweep.config, sweep.protocol)
+    return sum(_largest(defaults[name], space.get(PREFIX + name)) for name in ("start_step", "num_steps"))
+
+
+def _largest(default: Scalar, searched: Distribution | None) -> int:
+    """Among what is a whole number; the rest is a fault of its own."""
+    values: tuple[Scalar, ...] = ()
+    if searched is not None and searched.choice is not None:
+        values = searched.choice
+    elif searched is not None and searched.kind in ("integers", "logintegers"):
+        values = whole_bounds(searched)
+    return max((value for value in (default, *values) if isinstance(value, int)), default=0)
+
+
+def adaptive_faults(sweep: Sweep) -> Iterator[Fault]:
+    """Searches that cannot be made: without Optuna, without anything to search, with too small a budget, and the like.
+
+    That a grace period ends after every window is checked where windows are.
+    """
+    config = sweep.config
+    if not is_adaptive(config):
+        if config.adaptive is not None:
+            yield Fault("adaptive", f"needs a search that adapts, not {config.search}", None, ADAPTIVE)
+    else:
+        yield from _search_faults(sweep)
+        yield from _objective_faults(sweep)
+    if config.early_stopping is not None:
+        yield from _stopping_faults(sweep)
+
+
+def _search_faults(sweep: Sweep) -> Iterator[Fault]:
+    config, settings = sweep.config, adaptive_settings(sweep.config)
+    if importlib.util.find_spec("optuna") is None:
+        yield Fault(
+            "search", "needs Optuna: install gga-sweep with its extra `search`, as in gga-sweep[search]", config.search
+        )
+    if config.chosen is not None:
+        return  # named where chosen cells are checked
+    for arm in sweep.arms:
+        place = f"arms[{arm.index}].draws" if config.arms[arm.index].draws else "draws"
+        if not searched_space(arm, config, sweep.protocol):
+            yield Fault("search_space", f"{config.search} needs something to search in the arm {arm.name!r}")
+        elif arm.draws <= settings.startup:
+            rule = f"must exceed the random draws at the start, adaptive.startup {settings.startup}"
+            yield Fault(place, rule, arm.draws)
+    if sweep.pairs:
+        rule = f"needs the same draws with other test domains, which {config.search} does not make"
+        yield Fault("selection", f"leave-one-domain-out {rule}", None)
+
+
+def _objective_faults(sweep: Sweep) -> Iterator[Fault]:
+    config, objective = sweep.config, adaptive_settings(sweep.config).objective
+    shares = sweep.protocol.name == SHARED_HP and set(sweep.selection) <= {"shared-draw", "oracle"}
+    if objective == "test-domains" and not shares:
+        rule = (
+            "over test domains a searcher would learn from the labels it is tested on; only protocol shared-hp, with "
+            "its own selection, says so"
+        )
+        yield Fault("adaptive.objective", rule, objective, ("cell", "trial-seeds"))
+    if objective != "test-domains" and "shared-draw" in sweep.selection:
+        rule = "selection shared-draw needs the same draws with all test domains"
+        yield Fault("adaptive.objective", rule, objective, ("test-domains",))
+    if config.search == "tpe-pooled":
+        if objective == "trial-seeds":
+            rule = "leaves tpe-pooled nothing to pool: it pools trial seeds"
+            yield Fault("adaptive.objective", rule, objective, ("cell", "test-domains"))
+        elif len(config.trial_seeds) < 2:
+            yield Fault("trial_seeds", "tpe-pooled needs two cells or more to pool", list(config.trial_seeds))
+
+
+def _stopping_faults(sweep: Sweep) -> Iterator[Fault]:
+    config, stopping = sweep.config, sweep.config.early_stopping
+    if config.chosen is not None:
+        yield Fault("early_stopping", "has no draws to choose among where they are chosen")
+    if sweep.pairs:
+        yield Fault("early_stopping", "leave-one-domain-out needs its runs to their end")
+    if sweep.training.averaging is not None:
+        yield Fault("early_stopping", "training.averaging needs runs to their end")
+    if not any(step >= grace_steps(sweep) - 1 for step in sweep.training.evaluated_steps[:-1]):
+        if stopping is None or stopping.grace is None:
+            rule = "needs an evaluation past every annealing window and before the last step, at which to stop"
+            yield Fault("early_stopping", rule)
+        else:
+            rule = "must leave an evaluation before the last step, at which to stop"
+            yield Fault("early_stopping.grace", rule, stopping.grace)
+
+
+def _places(
+    test_domains: Sequence[tuple[str, ...]], trial_seeds: Sequence[int], objective: str
+) -> Iterator[tuple[tuple[tuple[str, ...], int], ...]]:
+    """Test domains and trial seeds of each group."""
+    if objective == "trial-seeds":
+        yield from (tuple((names, seed) for seed in trial_seeds) for names in test_domains)
+    elif objective == "test-domains":
+        yield from (tuple((names, seed) for names in test_domains) for seed in trial_seeds)
+    else:
+        yield from ((place,) for place in itertools.product(test_domains, trial_seeds))

@@ -1,0 +1,36 @@
+"""What a sweep that averages weights asks for, and what its rows of averaged weights are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gga_sweep.errors import Fault
+from gga_sweep.spec.models import AveragingConfig
+from gga_sweep.spec.plan import Sweep
+from gga_sweep.spec.work import evaluations
+
+
+def averaged_name(name: str, averaging: AveragingConfig) -> str:
+    """Of an arm's averaged weights, the method before whatever is listed: "ERM + GGA, radius 1e-5" becomes
+    "ERM + GGA + SWAD, radius 1e-5"."""
+    head, comma, tail = name.partition(", ")
+    return f"{head} + {averaging.method.upper()}{comma}{tail}"
+
+
+def averaging_faults(sweep: Sweep) -> Iterator[Fault]:
+    """Runs evaluated too seldom to find a valley in, and arms that bear the name of another's averaged weights."""
+    training = sweep.training
+    if training.averaging is None:
+        return
+    of_a_run = evaluations(training)
+    if training.averaging.n_converge > of_a_run:
+        rule = (
+            f"must be at most the number of a run's evaluations, {of_a_run} (steps {training.steps}, "
+            f"evaluate_every {training.evaluate_every})"
+        )
+        yield Fault("training.averaging.n_converge", rule, training.averaging.n_converge)
+    names = {averaged_name(arm.name, training.averaging) for arm in sweep.arms}
+    for arm in sweep.arms:
+        if arm.name in names:
+            rule = "must not be what the averaged weights of another arm are called"
+            yield Fault(f"arms[{arm.index}].name", rule, arm.name)

@@ -1,0 +1,371 @@
+"""What is wrong with a sweep, across its fields: every fault, each with the place in the file it comes from."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing import settings_faults
+from gga_sweep.distributions import Distribution
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.networks.choice import RESNETS, couples_images, lacks_batch_norm, network_faults
+from gga_sweep.records import Scalar
+from gga_sweep.spec.adaptive import adaptive_faults
+from gga_sweep.spec.arms import (
+    ANNEALING_DEFAULTS,
+    METHODS,
+    PREFIX,
+    Values,
+    annealing_fields,
+    arm_values,
+    hyperparameter_names,
+    searched_space,
+)
+from gga_sweep.spec.averaging import averaging_faults
+from gga_sweep.spec.chosen import chosen_faults
+from gga_sweep.spec.draws import contains, grid_points
+from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SweepConfig, TrainingSettings
+from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, Arm, Sweep
+
+_INTERDEPENDENT = tuple(PREFIX + name for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph"))
+"""Choices of which each may be allowed, and two together, or one with the network, not."""
+
+
+def check_sweep(sweep: Sweep) -> list[Fault]:
+    """All faults; empty if the sweep can be planned. Loads no image."""
+    training = sweep.training
+    faults = [
+        *_reserved_name(sweep),
+        *_repetitions(sweep),
+        *_test_domain_faults(sweep),
+        *_selection_faults(sweep),
+        *chosen_faults(sweep),
+        *_name_faults(sweep),
+        *_default_faults(sweep),
+        *_space_faults(sweep),
+        *_network_and_images_faults(sweep, training),
+        *averaging_faults(sweep),
+        *adaptive_faults(sweep),
+    ]
+    for arm in sweep.arms:
+        faults.extend(_algorithm_faults(arm, training))
+        faults.extend(_arm_faults(arm, sweep, training))
+    return list({str(fault): fault for fault in faults}.values())
+
+
+def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fault]:
+    """What is wrong with the values of a single run of an arm."""
+    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
+    training = sweep.training
+    return list(_values_faults(arm, values, sweep, training)) or list(_extent_faults(arm, values, sweep, training))
+
+
+def _reserved_name(sweep: Sweep) -> Iterator[Fault]:
+    """A sweep's folder must not be what its storage holds for all sweeps; SQLite has files beside its own."""
+    name = sweep.name.casefold()  # on some disks `Cache` is `cache`
+    if name == CACHE_FOLDER or name.startswith(TRACKING_FILE):
+        rule = f"must not be {CACHE_FOLDER} nor begin with {TRACKING_FILE}, which the storage itself needs"
+        yield Fault("name", rule, sweep.name)
+
+
+def _repetitions(sweep: Sweep) -> Iterator[Fault]:
+    held_out = [tuple(sorted(names)) for names in sweep.test_domains]  # their order makes no other runs
+    for field, values in (("trial_seeds", sweep.config.trial_seeds), ("test_domains", held_out)):
+        for value, times in Counter(values).items():
+            if times > 1:
+                yield Fault(field, "each may stand once", value)
+    for name, times in Counter(arm.name for arm in sweep.arms).items():
+        if times > 1:
+            yield Fault("arms", "two arms may not have one name (give one a `name:`)", name)
+    names = tuple(arm.name for arm in sweep.arms)
+    for arm in sweep.arms:
+        if arm.baseline is not None and arm.baseline not in names:
+            yield Fault(f"arms[{arm.index}].baseline", "must name an arm", arm.baseline, names)
+
+
+def _test_domain_faults(sweep: Sweep) -> Iterator[Fault]:
+    known = sweep.dataset.domain_names
+    for index, held_out in enumerate(sweep.test_domains):
+        field = "test_domains" if sweep.config.test_domains == "all" else f"test_domains[{index}]"
+        unknown = [name for name in held_out if name not in known]
+        for name in unknown:
+            yield Fault(field, f"must be a domain of {sweep.dataset.name}", name, known)
+        if len(set(held_out)) < len(held_out):
+            yield Fault(field, "a domain may be held out once", list(held_out))
+        left = len(known) - len(set(held_out) & set(known))
+        if left == 0:
+            yield Fault(field, "must leave a training domain", list(held_out))
+        elif short := [arm for arm in sweep.arms if _needed_domains(arm) > left]:
+            needed = max(map(_needed_domains, short))
+            rule = f"must leave {needed} training domains or more for {_listed(short)}"
+            yield Fault(field, rule, list(held_out))
+
+
+def _needed_domains(arm: Arm) -> int:
+    """Training domains that its algorithm needs, and its annealing: that compares two."""
+    return max(get_algorithm(arm.algorithm).min_domains, 1 if arm.annealing is None else 2)
+
+
+def _listed(arms: Sequence[Arm]) -> str:
+    """ "the arm 'ERM + GGA'", "the arms 'CORAL', 'CORAL + GGA'"."""
+    return f"the arm{'s' * (len(arms) > 1)} {', '.join(repr(arm.name) for arm in arms)}"
+
+
+def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
+    """Methods that cannot select here."""
+    methods = sweep.selection
+    for method, times in Counter(methods).items():
+        if times > 1:
+            yield Fault("selection", "each may stand once", method)
+    if methods[0] == "oracle":
+        rule = "must not come first: what MLflow and chosen.yaml call selected may not look at a test domain"
+        yield Fault("selection", rule, "oracle")
+    if LEAVE_ONE_DOMAIN_OUT in methods:
+        yield from _leave_one_out_faults(sweep)
+    windows = [arm for arm in sweep.arms if arm.annealing is not None and arm.annealing.method == "gga"]
+    if sweep.config.select_from == "after-window" and not windows:
+        yield Fault("select_from", "no arm has an annealing window", "after-window", ("any",))
+
+
+def _leave_one_out_faults(sweep: Sweep) -> Iterator[Fault]:
+    """A run that validates leaves out its test domain and one more."""
+    for names in sweep.test_domains:
+        if len(names) > 1:
+            rule = f"{LEAVE_ONE_DOMAIN_OUT} needs test domains that stand alone"
+            yield Fault("selection", rule, "+".join(names), ("training-domain-validation", "oracle"))
+    domains = sweep.dataset.domain_names
+    left = len(domains) - 2
+    if left < 1:
+        yield Fault("selection", f"{LEAVE_ONE_DOMAIN_OUT} needs three domains", list(domains))
+    elif short := [arm for arm in sweep.arms if _needed_domains(arm) > left]:
+        rule = f"trains on {left} of {len(domains)} domains, too few for {_listed(short)}"
+        yield Fault("selection", rule, LEAVE_ONE_DOMAIN_OUT)
+
+
+def _name_faults(sweep: Sweep) -> Iterator[Fault]:
+    """Names of hyperparameters that nothing has."""
+    everywhere = tuple(dict.fromkeys(name for arm in sweep.arms for name in hyperparameter_names(arm)))
+    for field in ("defaults", "search_space"):
+        for name in getattr(sweep.config, field):
+            if name not in everywhere:
+                yield Fault(f"{field}.{name}", "no arm has this hyperparameter", None, everywhere)
+    for arm in sweep.arms:
+        names = hyperparameter_names(arm)
+        for name in arm.factors:
+            if name not in names:
+                yield Fault(f"arms[{arm.index}].vary.{name}", "the arm has no such hyperparameter", None, names)
+        yield from _method_faults(arm)
+        block = {} if arm.annealing is None else arm.annealing.model_dump(exclude_none=True)
+        for name in arm.factors:
+            if name.startswith(PREFIX) and name.removeprefix(PREFIX) in block:
+                yield Fault(f"arms[{arm.index}].vary.{name}", "stands in the annealing block too; give it once")
+
+
+def _method_faults(arm: Arm) -> Iterator[Fault]:
+    """Fields of an annealing block that its method does not have."""
+    if arm.annealing is None:
+        return
+    method = arm.annealing.method
+    known = (*(("variant",) if method == "gga" else ()), *annealing_fields(arm.annealing))
+    for name, value in arm.annealing.model_dump(exclude_none=True, exclude={"method"}).items():
+        if name not in known:
+            yield Fault(f"arms[{arm.index}].annealing.{name}", f"no field of the method {method}", value, known)
+
+
+def _default_faults(sweep: Sweep) -> Iterator[Fault]:
+    for name, value in sweep.config.defaults.items():
+        searched = sweep.config.search_space.get(name)
+        if searched is not None and not contains(searched, value):
+            yield Fault(f"defaults.{name}", f"must lie in its own search_space range {_range(searched)}", value)
+
+
+def _space_faults(sweep: Sweep) -> Iterator[Fault]:
+    """Ranges that reach where the hyperparameter makes no sense, and grids of what has no points."""
+    if sweep.config.search == "grid":
+        try:
+            grid_points(sweep.config.search_space)
+        except InputError as error:
+            yield from error.faults
+        if sweep.config.draws > 1 or any(arm.draws > 1 for arm in sweep.arms):
+            yield Fault("draws", "a grid's points are its draws; leave it out", sweep.config.draws)
+        if not sweep.config.search_space:
+            yield Fault("search_space", "a grid needs something to search")
+    for name, searched in sweep.config.search_space.items():
+        arm = next((arm for arm in sweep.arms if name in hyperparameter_names(arm)), None)
+        if arm is None:
+            continue
+        if searched.choice is None and isinstance(_default(arm, name), bool):
+            rule = "must be searched as a choice of true and false"
+            yield Fault(f"search_space.{name}", rule, searched.kind, ("choice",))
+            continue
+        if searched.kind in ("uniform", "loguniform") and isinstance(_default(arm, name), int):
+            rule = "must be searched among whole numbers"
+            yield Fault(f"search_space.{name}", rule, searched.kind, ("integers", "logintegers", "choice"))
+            continue
+        for value in _ends(searched):
+            yield from _value_faults(arm, name, value, f"search_space.{name}")
+
+
+def _network_and_images_faults(sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    channels = sweep.dataset.image_shape[0]
+    yield from network_faults(training.network, channels, training.weights)
+    if training.augmentation != "none" and channels != 3:
+        rule = f"needs images of 3 channels, {sweep.dataset.name} has {channels}"
+        yield Fault("training.augmentation", rule, training.augmentation, ("none",))
+    for name, size in sweep.dataset.domain_sizes.items():
+        if not 0 < int(training.holdout * size) < size:
+            rule = f"must leave an image in each split of domain {name!r} ({size} images)"
+            yield Fault("training.holdout", rule, training.holdout)
+
+
+def _algorithm_faults(arm: Arm, training: TrainingSettings) -> Iterator[Fault]:
+    """What its algorithm cannot do whatever its hyperparameters."""
+    name, spec = arm.algorithm, get_algorithm(arm.algorithm)
+    if spec.needs_batch_statistics and lacks_batch_norm(training.network):
+        rule = f"has no batch norm, whose batch statistics {name} needs"
+        yield Fault("training.network", rule, training.network, (*RESNETS, "module:attribute"))
+    elif spec.needs_batch_statistics and training.freeze_batch_norm:
+        yield Fault("training.freeze_batch_norm", f"must be false for {name}, which needs batch statistics", True)
+    if not spec.has_joint_gradient and arm.annealing is not None and arm.annealing.method == "gga-l":
+        rule = f"{name} takes no step along one gradient, to which noise could be added"
+        yield Fault(f"arms[{arm.index}].annealing.method", rule, "gga-l", ("gga",))
+
+
+def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    """Values out of range or at odds, windows past the end, batches and meta splits that do not fit.
+
+    Looked for among the defaults, every extreme, and every combination of the interdependent choices.
+    """
+    if any(name not in hyperparameter_names(arm) for name in arm.factors):
+        return  # named already
+    space = searched_space(arm, sweep.config, sweep.protocol)
+    defaults = arm_values(arm, sweep.config, sweep.protocol, {})
+    yield from _values_faults(arm, defaults, sweep, training)
+    for drawn in _combinations(arm, space):
+        yield from _values_faults(arm, arm_values(arm, sweep.config, sweep.protocol, drawn), sweep, training)
+    yield from _extent_faults(arm, defaults, sweep, training)
+    for furthest in (min, max):
+        extreme = {name: furthest(_ends(searched), key=_as_number) for name, searched in space.items()}
+        yield from _extent_faults(arm, arm_values(arm, sweep.config, sweep.protocol, extreme), sweep, training)
+    for index, entry in enumerate(sweep.config.chosen.cells if sweep.config.chosen else ()):
+        if entry.arm == arm.name and entry.values.keys() <= set(hyperparameter_names(arm)):
+            values = arm_values(arm, sweep.config, sweep.protocol, entry.values, f"chosen.cells[{index}].values.")
+            yield from _values_faults(arm, values, sweep, training)
+            yield from _extent_faults(arm, values, sweep, training)
+
+
+def _combinations(arm: Arm, space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
+    """What can be drawn of the interdependent choices; those that are wrong by themselves are named already."""
+    choices = {
+        name: [value for value in dict.fromkeys(_ends(space[name])) if not [*_value_faults(arm, name, value, name)]]
+        for name in _INTERDEPENDENT
+        if name in space and space[name].choice
+    }
+    for point in itertools.product(*choices.values()):
+        yield dict(zip(choices, point, strict=True))
+
+
+def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    """Values out of range, and values that do not go together."""
+    for name, value in values.training.items():
+        yield from _value_faults(arm, name, value, values.origins[name])
+    if arm.annealing is None:
+        return
+    for fault in settings_faults(METHODS[arm.annealing.method], **values.annealing):
+        yield Fault(values.origins[PREFIX + fault.field], fault.rule, fault.got, fault.allowed)
+    how = values.annealing["domain_gradients"]
+    if how == "layerwise" and couples_images(training.network, training.freeze_batch_norm):
+        rule = f"batch norm that is not frozen couples the domains of {training.network}"
+        yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
+    if how == "layerwise" and not get_algorithm(arm.algorithm).splits_by_layer:
+        rule = f"in one forward {arm.algorithm} lets a domain see the others"
+        yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
+    if values.annealing.get("cuda_graph") is True and not sweep.config.resources.on_gpu:
+        yield Fault(values.origins[PREFIX + "cuda_graph"], "needs a GPU (resources.gpus above 0)", True)
+
+
+def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    if arm.annealing is not None and arm.annealing.method == "gga":
+        yield from _window_faults(values, training.steps, sweep.config)
+    yield from _batch_faults(arm, values, sweep, training)
+    yield from _domain_count_faults(arm, values, sweep)
+
+
+def _window_faults(values: Values, steps: int, config: SweepConfig) -> Iterator[Fault]:
+    start, length = values.values["annealing.start_step"], values.values["annealing.num_steps"]
+    if not (isinstance(start, int) and isinstance(length, int)):
+        return
+    if start + length > steps:
+        rule = f"the window {start}..{start + length - 1} must end by the last step, {steps - 1}"
+        yield Fault(values.origins["annealing.num_steps"], rule, length)
+    elif start + length == steps and config.select_from == "after-window":
+        rule = f"select_from after-window needs a step after the window {start}..{start + length - 1}"
+        yield Fault(values.origins["annealing.num_steps"], rule, length)
+    grace = None if config.early_stopping is None else config.early_stopping.grace
+    if grace is not None and grace <= start + length:
+        rule = f"must end past the annealing window {start}..{start + length - 1}"
+        yield Fault("early_stopping.grace", rule, grace)
+
+
+def _batch_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+    batch = values.values["batch_size"]
+    name, size = min(sweep.dataset.domain_sizes.items(), key=lambda item: item[1])
+    left = size - int(training.holdout * size)
+    if isinstance(batch, int | float) and batch > left:
+        rule = f"must not exceed the training split of the smallest domain, {name!r} ({left} images)"
+        yield Fault(values.origins["batch_size"], rule, batch)
+    least = get_algorithm(arm.algorithm).min_batch
+    if isinstance(batch, int | float) and 1 <= batch < least:
+        yield Fault(values.origins["batch_size"], f"{arm.algorithm} needs {least} images or more a domain", batch)
+
+
+def _domain_count_faults(arm: Arm, values: Values, sweep: Sweep) -> Iterator[Fault]:
+    """Numbers of domains that the smallest set of training domains cannot give."""
+    held_out = max((*sweep.test_domains, *sweep.pairs), key=len)
+    left = len(sweep.dataset.domain_names) - len(held_out)
+    if left < _needed_domains(arm):
+        return  # named already
+    for name, item in get_algorithm(arm.algorithm).own.items():
+        value, origin = values.values[name], values.origins[name]
+        if item.below_domains and isinstance(value, int | float) and value >= left:
+            rule = f"must be below the number of training domains, {left} where {'+'.join(held_out)!r} is held out"
+            if not sweep.config.search_space and name in searched_space(arm, sweep.config, sweep.protocol):
+                rule += f" (the protocol searches it: fix it under arms[{arm.index}].vary)"
+            elif origin.startswith(("default ", "protocol ")):
+                rule += f" (set defaults.{name})"
+            yield Fault(origin, rule, value, tuple(map(str, range(1, min(left, 10)))))
+
+
+def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fault]:
+    if arm.annealing is not None and name.startswith(PREFIX):
+        for fault in settings_faults(METHODS[arm.annealing.method], **{name.removeprefix(PREFIX): value}):
+            yield Fault(field, fault.rule, fault.got, fault.allowed)
+        return
+    found = get_algorithm(arm.algorithm).hyperparameters[name].fault(field, value)
+    if found is not None:
+        yield found
+
+
+def _default(arm: Arm, name: str) -> object:
+    """A value of the hyperparameter's type; None where only choices make sense."""
+    if arm.annealing is not None and name.startswith(PREFIX):
+        return ANNEALING_DEFAULTS[arm.annealing.method].get(name.removeprefix(PREFIX))
+    return get_algorithm(arm.algorithm).hyperparameters[name].default
+
+
+def _ends(searched: Distribution) -> tuple[Scalar, ...]:
+    """Every choice, or the two ends of a range as the values that can be drawn there."""
+    if searched.choice is not None:
+        return searched.choice
+    low, high = getattr(searched, searched.kind)
+    return (int(low), int(high)) if searched.kind in ("integers", "logintegers") else (low, high)
+
+
+def _as_number(value: Scalar) -> float:
+    return float("-inf") if isinstance(value, str) else float(value)
+
+
+def _range(searched: Distribution) -> str:
+    return f"{searched.kind} {list(getattr(searched, searched.kind))}"

@@ -1,0 +1,114 @@
+"""A run's key: a hash of everything that decides its numbers, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gga_sweep.records import Scalar
+from gga_sweep.spec.models import RunConfig
+
+ANNEALING_NUMERICS = 2
+"""Raised when a fix changes what an annealed step computes: only annealed runs get new keys."""
+
+AVERAGING_NUMERICS = 1
+"""Raised when a fix changes what weight averaging computes: only runs that average get new keys."""
+
+TRAINING_NUMERICS = 1
+"""Raised when a fix changes what every run computes (splits, minibatches, evaluation)."""
+
+# A field at its neutral value is left out of the key, so that a field added later does not orphan older runs.
+# These values are frozen for good; they are not the defaults, which may change.
+_NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
+    "annealing": {"method": "gga", "direction": "random", "objective": "alignment"},
+    "hyperparameters": {"dropout": 0.0, "weight_decay": 0.0},
+    "training": {
+        "weights": None,
+        "augmentation": "none",
+        "augment_validation": False,
+        "freeze_batch_norm": False,
+        "averaging": None,
+    },
+}
+
+
+def run_key(config: RunConfig, dataset_digest: str, algorithm_numerics: int, weights_digest: str | None = None) -> str:
+    """The key, 64 hexadecimal digits.
+
+    Args:
+        config: the resolved run.
+        dataset_digest: of the dataset's manifest; stands for its root folder.
+        algorithm_numerics: of the algorithm's registry entry.
+        weights_digest: of the weights file's content; stands for its path. None: `config.training.weights` is a name.
+    """
+    text = json.dumps(
+        canonical(config, dataset_digest, algorithm_numerics, weights_digest), sort_keys=True, separators=(",", ":")
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def canonical(
+    config: RunConfig, dataset_digest: str, algorithm_numerics: int, weights_digest: str | None = None
+) -> dict[str, object]:
+    """What the key hashes: neutral values and fields that do not apply are left out."""
+    training = config.training.model_dump()
+    if weights_digest is not None:
+        training["weights"] = weights_digest
+    elif training["weights"] == "imagenet":
+        training["weights"] = "IMAGENET1K_V1"  # two names of one thing
+    if config.training.network == "small-cnn":
+        del training["freeze_batch_norm"]  # it has no batch norm
+    if config.training.augmentation == "none":
+        del training["augment_validation"]
+    if config.training.averaging is not None:
+        training["averaging"]["numerics"] = AVERAGING_NUMERICS
+    parts: dict[str, object] = {
+        "algorithm": {"name": config.algorithm, "numerics": algorithm_numerics},
+        "dataset": {"name": config.dataset.name, "digest": dataset_digest, "image_size": config.dataset.image_size},
+        "hyperparameters": _without_neutral("hyperparameters", config.hyperparameters),
+        "test_domains": sorted(config.test_domains),
+        "training": {**_without_neutral("training", training), "numerics": TRAINING_NUMERICS},
+        "trial_seed": config.trial_seed,
+    }
+    if config.annealing is not None:
+        applying = annealing_in_key(config.annealing)
+        parts["annealing"] = {**_without_neutral("annealing", applying), "numerics": ANNEALING_NUMERICS}
+    return parts
+
+
+def folder_name(config: RunConfig, key: str) -> str:
+    """`<dataset>_<algorithm>[+<method>]_test-<domains>_seed-<trial seed>-<first 8 digits of the key>`.
+
+    Safe in any path. The method is that of the annealing, `gga` or `gga-l`.
+    """
+    annealed = "" if config.annealing is None else f"+{config.annealing['method']}"
+    readable = "_".join(
+        [
+            _slug(config.dataset.name),
+            _slug(config.algorithm) + annealed,
+            "test-" + "+".join(_slug(domain) for domain in sorted(config.test_domains)),
+            f"seed-{config.trial_seed}",
+        ]
+    )
+    return f"{readable[:120]}-{key[:8]}"
+
+
+def annealing_in_key(annealing: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The settings that decide numbers.
+
+    GGA-L with a constant alpha needs no gradient of a single domain; a graph replays the same arithmetic.
+    """
+    unused = {"cuda_graph", "domain_gradients"} if annealing.get("alpha") == "constant" else {"cuda_graph"}
+    return {name: value for name, value in annealing.items() if name not in unused}
+
+
+def _without_neutral(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    neutral = _NEUTRAL[group]
+    return {name: value for name, value in values.items() if name not in neutral or value != neutral[name]}
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-") or "x"

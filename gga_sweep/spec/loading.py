@@ -1,0 +1,166 @@
+"""`load`: a sweep file, read, completed by its protocol and checked, ready to plan."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.datasets import DatasetDescription, describe
+from gga_sweep.datasets.files import expanded
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.spec.arms import expand_arms
+from gga_sweep.spec.check import check_sweep
+from gga_sweep.spec.location import Location, as_location
+from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SweepConfig, TrainingConfig
+from gga_sweep.spec.plan import Sweep
+from gga_sweep.spec.protocols import get_protocol, image_deviations
+from gga_sweep.spec.sweep_file import override, read_sweep_file, validate
+
+DEFAULT_STORAGE = Path("gga-sweep-results")
+
+MOST_ARMS = 1_000
+MOST_RUNS = 1_000_000
+"""Beyond these a sweep is a slip of the pen, and planning it would take hours."""
+
+
+def load(
+    source: str | Path | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    storage: str | Location = DEFAULT_STORAGE,
+    tracking_uri: str | None = None,
+) -> Sweep:
+    """Read and check a sweep. Starts nothing and writes nothing.
+
+    Args:
+        source: a file, the name of a shipped sweep such as "demo", or the content as a mapping.
+        overrides: `key=value` assignments, as the command line's `--set`.
+        storage: folder of all sweeps; or of a bucket, as s3://BUCKET/FOLDER.
+        tracking_uri: of MLflow (default: the environment's MLFLOW_TRACKING_URI, else a SQLite file in the storage).
+
+    Raises:
+        InputError: with every fault of the file.
+    """
+    content, name = read_sweep_file(source)
+    config, faults = validate(override(content, overrides))
+    if config is None:
+        raise InputError(faults, name)
+    try:
+        sweep = complete(config, name, as_location(storage), tracking_uri)
+        faults.extend([fault for fault in check_sweep(sweep) if not _lies_around(fault, faults)])
+    except InputError as error:
+        faults.extend(error.faults)
+    if faults:
+        raise InputError({str(fault): fault for fault in faults}.values(), name)
+    return sweep
+
+
+def complete(
+    config: SweepConfig,
+    source: str,
+    storage: Location,
+    tracking_uri: str | None,
+    description: DatasetDescription | None = None,
+) -> Sweep:
+    """The sweep of a typed file, not checked yet.
+
+    Args:
+        description: of the dataset, where it is known; None looks at the images.
+
+    Raises:
+        InputError: unknown protocol, dataset or algorithm, too many arms or runs, a home that nobody has.
+    """
+    root = config.dataset.root
+    if isinstance(storage, Path):
+        storage = expanded(storage, "--storage").absolute()
+    if root is not None:
+        dataset = config.dataset.model_copy(update={"root": expanded(root, "dataset.root").absolute()})
+        config = config.model_copy(update={"dataset": dataset})
+    faults: list[Fault] = []
+    for index, arm in enumerate(config.arms):
+        faults.extend(_faults_of(get_algorithm, arm.algorithm, f"arms[{index}].algorithm"))
+    faults.extend(_faults_of(get_protocol, config.protocol))
+    if description is None:
+        faults.extend(_faults_of(describe, config.dataset))
+    if faults:
+        raise InputError(faults, source)
+    protocol = get_protocol(config.protocol)
+    description = description or describe(config.dataset)
+    single = tuple((name,) for name in description.domain_names)
+    test_domains = single if config.test_domains == "all" else config.test_domains
+    validated = LEAVE_ONE_DOMAIN_OUT in (config.selection or protocol.selection)
+    pairs = _pairs(test_domains, description.domain_names) if validated else ()
+    if faults := _size_faults(config, len(test_domains) + len(pairs)):
+        raise InputError(faults, source)
+    return Sweep(
+        config=config,
+        source=source,
+        arms=expand_arms(config),
+        test_domains=test_domains,
+        pairs=pairs,
+        protocol=protocol,
+        deviations=(
+            *_deviations(config.training, protocol.training(config.dataset.name)),
+            *image_deviations(config, protocol, description.image_shape),
+        ),
+        dataset=description,
+        storage=storage,
+        tracking_uri=tracking_uri,
+    )
+
+
+def _size_faults(config: SweepConfig, held_out: int) -> list[Fault]:
+    """More arms or runs than can be meant; counted, for making them would take too long.
+
+    Args:
+        held_out: how many sets of domains are held out.
+    """
+    points = math.prod(len(searched.choice or ()) for searched in config.search_space.values())
+    arms = runs = 0
+    for block in config.arms:
+        of_block = math.prod(map(len, block.vary.values()))
+        draws = 1 if config.chosen else points if config.search == "grid" else block.draws or config.draws
+        arms += of_block
+        runs += of_block * held_out * len(config.trial_seeds) * draws
+    return [
+        Fault("", f"a sweep may have {most:,} {what}", f"{found:,}" if found < 10**18 else "more than 10**18")
+        for what, found, most in (("arms", arms, MOST_ARMS), ("runs", runs, MOST_RUNS))
+        if found > most
+    ]
+
+
+def _pairs(test_domains: Sequence[tuple[str, ...]], domains: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Each single test domain with each other domain, in dataset order, less those that are held out anyway."""
+    held_out = {frozenset(names) for names in test_domains}
+    single = {names[0] for names in test_domains if len(names) == 1}
+    return tuple(
+        pair
+        for pair in itertools.combinations(domains, 2)
+        if single.intersection(pair) and frozenset(pair) not in held_out
+    )
+
+
+def _lies_around(fault: Fault, faults: Sequence[Fault]) -> bool:
+    """Whether another fault lies inside its field: what that one left out may be all that is wrong here."""
+    return any(other.field.startswith((f"{fault.field}.", f"{fault.field}[")) for other in faults)
+
+
+def _faults_of(look_up: Callable[..., object], *names: object) -> tuple[Fault, ...]:
+    try:
+        look_up(*names)
+    except InputError as error:
+        return error.faults
+    return ()
+
+
+def _deviations(given: TrainingConfig, protocol: TrainingConfig) -> tuple[str, ...]:
+    """What the file overrides of its protocol."""
+    return tuple(
+        f"{name} is {value} (the protocol's: {getattr(protocol, name)})"
+        for name, value in given.model_dump(exclude_unset=True, exclude_none=True).items()
+        if value != getattr(protocol, name) and name not in ("threads", "averaging")  # it changes nothing in training
+    )

@@ -1,0 +1,295 @@
+"""The types of a sweep file and of a single run: frozen, validated field by field, no behaviour.
+
+What crosses fields or needs a registry (does this domain exist, does the window fit) is checked in `spec.check`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.distributions import Distribution, Model, Number, Whole
+from gga_sweep.records import Scalar
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,99}$")]
+"""A name that becomes a folder's: letters, digits and `. _ + -`, no separators, so it cannot leave the storage."""
+
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+SelectionMethod = Literal["training-domain-validation", "leave-one-domain-out", "oracle", "shared-draw"]
+"""What `gga_sweep.selection` can select by."""
+
+LEAVE_ONE_DOMAIN_OUT: Final = "leave-one-domain-out"
+"""The method that needs runs of its own, with pairs of test domains."""
+
+SelectFrom = Literal["any", "after-window"]
+"""The steps that may be selected: any, or those after every annealing window of the sweep, in every arm."""
+
+
+def _domain_name(value: object) -> object:
+    """YAML reads the domain `75` as a number; names are text."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _domain_set(value: object) -> object:
+    """A test domain may be written alone; a run has a tuple of them."""
+    value = _domain_name(value)
+    return (value,) if isinstance(value, str) else value
+
+
+DomainName = Annotated[str, BeforeValidator(_domain_name), Field(min_length=1)]
+DomainSet = Annotated[tuple[DomainName, ...], BeforeValidator(_domain_set), Field(min_length=1)]
+
+
+class AnnealingConfig(Model):
+    """The `annealing:` block of an arm. What is left out is drawn, or comes from the defaults or the variant.
+
+    Args:
+        method: `gga` searches within a window of steps, and has the fields of `gga_sweep.annealing.AnnealingSettings`;
+            `gga-l` adds noise to every step's gradient, and has those of `GradientNoiseSettings`. What a field means
+            stands there.
+        variant: of `gga` alone (default: paper).
+    """
+
+    method: Literal["gga", "gga-l"] = "gga"
+    variant: Literal["paper", "released", "guided"] | None = None
+    start_step: Annotated[Whole, Field(ge=0)] | None = None
+    num_steps: Annotated[Whole, Field(ge=1)] | None = None
+    radius: Annotated[Number, Field(ge=0)] | None = None
+    num_candidates: Annotated[Whole, Field(ge=1)] | None = None
+    loss_tolerance: Number | None = None
+    objective: Literal["alignment", "none", "anti", "loss"] | None = None
+    direction: Literal["random", "gradient"] | None = None
+    origin: Literal["start", "current", "accepted"] | None = None
+    perturbs: Literal["all", "featurizer"] | None = None
+    mask: Literal["step", "forward"] | None = None
+    joint_loss: Literal["mean", "forward"] | None = None
+    loss_reference: Literal["start", "accepted"] | None = None
+    gamma: Annotated[Number, Field(ge=0)] | None = None
+    noise: Literal["gaussian", "uniform", "uniform-centred"] | None = None
+    alpha: Literal["adaptive", "constant"] | None = None
+    domain_gradients: Literal["loop", "layerwise"] | None = None
+    cuda_graph: bool | None = None
+
+
+class ArmConfig(Model):
+    """One arm, or one arm per point of the product of `vary:`.
+
+    Args:
+        name: as it stands in tables (default: made of algorithm, annealing and factors).
+        algorithm: a registered one, or `module:attribute`.
+        annealing: absent for an un-annealed arm.
+        vary: factors; dotted hyperparameter name -> values. Never selected over.
+        draws: this arm's number of draws (default: the sweep's).
+        baseline: name of the arm this one is compared with.
+    """
+
+    name: Name | None = None
+    algorithm: str = "ERM"
+    annealing: AnnealingConfig | None = None
+    vary: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = Field(default_factory=dict)
+    draws: Annotated[Whole, Field(ge=1)] | None = None
+    baseline: str | None = None
+
+
+class AveragingConfig(Model):
+    """Stochastic weight averaging, densely, of the steps in a valley of the validation loss (`training.averaging`).
+
+    Args:
+        method: swad.
+        n_converge: evaluations in a row, the first of them the lowest, that begin the valley.
+        n_tolerance: evaluations in a row above the threshold that end it.
+        tolerance_ratio: by how much the threshold lies above the mean loss of those that begin it; 0.3 is 30 %.
+    """
+
+    method: Literal["swad"]
+    n_converge: Annotated[Whole, Field(ge=1)] = 3
+    n_tolerance: Annotated[Whole, Field(ge=1)] = 6
+    tolerance_ratio: Annotated[Number, Field(ge=0)] = 0.3
+
+
+def _averaging(value: object) -> object:
+    """A method may be written alone."""
+    return {"method": value} if isinstance(value, str) else value
+
+
+Averaging = Annotated[AveragingConfig, BeforeValidator(_averaging)]
+
+
+class TrainingConfig(Model):
+    """The `training:` block. What is left out is the protocol's.
+
+    Args:
+        steps: optimiser steps, numbered 0 .. steps - 1.
+        evaluate_every: an evaluation at each step divisible by this, and at the last.
+        network: small-cnn, resnet18, resnet50, or `module:attribute`.
+        weights: "random", "imagenet", a torchvision weight name, or the path of a state-dict file.
+        freeze_batch_norm: batch norm stays in evaluation mode while training (its affine part is still trained).
+        split: "stream" (ours) or "domainbed" (its seed_hash and RandomState).
+        holdout: share of each domain that becomes its validation split.
+        augmentation: of training images: DomainBed's, image by image in bytes; or the same for a minibatch at once, in
+            float32 on the run's device, whose pixels differ a little.
+        augment_validation: whether validation images are augmented too, as DomainBed does.
+        threads: CPU threads of a run; other counts give other bits, so it is part of the key.
+        averaging: averages the weights of each run beside its training, which it does not change.
+    """
+
+    steps: Annotated[Whole, Field(ge=1)] | None = None
+    evaluate_every: Annotated[Whole, Field(ge=1)] | None = None
+    network: str | None = None
+    weights: str | None = None
+    freeze_batch_norm: bool | None = None
+    split: Literal["stream", "domainbed"] | None = None
+    holdout: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    augmentation: Literal["none", "domainbed", "domainbed-batched"] | None = None
+    augment_validation: bool | None = None
+    threads: Annotated[Whole, Field(ge=1, le=1024)] = 1
+    averaging: Averaging | None = None
+
+
+class ResourcesConfig(Model):
+    """What one run occupies. Fractions of a GPU are bookkeeping: its memory is shared, not divided.
+
+    Args:
+        cpus: Ray CPUs a run reserves.
+        gpus: 0 trains on the CPU; 0.5 puts two runs on one GPU; above 1 makes no sense for one training job. "auto"
+            puts as many on one as its memory has room for, measured before the first run (`scheduling.gpu_share`).
+        max_concurrent: runs at once (default: what the resources allow).
+    """
+
+    cpus: Annotated[Number, Field(gt=0)] = 1
+    gpus: Literal["auto"] | Annotated[Number, Field(ge=0, le=1)] = 0.0
+    max_concurrent: Annotated[Whole, Field(ge=1)] | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether runs train on a GPU."""
+        return self.gpus == "auto" or self.gpus > 0
+
+
+class ChosenCell(Model):
+    """What was chosen for a cell.
+
+    Args:
+        arm: its name.
+        test_domains: the cell's.
+        trial_seed: the cell's; None stands for every trial seed.
+        values: the searched hyperparameters by dotted name.
+    """
+
+    arm: str
+    test_domains: DomainSet
+    trial_seed: Annotated[Whole, Field(ge=0)] | None = None
+    values: dict[str, Scalar] = Field(default_factory=dict)
+
+
+class ChosenConfig(Model):
+    """Hyperparameters that another sweep chose: each cell trains its own and searches nothing.
+
+    Args:
+        search: which search chose them, in words; printed with every table.
+        cells: one a cell; one that names the trial seed goes before one that does not.
+    """
+
+    search: Annotated[str, Field(min_length=1)]
+    cells: Annotated[tuple[ChosenCell, ...], Field(min_length=1)]
+
+
+class AdaptiveConfig(Model):
+    """How `search: tpe` or `tpe-pooled` searches.
+
+    Args:
+        objective: what a draw is judged by: the validation accuracy of its run in one cell, or the mean over trial
+            seeds, or (protocol shared-hp alone) over test domains. The runs of a mean share their draws.
+        startup: draws of random search before the first that is suggested.
+        at_once: draws suggested from the same results, to be trained side by side.
+    """
+
+    objective: Literal["cell", "trial-seeds", "test-domains"] = "cell"
+    startup: Annotated[Whole, Field(ge=1)] = 8
+    at_once: Annotated[Whole, Field(ge=1)] = 1
+
+
+class EarlyStoppingConfig(Model):
+    """Successive halving within each cell: runs that fall behind those before them in their cell are ended.
+
+    Args:
+        reduction: one in so many goes on at a rung.
+        grace: steps that every run trains; past every annealing window (default: up to the first evaluation there).
+    """
+
+    reduction: Annotated[Whole, Field(ge=2)] = 3
+    grace: Annotated[Whole, Field(ge=1)] | None = None
+
+
+class SweepConfig(Model):
+    """A sweep file.
+
+    Args:
+        adaptive: of the searches that adapt.
+        early_stopping: ends runs early, under any search.
+        selection: the methods that tables are made by (default: the protocol's). The first makes the headline, and what
+            MLflow and `chosen.yaml` call selected.
+        select_from: the steps that may be selected.
+        chosen: takes the place of `search_space` and `draws`.
+    """
+
+    name: FolderName
+    dataset: DatasetConfig
+    protocol: str = "quick"
+    arms: Annotated[tuple[ArmConfig, ...], Field(min_length=1)]
+    test_domains: Literal["all"] | Annotated[tuple[DomainSet, ...], Field(min_length=1)] = "all"
+    trial_seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    draws: Annotated[Whole, Field(ge=1)] = 1
+    search: Literal["random", "grid", "tpe", "tpe-pooled"] = "random"
+    adaptive: AdaptiveConfig | None = None
+    early_stopping: EarlyStoppingConfig | None = None
+    defaults: dict[str, Scalar] = Field(default_factory=dict)
+    search_space: dict[str, Distribution] = Field(default_factory=dict)
+    chosen: ChosenConfig | None = None
+    selection: Annotated[tuple[SelectionMethod, ...], Field(min_length=1)] | None = None
+    select_from: SelectFrom = "any"
+    training: TrainingConfig = TrainingConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+
+
+class TrainingSettings(Model):
+    """`TrainingConfig` after the protocol has filled it in: nothing is left open."""
+
+    steps: int
+    evaluate_every: int
+    network: str
+    weights: str | None
+    freeze_batch_norm: bool
+    split: Literal["stream", "domainbed"]
+    holdout: float
+    augmentation: Literal["none", "domainbed", "domainbed-batched"]
+    augment_validation: bool
+    threads: int
+    averaging: Averaging | None = None
+
+    @property
+    def evaluated_steps(self) -> list[int]:
+        """Ascending: each step divisible by `evaluate_every`, and the last."""
+        last = self.steps - 1
+        return [*range(0, last, self.evaluate_every), last]
+
+
+class RunConfig(Model):
+    """One training job, whole: nothing else decides its numbers (save the machine's arithmetic).
+
+    Args:
+        hyperparameters: of the algorithm and its training, e.g. lr, batch_size (per training domain).
+        annealing: "method" (gga or gga-l) and all fields of its settings, `AnnealingSettings` or
+            `GradientNoiseSettings`; None for an un-annealed run.
+    """
+
+    dataset: DatasetConfig
+    algorithm: str
+    hyperparameters: dict[str, Scalar]
+    annealing: dict[str, Scalar] | None
+    test_domains: tuple[str, ...]
+    trial_seed: int
+    training: TrainingSettings

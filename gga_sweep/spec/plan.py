@@ -1,0 +1,135 @@
+"""A sweep's plan: which runs it needs. Cells times draws, with equal runs trained once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gga_sweep.datasets import DatasetDescription
+from gga_sweep.records import Cell, Scalar
+from gga_sweep.spec.key import folder_name
+from gga_sweep.spec.location import Location
+from gga_sweep.spec.models import AnnealingConfig, RunConfig, SelectionMethod, SweepConfig, TrainingSettings
+from gga_sweep.spec.protocols import Protocol, complete_training
+
+CACHE_FOLDER = "cache"
+TRACKING_FILE = "mlflow.db"
+"""What a storage holds beside its sweeps: content hashes and decoded images, and MLflow's SQLite file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What is compared: an algorithm, annealed or not, at one setting of its factors.
+
+    Args:
+        name: unique in the sweep.
+        block: the name without the factors, which the arms of a block share.
+        factors: dotted hyperparameter name -> value; fixed in this arm, never selected over.
+        baseline: name of the arm it is compared with; None for an arm that is a baseline itself.
+        index: of its block in the file's `arms:`, for error messages.
+    """
+
+    name: str
+    block: str
+    algorithm: str
+    annealing: AnnealingConfig | None
+    factors: Mapping[str, Scalar]
+    draws: int
+    baseline: str | None
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep file, read and checked: what `gga_sweep.load` returns.
+
+    Args:
+        config: the file's content.
+        source: where it came from, for messages.
+        arms: with the factors multiplied out, in file order.
+        test_domains: the sets of held-out domains, in order.
+        pairs: sets of two that are trained only to validate (leave-one-domain-out); none that is in `test_domains`.
+        protocol: the named bundle of choices.
+        deviations: what the file overrides of its protocol, and how its images differ from DomainBed's, as sentences.
+        dataset: the dataset's domains and counts, as known or found.
+        storage: folder of all sweeps, or of a bucket; this one lives in `storage / config.name`.
+        tracking_uri: of MLflow; None: the storage's own SQLite file.
+    """
+
+    config: SweepConfig
+    source: str
+    arms: tuple[Arm, ...]
+    test_domains: tuple[tuple[str, ...], ...]
+    pairs: tuple[tuple[str, ...], ...]
+    protocol: Protocol
+    deviations: tuple[str, ...]
+    dataset: DatasetDescription
+    storage: Location
+    tracking_uri: str | None = field(default=None, repr=False)  # it may hold a password
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def folder(self) -> Location:
+        return self.storage / self.name
+
+    @property
+    def selection(self) -> tuple[SelectionMethod, ...]:
+        """The methods that tables are made by, the headline's first."""
+        return self.config.selection or self.protocol.selection
+
+    @property
+    def training(self) -> TrainingSettings:
+        """The file's `training:` block, completed by its protocol."""
+        return complete_training(self.config, self.protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What stands in a key for the files a run reads, so that a path never does.
+
+    Args:
+        dataset: digest of the dataset's manifest.
+        weights: SHA-256 of the weights file; None where the weights are random or named.
+    """
+
+    dataset: str
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run of the plan. Equal runs of a cell are one, under all their draw numbers.
+
+    Args:
+        cell: where it stands.
+        draws: every draw number that gives this configuration, ascending.
+        hyperparameters: the values of the names that this arm searches, else of its defaults; dotted names.
+        config: the resolved run.
+        key: None when the dataset's root is missing, so that its content is not known.
+    """
+
+    cell: Cell
+    draws: tuple[int, ...]
+    hyperparameters: Mapping[str, Scalar]
+    config: RunConfig
+    key: str | None
+
+    @property
+    def folder(self) -> str | None:
+        return None if self.key is None else folder_name(self.config, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All runs of a sweep, in the order of arms, test domains, trial seeds and draws."""
+
+    sweep: Sweep
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def configs(self) -> dict[str, RunConfig]:
+        """The distinct training jobs by key; two arms that come out equal share one."""
+        return {run.key: run.config for run in self.runs if run.key is not None}

@@ -1,0 +1,322 @@
+"""Protocols: named bundles of choices, printed with every table that was made under them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Literal
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.distributions import Distribution
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.records import Scalar
+from gga_sweep.spec.models import SelectionMethod, SweepConfig, TrainingConfig, TrainingSettings
+
+Sampler = Literal["by-name", "domainbed", "domainbed-head"]
+"""How a draw number becomes values; see `spec.draws.draw_hyperparameters`."""
+
+EMBEDDED_DIGITS = frozenset({"RotatedDigits", "ColoredDigits"})
+SMALL_IMAGES = frozenset({"Debug28", "RotatedMNIST", "ColoredMNIST"}) | EMBEDDED_DIGITS
+"""Datasets of 28 x 28 images: DomainBed's three (domainbed/hparams_registry.py) and, by our decision, the embedded
+digits. Every other dataset counts as photographs."""
+
+DOMAINBED_SIDE = 224
+"""Of DomainBed's photographs in pixels (domainbed/datasets.py), whatever their size on disk."""
+
+DOMAINBED_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "dropout": "resnet_dropout",
+        "andmask_tau": "tau",
+        "fish_meta_lr": "meta_lr",
+        "mldg_n_meta_test": "n_meta_test",
+        "fishr_lambda": "lambda",
+        "fishr_penalty_anneal_iters": "penalty_anneal_iters",
+        "fishr_ema": "ema",
+        "sam_rho": "rho",
+        "gsam_alpha": "alpha",
+        "sagm_alpha": "alpha",
+    }
+)
+"""Hyperparameters that DomainBed (of sharpness methods: the GGA release) has under another name than ours."""
+
+_ARM_BATCH = 8
+"""Of the algorithm ARM on photographs, where DomainBed searches no batch size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A named bundle of choices. A field that a sweep file sets overrides it and is printed as a deviation.
+
+    Args:
+        name: as sweep files write it.
+        summary: one sentence.
+        sampler: how draws are made.
+        selection: the methods that tables are made by.
+        deviations: where this implementation departs from the protocol's source, as sentences.
+        training: dataset name -> every field of `training:` (`threads` apart, which no protocol decides).
+        defaults: (algorithm, dataset) -> hyperparameter defaults that replace the registry's, by dotted name; those of
+            the annealing are for annealed arms whose method has them.
+        search_space: (algorithm, dataset) -> what is searched when the sweep file names nothing.
+    """
+
+    name: str
+    summary: str
+    sampler: Sampler
+    selection: tuple[SelectionMethod, ...]
+    deviations: tuple[str, ...]
+    training: Callable[[str], TrainingConfig]
+    defaults: Callable[[str, str], Mapping[str, Scalar]]
+    search_space: Callable[[str, str], Mapping[str, Distribution]]
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of that name.
+
+    Raises:
+        InputError: unknown name; the known ones are listed.
+    """
+    if name not in PROTOCOLS:
+        raise InputError([Fault("protocol", "must be a known protocol", name, tuple(PROTOCOLS))])
+    return PROTOCOLS[name]
+
+
+def complete_training(config: SweepConfig, protocol: Protocol) -> TrainingSettings:
+    """A file's `training:` block, completed by its protocol."""
+    given = config.training.model_dump(exclude_none=True)
+    whole = {**protocol.training(config.dataset.name).model_dump(), **given}
+    if whole["weights"] == "random":
+        whole["weights"] = None
+    return TrainingSettings.model_validate(whole)
+
+
+def image_deviations(config: SweepConfig, protocol: Protocol, image_shape: tuple[int, int, int]) -> Iterator[str]:
+    """How what a network is fed differs from DomainBed's: by the stored size, and by the augmentation, where asked for.
+
+    Args:
+        image_shape: (channels, height, width) as stored.
+    """
+    stored = f"{image_shape[1]} x {image_shape[2]}"
+    photographs = config.dataset.name not in SMALL_IMAGES
+    if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
+        yield f"images are {stored} (DomainBed's: {DOMAINBED_SIDE} x {DOMAINBED_SIDE})"
+    augmentation = complete_training(config, protocol).augmentation
+    if augmentation == "domainbed-batched":
+        yield "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes)"
+    if augmentation != "none":
+        yield f"crops are taken from images stored at {stored} (DomainBed's: from photographs as they lie on disk)"
+
+
+@lru_cache
+def domainbed_space(dataset: str) -> dict[str, Distribution]:
+    """What DomainBed searches for ERM, and for every algorithm beside its own, in the order it draws them.
+
+    Source: facebookresearch/DomainBed, domainbed/hparams_registry.py at 7df6f06; our `dropout` is its
+    `resnet_dropout`. Small images search no weight decay: there it is 0 in every draw. A batch of the embedded digits
+    stays below 128, since a domain of theirs has as few as 240 training images.
+    """
+    dropout = Distribution(choice=(0.0, 0.1, 0.5))
+    if dataset in SMALL_IMAGES:
+        return {
+            "dropout": dropout,
+            "lr": Distribution(loguniform=(10**-4.5, 10**-2.5)),
+            "batch_size": Distribution(logintegers=(2**3, 2**7 if dataset in EMBEDDED_DIGITS else 2**9)),
+        }
+    return {
+        "dropout": dropout,
+        "lr": Distribution(loguniform=(10**-5, 10**-3.5)),
+        "batch_size": Distribution(logintegers=(2**3, 2**5 if dataset == "DomainNet" else 2**5.5)),
+        "weight_decay": Distribution(loguniform=(10**-6, 10**-2)),
+    }
+
+
+def domainbed_row(algorithm: str, dataset: str) -> dict[str, Distribution]:
+    """What DomainBed draws for an algorithm, in its order: what all search, then the algorithm's own.
+
+    It draws ARM's batch size too, and throws it away.
+    """
+    own = get_algorithm(algorithm).own.items()
+    return {**domainbed_space(dataset), **{name: item.random for name, item in own if item.random is not None}}
+
+
+def _domainbed_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
+    small = dataset in SMALL_IMAGES
+    return {
+        "lr": 1e-3 if small else 5e-5,
+        "batch_size": 64 if small else _ARM_BATCH if algorithm == "ARM" else 32,
+        "weight_decay": 0.0,
+        "dropout": 0.0,
+    }
+
+
+def _domainbed_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
+    space = domainbed_row(algorithm, dataset)
+    if algorithm == "ARM" and dataset not in SMALL_IMAGES:
+        del space["batch_size"]
+    return space
+
+
+def _domainbed_training(dataset: str) -> TrainingConfig:
+    # Evaluation intervals: domainbed/datasets.py. A dataset it does not know is evaluated like its image folders.
+    evaluate_every = 100 if dataset in SMALL_IMAGES else 1000 if dataset == "DomainNet" else 300
+    return _domainbed_style(dataset, steps=5001, evaluate_every=evaluate_every, augment_validation=True)
+
+
+def _domainbed_head_training(dataset: str) -> TrainingConfig:
+    return _domainbed_training(dataset).model_copy(update={"freeze_batch_norm": False})
+
+
+def _domainbed_style(dataset: str, steps: int, evaluate_every: int, augment_validation: bool) -> TrainingConfig:
+    """What DomainBed and everything built on it share: ImageNet's ResNet-50, or a small network on small images."""
+    small = dataset in SMALL_IMAGES
+    return TrainingConfig(
+        steps=steps,
+        evaluate_every=evaluate_every,
+        network="small-cnn" if small else "resnet50",
+        weights=None if small else "IMAGENET1K_V1",
+        freeze_batch_norm=True,
+        split="domainbed",
+        holdout=0.2,
+        augmentation="none" if small else "domainbed",
+        augment_validation=augment_validation and not small,
+    )
+
+
+# The table of the GGA release as corrected in July 2025 (aristotelisballas/GGA at 5450c2b, README image hp.png). Its
+# README commands disagree with it: lr 1e-5 for OfficeHome and TerraIncognita, weight decay 1e-6 for DomainNet.
+_GGA_LR = {"PACS": 3e-5, "VLCS": 1e-5, "OfficeHome": 3e-5, "TerraIncognita": 3e-5, "DomainNet": 3e-5}
+_GGA_RADIUS = {"PACS": 1e-5, "VLCS": 1e-6, "OfficeHome": 1e-5, "TerraIncognita": 1e-5, "DomainNet": 1e-5}
+
+
+def _gga_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
+    return {
+        "lr": _GGA_LR.get(dataset, _GGA_LR["PACS"]),
+        "batch_size": 32,  # the command line's default; not in the table
+        "weight_decay": 1e-4,
+        "dropout": 0.5,
+        "annealing.radius": _GGA_RADIUS.get(dataset, _GGA_RADIUS["PACS"]),
+        "annealing.start_step": 100,
+        "annealing.num_steps": 101,  # steps 100 to 200, both annealed
+        "annealing.num_candidates": 250,  # this and the tolerance are literals in domainbed/algorithms.py
+        "annealing.loss_tolerance": 0.1,
+    }
+
+
+def _gga_training(dataset: str) -> TrainingConfig:
+    steps = 15001 if dataset == "DomainNet" else 5001
+    return _domainbed_style(dataset, steps=steps, evaluate_every=100, augment_validation=False)
+
+
+def _quick_training(dataset: str) -> TrainingConfig:
+    return TrainingConfig(
+        steps=300,
+        evaluate_every=50,
+        network="small-cnn",
+        weights=None,
+        freeze_batch_norm=True,
+        split="stream",
+        holdout=0.2,
+        augmentation="none",
+        augment_validation=False,
+    )
+
+
+def _no_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
+    return {}
+
+
+def _no_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
+    return {}
+
+
+_SHARED_DEVIATIONS = (
+    "Minibatches, augmentation, initial weights and dropout take their random numbers from this project's streams.",
+    "Small images (the digits) use SmallCNN in the place of DomainBed's MNIST network, without augmentation.",
+)
+
+QUICK = Protocol(
+    name="quick",
+    summary="Ours, for a first look: SmallCNN from random weights, 300 steps, no augmentation, 80/20 splits.",
+    sampler="by-name",
+    selection=("training-domain-validation",),
+    deviations=(),
+    training=_quick_training,
+    defaults=_no_defaults,
+    search_space=_no_search_space,
+)
+
+GGA_PAPER = Protocol(
+    name="gga-paper",
+    summary="The GGA paper's: fixed hyperparameters, ImageNet's ResNet-50 with frozen batch norm, 5001 steps "
+    "(DomainNet 15001), an evaluation every 100, validation on plain images.",
+    sampler="domainbed",
+    selection=("training-domain-validation",),
+    deviations=(
+        *_SHARED_DEVIATIONS,
+        "Every run is seeded; the release seeds its splits only.",
+        "Where the release's table and its README commands disagree (lr of OfficeHome and TerraIncognita, weight decay "
+        "of DomainNet) the table is followed; the batch size is its command line's.",
+        "Datasets that the paper does not report take the hyperparameters of PACS.",
+        "The release gives no hyperparameters of the algorithms that GGA is put on: their own keep their defaults.",
+    ),
+    training=_gga_training,
+    defaults=_gga_defaults,
+    search_space=_no_search_space,
+)
+
+_DOMAINBED_DEVIATIONS = (
+    *_SHARED_DEVIATIONS,
+    "Runs of one trial seed share those numbers whatever their arm, draw and test domains; DomainBed seeds each run by "
+    "itself.",
+    "The embedded digits search batches of 8 to 127 in the place of 8 to 511.",
+    "Steps of a warm-up: int(10**U) of IRM and VREx is drawn as int(2**U'), equal but for rounding; int(U) of Fishr by "
+    "another call, from the same numbers.",
+    "What DomainBed lacks, then or still, is searched as its later versions do (AND-mask, Fish, Fishr, MLDG's "
+    "n_meta_test) or the GGA release (SAM, GSAM, SAGM); MixStyle, PCGrad and AgrSum search nothing of their own.",
+)
+
+DOMAINBED = Protocol(
+    name="domainbed",
+    summary="DomainBed's as in its paper (7df6f06): ImageNet's ResNet-50 with frozen batch norm, 5001 steps, an "
+    "evaluation every 300 (DomainNet 1000), validation on augmented images, random search.",
+    sampler="domainbed",
+    selection=("training-domain-validation",),
+    deviations=_DOMAINBED_DEVIATIONS,
+    training=_domainbed_training,
+    defaults=_domainbed_defaults,
+    search_space=_domainbed_search_space,
+)
+
+DOMAINBED_HEAD = Protocol(
+    name="domainbed-head",
+    summary="DomainBed's as its code stands today (b93c22a): as its paper's, but batch norm is not frozen and each "
+    "hyperparameter is drawn by its own name.",
+    sampler="domainbed-head",
+    selection=("training-domain-validation",),
+    deviations=(
+        *_DOMAINBED_DEVIATIONS,
+        "The network starts from torchvision's ImageNet weights; DomainBed's from timm's resnet50.ram_in1k, which "
+        "`training.weights` takes as a state-dict file (its names are torchvision's).",
+    ),
+    training=_domainbed_head_training,
+    defaults=_domainbed_defaults,
+    search_space=_domainbed_search_space,
+)
+
+SHARED_HP = Protocol(
+    name="shared-hp",
+    summary="Ours, as quick, but one draw for all test domains: of each arm and trial seed that with the highest mean "
+    "validation accuracy over them.",
+    sampler="by-name",
+    selection=("shared-draw",),
+    deviations=(),
+    training=_quick_training,
+    defaults=_no_defaults,
+    search_space=_no_search_space,
+)
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {protocol.name: protocol for protocol in (QUICK, SHARED_HP, GGA_PAPER, DOMAINBED, DOMAINBED_HEAD)}
+)
+"""Every protocol by name."""

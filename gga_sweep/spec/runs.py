@@ -1,0 +1,245 @@
+"""From a sweep to its runs: cells times draws, resolved, keyed, equal ones merged."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.datasets import dataset_digest
+from gga_sweep.datasets.files import is_folder
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.networks.choice import is_weights_file
+from gga_sweep.records import Cell, Scalar
+from gga_sweep.spec.adaptive import Suggested, is_adaptive, random_draws, seed_of_draws
+from gga_sweep.spec.arms import (
+    ANNEALING_DEFAULTS,
+    METHODS,
+    Values,
+    arm_values,
+    fixed_values,
+    hyperparameter_names,
+    searched_space,
+)
+from gga_sweep.spec.check import drawn_faults
+from gga_sweep.spec.chosen import chosen_for
+from gga_sweep.spec.draws import draw_hyperparameters, grid_points
+from gga_sweep.spec.key import run_key
+from gga_sweep.spec.location import Location
+from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.plain_data import plain_faults
+from gga_sweep.spec.plan import CACHE_FOLDER, Arm, Contents, Plan, PlannedRun, Sweep
+
+NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
+NOTHING_SUGGESTED: Suggested = MappingProxyType({})
+
+
+def plan_sweep(sweep: Sweep, contents: Contents | None = None, suggested: Suggested = NOTHING_SUGGESTED) -> Plan:
+    """All runs of a sweep; of an adaptive search those of its first draws and those that were suggested.
+
+    Args:
+        contents: digests from `read_contents`; None where the images are missing, and then the runs have no keys.
+        suggested: from `read_suggested`, of the sweep's ledger.
+    """
+    return Plan(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents, suggested)))
+
+
+def suggested_run(
+    sweep: Sweep, contents: Contents | None, cell: Cell, draw: int, values: Mapping[str, Scalar]
+) -> PlannedRun:
+    """The run of a draw that a searcher suggests for a cell, as `plan_sweep` would plan it."""
+    arm = next(arm for arm in sweep.arms if arm.name == cell.arm)
+    return _planned(sweep, arm, cell, draw, values, contents)
+
+
+def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, Scalar]) -> PlannedRun:
+    """The run of a configuration that a searcher outside the plan proposes.
+
+    Args:
+        configuration: `arm`, `test_domain`, `trial_seed` and searched hyperparameters by dotted name; names that the
+            arm lacks or fixes do not apply to it.
+
+    Returns:
+        A run whose draw number is made of its key's first 8 digits, for no plan numbered it.
+
+    Raises:
+        InputError: an unknown arm, test domain or name, or a value out of range.
+    """
+    if unfit := plain_faults(configuration):
+        raise InputError(unfit, "a trial's configuration")
+    values = dict(configuration)
+    arms = {arm.name: arm for arm in sweep.arms}
+    tests = {"+".join(names): names for names in sweep.test_domains}
+    known = {name for arm in sweep.arms for name in hyperparameter_names(arm)}
+    faults = [
+        Fault(field, "must be one of the sweep's", values.get(field), tuple(choices))
+        for field, choices in (("arm", arms), ("test_domain", tests))
+        if not isinstance(values.get(field), str) or values[field] not in choices
+    ]
+    trial_seed = values.get("trial_seed")
+    if not isinstance(trial_seed, int) or isinstance(trial_seed, bool) or trial_seed < 0:
+        faults.append(Fault("trial_seed", "must be a whole number from 0 on", trial_seed))
+    drawn = {name: value for name, value in values.items() if name not in ("arm", "test_domain", "trial_seed")}
+    faults.extend(Fault(name, "no arm has this hyperparameter") for name in drawn if name not in known)
+    if faults or not isinstance(trial_seed, int):
+        raise InputError(faults, "a trial's configuration")
+    arm = arms[str(values["arm"])]
+    if faults := drawn_faults(arm, sweep, drawn):
+        raise InputError(faults, "a trial's configuration")
+    cell = Cell(sweep.dataset.name, arm.name, tests[str(values["test_domain"])], trial_seed)
+    run = _planned(sweep, arm, cell, 0, drawn, contents)
+    number = int((run.key or "")[:8], 16)
+    return replace(run, draws=(number,), hyperparameters={**run.hyperparameters, **_applying(arm, drawn)})
+
+
+def read_contents(sweep: Sweep) -> Contents:
+    """Digest the images and, where one is given, the weights file.
+
+    Raises:
+        InputError: the dataset's root is missing, or a file cannot be read.
+    """
+    if not sweep.dataset.available:
+        root = sweep.config.dataset.root
+        fault = Fault("dataset.root", "must be the folder that holds domain/class/image", str(root) if root else None)
+        raise InputError([fault], sweep.source)
+    cache = cache_folder(sweep.storage)
+    kept = is_folder(cache.parent)  # else there is no storage yet, and to look must not make one
+    weights = sweep.training.weights
+    return Contents(
+        dataset=dataset_digest(sweep.config.dataset, cache if kept else None),
+        weights=_file_digest(weights) if weights is not None and is_weights_file(weights) else None,
+    )
+
+
+def cache_folder(storage: Location) -> Path:
+    """Where content hashes and decoded images are kept, for all sweeps of a storage.
+
+    `GGA_SWEEP_CACHE` names another folder, such as one on the disk of each node. Of a storage in a bucket it is one of
+    this user's on this machine.
+    """
+    if named := os.environ.get("GGA_SWEEP_CACHE"):
+        return Path(named).absolute()
+    if isinstance(storage, Path):
+        return storage / CACHE_FOLDER
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gga-sweep"
+
+
+def _arm_runs(
+    sweep: Sweep, arm: Arm, contents: Contents | None, suggested: Suggested = NOTHING_SUGGESTED
+) -> Iterator[PlannedRun]:
+    """By test domains, trial seed and draw. What is drawn depends on no test domain, so it is resolved once for all."""
+    resolved: dict[int, list[PlannedRun]] = {}
+    for test_domains in (*sweep.test_domains, *sweep.pairs):
+        for trial_seed in sweep.config.trial_seeds:
+            cell = Cell(sweep.dataset.name, arm.name, test_domains, trial_seed)
+            if sweep.config.chosen is not None or is_adaptive(sweep.config):
+                yield from _cell_runs(sweep, arm, cell, contents, suggested.get(cell, {}))
+            elif trial_seed not in resolved:
+                resolved[trial_seed] = _cell_runs(sweep, arm, cell, contents)
+                yield from resolved[trial_seed]
+            else:
+                yield from (_with_test_domains(run, cell, contents) for run in resolved[trial_seed])
+
+
+def _with_test_domains(run: PlannedRun, cell: Cell, contents: Contents | None) -> PlannedRun:
+    config = run.config.model_copy(update={"test_domains": cell.test_domains})
+    return replace(run, cell=cell, config=config, key=_key(config, contents))
+
+
+def _key(config: RunConfig, contents: Contents | None) -> str | None:
+    if contents is None:
+        return None
+    return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)
+
+
+def _cell_runs(
+    sweep: Sweep,
+    arm: Arm,
+    cell: Cell,
+    contents: Contents | None,
+    suggested: Mapping[int, Mapping[str, Scalar]] = NOTHING_DRAWN,
+) -> list[PlannedRun]:
+    draws = {**_draws(sweep, arm, cell), **{draw: suggested[draw] for draw in sorted(suggested) if draw < arm.draws}}
+    return _merge_equal([_planned(sweep, arm, cell, draw, drawn, contents) for draw, drawn in draws.items()])
+
+
+def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
+    """Draw numbers with what they draw. Draw 0 is the defaults; a grid's points, or what was chosen, are draws too."""
+    if sweep.config.chosen is not None:
+        return {0: chosen_for(sweep.config.chosen, cell).values}
+    space = searched_space(arm, sweep.config, sweep.protocol)
+    if sweep.config.search == "grid":
+        return dict(enumerate(grid_points(space)))
+    sampler, dataset, trial_seed = sweep.protocol.sampler, sweep.dataset.name, seed_of_draws(sweep, cell)
+    return {0: {}} | {
+        number: draw_hyperparameters(space, sampler, arm.algorithm, dataset, trial_seed, number)
+        for number in range(1, random_draws(sweep, arm))
+    }
+
+
+def _planned(
+    sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents | None
+) -> PlannedRun:
+    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
+    config = _resolve(sweep, arm, cell, values)
+    searched = drawn if sweep.config.chosen else searched_space(arm, sweep.config, sweep.protocol)
+    hyperparameters = {name: values.values[name] for name in searched}
+    return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents))
+
+
+def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunConfig:
+    registered = get_algorithm(arm.algorithm).hyperparameters
+    dataset = sweep.config.dataset
+    if dataset.root is not None:  # a tree of photographs: the stored size is part of the key, given or not
+        dataset = dataset.model_copy(update={"image_size": sweep.dataset.image_shape[-1]})
+    return RunConfig(
+        dataset=dataset,
+        algorithm=arm.algorithm,
+        hyperparameters={name: registered[name].coerce(value) for name, value in values.training.items()},
+        annealing=None if arm.annealing is None else _annealing(arm.annealing.method, values),
+        test_domains=cell.test_domains,
+        trial_seed=cell.trial_seed,
+        training=sweep.training,
+    )
+
+
+def _annealing(method: str, values: Values) -> dict[str, Scalar]:
+    """Method and settings, each of its default's type: a radius of 1 and one of 1.0 are one run."""
+    defaults = ANNEALING_DEFAULTS[method]
+    given = {
+        name: float(value) if isinstance(defaults.get(name), float) else value
+        for name, value in values.annealing.items()
+    }
+    METHODS[method].of_mapping(given)  # raises on what the check should have refused
+    return {"method": method, **given}
+
+
+def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    names, fixed = hyperparameter_names(arm), fixed_values(arm)
+    return {name: value for name, value in drawn.items() if name in names and name not in fixed}
+
+
+def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
+    """One run for all draws of a cell that came out equal, in the order of their first.
+
+    Equal is what has one key: configurations may differ in a field that does not apply.
+    """
+    merged: dict[str, PlannedRun] = {}
+    for run in runs:
+        same = run.key or run_key(run.config, "", 0)  # a cell's images are the same, there to be digested or not
+        first = merged.get(same)
+        merged[same] = run if first is None else replace(first, draws=(*first.draws, *run.draws))
+    return list(merged.values())
+
+
+def _file_digest(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        rule = f"the weights file must be readable ({error.strerror})"
+        raise InputError([Fault("training.weights", rule, path)]) from error

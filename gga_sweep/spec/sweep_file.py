@@ -1,0 +1,301 @@
+"""From a file, a shipped name or a mapping to a `SweepConfig`: reading, overriding, validating, every fault at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.distributions import Distribution, Model
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.spec import models
+from gga_sweep.spec.models import SweepConfig
+from gga_sweep.spec.plain_data import Location, copied, dotted, plain_faults
+
+_DOTTED_KEYS = ("defaults", "search_space", "vary", "values")
+"""Below these, `annealing.radius` is one key and not a path."""
+
+_LARGEST_FILE = 4_000_000  # bytes; a sweep of thousands of chosen cells has a tenth of it
+
+_RULES = {
+    "extra_forbidden": "unknown field",
+    "missing": "must be given",
+    "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits and . _ -",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "int_parsing_size": "must be an integer below 2**63",
+}
+"""Our words for some of pydantic's complaints, by type."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key written twice, and reads `1e-5` as the number it is (YAML 1.1 takes it for text)."""
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, Hashable):
+            shown = None if plain_faults(key) else key  # an alias may make it endless
+            raise InputError([Fault("", f"a key must be text, not a list or block as in line {line}", shown)])
+        if key in mapping:
+            raise InputError([Fault(str(key), f"a key may stand once, but stands again in line {line}")])
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_sweep_file(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The raw content, and where it came from.
+
+    Args:
+        source: a path; the name of a shipped sweep file such as "demo"; or the content itself.
+
+    Raises:
+        InputError: no such file or name, not YAML, not a mapping, or larger than a sweep can be.
+    """
+    content: object = source
+    if isinstance(source, Mapping):
+        name = "the given mapping"
+    else:
+        path = _locate(source)
+        name = os.fsencode(path).decode(errors="backslashreplace")  # it is printed, and kept with the sweep
+        content = _read_file(path, name)
+    if faults := plain_faults(content):
+        raise InputError(faults, name)
+    if not isinstance(content, Mapping):
+        raise InputError([Fault("", "must hold fields such as name and arms", content)], name)
+    result: dict[str, Any] = copied(content)
+    return result, name
+
+
+def shipped_sweeps() -> dict[str, Path]:
+    """The sweep files that come with the package, by name."""
+    packaged = Path(str(files("gga_sweep"))) / "search_spaces"
+    folder = packaged if packaged.is_dir() else packaged.parents[1] / "search_spaces"  # a checkout keeps them on top
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def override(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply `key=value` assignments, e.g. `training.steps=100`, `defaults.annealing.radius=1e-4`, `arms[1].draws=3`.
+
+    Values are read as YAML.
+
+    Raises:
+        InputError: naming every assignment that cannot be read or applied.
+    """
+    result: dict[str, Any] = copied(content)
+    faults: list[Fault] = []
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        try:
+            path = _path(key.strip())
+            if not equals or not path:
+                raise ValueError("must read key=value")
+            _assign(result, path, _parse(text))
+        except InputError as error:
+            found = "; ".join(map(str, error.faults))
+            faults.append(Fault("--set", f"cannot be applied: {found}", assignment))
+        except (ValueError, LookupError, TypeError, yaml.YAMLError) as error:
+            faults.append(Fault("--set", f"cannot be applied: {error}", assignment))
+    if faults := faults or plain_faults(result):
+        raise InputError(faults, "--set")
+    whole: dict[str, Any] = copied(result)
+    return whole
+
+
+def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault]]:
+    """The typed file and every fault found field by field.
+
+    Faulty fields are left out and the rest is validated again, so that what is left can be checked further; None where
+    too little is left.
+    """
+    rest: dict[str, Any] = copied(content)
+    faults: dict[Location, Fault] = {}
+    while True:
+        try:
+            return SweepConfig.model_validate(rest), list(faults.values())
+        except ValidationError as error:
+            found = _by_location(error, rest)
+        for location, items in found.items():
+            if not _lies_around(location, faults):  # else it only says that what was taken out is missing
+                faults[location] = _fault(location, items)
+        changed = [_take_out(rest, location, items[0]["type"] == "missing") for location, items in found.items()]
+        if not any(changed) and "name" in rest:
+            return None, list(faults.values())
+        rest.setdefault("name", "unnamed")  # a bad name must not hide the other faults
+
+
+def _locate(source: str | Path) -> Path:
+    with contextlib.suppress(OSError, RuntimeError, TypeError):  # too long a name, nobody's home, no name at all
+        path = Path(source).expanduser()
+        if path.is_file():
+            return path
+    shipped = shipped_sweeps()
+    if str(source) in shipped:
+        return shipped[str(source)]
+    raise InputError([Fault("", "must be a file or a shipped name", str(source), tuple(shipped))])
+
+
+def _read_file(path: Path, name: str) -> object:
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            raise InputError([Fault("", f"must be a sweep file, of at most {_LARGEST_FILE:,} bytes", size)])
+        return _parse(path.read_text(encoding="utf-8"))
+    except InputError as error:
+        raise InputError(error.faults, name) from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError([Fault("", f"must be a readable YAML file: {error}")], name) from error
+
+
+def _parse(text: str) -> object:
+    """The value of a YAML text.
+
+    Raises:
+        InputError: a key that stands twice, or is no text.
+        yaml.YAMLError: anything else.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (InputError, yaml.YAMLError):
+        raise
+    except RecursionError as error:
+        raise yaml.YAMLError("its blocks and lists lie too deep") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # what the reader stumbles over, as `!!bool maybe` or 2001-99-99
+        raise yaml.YAMLError(f"a value is not what its tag or form says ({type(error).__name__}: {error})") from error
+
+
+def _path(key: str) -> list[str | int]:
+    path = [int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key) if part]
+    for depth, part in enumerate(path, start=1):
+        if part in _DOTTED_KEYS and path[depth:]:
+            return [*path[:depth], ".".join(map(str, path[depth:]))]
+    return path
+
+
+def _assign(target: Any, path: list[str | int], value: object) -> None:
+    *parents, last = path
+    for part in parents:
+        if isinstance(target, dict) and target.get(part) is None:
+            target[part] = {}
+        target = target[part]
+    if isinstance(target, list) and not isinstance(last, int):
+        raise TypeError(f"{last!r} is no index of a list")
+    target[last] = value
+
+
+def _by_location(error: ValidationError, content: Mapping[str, Any]) -> dict[Location, list[Any]]:
+    """What pydantic found, by the innermost field it lies in: of a block and a field in it, the field.
+
+    The members of a union are each tried and each complain; they share a place here.
+    """
+    found: dict[Location, list[Any]] = {}
+    for item in error.errors():
+        found.setdefault(_location(item, content), []).append(item)
+    return {
+        location: items for location, items in found.items() if not _lies_around(location, found.keys() - {location})
+    }
+
+
+def _lies_around(location: Location, others: Iterable[Location]) -> bool:
+    """Whether it is, or holds, one of the others."""
+    return any(other[: len(location)] == location for other in others)
+
+
+def _fault(location: Location, items: Sequence[Any]) -> Fault:
+    item = items[0]
+    got = None if item["type"] == "missing" else item["input"]
+    allowed = _known_fields(location) if item["type"] == "extra_forbidden" else ()
+    return Fault(dotted(location), _rule(location, items), got, allowed)
+
+
+def _rule(location: Location, items: Sequence[Any]) -> str:
+    types = {item["type"] for item in items}
+    if location[:1] == ("test_domains",):
+        return "must be 'all', or a list of domains or of lists of domains"
+    if location == ("resources", "gpus"):
+        return "must be a number from 0 to 1, or auto"
+    if "finite_number" in types:
+        return "must be a finite number"
+    if len(items) > 1:
+        return "must be a number, text, true or false"  # the one other union: `Scalar`
+    [item] = items
+    if item["type"] in _RULES:
+        return _RULES[item["type"]]
+    rule: str = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    rule = re.sub(r" or instance of \w+|, unable to parse.*", "", rule)
+    rule = re.sub(r"\ba valid (?=[aeiou])", "an ", rule).replace("a valid ", "a ")
+    rule = rule.replace("tuple", "list").replace("dictionary", "block of fields")
+    return rule[0].lower() + rule[1:]
+
+
+def _known_fields(location: Location) -> tuple[str, ...]:
+    """The fields that stand where an unknown one was found."""
+    blocks: dict[str, type[Model]] = {
+        "training": models.TrainingConfig,
+        "averaging": models.AveragingConfig,
+        "dataset": DatasetConfig,
+        "resources": models.ResourcesConfig,
+        "adaptive": models.AdaptiveConfig,
+        "early_stopping": models.EarlyStoppingConfig,
+        "annealing": models.AnnealingConfig,
+        "arms": models.ArmConfig,
+        "search_space": Distribution,
+        "chosen": models.ChosenConfig,
+        "cells": models.ChosenCell,
+    }
+    parents = [part for part in location[:-1] if isinstance(part, str) and part in blocks]
+    model: type[Model] = blocks[parents[-1]] if parents else SweepConfig
+    return tuple(model.model_fields)
+
+
+def _location(item: Any, content: Any) -> Location:
+    """Where pydantic found it. It also names the member of a union it tried, e.g. `literal['all']`: left out."""
+    *parts, last = item["loc"]
+    location: list[str | int] = []
+    for part in (*parts, last):
+        if part in content if isinstance(content, dict) else isinstance(content, list) and part in range(len(content)):
+            location.append(part)
+            content = content[part]
+    if item["type"] == "missing":
+        location.append(last)
+    return tuple(location)
+
+
+def _take_out(content: dict[str, Any], location: Location, missing: bool) -> bool:
+    """Remove the innermost field that a fault lies in (of a missing one, the block it should be in).
+
+    False if there is none, or it is gone already.
+    """
+    path = list(location[:-1] if missing else location)
+    while path and isinstance(path[-1], int):  # an item would leave the others under wrong numbers
+        path.pop()
+    if not path:
+        return False
+    node: Any = content
+    *parents, last = path
+    for part in parents:
+        if isinstance(node, dict) and part not in node:  # taken out with what was around it
+            return False
+        node = node[part]
+    if last not in node:
+        return False
+    del node[last]
+    return True

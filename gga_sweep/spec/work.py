@@ -1,0 +1,28 @@
+"""What a run has to do, counted: its evaluations and its annealed steps."""
+
+from __future__ import annotations
+
+from gga_sweep.spec.models import RunConfig, TrainingSettings
+
+
+def evaluations(training: TrainingSettings, trained: int = 0) -> int:
+    """Evaluations to come, of `TrainingSettings.evaluated_steps`: counted, not listed.
+
+    Args:
+        trained: steps done; those evaluations are behind.
+    """
+    every, last = training.evaluate_every, training.steps - 1
+    following = -(-trained // every) * every  # the first that is divisible, from there on
+    return len(range(following, last, every)) + (trained <= last)
+
+
+def annealed_steps(config: RunConfig, trained: int = 0) -> int:
+    """Steps to come that lie in the window; 0 where the run has none.
+
+    Args:
+        trained: steps done.
+    """
+    annealing = config.annealing or {}
+    start = int(annealing.get("start_step", 0))
+    end = min(config.training.steps, start + int(annealing.get("num_steps", 0)))
+    return max(0, end - max(start, trained))

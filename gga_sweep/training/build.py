@@ -1,0 +1,43 @@
+"""A run's algorithm, made from its configuration."""
+
+from __future__ import annotations
+
+import torch
+
+from gga_sweep.algorithms.base import Algorithm, Setting
+from gga_sweep.algorithms.registry import get_algorithm
+from gga_sweep.networks.network import build_network
+from gga_sweep.seeding import tensor_stream
+from gga_sweep.spec.models import RunConfig
+
+
+def build_algorithm(
+    config: RunConfig,
+    setting: Setting,
+    device: torch.device | None = None,
+    memory_format: torch.memory_format = torch.contiguous_format,
+    weights: str | None = None,
+) -> Algorithm:
+    """The algorithm as its first step finds it.
+
+    Args:
+        config: the resolved run.
+        setting: what the algorithm may know of it.
+        device: where it trains; None is the CPU.
+        memory_format: of its images.
+        weights: what the featurizer starts from, as `build_network` takes it.
+
+    Raises:
+        InputError: weights that do not fit the network, or a network that does not fit the algorithm.
+    """
+    algorithm = get_algorithm(config.algorithm).load()
+    channels, height, width = setting.input_shape
+    network = build_network(
+        config.training.network,
+        (channels + algorithm.EXTRA_CHANNELS, height, width),
+        setting.n_classes,
+        weights,
+        tensor_stream(setting.dataset, setting.trial_seed, "initialisation"),
+    )
+    network.to(device or torch.device("cpu"), memory_format=memory_format)  # type: ignore[call-overload]
+    return algorithm(network, config.hyperparameters, setting)

@@ -1,0 +1,285 @@
+"""Networks: shapes, masks, weights, and what may be asked for."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+
+from gga_sweep.errors import InputError
+from gga_sweep.networks.choice import NETWORKS, PUBLISHED_WEIGHTS, network_faults, published_weights
+from gga_sweep.networks.network import Network, SmallCNN, build_network, dropout_mask
+
+CPU = torch.device("cpu")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package with a network of its own."""
+    module = types.ModuleType("somebodys_networks")
+    module.tiny = lambda shape: (nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], 5)), 5)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "somebodys_networks", module)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (2, 28, 28), (3, 8, 8), (3, 17, 30)])
+def test_small_cnn_takes_any_size_from_8_pixels_on(shape: tuple[int, int, int]) -> None:
+    network = build_network("small-cnn", shape, 10, None, generator())
+    assert network(torch.rand(3, *shape)).shape == (3, 10)
+    assert network.featurizer(torch.rand(3, *shape)).shape == (3, SmallCNN.FEATURES)
+
+
+@pytest.mark.parametrize(("name", "features"), [("resnet18", 512), ("resnet50", 2048)])
+def test_a_resnet_from_random_weights_classifies_its_features(name: str, features: int) -> None:
+    network = build_network(name, (3, 32, 32), 7, None, generator()).eval()
+    assert network.features == network.classifier.in_features == features
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in network.featurizer.modules())
+
+
+@pytest.mark.parametrize("name", ["small-cnn", "resnet18"])
+def test_a_network_names_its_stages_of_style_and_a_copy_its_own(name: str) -> None:
+    featurizer = build_network(name, (3, 16, 16), 3, None, generator()).featurizer
+    twin = copy.deepcopy(featurizer)
+    assert set(featurizer.style_stages) < set(featurizer.modules())
+    assert set(twin.style_stages) < set(twin.modules())
+    assert not any("style" in key for key in featurizer.state_dict())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("source", ["random", "file", "published"])
+def test_a_resnet_on_other_channels_has_the_weights_of_the_three_in_turn(
+    source: str, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = build_network("resnet18", (3, 32, 32), 4, None, generator(1)).featurizer
+    weights = {"random": None, "file": str(tmp_path / "weights.pt"), "published": "imagenet"}[source]
+    if source == "file":
+        torch.save(three.state_dict(), weights)
+    if source == "published":
+        published = torchvision.models.resnet18()
+        published.load_state_dict(three.state_dict(), strict=False)
+        monkeypatch.setattr(torchvision.models, "get_model", lambda *_, **__: published)
+    network = build_network("resnet18", (channels, 32, 32), 4, weights, generator(1))
+    for channel in range(channels):
+        expected = three.get_parameter("conv1.weight")[:, channel % 3]
+        assert torch.equal(network.featurizer.get_parameter("conv1.weight")[:, channel], expected)
+    assert network(torch.rand(2, channels, 32, 32)).shape == (2, 4)
+    assert network.featurizer.get_submodule("conv1").in_channels == channels
+    assert network.featurizer.get_parameter("conv1.weight").requires_grad
+
+
+@pytest.mark.usefixtures("package")
+def test_a_network_of_an_installed_package_is_built_from_the_shape() -> None:
+    network = build_network("somebodys_networks:tiny", (2, 8, 8), 3, None, generator())
+    assert network(torch.rand(4, 2, 8, 8)).shape == (4, 3)
+    assert network.features == 5
+
+
+def test_a_mask_multiplies_the_features_and_nothing_else() -> None:
+    network = build_network("small-cnn", (1, 8, 8), 4, None, generator())
+    images = torch.rand(5, 1, 8, 8)
+    mask = dropout_mask(generator(1), 5, network.features, 0.5, CPU)
+    assert mask is not None
+    assert torch.equal(network(images, mask), network.classifier(network.featurizer(images) * mask))
+    assert not torch.equal(network(images, mask), network(images))
+
+
+def test_a_mask_drops_its_rate_and_keeps_the_mean() -> None:
+    mask = dropout_mask(generator(), 400, 400, 0.3, CPU)
+    assert mask is not None
+    assert mask.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert float(mask.mean()) == pytest.approx(1, abs=0.01)  # six standard errors
+    assert float((mask == 0).float().mean()) == pytest.approx(0.3, abs=0.007)
+
+
+def test_a_higher_rate_drops_what_a_lower_one_drops_and_more() -> None:
+    dropped = [dropout_mask(generator(), 50, 40, rate, CPU) == 0 for rate in (0.1, 0.3, 0.5)]
+    assert (dropped[0] <= dropped[1]).all()
+    assert (dropped[1] <= dropped[2]).all()
+    assert dropped[0].sum() < dropped[1].sum() < dropped[2].sum()
+
+
+def test_rate_0_has_no_mask_and_draws_nothing() -> None:
+    numbers = generator()
+    before = numbers.get_state()
+    assert dropout_mask(numbers, 5, 4, 0.0, CPU) is None
+    assert torch.equal(numbers.get_state(), before)
+
+
+def test_the_first_rows_of_a_mask_do_not_depend_on_how_many_follow() -> None:
+    few, many = (dropout_mask(generator(), rows, 64, 0.5, CPU) for rows in (16, 32))
+    assert few is not None
+    assert many is not None
+    assert torch.equal(many[:16], few)
+
+
+def test_a_network_is_a_function_of_its_generator_and_leaves_the_global_one_alone() -> None:
+    def build(seed: int) -> Network:
+        return build_network("small-cnn", (1, 8, 8), 4, None, generator(seed))
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = build(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert same_weights(build(3), first)
+    assert not same_weights(build(4), first)
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("name", ["small-cnn", "resnet18", "somebodys_networks:tiny"])
+@pytest.mark.usefixtures("package")
+def test_weights_come_from_a_file_and_the_classifier_from_the_generator(name: str, suffix: str, tmp_path: Path) -> None:
+    shape = (3, 16, 16)
+    other = build_network(name, shape, 4, None, generator(1))
+    path = str(tmp_path / f"weights.{suffix}")
+    state = {**other.featurizer.state_dict(), "fc.weight": torch.zeros(1000, 9)}  # a published file has its own head
+    if suffix == "pt":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+
+    network = build_network(name, shape, 4, path, generator(2))
+
+    assert same_weights(network.featurizer, other.featurizer)
+    assert same_weights(network.classifier, build_network(name, shape, 4, None, generator(2)).classifier)
+
+
+UNREADABLE = "must be a state-dict file of torch or safetensors"
+
+
+def _write_text(path: Path) -> None:
+    path.write_text("no weights")
+
+
+def _write_tensor(path: Path) -> None:
+    torch.save(torch.zeros(3), path)
+
+
+def _write_other_network(path: Path) -> None:
+    torch.save(nn.Linear(2, 2).state_dict(), path)
+
+
+def _write_other_size(path: Path) -> None:
+    torch.save(build_network("small-cnn", (1, 16, 16), 4, None, generator()).featurizer.state_dict(), path)
+
+
+@pytest.mark.parametrize(
+    ("file", "write", "message"),
+    [
+        ("text.pt", _write_text, UNREADABLE),
+        ("text.safetensors", _write_text, UNREADABLE),
+        ("tensor.pt", _write_tensor, UNREADABLE),
+        ("absent.pt", None, UNREADABLE),
+        ("absent.safetensors", None, UNREADABLE),
+        ("other.pt", _write_other_network, "must fit the network: .*Unexpected key.*weight"),
+        ("larger.pt", _write_other_size, "must fit the network: .*size mismatch.*layers.10.weight"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_by_name(
+    file: str, write: Callable[[Path], None] | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / file
+    if write is not None:
+        write(path)
+    with pytest.raises(InputError, match=rf"training\.weights: {message}.*got '{path}'") as caught:
+        build_network("small-cnn", (1, 8, 8), 4, str(path), generator())
+    assert str(caught.value).count("\n") == 1
+
+
+def test_imagenet_is_torchvisions_first_weights() -> None:
+    assert published_weights("resnet50", "imagenet") == "IMAGENET1K_V1"
+    assert published_weights("resnet50", "IMAGENET1K_V2") == "IMAGENET1K_V2"
+
+
+@pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
+def test_the_published_weights_are_those_torchvision_has(name: str) -> None:
+    in_torchvision = torchvision.models.get_model_weights(name)
+    assert [weights.name for weights in in_torchvision] == list(PUBLISHED_WEIGHTS[name])
+
+
+def test_published_weights_are_asked_of_torchvision_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def without_download(name: str, weights: object) -> nn.Module:
+        asked.append((name, torchvision.models.get_model_weights(name).verify(weights)))
+        return torchvision.models.resnet18()
+
+    monkeypatch.setattr(torchvision.models, "get_model", without_download)
+    build_network("resnet18", (3, 16, 16), 4, "imagenet", generator())
+    assert asked == [("resnet18", torchvision.models.ResNet18_Weights.IMAGENET1K_V1)]
+
+
+def test_a_choice_is_checked_without_loading_torch() -> None:
+    code = (
+        "import sys; from gga_sweep.networks.choice import network_faults;"
+        "network_faults('resnet50', 3, 'imagenet'); print({'torch', 'torchvision'} & {*sys.modules})"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert printed.stdout == "set()\n"
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("name", ["small-cnn", "somebodys_networks:tiny"])
+def test_networks_without_demands_are_no_fault(name: str, channels: int) -> None:
+    assert network_faults(name, channels, None) == []
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(
+    ("name", "channels", "weights", "message"),
+    [
+        ("resnet34", 3, None, f"training.network: unknown network, got 'resnet34' .*{NETWORKS[0]}.*module:attribute"),
+        ("resnet18", 1, None, "training.network: resnet18 needs images of 3 channels, got 1"),
+        ("resnet18", 3, "IMAGENET22K", "training.weights: .*got 'IMAGENET22K' .allowed: imagenet, IMAGENET1K_V1"),
+        ("resnet18", 3, "nowhere/weights.pt", "training.weights: .*must exist, got 'nowhere/weights.pt'"),
+        ("small-cnn", 1, "imagenet", "training.weights: small-cnn has no published weights.*got 'imagenet'"),
+        ("somebodys_networks:tiny", 1, "imagenet", "training.weights: .* no published weights.*got 'imagenet'"),
+        ("somebodys_networks:tiny", 1, "./nowhere", "training.weights: .*must exist, got './nowhere'"),
+        ("somebodys_networks:large", 1, None, "training.network: cannot import it: .*got 'somebodys_networks:large'"),
+        ("nobodys_networks:tiny", 1, None, "training.network: cannot import it: .*got 'nobodys_networks:tiny'"),
+        (":tiny", 1, None, "training.network: cannot import it: .*got ':tiny'"),
+    ],
+)
+def test_a_choice_that_cannot_be_built_is_one_fault(
+    name: str, channels: int, weights: str | None, message: str
+) -> None:
+    faults = network_faults(name, channels, weights)
+    assert len(faults) == 1
+    with pytest.raises(InputError, match=message):
+        raise InputError(faults)
+
+
+def test_channels_that_are_not_known_yet_are_no_fault() -> None:
+    assert network_faults("resnet50", None, "imagenet") == []
+
+
+def test_both_network_and_weights_are_named_at_once() -> None:
+    fields = [fault.field for fault in network_faults("resnet50", 2, "IMAGENET22K")]
+    assert fields == ["training.network", "training.weights"]

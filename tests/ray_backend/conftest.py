@@ -1,0 +1,58 @@
+"""One local Ray for all tests of the sweep."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from empty_plots import leave_plots_empty
+
+from gga_sweep.tracking.environment import set_environment
+from gga_sweep.tracking.location import sqlite_path
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "local_ray" in getattr(item, "fixturenames", ()):  # its actors share the cores with other tests
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file that tells `small_sweep.Fragile` how to fail; trial actors see it too."""
+    path = tmp_path_factory.mktemp("orders") / "order"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SMALL_SWEEP_ORDERS", str(path))
+        yield path
+
+
+@pytest.fixture(scope="session")
+def local_ray(orders: Path) -> Iterator[None]:
+    """A Ray of two CPUs whose workers find the modules of this folder, whatever other Ray this machine runs."""
+    set_environment()
+    import ray
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER), str(FOLDER.parent)]))
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def quick_launches(monkeypatch: pytest.MonkeyPatch, template_store: Path) -> None:
+    """Launches without what takes longest in them: a new MLflow store is a copy, the page's plots are empty."""
+
+    def copy_store(uri: str) -> None:
+        path = sqlite_path(uri)
+        if path is not None and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(template_store, path)
+
+    monkeypatch.setattr("gga_sweep.tracking.projector.prepare_store", copy_store)
+    leave_plots_empty(monkeypatch)

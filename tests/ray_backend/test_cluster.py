@@ -1,0 +1,350 @@
+"""The Ray of a launch: who can reach it, who is let in, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray._private import ray_constants, utils
+from ray.exceptions import AuthenticationError
+
+from gga_sweep.errors import GGASweepError
+from gga_sweep.ray_backend.cluster import joined_cluster
+from gga_sweep.tracking.environment import ENVIRONMENT
+
+PROGRAM = Path(__file__).with_name("seen_cluster.py")
+
+
+class FakeRay:
+    """Stands for Ray: remembers what it was started with, and how the world looked then."""
+
+    def __init__(self) -> None:
+        self.running = False
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.then = SimpleNamespace()
+        self.error: Exception | None = None
+        self.shutdowns = 0
+        self.context = SimpleNamespace(
+            dashboard_url="", address_info={"gcs_address": "10.0.0.1:6379", "node_ip_address": "10.0.0.2"}
+        )
+
+    def init(self, *arguments: Any, **options: Any) -> SimpleNamespace:
+        self.calls.append((arguments, options))
+        folder = options.get("_temp_dir")
+        self.then = SimpleNamespace(
+            environ=dict(os.environ),
+            entrypoint=utils.get_entrypoint_name(),
+            forms_clusters=ray_constants.ENABLE_RAY_CLUSTER,
+            above_folder=None if folder is None else mode(Path(folder).parent),
+        )
+        if self.error is not None:
+            raise self.error
+        return self.context
+
+    def shutdown(self) -> None:
+        self.shutdowns += 1
+
+
+@pytest.fixture
+def fake_ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    fake = FakeRay()
+    connect = socket.create_connection
+    monkeypatch.setattr(
+        socket,
+        "create_connection",
+        lambda to, timeout: connect(to, timeout) if to[0] != "10.0.0.1" else socket.socket(),
+    )
+    monkeypatch.setattr(ray, "init", fake.init)
+    monkeypatch.setattr(ray, "shutdown", fake.shutdown)
+    monkeypatch.setattr(ray, "is_initialized", lambda: fake.running)
+    return fake
+
+
+@pytest.fixture(autouse=True)
+def _untouched_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As a user has it who never heard of Ray's variables; put back as it was."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's, on a machine where every new file is everybody's."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _careless_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def launch(address: str | None = None, dashboard: bool = False) -> str | None:
+    """Where its dashboard is, in words."""
+    with joined_cluster(address, dashboard) as found:
+        return found
+
+
+needs_dashboard = pytest.mark.skipif(
+    utils.get_dashboard_dependency_error() is not None, reason="needs gga-sweep[dashboard]"
+)
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux who listens where")
+@pytest.mark.parametrize("dashboard", [False, pytest.param(True, marks=needs_dashboard)])
+def test_a_cluster_of_ones_own_is_closed_to_others(
+    dashboard: bool, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="g-", dir="/tmp") as place:
+        done = subprocess.run(
+            [sys.executable, str(PROGRAM), place, "postgresql://anna:s3cret@host/db", *["dashboard"] * dashboard],
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""  # no warning of Ray's
+        seen = json.loads(done.stdout)
+        assert seen["listening"]
+        assert set(seen["listening"]) == {"127.0.0.1"}
+        assert seen["stranger"] == "AuthenticationError"
+        assert seen["token"] == "0o600"
+        assert seen["entrypoints"] == ["gga-sweep"]  # the command line held a password
+        assert seen["worker"]["RAY_AUTH_MODE"] == "token"
+        assert ENVIRONMENT.items() <= seen["worker"].items()
+        assert seen["folder"].startswith(f"{place}/gga-")
+        assert list(Path(place).iterdir()) == []
+        if dashboard:
+            assert re.fullmatch(
+                r"http://127\.0\.0\.1:\d+ \(asks for the token: ~/\.ray/auth_token\)", seen["dashboard"]
+            )
+            assert seen["asked"] == {"without a token": 401, "another token": 403, "the token": 200}
+        else:
+            assert seen["dashboard"] is None
+
+
+def test_a_new_token_is_for_its_owner_alone(home: Path, fake_ray: FakeRay) -> None:
+    launch()
+    token = home / ".ray" / "auth_token"
+    assert re.fullmatch("[0-9a-f]{64}", token.read_text())
+    assert (mode(home / ".ray"), mode(token)) == (0o700, 0o600)
+    assert [path.name for path in token.parent.iterdir()] == ["auth_token"]
+
+
+def test_a_token_that_others_could_read_is_closed_and_kept(home: Path, fake_ray: FakeRay) -> None:
+    (home / ".ray").mkdir(0o755)
+    token = home / ".ray" / "auth_token"
+    token.write_text("as Ray made it")
+    token.chmod(0o644)
+    launch()
+    assert token.read_text() == "as Ray made it"
+    assert (mode(home / ".ray"), mode(token)) == (0o700, 0o600)
+
+
+def test_of_launches_at_once_all_find_the_same_token(home: Path) -> None:
+    """Each looks for it as it starts; the real thing may start but one Ray a process."""
+    from gga_sweep.ray_backend.cluster import _provide_token
+
+    def look(_: int) -> str:
+        _provide_token()
+        return (home / ".ray" / "auth_token").read_text()
+
+    with ThreadPoolExecutor(8) as pool:
+        [token] = set(pool.map(look, range(64)))
+    assert len(token) == 64
+    assert len(list((home / ".ray").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RAY_AUTH_MODE", "disabled"),
+        ("RAY_AUTH_TOKEN", "my own"),
+        ("RAY_AUTH_TOKEN_PATH", "/somewhere/else"),
+    ],
+)
+def test_what_the_user_says_about_tokens_stands(
+    name: str, value: str, home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    launch()
+    assert list(home.iterdir()) == []
+    said = {key: text for key, text in fake_ray.then.environ.items() if key.startswith("RAY_AUTH")}
+    assert said == {name: value}
+
+
+def test_without_a_home_that_can_be_written_the_token_lies_in_a_private_folder(
+    tmp_path: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    launch()
+    token = Path(fake_ray.then.environ["RAY_AUTH_TOKEN_PATH"])
+    assert re.fullmatch("[0-9a-f]{64}", token.read_text())
+    assert (mode(token.parent), mode(token)) == (0o700, 0o600)
+    launch()  # Ray has read the token and would not read another
+    assert fake_ray.then.environ["RAY_AUTH_TOKEN_PATH"] == str(token)
+
+
+def test_rays_own_files_lie_in_a_private_folder_that_goes_with_the_launch(home: Path, fake_ray: FakeRay) -> None:
+    with joined_cluster(None):
+        [(_, options)] = fake_ray.calls
+        above = Path(options["_temp_dir"]).parent
+        assert fake_ray.then.above_folder == mode(above) == 0o700
+        (above / "ray").mkdir()
+    assert not above.exists()
+
+
+def test_a_path_to_a_socket_is_never_too_long(
+    home: Path, fake_ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / "a-folder-of-a-batch-system-whose-name-is-long"
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    launch()
+    [(_, options)] = fake_ray.calls
+    assert len(f"{options['_temp_dir']}/session_2026-11-23_15-29-36_522828_4194304/sockets/plasma_store") <= 103
+
+
+def test_a_folder_that_the_user_names_for_ray_is_rays(
+    home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    launch()
+    [(_, options)] = fake_ray.calls
+    assert options["_temp_dir"] is None
+
+
+def test_ray_is_as_before_once_it_has_started(home: Path, fake_ray: FakeRay) -> None:
+    before = ray_constants.ENABLE_RAY_CLUSTER, utils.get_entrypoint_name()
+    with joined_cluster(None):
+        assert (ray_constants.ENABLE_RAY_CLUSTER, utils.get_entrypoint_name()) == before
+    assert fake_ray.then.forms_clusters is False
+    assert fake_ray.then.entrypoint == "gga-sweep"
+
+
+def test_without_an_address_no_cluster_of_somebody_else_is_joined(home: Path, fake_ray: FakeRay) -> None:
+    """Ray would join what a file in /tmp names, where everybody may write."""
+    launch()
+    [(arguments, options)] = fake_ray.calls
+    assert arguments == ("local",)
+    assert options["include_dashboard"] is False
+
+
+@pytest.mark.parametrize("given", ["10.0.0.1:6379", None])
+def test_a_cluster_at_an_address_keeps_its_own_authentication(
+    given: str | None, home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    launch(given)
+    [(arguments, _)] = fake_ray.calls
+    assert arguments == ("10.0.0.1:6379",)
+    assert not any(name.startswith("RAY_AUTH") for name in fake_ray.then.environ)
+    assert fake_ray.then.entrypoint == "gga-sweep"
+    assert fake_ray.then.forms_clusters
+    assert list(home.iterdir()) == []
+
+
+def test_workers_elsewhere_get_our_variables_as_the_user_set_them_and_nothing_else(
+    fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
+    launch("auto")
+    [(_, options)] = fake_ray.calls
+    assert options["runtime_env"] == {"env_vars": {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "1"}}
+
+
+def test_a_dashboard_is_started_where_it_is_asked_for_and_on_the_loopback_interface(
+    home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert launch() is None
+    fake_ray.context.dashboard_url = "127.0.0.1:8266"
+    assert launch(dashboard=True) == "http://127.0.0.1:8266 (asks for the token: ~/.ray/auth_token)"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/somewhere/else")
+    assert launch(dashboard=True) == "http://127.0.0.1:8266 (asks for the token: /somewhere/else)"
+    asked = [(options["include_dashboard"], options["dashboard_host"]) for _, options in fake_ray.calls]
+    assert asked == [(False, "127.0.0.1"), (True, "127.0.0.1"), (True, "127.0.0.1")]
+
+
+@pytest.mark.parametrize(
+    ("told", "here", "words"),
+    [
+        (None, "10.0.0.2", None),
+        ("", "10.0.0.2", None),
+        ("10.0.0.1:8265", "10.0.0.2", "http://10.0.0.1:8265"),
+        ("127.0.0.1:8265", "10.0.0.1", "http://127.0.0.1:8265"),
+        (
+            "127.0.0.1:8265",
+            "10.0.0.2",
+            "http://127.0.0.1:8265 on 10.0.0.1: `ssh -L 8265:127.0.0.1:8265 10.0.0.1` brings it here",
+        ),
+        ("https://ray.example/ours", "10.0.0.2", "https://ray.example/ours"),
+    ],
+)
+def test_the_dashboard_of_a_cluster_is_found_from_here(
+    told: str | None, here: str, words: str | None, fake_ray: FakeRay
+) -> None:
+    fake_ray.context.dashboard_url = told
+    fake_ray.context.address_info["node_ip_address"] = here
+    assert launch("10.0.0.1:6379") == words
+
+
+def test_a_ray_that_is_up_is_used_and_left_up(home: Path, fake_ray: FakeRay) -> None:
+    fake_ray.running = True
+    launch("10.0.0.1:6379")
+    assert fake_ray.calls == []
+    assert fake_ray.shutdowns == 0
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "make", [ConnectionError, ValueError, RuntimeError, AuthenticationError], ids=lambda make: make.__name__
+)
+def test_a_cluster_that_cannot_be_joined_is_named_with_what_to_do(
+    make: Callable[[str], Exception], fake_ray: FakeRay
+) -> None:
+    fake_ray.error = make("no answer")
+    with pytest.raises(GGASweepError, match=r"Ray cluster at 10\.0\.0\.1:6379: no answer.*RAY_AUTH_MODE=token"):
+        launch("10.0.0.1:6379")
+
+
+def test_an_address_that_nobody_listens_at_is_told_at_once(fake_ray: FakeRay) -> None:
+    """Ray would try for minutes."""
+    with pytest.raises(GGASweepError, match=r"at 127\.0\.0\.1:9: nobody answers \(Connection refused\)"):
+        launch("127.0.0.1:9")
+    assert fake_ray.calls == []
+
+
+def test_a_ray_that_cannot_be_started_leaves_nothing_behind(home: Path, fake_ray: FakeRay) -> None:
+    fake_ray.error = RuntimeError("no room")
+    with pytest.raises(GGASweepError, match="cannot start Ray on this machine: no room"):
+        launch()
+    assert fake_ray.shutdowns == 1
+    [(_, options)] = fake_ray.calls
+    assert not Path(options["_temp_dir"]).parent.exists()

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+from ray.air._internal import usage
+from ray.tune.schedulers import FIFOScheduler
+from rich.console import Console
+from small_sweep import small_sweep, train_without_ray
+
+import gga_sweep
+from gga_sweep.execution.replay import compare, replay
+from gga_sweep.ledger.lease import held
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ray_backend.fifo import FIFO
+from gga_sweep.records import RunStatus
+from gga_sweep.tracking.sole_writer import SoleWriter
+
+pytestmark = [
+    pytest.mark.usefixtures("local_ray", "quick_launches"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def launch(storage: Path, **fields: Any) -> gga_sweep.SweepResult:
+    return gga_sweep.run_sweep(gga_sweep.load(small_sweep(**fields), storage=storage))
+
+
+def attempts(result: gga_sweep.SweepResult) -> dict[str, int]:
+    return {run.folder: result.ledger.run(run.folder).newest_attempt() for run in result.records}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_sweep.SweepResult:
+    """Both arms, two test domains, two trial seeds, two draws."""
+    return launch(
+        tmp_path_factory.mktemp("swept"),
+        test_domains=["north", "south"],
+        trial_seeds=[0, 1],
+        draws=2,
+        search_space={"lr": {"loguniform": [1e-3, 1e-1]}},
+        resources={"cpus": 1},
+    )
+
+
+def test_every_run_of_the_plan_is_trained_and_selected_from(swept: gga_sweep.SweepResult) -> None:
+    assert len(swept.records) == 16
+    assert {run.status for run in swept.records} == {RunStatus.DONE}
+    assert [record.step for record in swept.records[0].records] == [0, 3, 6]
+    assert len(swept.selected()) == 8
+    assert not swept.table().incomplete
+
+
+def test_every_run_replayed_outside_ray_has_the_same_bytes(swept: gga_sweep.SweepResult, tmp_path: Path) -> None:
+    """So neither the order of runs, nor the reuse of actors, nor the other arms changed anything."""
+    sweep = swept.plan.sweep
+    for number, run in enumerate(swept.records[::3]):
+        folder, _ = replay(sweep, run.key, tmp_path / str(number), show=lambda progress: None)
+        assert compare(folder, sweep) == {"records.jsonl": True, "annealing.jsonl": True, "selected": True}
+
+
+def test_mlflow_shows_parent_children_and_summaries(swept: gga_sweep.SweepResult) -> None:
+    assert swept.tracked
+    client = MlflowClient(swept.tracking_uri)
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
+    roles = [run.data.tags["gga_sweep.role"] for run in runs]
+    assert (roles.count("sweep"), roles.count("run"), roles.count("summary")) == (1, 16, 6)
+    child = next(run for run in runs if run.data.tags["gga_sweep.role"] == "run")
+    record = next(run for run in swept.records if run.key == child.data.tags["gga_sweep.key"]).records[-1]
+    assert child.data.metrics["val/accuracy"] == record.validation.accuracy
+
+
+def test_tracking_and_what_ray_would_count_leave_the_start_to_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would import MLflow, and tracking would read all that its store holds of the sweep."""
+    ledger = Ledger(tmp_path / "small")
+    evaluated: list[int] = []
+    counted: list[object] = []
+    take = SoleWriter.take
+
+    def look(self: SoleWriter) -> bool:
+        evaluated.append(sum(len(run.records) for run in ledger.read_results(ledger.run_names()).values()))
+        return take(self)
+
+    monkeypatch.setattr(SoleWriter, "take", look)
+    monkeypatch.setattr(usage, "_count_callbacks", lambda callbacks: counted.append(callbacks))
+    assert launch(tmp_path, arms=[{"algorithm": "ERM"}]).tracked
+    assert evaluated[0] > 0
+    assert counted == []
+
+
+def test_the_report_stands_in_the_sweeps_folder(swept: gga_sweep.SweepResult) -> None:
+    table = json.loads(swept.paths["json"].read_text())
+    assert table["sweep"] == "small"
+    assert "<html" in swept.paths["html"].read_text()
+
+
+def test_launching_again_trains_nothing_and_selects_the_same(swept: gga_sweep.SweepResult) -> None:
+    before = attempts(swept)
+    again = gga_sweep.run_sweep(swept.plan.sweep)
+    assert attempts(again) == before
+    assert again.table() == swept.table()
+
+
+def test_a_launch_says_before_it_trains_what_it_takes_once_a_run_is_done(tmp_path: Path) -> None:
+    printed = []
+    for seeds in ([0], [0, 1]):
+        console = Console(file=io.StringIO(), width=200)
+        sweep = gga_sweep.load(small_sweep(trial_seeds=seeds), storage=tmp_path)
+        with console.capture() as captured:
+            gga_sweep.run_sweep(sweep, console=console)
+        printed.append(captured.get().splitlines()[0])
+    assert printed[0] == "How long it takes is not known yet: no run of it is done."
+    assert re.fullmatch(r"About \S+ device-hours left: .* with 1 run at once\.", printed[1])
+
+
+def test_a_launch_that_decodes_images_says_so_and_the_next_finds_them_decoded(tmp_path: Path) -> None:
+    for index in range(24):
+        folder = tmp_path / "tree" / "abc"[index % 3] / ("cat", "dog")[index // 3 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((20, 30), 10 * index).save(folder / f"{index}.png")
+    dataset = {"name": "ImageFolder", "root": str(tmp_path / "tree"), "image_size": 16}
+    at_once = {"steps": 2, "evaluate_every": 1, "augmentation": "domainbed-batched"}
+    arms = [{"algorithm": "ERM"}]
+    fields = {"dataset": dataset, "test_domains": ["a"], "arms": arms, "training": at_once}
+    said = []
+    for seeds in ([0], [0, 1]):
+        console = Console(file=io.StringIO(), width=200)
+        sweep = gga_sweep.load(small_sweep(**fields, trial_seeds=seeds), storage=tmp_path / "storage")
+        with console.capture() as captured:
+            result = gga_sweep.run_sweep(sweep, console=console)
+        said.append(captured.get().splitlines()[0])
+        assert {run.status for run in result.records} == {RunStatus.DONE}
+        assert any("whole minibatches in float32" in deviation for deviation in result.report.table.deviations)
+    assert re.fullmatch(r"Decoded 24 images in \d+ s\.", said[0])
+    assert re.fullmatch(r"About .*", said[1])
+
+
+def test_more_seeds_extend_a_sweep_and_change_nothing(tmp_path: Path) -> None:
+    arms = [{"algorithm": "ERM"}]
+    (first,) = train_without_ray(gga_sweep.load(small_sweep(arms=arms), storage=tmp_path))
+    more = launch(tmp_path, arms=arms, trial_seeds=[0, 1])
+    assert [run.cell.trial_seed for run in more.records] == [0, 1]
+    assert more.records[0].records == first.read_records()
+    assert first.newest_attempt() == 1
+
+
+def test_a_file_that_changed_under_its_name_is_refused_unless_allowed(tmp_path: Path) -> None:
+    train_without_ray(gga_sweep.load(small_sweep(arms=[{"algorithm": "ERM"}]), storage=tmp_path))
+    changed = small_sweep(arms=[{"algorithm": "ERM"}], training={"steps": 4, "evaluate_every": 3})
+    sweep = gga_sweep.load(changed, storage=tmp_path)
+    with pytest.raises(gga_sweep.InputError, match=r"training: changed since .* got .*'steps': 4"):
+        gga_sweep.run_sweep(sweep)
+    result = gga_sweep.run_sweep(sweep, gga_sweep.LaunchOptions(allow_change=True))
+    assert [record.step for record in result.records[0].records] == [0, 3]
+    assert any("not in the present plan" in note for note in result.table().notes)
+
+
+def test_a_failed_run_is_named_and_tried_once_more_by_the_next_launch(tmp_path: Path, orders: Path) -> None:
+    arms = [{"algorithm": "small_sweep:Fragile"}, {"algorithm": "ERM"}]
+    orders.write_text("raise")
+    result = launch(tmp_path, arms=arms)
+    assert [run.reason for run in result.failed] == ["RuntimeError: told to fail"]
+    assert result.table().incomplete
+    assert result.stopped is None
+    orders.unlink()
+    repaired = launch(tmp_path, arms=arms)
+    assert not repaired.failed
+    assert attempts(repaired)[result.failed[0].folder] == 2
+
+
+def test_a_failed_run_ends_the_launch_where_that_was_asked_for(tmp_path: Path, orders: Path) -> None:
+    arms = [{"algorithm": "small_sweep:Fragile"}, {"algorithm": "ERM"}]
+    sweep = gga_sweep.load(small_sweep(arms=arms, trial_seeds=[0, 1, 2]), storage=tmp_path)
+    orders.write_text("raise")
+    result = gga_sweep.run_sweep(sweep, gga_sweep.LaunchOptions(on_error="stop"))
+    assert str(result.stopped).endswith("failed: RuntimeError: told to fail (--on-error stop)")
+    assert len([run for run in result.records if run.status is RunStatus.DONE]) < 3
+    orders.unlink()
+    assert {run.status for run in gga_sweep.run_sweep(sweep).records} == {RunStatus.DONE}
+
+
+def test_a_run_out_of_memory_gets_a_second_wave_alone(tmp_path: Path, orders: Path) -> None:
+    orders.write_text("out of memory")
+    result = launch(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}])
+    assert result.records[0].status is RunStatus.DONE
+    assert attempts(result) == {result.records[0].folder: 2}
+
+
+def test_a_run_whose_actor_dies_goes_on_elsewhere_to_the_same_bits(tmp_path: Path, orders: Path) -> None:
+    orders.write_text("die")
+    result = launch(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}])
+    assert not orders.exists()  # it did die
+    (run,) = result.records
+    assert run.status is RunStatus.DONE
+    folder, _ = replay(result.plan.sweep, run.key, tmp_path / "replay", show=lambda progress: None)
+    assert set((compare(folder, result.plan.sweep) or {}).values()) == {True}
+
+
+def test_the_run_to_begin_is_at_every_step_the_one_that_tune_would_choose(
+    tmp_path: Path, orders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a run whose actor died."""
+    agreed: list[bool] = []
+    choose = FIFO.choose_trial_to_run
+
+    def compared(self: FIFO, controller: Any) -> Any:
+        chosen = choose(self, controller)
+        agreed.append(chosen is FIFOScheduler.choose_trial_to_run(self, controller))
+        return chosen
+
+    monkeypatch.setattr(FIFO, "choose_trial_to_run", compared)
+    orders.write_text("die")
+    result = launch(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}], trial_seeds=[0, 1, 2])
+    assert sorted(attempts(result).values()) == [1, 1, 2]
+    assert len(agreed) > 3
+    assert all(agreed)
+
+
+def test_two_arms_that_come_out_equal_share_one_run(tmp_path: Path) -> None:
+    arms = [{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "the same again"}]
+    sweep = gga_sweep.load(small_sweep(arms=arms), storage=tmp_path)
+    assert len(train_without_ray(sweep)) == 1
+    result = gga_sweep.run_sweep(sweep)
+    assert [row.arm for row in result.table().rows] == ["ERM", "the same again"]
+    assert result.table().rows[0].entries == result.table().rows[1].entries
+
+
+def test_a_second_live_launch_is_refused(tmp_path: Path) -> None:
+    sweep = gga_sweep.load(small_sweep(), storage=tmp_path)
+    with held(Ledger(sweep.folder).store), pytest.raises(gga_sweep.SweepOwnedError, match="another launch owns"):
+        gga_sweep.run_sweep(sweep)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_sweep import small_sweep, train_without_ray
+
+import gga_sweep
+from gga_sweep.errors import GGASweepError
+from gga_sweep.execution.prepare import prepare_ledger
+from gga_sweep.ledger import lease as leases
+from gga_sweep.ledger.lease import LAUNCHES, ask_to_stop, held
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.stored_sweep import read_plan
+from gga_sweep.ray_backend.trainable import RUN, RunTrainable
+from gga_sweep.records import RunStatus
+from gga_sweep.report.collect import collect
+from gga_sweep.spec import plan_sweep
+
+
+def actor(sweep: gga_sweep.Sweep, config: dict[str, Any], launch: int | None = None) -> RunTrainable:
+    """What Tune would make in another process; its steps are called here."""
+    contents = prepare_ledger(sweep)
+    runs = {run.key: run for run in plan_sweep(sweep, contents).runs}
+    made = RunTrainable.__new__(RunTrainable)
+    RunTrainable.setup(made, config, sweep=sweep, contents=contents, runs=runs, launch=launch)
+    return made
+
+
+def loaded(storage: Path, **fields: Any) -> gga_sweep.Sweep:
+    return gga_sweep.load(small_sweep(**fields), storage=storage)
+
+
+def keys(sweep: gga_sweep.Sweep) -> list[str]:
+    return [str(run.key) for run in plan_sweep(sweep, prepare_ledger(sweep)).runs]
+
+
+def results_of(made: RunTrainable) -> list[dict[str, Any]]:
+    results = [made.step()]
+    while not results[-1]["done"]:
+        results.append(made.step())
+    return results
+
+
+def test_a_result_holds_key_step_and_numbers_of_training_domains_alone(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    for result in results_of(actor(sweep, {RUN: keys(sweep)[1]})):
+        assert result["key"] == keys(sweep)[1]
+        ours = set(result) - {"key", "step", "progress/step", "done"}
+        assert all(name.startswith(("val/", "train/")) for name in ours)
+        assert not any("north" in name for name in ours)
+
+
+@pytest.mark.usefixtures("quick_launches")
+def test_images_and_labels_of_the_test_domain_change_no_result_no_weight_and_no_choice(tmp_path: Path) -> None:
+    def sweep_of(dataset: str) -> gga_sweep.Sweep:
+        space = {"lr": {"loguniform": [1e-3, 1e-1]}}
+        return loaded(tmp_path / dataset, dataset={"name": f"small_sweep:{dataset}"}, draws=2, search_space=space)
+
+    real, noise = sweep_of("stripes"), sweep_of("stripes_with_noise_in_north")
+    for key, other in zip(keys(real), keys(noise), strict=True):
+        assert key != other
+        pairs = zip(results_of(actor(real, {RUN: key})), results_of(actor(noise, {RUN: other})), strict=True)
+        for result, under_noise in pairs:
+            assert {**result, "key": ""} == {**under_noise, "key": ""}
+    of_real, of_noise = gga_sweep.run_sweep(real), gga_sweep.run_sweep(noise)
+    for one, another in zip(of_real.records, of_noise.records, strict=True):
+        assert [record.test for record in one.records] != [record.test for record in another.records]
+        weights = of_real.ledger.run(one.folder).read_selected()
+        assert weights == of_noise.ledger.run(another.folder).read_selected()
+    assert [(one.draw, one.step) for one in of_real.selected()] == [(one.draw, one.step) for one in of_noise.selected()]
+
+
+def test_a_reused_actor_leaves_no_trace_in_the_next_run(tmp_path: Path) -> None:
+    sweep, fresh = loaded(tmp_path / "reused"), loaded(tmp_path / "fresh")
+    made = actor(sweep, {RUN: keys(sweep)[1]})
+    results_of(made)
+    assert made.reset_config({RUN: keys(sweep)[0]})
+    assert results_of(made) == results_of(actor(fresh, {RUN: keys(fresh)[0]}))
+
+
+def test_a_slice_without_an_evaluation_repeats_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gga_sweep.execution.recorded_run.RecordedRun.advance.__defaults__", (0.0,))
+    sweep = loaded(tmp_path)
+    results = results_of(actor(sweep, {RUN: keys(sweep)[1]}))
+    assert [result["progress/step"] for result in results] == [0, 1, 2, 3, 4, 5, 6]
+    assert [result["step"] for result in results] == [0, 0, 0, 3, 3, 3, 6]
+    assert results[1]["val/accuracy"] == results[0]["val/accuracy"]
+
+
+def test_a_trial_stopped_from_outside_leaves_its_run_to_be_gone_on_with(tmp_path: Path) -> None:
+    sweep, undisturbed = loaded(tmp_path / "stopped"), loaded(tmp_path / "undisturbed")
+    key = keys(sweep)[0]
+    made = actor(sweep, {RUN: key})
+    made.step()
+    made.cleanup()
+    (folder,) = (Ledger(sweep.folder).run(name) for name in Ledger(sweep.folder).run_names())
+    assert folder.read_state().status is RunStatus.PREEMPTED
+    results_of(actor(sweep, {RUN: key}))
+    assert folder.read_state().status is RunStatus.DONE
+    results_of(actor(undisturbed, {RUN: key}))
+    assert folder.read_records() == Ledger(undisturbed.folder).run(folder.name).read_records()
+
+
+def test_a_run_that_is_done_is_told_again_and_not_trained_again(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    folders = train_without_ray(sweep)
+    results = results_of(actor(sweep, {RUN: keys(sweep)[0]}))
+    assert [result["step"] for result in results] == [0, 3, 6]
+    assert folders[0].newest_attempt() == 1
+
+
+def test_a_trial_whose_run_somebody_took_over_stops_and_writes_nothing(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    made = actor(sweep, {RUN: keys(sweep)[0]})
+    before = made.step()
+    folder = Ledger(sweep.folder).run(Ledger(sweep.folder).run_names()[0])
+    folder.claim({"somebody": "else"})
+    assert made.step() == {**before, "done": True, "superseded": True}
+    assert len(folder.read_records()) == 1
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_as_population_based_training_makes_it(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    one, other = (actor(sweep, {RUN: key}) for key in keys(sweep))
+    checkpoint = str(tmp_path)
+    one.save_checkpoint(checkpoint)
+    one.load_checkpoint(checkpoint)
+    with pytest.raises(GGASweepError, match=f"{keys(sweep)[0][:8]} became {keys(sweep)[1][:8]}"):
+        other.load_checkpoint(checkpoint)
+
+
+def test_a_run_that_was_not_opened_yet_stays_in_the_queue_when_its_launch_stops(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    with held(Ledger(sweep.folder).store) as lease:
+        stopping = actor(sweep, {RUN: keys(sweep)[0]}, launch=lease.number)
+        ask_to_stop(Ledger(sweep.folder).store, LAUNCHES, lease.number, "why not")
+        assert stopping.step() == {"done": True}
+    assert Ledger(sweep.folder).run_names() == []
+
+
+def test_a_run_in_training_is_left_to_the_next_launch_when_its_own_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_LOOK_SECONDS", 0.0)
+    sweep = loaded(tmp_path)
+    store = Ledger(sweep.folder).store
+    with held(store) as lease:
+        stopping = actor(sweep, {RUN: keys(sweep)[0]}, launch=lease.number)
+        assert not stopping.step()["done"]
+        ask_to_stop(store, LAUNCHES, lease.number, "stopped by `gga-sweep stop`")
+        result = stopping.step()  # one step of training at most
+    (name,) = Ledger(sweep.folder).run_names()
+    state = Ledger(sweep.folder).run(name).read_state()
+    assert result["done"]
+    assert (state.status, state.reason) == (RunStatus.PREEMPTED, "stopped by `gga-sweep stop`")
+    assert state.step == result["progress/step"] == 1
+
+
+def test_a_searchers_configuration_is_a_run_of_its_own_with_its_hash_as_draw(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path, search_space={"lr": {"loguniform": [1e-3, 1e-1]}})
+    config = {"arm": "ERM", "test_domain": "north", "trial_seed": np.int64(0), "lr": np.float64(0.02)}
+    results_of(actor(sweep, config))
+    view = collect(read_plan(sweep.folder), Ledger(sweep.folder))
+    (run,) = view.records
+    assert run.draws == (int(run.key[:8], 16),)
+    assert dict(run.hyperparameters) == {"lr": 0.02}
+    assert view.searched == {"ERM"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"arm": "CORAL"}, "arm: must be one of the sweep's, got 'CORAL'"),
+        ({"test_domain": "west"}, "test_domain: must be one of the sweep's, got 'west'"),
+        ({"trial_seed": -1}, "trial_seed: must be a whole number from 0 on, got -1"),
+        ({"momentum": 0.9}, "momentum: no arm has this hyperparameter"),
+    ],
+)
+def test_a_configuration_that_names_no_run_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    config = {"arm": "ERM", "test_domain": "north", "trial_seed": 0, **changed}
+    with pytest.raises(gga_sweep.InputError, match=message):
+        actor(loaded(tmp_path), config)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a machine with a GPU it can be opened")
+def test_a_run_that_cannot_be_opened_fails_with_its_reason(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path, resources={"cpus": 1, "gpus": 1})
+    made = actor(sweep, {RUN: keys(sweep)[0]})
+    (result,) = results_of(made)
+    assert math.isnan(result["val/accuracy"])
+    folder = Ledger(sweep.folder).run(Ledger(sweep.folder).run_names()[0])
+    assert folder.read_state().status is RunStatus.FAILED
+    assert "sees no CUDA device" in str(folder.read_state().reason)

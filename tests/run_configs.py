@@ -1,0 +1,66 @@
+"""Configurations of single runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gga_sweep.spec.models import RunConfig
+
+ANNEALING: dict[str, Any] = {
+    "method": "gga",
+    "start_step": 100,
+    "num_steps": 101,
+    "radius": 1e-5,
+    "num_candidates": 250,
+    "loss_tolerance": 0.1,
+    "objective": "alignment",
+    "direction": "random",
+    "origin": "start",
+    "perturbs": "all",
+    "mask": "step",
+    "joint_loss": "mean",
+    "loss_reference": "start",
+    "domain_gradients": "layerwise",
+}
+
+GGA_L: dict[str, Any] = {
+    "method": "gga-l",
+    "gamma": 1e-3,
+    "noise": "gaussian",
+    "alpha": "adaptive",
+    "domain_gradients": "layerwise",
+}
+
+TRAINING: dict[str, Any] = {
+    "steps": 5001,
+    "evaluate_every": 300,
+    "network": "resnet50",
+    "weights": "IMAGENET1K_V1",
+    "freeze_batch_norm": True,
+    "split": "stream",
+    "holdout": 0.2,
+    "augmentation": "domainbed",
+    "augment_validation": True,
+    "threads": 1,
+}
+
+
+def run_config(**changes: Any) -> RunConfig:
+    """An annealed run on PACS, changed at dotted paths: `training__steps=10`, `annealing=None`."""
+    content: dict[str, Any] = {
+        "dataset": {"name": "PACS", "root": Path("here"), "image_size": 224},
+        "algorithm": "ERM",
+        "hyperparameters": {"lr": 5e-5, "batch_size": 32, "weight_decay": 1e-4, "dropout": 0.5},
+        "annealing": dict(ANNEALING),
+        "test_domains": ("sketch",),
+        "trial_seed": 0,
+        "training": dict(TRAINING),
+    }
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        block = content
+        for parent in parents:
+            block = block[parent]
+        block[last] = value
+    return RunConfig.model_validate(content)

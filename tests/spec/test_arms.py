@@ -1,0 +1,309 @@
+"""Arms: names, baselines, and which of many places decides a value."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sweep_content import GGA, GGA_L, content
+
+from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
+from gga_sweep.annealing import VARIANTS, AnnealingSettings, GradientNoiseSettings
+from gga_sweep.records import Scalar
+from gga_sweep.spec import Arm, load
+from gga_sweep.spec.arms import ANNEALING_DEFAULTS, arm_values, expand_arms, hyperparameter_names, searched_space
+from gga_sweep.spec.models import SweepConfig
+from gga_sweep.spec.protocols import GGA_PAPER, QUICK
+
+
+def config(**changes: Any) -> SweepConfig:
+    return SweepConfig.model_validate(content(**changes))
+
+
+def arms_of(*blocks: dict[str, Any], **changes: Any) -> tuple[Arm, ...]:
+    return expand_arms(config(arms=list(blocks), **changes))
+
+
+@pytest.mark.parametrize(
+    ("block", "names"),
+    [
+        ({}, ["ERM"]),
+        (GGA, ["ERM + GGA"]),
+        ({"annealing": {"variant": "paper"}}, ["ERM + GGA"]),
+        ({"annealing": {"variant": "released"}}, ["ERM + GGA released"]),
+        ({"annealing": {"variant": "guided"}}, ["ERM + GGA guided"]),
+        ({"annealing": {"variant": "guided", "num_candidates": 2}}, ["ERM + GGA guided, num candidates 2"]),
+        (GGA_L, ["ERM + GGA-L"]),
+        (
+            {"annealing": {"method": "gga-l", "gamma": 1e-2, "noise": "uniform"}},
+            ["ERM + GGA-L, gamma 0.01, noise uniform"],
+        ),
+        (
+            {**GGA_L, "vary": {"annealing.alpha": ["adaptive", "constant"]}},
+            ["ERM + GGA-L, alpha adaptive", "ERM + GGA-L, alpha constant"],
+        ),
+        ({"annealing": {"objective": "anti", "radius": 1e-5}}, ["ERM + GGA, radius 1e-5, objective anti"]),
+        ({"name": "mine", "annealing": {"objective": "anti"}}, ["mine"]),
+        (
+            {**GGA, "vary": {"annealing.radius": [1e-5, 2.5e-4, 0.5, 0, 3.0]}},
+            [f"ERM + GGA, radius {value}" for value in ("1e-5", "2.5e-4", "0.5", "0", "3")],
+        ),
+        (
+            {"vary": {"lr": [1e-3], "batch_size": [8, 16]}},
+            ["ERM, lr 1e-3, batch size 8", "ERM, lr 1e-3, batch size 16"],
+        ),
+        ({"name": "mine", "vary": {"dropout": [0.1, 0.5]}}, ["mine, dropout 0.1", "mine, dropout 0.5"]),
+        ({**GGA, "vary": {"annealing.mask": ["step", "forward"]}}, ["ERM + GGA, mask step", "ERM + GGA, mask forward"]),
+    ],
+)
+def test_an_arms_name_tells_what_it_is(block: dict[str, Any], names: list[str]) -> None:
+    assert [arm.name for arm in arms_of(block)] == names
+
+
+def test_factors_are_multiplied_out_the_last_varying_fastest() -> None:
+    arms = arms_of({}, {**GGA, "vary": {"annealing.radius": [1e-5, 1e-4], "lr": [1e-3, 1e-2]}})
+    assert [arm.factors for arm in arms] == [
+        {},
+        *({"annealing.radius": radius, "lr": lr} for radius in (1e-5, 1e-4) for lr in (1e-3, 1e-2)),
+    ]
+    assert [arm.index for arm in arms] == [0, 1, 1, 1, 1]
+
+
+def test_an_arm_has_its_own_draws_or_the_sweeps() -> None:
+    assert [arm.draws for arm in arms_of({}, {"name": "b", "draws": 7}, draws=3)] == [3, 7]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "baselines"),
+    [
+        ([{}], {"ERM": None}),
+        ([{}, GGA], {"ERM": None, "ERM + GGA": "ERM"}),
+        ([GGA, GGA_L, {}], {"ERM + GGA": "ERM", "ERM + GGA-L": "ERM", "ERM": "ERM + GGA"}),
+        ([GGA, {"name": "GGA 2", "annealing": {"radius": 1}}], {"ERM + GGA": None, "GGA 2": "ERM + GGA"}),
+        ([{"name": "a"}, {"name": "b"}, {"name": "c", "annealing": {}}], {"a": None, "b": "a", "c": "a"}),
+        (
+            [{"name": "a"}, {"name": "b", "annealing": {}}, {"name": "c", "baseline": "b"}],
+            {"a": None, "b": "a", "c": "b"},
+        ),
+        (
+            [{"vary": {"lr": [1e-3, 1e-2]}}, GGA],
+            {"ERM, lr 1e-3": None, "ERM, lr 0.01": "ERM, lr 1e-3", "ERM + GGA": "ERM, lr 1e-3"},
+        ),
+    ],
+)
+def test_an_arm_is_compared_with_the_plain_one_or_the_first_or_the_one_it_names(
+    blocks: list[dict[str, Any]], baselines: dict[str, str | None]
+) -> None:
+    assert {arm.name: arm.baseline for arm in arms_of(*blocks)} == baselines
+
+
+def test_an_annealed_arms_baseline_has_its_algorithm() -> None:
+    arms = arms_of({"algorithm": "CORAL"}, {"algorithm": "ERM"}, GGA, {"algorithm": "CORAL", "annealing": {}})
+    assert {arm.name: arm.baseline for arm in arms} == {
+        "CORAL": None,
+        "ERM": "CORAL",
+        "ERM + GGA": "ERM",
+        "CORAL + GGA": "CORAL",
+    }
+
+
+def test_an_arm_has_the_hyperparameters_of_its_algorithm_and_of_its_annealing() -> None:
+    plain, searching, noisy = arms_of({}, GGA, GGA_L)
+    own = ("lr", "batch_size", "weight_decay", "dropout")
+    assert hyperparameter_names(plain) == own
+    for arm, settings in ((searching, AnnealingSettings), (noisy, GradientNoiseSettings)):
+        assert hyperparameter_names(arm) == (
+            *own,
+            *(f"annealing.{field.name}" for field in dataclasses.fields(settings)),
+        )
+
+
+def test_a_name_of_one_method_does_not_apply_to_the_other() -> None:
+    space = {"annealing.radius": {"uniform": [0, 1]}, "annealing.gamma": {"uniform": [0, 1]}}
+    defaults = {"annealing.radius": 0.5, "annealing.gamma": 0.25, "annealing.domain_gradients": "loop"}
+    file = config(arms=[GGA, GGA_L], search_space=space, defaults=defaults)
+    searching, noisy = expand_arms(file)
+    assert list(searched_space(searching, file, QUICK)) == ["annealing.radius"]
+    assert list(searched_space(noisy, file, QUICK)) == ["annealing.gamma"]
+    assert arm_values(searching, file, QUICK, {}).annealing["radius"] == 0.5
+    assert arm_values(noisy, file, GGA_PAPER, {}).annealing == {
+        "gamma": 0.25,
+        "noise": "gaussian",
+        "alpha": "adaptive",
+        "domain_gradients": "loop",
+    }
+
+
+LAYERS: dict[str, tuple[Scalar, str]] = {
+    "factor": (1.0, "arms[0].vary.annealing.radius"),
+    "block": (2.0, "arms[0].annealing.radius"),
+    "draw": (3.0, "search_space.annealing.radius"),
+    "defaults": (4.0, "defaults.annealing.radius"),
+    "protocol": (5.0, "protocol quick, default annealing.radius"),
+    "registry": (1e-5, "default annealing.radius"),
+}
+
+
+@pytest.mark.parametrize("highest", range(len(LAYERS)))
+def test_each_place_wins_over_the_next(highest: int) -> None:
+    given = list(LAYERS)[highest:]
+    block: dict[str, Any] = {"annealing": {"radius": 2.0} if "block" in given else {}}
+    if "factor" in given:
+        block["vary"] = {"annealing.radius": [1.0]}
+    file = config(arms=[block], defaults={"annealing.radius": 4.0} if "defaults" in given else {})
+    at_protocol = {"annealing.radius": 5.0} if "protocol" in given else {}
+    protocol = replace(QUICK, defaults=lambda algorithm, dataset: at_protocol)
+
+    values = arm_values(expand_arms(file)[0], file, protocol, {"annealing.radius": 3.0} if "draw" in given else {})
+
+    expected, origin = LAYERS[given[0]]
+    assert values.values["annealing.radius"] == values.annealing["radius"] == expected
+    assert values.origins["annealing.radius"] == origin
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_variant_decides_the_switches_unless_the_file_does(variant: str) -> None:
+    def values(file: SweepConfig, protocol_mask: str | None = None) -> tuple[dict[str, Scalar], str]:
+        at_protocol: dict[str, Scalar] = {} if protocol_mask is None else {"annealing.mask": protocol_mask}
+        found = arm_values(
+            expand_arms(file)[0], file, replace(QUICK, defaults=lambda algorithm, dataset: at_protocol), {}
+        )
+        return found.annealing, found.origins["annealing.mask"]
+
+    own = VARIANTS[variant]["mask"]
+    other = {"step": "forward", "forward": "step"}[str(own)]
+    block = {"annealing": {"variant": variant}}
+    switches, origin = values(config(arms=[block]))
+    assert {name: switches[name] for name in VARIANTS[variant]} == VARIANTS[variant]
+    assert origin == "variant, annealing.mask"
+    assert values(config(arms=[block]), protocol_mask=other)[0]["mask"] == own
+    assert values(config(arms=[block], defaults={"annealing.mask": other}), protocol_mask=own)[0]["mask"] == other
+    changed, origin = values(config(arms=[{"annealing": {"variant": variant, "mask": other}}]), protocol_mask=own)
+    assert (changed["mask"], origin) == (other, "arms[0].annealing.mask")
+
+
+@pytest.mark.parametrize(
+    ("changes", "drawn", "num_candidates"),
+    [
+        ({}, {}, 4),
+        ({"defaults": {"annealing.num_candidates": 6}}, {}, 6),
+        ({"defaults": {"annealing.num_candidates": 6}}, {"annealing.num_candidates": 7}, 7),
+        ({"arms": [{"annealing": {"variant": "guided", "num_candidates": 8}}]}, {"annealing.num_candidates": 7}, 8),
+        ({"arms": [{"annealing": {"variant": "paper"}}]}, {}, 250),
+    ],
+)
+def test_guided_tries_four_candidates_whatever_the_protocol_says_unless_the_file_does(
+    changes: dict[str, Any], drawn: dict[str, Scalar], num_candidates: int
+) -> None:
+    file = config(**{"arms": [{"annealing": {"variant": "guided"}}], **changes})
+    assert arm_values(expand_arms(file)[0], file, GGA_PAPER, drawn).annealing["num_candidates"] == num_candidates
+
+
+def test_the_registrys_defaults_come_last() -> None:
+    file = config(arms=[GGA])
+    values = arm_values(expand_arms(file)[0], file, QUICK, {})
+    assert values.training == {name: item.default for name, item in TRAINING_HYPERPARAMETERS.items()}
+    assert values.annealing == {
+        **ANNEALING_DEFAULTS["gga"],
+        **VARIANTS["paper"],
+        "domain_gradients": "loop",
+    }
+
+
+def test_the_defaults_of_the_noise_are_those_of_its_settings() -> None:
+    file = config(arms=[GGA_L], training={"network": "my_package:my_network"})
+    values = arm_values(expand_arms(file)[0], file, QUICK, {})
+    assert values.annealing == dataclasses.asdict(GradientNoiseSettings())
+
+
+@pytest.mark.parametrize("block", [GGA, GGA_L])
+@pytest.mark.parametrize(
+    ("training", "batch_size", "gpus", "by_rule"),
+    [
+        ({}, 16, 0, "layerwise"),
+        ({}, 32, 0, "loop"),
+        ({}, 16, 1, "loop"),
+        ({"network": "resnet18"}, 16, 0, "layerwise"),
+        ({"network": "resnet18", "freeze_batch_norm": False}, 16, 0, "loop"),
+        ({"network": "my_package:my_network"}, 16, 0, "loop"),
+    ],
+)
+def test_domain_gradients_follow_network_batch_and_device_unless_the_file_says(
+    block: dict[str, Any], training: dict[str, Any], batch_size: int, gpus: int, by_rule: str
+) -> None:
+    def value(defaults: dict[str, Scalar] | None = None, **changes: Any) -> tuple[Scalar, str]:
+        given = {"arms": [block], "training": training, "resources": {"gpus": gpus}, **changes}
+        file = config(**{**given, "defaults": {"batch_size": batch_size, **(defaults or {})}})
+        values = arm_values(expand_arms(file)[0], file, QUICK, {})
+        return values.annealing["domain_gradients"], values.origins["annealing.domain_gradients"]
+
+    other = {"loop": "layerwise", "layerwise": "loop"}[by_rule]
+    assert value() == (by_rule, "rule, annealing.domain_gradients")
+    assert value(defaults={"annealing.domain_gradients": other}) == (other, "defaults.annealing.domain_gradients")
+    set_in_block = {"annealing": {**block["annealing"], "domain_gradients": other}}
+    assert value(arms=[set_in_block]) == (other, "arms[0].annealing.domain_gradients")
+
+
+@pytest.mark.parametrize("method", ["gga", "gga-l"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_algorithms_whose_domains_see_each_other_in_one_forward_have_a_loop_by_rule(
+    algorithm: str, method: str
+) -> None:
+    file = config(arms=[{"algorithm": algorithm, "annealing": {"method": method}}], defaults={"batch_size": 8})
+    found = arm_values(expand_arms(file)[0], file, QUICK, {}).annealing["domain_gradients"]
+    assert found == ("loop" if algorithm in {"ARM", "MTL"} else "layerwise")
+
+
+def test_a_protocol_searches_by_algorithm() -> None:
+    blocks = [{"algorithm": name} for name in ("ERM", "IRM", "ARM")]
+    sweep = load(content(protocol="domainbed", dataset={"name": "PACS"}, arms=blocks))
+    shared = ["dropout", "lr", "batch_size", "weight_decay"]
+    assert [list(searched_space(arm, sweep.config, sweep.protocol)) for arm in sweep.arms] == [
+        shared,
+        [*shared, "irm_lambda", "irm_penalty_anneal_iters"],
+        ["dropout", "lr", "weight_decay"],
+    ]
+    assert arm_values(sweep.arms[2], sweep.config, sweep.protocol, {}).values["batch_size"] == 8
+
+
+def test_what_an_arm_lacks_or_fixes_is_not_searched_in_it() -> None:
+    space = {"lr": {"uniform": [1e-3, 1e-2]}, "annealing.radius": {"uniform": [0, 1]}}
+    file = config(
+        arms=[
+            {},
+            GGA,
+            {"annealing": {"radius": 1}},
+            {**GGA, "vary": {"lr": [1e-3]}},
+            {**GGA, "vary": {"annealing.radius": [1], "lr": [1e-3]}},
+        ],
+        search_space=space,
+    )
+    searched = [list(searched_space(arm, file, QUICK)) for arm in expand_arms(file)]
+    assert searched == [["lr"], ["lr", "annealing.radius"], ["lr"], ["annealing.radius"], []]
+
+
+def test_a_file_without_search_space_takes_the_protocols() -> None:
+    of_protocol = load(content(protocol="domainbed", dataset={"name": "PACS"}))
+    assert list(searched_space(of_protocol.arms[0], of_protocol.config, of_protocol.protocol)) == [
+        "dropout",
+        "lr",
+        "batch_size",
+        "weight_decay",
+    ]
+    own = load(content(protocol="domainbed", dataset={"name": "PACS"}, search_space={"lr": {"choice": [1e-4, 5e-5]}}))
+    assert list(searched_space(own.arms[0], own.config, own.protocol)) == ["lr"]
+
+
+def test_random_weights_override_those_of_a_protocol() -> None:
+    content = {
+        "name": "scratch",
+        "dataset": {"name": "PACS"},
+        "protocol": "domainbed",
+        "arms": [{"algorithm": "ERM"}],
+        "training": {"weights": "random", "network": "small-cnn"},
+    }
+    sweep = load(content)
+    assert sweep.training.weights is None
+    assert any(deviation.startswith("weights is random") for deviation in sweep.deviations)

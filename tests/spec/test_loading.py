@@ -1,0 +1,175 @@
+"""`load`: what it takes, what it completes, and what of it departs from the protocol."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sweep_content import GGA, content, on_tree, two_arms, write_tree
+
+from gga_sweep.errors import InputError
+from gga_sweep.spec import Sweep, load
+from gga_sweep.spec.protocols import PROTOCOLS
+
+
+def test_a_file_a_path_and_its_content_are_one_sweep(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(two_arms()))
+    sweeps = [load(given, storage=tmp_path) for given in (file, str(file), two_arms())]
+    assert [sweep.config for sweep in sweeps] == [sweeps[0].config] * 3
+    assert [sweep.arms for sweep in sweeps] == [sweeps[0].arms] * 3
+    assert [sweep.source for sweep in sweeps] == [str(file), str(file), "the given mapping"]
+
+
+def test_a_shipped_sweep_is_loaded_by_name() -> None:
+    sweep = load("demo")
+    assert sweep.name == "demo"
+    assert [arm.name for arm in sweep.arms] == ["ERM", "ERM + GGA"]
+
+
+def test_assignments_go_over_the_file() -> None:
+    sweep = load(
+        two_arms(),
+        overrides=["draws=5", "defaults.annealing.radius=1e-4", "arms[1].draws=2", "training.steps=20"],
+    )
+    assert [arm.draws for arm in sweep.arms] == [5, 2]
+    assert sweep.config.defaults["annealing.radius"] == 1e-4
+    assert sweep.training.steps == 20
+
+
+def test_all_test_domains_are_each_domain_alone() -> None:
+    assert load(content()).test_domains == tuple((name,) for name in ("0", "15", "30", "45", "60", "75"))
+    assert load(content(test_domains=[[75, 0], "30"])).test_domains == (("75", "0"), ("30",))
+
+
+def test_the_sweep_lives_in_its_storage_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(content()).folder == tmp_path / "gga-sweep-results" / "tiny"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load(content(), storage="~/there").folder == tmp_path / "there" / "tiny"
+    assert list(tmp_path.iterdir()) == []  # loading writes nothing
+
+
+def test_a_relative_root_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(tmp_path / "tree")
+    monkeypatch.chdir(tmp_path)
+    sweep = load(on_tree(Path("tree")))
+    assert sweep.config.dataset.root == tmp_path / "tree"
+    assert sweep.dataset.domain_sizes == {"art": 10, "photo": 10, "sketch": 10}
+
+
+def test_the_tracking_uri_is_passed_on() -> None:
+    assert load(content()).tracking_uri is None
+    assert load(content(), tracking_uri="http://127.0.0.1:5000").tracking_uri == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_file_that_leaves_the_training_to_its_protocol_departs_from_nothing(protocol: str) -> None:
+    sweep = load(content(protocol=protocol))
+    assert sweep.deviations == ()
+    expected = PROTOCOLS[protocol].training("RotatedDigits").model_dump()
+    assert sweep.training.model_dump() == expected
+
+
+OVERRIDES: dict[str, Any] = {
+    "steps": 120,
+    "evaluate_every": 7,
+    "network": "resnet18",
+    "freeze_batch_norm": False,
+    "split": "domainbed",
+    "holdout": 0.25,
+    "augmentation": "domainbed",
+    "augment_validation": True,
+    "threads": 2,
+}
+
+
+@pytest.mark.parametrize("field", OVERRIDES)
+def test_what_the_file_overrides_decides_and_is_a_deviation(field: str, tmp_path: Path) -> None:
+    sweep = load(on_tree(write_tree(tmp_path / "tree"), training={field: OVERRIDES[field]}))
+    assert getattr(sweep.training, field) == OVERRIDES[field]
+    others = {name: value for name, value in sweep.training.model_dump().items() if name != field}
+    plain = load(on_tree(tmp_path / "tree")).training.model_dump()
+    assert others == {name: value for name, value in plain.items() if name != field}
+    if field == "threads":  # no protocol has an opinion on it
+        assert sweep.deviations == ()
+    else:
+        assert sweep.deviations[0] == f"{field} is {OVERRIDES[field]} (the protocol's: {plain[field]})"
+        assert [words[:21] for words in sweep.deviations[1:]] == ["crops are taken from "] * (field == "augmentation")
+
+
+BATCHED = "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes)"
+
+
+def crops(side: int) -> str:
+    return f"crops are taken from images stored at {side} x {side} (DomainBed's: from photographs as they lie on disk)"
+
+
+def other_size(side: int) -> str:
+    return f"images are {side} x {side} (DomainBed's: 224 x 224)"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "augmentation", "side", "told"),
+    [
+        ("quick", "none", 64, []),
+        ("quick", "domainbed", 64, [crops(64)]),
+        ("quick", "domainbed-batched", 224, [BATCHED, crops(224)]),
+        ("gga-paper", "domainbed", 224, [crops(224)]),
+        ("gga-paper", "none", 64, [other_size(64)]),
+        ("gga-paper", "domainbed-batched", 256, [other_size(256), BATCHED, crops(256)]),
+    ],
+)
+def test_images_and_crops_other_than_domainbeds_are_deviations(
+    protocol: str, augmentation: str, side: int, told: list[str], tmp_path: Path
+) -> None:
+    sweep = load(
+        on_tree(
+            write_tree(tmp_path / "tree"),
+            protocol=protocol,
+            dataset={"name": "ImageFolder", "root": str(tmp_path / "tree"), "image_size": side},
+            training={"augmentation": augmentation},
+        )
+    )
+    assert [words for words in sweep.deviations if not words.startswith("augmentation is")] == told
+
+
+def test_saying_what_the_protocol_says_is_no_deviation() -> None:
+    assert load(content(training={"steps": 300, "holdout": 0.2})).deviations == ()
+
+
+def test_an_annealed_arm_may_leave_two_training_domains_and_a_plain_one_one() -> None:
+    assert load(content(arms=[{}, GGA], test_domains=[[0, 15, 30, 45]])).test_domains == (("0", "15", "30", "45"),)
+    assert load(content(test_domains=[[0, 15, 30, 45, 60]])).test_domains == (("0", "15", "30", "45", "60"),)
+
+
+def test_a_window_may_end_with_the_last_step() -> None:
+    def window(start: int) -> Sweep:
+        return load(content(arms=[{"annealing": {"start_step": start, "num_steps": 5}}], training={"steps": 100}))
+
+    assert window(95).training.steps == 100
+    with pytest.raises(InputError, match=r"the window 96\.\.100 must end by the last step, 99"):
+        window(96)
+
+
+def test_an_un_annealed_sweep_has_no_window_to_fit() -> None:
+    assert load(content(training={"steps": 1})).training.steps == 1
+
+
+def test_what_a_protocol_sets_may_lie_outside_its_own_search_space() -> None:
+    sweep = load(content(protocol="domainbed", dataset={"name": "PACS"}))
+    assert not 1e-6 <= float(sweep.protocol.defaults("ERM", "PACS")["weight_decay"]) <= 1e-2
+
+
+def test_planning_loads_no_torch() -> None:
+    code = (
+        "import sys; from gga_sweep.spec import load, plan_sweep\n"
+        "for name in ('demo', 'gga-paper-pacs', 'domainbed'): plan_sweep(load(name))\n"
+        "print(sorted({'torch', 'torchvision', 'ray', 'mlflow'} & {*sys.modules}))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert printed.stdout == "[]\n"
