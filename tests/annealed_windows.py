@@ -13,14 +13,14 @@ from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.records import Cell
 from gga_sweep.spec import Contents, PlannedRun
 from gga_sweep.spec.key import run_key
-from gga_sweep.spec.models import RunConfig, TrainingSettings
+from gga_sweep.spec.models import RunSpec, TrainingSettings
 
 STEPS = 12
 CONTENTS = Contents("digest")
 
 
-def config(annealing: dict[str, Any] | None, lr: float = 1e-3, **training: Any) -> RunConfig:
-    return RunConfig(
+def config(annealing: dict[str, Any] | None, lr: float = 1e-3, **training: Any) -> RunSpec:
+    return RunSpec(
         dataset=DatasetConfig(name="PACS", root=Path("here"), image_size=224),
         algorithm="ERM",
         hyperparameters={"lr": lr, "batch_size": 8, "weight_decay": 0.0, "dropout": 0.0},
@@ -45,12 +45,12 @@ def config(annealing: dict[str, Any] | None, lr: float = 1e-3, **training: Any) 
     )
 
 
-def gga(start: int, steps: int, radius: float = 1e-3, **settings: Any) -> RunConfig:
+def gga(start: int, steps: int, radius: float = 1e-3, **settings: Any) -> RunSpec:
     settings = {"objective": "alignment", **settings}
     return config({"method": "gga", "start_step": start, "num_steps": steps, "radius": radius, **settings})
 
 
-def gga_l(gamma: float) -> RunConfig:
+def gga_l(gamma: float) -> RunSpec:
     return config({"method": "gga-l", "gamma": gamma, "noise": "gaussian", "alpha": "adaptive"})
 
 
@@ -61,7 +61,7 @@ CONFIGS = st.one_of(
 )
 
 
-def written_out(run: RunConfig) -> list[object]:
+def written_out(run: RunSpec) -> list[object]:
     """What each of its steps does beside the plain one."""
     done: list[object] = []
     for step in range(STEPS):
@@ -74,11 +74,11 @@ def written_out(run: RunConfig) -> list[object]:
     return done
 
 
-def common_start(one: RunConfig, other: RunConfig) -> int:
+def common_start(one: RunSpec, other: RunSpec) -> int:
     pairs = zip(written_out(one), written_out(other), strict=True)
     return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
-def planned(run: RunConfig, number: int) -> PlannedRun:
+def planned(run: RunSpec, number: int) -> PlannedRun:
     key = run_key(run, CONTENTS.dataset, get_algorithm(run.algorithm).numerics)
     return PlannedRun(Cell("PACS", f"arm {number}", run.test_domains, 0), (0,), {}, run, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 ANNEALING: dict[str, Any] = {
     "method": "gga",
@@ -46,7 +46,7 @@ TRAINING: dict[str, Any] = {
 }
 
 
-def run_config(**changes: Any) -> RunConfig:
+def run_config(**changes: Any) -> RunSpec:
     """An annealed run on PACS, changed at dotted paths: `training__steps=10`, `annealing=None`."""
     content: dict[str, Any] = {
         "dataset": {"name": "PACS", "root": Path("here"), "image_size": 224},
@@ -63,4 +63,4 @@ def run_config(**changes: Any) -> RunConfig:
         for parent in parents:
             block = block[parent]
         block[last] = value
-    return RunConfig.model_validate(content)
+    return RunSpec.model_validate(content)

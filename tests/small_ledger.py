@@ -12,7 +12,7 @@ from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
 from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import RunStatus
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 KEY = "0123abcd" * 8
 RUN = "small_erm_test-c_seed-0-0123abcd"
@@ -20,7 +20,7 @@ RUN = "small_erm_test-c_seed-0-0123abcd"
 
 def open_small_run(
     store: LedgerStore,
-    config: RunConfig,
+    config: RunSpec,
     dataset: Dataset,
     from_checkpoint: bool = True,
     reason_to_stop: Callable[[], str | None] = lambda: None,

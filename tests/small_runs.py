@@ -19,7 +19,7 @@ from gga_sweep.datasets import Dataset, Domain, Minibatch, digest_of_tensors
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.networks.network import Network
 from gga_sweep.records import AnnealedStep, Record, Scalar
-from gga_sweep.spec.models import RunConfig, TrainingSettings
+from gga_sweep.spec.models import RunSpec, TrainingSettings
 from gga_sweep.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -89,7 +89,7 @@ def run_config(
     algorithm: str = "ERM",
     hyperparameters: Mapping[str, Scalar] | None = None,
     **training: Any,
-) -> RunConfig:
+) -> RunSpec:
     """Eight steps, evaluated at 0, 3, 6 and 7, half of the features dropped, unless said otherwise."""
     settings: dict[str, Any] = {
         "steps": 8,
@@ -103,7 +103,7 @@ def run_config(
         "augment_validation": False,
         "threads": 1,
     }
-    return RunConfig(
+    return RunSpec(
         dataset=DatasetConfig(name=dataset),
         algorithm=algorithm,
         hyperparameters={"lr": 1e-2, "batch_size": 6, "weight_decay": 0.0, "dropout": 0.5, **(hyperparameters or {})},
@@ -130,7 +130,7 @@ def train(
     return records, annealed
 
 
-def trained(config: RunConfig, dataset: Dataset, until: int | None = None) -> Trainer:
+def trained(config: RunSpec, dataset: Dataset, until: int | None = None) -> Trainer:
     trainer = Trainer(config, dataset, CPU)
     train(trainer, until)
     return trainer

@@ -47,7 +47,7 @@ from gga_sweep.report.files import write_report
 from gga_sweep.report.plots.catalogue import DrawnPlot
 from gga_sweep.spec import Sweep, load, plan_sweep
 from gga_sweep.spec.key import folder_name
-from gga_sweep.spec.models import RunConfig, SweepConfig, TrainingSettings
+from gga_sweep.spec.models import RunSpec, SweepConfig, TrainingSettings
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.training.checkpoint import dump_state, parse_state
 
@@ -342,7 +342,7 @@ SETTINGS = TrainingSettings(
 def test_a_runs_folder_is_one_folder_whatever_its_dataset_algorithm_and_domains_are_called(
     dataset: str, algorithm: str, domains: list[str]
 ) -> None:
-    config = RunConfig(
+    config = RunSpec(
         dataset=DatasetConfig.model_construct(name=dataset, root=None, image_size=None),
         algorithm=algorithm,
         hyperparameters={},

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gga_sweep.ledger.run_folder import RunState
     from gga_sweep.scheduling.price import Price
     from gga_sweep.spec import Plan
-    from gga_sweep.spec.models import RunConfig
+    from gga_sweep.spec.models import RunSpec
 
 
 def plan(
@@ -115,7 +115,7 @@ def _price_pictures(
         if root is not None and sweep.dataset.available and holds_photographs(sweep.config.dataset.name):
             decoding = decoding_seconds(root, sweep.dataset.image_shape[-1])
 
-        def seconds_from(config: RunConfig, trained: int) -> float:
+        def seconds_from(config: RunSpec, trained: int) -> float:
             return math.fsum(run_seconds(config, sweep.dataset, costs, trained).values())
 
     else:

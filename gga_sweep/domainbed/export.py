@@ -48,7 +48,7 @@ from gga_sweep.selection.training_validation import best_step
 from gga_sweep.spec import Plan
 from gga_sweep.spec.arms import PREFIX
 from gga_sweep.spec.location import Location
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Arm
 from gga_sweep.spec.protocols import DOMAINBED_NAMES
 
@@ -90,7 +90,7 @@ class _Job:
     """
 
     run: RunRecords
-    config: RunConfig
+    config: RunSpec
     folder: str
     train_args: Mapping[str, object]
     hparams: Mapping[str, Scalar]
@@ -247,13 +247,13 @@ def _selected_steps(plan: Plan, view: SweepView) -> dict[tuple[Cell, str], int]:
     return {(each.cell, each.key): each.step for each in table.selected}
 
 
-def _config_of(folder: RunFolder) -> RunConfig | None:
+def _config_of(folder: RunFolder) -> RunSpec | None:
     """Of a run that a user's own searcher added to the plan's."""
     header = folder.read_header()
     return None if header is None else header.config
 
 
-def _hparams(config: RunConfig) -> dict[str, Scalar]:
+def _hparams(config: RunSpec) -> dict[str, Scalar]:
     """The run's hyperparameters by DomainBed's names (domainbed/hparams_registry.py), and ours beside them."""
     named = {DOMAINBED_NAMES.get(name, name): value for name, value in config.hyperparameters.items()}
     annealing = {PREFIX + name: value for name, value in (config.annealing or {}).items()}
@@ -272,7 +272,7 @@ def _hparams(config: RunConfig) -> dict[str, Scalar]:
 
 
 def _train_args(
-    run: RunRecords, config: RunConfig, algorithm: str, domains: Sequence[str], hparams: Mapping[str, Scalar]
+    run: RunRecords, config: RunSpec, algorithm: str, domains: Sequence[str], hparams: Mapping[str, Scalar]
 ) -> dict[str, object]:
     """What the run's folder is named by: all that sets it apart, and nothing that tells where it is written."""
     dataset, trial_seed, draw = run.cell.dataset, run.cell.trial_seed, max(run.draws)
@@ -373,7 +373,7 @@ def _fits_erm(job: _Job) -> bool:
     return job.config.training.network in RESNETS and not get_algorithm(job.config.algorithm).transductive
 
 
-def _network_in_words(config: RunConfig) -> str:
+def _network_in_words(config: RunSpec) -> str:
     """ "small-cnn", "the resnet18 of ARM"."""
     name = config.training.network
     return f"the {name} of {config.algorithm}" if name in RESNETS else name

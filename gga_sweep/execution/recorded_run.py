@@ -29,7 +29,7 @@ from gga_sweep.ledger.lines import digest, dump_lines
 from gga_sweep.ledger.prefixes import Prefix, leave_prefix, read_prefix
 from gga_sweep.ledger.run_folder import AVERAGED, Kept, RunFolder, RunHeader
 from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import dump_state, dump_tensors, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
 from gga_sweep.training.trainer import Slice, Trainer, split_dataset
@@ -106,7 +106,7 @@ class RecordedRun:
         self,
         folder: RunFolder,
         key: str,
-        config: RunConfig,
+        config: RunSpec,
         dataset: Dataset,
         device: torch.device,
         options: RecordingOptions | None = None,
@@ -414,7 +414,7 @@ def _require_written(name: str, content: bytes | None, expected: str | None) -> 
         raise DamagedFileError(f"{name} is not what it was written with")
 
 
-def _split_digests(config: RunConfig, dataset: Dataset) -> dict[str, tuple[str, str]]:
+def _split_digests(config: RunSpec, dataset: Dataset) -> dict[str, tuple[str, str]]:
     try:
         return split_digests(dataset.domains, split_dataset(config, dataset))
     except InputError:

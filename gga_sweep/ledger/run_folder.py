@@ -37,7 +37,7 @@ from gga_sweep.ledger.lines import (
 )
 from gga_sweep.ledger.store import FileStat, LedgerStore
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, Record, RunStatus
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 Kept = Literal["none", "selected", "all"]
 """What stays of a final run to load: nothing, the selected weights, or its last checkpoint too."""
@@ -73,7 +73,7 @@ class RunHeader:
     """
 
     key: str
-    config: RunConfig
+    config: RunSpec
     dataset_digest: str
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
@@ -244,7 +244,7 @@ class RunFolder:
         with self._damage("run.json"):
             found = _HEADER.decode(content)
             values = {name: getattr(found, name) for name in found.__struct_fields__}
-            return RunHeader(**{**values, "config": RunConfig.model_validate(found.config)})
+            return RunHeader(**{**values, "config": RunSpec.model_validate(found.config)})
 
     def readable_header(self) -> RunHeader | None:
         """None also where it is damaged."""

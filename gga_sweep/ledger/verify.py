@@ -36,7 +36,7 @@ from gga_sweep.ledger.run_folder import (
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunStatus
 from gga_sweep.spec.key import run_key
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import parse_state, parse_weights
 
 COUNTED = (
@@ -293,7 +293,7 @@ class _Look:
         except Exception as error:  # safetensors has its own
             self._found(name, f"holds no weights: {_in_one_line(error)}")
 
-    def _check_steps(self, config: RunConfig, records: Sequence[Record], annealed: Sequence[AnnealingLine]) -> None:
+    def _check_steps(self, config: RunSpec, records: Sequence[Record], annealed: Sequence[AnnealingLine]) -> None:
         """Evaluated and annealed were the steps that the configuration says: all of them, up to where a run ended."""
         state, last = self._state, config.training.steps - 1
         if state.status is RunStatus.DONE and state.step != last:
@@ -307,7 +307,7 @@ class _Look:
             self._found("annealing.jsonl", "holds steps of another method than the configuration's")
         self._check_prefix("annealing.jsonl", [line.step for line in annealed], _window(config), state.step)
 
-    def _check_averaged(self, config: RunConfig, averaged: Averaged | None) -> None:
+    def _check_averaged(self, config: RunSpec, averaged: Averaged | None) -> None:
         """There are averaged weights at the end of a run that averages, and nowhere else."""
         state, wanted = self._state, config.training.averaging is not None
         if state.status is RunStatus.DONE and wanted and averaged is None:
@@ -382,7 +382,7 @@ class _Look:
             )
 
 
-def _window(config: RunConfig) -> range:
+def _window(config: RunSpec) -> range:
     """The steps that are annealed."""
     block = config.annealing
     if block is None:

@@ -14,10 +14,10 @@ from gga_sweep.datasets import DatasetDescription
 from gga_sweep.errors import Fault, GGASweepError, InputError
 from gga_sweep.scheduling.gpu_share import gpu_share, most_demanding, runs_a_gpu
 from gga_sweep.spec import Plan
-from gga_sweep.spec.models import ResourcesConfig, RunConfig
+from gga_sweep.spec.models import ResourcesConfig, RunSpec
 from gga_sweep.training.unit_costs import GPUMemory
 
-Measure = Callable[[Sequence[RunConfig], DatasetDescription, Sequence[str]], Sequence[GPUMemory]]
+Measure = Callable[[Sequence[RunSpec], DatasetDescription, Sequence[str]], Sequence[GPUMemory]]
 """Measures runs on the nodes of these ids, a GPU of each."""
 
 NO_GPU = Fault("resources.gpus", "auto needs a GPU in the Ray cluster; 0 trains on the CPU", "auto")
@@ -25,7 +25,7 @@ NO_GPU = Fault("resources.gpus", "auto needs a GPU in the Ray cluster; 0 trains 
 _KIND = "accelerator_type:"
 
 
-def measured_share(plan: Plan, configs: Iterable[RunConfig], measure: Measure | None = None) -> Plan:
+def measured_share(plan: Plan, configs: Iterable[RunSpec], measure: Measure | None = None) -> Plan:
     """The plan with `resources.gpus` as a number; one that has a number already is left as it is.
 
     Args:
@@ -65,7 +65,7 @@ def one_of_each_kind(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _on_cluster(resources: ResourcesConfig) -> Measure:
-    def measure(configs: Sequence[RunConfig], dataset: DatasetDescription, nodes: Sequence[str]) -> Sequence[GPUMemory]:
+    def measure(configs: Sequence[RunSpec], dataset: DatasetDescription, nodes: Sequence[str]) -> Sequence[GPUMemory]:
         # A process of its own each, which ends with it: otherwise it would keep CUDA's context on the GPU.
         task = ray.remote(num_gpus=1, num_cpus=resources.cpus, max_calls=1, max_retries=0)(_measure)
         try:
@@ -88,7 +88,7 @@ def _on_cluster(resources: ResourcesConfig) -> Measure:
     return measure
 
 
-def _measure(configs: Sequence[RunConfig], dataset: DatasetDescription) -> GPUMemory:
+def _measure(configs: Sequence[RunSpec], dataset: DatasetDescription) -> GPUMemory:
     from gga_sweep.training.gpu_memory import measure_gpu_memory  # the driver needs no torch for it
 
     return measure_gpu_memory(configs, dataset)

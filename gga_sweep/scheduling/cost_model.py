@@ -17,7 +17,7 @@ from typing import NamedTuple
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.records import RunStatus
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Plan
 from gga_sweep.spec.work import annealed_steps, evaluations
 from gga_sweep.training.unit_costs import form_of, host_of
@@ -37,7 +37,7 @@ class Finished(NamedTuple):
         seconds: device-seconds by phase.
     """
 
-    config: RunConfig
+    config: RunSpec
     seconds: Mapping[str, float]
 
 
@@ -96,7 +96,7 @@ class CostModel:
     _dataset: DatasetDescription
     _rates: Mapping[str, _Rates]
 
-    def seconds(self, config: RunConfig, trained: int = 0) -> dict[str, float]:
+    def seconds(self, config: RunSpec, trained: int = 0) -> dict[str, float]:
         """Device-seconds by phase.
 
         Args:
@@ -105,11 +105,11 @@ class CostModel:
         work = _work(config, self._dataset, trained)
         return {phase: self._of_phase(phase).seconds(of_phase) for phase, of_phase in work.items()}
 
-    def total(self, config: RunConfig, trained: int = 0) -> float:
+    def total(self, config: RunSpec, trained: int = 0) -> float:
         """Device-seconds of all phases."""
         return math.fsum(self.seconds(config, trained).values())
 
-    def has_met(self, config: RunConfig) -> bool:
+    def has_met(self, config: RunSpec) -> bool:
         """Whether a finished run had its algorithm, and one its form of annealing: else it is scaled from others."""
         work = _work(config, self._dataset, 0)
         return all(
@@ -154,7 +154,7 @@ def learned_costs(plan: Plan, results: Mapping[str, RunResult]) -> CostModel:
     return learn_costs(plan.sweep.dataset, done)
 
 
-def _work(config: RunConfig, dataset: DatasetDescription, trained: int) -> dict[str, _Work]:
+def _work(config: RunSpec, dataset: DatasetDescription, trained: int) -> dict[str, _Work]:
     """Of each phase that a run has."""
     host = host_of(config, len(dataset.domain_sizes))
     domains, batch = host.training_domains, float(config.hyperparameters["batch_size"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.unit_costs import GPUMemory, form_of, host_of
 
 MOST_RUNS = 8
@@ -17,14 +17,14 @@ USED_SHARE = 0.9
 _RESOLUTION = 10_000  # Ray counts ten thousandths of a GPU
 
 
-def most_demanding(configs: Iterable[RunConfig], n_domains: int) -> tuple[RunConfig, ...]:
+def most_demanding(configs: Iterable[RunSpec], n_domains: int) -> tuple[RunSpec, ...]:
     """Of each algorithm and form of annealing the run with the most images in a step.
 
     Args:
         configs: of one sweep, so of one network.
         n_domains: of its dataset.
     """
-    found: dict[tuple[object, ...], RunConfig] = {}
+    found: dict[tuple[object, ...], RunSpec] = {}
     for config in configs:
         kind = (config.algorithm, form_of(config.annealing or {}))
         if kind not in found or _images(config, n_domains) > _images(found[kind], n_domains):
@@ -47,5 +47,5 @@ def gpu_share(runs: int) -> float:
     return math.floor(_RESOLUTION / runs) / _RESOLUTION
 
 
-def _images(config: RunConfig, n_domains: int) -> int:
+def _images(config: RunSpec, n_domains: int) -> int:
     return int(config.hyperparameters["batch_size"]) * host_of(config, n_domains).training_domains

@@ -13,7 +13,7 @@ from itertools import combinations
 from gga_sweep.ledger.branching import Branching
 from gga_sweep.scheduling.shared_steps import prefix_name, steps_alike, trunk_of, window_of
 from gga_sweep.spec import Contents, PlannedRun
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class _Trunk:
         known: names of the prefixes that were left for them, or will be.
     """
 
-    configs: dict[str, RunConfig] = field(default_factory=dict)
+    configs: dict[str, RunSpec] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     training: dict[str, _Training] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)

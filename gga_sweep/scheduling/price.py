@@ -14,7 +14,7 @@ from gga_sweep.scheduling.cost_model import learned_costs
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec.adaptive import unsuggested_runs
 from gga_sweep.spec.key import run_key
-from gga_sweep.spec.models import ResourcesConfig, RunConfig
+from gga_sweep.spec.models import ResourcesConfig, RunSpec
 from gga_sweep.spec.plan import Plan, PlannedRun
 from gga_sweep.spec.work import annealed_steps, evaluations
 from gga_sweep.training.unit_costs import UnitCosts, form_of, holds_photographs, host_of
@@ -159,7 +159,7 @@ def price_from_runs(plan: Plan, results: Mapping[str, RunResult], states: Mappin
     )
 
 
-def run_seconds(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts, trained: int = 0) -> dict[str, float]:
+def run_seconds(config: RunSpec, dataset: DatasetDescription, costs: UnitCosts, trained: int = 0) -> dict[str, float]:
     """Device-seconds of one run by phase.
 
     A search along the gradient counts with all its tries, and each annealed step as one that moved the weights: both
@@ -227,7 +227,7 @@ def runs_at_once(resources: ResourcesConfig, threads: int, cpus: float, gpus: fl
 def _price(
     plan: Plan,
     seconds: Mapping[str, Mapping[str, float]],
-    seconds_from: Callable[[RunConfig, int], Mapping[str, float]],
+    seconds_from: Callable[[RunSpec, int], Mapping[str, float]],
     states: Mapping[str, RunState],
     source: Source,
     device: str,
@@ -246,7 +246,7 @@ def _price(
     """
     of_arms = {arm.name: list(jobs_of(plan, arm.name)) for arm in plan.sweep.arms}
 
-    def left_of(config: RunConfig, trained: int) -> float:
+    def left_of(config: RunSpec, trained: int) -> float:
         return math.fsum(seconds_from(config, trained).values())
 
     left = list(_left(jobs_of(plan), states))
@@ -299,7 +299,7 @@ def jobs_of(plan: Plan, arm: str | None = None) -> dict[str, PlannedRun]:
     return jobs
 
 
-def _left(jobs: Mapping[str, PlannedRun], states: Mapping[str, RunState]) -> Iterator[tuple[str, RunConfig, int]]:
+def _left(jobs: Mapping[str, PlannedRun], states: Mapping[str, RunState]) -> Iterator[tuple[str, RunSpec, int]]:
     """The jobs that a launch would train, with the steps of each that are done."""
     for job, run in jobs.items():
         state = _state(states, run.folder)

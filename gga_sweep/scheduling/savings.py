@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.scheduling.price import jobs_of
 from gga_sweep.scheduling.shared_steps import inherited_steps
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Plan
 from gga_sweep.spec.work import annealed_steps, evaluations
 from gga_sweep.training.unit_costs import holds_photographs
 
-SecondsFrom = Callable[[RunConfig, int], float]
+SecondsFrom = Callable[[RunSpec, int], float]
 """Device-seconds of a run, so many steps of which are done: what is left of it."""
 
 
@@ -107,7 +107,7 @@ class _Count:
         )
 
     def _expected(
-        self, amount_from: Callable[[RunConfig, int], float], begun: list[int], ended: Mapping[int, float]
+        self, amount_from: Callable[[RunSpec, int], float], begun: list[int], ended: Mapping[int, float]
     ) -> float:
         """Of all jobs, from where each begins to where it is expected to end."""
         return math.fsum(
@@ -115,7 +115,7 @@ class _Count:
             for config, start in zip(self.configs, begun, strict=True)
         )
 
-    def _images_from(self, config: RunConfig, trained: int) -> float:
+    def _images_from(self, config: RunSpec, trained: int) -> float:
         """Images that what is left of a run looks at: minibatches, the next ones of annealed steps, evaluations."""
         domains = len(self._dataset.domain_sizes) - len(config.test_domains)
         minibatches = _steps_from(config, trained) + annealed_steps(config, trained)
@@ -123,7 +123,7 @@ class _Count:
         return drawn + evaluations(config.training, trained) * _images(self._dataset)
 
 
-def _steps_from(config: RunConfig, trained: int) -> float:
+def _steps_from(config: RunSpec, trained: int) -> float:
     return config.training.steps - trained
 
 

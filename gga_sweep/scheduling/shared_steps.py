@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gga_sweep.algorithms.registry import get_algorithm
 from gga_sweep.records import Scalar
 from gga_sweep.spec.key import annealing_in_key, run_key
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Contents
 
 _PLACE = ("start_step", "num_steps")
@@ -37,7 +37,7 @@ class Window(NamedTuple):
         return self.manner if self.start <= step < self.end else {}
 
 
-def window_of(config: RunConfig) -> Window:
+def window_of(config: RunSpec) -> Window:
     """An un-annealed run has an empty one; GGA-L, which changes every step, one of all steps."""
     steps = config.training.steps
     if config.annealing is None:
@@ -49,7 +49,7 @@ def window_of(config: RunConfig) -> Window:
     return Window(min(start, steps), min(end, steps), manner)
 
 
-def steps_alike(one: RunConfig, other: RunConfig) -> int:
+def steps_alike(one: RunSpec, other: RunSpec) -> int:
     """How many steps, from step 0 on, are the same in two runs that differ in nothing but their annealing."""
     windows = window_of(one), window_of(other)
     bounds = sorted({0, *(bound for window in windows for bound in (window.start, window.end))})
@@ -57,29 +57,29 @@ def steps_alike(one: RunConfig, other: RunConfig) -> int:
     return next(parted, one.training.steps)
 
 
-def trunk_of(config: RunConfig) -> str:
+def trunk_of(config: RunSpec) -> str:
     """A name that the runs of a plan have in common that differ in nothing but their annealing."""
     return _key(config.model_copy(update={"annealing": None}), _ANY)
 
 
-def prefix_name(config: RunConfig, steps: int, contents: Contents) -> str:
+def prefix_name(config: RunSpec, steps: int, contents: Contents) -> str:
     """What the first steps of a run are called in the ledger: by the key of the run that anneals no more after them."""
     return f"{_key(_cut_off(config, steps), contents)[:16]}-{steps}"
 
 
-def inherited_steps(configs: Iterable[RunConfig]) -> Iterator[int]:
+def inherited_steps(configs: Iterable[RunSpec]) -> Iterator[int]:
     """How many steps each run of a plan need not train, where it begins from what those before it have trained.
 
     Their sum does not depend on the order.
     """
-    before: dict[str, list[RunConfig]] = {}
+    before: dict[str, list[RunSpec]] = {}
     for config in configs:
         others = before.setdefault(trunk_of(config), [])
         yield max((steps_alike(config, other) for other in others), default=0)
         others.append(config)
 
 
-def _cut_off(config: RunConfig, steps: int) -> RunConfig:
+def _cut_off(config: RunSpec, steps: int) -> RunSpec:
     annealing = dict(config.annealing or {})
     if annealing.get("method") == "gga":
         annealed = min(int(annealing["num_steps"]), steps - int(annealing["start_step"]))
@@ -87,5 +87,5 @@ def _cut_off(config: RunConfig, steps: int) -> RunConfig:
     return config.model_copy(update={"annealing": annealing or None})
 
 
-def _key(config: RunConfig, contents: Contents) -> str:
+def _key(config: RunSpec, contents: Contents) -> str:
     return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)

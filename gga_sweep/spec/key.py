@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gga_sweep.records import Scalar
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 ANNEALING_NUMERICS = 2
 """Raised when a fix changes what an annealed step computes: only annealed runs get new keys."""
@@ -35,7 +35,7 @@ _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
 }
 
 
-def run_key(config: RunConfig, dataset_digest: str, algorithm_numerics: int, weights_digest: str | None = None) -> str:
+def run_key(config: RunSpec, dataset_digest: str, algorithm_numerics: int, weights_digest: str | None = None) -> str:
     """The key, 64 hexadecimal digits.
 
     Args:
@@ -51,7 +51,7 @@ def run_key(config: RunConfig, dataset_digest: str, algorithm_numerics: int, wei
 
 
 def canonical(
-    config: RunConfig, dataset_digest: str, algorithm_numerics: int, weights_digest: str | None = None
+    config: RunSpec, dataset_digest: str, algorithm_numerics: int, weights_digest: str | None = None
 ) -> dict[str, object]:
     """What the key hashes: neutral values and fields that do not apply are left out."""
     training = config.training.model_dump()
@@ -79,7 +79,7 @@ def canonical(
     return parts
 
 
-def folder_name(config: RunConfig, key: str) -> str:
+def folder_name(config: RunSpec, key: str) -> str:
     """`<dataset>_<algorithm>[+<method>]_test-<domains>_seed-<trial seed>-<first 8 digits of the key>`.
 
     Safe in any path. The method is that of the annealing, `gga` or `gga-l`.

@@ -277,7 +277,7 @@ class TrainingSettings(Model):
         return [*range(0, last, self.evaluate_every), last]
 
 
-class RunConfig(Model):
+class RunSpec(Model):
     """One training job, whole: nothing else decides its numbers (save the machine's arithmetic).
 
     Args:

@@ -9,7 +9,7 @@ from gga_sweep.datasets import DatasetDescription
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.spec.key import folder_name
 from gga_sweep.spec.location import Location
-from gga_sweep.spec.models import AnnealingConfig, RunConfig, SelectionMethod, SweepConfig, TrainingSettings
+from gga_sweep.spec.models import AnnealingConfig, RunSpec, SelectionMethod, SweepConfig, TrainingSettings
 from gga_sweep.spec.protocols import Protocol, complete_training
 
 CACHE_FOLDER = "cache"
@@ -114,7 +114,7 @@ class PlannedRun:
     cell: Cell
     draws: tuple[int, ...]
     hyperparameters: Mapping[str, Scalar]
-    config: RunConfig
+    config: RunSpec
     key: str | None
 
     @property
@@ -130,6 +130,6 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
     @property
-    def configs(self) -> dict[str, RunConfig]:
+    def configs(self) -> dict[str, RunSpec]:
         """The distinct training jobs by key; two arms that come out equal share one."""
         return {run.key: run.config for run in self.runs if run.key is not None}

@@ -30,7 +30,7 @@ from gga_sweep.spec.chosen import chosen_for
 from gga_sweep.spec.draws import draw_hyperparameters, grid_points
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.location import Location
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plain_data import plain_faults
 from gga_sweep.spec.plan import CACHE_FOLDER, Arm, Contents, Plan, PlannedRun, Sweep
 
@@ -150,7 +150,7 @@ def _with_test_domains(run: PlannedRun, cell: Cell, contents: Contents | None) -
     return replace(run, cell=cell, config=config, key=_key(config, contents))
 
 
-def _key(config: RunConfig, contents: Contents | None) -> str | None:
+def _key(config: RunSpec, contents: Contents | None) -> str | None:
     if contents is None:
         return None
     return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)
@@ -191,12 +191,12 @@ def _planned(
     return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents))
 
 
-def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunConfig:
+def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunSpec:
     registered = get_algorithm(arm.algorithm).hyperparameters
     dataset = sweep.config.dataset
     if dataset.root is not None:  # a tree of photographs: the stored size is part of the key, given or not
         dataset = dataset.model_copy(update={"image_size": sweep.dataset.image_shape[-1]})
-    return RunConfig(
+    return RunSpec(
         dataset=dataset,
         algorithm=arm.algorithm,
         hyperparameters={name: registered[name].coerce(value) for name, value in values.training.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gga_sweep.spec.models import RunConfig, TrainingSettings
+from gga_sweep.spec.models import RunSpec, TrainingSettings
 
 
 def evaluations(training: TrainingSettings, trained: int = 0) -> int:
@@ -16,7 +16,7 @@ def evaluations(training: TrainingSettings, trained: int = 0) -> int:
     return len(range(following, last, every)) + (trained <= last)
 
 
-def annealed_steps(config: RunConfig, trained: int = 0) -> int:
+def annealed_steps(config: RunSpec, trained: int = 0) -> int:
     """Steps to come that lie in the window; 0 where the run has none.
 
     Args:

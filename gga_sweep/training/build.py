@@ -8,11 +8,11 @@ from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.algorithms.registry import get_algorithm
 from gga_sweep.networks.network import build_network
 from gga_sweep.seeding import tensor_stream
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 
 def build_algorithm(
-    config: RunConfig,
+    config: RunSpec,
     setting: Setting,
     device: torch.device | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,

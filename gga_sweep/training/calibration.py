@@ -27,7 +27,7 @@ from gga_sweep.annealing import FRESH_MASKS, AnnealingSettings, Scorer, domain_g
 from gga_sweep.datasets import Augmentation, DatasetDescription, Minibatch, evaluation_batch
 from gga_sweep.networks.choice import RESNETS
 from gga_sweep.records import Scalar
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.annealed_step import StepModel
 from gga_sweep.training.checkpoint import dump_state, dump_weights
 from gga_sweep.training.evaluation import EVALUATION_BATCH, PROBE_IMAGES, evaluate_images
@@ -82,7 +82,7 @@ class _Group:
     """
 
     host: Host
-    config: RunConfig
+    config: RunSpec
     batch_sizes: tuple[int, ...]
     forms: Mapping[AnnealingForm, Mapping[str, Scalar]]
 
@@ -102,7 +102,7 @@ class _Group:
 
 
 def calibrate(
-    configs: Iterable[RunConfig],
+    configs: Iterable[RunSpec],
     dataset: DatasetDescription,
     on_gpu: bool,
     show: Callable[[str], None],
@@ -237,7 +237,7 @@ class _GroupCalibration:
 class _Bench:
     """A host at one point: its network on synthetic images, and what can be timed with it, in seconds."""
 
-    def __init__(self, config: RunConfig, description: DatasetDescription, point: _Point, device: torch.device) -> None:
+    def __init__(self, config: RunSpec, description: DatasetDescription, point: _Point, device: torch.device) -> None:
         self.point = point
         self._device = device
         self._config = _shortened(config, point.images)
@@ -334,8 +334,8 @@ class _Bench:
         return Minibatch(moved, found.labels.to(self._device))
 
 
-def _groups(configs: Sequence[RunConfig], n_domains: int, device: torch.device) -> list[_Group]:
-    by_host: dict[Host, list[RunConfig]] = {}
+def _groups(configs: Sequence[RunSpec], n_domains: int, device: torch.device) -> list[_Group]:
+    by_host: dict[Host, list[RunSpec]] = {}
     for config in configs:
         by_host.setdefault(host_of(config, n_domains), []).append(config)
     return [
@@ -349,11 +349,11 @@ def _groups(configs: Sequence[RunConfig], n_domains: int, device: torch.device) 
     ]
 
 
-def _sparing(config: RunConfig) -> tuple[float, ...]:
+def _sparing(config: RunSpec) -> tuple[float, ...]:
     return tuple(float(config.hyperparameters[name]) for name in ("dropout", "weight_decay"))
 
 
-def _shrinks(config: RunConfig, dataset: DatasetDescription) -> bool:
+def _shrinks(config: RunSpec, dataset: DatasetDescription) -> bool:
     """Whether tiny images tell what the parameters alone cost: those of a ResNet do not depend on the images' side."""
     return config.training.network in RESNETS and min(dataset.image_shape[1:]) >= 4 * _TINY_SIDE
 
@@ -417,7 +417,7 @@ def _settings(annealing: Mapping[str, Scalar], candidates: int, device: torch.de
     return AnnealingSettings.of_mapping(values)
 
 
-def _shortened(config: RunConfig, images: int) -> RunConfig:
+def _shortened(config: RunSpec, images: int) -> RunSpec:
     """The run with so many images a domain, from random weights, hardly learning and never evaluated by itself."""
     training = {"steps": _FOREVER, "evaluate_every": _FOREVER, "weights": None, "split": "stream", "holdout": 0.5}
     return config.model_copy(
@@ -428,7 +428,7 @@ def _shortened(config: RunConfig, images: int) -> RunConfig:
     )
 
 
-def _about_images(config: RunConfig, dataset: DatasetDescription) -> str:
+def _about_images(config: RunSpec, dataset: DatasetDescription) -> str:
     shape = " x ".join(map(str, dataset.image_shape))
     unread = "reading and decoding them" if holds_photographs(config.dataset.name) else "making them"
     return (

@@ -15,7 +15,7 @@ from gga_sweep.datasets import Augmentation, Dataset, Domain, Minibatch, Split, 
 from gga_sweep.datasets.splits import SplitName
 from gga_sweep.records import Agreement, DomainScores, Record, Score, TestRecord, ValidationRecord
 from gga_sweep.seeding import stream
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 EVALUATION_BATCH = 256
 """Images a forward pass. Fixed: with other batch shapes the last bit of a loss may differ."""
@@ -52,9 +52,7 @@ class Evaluator:
         self._device = device
 
     @classmethod
-    def of_run(
-        cls, config: RunConfig, dataset: Dataset, splits: Mapping[str, Split], device: torch.device
-    ) -> Evaluator:
+    def of_run(cls, config: RunSpec, dataset: Dataset, splits: Mapping[str, Split], device: torch.device) -> Evaluator:
         """The one that evaluates this run."""
         training = config.training
         augmentation = training.augmentation if training.augment_validation else "none"

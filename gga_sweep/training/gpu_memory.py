@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.evaluation import EVALUATION_BATCH, PROBE_IMAGES
 from gga_sweep.training.synthetic import synthetic_dataset
 from gga_sweep.training.trainer import Trainer
@@ -18,7 +18,7 @@ _CANDIDATES = 2  # one after the other; more take no more memory
 _FOREVER = 10**9  # steps
 
 
-def measure_gpu_memory(configs: Iterable[RunConfig], dataset: DatasetDescription) -> GPUMemory:
+def measure_gpu_memory(configs: Iterable[RunSpec], dataset: DatasetDescription) -> GPUMemory:
     """The most that any of these runs reserves, and what the process takes beside it: CUDA's context, the kernels.
 
     Whatever else lies on the GPU counts as the process's own. A run that does not fit needs the whole GPU.
@@ -39,7 +39,7 @@ def measure_gpu_memory(configs: Iterable[RunConfig], dataset: DatasetDescription
     return GPUMemory(min(total, needed + total - free - torch.cuda.memory_reserved(device)), total)
 
 
-def two_steps(config: RunConfig, dataset: DatasetDescription, device: torch.device) -> Trainer:
+def two_steps(config: RunSpec, dataset: DatasetDescription, device: torch.device) -> Trainer:
     """Train a step without annealing and, if the run anneals, one with it; evaluate after each.
 
     Returns:
@@ -55,7 +55,7 @@ def two_steps(config: RunConfig, dataset: DatasetDescription, device: torch.devi
     return trainer
 
 
-def _reserved(config: RunConfig, dataset: DatasetDescription, device: torch.device) -> int:
+def _reserved(config: RunSpec, dataset: DatasetDescription, device: torch.device) -> int:
     """Bytes, at most."""
     torch.cuda.init()  # type: ignore[no-untyped-call]  # before it there is nothing to reset
     gc.collect()  # the run before, whose parts refer to one another
@@ -66,7 +66,7 @@ def _reserved(config: RunConfig, dataset: DatasetDescription, device: torch.devi
     return torch.cuda.max_memory_reserved(device)
 
 
-def _shortened(config: RunConfig) -> RunConfig:
+def _shortened(config: RunSpec) -> RunSpec:
     """Two steps, of which the second is annealed, from random weights that hardly move."""
     training = {"steps": 2, "evaluate_every": _FOREVER, "weights": None, "split": "stream", "holdout": 0.5}
     annealing = config.annealing

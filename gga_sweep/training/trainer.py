@@ -17,7 +17,7 @@ from gga_sweep.datasets import Dataset, Minibatch, Split, draw_minibatch, split_
 from gga_sweep.errors import GGASweepError
 from gga_sweep.networks.network import Network
 from gga_sweep.records import AnnealingLine, Averaged, Record
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.annealed_step import Annealing, StepModel, anneal, copy_weights, distance
 from gga_sweep.training.averaging import WeightAveraging
 from gga_sweep.training.build import build_algorithm
@@ -81,7 +81,7 @@ class Trainer:
 
     algorithm: Algorithm
 
-    def __init__(self, config: RunConfig, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, config: RunSpec, dataset: Dataset, device: torch.device) -> None:
         set_arithmetic(config.training.threads)
         self.config = config
         self.next_step = 0
@@ -254,7 +254,7 @@ class Trainer:
                     module.eval()
 
 
-def _annealing_settings(config: RunConfig) -> tuple[AnnealingSettings | None, GradientNoiseSettings | None]:
+def _annealing_settings(config: RunSpec) -> tuple[AnnealingSettings | None, GradientNoiseSettings | None]:
     """The settings of the run's method, GGA or GGA-L; neither for an un-annealed run."""
     if config.annealing is None:
         return None, None
@@ -264,7 +264,7 @@ def _annealing_settings(config: RunConfig) -> tuple[AnnealingSettings | None, Gr
     return AnnealingSettings.of_mapping(values), None
 
 
-def split_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Split]:
+def split_dataset(config: RunSpec, dataset: Dataset) -> dict[str, Split]:
     """Every domain's split: a function of the domain and the trial seed alone."""
     return {
         domain.name: split_domain(

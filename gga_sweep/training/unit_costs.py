@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gga_sweep.datasets import BENCHMARKS
 from gga_sweep.datasets.registry import IMAGE_FOLDER
 from gga_sweep.records import Scalar
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 AnnealingForm = tuple[tuple[str, Scalar], ...]
 """The settings of an annealing on which the seconds of one annealed step depend, by name."""
@@ -29,7 +29,7 @@ class Host(NamedTuple):
     training_domains: int
 
 
-def host_of(config: RunConfig, n_domains: int) -> Host:
+def host_of(config: RunSpec, n_domains: int) -> Host:
     """The host of a run.
 
     Args:

@@ -18,7 +18,7 @@ from gga_sweep.annealing.settings import AnnealingSettings
 from gga_sweep.datasets import load_dataset
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.records import Scalar
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.annealed_step import StepModel
 from gga_sweep.training.checkpoint import dump_state, parse_state
 from gga_sweep.training.randomness import RunStreams
@@ -37,7 +37,7 @@ EARLY: dict[str, dict[str, Scalar]] = {
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
 
-def config_of(name: str, annealing: dict[str, Scalar] | None = None, **training: Any) -> RunConfig:
+def config_of(name: str, annealing: dict[str, Scalar] | None = None, **training: Any) -> RunSpec:
     """Eight steps of a small network with dropout; its annealing, where it has one, at steps 3, 4 and 5."""
     own = {key: item.default for key, item in ALGORITHMS[name].own.items()}
     if annealing is not None and annealing["method"] == "gga" and not ALGORITHMS[name].splits_by_layer:

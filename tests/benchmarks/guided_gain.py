@@ -19,7 +19,7 @@ from gga_sweep.annealing import AnnealingSettings
 from gga_sweep.annealing.isolation import overwrite
 from gga_sweep.datasets import load_dataset
 from gga_sweep.datasets.config import DatasetConfig
-from gga_sweep.spec.models import RunConfig, TrainingSettings
+from gga_sweep.spec.models import RunSpec, TrainingSettings
 from gga_sweep.training.annealed_step import Annealing, anneal
 from gga_sweep.training.trainer import Slice, Trainer
 
@@ -39,7 +39,7 @@ SEARCHES: Mapping[str, AnnealingSettings] = {
 class Searched(Trainer):
     """Trains by ERM, and tries every search in front of the steps of the window."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunSpec) -> None:
         super().__init__(config, load_dataset(config.dataset, None), torch.device("cpu"))
         self.found: dict[str, list[Annealing]] = {name: [] for name in SEARCHES}
 
@@ -57,8 +57,8 @@ class Searched(Trainer):
         return found
 
 
-def config(trial_seed: int) -> RunConfig:
-    return RunConfig(
+def config(trial_seed: int) -> RunSpec:
+    return RunSpec(
         dataset=DatasetConfig(name="RotatedDigits"),
         algorithm="ERM",
         hyperparameters={"lr": 1e-3, "batch_size": 8, "weight_decay": 0.0, "dropout": 0.5},

@@ -22,7 +22,7 @@ from gga_sweep.scheduling.cost_model import CostModel, Finished, learn_costs
 from gga_sweep.scheduling.planned_runs import longest_first
 from gga_sweep.scheduling.price import run_seconds
 from gga_sweep.spec import Contents, Plan, load, plan_sweep
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.unit_costs import HostCosts, Line, SearchCosts, UnitCosts, form_of, host_of
 
 DEVICES = 4
@@ -61,7 +61,7 @@ def mixed_sweep(draws: int, test_domains: list[str]) -> Plan:
     return plan_sweep(load(content, storage=Path("nowhere")), Contents("0" * 32))
 
 
-def invented_costs(configs: Sequence[RunConfig], n_domains: int, rng: np.random.Generator) -> UnitCosts:
+def invented_costs(configs: Sequence[RunSpec], n_domains: int, rng: np.random.Generator) -> UnitCosts:
     """A step of ERM takes 10 to 50 ms at 32 images; other algorithms 1 to 3 times that, a point 0.5 to 1.5 times."""
     an_image, fixed = rng.uniform(0.01, 0.05) / 32, rng.uniform(0, 16)
     line = Line(an_image * fixed, an_image)
@@ -104,7 +104,7 @@ def first_to_end(order: Sequence[int], seconds: Sequence[float], number: int) ->
     return ended
 
 
-def in_steps(config: RunConfig) -> float:
+def in_steps(config: RunSpec) -> float:
     """The former guess: training steps, a scored point as one, batches alike."""
     annealing, steps = config.annealing or {}, config.training.steps
     if annealing.get("alpha") == "adaptive":
@@ -137,7 +137,7 @@ def relative_makespans(plan: Plan, seed: int) -> tuple[list[float], float]:
     return found, statistics.median(100 * abs(learned[run] / seconds[run] - 1) for run in left)
 
 
-def _totals(model: CostModel, configs: Sequence[RunConfig]) -> list[float]:
+def _totals(model: CostModel, configs: Sequence[RunSpec]) -> list[float]:
     return [model.total(config) for config in configs]
 
 

@@ -15,7 +15,7 @@ from gga_sweep.execution.predictions import predict
 from gga_sweep.ledger.index import read_through
 from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, Kept, RunFolder
 from gga_sweep.records import RunStatus
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import parse_state
 from gga_sweep.training.trainer import Trainer
 
@@ -25,7 +25,7 @@ SWAD = run_config(averaging="swad", dataset=INSTALLED, hyperparameters={"lr": 0.
 PLAIN = run_config(dataset=INSTALLED, hyperparameters={"lr": 0.05})
 
 
-def recorded(config: RunConfig = SWAD, kept: Kept = "selected") -> tuple[RunFolder, MemoryStore]:
+def recorded(config: RunSpec = SWAD, kept: Kept = "selected") -> tuple[RunFolder, MemoryStore]:
     store = MemoryStore()
     advance_to_the_end(open_small_run(store, config, DATASET, kept=kept))
     return RunFolder(store, RUN), store

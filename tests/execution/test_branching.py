@@ -23,7 +23,7 @@ from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
 from gga_sweep.ledger.verify import verify
 from gga_sweep.records import RunStatus
 from gga_sweep.scheduling.shared_steps import steps_alike
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 DATASET = make_dataset()
 SWAD = {"network": "small_runs:batch_norm_featurizer", "averaging": "swad"}
@@ -31,7 +31,7 @@ ERM_RUN = run_config(None, **SWAD)
 SHORT = run_config(annealing_of(num_steps=1), **SWAD)
 LONG = run_config(annealing_of(num_steps=4), **SWAD)
 LATE = run_config(annealing_of("released", start_step=5), **SWAD)
-PAIRS: Mapping[str, tuple[RunConfig, RunConfig, int]] = {
+PAIRS: Mapping[str, tuple[RunSpec, RunSpec, int]] = {
     "an annealed run begins with an un-annealed one": (ERM_RUN, LONG, 3),
     "an un-annealed run begins with an annealed one": (LONG, ERM_RUN, 3),
     "a shorter window begins within a longer one": (LONG, SHORT, 4),
@@ -46,11 +46,11 @@ def checkpoints_at_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_run, "CHECKPOINT_SHARE", 1e9)
 
 
-def opened(store: MemoryStore, name: str, config: RunConfig, branching: Branching = UNBRANCHED) -> RecordedRun:
+def opened(store: MemoryStore, name: str, config: RunSpec, branching: Branching = UNBRANCHED) -> RecordedRun:
     return RecordedRun(RunFolder(store, name), KEY, config, DATASET, CPU, branching=branching)
 
 
-def trained(store: MemoryStore, name: str, config: RunConfig, branching: Branching = UNBRANCHED) -> RecordedRun:
+def trained(store: MemoryStore, name: str, config: RunSpec, branching: Branching = UNBRANCHED) -> RecordedRun:
     return advance_to_the_end(opened(store, name, config, branching))
 
 
@@ -67,7 +67,7 @@ def kept(store: MemoryStore, name: str) -> dict[str, bytes | None]:
     return {**files, "state": f"{state.status} {state.step} {state.reason} {sorted(state.digests.items())}".encode()}
 
 
-def alone(config: RunConfig) -> dict[str, bytes | None]:
+def alone(config: RunSpec) -> dict[str, bytes | None]:
     store = MemoryStore()
     trained(store, "alone", config)
     return kept(store, "alone")
@@ -83,7 +83,7 @@ def own_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @every_pair
 def test_a_branch_leaves_the_bytes_of_a_run_trained_from_step_0(
-    leader: RunConfig, branch: RunConfig, steps: int, monkeypatch: pytest.MonkeyPatch
+    leader: RunSpec, branch: RunSpec, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert steps_alike(leader, branch) == steps
     expected = alone(leader), alone(branch)

@@ -31,7 +31,7 @@ from gga_sweep.execution.predictions import Prediction, predict
 from gga_sweep.execution.recorded_run import RecordedRun
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.seeding import stream
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.fingerprint import fingerprint
 
 DATASET = make_dataset(per_domain=330)  # a training split of 264: more than one batch of an evaluation
@@ -49,11 +49,11 @@ class Inverted(ERM):
         return -super().predict(images, mask)
 
 
-def small_config(annealing: Mapping[str, Any] | None = None, **changes: Any) -> RunConfig:
+def small_config(annealing: Mapping[str, Any] | None = None, **changes: Any) -> RunSpec:
     return run_config(annealing, dataset=INSTALLED, **{"evaluate_every": 1, "hyperparameters": STEP_OF_BEST, **changes})
 
 
-def record(config: RunConfig, dataset: Dataset = DATASET) -> tuple[RunFolder, MemoryStore]:
+def record(config: RunSpec, dataset: Dataset = DATASET) -> tuple[RunFolder, MemoryStore]:
     store = MemoryStore()
     advance_to_the_end(open_small_run(store, config, dataset))
     return RunFolder(store, RUN), store
@@ -142,7 +142,7 @@ def test_every_image_of_every_domain_is_predicted_as_its_network_does(erm: tuple
     assert next(rows, None) is None
 
 
-RUNS: dict[str, RunConfig] = {
+RUNS: dict[str, RunSpec] = {
     "ERM": small_config(),
     "GGA": small_config(annealing_of()),
     "GGA-L": small_config(GGA_L),
@@ -156,7 +156,7 @@ RUNS: dict[str, RunConfig] = {
 
 
 @pytest.mark.parametrize("config", RUNS.values(), ids=RUNS)
-def test_accuracies_counted_from_the_predictions_are_those_recorded_at_the_best_step(config: RunConfig) -> None:
+def test_accuracies_counted_from_the_predictions_are_those_recorded_at_the_best_step(config: RunSpec) -> None:
     folder, store = record(config)
     found, line = predict(folder), best_line(store)
     assert counted_accuracies(found.rows()) == recorded_accuracies(line)

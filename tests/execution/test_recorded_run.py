@@ -26,7 +26,7 @@ from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
 from gga_sweep.ledger.lines import dump
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.records import RunStatus, ValidationRecord
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import dump_state, dump_weights, parse_state
 from gga_sweep.training.fingerprint import fingerprint
 from gga_sweep.training.trainer import Trainer
@@ -70,7 +70,7 @@ def test_a_folder_tells_the_run_from_its_first_moment() -> None:
     assert (run.progress.status, run.progress.step, run.progress.validation) == (RunStatus.RUNNING, -1, None)
 
 
-def header_digests(config: RunConfig) -> dict[str, tuple[str, str]]:
+def header_digests(config: RunSpec) -> dict[str, tuple[str, str]]:
     store = MemoryStore()
     open_small_run(store, config, DATASET)
     header = RunFolder(store, RUN).read_header()
@@ -398,7 +398,7 @@ def test_a_folder_of_another_run_is_refused() -> None:
         RecordedRun(RunFolder(store, RUN), "other", CONFIG, DATASET, CPU)
 
 
-def weights_at_evaluations(config: RunConfig) -> list[tuple[float, bytes]]:
+def weights_at_evaluations(config: RunSpec) -> list[tuple[float, bytes]]:
     """Validation accuracy and weights at each evaluation, from a trainer that knows no folder."""
     trainer, found = Trainer(config, DATASET, CPU), []
     while not trainer.finished:

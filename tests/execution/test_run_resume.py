@@ -23,7 +23,7 @@ from gga_sweep.ledger.lines import digest
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.records import RunStatus, Scalar
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import parse_state
 from gga_sweep.training.fingerprint import fingerprint
 
@@ -122,7 +122,7 @@ def test_a_run_whose_process_is_lost_after_any_step_goes_on_from_its_checkpoint(
     assert bits_of(resumed) == final_bits()
 
 
-def count_writes(config: RunConfig, before: MemoryStore, seconds: float, from_checkpoint: bool) -> int:
+def count_writes(config: RunSpec, before: MemoryStore, seconds: float, from_checkpoint: bool) -> int:
     store = MemoryStore()
     store.files = dict(before.files)
     advance_to_the_end(open_small_run(store, config, DATASET, from_checkpoint), seconds)
@@ -130,7 +130,7 @@ def count_writes(config: RunConfig, before: MemoryStore, seconds: float, from_ch
 
 
 def end_after_dying_at_each_write(
-    config: RunConfig, before: MemoryStore, seconds: float, from_checkpoint: bool = True
+    config: RunSpec, before: MemoryStore, seconds: float, from_checkpoint: bool = True
 ) -> list[dict[str, bytes | None]]:
     """For each write of a run: kill the process in its place, resume, and see how it ends."""
     ends = []

@@ -26,7 +26,7 @@ from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.verify import Verification, verify
 from gga_sweep.records import RunStatus
 from gga_sweep.spec.key import run_key
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 DATASET = make_dataset(per_domain=15)
 GGA = run_config(annealing_of())
@@ -37,20 +37,20 @@ ERM = run_config()
 SWAD = run_config(averaging="swad")
 
 
-def key_of(config: RunConfig) -> str:
+def key_of(config: RunSpec) -> str:
     return run_key(config, DATASET.digest, algorithm_numerics=1)
 
 
-def name_of(config: RunConfig) -> str:
+def name_of(config: RunSpec) -> str:
     return f"run-{key_of(config)[:8]}"
 
 
-def begin(store: MemoryStore, config: RunConfig, kept: Kept = "selected") -> RecordedRun:
+def begin(store: MemoryStore, config: RunSpec, kept: Kept = "selected") -> RecordedRun:
     folder = RunFolder(store, name_of(config))
     return RecordedRun(folder, key_of(config), config, DATASET, CPU, RecordingOptions(kept=kept))
 
 
-def train(store: MemoryStore, config: RunConfig, seconds: float = 1e9, kept: Kept = "selected") -> None:
+def train(store: MemoryStore, config: RunSpec, seconds: float = 1e9, kept: Kept = "selected") -> None:
     run = begin(store, config, kept)
     while run.progress.status is RunStatus.RUNNING:
         run.advance(seconds)
@@ -84,7 +84,7 @@ def whole() -> MemoryStore:
     return store
 
 
-def index_of(config: RunConfig) -> str:
+def index_of(config: RunSpec) -> str:
     """The index file that holds the run."""
     files = whole().files
     return next(path for path in files if path.startswith("index/") and name_of(config).encode() in files[path])
@@ -102,7 +102,7 @@ def found(store: MemoryStore) -> list[tuple[str | None, str]]:
     return [(finding.run, finding.file) for finding in verified(store).findings]
 
 
-def in_run(config: RunConfig, file: str) -> str:
+def in_run(config: RunSpec, file: str) -> str:
     return f"runs/{name_of(config)}/{file}"
 
 
@@ -181,7 +181,7 @@ def place_of(path: str) -> tuple[str | None, str]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([GGA, SWAD, NOISY, TOO_FAST]), st.data())
-def test_any_bit_that_flips_in_what_a_final_run_left_is_found(config: RunConfig, data: st.DataObject) -> None:
+def test_any_bit_that_flips_in_what_a_final_run_left_is_found(config: RunSpec, data: st.DataObject) -> None:
     store = whole()
     file = data.draw(st.sampled_from([name for name in DETERMINISTIC if in_run(config, name) in store.files]))
     path = in_run(config, file)
@@ -224,7 +224,7 @@ def test_whatever_stands_in_a_field_verify_comes_to_its_end(file: str, value: ob
 def test_averaged_weights_stand_at_the_end_of_runs_that_average_and_nowhere_else() -> None:
     averaged = {name: whole_files()[in_run(SWAD, name)] for name in AVERAGED}
 
-    def found_in(config: RunConfig, files: Mapping[str, bytes | None]) -> list[str]:
+    def found_in(config: RunSpec, files: Mapping[str, bytes | None]) -> list[str]:
         store = whole()
         without_digests(store, config)
         for name, content in files.items():
@@ -357,7 +357,7 @@ class Snapshots(MemoryStore):
 
 
 @pytest.mark.parametrize(("config", "kept"), [(GGA, "selected"), (TOO_FAST, "all"), (NOISY, "none")])
-def test_a_writer_that_dies_after_any_write_leaves_a_whole_ledger(config: RunConfig, kept: Kept) -> None:
+def test_a_writer_that_dies_after_any_write_leaves_a_whole_ledger(config: RunSpec, kept: Kept) -> None:
     store = Snapshots()
     store.files["sweep.json"] = b"{}"
     run = begin(store, config, kept)
@@ -388,7 +388,7 @@ def test_a_run_that_an_actor_lost_or_that_was_put_back_has_no_fault() -> None:
     assert found(store) == []
 
 
-def without_digests(store: MemoryStore, config: RunConfig, **changes: object) -> None:
+def without_digests(store: MemoryStore, config: RunSpec, **changes: object) -> None:
     """The status as an older version wrote it: then the steps alone say what lacks."""
     path = in_run(config, "status.json")
     store.files[path] = json.dumps({**json.loads(store.files[path]), "digests": {}, **changes}).encode()

@@ -16,7 +16,7 @@ from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ray_backend.gpu_sharing import measured_share, one_of_each_kind
 from gga_sweep.spec import Plan, plan_sweep, read_contents
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.unit_costs import GPUMemory
 
 GB = 10**9
@@ -27,10 +27,10 @@ class Probe:
 
     def __init__(self, *memory: GPUMemory) -> None:
         self.memory = memory
-        self.asked: list[tuple[Sequence[RunConfig], Sequence[str]]] = []
+        self.asked: list[tuple[Sequence[RunSpec], Sequence[str]]] = []
 
     def __call__(
-        self, configs: Sequence[RunConfig], dataset: DatasetDescription, nodes: Sequence[str]
+        self, configs: Sequence[RunSpec], dataset: DatasetDescription, nodes: Sequence[str]
     ) -> Sequence[GPUMemory]:
         self.asked.append((configs, nodes))
         return self.memory

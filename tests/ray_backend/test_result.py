@@ -18,7 +18,7 @@ from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.content import make_report, report_of
 from gga_sweep.selection import Selected
 from gga_sweep.spec import Sweep, plan_sweep, read_contents
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.trainer import split_dataset
 
 ERM, GGA = "ERM", "GGA"
@@ -141,7 +141,7 @@ def test_a_cell_of_which_nothing_ended_has_no_best(result: SweepResult) -> None:
         begun.best(arm=ERM, test_domain="0")
 
 
-def validation_accuracies(network: Network, config: RunConfig) -> dict[str, float]:
+def validation_accuracies(network: Network, config: RunSpec) -> dict[str, float]:
     """By domain, the share of its validation split that the network names right."""
     dataset = load_dataset(config.dataset, None)
     splits = split_dataset(config, dataset)

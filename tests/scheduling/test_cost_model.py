@@ -14,7 +14,7 @@ from gga_sweep.ledger.run_folder import RunResult, RunState
 from gga_sweep.records import RunStatus
 from gga_sweep.scheduling.cost_model import DIAGNOSTIC_SCORINGS, Finished, learn_costs, learned_costs
 from gga_sweep.spec import Plan, load, plan_sweep
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 GUIDED = {"algorithm": "ERM", "annealing": {"variant": "guided"}}
 N_DOMAINS = 6  # of RotatedDigits
@@ -50,7 +50,7 @@ PLAN = planned()
 CONFIGS = [run.config for run in PLAN.runs]
 
 
-def law(fixed: Mapping[str, float], config: RunConfig, trained: int = 0) -> dict[str, float]:
+def law(fixed: Mapping[str, float], config: RunSpec, trained: int = 0) -> dict[str, float]:
     """Seconds that a walk through the steps adds up; what a pass costs beside its images, in images, by phase."""
     annealing = config.annealing or {}
     domains, batch = N_DOMAINS - len(config.test_domains), int(config.hyperparameters["batch_size"])
@@ -72,7 +72,7 @@ def law(fixed: Mapping[str, float], config: RunConfig, trained: int = 0) -> dict
     return seconds
 
 
-def finished(configs: Sequence[RunConfig], spent: Callable[[RunConfig], dict[str, float]]) -> list[Finished]:
+def finished(configs: Sequence[RunSpec], spent: Callable[[RunSpec], dict[str, float]]) -> list[Finished]:
     return [Finished(config, spent(config)) for config in configs]
 
 

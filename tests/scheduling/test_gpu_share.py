@@ -12,7 +12,7 @@ from sweep_content import CONTENTS, GGA, GGA_L, content
 
 from gga_sweep.scheduling.gpu_share import MOST_RUNS, gpu_share, most_demanding, runs_a_gpu
 from gga_sweep.spec import Plan, load, plan_sweep
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.unit_costs import GPUMemory
 
 
@@ -75,7 +75,7 @@ def test_of_each_algorithm_and_form_the_run_with_the_most_images_a_step_is_measu
     assert len(found) == len(largest)
 
 
-def kind_and_images(config: RunConfig) -> tuple[tuple[Any, ...], int]:
+def kind_and_images(config: RunSpec) -> tuple[tuple[Any, ...], int]:
     annealing = config.annealing or {}
     kind = (config.algorithm, annealing.get("method"), annealing.get("domain_gradients"))
     return kind, (6 - len(config.test_domains)) * int(config.hyperparameters["batch_size"])

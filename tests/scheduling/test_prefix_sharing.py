@@ -17,7 +17,7 @@ from gga_sweep.scheduling.planned_runs import PlannedRuns
 from gga_sweep.scheduling.prefix_sharing import PrefixSharing
 from gga_sweep.scheduling.shared_steps import prefix_name
 from gga_sweep.spec import PlannedRun
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 SWEEPS = st.lists(CONFIGS, min_size=1, max_size=7, unique_by=lambda run: tuple(written_out(run)))
 
@@ -92,7 +92,7 @@ class Launch:
             self.source.ended(key)
 
 
-def runs_of(configs: list[RunConfig]) -> list[PlannedRun]:
+def runs_of(configs: list[RunSpec]) -> list[PlannedRun]:
     return [planned(each, number) for number, each in enumerate(configs)]
 
 
@@ -100,14 +100,14 @@ def key_of(run: PlannedRun) -> str:
     return str(run.key)
 
 
-def distinct_steps(configs: list[RunConfig]) -> int:
+def distinct_steps(configs: list[RunSpec]) -> int:
     """How many steps there are to train, those that runs have in common once."""
     return len({tuple(written_out(run)[: steps + 1]) for run in configs for steps in range(STEPS)})
 
 
 @given(SWEEPS, st.integers(1, 4), st.randoms())
 def test_every_common_step_is_trained_once_on_any_number_of_devices(
-    configs: list[RunConfig], devices: int, random: Random
+    configs: list[RunSpec], devices: int, random: Random
 ) -> None:
     launch = Launch(runs_of(configs), random, devices)
     launch.go_on()
@@ -119,7 +119,7 @@ def test_every_common_step_is_trained_once_on_any_number_of_devices(
 
 @given(SWEEPS, st.integers(1, 4), st.data(), st.randoms())
 def test_runs_that_are_lost_keep_nobody_waiting(
-    configs: list[RunConfig], devices: int, data: st.DataObject, random: Random
+    configs: list[RunSpec], devices: int, data: st.DataObject, random: Random
 ) -> None:
     runs = runs_of(configs)
     lost = data.draw(st.dictionaries(st.sampled_from([str(run.key) for run in runs]), st.integers(1, STEPS - 1)))
@@ -132,7 +132,7 @@ def test_runs_that_are_lost_keep_nobody_waiting(
 
 @given(SWEEPS, st.integers(1, 4), st.integers(1, 20), st.randoms())
 def test_a_launch_that_was_stopped_leaves_its_prefixes_to_the_next(
-    configs: list[RunConfig], devices: int, slices: int, random: Random
+    configs: list[RunSpec], devices: int, slices: int, random: Random
 ) -> None:
     first = Launch(runs_of(configs), random, devices)
     first.go_on(slices)

@@ -24,7 +24,7 @@ from gga_sweep.scheduling.price import (
 )
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec import Contents, Plan, load, plan_sweep
-from gga_sweep.spec.models import ResourcesConfig, RunConfig
+from gga_sweep.spec.models import ResourcesConfig, RunSpec
 from gga_sweep.training.unit_costs import HostCosts, Line, SearchCosts, UnitCosts, form_of, host_of
 
 N_DOMAINS = 6  # of RotatedDigits
@@ -54,7 +54,7 @@ def costs_for(plan: Plan, scale: float = 1.0) -> UnitCosts:
     return UnitCosts("some device", hosts, searches, noisy, ("A remark.",))
 
 
-def walked(config: RunConfig, dataset: DatasetDescription, costs: UnitCosts, trained: int = 0) -> dict[str, float]:
+def walked(config: RunSpec, dataset: DatasetDescription, costs: UnitCosts, trained: int = 0) -> dict[str, float]:
     """Every step and every evaluation to come, one after the other."""
     host = host_of(config, N_DOMAINS)
     of_host, images = costs.hosts[host], int(config.hyperparameters["batch_size"])

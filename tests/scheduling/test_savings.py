@@ -11,7 +11,7 @@ from sweep_content import CONTENTS, GGA, GGA_L, content
 
 from gga_sweep.scheduling.savings import Work, savings_of
 from gga_sweep.spec import Plan, load, plan_sweep
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 SIZES = {"art_painting": 2048, "cartoon": 2344, "photo": 1670, "sketch": 3929}  # PACS, as published
 STEPS = 130
@@ -37,11 +37,11 @@ def pacs() -> Plan:
 PLAN = pacs()
 
 
-def jobs(plan: Plan) -> list[RunConfig]:
+def jobs(plan: Plan) -> list[RunSpec]:
     return list({run.config.model_dump_json(): run.config for run in plan.runs}.values())
 
 
-def manners(config: RunConfig) -> Iterator[str]:
+def manners(config: RunSpec) -> Iterator[str]:
     """What each step does."""
     block = dict(config.annealing or {"method": "none"})
     for step in range(STEPS):
@@ -53,7 +53,7 @@ def manners(config: RunConfig) -> Iterator[str]:
             yield "plain" if block["method"] == "none" else repr(rest)
 
 
-def seconds_from(config: RunConfig, trained: int) -> float:
+def seconds_from(config: RunSpec, trained: int) -> float:
     steps = list(manners(config))[trained:]
     return sum(SECONDS["plain" if manner == "plain" else "annealed"] for manner in steps)
 

@@ -11,24 +11,24 @@ from hypothesis import strategies as st
 
 from gga_sweep.scheduling.shared_steps import inherited_steps, prefix_name, steps_alike, trunk_of
 from gga_sweep.spec import Contents
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 
 @given(CONFIGS, CONFIGS)
-def test_runs_are_alike_up_to_the_first_step_that_they_do_otherwise(one: RunConfig, other: RunConfig) -> None:
+def test_runs_are_alike_up_to_the_first_step_that_they_do_otherwise(one: RunSpec, other: RunSpec) -> None:
     assert steps_alike(one, other) == steps_alike(other, one) == common_start(one, other)
 
 
 @given(CONFIGS, CONFIGS, st.integers(1, STEPS))
 def test_a_prefix_has_one_name_in_all_runs_that_have_it_and_in_no_other(
-    one: RunConfig, other: RunConfig, steps: int
+    one: RunSpec, other: RunSpec, steps: int
 ) -> None:
     same_name = prefix_name(one, steps, CONTENTS) == prefix_name(other, steps, CONTENTS)
     assert same_name == (common_start(one, other) >= steps)
 
 
 @given(st.lists(CONFIGS, min_size=1, max_size=6, unique_by=lambda run: tuple(written_out(run))), st.randoms())
-def test_each_common_step_is_trained_once_whatever_the_order(runs: list[RunConfig], random: Any) -> None:
+def test_each_common_step_is_trained_once_whatever_the_order(runs: list[RunSpec], random: Any) -> None:
     distinct = {tuple(written_out(run)[: steps + 1]) for run in runs for steps in range(STEPS)}
     random.shuffle(runs)
     inherited = sum(inherited_steps(runs))
@@ -54,7 +54,7 @@ def test_the_issues_windows_share_their_warm_up_and_all_but_the_longest_of_their
     ],
     ids=["learning rate", "evaluations", "trial seed", "test domains", "algorithm"],
 )
-def test_runs_that_differ_in_anything_else_have_nothing_in_common(changed: RunConfig) -> None:
+def test_runs_that_differ_in_anything_else_have_nothing_in_common(changed: RunSpec) -> None:
     assert trunk_of(gga(3, 3)) != trunk_of(changed)
     assert list(inherited_steps([gga(3, 3), changed])) == [0, 0]
     assert prefix_name(gga(3, 3), 2, CONTENTS) != prefix_name(changed, 2, CONTENTS)

@@ -14,7 +14,7 @@ from gga_sweep.records import Cell
 from gga_sweep.scheduling.price import price_from_runs
 from gga_sweep.spec import Sweep, load, plan_sweep
 from gga_sweep.spec.adaptive import draw_groups, grace_steps, pool_of, unsuggested_runs
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 
 TPE: dict[str, Any] = {"search": "tpe", "draws": 6, "adaptive": {"startup": 3}}
 SHARED_HP: dict[str, Any] = {**TPE, "protocol": "shared-hp", "adaptive": {"startup": 3, "objective": "test-domains"}}
@@ -207,7 +207,7 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_search_changes_no_run_and_no_key_of_other_sweeps() -> None:
-    assert "adaptive" not in RunConfig.model_fields
+    assert "adaptive" not in RunSpec.model_fields
     plain = {run.key for run in plan_sweep(load(two_arms()), CONTENTS).runs}
     stopped = two_arms(early_stopping={"grace": 7}, training={"steps": 10, "evaluate_every": 50})
     with pytest.raises(InputError):

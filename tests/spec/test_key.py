@@ -16,7 +16,7 @@ from gga_sweep.annealing import AnnealingSettings, GradientNoiseSettings
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.spec import key
 from gga_sweep.spec.key import canonical, folder_name, run_key
-from gga_sweep.spec.models import AveragingConfig, RunConfig, TrainingSettings
+from gga_sweep.spec.models import AveragingConfig, RunSpec, TrainingSettings
 
 DIGEST = "d" * 32
 
@@ -120,7 +120,7 @@ def test_every_field_of_a_run_is_known_to_change_its_key_or_not_to() -> None:
     }
     assert {f"annealing__{field.name}" for field in dataclasses.fields(GradientNoiseSettings)} == set(DECISIVE_OF_GGA_L)
     fields = {f"{block}__{name}" for block, names in blocks.items() for name in names}
-    fields |= set(RunConfig.model_fields) - set(blocks)
+    fields |= set(RunSpec.model_fields) - set(blocks)
     indifferent = {"dataset__root", "annealing__cuda_graph"}
     assert fields - indifferent == set(DECISIVE) - {"hyperparameters__penalty"}
 

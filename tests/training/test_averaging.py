@@ -16,7 +16,7 @@ from small_runs import CPU, bits, make_dataset, run_config, train
 from torch import nn
 
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.spec.models import AveragingConfig, RunConfig
+from gga_sweep.spec.models import AveragingConfig, RunSpec
 from gga_sweep.training.averaging import Valley, WeightAveraging, loss_valley
 from gga_sweep.training.checkpoint import dump_state, parse_state
 from gga_sweep.training.evaluation import Evaluator
@@ -217,14 +217,14 @@ def test_an_average_goes_on_from_its_state_with_the_same_bits(stop: int) -> None
     assert bits(stopped.average.weights) == bits(whole.average.weights)
 
 
-def config_of(averaging: object = "swad", network: str = LINEAR, **changes: Any) -> RunConfig:
+def config_of(averaging: object = "swad", network: str = LINEAR, **changes: Any) -> RunSpec:
     """A run of 20 steps whose rate gives it a valley."""
     changes = {"steps": 20, "evaluate_every": 2, "lr": 0.05 if network == LINEAR else 0.1, **changes}
     hyperparameters = {"lr": changes.pop("lr")}
     return run_config(hyperparameters=hyperparameters, network=network, averaging=averaging, **changes)
 
 
-def end_of(config: RunConfig) -> tuple[Trainer, AveragedNetwork | None]:
+def end_of(config: RunSpec) -> tuple[Trainer, AveragedNetwork | None]:
     trainer = Trainer(config, DATASET, CPU)
     ends = []
     while not trainer.finished:

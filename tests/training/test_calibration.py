@@ -14,7 +14,7 @@ from torch import nn
 from gga_sweep.datasets import Dataset, DatasetDescription
 from gga_sweep.records import AnnealedStep, Scalar
 from gga_sweep.scheduling.price import run_seconds
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training import annealed_step, calibration, trainer
 from gga_sweep.training.calibration import calibrate, device_in_words
 from gga_sweep.training.trainer import Trainer
@@ -71,7 +71,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return CLOCK
 
 
-def small_config(annealing: Mapping[str, Scalar] | None = None, **changes: Any) -> RunConfig:
+def small_config(annealing: Mapping[str, Scalar] | None = None, **changes: Any) -> RunSpec:
     return run_config(annealing, network="test_calibration:counting_featurizer", **changes)
 
 
@@ -80,7 +80,7 @@ def described(dataset: Dataset) -> DatasetDescription:
     return DatasetDescription(dataset.name, sizes, len(dataset.classes), dataset.classes, dataset.input_shape, True)
 
 
-def spent(config: RunConfig, dataset: Dataset) -> tuple[dict[str, float], list[AnnealedStep]]:
+def spent(config: RunSpec, dataset: Dataset) -> tuple[dict[str, float], list[AnnealedStep]]:
     """By phase, what the trainer itself says of the whole run, and its searches."""
     seconds: dict[str, float] = {}
     lines = []
@@ -93,7 +93,7 @@ def spent(config: RunConfig, dataset: Dataset) -> tuple[dict[str, float], list[A
     return seconds, lines
 
 
-def measured(*configs: RunConfig, dataset: Dataset, seconds: float = AMPLE) -> UnitCosts:
+def measured(*configs: RunSpec, dataset: Dataset, seconds: float = AMPLE) -> UnitCosts:
     return calibrate(configs, described(dataset), 0, lambda line: None, seconds)
 
 

@@ -17,7 +17,7 @@ from gga_sweep.datasets import Dataset, Domain, Minibatch
 from gga_sweep.networks.network import Network, build_network
 from gga_sweep.records import Record
 from gga_sweep.seeding import stream
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.evaluation import (
     EVALUATION_BATCH,
     PROBE_IMAGES,
@@ -32,7 +32,7 @@ CONFIG = run_config(test_domains=("b", "d"), network="small_runs:batch_norm_feat
 SPLITS = split_dataset(CONFIG, DATASET)
 
 
-def algorithm_of(config: RunConfig = CONFIG) -> Algorithm:
+def algorithm_of(config: RunSpec = CONFIG) -> Algorithm:
     network = build_network(config.training.network, DATASET.input_shape, 3, None, torch.Generator().manual_seed(3))
     return erm(network, config.hyperparameters)
 

@@ -7,7 +7,7 @@ import torch
 from small_runs import CPU, annealing_of, make_dataset, run_config
 
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training import gpu_memory
 from gga_sweep.training.gpu_memory import measure_gpu_memory, two_steps
 from gga_sweep.training.trainer import Slice, Trainer
@@ -47,7 +47,7 @@ def test_a_run_that_does_not_fit_needs_the_whole_gpu_and_others_their_most(monke
     """Of 100 bytes 3 are the process's own beside what it has reserved."""
     reserved = {1: 20, 2: 50, 3: 30}
 
-    def measured(config: RunConfig, dataset: DatasetDescription, device: torch.device) -> int:
+    def measured(config: RunSpec, dataset: DatasetDescription, device: torch.device) -> int:
         if config.trial_seed not in reserved:
             raise torch.OutOfMemoryError
         return reserved[config.trial_seed]

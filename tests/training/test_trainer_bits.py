@@ -29,7 +29,7 @@ from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.datasets import Dataset, Domain
 from gga_sweep.records import AnnealedStep, Record, Scalar
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training import trainer as trainer_module
 from gga_sweep.training.annealed_step import Annealing, anneal
 from gga_sweep.training.trainer import Trainer
@@ -48,7 +48,7 @@ class Outcome:
     annealed: Sequence[AnnealedStep]
 
 
-def outcome_of(config: RunConfig, dataset: Dataset = DATASET, seconds: float = 1e9) -> Outcome:
+def outcome_of(config: RunSpec, dataset: Dataset = DATASET, seconds: float = 1e9) -> Outcome:
     trainer = Trainer(config, dataset, CPU)
     records, annealed = train(trainer, seconds=seconds)
     return Outcome(bits(trainer.state()), records, annealed)
@@ -59,7 +59,7 @@ def plain_outcome(network: str) -> Outcome:
     return outcome_of(run_config(network=network))
 
 
-def leaky(annealing: Mapping[str, Scalar] | None = None) -> RunConfig:
+def leaky(annealing: Mapping[str, Scalar] | None = None) -> RunSpec:
     return run_config(annealing, network=LEAKY)
 
 
@@ -199,7 +199,7 @@ def test_with_noise_for_a_training_domain_everything_changes() -> None:
 class Streams:
     """What each step of a run was fed, by training domain: images, labels, rows of the dropout mask."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: RunSpec) -> None:
         self.fed: list[dict[str, tuple[torch.Tensor, ...]]] = []
         self._names = [name for name in DATASET.domain_names if name not in config.test_domains]
         with monkeypatch.context() as patch:

@@ -23,7 +23,7 @@ from small_runs import (
 from torch import nn
 
 from gga_sweep.records import Record, Scalar
-from gga_sweep.spec.models import RunConfig
+from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.trainer import Trainer, split_dataset
 
 DATASET = make_dataset()
@@ -31,7 +31,7 @@ PHOTOGRAPHS = make_dataset(shape=(3, 16, 16), per_domain=10, photographs=True)
 LEAKY = "small_runs:batch_norm_featurizer"
 
 
-def end_of(config: RunConfig) -> dict[str, str]:
+def end_of(config: RunSpec) -> dict[str, str]:
     return bits(trained(config, DATASET).state())
 
 
