@@ -1,10 +1,11 @@
-# make demo | test | test-cluster | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
+# make demo | test | test-lowest | test-cluster | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 UV_VERSION := 0.13.9
 
-.PHONY: demo test test-cluster chaos fuzz lint bench clean lock
+.PHONY: demo test test-lowest test-cluster chaos fuzz lint bench clean lock
 
 demo: $(VENV)/.ready
 	$(BIN)/gga-sweep run demo
@@ -12,6 +13,14 @@ demo: $(VENV)/.ready
 # Bytecode is wanted here, whatever the shell says: dozens of processes import torch and Ray.
 test: $(VENV)/.ready
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist worksteal
+
+# The lowest versions that pyproject.toml allows, in an environment of its own.
+test-lowest: $(VENV)/.ready
+	$(PYTHON) -m venv $(LOWEST)
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --extra dev pyproject.toml --output-file $(LOWEST)/lowest.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation --editable .
+	env -u PYTHONDONTWRITEBYTECODE $(LOWEST)/bin/pytest -n 2 --dist worksteal
 
 # Several Ray nodes, PostgreSQL, an S3 server, on this machine. PostgreSQL's programs must be there.
 test-cluster: $(VENV)/.ready
@@ -27,6 +36,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/search_cost.py
@@ -46,7 +56,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/image_cache.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 # The environment: everything at the versions of requirements.lock, checked by hash.
 $(VENV)/.ready: requirements.lock pyproject.toml
