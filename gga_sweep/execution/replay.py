@@ -1,4 +1,4 @@
-"""Training one run of a plan alone: without Ray, without MLflow, to the same bits."""
+"""Trains one run of a plan alone, without Ray or MLflow, to the same bits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
     Args:
         key: of a run of the plan: its folder's name, or the start of its key.
         output: folder to train in (default: `STORAGE/SWEEP/replays`); not the sweep's own.
-        show: told after each slice.
+        show: called with the progress after each slice.
 
     Returns:
         The folder it was trained in, and how it ended.
@@ -48,9 +48,9 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
 
 
 def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
-    """Whether the deterministic files equal those of the sweep's own run, by name; None if that is not done.
+    """Whether the deterministic files equal those of the sweep's own run, by name; None if that run is not done.
 
-    What was removed from that run since is known by its digest.
+    Files that were removed from it are compared by their digests.
     """
     run = Ledger(sweep.folder).run(replayed.name)
     state = run.read_state()
@@ -63,7 +63,7 @@ def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
 
 
 def find_run(plan: Plan, key: str) -> PlannedRun:
-    """The run whose folder is named so, or whose key begins so.
+    """The run with this folder name, or with a key that starts so.
 
     Raises:
         InputError: none, or more than one.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import METHODS, Entry, IncompleteCell, Row, Table, domain_label
 from gga_sweep.selection.table import status_in_words
+from gga_sweep.spec import PlannedRun
 
 ABSENT = "\N{EN DASH}"
 INCOMPLETE_MARK = "*"
@@ -101,6 +102,12 @@ def cell_in_words(cell: Cell) -> str:
 def run_in_words(run: RunRecords) -> str:
     """ "ERM, test 75, trial seed 2 (draw 3)"."""
     return cell_in_words(run.cell) + draws_in_words(run.draws)
+
+
+def run_name(run: PlannedRun) -> str:
+    """`ERM + GGA · test 75 · seed 0 · draw 1`."""
+    draws = f"draw{'s' * (len(run.draws) > 1)} {', '.join(map(str, run.draws))}"
+    return f"{run.cell.arm} · test {domain_label(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
 
 
 def incomplete_in_words(cell: IncompleteCell) -> str:

@@ -6,15 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gga_sweep.records import Scalar
+from gga_sweep.report.wording import run_name
 from gga_sweep.selection import domain_label
 from gga_sweep.spec.plan import PlannedRun, Sweep
 from gga_sweep.tracking import names
-
-
-def run_name(run: PlannedRun) -> str:
-    """`ERM + GGA · test 75 · seed 0 · draw 1`."""
-    draws = ("draw " if len(run.draws) == 1 else "draws ") + _listed(run.draws)
-    return f"{run.cell.arm} · test {domain_label(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
 
 
 def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Every name this package writes into MLflow or into a Tune result: metrics, tags, parameters, artifacts.
+"""Every name this package writes into MLflow: metrics, tags, parameters, artifacts.
 
 | metric | meaning | unit | better |
 |---|---|---|---|
@@ -23,7 +23,7 @@ apart: the training split and the validation gradients of single domains stay in
 other masks and on other minibatches only the gain is shown. What is undefined (an acceptance rate of nothing tried) is
 left out at that step.
 
-What Tune may see is `key`, `step`, `progress/step` and `validation_metrics`; `test_metrics` is for MLflow alone.
+Tune results hold `validation_metrics` too; `test_metrics` is for MLflow alone.
 """
 
 from __future__ import annotations
@@ -34,12 +34,6 @@ import re
 
 from gga_sweep.records import AnnealedStep, NoisyStep, TestRecord, ValidationRecord
 
-# Tune results
-KEY = "key"
-STEP = "step"
-"""Of the last evaluation."""
-PROGRESS_STEP = "progress/step"
-"""Reached by training; for display only."""
 VAL_ACCURACY = "val/accuracy"
 """What searchers and schedulers optimise."""
 

@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 from small_launch import Clock, runs_by_key
 
-from gga_sweep.ray_backend import display
-from gga_sweep.ray_backend.display import DecodingDisplay, Display, summary_line
-from gga_sweep.ray_backend.progress import LaunchProgress
 from gga_sweep.records import RunStatus
+from gga_sweep.report import launch_display as display
+from gga_sweep.report.launch_display import DecodingDisplay, Display, outlook, summary_line
+from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.spec import PlannedRun
 
 
@@ -71,6 +71,16 @@ def test_the_time_left_is_told_until_the_last_run_has_ended(runs: Mapping[str, P
     assert summary_line(progress) == "3 of 4 runs done, 1 running; 30 s, about 30 s left"
     progress.ended_with(second, RunStatus.DONE)
     assert summary_line(progress) == "4 of 4 runs done; 30 s"
+
+
+def test_the_outlook_of_a_launch_is_its_device_hours_and_time_if_known(
+    runs: Mapping[str, PlannedRun], clock: Clock
+) -> None:
+    expected = dict(zip(runs, (4000.0, 3000.0, 2000.0, 1800.0), strict=True))
+    progress = LaunchProgress(runs, {}, concurrent=2, expected=expected, in_seconds=True, clock=clock)
+    assert outlook(progress) == "About 3 device-hours left: 1 h 30 min with 2 runs at once."
+    progress.in_seconds = False
+    assert outlook(progress) == "How long it takes is not known yet: no run of it is done."
 
 
 def test_a_pipe_gets_a_line_now_and_then_and_a_last_one(

@@ -1,4 +1,4 @@
-"""How far a launch is: counts, the runs in training, the time left. What the display and the log lines show."""
+"""The progress of a launch: counts, the runs in training, the time left."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gga_sweep.records import RunStatus
-from gga_sweep.report.price import device_hours
-from gga_sweep.report.wording import count, duration_in_words
 from gga_sweep.spec import PlannedRun
 
 
 @dataclass(slots=True)
 class Training:
-    """A run in training, as its last result told."""
+    """A run in training, and its last result."""
 
     run: PlannedRun
     since: float
@@ -34,10 +32,10 @@ class _Taken(NamedTuple):
 
 @dataclass(slots=True)
 class LaunchProgress:
-    """Counts and clocks of one launch; fed by the driver, read by a thread of the display at any moment.
+    """Counts and clocks of one launch; the driver updates them, a thread of the display reads them at any time.
 
     Args:
-        runs: of this launch's plan, by key; `add` brings those that are suggested later.
+        runs: of this launch's plan, by key; `add` adds those that are suggested later.
         finished: the statuses of those that were final before.
         concurrent: runs at once, for the time left.
         expected: by key, what was left of each run when the launch began; 1 where it is not told.
@@ -62,9 +60,9 @@ class LaunchProgress:
         self._began = self.clock()
 
     def add(self, run: PlannedRun) -> None:
-        """One of those to come is known now."""
+        """Add a run that was suggested during the launch."""
         if run.key is not None and run.key not in self.runs:
-            self.runs = {**self.runs, run.key: run}  # a thread of the display may be looking through the others
+            self.runs = {**self.runs, run.key: run}  # a copy: the display's thread may be iterating over the others
             self.unsuggested = max(0, self.unsuggested - 1)
 
     @property
@@ -72,7 +70,7 @@ class LaunchProgress:
         return len(self.runs) + self.unsuggested
 
     def started(self, key: str) -> None:
-        """A run begins, or begins again in a later wave."""
+        """A run starts, or resumes in a later wave."""
         if key in self.runs and key not in self.training:
             self.training[key] = Training(self.runs[key], self.clock())
 
@@ -84,8 +82,8 @@ class LaunchProgress:
             if validation > entry.best_validation or math.isnan(entry.best_validation):  # a later NaN does not win
                 entry.best_validation = validation
 
-    def broke_off(self, key: str) -> None:
-        """A run in training was left where it is, for a later wave."""
+    def interrupted(self, key: str) -> None:
+        """A run in training was interrupted; a later wave resumes it."""
         self.training.pop(key, None)
 
     def ended_with(self, key: str, status: RunStatus) -> None:
@@ -136,16 +134,6 @@ class LaunchProgress:
     def _statuses(self, training: Mapping[str, Training]) -> dict[str, RunStatus]:
         """Of the runs that have ended, and have not begun again."""
         return {key: status for key, status in {**self.finished, **self.ended}.items() if key not in training}
-
-
-def outlook(progress: LaunchProgress) -> str:
-    """Before a launch trains: `About 3.2 device-hours left: 48 min 10 s with 4 runs at once.`"""
-    seconds = progress.seconds_left
-    if seconds is None:
-        return "How long it takes is not known yet: no run of it is done."
-    left = device_hours(sum(progress.expected.values()))
-    at_once = count(progress.concurrent, "run")
-    return f"About {left} device-hours left: {duration_in_words(seconds)} with {at_once} at once."
 
 
 def _ratio(taken: Sequence[_Taken]) -> float:

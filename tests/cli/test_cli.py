@@ -23,12 +23,12 @@ from PIL import Image
 from rich.console import Console
 
 from gga_sweep import cli
+from gga_sweep.api import SweepResult
 from gga_sweep.datasets.digits import colored_digits_ceilings
 from gga_sweep.datasets.registry import known_datasets
 from gga_sweep.errors import Fault, GGASweepError, InputError, SweepOwnedError
+from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ray_backend.options import LaunchOptions
-from gga_sweep.ray_backend.result import SweepResult
 from gga_sweep.records import RunStatus
 from gga_sweep.report.content import make_report, report_of
 from gga_sweep.report.files import FORMATS
@@ -84,7 +84,7 @@ class Launcher:
 @pytest.fixture
 def launcher(trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     fake = Launcher(result_of(trained))
-    monkeypatch.setattr("gga_sweep.ray_backend.launch.run_sweep", fake)
+    monkeypatch.setattr("gga_sweep.api.run_sweep", fake)
     return fake
 
 
@@ -101,7 +101,7 @@ def test_a_sweep_whose_runs_are_all_done_ends_with_its_table_and_where_everythin
     assert " GGA " in called.words
     assert f"Page: {trained.folder / 'report.html'}" in called.words
     assert f"Ledger: {trained.folder}" in called.words
-    assert re.search(r"Spent: \d[\d.e-]* device-hours in all", called.words)
+    assert re.search(r"Spent: \d[\d.e-]* device-hours in total", called.words)
     assert called.out.rstrip().endswith(f"gga-sweep ui {trained.folder}")
 
 

@@ -1,4 +1,4 @@
-"""The live display of a launch: a picture on a terminal, a line now and then elsewhere."""
+"""The live display of a launch: a table on a terminal, a line every 15 s elsewhere."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gga_sweep.ray_backend.progress import LaunchProgress
 from gga_sweep.records import FINAL, RunStatus
-from gga_sweep.report.wording import counts_in_words, duration_in_words
-from gga_sweep.tracking.descriptions import run_name
+from gga_sweep.report.price import device_hours
+from gga_sweep.report.wording import count, counts_in_words, duration_in_words, run_name
+from gga_sweep.scheduling.launch_progress import LaunchProgress
 
 _LINE_SECONDS = 15.0
 _SHOWN_RUNS = 16
 
 
 class Display:
-    """Shows a `LaunchProgress` for the length of a `with` block.
+    """Shows a `LaunchProgress` within a `with` block.
 
     Args:
-        progress: what to show; read from a thread of the display.
-        console: where; a terminal gets a live picture, anything else a line every 15 s.
+        progress: read from a thread of the display.
+        console: a terminal shows a live table, anything else a line every 15 s.
     """
 
     def __init__(self, progress: LaunchProgress, console: Console) -> None:
@@ -41,7 +41,7 @@ class Display:
 
     def __enter__(self) -> Display:
         if self._console.is_terminal:
-            self._live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=2, transient=True)
+            self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=2, transient=True)
             self._live.start()
         else:
             self._lines.start()
@@ -61,7 +61,7 @@ class Display:
         while not self._stop.wait(_LINE_SECONDS):
             self._console.print(summary_line(self._progress), highlight=False)
 
-    def _picture(self) -> RenderableType:
+    def _table(self) -> RenderableType:
         progress = self._progress
         done = sum(progress.counts[status] for status in FINAL)
         running = Table(box=None, padding=(0, 2, 0, 0))
@@ -82,10 +82,10 @@ class Display:
 
 
 class DecodingDisplay:
-    """Shows how far the decoding of images is, for the length of a `with` block; nothing if none is decoded.
+    """Shows the progress of decoding images within a `with` block; nothing if no image is decoded.
 
     Args:
-        console: where; a terminal gets a bar, anything else a line every 15 s.
+        console: a terminal shows a bar, anything else a line every 15 s.
         clock: in seconds.
     """
 
@@ -110,7 +110,7 @@ class DecodingDisplay:
             self._console.print(f"Decoded {self._done:,} images in {took}.", highlight=False)
 
     def show(self, what: str, done: int, total: int) -> None:
-        """As `datasets.files.Progress`."""
+        """Called for each image (`datasets.files.Progress`)."""
         if self._task is None:
             self._began = self._printed = self._clock()
             self._bar.start()
@@ -133,3 +133,13 @@ def summary_line(progress: LaunchProgress) -> str:
     time_left = f", about {duration_in_words(left)} left" if left else ""
     middle = "" if others == "no runs" else f", {others}"
     return f"{done} of {progress.total} runs done{middle}; {duration_in_words(progress.elapsed)}{time_left}"
+
+
+def outlook(progress: LaunchProgress) -> str:
+    """The estimate before training: `About 3.2 device-hours left: 48 min 10 s with 4 runs at once.`"""
+    seconds = progress.seconds_left
+    if seconds is None:
+        return "How long it takes is not known yet: no run of it is done."
+    left = device_hours(sum(progress.expected.values()))
+    at_once = count(progress.concurrent, "run")
+    return f"About {left} device-hours left: {duration_in_words(seconds)} with {at_once} at once."

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 from small_launch import Clock, runs_by_key
 
-from gga_sweep.ray_backend.progress import LaunchProgress, outlook
 from gga_sweep.records import RunStatus
+from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.spec import PlannedRun
 
 NAN = float("nan")
@@ -163,16 +163,6 @@ def test_a_run_that_broke_off_says_nothing_of_the_time_that_others_take(
     clock.now += 1
     progress.ended_with(key, RunStatus.FAILED)
     assert progress.seconds_left is None
-
-
-def test_a_launch_says_beforehand_what_it_takes_where_that_is_known(
-    runs: Mapping[str, PlannedRun], clock: Clock
-) -> None:
-    expected = dict(zip(runs, (4000.0, 3000.0, 2000.0, 1800.0), strict=True))
-    progress = LaunchProgress(runs, {}, concurrent=2, expected=expected, in_seconds=True, clock=clock)
-    assert outlook(progress) == "About 3 device-hours left: 1 h 30 min with 2 runs at once."
-    progress.in_seconds = False
-    assert outlook(progress) == "How long it takes is not known yet: no run of it is done."
 
 
 def test_runs_at_once_shorten_the_time_left_to_that_of_the_longest(

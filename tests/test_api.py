@@ -1,4 +1,4 @@
-"""What a sweep left, in Python: records, table, winners, and their models."""
+"""`SweepResult`: records, table, winners, and their models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from gga_sweep.api import SweepResult
 from gga_sweep.datasets import load_dataset
 from gga_sweep.errors import InputError
 from gga_sweep.execution.model import load_model
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.networks.network import Network
-from gga_sweep.ray_backend.result import SweepResult
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.content import make_report, report_of
 from gga_sweep.selection import Selected
@@ -182,9 +182,9 @@ def test_a_model_is_that_of_its_runs_best_step_and_not_of_its_last(result: Sweep
 def test_a_model_selected_by_another_step_than_its_weights_is_refused(result: SweepResult) -> None:
     best = result.best(arm=ERM)
     other = replace(best, selected=replace(best.selected, step=best.selected.step + 2))
-    with pytest.raises(InputError, match=r"the run kept the weights of its best validation step, \d, alone, got \d"):
+    with pytest.raises(InputError, match=r"the run kept only the weights of its best validation step, \d, got \d"):
         other.load_model()
-    with pytest.raises(InputError, match="the run kept the weights"):
+    with pytest.raises(InputError, match="the run kept only the weights"):
         other.predict()
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ray_backend.options import LaunchOptions
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Sweep
 
@@ -105,10 +105,10 @@ def test_of_a_whole_ledger_it_is_said_what_was_looked_at(gga: Command, trained: 
     called = gga("verify", trained.folder)
     assert (called.code, called.err) == (0, "")
     assert (
-        "Looked at 8 runs, 24 evaluations, 4 annealed steps, 8 selected models, 0 averaged models, 0 "
+        "Checked 8 runs, 24 evaluations, 4 annealed steps, 8 selected models, 0 averaged models, 0 "
         "checkpoints" in called.out
     )
-    assert called.out.endswith("Nothing is wrong.\n")
+    assert called.out.endswith("No faults.\n")
 
 
 def test_each_fault_is_named_with_the_command_that_puts_it_right(
@@ -124,7 +124,7 @@ def test_each_fault_is_named_with_the_command_that_puts_it_right(
     assert "3 faults:" in called.out
     assert f"  {one}: selected is not what the run left\n" in called.out
     assert f"  {other}: records.jsonl is not what the run left\n" in called.out
-    assert called.out.endswith("The next launch puts 1 run right.\n")
+    assert called.out.endswith("The next launch repairs 1 run.\n")
     [command] = [line.strip() for line in called.out.splitlines() if line.startswith("  gga-sweep retry ")]
     program, *arguments = shlex.split(command)
     assert program == "gga-sweep"
@@ -139,7 +139,7 @@ def test_half_written_files_are_told_and_no_fault(gga: Command, ledger: Ledger) 
     (ledger.folder / ".new-0123").write_bytes(bytes(3 * 2**20))
     called = gga("verify", ledger.folder)
     assert called.code == 0
-    assert "Beside them 1 half-written file (3.0 MiB)" in called.out
+    assert "Found 1 partly written file (3.0 MiB)" in called.out
 
 
 def test_a_damaged_sweep_file_is_a_fault_of_its_own(gga: Command, ledger: Ledger) -> None:
@@ -166,15 +166,15 @@ def test_what_may_go_is_told_and_deleted_only_on_request(gga: Command, ledger: L
     called = gga("clean", ledger.folder)
     assert called.code == 0
     mebibytes = f"{4 * next(iter(sizes.values())) / 2**20:.1f}"
-    assert f"May go Files MiB weights of runs that no selection chose 4 {mebibytes} " in called.words
-    assert f" all 4 {mebibytes} " in called.words
-    assert called.out.endswith(f"Nothing was deleted. This deletes it: gga-sweep clean {ledger.folder} --yes\n")
+    assert f"Not needed Files MiB weights of runs that were not selected 4 {mebibytes} " in called.words
+    assert f" total 4 {mebibytes} " in called.words
+    assert called.out.endswith(f"Nothing was deleted. To delete: gga-sweep clean {ledger.folder} --yes\n")
     assert len([*ledger.folder.rglob("selected")]) == 8
     called = gga("clean", ledger.folder, "--yes")
     assert called.code == 0
-    assert f"Deleted Files MiB weights of runs that no selection chose 4 {mebibytes} " in called.words
+    assert f"Deleted Files MiB weights of runs that were not selected 4 {mebibytes} " in called.words
     assert len([*ledger.folder.rglob("selected")]) == 4
-    assert " all 0 0.0" in gga("clean", ledger.folder).words
+    assert " total 0 0.0" in gga("clean", ledger.folder).words
 
 
 def test_beside_a_live_launch_nothing_is_cleaned_or_retried(gga: Command, ledger: Ledger, launches: Launches) -> None:
@@ -195,7 +195,7 @@ def test_without_a_choice_those_that_failed_are_retried(gga: Command, ledger: Le
     ledger.run(lost).mark(RunStatus.OUT_OF_MEMORY, "by a test")
     ledger.run(diverged).mark(RunStatus.DIVERGED, "by a test")
     called = gga("retry", ledger.folder)
-    assert (called.code, called.out) == (0, "Back in the queue, to begin at step 0: 2 runs.\n")
+    assert (called.code, called.out) == (0, "Requeued, to start at step 0: 2 runs.\n")
     assert launches.sweep is not None
     assert launches.sweep.folder == ledger.folder
     assert launches.options == LaunchOptions()
@@ -204,12 +204,12 @@ def test_without_a_choice_those_that_failed_are_retried(gga: Command, ledger: Le
         RunStatus.QUEUED,
         RunStatus.DIVERGED,
     ]
-    assert gga("retry", ledger.folder, "--diverged").words.endswith("begin at step 0: 1 run.")
+    assert gga("retry", ledger.folder, "--diverged").words.endswith("start at step 0: 1 run.")
 
 
 def test_with_nothing_to_retry_nothing_is_launched(gga: Command, ledger: Ledger, launches: Launches) -> None:
     called = gga("retry", ledger.folder, "--failed")
-    assert (called.code, called.out) == (0, "Nothing to retry: no run is in such a state.\n")
+    assert (called.code, called.out) == (0, "Nothing to retry: no run has such a status.\n")
     assert launches.sweep is None
 
 

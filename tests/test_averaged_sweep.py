@@ -15,15 +15,16 @@ import torch
 import yaml
 from small_sweep import small_sweep, train_without_ray
 
+from gga_sweep.api import SweepResult
 from gga_sweep.domainbed.export import export_domainbed
+from gga_sweep.execution.clean import clean
 from gga_sweep.execution.replay import compare, replay
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.ledger.verify import verify
-from gga_sweep.ray_backend.clean import clean
-from gga_sweep.ray_backend.result import SweepResult
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import FORMATS, render
+from gga_sweep.report.unselected import unselected_runs
 from gga_sweep.spec import Plan, Sweep, load, plan_sweep, read_contents
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def test_cleaning_keeps_both_weights_of_what_either_row_chose(sweep: Sweep) -> N
     result = result_of(sweep)
     chosen = {one.folder for one in result.selected()}
     before = {name: result.ledger.run(name).digests() for name in result.ledger.run_names()}
-    removed = {one.path for one in clean(result.plan, result.ledger)}
+    removed = {one.path for one in clean(result.plan, result.ledger, unselected_runs)}
     losers = set(result.ledger.run_names()) - chosen
     assert removed == {f"runs/{name}/{file}" for name in losers for file in ("selected", "averaged")}
     assert {"selected", "averaged"} <= before[next(iter(chosen))].keys()

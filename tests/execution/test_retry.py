@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,10 @@ import pytest
 from gga_sweep.errors import InputError, SweepOwnedError
 from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import prepare_ledger
+from gga_sweep.execution.retry import requeue
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.ray_backend.retry import requeue
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Contents, Plan, Sweep, load, plan_sweep
 
@@ -147,9 +146,8 @@ def refused(plan: Plan, ledger: Ledger, words: str) -> None:
 def test_where_the_launch_could_not_train_nothing_is_forgotten(
     plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused(replace(plan, sweep=replace(plan.sweep, tracking_uri="htp://nowhere")), ledger, "--tracking-uri")
     other = Ledger(ledger.folder.rename(ledger.folder.with_name("renamed")))
-    refused(plan, other, r"DIR: must bear its sweep's name.*allowed: digits")
+    refused(plan, other, r"DIR: must have its sweep's name.*allowed: digits")
     other.folder.rename(ledger.folder)
     monkeypatch.setattr("gga_sweep.execution.prepare.read_contents", lambda sweep: Contents("d" * 32))
     refused(plan, ledger, "dataset: its images")

@@ -13,17 +13,17 @@ import yaml
 from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
+from gga_sweep.cli import detached
+from gga_sweep.cli.detached import launch_detached
 from gga_sweep.errors import GGASweepError
+from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.lease import LAUNCHES, held, newest_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ray_backend import detached
-from gga_sweep.ray_backend.detached import launch_detached
-from gga_sweep.ray_backend.options import LaunchOptions
 
 
 @pytest.fixture(autouse=True)
 def modules_of_this_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
 
 def loaded(folder: Path, **fields: Any) -> tuple[gga_sweep.Sweep, str]:

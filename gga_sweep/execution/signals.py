@@ -1,4 +1,4 @@
-"""The signals of a user, a service manager and a batch system, while a sweep is launched."""
+"""Handles SIGINT, SIGTERM and SIGUSR1 (user, service manager, batch system) during a launch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopSignals:
-    """SIGINT, SIGTERM and SIGUSR1 while a sweep is launched; made by `stop_signals`."""
+    """Signal handlers of a launch; from `stop_signals`."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
@@ -22,34 +22,34 @@ class StopSignals:
 
     @contextmanager
     def gentle(self) -> Iterator[None]:
-        """For the length of the block the first signal asks the launch to stop; otherwise it ends at once."""
-        self.listen()
+        """Within the block the first signal requests a stop: runs write checkpoints. Otherwise it ends the launch."""
+        self.install()
         self._gentle = True
         try:
             yield
         finally:
             self._gentle = False
 
-    def listen(self) -> None:
-        """Take the signals; again after others took them: Ray takes SIGTERM, Tune SIGUSR1."""
+    def install(self) -> None:
+        """Install the handlers; again after Ray has replaced that of SIGTERM, and Tune that of SIGUSR1."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                signal.signal(number, self._hear)
+                signal.signal(number, self._handle)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._gentle and self._lease.reason is None:
             self._lease.ask(f"interrupted by {signal.Signals(number).name}")
         elif number == signal.SIGINT or not self._gentle:
             raise KeyboardInterrupt
-        # else: it stops already; who asks again by a machine's signal is as patient as before
+        # else: it is stopping already; a service manager that repeats its signal does not hurry it
 
 
 @contextmanager
 def stop_signals(lease: Lease) -> Iterator[StopSignals]:
-    """Hear the signals for the length of the block; in another thread than the main one there are none to hear."""
+    """Handle the signals within the block, then restore the former handlers. Outside the main thread do nothing."""
     signals = StopSignals(lease)
     before = [(number, signal.getsignal(number)) for number in _SIGNALS]
-    signals.listen()
+    signals.install()
     try:
         yield signals
     finally:

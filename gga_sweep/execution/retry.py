@@ -1,9 +1,8 @@
-"""Runs put back into the queue, to be trained anew from step 0 by the launch that follows."""
+"""Puts runs back into the queue: the next launch trains them anew from step 0."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
 from gga_sweep.errors import Fault, InputError
@@ -15,9 +14,8 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_results
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan, PlannedRun
-from gga_sweep.tracking.location import resolve_tracking_uri
 
-_REASON = "put back by `gga-sweep retry`"
+_REASON = "requeued by `gga-sweep retry`"
 _FAILED = frozenset({RunStatus.FAILED, RunStatus.OUT_OF_MEMORY})
 _DIVERGED = frozenset({RunStatus.DIVERGED})
 
@@ -31,25 +29,25 @@ def requeue(
     keys: Sequence[str] = (),
     take_over: bool = False,
 ) -> tuple[PlannedRun, ...]:
-    """Forget what runs were trained, whatever their state: the next launch begins them at step 0.
+    """Discard what runs have trained: the next launch begins them at step 0.
 
     Args:
         plan: of the sweep as last launched.
-        failed: those that failed, ran out of memory, or have a damaged file.
-        diverged: those that diverged.
-        keys: these runs: names of their folders, or the starts of their keys.
-        take_over: end a live launch first.
+        failed: requeue runs that failed, ran out of memory, or have a damaged file.
+        diverged: requeue runs that diverged.
+        keys: requeue these runs: names of their folders, or the starts of their keys.
+        take_over: stop a live launch first.
 
     Returns:
-        The runs, in the order of the plan; a run that two arms share stands once.
+        The runs, in the order of the plan; a run that two arms share appears once.
 
     Raises:
-        InputError: a key of no run, or of several; or what the launch would refuse: images that are not there, or not
-            those of the plan, a malformed tracking URI, a folder of another name. Nothing was forgotten.
+        InputError: a key of no run, or of several; or what a launch would refuse: missing or other images, a folder of
+            another name. Nothing was discarded.
         SweepOwnedError: a live launch owns the sweep.
     """
     named = _named(plan, keys)
-    _check_launch(plan, ledger)
+    _require_sweep_name(plan, ledger)
     with held(ledger.store, take_over=take_over):
         prepare_ledger(plan.sweep)
         statuses = (_FAILED if failed else frozenset()) | (_DIVERGED if diverged else frozenset())
@@ -63,19 +61,17 @@ def requeue(
             if folder in results and (run.key in named or results[folder].state.status in statuses)
         }
         if again:
-            delete_prefixes(ledger.store)  # or they would not begin at step 0
+            delete_prefixes(ledger.store)  # otherwise they would begin with a prefix
         for folder in again:
             ledger.run(folder).requeue(_REASON)
     return tuple(again.values())
 
 
-def _check_launch(plan: Plan, ledger: Ledger) -> None:
-    """What the launch would refuse later, when all is forgotten."""
-    sweep = plan.sweep
-    resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
-    if sweep.folder.resolve() != ledger.folder.resolve():
-        rule = "must bear its sweep's name, so that a launch finds it"
-        raise InputError([Fault("DIR", rule, str(ledger.folder), (sweep.name,))])
+def _require_sweep_name(plan: Plan, ledger: Ledger) -> None:
+    """A launch would look for the ledger in a folder of the sweep's name."""
+    if plan.sweep.folder.resolve() != ledger.folder.resolve():
+        rule = "must have its sweep's name, so that a launch finds it"
+        raise InputError([Fault("DIR", rule, str(ledger.folder), (plan.sweep.name,))])
 
 
 def _named(plan: Plan, keys: Sequence[str]) -> set[str | None]:
