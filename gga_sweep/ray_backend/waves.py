@@ -268,7 +268,7 @@ def _fit(
                 search_alg=order,
                 num_samples=-1 if order else 1,
             ),
-            run_config=tune.RunSpec(
+            run_config=tune.RunConfig(
                 name=f"wave-{os.getpid()}",
                 storage_path=folder,
                 callbacks=[callback],

@@ -47,7 +47,7 @@ class Bare(tune.Trainable):
 ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 tune.Tuner(
     tune.with_resources(Bare, {"cpu": 1}),
-    run_config=tune.RunSpec(verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)),
+    run_config=tune.RunConfig(verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)),
 ).fit()
 """
 

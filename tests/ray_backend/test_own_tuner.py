@@ -47,7 +47,7 @@ def test_any_searcher_and_an_early_stopping_scheduler_land_in_ledger_and_mlflow(
             search_alg=OptunaSearch(seed=1),
             scheduler=ASHAScheduler(time_attr="step", max_t=6, grace_period=1, reduction_factor=2),
         ),
-        run_config=tune.RunSpec(storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0),
     ).fit()
     assert not results.errors
     view = collect(read_plan(sweep.folder), Ledger(sweep.folder))
@@ -82,7 +82,7 @@ def test_population_based_training_is_refused_with_its_reason(tmp_path: Path) ->
         tune_config=tune.TuneConfig(
             metric="val/accuracy", mode="max", num_samples=2, scheduler=scheduler, reuse_actors=True
         ),
-        run_config=tune.RunSpec(storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0),
     ).fit()
     assert results.errors  # the trial that should have taken over the other one
     assert all("changed the configuration of a running trial" in str(error) for error in results.errors)
