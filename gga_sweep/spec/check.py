@@ -10,7 +10,8 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import settings_faults
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.networks.choice import RESNETS, couples_images, lacks_batch_norm, network_faults
+from gga_sweep.networks.builtin import NETWORKS
+from gga_sweep.networks.choice import couples_images, lacks_batch_norm, network_faults
 from gga_sweep.records import Scalar
 from gga_sweep.spec.adaptive import adaptive_faults
 from gga_sweep.spec.arms import (
@@ -225,7 +226,8 @@ def _algorithm_faults(arm: Arm, training: TrainingSettings) -> Iterator[Fault]:
     name, spec = arm.algorithm, get_algorithm(arm.algorithm)
     if spec.needs_batch_statistics and lacks_batch_norm(training.network):
         rule = f"has no batch norm, whose batch statistics {name} needs"
-        yield Fault("training.network", rule, training.network, (*RESNETS, "module:attribute"))
+        fitting = [network.name for network in NETWORKS.values() if network.has_batch_norm]
+        yield Fault("training.network", rule, training.network, (*fitting, "module:attribute"))
     elif spec.needs_batch_statistics and training.freeze_batch_norm:
         yield Fault("training.freeze_batch_norm", f"must be false for {name}, which needs batch statistics", True)
     if not spec.has_joint_gradient and arm.annealing is not None and arm.annealing.method == "gga-l":
