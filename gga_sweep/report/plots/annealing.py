@@ -13,11 +13,6 @@ from gga_sweep.report.plots.lines import draw_line, line_legend
 from gga_sweep.report.plots.panels import new_panels
 from gga_sweep.report.plots.style import MUTED, RULE, house_style, new_figure
 from gga_sweep.selection import SweepView, Table
-from gga_sweep.selection.annealing_effect import (
-    gain_on_next_minibatches,
-    gain_under_fresh_masks,
-    gain_under_search,
-)
 
 
 def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
@@ -85,7 +80,7 @@ def _over_searches(gain: Callable[[AnnealedStep], float]) -> Points:
 
 
 _GAINS = (
-    ("as the search saw it", _over_searches(gain_under_search)),
-    ("fresh dropout masks", _over_searches(gain_under_fresh_masks)),
-    ("next minibatches", _over_searches(gain_on_next_minibatches)),
+    ("as the search saw it", _over_searches(lambda step: step.gain)),
+    ("fresh dropout masks", _over_searches(lambda step: step.fresh_gain)),
+    ("next minibatches", _over_searches(lambda step: step.next_gain)),
 )
