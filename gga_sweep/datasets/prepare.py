@@ -62,7 +62,7 @@ def prepare_dataset(
     opened if that is not enough. The download stays as it is.
 
     Args:
-        name: PACS, VLCS, OfficeHome, TerraIncognita or DomainNet.
+        name: of a benchmark.
         download: a folder, or an archive.
         root: the folder to be made; it may exist if it is empty.
         link: give unpacked images a second name instead of copying them; only within one file system. Images in

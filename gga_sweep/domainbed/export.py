@@ -44,7 +44,7 @@ from gga_sweep.report.collect import collect
 from gga_sweep.report.wording import count
 from gga_sweep.seeding import seed_hash
 from gga_sweep.selection import SweepView, build_table
-from gga_sweep.selection.training_validation import best_step
+from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.spec import Plan
 from gga_sweep.spec.arms import PREFIX
 from gga_sweep.spec.location import Location

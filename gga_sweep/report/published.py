@@ -24,7 +24,6 @@ from gga_sweep.report.wording import (
     entry_in_words,
 )
 from gga_sweep.selection import DEFAULT_METHOD, METHODS, Contrast, Table, domain_label
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT
 
 GGA_SOURCE = (
     "Ballas & Diou, Gradient-Guided Annealing for Domain Generalization, CVPR 2025, arXiv 2502.20162 (corrected July "
@@ -152,7 +151,7 @@ _DOMAINBED_ERM = {
         "TerraIncognita": (49.8, 4.4, 42.1, 1.4, 56.9, 1.8, 35.7, 3.9, 46.1, 1.8),
         "DomainNet": (58.1, 0.3, 18.8, 0.3, 46.7, 0.3, 12.2, 0.4, 59.6, 0.1, 49.8, 0.4, 40.9, 0.1),
     },
-    LEAVE_ONE_DOMAIN_OUT: {
+    "leave-one-domain-out": {
         "PACS": (83.2, 1.3, 76.8, 1.7, 97.2, 0.3, 74.8, 1.3, 83.0, 0.7),
         "VLCS": (98.0, 0.4, 62.6, 0.9, 70.8, 1.9, 77.5, 1.9, 77.2, 0.4),
         "OfficeHome": (61.1, 0.9, 50.7, 0.6, 74.6, 0.3, 76.4, 0.6, 65.7, 0.5),
