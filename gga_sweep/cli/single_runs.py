@@ -59,12 +59,13 @@ def evaluate(
     from rich.table import Table
 
     from gga_sweep.execution.model import evaluate_model, open_run_folder
+    from gga_sweep.records import METRICS
 
     table = Table(box=None, padding=(0, 3, 0, 0))
-    for heading in ("Domain", "Images", "Accuracy (%)", "Loss (nats)"):
+    for heading in ("Domain", "Images", *(metric.heading for metric in METRICS.values())):
         table.add_column(heading, justify="left" if heading == "Domain" else "right", header_style="bold")
     for domain, (size, score) in evaluate_model(open_run_folder(run_dir), data, _weights(averaged)).items():
-        table.add_row(domain, str(size), f"{100 * score.accuracy:.1f}", f"{score.loss:.3f}")
+        table.add_row(domain, str(size), *(metric.shown(getattr(score, name)) for name, metric in METRICS.items()))
     out.print(table)
 
 

@@ -38,13 +38,13 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.networks.choice import RESNETS
+from gga_sweep.networks.choice import is_in_domainbed
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus, Scalar
 from gga_sweep.report.collect import collect
 from gga_sweep.report.wording import count
 from gga_sweep.seeding import seed_hash
 from gga_sweep.selection import SweepView, build_table
-from gga_sweep.selection.training_validation import best_step
+from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.spec import Plan
 from gga_sweep.spec.arms import PREFIX
 from gga_sweep.spec.location import Location
@@ -370,13 +370,13 @@ def _is_kept(job: _Job) -> bool:
 
 def _fits_erm(job: _Job) -> bool:
     """Whether it predicts as DomainBed's ERM: an algorithm that looks at the other images has a network of its own."""
-    return job.config.training.network in RESNETS and not get_algorithm(job.config.algorithm).transductive
+    return is_in_domainbed(job.config.training.network) and not get_algorithm(job.config.algorithm).transductive
 
 
 def _network_in_words(config: RunSpec) -> str:
     """ "small-cnn", "the resnet18 of ARM"."""
     name = config.training.network
-    return f"the {name} of {config.algorithm}" if name in RESNETS else name
+    return f"the {name} of {config.algorithm}" if is_in_domainbed(name) else name
 
 
 def _with_weights(model: Mapping[str, object], weights: bytes, fits_erm: bool) -> bytes:

@@ -15,8 +15,9 @@ from gga_sweep.report.headline import accuracy_section
 from gga_sweep.report.published import PUBLISHED_DATASETS, published_section
 from gga_sweep.report.sections import sections
 from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table, compare
+from gga_sweep.selection.methods import needing_pairs
+from gga_sweep.selection.view import SelectFrom
 from gga_sweep.spec import Plan, Sweep
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +118,11 @@ def _check(methods: Sequence[str], select_from: str, sweep: Sweep) -> None:
     ]
     if len(set(methods)) < len(methods):
         faults.append(Fault("--selection", "each method may stand once", methods))
-    if LEAVE_ONE_DOMAIN_OUT in methods and LEAVE_ONE_DOMAIN_OUT not in sweep.selection:
+    for method in needing_pairs(method for method in {*methods} - {*sweep.selection} if method in METHODS):
         rule = "needs runs with pairs of test domains: name it under `selection` in the sweep's file, and run that"
         if sweep.config.chosen is not None:
             rule = "has no draws to select among where they are chosen"
-        faults.append(Fault("--selection", rule, LEAVE_ONE_DOMAIN_OUT))
+        faults.append(Fault("--selection", rule, method))
     if select_from not in get_args(SelectFrom):
         faults.append(Fault("--select-from", "must be a known kind of steps", select_from, get_args(SelectFrom)))
     if faults:

@@ -10,8 +10,11 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import settings_faults
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.networks.choice import RESNETS, couples_images, lacks_batch_norm, network_faults
+from gga_sweep.networks.builtin import NETWORKS
+from gga_sweep.networks.choice import couples_images, lacks_batch_norm, network_faults
 from gga_sweep.records import Scalar
+from gga_sweep.selection.methods import METHODS as SELECTION_METHODS
+from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.adaptive import adaptive_faults
 from gga_sweep.spec.arms import (
     ANNEALING_DEFAULTS,
@@ -26,7 +29,7 @@ from gga_sweep.spec.arms import (
 from gga_sweep.spec.averaging import averaging_faults
 from gga_sweep.spec.chosen import chosen_faults
 from gga_sweep.spec.draws import contains, grid_points
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SweepConfig, TrainingSettings
+from gga_sweep.spec.models import SweepConfig, TrainingSettings
 from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, Arm, Sweep
 
 _INTERDEPENDENT = tuple(PREFIX + name for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph"))
@@ -119,29 +122,30 @@ def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
     for method, times in Counter(methods).items():
         if times > 1:
             yield Fault("selection", "each may stand once", method)
-    if methods[0] == "oracle":
+    if not SELECTION_METHODS[methods[0]].may_come_first:
         rule = "must not come first: what MLflow and chosen.yaml call selected may not look at a test domain"
-        yield Fault("selection", rule, "oracle")
-    if LEAVE_ONE_DOMAIN_OUT in methods:
-        yield from _leave_one_out_faults(sweep)
+        yield Fault("selection", rule, methods[0])
+    for method in needing_pairs(methods):
+        yield from _pair_faults(sweep, method)
     windows = [arm for arm in sweep.arms if arm.annealing is not None and arm.annealing.method == "gga"]
     if sweep.config.select_from == "after-window" and not windows:
         yield Fault("select_from", "no arm has an annealing window", "after-window", ("any",))
 
 
-def _leave_one_out_faults(sweep: Sweep) -> Iterator[Fault]:
+def _pair_faults(sweep: Sweep, method: str) -> Iterator[Fault]:
     """A run that validates leaves out its test domain and one more."""
     for names in sweep.test_domains:
         if len(names) > 1:
-            rule = f"{LEAVE_ONE_DOMAIN_OUT} needs test domains that stand alone"
-            yield Fault("selection", rule, "+".join(names), ("training-domain-validation", "oracle"))
+            rule = f"{method} needs test domains that stand alone"
+            others = tuple(name for name, one in SELECTION_METHODS.items() if not one.needs_pairs and not one.one_draw)
+            yield Fault("selection", rule, "+".join(names), others)
     domains = sweep.dataset.domain_names
     left = len(domains) - 2
     if left < 1:
-        yield Fault("selection", f"{LEAVE_ONE_DOMAIN_OUT} needs three domains", list(domains))
+        yield Fault("selection", f"{method} needs three domains", list(domains))
     elif short := [arm for arm in sweep.arms if _needed_domains(arm) > left]:
         rule = f"trains on {left} of {len(domains)} domains, too few for {_listed(short)}"
-        yield Fault("selection", rule, LEAVE_ONE_DOMAIN_OUT)
+        yield Fault("selection", rule, method)
 
 
 def _name_faults(sweep: Sweep) -> Iterator[Fault]:
@@ -225,7 +229,8 @@ def _algorithm_faults(arm: Arm, training: TrainingSettings) -> Iterator[Fault]:
     name, spec = arm.algorithm, get_algorithm(arm.algorithm)
     if spec.needs_batch_statistics and lacks_batch_norm(training.network):
         rule = f"has no batch norm, whose batch statistics {name} needs"
-        yield Fault("training.network", rule, training.network, (*RESNETS, "module:attribute"))
+        fitting = [network.name for network in NETWORKS.values() if network.has_batch_norm]
+        yield Fault("training.network", rule, training.network, (*fitting, "module:attribute"))
     elif spec.needs_batch_statistics and training.freeze_batch_norm:
         yield Fault("training.freeze_batch_norm", f"must be false for {name}, which needs batch statistics", True)
     if not spec.has_joint_gradient and arm.annealing is not None and arm.annealing.method == "gga-l":

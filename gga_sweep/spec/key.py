@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gga_sweep.networks.choice import lacks_batch_norm
 from gga_sweep.records import Scalar
 from gga_sweep.spec.models import RunSpec
 
@@ -59,8 +60,8 @@ def canonical(
         training["weights"] = weights_digest
     elif training["weights"] == "imagenet":
         training["weights"] = "IMAGENET1K_V1"  # two names of one thing
-    if config.training.network == "small-cnn":
-        del training["freeze_batch_norm"]  # it has no batch norm
+    if lacks_batch_norm(config.training.network):
+        del training["freeze_batch_norm"]
     if config.training.augmentation == "none":
         del training["augment_validation"]
     if config.training.averaging is not None:

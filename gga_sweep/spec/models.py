@@ -5,27 +5,26 @@ What crosses fields or needs a registry (does this domain exist, does the window
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.distributions import Distribution, Model, Number, Whole
 from gga_sweep.records import Scalar
+from gga_sweep.selection.methods import METHODS
+from gga_sweep.selection.view import SelectFrom
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,99}$")]
 """A name that becomes a folder's: letters, digits and `. _ + -`, no separators, so it cannot leave the storage."""
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
-SelectionMethod = Literal["training-domain-validation", "leave-one-domain-out", "oracle", "shared-draw"]
-"""What `gga_sweep.selection` can select by."""
-
-LEAVE_ONE_DOMAIN_OUT: Final = "leave-one-domain-out"
-"""The method that needs runs of its own, with pairs of test domains."""
-
-SelectFrom = Literal["any", "after-window"]
-"""The steps that may be selected: any, or those after every annealing window of the sweep, in every arm."""
+if TYPE_CHECKING:
+    SelectionMethod = str
+else:
+    SelectionMethod = Literal[tuple(METHODS)]
+"""The name of a selection method."""
 
 
 def _domain_name(value: object) -> object:

@@ -25,7 +25,7 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import FRESH_MASKS, AnnealingSettings, Scorer, domain_gradients, search_step
 from gga_sweep.datasets import Augmentation, DatasetDescription, Minibatch, evaluation_batch
-from gga_sweep.networks.choice import RESNETS
+from gga_sweep.networks.choice import pools_features
 from gga_sweep.records import Scalar
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.annealed_step import StepModel
@@ -355,7 +355,7 @@ def _sparing(config: RunSpec) -> tuple[float, ...]:
 
 def _shrinks(config: RunSpec, dataset: DatasetDescription) -> bool:
     """Whether tiny images tell what the parameters alone cost: those of a ResNet do not depend on the images' side."""
-    return config.training.network in RESNETS and min(dataset.image_shape[1:]) >= 4 * _TINY_SIDE
+    return pools_features(config.training.network) and min(dataset.image_shape[1:]) >= 4 * _TINY_SIDE
 
 
 def _points(group: _Group, step_of_least: float, seconds: float, shrinks: bool) -> list[_Point]:

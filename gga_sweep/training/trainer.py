@@ -211,7 +211,7 @@ class Trainer:
         started = time.perf_counter()
         record = self._evaluator.evaluate(self.algorithm, step, batch_loss)
         done.add_seconds("evaluation", time.perf_counter() - started)
-        if not math.isfinite(record.validation.loss + record.validation.train_loss):
+        if not math.isfinite(record.validation.loss + record.validation.mean("loss", "train")):
             raise _DivergedError(f"the loss of a training domain is not finite after step {step}")
         return record
 

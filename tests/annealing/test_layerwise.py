@@ -17,7 +17,8 @@ from toy_host import ToyHost, fixed_choice, generator_of
 
 from gga_sweep.annealing import STEP_MASK, AnnealingSettings, search_step
 from gga_sweep.annealing.layerwise import LayerwiseGradients
-from gga_sweep.networks.network import Network, SmallCNN
+from gga_sweep.networks.builtin.small_cnn import small_cnn
+from gga_sweep.networks.network import Network
 
 ROWS = (4, 1, 3)
 
@@ -91,7 +92,7 @@ def test_a_toy_network_with_dropout_has_the_gradients_of_the_loop() -> None:
 
 @pytest.mark.parametrize("size", [8, 28])
 def test_the_small_cnn_is_split(size: int) -> None:
-    _assert_task_is_split(Task(Network(SmallCNN((2, size, size)), SmallCNN.FEATURES, 5), (2, size, size)))
+    _assert_task_is_split(Task(Network(*small_cnn((2, size, size)), 5), (2, size, size)))
 
 
 def test_a_resnet_with_batch_norm_in_evaluation_mode_is_split() -> None:

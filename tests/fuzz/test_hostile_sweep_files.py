@@ -119,7 +119,7 @@ def test_an_assignment_that_would_break_its_reader_is_refused(assignment: str, m
         ({"dataset": {"name": "ImageFolder", "root": "x" * 5000}}, "dataset.root: must be a folder that holds"),
         (
             {"dataset": {"name": "ImageFolder", "root": "~nobody-has-this-name/x"}},
-            "dataset.root: must begin with no home but an existing user's, got '~nobody-has-this-name/x'",
+            "dataset.root: home directory not found, got '~nobody-has-this-name/x'",
         ),
         (
             {"arms": [GGA], "search_space": {"annealing.loss_tolerance": {"uniform": [-1.7e308, 1.7e308]}}},

@@ -210,8 +210,8 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     "test domains twice": ({"test_domains": [[0, 75], [75, 0]]}, "test_domains: each may stand once, got ('0', '75')"),
     "unknown dataset": (
         {"dataset": {"name": "PACSS"}},
-        "dataset.name: must be a known dataset, got 'PACSS' (allowed: RotatedDigits, ColoredDigits, ImageFolder, PACS, "
-        "VLCS, OfficeHome, TerraIncognita, DomainNet, module:attribute)",
+        "dataset.name: must be a known dataset, got 'PACSS' (allowed: RotatedDigits, ColoredDigits, ImageFolder, VLCS, "
+        "PACS, OfficeHome, TerraIncognita, DomainNet, module:attribute)",
     ),
     "a dataset that cannot be imported": (
         {"dataset": {"name": "nobodys_package:images"}},

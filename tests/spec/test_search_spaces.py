@@ -18,7 +18,7 @@ from gga_sweep import spec
 from gga_sweep.algorithms.registry import get_algorithm
 from gga_sweep.annealing.settings import AnnealingSettings, GradientNoiseSettings, settings_faults
 from gga_sweep.datasets import describe
-from gga_sweep.datasets.benchmarks import BENCHMARKS
+from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.records import Scalar
 from gga_sweep.spec.arms import METHODS
 from gga_sweep.spec.draws import contains

@@ -27,8 +27,8 @@ from gga_sweep.report.wording import column_heads
 from gga_sweep.selection import Entry, SweepView, Table, domain_label
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep
+from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.selection.select import from_step
-from gga_sweep.selection.training_validation import best_step
 
 
 def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
