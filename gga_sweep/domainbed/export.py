@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing.options import encode
 from gga_sweep.domainbed.registry import DOMAINS
 from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
@@ -256,10 +257,10 @@ def _config_of(folder: RunFolder) -> RunSpec | None:
 def _hparams(config: RunSpec) -> dict[str, Scalar]:
     """The run's hyperparameters by DomainBed's names (domainbed/hparams_registry.py), and ours beside them."""
     named = {DOMAINBED_NAMES.get(name, name): value for name, value in config.hyperparameters.items()}
-    annealing = {PREFIX + name: value for name, value in (config.annealing or {}).items()}
+    annealing = {} if config.annealing is None else encode(config.annealing)
     return {
         **named,
-        **annealing,
+        **{PREFIX + name: value for name, value in annealing.items()},
         "network": config.training.network,
         "resnet18": config.training.network == "resnet18",
         "freeze_bn": config.training.freeze_batch_norm,

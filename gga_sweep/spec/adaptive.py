@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gga_sweep.annealing.options import GGA, option_faults
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell, Scalar
@@ -114,11 +115,12 @@ def grace_steps(sweep: Sweep) -> int:
 
 
 def _window_end(sweep: Sweep, arm: Arm) -> int:
-    if arm.annealing is None or arm.annealing.method != "gga":
+    if arm.annealing is None or arm.annealing.kind is not GGA:
         return 0
     defaults = arm_values(arm, sweep.config, sweep.protocol, {}).annealing
     space = searched_space(arm, sweep.config, sweep.protocol)
-    return sum(_largest(defaults[name], space.get(PREFIX + name)) for name in ("start_step", "num_steps"))
+    last = {name: _largest(defaults[name], space.get(PREFIX + name)) for name in ("start_step", "num_steps")}
+    return 0 if option_faults(GGA, last) else GGA.of_variant("paper", **last).window.stop
 
 
 def _largest(default: Scalar, searched: Distribution | None) -> int:

@@ -183,10 +183,6 @@ def _gga_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
         "weight_decay": 1e-4,
         "dropout": 0.5,
         "annealing.radius": traits.gga_radius,
-        "annealing.start_step": 100,
-        "annealing.num_steps": 101,  # steps 100 to 200, both annealed
-        "annealing.num_candidates": 250,  # this and the tolerance are literals in domainbed/algorithms.py
-        "annealing.loss_tolerance": 0.1,
     }
 
 

@@ -13,8 +13,8 @@ from tiny_hosts import convolutional_network, tiny_batch, tiny_host
 
 from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.annealing import STEP_MASK, Draw, GradientNoiseSettings, Scorer, search_step
-from gga_sweep.annealing.settings import AnnealingSettings
+from gga_sweep.annealing import GGAL, STEP_MASK, Draw, Scorer, search_step
+from gga_sweep.annealing.options import GGA
 from gga_sweep.datasets import load_dataset
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.records import Scalar
@@ -129,7 +129,7 @@ class OneDomainThrice(StepModel):
 def test_one_domain_given_as_every_domain_is_aligned_and_nothing_is_gained(name: str) -> None:
     model = OneDomainThrice(name)
     assert model.alignment() == pytest.approx(1, abs=1e-12)
-    settings = AnnealingSettings.of_variant("paper", start_step=0, num_steps=1, radius=0.05, num_candidates=5)
+    settings = GGA.of_variant("paper", start_step=0, num_steps=1, radius=0.05, num_candidates=5)
     found = search_step(
         model,
         model.parameters,
@@ -163,7 +163,7 @@ def test_a_run_resumed_from_its_checkpoint_ends_with_the_same_bits(name: str) ->
 @pytest.mark.parametrize("name", [name for name, spec in ALGORITHMS.items() if spec.has_joint_gradient])
 def test_noise_is_added_to_the_joint_gradient_once_a_step(name: str) -> None:
     def ended(gamma: float) -> tuple[Trainer, list[Any]]:
-        noise = GradientNoiseSettings(gamma=gamma)
+        noise = GGAL(gamma=gamma)
         fields = {key: getattr(noise, key) for key in ("gamma", "noise", "alpha", "domain_gradients")}
         trainer = Trainer(config_of(name, {"method": "gga-l", **fields}), DATASET, CPU)
         return trainer, train(trainer)[1]

@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
-from gga_sweep.annealing.settings import settings_faults
+from gga_sweep.annealing.options import GGA, option_faults
 from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.errors import InputError
 from gga_sweep.spec.draws import contains
@@ -52,7 +52,7 @@ def test_default_hyperparameters_exist_and_are_allowed(protocol: Protocol, datas
     for name, value in protocol.defaults("ERM", dataset).items():
         group, _, field = name.rpartition(".")
         if group == "annealing":
-            assert settings_faults(**{field: value}) == []
+            assert option_faults(GGA, {field: value}) == []
         else:
             assert TRAINING_HYPERPARAMETERS[name].fault(name, value) is None
 
@@ -174,10 +174,6 @@ def test_gga_paper_has_the_values_of_the_papers_table(dataset: str) -> None:
         "weight_decay": 1e-4,
         "dropout": 0.5,
         "annealing.radius": radius,
-        "annealing.start_step": 100,
-        "annealing.num_steps": 101,
-        "annealing.num_candidates": 250,
-        "annealing.loss_tolerance": 0.1,
     }
     training = paper.training(dataset)
     assert (training.steps, training.evaluate_every) == (steps, 100)

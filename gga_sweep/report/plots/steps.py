@@ -14,11 +14,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from gga_sweep.records import FINAL, AnnealedStep, RunRecords, ValidationRecord
 from gga_sweep.report.plots.style import MUTED, RULE, draw_line, house_style, line_legend, new_figure, new_panels
 from gga_sweep.selection import SweepView, Table
-from gga_sweep.selection.annealing_effect import (
-    gain_on_next_minibatches,
-    gain_under_fresh_masks,
-    gain_under_search,
-)
 
 Points = Callable[[RunRecords], Iterable[tuple[int, float]]]
 
@@ -121,9 +116,9 @@ def _over_searches(gain: Callable[[AnnealedStep], float]) -> Points:
 
 
 _GAINS = (
-    ("as scored", _over_searches(gain_under_search)),
-    ("fresh dropout masks", _over_searches(gain_under_fresh_masks)),
-    ("next minibatches", _over_searches(gain_on_next_minibatches)),
+    ("as scored", _over_searches(lambda step: step.gain)),
+    ("fresh dropout masks", _over_searches(lambda step: step.fresh_gain)),
+    ("next minibatches", _over_searches(lambda step: step.next_gain)),
 )
 
 
