@@ -14,9 +14,8 @@ from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.scheduling.cost_model import learned_costs
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec.adaptive import unsuggested_runs
-from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import ResourcesConfig, RunSpec
-from gga_sweep.spec.plan import Plan, PlannedRun
+from gga_sweep.spec.plan import Outline, Plan, PlannedRun
 from gga_sweep.spec.work import annealed_steps, evaluations
 from gga_sweep.training.unit_costs import UnitCosts, form_of, holds_photographs, host_of
 
@@ -107,7 +106,7 @@ class Price:
         return max(self.longest, (self.seconds_left - self.shared) / at_once)
 
 
-def price_of(plan: Plan, costs: UnitCosts, states: Mapping[str, RunState]) -> Price:
+def price_of(plan: Outline, costs: UnitCosts, states: Mapping[str, RunState]) -> Price:
     """From a calibration: each run's price follows from its configuration.
 
     Args:
@@ -226,7 +225,7 @@ def runs_at_once(resources: ResourcesConfig, threads: int, cpus: float, gpus: fl
 
 
 def _price(
-    plan: Plan,
+    plan: Outline,
     seconds: Mapping[str, Mapping[str, float]],
     seconds_from: Callable[[RunSpec, int], Mapping[str, float]],
     states: Mapping[str, RunState],
@@ -270,7 +269,7 @@ def _price(
     )
 
 
-def _open_ended(plan: Plan) -> Iterator[str]:
+def _open_ended(plan: Outline) -> Iterator[str]:
     """What the runs known today do not tell of a search that adapts."""
     if later := unsuggested_runs(plan):
         yield f"The {later} runs that are still to be suggested are not in this price."
@@ -291,12 +290,12 @@ def _arm_price(
     )
 
 
-def jobs_of(plan: Plan, arm: str | None = None) -> dict[str, PlannedRun]:
-    """The distinct training jobs, of one arm or of all, whether the images are there to be digested or not."""
+def jobs_of(plan: Outline, arm: str | None = None) -> dict[str, PlannedRun]:
+    """The distinct training jobs, of one arm or of all."""
     jobs: dict[str, PlannedRun] = {}
     for run in plan.runs:
         if arm is None or run.cell.arm == arm:
-            jobs.setdefault(run.key or run_key(run.config, "", 0), run)
+            jobs.setdefault(run.key, run)
     return jobs
 
 

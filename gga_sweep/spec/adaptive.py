@@ -16,7 +16,7 @@ from gga_sweep.selection.methods import METHODS, needing_pairs
 from gga_sweep.spec.arms import PREFIX, arm_values, searched_space
 from gga_sweep.spec.draws import whole_bounds
 from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
-from gga_sweep.spec.plan import Arm, Plan, Sweep
+from gga_sweep.spec.plan import Arm, Outline, Plan, Sweep
 
 ADAPTIVE = ("tpe", "tpe-pooled")
 """The searches whose later draws are suggested from the results of earlier ones."""
@@ -74,7 +74,7 @@ def pool_of(group: DrawGroup, groups: Sequence[DrawGroup]) -> tuple[DrawGroup, .
     )
 
 
-def unsuggested_runs(plan: Plan) -> int:
+def unsuggested_runs(plan: Outline) -> int:
     """Runs that a searcher is still to suggest; equal ones, which will be one, count apart."""
     if not is_adaptive(plan.sweep.config):
         return 0
