@@ -198,7 +198,7 @@ def _seed_use(plan: Plan) -> str:
 def records_of(run: PlannedRun, stored: RunResult) -> RunRecords:
     """A run of the plan with what its folder holds."""
     return RunRecords(
-        key=run.key or "",
+        key=run.key,
         folder=stored.folder,
         cell=run.cell,
         draws=run.draws,

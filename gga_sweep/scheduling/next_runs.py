@@ -98,9 +98,9 @@ class NextRuns:
             self._runs.setdefault(run.cell, {}).update(dict.fromkeys(run.draws, run))
         results = read_results(plan, ledger)
         self._final = {
-            str(run.key): results[str(run.folder)]
+            run.key: results[run.folder]
             for run in plan.runs
-            if run.folder in results and results[str(run.folder)].state.status in FINAL
+            if run.folder in results and results[run.folder].state.status in FINAL
         }
         self._given_up = set(given_up)
         self._training: dict[str, PlannedRun] = {}
@@ -132,7 +132,7 @@ class NextRuns:
         run = self._training.pop(key)
         if self._sharing is not None:
             delete_prefixes(self._ledger.store, self._sharing.ended(key))
-        result = self._ledger.run(str(run.folder)).read_result()
+        result = self._ledger.run(run.folder).read_result()
         if result.state.status in FINAL:
             self._final[key] = result
         else:
@@ -145,7 +145,7 @@ class NextRuns:
                 return
             for cell in group.cells:
                 run = self._run(group, cell, draw, basis)
-                key = str(run.key)
+                key = run.key
                 if self._is_settled(key) or key in self._training:
                     continue
                 if self._sharing is not None and self._sharing.blocker(key) is not None:
@@ -191,7 +191,7 @@ class NextRuns:
 
     def _share(self, run: PlannedRun) -> None:
         if self._sharing is not None:
-            self._sharing.add(run, waits=not self._is_settled(str(run.key)) and str(run.key) not in self._training)
+            self._sharing.add(run, waits=not self._is_settled(run.key) and run.key not in self._training)
 
     def _of(self, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
         return self._suggested.setdefault(cell, {})
@@ -210,7 +210,7 @@ class NextRuns:
         for draw in range(basis):
             runs = [self._runs[cell][draw] for cell in group.cells]
             if all(run.key in self._final for run in runs):
-                curves = [self._curve(self._final[str(run.key)]) for run in runs]
+                curves = [self._curve(self._final[run.key]) for run in runs]
                 results.append(result_of(runs[0].hyperparameters, curves))
         return results
 
