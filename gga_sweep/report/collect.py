@@ -104,8 +104,8 @@ def _adapted(sweep: Sweep) -> Iterator[str]:
     }[settings.objective]
     pool = " from the ranks of the draws within the cells of all trial seeds" * (sweep.config.search == "tpe-pooled")
     yield (
-        f"The first {settings.startup} draws are random; later ones were suggested by a TPE{pool}, in {where}. It is "
-        "told validation on the training domains alone. Arms have no matched draws."
+        f"The first {settings.n_startup_trials} draws are random; later ones were suggested by a TPE{pool}, in "
+        f"{where}. It is told validation on the training domains alone. Arms have no matched draws."
     )
 
 
@@ -115,8 +115,8 @@ def _ended_early(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
         return
     ended = {run.folder for run in runs if run.status is RunStatus.STOPPED}
     yield (
-        f"Ended early, since not among the best 1/{stopping.reduction} of their cell at a rung: {_runs(len(ended))}, "
-        f"which lack their full length; none before {grace_steps(sweep)} steps."
+        f"Ended early, since not among the best 1/{stopping.reduction_factor} of their cell at a rung: "
+        f"{_runs(len(ended))}, which lack their full length; none before {grace_steps(sweep)} steps."
     )
 
 

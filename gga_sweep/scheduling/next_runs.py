@@ -218,7 +218,7 @@ class NextRuns:
         if not self._rungs:
             return {}
         stopping = self._sweep.config.early_stopping
-        table = RungTable(self._rungs, stopping.reduction if stopping else 2)
+        table = RungTable(self._rungs, stopping.reduction_factor if stopping else 2)
         runs = dict.fromkeys(str(self._runs[cell][draw].key) for draw in range(basis))
         for key in runs:
             validations = self._curve(self._final[key]).validations if key in self._final else ()
@@ -257,4 +257,4 @@ def rungs_of(sweep: Sweep) -> tuple[int, ...]:
     stopping = sweep.config.early_stopping
     if stopping is None:
         return ()
-    return rung_steps(grace_steps(sweep), stopping.reduction, sweep.training.evaluated_steps)
+    return rung_steps(grace_steps(sweep), stopping.reduction_factor, sweep.training.evaluated_steps)
