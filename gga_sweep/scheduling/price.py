@@ -145,7 +145,7 @@ def price_from_runs(plan: Plan, results: Mapping[str, RunResult], states: Mappin
     done = {
         job: results[folder].seconds
         for job, run in jobs.items()
-        if (folder := run.folder or "") in results and results[folder].state.status is RunStatus.DONE
+        if (folder := run.folder) in results and results[folder].state.status is RunStatus.DONE
     }
     return _price(
         plan,
@@ -307,5 +307,5 @@ def _left(jobs: Mapping[str, PlannedRun], states: Mapping[str, RunState]) -> Ite
             yield job, run.config, state.step + 1
 
 
-def _state(states: Mapping[str, RunState], folder: str | None) -> RunState:
-    return states.get(folder or "", RunState())
+def _state(states: Mapping[str, RunState], folder: str) -> RunState:
+    return states.get(folder, RunState())
