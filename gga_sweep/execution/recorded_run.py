@@ -25,7 +25,7 @@ from gga_sweep.errors import (
     first_line,
 )
 from gga_sweep.ledger.branching import UNBRANCHED, Branching
-from gga_sweep.ledger.lines import digest, dump_lines
+from gga_sweep.ledger.json_codec import digest, dump_lines
 from gga_sweep.ledger.prefixes import Prefix, leave_prefix, read_prefix
 from gga_sweep.ledger.run_folder import AVERAGED, Kept, RunFolder, RunHeader
 from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord

@@ -18,7 +18,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ import msgspec
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.packed import PackedRecords, pack, unpack
-from gga_sweep.ledger.run_folder import RunFiles, RunFolder, RunResult, RunState, files_of, result_stamp
+from gga_sweep.ledger.run_folder import RunFiles, RunFolder, files_of, result_stamp
 from gga_sweep.ledger.store import LedgerStore, for_each
 from gga_sweep.records import (
     FINAL,
@@ -36,6 +36,8 @@ from gga_sweep.records import (
     DomainScores,
     NoisyStep,
     Record,
+    RunResult,
+    RunState,
     Score,
     TestRecord,
     ValidationRecord,
@@ -46,16 +48,15 @@ _STATES = "index/states"
 
 
 class _Entry(msgspec.Struct, array_like=True, frozen=True):
-    """A finished run. It holds annealed steps of one method (`records.RunRecords`)."""
+    """A finished run: its result without records, and these packed."""
 
     stamp: str
-    state: RunState
-    seconds: dict[str, float]
-    inherited_seconds: float
+    result: RunResult
     records: PackedRecords
-    searches: tuple[AnnealedStep, ...]
-    noisy_steps: tuple[NoisyStep, ...]
-    averaged: Averaged | None
+
+    def unpack(self) -> RunResult:
+        """The whole result. Its records are decoded at their first use, which takes less memory."""
+        return replace(self.result, records=unpack(self.records))
 
 
 class _FinalState(msgspec.Struct, array_like=True, frozen=True):
@@ -72,7 +73,7 @@ def _format() -> bytes:
     """8 bytes that change with any type an entry is made of."""
     types = (_Entry, _FinalState, PackedRecords)
     of_records = (Record, ValidationRecord, TestRecord, DomainScores, Score, Agreement)
-    recorded = (RunState, *of_records, AnnealedStep, NoisyStep, Averaged)
+    recorded = (RunResult, RunState, *of_records, AnnealedStep, NoisyStep, Averaged)
     names = [[kind.__name__, *kind.__struct_fields__] for kind in types]
     names += [[kind.__name__, *(field.name for field in fields(kind))] for kind in recorded]
     return hashlib.blake2b(repr(names).encode(), digest_size=8).digest()
@@ -97,7 +98,7 @@ def read_through(
     with _no_collection():
         files = _listed(store, members) if files is None else files
         for (file, wanted), entries in zip(members.items(), _read_files(store, members), strict=True):
-            results.update((name, _result(name, entries[name])) for name in wanted if _is_current(name, entries, files))
+            results.update((name, entries[name].unpack()) for name in wanted if _is_current(name, entries, files))
             if any(name not in results for name in wanted):
                 lacking[file] = entries
         unread = [name for file in lacking for name in members[file] if name not in results]
@@ -117,7 +118,7 @@ def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResul
         files = _listed(store, members)
         for wanted, entries in zip(members.values(), _read_files(store, members), strict=True):
             current = [name for name in wanted if _is_current(name, entries, files)]
-            results.update({name: _result(name, entries[name]) for name in current})
+            results.update({name: entries[name].unpack() for name in current})
     return results
 
 
@@ -159,7 +160,7 @@ def _read_folders(
     added = {}
     names = list(names)
     for name, (result, entry) in zip(names, for_each(store, read, names), strict=True):
-        results[name] = result if entry is None else _result(name, entry)  # which takes less memory
+        results[name] = result if entry is None else entry.unpack()
         if entry is not None:
             added[name] = entry
     return added
@@ -190,28 +191,7 @@ def _in_files(entries: Mapping[str, _Entry]) -> dict[str, dict[str, _Entry]]:
 
 
 def _entry(stamp: str, result: RunResult) -> _Entry:
-    return _Entry(
-        stamp=stamp,
-        state=result.state,
-        seconds=dict(result.seconds),
-        inherited_seconds=result.inherited_seconds,
-        records=pack(result.records),
-        searches=tuple(line for line in result.annealed if isinstance(line, AnnealedStep)),
-        noisy_steps=tuple(line for line in result.annealed if isinstance(line, NoisyStep)),
-        averaged=result.averaged,
-    )
-
-
-def _result(name: str, entry: _Entry) -> RunResult:
-    return RunResult(
-        folder=name,
-        state=entry.state,
-        records=unpack(entry.records),
-        annealed=entry.searches or entry.noisy_steps,
-        seconds=entry.seconds,
-        inherited_seconds=entry.inherited_seconds,
-        averaged=entry.averaged,
-    )
+    return _Entry(stamp, replace(result, records=()), pack(result.records))
 
 
 def _is_current(name: str, entries: Mapping[str, _Entry], files: Mapping[str, RunFiles]) -> bool:

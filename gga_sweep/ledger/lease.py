@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from gga_sweep.errors import StorageError, SweepOwnedError
-from gga_sweep.ledger.lines import dump
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.store import LedgerStore
 
 LAUNCHES = "launches"

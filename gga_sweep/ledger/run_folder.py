@@ -26,7 +26,7 @@ from typing import Any, Literal
 import msgspec
 
 from gga_sweep.errors import AttemptSupersededError, DamagedFileError, first_line
-from gga_sweep.ledger.lines import (
+from gga_sweep.ledger.json_codec import (
     digest,
     dump,
     dump_lines,
@@ -36,7 +36,17 @@ from gga_sweep.ledger.lines import (
     parse_timings,
 )
 from gga_sweep.ledger.store import FileStat, LedgerStore
-from gga_sweep.records import FINAL, AnnealingLine, Averaged, Record, RunStatus
+from gga_sweep.records import (
+    FINAL,
+    AnnealedStep,
+    AnnealingLine,
+    Averaged,
+    NoisyStep,
+    Record,
+    RunResult,
+    RunState,
+    RunStatus,
+)
 from gga_sweep.spec.models import RunSpec
 
 Kept = Literal["none", "selected", "all"]
@@ -81,53 +91,6 @@ class RunHeader:
     fingerprint: Mapping[str, str]
     start_time: float
     split_digests: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """`status.json`.
-
-    Args:
-        reason: why it is not DONE.
-        step: the last step trained; -1 before the first.
-        attempt: which wrote it.
-        digests: by name, of the deterministic files of a run that is final.
-        removed: of those, the files that were removed since, on purpose.
-        environments: each change of the environment between two attempts, in words: what was trained before it and
-            after it may differ in the last bits from a run trained in one.
-        written: seconds since the epoch, by its writer's clock; of a final run, when it ended. 0 in a folder of an
-            older version.
-    """
-
-    status: RunStatus = RunStatus.QUEUED
-    reason: str | None = None
-    step: int = -1
-    attempt: int = 0
-    digests: dict[str, str] = field(default_factory=dict)
-    removed: tuple[str, ...] = ()
-    environments: tuple[str, ...] = ()
-    written: float = field(default=0.0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What became of a run.
-
-    Args:
-        folder: its name.
-        records, annealed: by ascending step.
-        seconds: device seconds that it took so far, by phase.
-        inherited_seconds: those among them that other runs spent, on the steps it shares with them.
-        averaged: of a run that averages its weights, at its end.
-    """
-
-    folder: str
-    state: RunState
-    records: tuple[Record, ...] = ()
-    annealed: tuple[AnnealingLine, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    inherited_seconds: float = 0.0
-    averaged: Averaged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,11 +398,13 @@ class RunFolder:
         state = self._state(contents.get("status.json"))
         self._check_digests(state, _RECORDED, contents.get)
         seconds, inherited = parse_timings(contents.get("timings.jsonl"))
+        annealed = self._annealed(contents.get("annealing.jsonl"))
         return RunResult(
             folder=self.name,
             state=state,
             records=self._records(contents.get("records.jsonl")),
-            annealed=self._annealed(contents.get("annealing.jsonl")),
+            searches=tuple(line for line in annealed if isinstance(line, AnnealedStep)),
+            noisy_steps=tuple(line for line in annealed if isinstance(line, NoisyStep)),
             seconds=seconds,
             inherited_seconds=inherited,
             averaged=self._averaged(contents.get("averaged.jsonl")),

@@ -12,8 +12,8 @@ import msgspec
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.records import RunResult
 from gga_sweep.spec.loading import complete
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import SweepConfig

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 
@@ -19,22 +19,14 @@ from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError, StorageError
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.index import read_indexed
+from gga_sweep.ledger.json_codec import digest, dump, dump_lines
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import digest, dump, dump_lines
 from gga_sweep.ledger.prefixes import read_prefix
-from gga_sweep.ledger.run_folder import (
-    AVERAGED,
-    DETERMINISTIC,
-    RunFolder,
-    RunHeader,
-    RunResult,
-    RunState,
-    Weights,
-    result_stamp,
-)
+from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, RunFolder, RunHeader, Weights, result_stamp
+from gga_sweep.ledger.searched import SEARCHED, parse_searched
 from gga_sweep.networks.choice import is_weights_file
-from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunStatus
+from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunResult, RunState, RunStatus
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import parse_state, parse_weights
@@ -189,11 +181,11 @@ def _launch_files(ledger: Ledger) -> list[str]:
 
 
 def _searched_findings(ledger: Ledger) -> Iterator[Finding]:
-    for name in ledger.store.list("searched"):
-        path = f"searched/{name}"
+    for name in ledger.store.list(SEARCHED):
+        path = f"{SEARCHED}/{name}"
         try:
-            msgspec.json.decode(ledger.store.read(path) or b"", type=dict[str, Any])["folder"]
-        except (msgspec.DecodeError, KeyError) as error:
+            parse_searched(ledger.store.read(path))
+        except (ValueError, RecursionError) as error:
             cure = "delete it, and the run of a searcher that it tells of is left out of the tables"
             yield Finding(None, path, f"is damaged: {_in_one_line(error)}; {cure}")
 
@@ -239,7 +231,7 @@ class _Look:
             self._check_header(self._check_steps, header.config, records, annealed)
             self._check_averaged(header.config, averaged)
         self._check_checkpoint(records, annealed, contents)
-        self._check_index(indexed, records, annealed, averaged)
+        self._check_index(indexed)
 
     def _found(self, file: str, what: str, cure: Cure | None = None) -> None:
         """A file that is damaged already says no more."""
@@ -361,21 +353,13 @@ class _Look:
             if (None if found is None else digest(found)) != written.get(file):
                 self._found(file, f"is not what the checkpoint of step {next_step - 1} was written with")
 
-    def _check_index(
-        self,
-        indexed: RunResult | None,
-        records: Sequence[Record],
-        annealed: Sequence[AnnealingLine],
-        averaged: Averaged | None,
-    ) -> None:
+    def _check_index(self, indexed: RunResult | None) -> None:
         if indexed is None:
             return
         self.checked["indexed run"] += 1
         if self.findings:
             return  # it is of what the files were
-        result = RunResult(
-            self._folder.name, self._state, tuple(records), tuple(annealed), *self._folder.read_timings(), averaged
-        )
+        result = self._folder.read_result()
         if result != indexed and dump(result) != dump(indexed):  # NaN does not equal itself, its text does
             self.findings.append(
                 Finding(self._folder.name, "index", "tells otherwise than its files; delete the sweep's index/")

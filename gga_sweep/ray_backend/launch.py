@@ -10,7 +10,7 @@ from rich.console import Console
 from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunState
+from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.ledger.stored_sweep import read_results
 from gga_sweep.ledger.suggested import read_suggested
 from gga_sweep.ray_backend.dashboard import check_dashboard
@@ -18,7 +18,7 @@ from gga_sweep.ray_backend.display import DecodingDisplay
 from gga_sweep.ray_backend.options import LaunchOptions
 from gga_sweep.ray_backend.result import SweepResult
 from gga_sweep.ray_backend.signals import stop_signals
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
 from gga_sweep.scheduling.cost_model import learned_costs

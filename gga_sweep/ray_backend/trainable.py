@@ -18,8 +18,8 @@ from gga_sweep.execution.recorded_run import Progress, ReasonToEnd, RecordedRun,
 from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.searched import keep_searched
 from gga_sweep.records import FINAL, Cell, RunStatus, ValidationRecord
-from gga_sweep.report.collect import remember_searched
 from gga_sweep.scheduling.next_runs import EndedEarly, NextRun
 from gga_sweep.spec import Contents, PlannedRun, Sweep, searched_run
 from gga_sweep.spec.runs import suggested_run
@@ -135,7 +135,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
             if state.status in FINAL:
                 return self._replay()
             if self._searched:
-                remember_searched(self._ledger, self._planned)
+                keep_searched(self._ledger, self._planned)
             try:
                 self._run = open_run(
                     self._planned,

@@ -19,7 +19,6 @@ from gga_sweep.execution.recorded_run import RecordingOptions
 from gga_sweep.ledger.branching import PREFIXES, delete_prefixes
 from gga_sweep.ledger.lease import Lease
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.ray_backend.callbacks import HOST_OUT_OF_MEMORY, Launch, SweepCallback
 from gga_sweep.ray_backend.cluster import joined_cluster, replaced
 from gga_sweep.ray_backend.display import Display
@@ -32,7 +31,7 @@ from gga_sweep.ray_backend.readiness import require_ready
 from gga_sweep.ray_backend.signals import StopSignals
 from gga_sweep.ray_backend.stopping import Stopping
 from gga_sweep.ray_backend.trainable import RUN, bind_trainable
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.scheduling.cost_model import CostModel
 from gga_sweep.scheduling.next_runs import NextRuns, RunSource
 from gga_sweep.scheduling.planned_runs import PlannedRuns, longest_first

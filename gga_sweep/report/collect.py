@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-
-import msgspec
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump
-from gga_sweep.ledger.run_folder import RunResult
+from gga_sweep.ledger.searched import SEARCHED, read_searched
 from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import SweepView, with_averaged_arms
 from gga_sweep.spec.adaptive import adaptive_settings, grace_steps, is_adaptive, needs_order
 from gga_sweep.spec.averaging import averaged_name
-from gga_sweep.spec.plan import Plan, PlannedRun, Sweep
-
-_SEARCHED = "searched"
-
-
-class _Searched(msgspec.Struct):
-    """Where a run of a user's own searcher belongs."""
-
-    folder: str
-    key: str
-    draw: int
-    dataset: str
-    arm: str
-    test_domains: list[str]
-    trial_seed: int
-    hyperparameters: dict[str, bool | int | float | str]
-
-
-_ENTRY = msgspec.json.Decoder(_Searched)
+from gga_sweep.spec.plan import Plan, Sweep
 
 
 def collect(plan: Plan, ledger: Ledger) -> SweepView:
     """All runs of the plan that were started, and those that a user's own searcher added."""
     files = ledger.list_runs()
-    entries, damaged = _searched_entries(ledger)
+    entries, damaged = read_searched(ledger)
     begun = [(run, folder) for run in plan.runs if (folder := run.folder) is not None and folder in files]
     stored = ledger.read_results({folder for _, folder in begun} | {entry.folder for entry in entries}, files)
     sweep = plan.sweep
-    started = [records_of(run, stored[folder]) for run, folder in begun]
+    started = [RunRecords(run.place, stored[folder]) for run, folder in begun]
     pair_records = tuple(run for run in started if run.cell.test_domains in sweep.pairs)
     planned = [run for run in started if run.cell.test_domains not in sweep.pairs]
     taken = {(run.cell, run.key) for run in planned}
     searched = [
         run
-        for run in (_searched_records(entry, stored[entry.folder]) for entry in entries)
+        for run in (RunRecords(entry.place, stored[entry.folder]) for entry in entries)
         if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
     ]
     launched, free = {run.cell.arm for run in planned}, {run.cell.arm for run in searched}
@@ -161,7 +139,7 @@ def _notes(outside: int, damaged: int, resumed: Iterable[RunRecords]) -> Iterato
     if outside:
         yield f"Left out, since not in the present plan: {_runs(outside)} of the ledger."
     if damaged:
-        yield f"Left out, since their places in {_SEARCHED}/ are damaged: {_runs(damaged)} of a user's own searcher."
+        yield f"Left out, since their places in {SEARCHED}/ are damaged: {_runs(damaged)} of a user's own searcher."
     if folders := {run.folder for run in resumed}:
         yield (
             f"Not trained in one environment from end to end: {_runs(len(folders))}, whose last bits may differ from "
@@ -198,41 +176,6 @@ def _seed_use(plan: Plan) -> str:
     return "every trial seed draws its own hyperparameters and selects from them; the spread includes the search."
 
 
-def records_of(run: PlannedRun, stored: RunResult) -> RunRecords:
-    """A run of the plan with what its folder holds."""
-    return RunRecords(
-        key=run.key or "",
-        folder=stored.folder,
-        cell=run.cell,
-        draws=run.draws,
-        hyperparameters=run.hyperparameters,
-        status=stored.state.status,
-        reason=stored.state.reason,
-        records=stored.records,
-        annealed=stored.annealed,
-        seconds=stored.seconds,
-        inherited_seconds=stored.inherited_seconds,
-        environments=stored.state.environments,
-        averaged=stored.averaged,
-    )
-
-
-def remember_searched(ledger: Ledger, run: PlannedRun) -> None:
-    """Keep where a run that no plan holds belongs: its folder knows its numbers, but not its arm."""
-    entry = {
-        "folder": run.folder,
-        "key": run.key,
-        "draw": run.draws[0],
-        "dataset": run.cell.dataset,
-        "arm": run.cell.arm,
-        "test_domains": run.cell.test_domains,
-        "trial_seed": run.cell.trial_seed,
-        "hyperparameters": run.hyperparameters,
-    }
-    arm = hashlib.blake2b(run.cell.arm.encode(), digest_size=4).hexdigest()  # two arms may share a run
-    ledger.store.put_if_absent(f"{_SEARCHED}/{run.folder}-{arm}.json", dump(entry).encode())
-
-
 def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]:
     """The environment of the runs; where they differ, every value with the number of runs it stands for."""
     counts: dict[str, dict[str, int]] = {}
@@ -250,35 +193,6 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
 
 def _runs(number: int) -> str:
     return f"{number} run" if number == 1 else f"{number} runs"
-
-
-def _searched_entries(ledger: Ledger) -> tuple[list[_Searched], int]:
-    """What `remember_searched` kept, and how many of its files are damaged."""
-    entries, damaged = [], 0
-    for name in ledger.store.list(_SEARCHED):
-        try:
-            entries.append(_ENTRY.decode(ledger.store.read(f"{_SEARCHED}/{name}") or b""))
-        except (ValueError, RecursionError):
-            damaged += 1
-    return entries, damaged
-
-
-def _searched_records(entry: _Searched, stored: RunResult) -> RunRecords:
-    return RunRecords(
-        key=entry.key,
-        folder=entry.folder,
-        cell=Cell(entry.dataset, entry.arm, tuple(entry.test_domains), entry.trial_seed),
-        draws=(entry.draw,),
-        hyperparameters=entry.hyperparameters,
-        status=stored.state.status,
-        reason=stored.state.reason,
-        records=stored.records,
-        annealed=stored.annealed,
-        seconds=stored.seconds,
-        inherited_seconds=stored.inherited_seconds,
-        environments=stored.state.environments,
-        averaged=stored.averaged,
-    )
 
 
 def _in_plan(cell: Cell, plan: Plan) -> bool:

@@ -17,15 +17,15 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from gga_sweep.ledger.json_codec import dump, dump_lines
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump, dump_lines
-from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
     DomainScores,
     Record,
+    RunState,
     RunStatus,
     Score,
     TestRecord,

@@ -23,7 +23,7 @@ from gga_sweep.datasets import Domain, split_domain
 from gga_sweep.errors import AttemptSupersededError, GGASweepError
 from gga_sweep.execution import recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
-from gga_sweep.ledger.lines import dump
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.records import RunStatus, ValidationRecord
 from gga_sweep.spec.models import RunSpec

@@ -19,7 +19,7 @@ from small_runs import annealing_of, bits, make_dataset, run_config, trained
 from gga_sweep.datasets import load_dataset
 from gga_sweep.execution import recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun
-from gga_sweep.ledger.lines import digest
+from gga_sweep.ledger.json_codec import digest
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.records import RunStatus, Scalar

@@ -13,13 +13,14 @@ from run_configs import run_config
 
 from gga_sweep.errors import AttemptSupersededError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader, RunState
+from gga_sweep.ledger.run_folder import RunFolder, RunHeader
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
     DomainScores,
     NoisyStep,
     Record,
+    RunState,
     RunStatus,
     Score,
     TestRecord,

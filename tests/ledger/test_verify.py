@@ -18,13 +18,14 @@ from small_runs import CPU, annealing_of, make_dataset, run_config
 from gga_sweep.errors import InputError
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
 from gga_sweep.ledger import verify as verification
+from gga_sweep.ledger.json_codec import dump, dump_lines
 from gga_sweep.ledger.lease import Holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump, dump_lines
 from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, Kept, RunFolder
+from gga_sweep.ledger.searched import SearchedRun
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.verify import Verification, verify
-from gga_sweep.records import RunStatus
+from gga_sweep.records import Cell, RunPlace, RunStatus
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 
@@ -56,6 +57,9 @@ def train(store: MemoryStore, config: RunSpec, seconds: float = 1e9, kept: Kept 
         run.advance(seconds)
 
 
+PLACE = RunPlace("0123abcd" * 8, Cell("Small", "ERM", ("c",), 0), (0,), {"lr": 0.01})
+
+
 @cache
 def whole_files() -> Mapping[str, bytes]:
     """A sweep of five runs: three done, one diverged, one preempted after its second evaluation."""
@@ -71,7 +75,7 @@ def whole_files() -> Mapping[str, bytes]:
     store.files["sweep.json"] = b'{"contents":{"dataset":"d","weights":null}}'
     store.files["launches/000001.json"] = dump(Holder("elsewhere", 42, 1.0, 2.0, 3.0)).encode()
     store.files["launches/000001.stop"] = b"stopped by a test"
-    store.files["searched/some-run-0123abcd.json"] = b'{"folder":"some-run"}'
+    store.files["searched/some-run-0123abcd.json"] = dump(SearchedRun("some-run", PLACE)).encode()
     return store.files
 
 

@@ -10,7 +10,7 @@ from small_sweep import ANNEALING, small_sweep
 
 import gga_sweep
 from gga_sweep.ledger.branching import PREFIXES
-from gga_sweep.ledger.lines import parse_timings
+from gga_sweep.ledger.json_codec import parse_timings
 from gga_sweep.ray_backend.options import LaunchOptions
 from gga_sweep.scheduling.shared_steps import inherited_steps
 

@@ -150,13 +150,7 @@ def invented_noisy_step(step: int) -> NoisyStep:
 def invented_table(plan: Plan, ledger: Ledger) -> Table:
     """The table as the sweep would build it."""
     stored = [(run, ledger.run(str(run.folder)).read()) for run in plan.runs]
-    records = tuple(
-        RunRecords(
-            str(run.key), str(run.folder), run.cell, run.draws, run.hyperparameters, of.state.status, records=of.records
-        )
-        for run, of in stored
-        if of.header is not None
-    )
+    records = tuple(RunRecords(run.place, of) for run, of in stored if of.header is not None)
     return build_table(
         SweepView(
             name=plan.sweep.name,

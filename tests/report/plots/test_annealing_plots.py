@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from invented_sweep import STEPS, WINDOW, invented_sweep
+from made_runs import changed_run
 from matplotlib.patches import Rectangle
 
 from gga_sweep.report.plots.annealing import alignment_gained, alignment_over_steps, annealing_window
@@ -57,7 +58,9 @@ def test_each_annealed_arm_has_a_panel_with_the_three_gains() -> None:
 def test_runs_that_are_not_final_are_not_drawn(sweep_view: SweepView, table: Table) -> None:
     from gga_sweep.records import RunStatus
 
-    running = replace(sweep_view, records=tuple(replace(run, status=RunStatus.RUNNING) for run in sweep_view.records))
+    running = replace(
+        sweep_view, records=tuple(changed_run(run, status=RunStatus.RUNNING) for run in sweep_view.records)
+    )
     assert alignment_over_steps(running, table) is None
     assert alignment_gained(running, table) is None
 
@@ -67,5 +70,5 @@ def test_there_is_no_figure_for_a_single_training_domain(sweep_view: SweepView, 
         agreement = replace(record.validation.agreement, minimum=math.nan)
         return replace(record, validation=replace(record.validation, agreement=agreement))
 
-    records = tuple(replace(run, records=tuple(map(alone, run.records))) for run in sweep_view.records)
+    records = tuple(changed_run(run, records=tuple(map(alone, run.records))) for run in sweep_view.records)
     assert alignment_over_steps(replace(sweep_view, records=records), table) is None

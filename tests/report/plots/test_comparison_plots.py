@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from invented_sweep import invented_comparison, invented_sweep
+from made_runs import changed_run
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -69,7 +70,9 @@ def test_bars_are_the_seconds_of_all_runs_and_of_a_done_one_phase_after_phase(
 
 
 def test_bars_are_in_hours_where_the_longest_takes_one(sweep_view: SweepView) -> None:
-    slow = replace(sweep_view, records=tuple(replace(run, seconds={"training": 900.0}) for run in sweep_view.records))
+    slow = replace(
+        sweep_view, records=tuple(changed_run(run, seconds={"training": 900.0}) for run in sweep_view.records)
+    )
     figure = cost_by_phase(sweep_view, invented_comparison(slow))
     assert figure is not None
     of_all, of_one = figure.axes
@@ -79,7 +82,7 @@ def test_bars_are_in_hours_where_the_longest_takes_one(sweep_view: SweepView) ->
 
 def test_an_arm_without_a_done_run_has_a_bar_of_all_runs_alone(sweep_view: SweepView) -> None:
     running = tuple(
-        replace(run, status=RunStatus.RUNNING) if run.cell.arm == "ERM" else run for run in sweep_view.records
+        changed_run(run, status=RunStatus.RUNNING) if run.cell.arm == "ERM" else run for run in sweep_view.records
     )
     figure = cost_by_phase(sweep_view, invented_comparison(replace(sweep_view, records=running)))
     assert figure is not None

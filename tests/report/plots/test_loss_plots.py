@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from invented_sweep import STEPS, invented_sweep
+from made_runs import changed_run
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report.plots.losses import loss_over_steps
@@ -19,7 +20,7 @@ def test_each_arm_has_a_line_of_its_mean_validation_and_minibatch_loss() -> None
         run.key: tuple(replace(one, validation=replace(one.validation, batch_loss=0.1 + i)) for one in run.records)
         for i, run in enumerate(sweep.records)
     }
-    sweep = replace(sweep, records=tuple(replace(run, records=losses[run.key]) for run in sweep.records))
+    sweep = replace(sweep, records=tuple(changed_run(run, records=losses[run.key]) for run in sweep.records))
     figure = loss_over_steps(sweep, build_table(sweep))
     assert figure is not None
     on_validation, on_minibatches = figure.axes
@@ -42,12 +43,14 @@ def test_the_loss_axis_is_logarithmic_unless_a_loss_is_not_positive() -> None:
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "log"]
     run = sweep.records[0]
     below = tuple(replace(one, validation=replace(one.validation, batch_loss=-0.5)) for one in run.records)
-    sweep = replace(sweep, records=(replace(run, records=below), *sweep.records[1:]))
+    sweep = replace(sweep, records=(changed_run(run, records=below), *sweep.records[1:]))
     figure = loss_over_steps(sweep, build_table(sweep))
     assert figure is not None
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
 
 
 def test_runs_that_are_not_final_are_not_drawn(sweep_view: SweepView) -> None:
-    running = replace(sweep_view, records=tuple(replace(run, status=RunStatus.RUNNING) for run in sweep_view.records))
+    running = replace(
+        sweep_view, records=tuple(changed_run(run, status=RunStatus.RUNNING) for run in sweep_view.records)
+    )
     assert loss_over_steps(running, build_table(running)) is None
