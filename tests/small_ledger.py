@@ -9,7 +9,8 @@ from small_runs import CPU
 
 from gga_sweep.datasets import Dataset
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
-from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_reader import DETERMINISTIC
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import RunStatus
 from gga_sweep.spec.models import RunSpec

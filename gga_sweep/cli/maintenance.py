@@ -27,7 +27,7 @@ from gga_sweep.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from gga_sweep.ledger.verify import Verification
+    from gga_sweep.execution.verify import Verification
 
 _LOOK_SECONDS, _LINE_SECONDS = 5.0, 60.0
 """Between two looks of a watch, on a terminal and elsewhere."""
@@ -77,9 +77,9 @@ def verify(folder: Folder) -> None:
 
     from rich.progress import Progress
 
+    from gga_sweep.execution.verify import verify as verify_ledger
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
-    from gga_sweep.ledger.verify import verify as verify_ledger
 
     without_collection()
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:

@@ -13,7 +13,9 @@ from gga_sweep.datasets import Dataset, Minibatch, evaluation_batch, load_datase
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
 from gga_sweep.ledger.open_store import open_store
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader, Weights
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
+from gga_sweep.ledger.run_reader import Weights
 from gga_sweep.networks.network import Network
 from gga_sweep.records import Score
 from gga_sweep.spec.location import Location, as_location

@@ -24,10 +24,12 @@ from gga_sweep.errors import (
     StorageError,
     first_line,
 )
+from gga_sweep.execution.prefixes import Prefix, leave_prefix, read_prefix
 from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.json_codec import digest, dump_lines
-from gga_sweep.ledger.prefixes import Prefix, leave_prefix, read_prefix
-from gga_sweep.ledger.run_folder import AVERAGED, Kept, RunFolder, RunHeader
+from gga_sweep.ledger.run_folder import Kept, RunFolder
+from gga_sweep.ledger.run_header import RunHeader
+from gga_sweep.ledger.run_reader import AVERAGED
 from gga_sweep.records import AnnealingLine, Record, RunStatus, ValidationRecord
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import dump_state, dump_tensors, dump_weights, parse_state

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gga_sweep.ledger.store import LedgerStore
 
 PREFIXES = "prefixes"
-"""The folder of a ledger that holds them (`gga_sweep.ledger.prefixes`)."""
+"""The folder of a ledger that holds them (`gga_sweep.execution.prefixes`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ import msgspec
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.packed import PackedRecords, pack, unpack
-from gga_sweep.ledger.run_folder import RunFiles, RunFolder, files_of, result_stamp
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_reader import RunFiles, files_of, result_stamp
 from gga_sweep.ledger.store import LedgerStore, for_each
 from gga_sweep.records import (
     FINAL,

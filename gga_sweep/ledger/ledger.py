@@ -10,7 +10,9 @@ from gga_sweep.errors import DamagedFileError
 from gga_sweep.ledger.index import read_states_through, read_through
 from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.open_store import open_store
-from gga_sweep.ledger.run_folder import MANY, RunFiles, RunFolder, RunHeader, list_runs
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
+from gga_sweep.ledger.run_reader import MANY, RunFiles, list_runs
 from gga_sweep.ledger.store import FileStat, LedgerStore, for_each
 from gga_sweep.records import RunResult, RunState, RunStatus
 from gga_sweep.spec.location import Location, as_location

@@ -18,7 +18,8 @@ from gga_sweep.spec.runs import cache_folder
 
 if TYPE_CHECKING:
     from gga_sweep.execution.predictions import Predictions
-    from gga_sweep.ledger.run_folder import RunFolder, Weights
+    from gga_sweep.ledger.run_folder import RunFolder
+    from gga_sweep.ledger.run_reader import Weights
     from gga_sweep.networks.network import Network
 
 

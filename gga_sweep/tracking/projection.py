@@ -20,7 +20,8 @@ import yaml
 
 from gga_sweep.ledger.json_codec import digest
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import LEFT_RUNNING, StoredRun
+from gga_sweep.ledger.run_folder import LEFT_RUNNING
+from gga_sweep.ledger.run_reader import StoredRun
 from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunState, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.training_validation import best_step

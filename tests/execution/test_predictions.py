@@ -305,15 +305,6 @@ def test_other_splits_than_those_trained_on_are_refused(copy_of_erm: tuple[RunFo
         predict(folder)
 
 
-def test_a_run_of_an_older_version_kept_no_digests_and_is_predicted(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
-    folder, store = copy_of_erm
-    rows = list(predict(folder).rows())
-    header = json.loads(store.files[f"runs/{RUN}/run.json"])
-    del header["split_digests"]
-    store.files[f"runs/{RUN}/run.json"] = json.dumps(header).encode()
-    assert list(predict(folder).rows()) == rows
-
-
 def as_in_the_file(rows: Iterable[Prediction]) -> list[tuple[object, ...]]:
     return [
         (row.domain, row.role, row.split, row.sample_id, row.label, row.predicted, row.correct, row.probability)

@@ -17,9 +17,9 @@ from small_sweep import small_sweep, train_without_ray
 
 from gga_sweep.domainbed.export import export_domainbed
 from gga_sweep.execution.replay import compare, replay
+from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.ledger.verify import verify
 from gga_sweep.ray_backend.clean import clean
 from gga_sweep.ray_backend.result import SweepResult
 from gga_sweep.report.content import make_report

@@ -16,11 +16,11 @@ from small_sweep import small_sweep, train_without_ray
 from gga_sweep.errors import InputError, SweepOwnedError
 from gga_sweep.execution.model import load_model
 from gga_sweep.execution.replay import replay
+from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.ledger.verify import verify
 from gga_sweep.ray_backend.clean import CHECKPOINTS, HALVES, OLD, SHARED, WEIGHTS, clean, unneeded
 from gga_sweep.records import Record, RunStatus, Score
 from gga_sweep.report.collect import fingerprint_of

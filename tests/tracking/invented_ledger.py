@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -63,6 +64,7 @@ def start(ledger: Ledger, run: PlannedRun, start_time: float = START_TIME) -> Ru
             normalise=False,
             fingerprint={"torch": "2"},
             start_time=start_time,
+            split_digests={},
         )
     )
     folder.write_state(RunStatus.RUNNING, -1)

@@ -17,13 +17,15 @@ import msgspec
 
 from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError, StorageError
+from gga_sweep.execution.prefixes import read_prefix
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.index import read_indexed
 from gga_sweep.ledger.json_codec import digest, dump, dump_lines
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.prefixes import read_prefix
-from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, RunFolder, RunHeader, Weights, result_stamp
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
+from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC, Weights, result_stamp
 from gga_sweep.ledger.searched import SEARCHED, parse_searched
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunResult, RunState, RunStatus

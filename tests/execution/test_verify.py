@@ -16,15 +16,16 @@ from ledger_in_memory import MemoryStore
 from small_runs import CPU, annealing_of, make_dataset, run_config
 
 from gga_sweep.errors import InputError
+from gga_sweep.execution import verify as verification
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
-from gga_sweep.ledger import verify as verification
+from gga_sweep.execution.verify import Verification, verify
 from gga_sweep.ledger.json_codec import dump, dump_lines
 from gga_sweep.ledger.lease import Holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, Kept, RunFolder
+from gga_sweep.ledger.run_folder import Kept, RunFolder
+from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC
 from gga_sweep.ledger.searched import SearchedRun
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.ledger.verify import Verification, verify
 from gga_sweep.records import Cell, RunPlace, RunStatus
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
