@@ -29,7 +29,7 @@ def open_small_run(
 ) -> RecordedRun:
     """As a new process opens it: nothing but the store is shared with whoever ran before."""
     recording = RecordingOptions(from_checkpoint, **options)
-    return RecordedRun(RunFolder(store, RUN), KEY, config, dataset, CPU, recording, reason_to_stop)
+    return RecordedRun.open(RunFolder(store, RUN), KEY, config, dataset, CPU, recording, reason_to_stop)
 
 
 def advance_to_the_end(run: RecordedRun, seconds: float = 1e9) -> RecordedRun:

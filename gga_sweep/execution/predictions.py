@@ -1,4 +1,4 @@
-"""What a run's selected model predicts, image by image, and whether that is what was recorded."""
+"""The predictions of a run's selected model, image by image, compared with the recorded accuracies."""
 
 from __future__ import annotations
 

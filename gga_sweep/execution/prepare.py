@@ -1,4 +1,4 @@
-"""The checks that need the images and the storage, made before any run starts."""
+"""Checks before any run starts, which read the images and the storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gga_sweep.spec.runs import cache_folder, read_contents
 
 
 def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
-    """Check the file against the ledger, and keep the sweep where reports look for it.
+    """Check the sweep file against the ledger, and store the sweep there for reports.
 
     Raises:
         InputError: images that are missing, or a file that changed under its name (unless `allow_change`).
@@ -32,23 +32,23 @@ def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
 
 
 def decode_images(sweep: Sweep, progress: Progress | None = None) -> None:
-    """Open every image once, for all runs to come.
+    """Decode every image once, for all runs.
 
     Args:
-        progress: told of each image decoded; of none where all were decoded before.
+        progress: called for each decoded image; not at all if all were decoded before.
 
     Raises:
-        InputError: naming each image that does not open, or changes meanwhile.
-        StorageError: decoded images cannot be kept.
+        InputError: naming each image that cannot be opened or changes meanwhile.
+        StorageError: decoded images cannot be written.
     """
     load_dataset(sweep.config.dataset, cache_folder(sweep.storage), progress)
 
 
 def require_writable(storage: Location) -> None:
-    """Make the storage's folder; of a bucket, see that it can be written.
+    """Create the storage's folder, or check that the bucket is writable.
 
     Raises:
-        InputError: it cannot be made, or not be written.
+        InputError: the folder cannot be created, or the storage is not writable.
     """
     if not isinstance(storage, Path):
         _require_writable_bucket(storage)
@@ -57,7 +57,7 @@ def require_writable(storage: Location) -> None:
         storage.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage):
             pass
-    except (OSError, ValueError) as error:  # the latter of a name that no file can have
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
         reason = getattr(error, "strerror", None) or error
         fault = Fault("--storage", f"must be a folder that can be written: {reason}", str(storage))
         raise InputError([fault]) from error

@@ -1,4 +1,4 @@
-"""Training one run of a plan alone: without Ray, without MLflow, to the same bits."""
+"""Trains one run of a plan alone, without Ray and MLflow, to the same bits."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
     Args:
         key: of a run of the plan: its folder's name, or the start of its key.
         output: folder to train in (default: `STORAGE/SWEEP/replays`); not the sweep's own.
-        show: told after each slice.
+        show: called after each slice.
 
     Returns:
-        The folder it was trained in, and how it ended.
+        Its folder, and how it ended.
 
     Raises:
         InputError: no such run, the images are not there, or the folder cannot be trained in.
@@ -49,9 +49,9 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
 
 
 def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
-    """Whether the deterministic files equal those of the sweep's own run, by name; None if that is not done.
+    """Whether the deterministic files equal those of the sweep's own run, by name; None if that run is not DONE.
 
-    What was removed from that run since is known by its digest.
+    Removed files of that run are compared by their digests.
     """
     run = Ledger(sweep.folder).run(replayed.name)
     state = run.read_state()

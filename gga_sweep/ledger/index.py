@@ -1,14 +1,15 @@
-"""The index of finished runs: what reports read of them, in few files that are quick to read.
+"""The index of finished runs: their results, in few files that are quick to read.
 
-`index/` holds 64 files; a run stands in the one its name's hash gives. The runs' own files stay the truth: the index
-follows from them and may be deleted at any time. An entry counts as long as none of the files it was made of was
-written since (`LedgerStore.stats`: on a file system number, time and size); what it lacks, and every run that is not
-final, is read from the run's folder, and what was final there is added. The files of all runs are listed at once,
-before they are read and, where something is to be added, after: beyond that a run costs one request for each file that
-it has. Nothing reads an entry that another version of the types in `records.py`, or a damaged file, left behind; a
-storage that cannot be written keeps the index it has. Files are replaced whole: of two processes that add at once the
-last wins, and the other's are added by a later reader. Of a storage that is far away one more file, `states`, has the
-states alone.
+`index/` holds 64 files; a hash of a run's name gives its file. The index is derived from the runs' own files and may be
+deleted at any time.
+
+- An entry is current while none of the files it was made from has changed (`LedgerStore.stats`: on a file system inode,
+  time and size). A run without a current entry is read from its folder, and added if it is final.
+- The files of all runs are listed at once, before they are read and, if entries are added, after. Beyond that a run
+  costs one request for each of its files.
+- Entries of another version of the types in `records.py`, and damaged files, are not read.
+- Files are replaced whole. If two processes add at once, the last wins, and a later reader adds the other's entries.
+- In a storage with slow requests, one more file, `states`, holds only the states.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class _Entry(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _FinalState(msgspec.Struct, array_like=True, frozen=True):
-    """Of a finished run; the stamp is that of its `status.json` alone."""
+    """The state of a finished run; the stamp is that of its `status.json`."""
 
     stamp: str
     state: RunState
@@ -88,7 +89,7 @@ _FINAL_STATES = msgspec.msgpack.Decoder(dict[str, _FinalState])
 def read_through(
     store: LedgerStore, names: Iterable[str], files: Mapping[str, RunFiles] | None = None
 ) -> dict[str, RunResult]:
-    """What became of the runs of these names; those that finished since the last call are added to the index.
+    """The results of these runs, by name. Finished runs without a current entry are added to the index.
 
     Args:
         files: of these runs, as they were just listed; None lists them.
@@ -109,10 +110,7 @@ def read_through(
 
 
 def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
-    """What the index alone tells of the runs of these names; those of which it tells nothing that counts are left out.
-
-    Writes nothing.
-    """
+    """The current entries of these runs, by name. Writes nothing."""
     members = _by_file(names)
     results = {}
     with _no_collection():
@@ -126,9 +124,9 @@ def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResul
 def read_states_through(
     store: LedgerStore, names: Sequence[str], files: Mapping[str, RunFiles], read: Callable[[str], RunState]
 ) -> dict[str, RunState]:
-    """The states of the runs of these names: of finished ones from one file, of the others by `read`.
+    """The states of these runs, by name: those of finished runs from one file, the others by `read`.
 
-    For storages whose every answer takes long; on a disk it is as quick to read the runs.
+    For storages with slow requests; on a disk it is as quick to read the runs.
 
     Args:
         files: of these runs, as they were just listed.
@@ -151,7 +149,7 @@ def _listed(store: LedgerStore, members: Mapping[str, Sequence[str]]) -> Mapping
 def _read_folders(
     store: LedgerStore, names: Iterable[str], files: Mapping[str, RunFiles], results: dict[str, RunResult]
 ) -> dict[str, _Entry]:
-    """Read runs from their folders into `results`; gives an entry of each that is final."""
+    """Read runs from their folders into `results`; returns an entry for each that is final."""
 
     def read(name: str) -> tuple[RunResult, _Entry | None]:
         found = files.get(name, {})
@@ -173,9 +171,9 @@ def _add(
     kept: Mapping[str, Mapping[str, _Entry]],
     results: dict[str, RunResult],
 ) -> None:
-    """Write the entries that were added beside those kept, by file, without any whose run was written since.
+    """Write the new entries beside those kept, by file, without entries whose run has changed meanwhile.
 
-    A run that was written while it was read is read once more into `results`: a file may have come that was not listed.
+    A run that changed while it was read is read again into `results`, since it may have a file that was not listed.
     """
     entries = {file: {**kept[file], **of_file} for file, of_file in _in_files(added).items()}
     files = files_of(store, [name for of_file in entries.values() for name in of_file])
@@ -215,12 +213,12 @@ def _read_files(store: LedgerStore, files: Iterable[str]) -> Iterator[dict[str, 
 
 
 def _read(store: LedgerStore, file: str) -> dict[str, _Entry]:
-    """What is decoded later on demand must decode then."""
+    """The checksum makes sure that records which are decoded later can be decoded."""
     return _decoded(store, file, _ENTRIES)
 
 
 def _decoded(store: LedgerStore, file: str, decoder: msgspec.msgpack.Decoder[dict[str, Kept]]) -> dict[str, Kept]:
-    """What a file keeps of runs, by name: after a format and a checksum. Empty if there is none that can be read."""
+    """The entries of a file, after its format and checksum. Empty if it is missing, damaged or of another format."""
     content = memoryview(store.read(file) or b"")
     head = 8 + 4
     if content[:8] != _FORMAT or content[8:head] != _checksum(content[head:]):
@@ -244,7 +242,7 @@ def _checksum(content: bytes | memoryview) -> bytes:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without garbage collection, which would look through all that was read, again and again."""
+    """Switch garbage collection off: it would scan all that was read, again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

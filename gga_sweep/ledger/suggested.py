@@ -1,4 +1,4 @@
-"""What searchers suggested, as the ledger keeps it: one file a cell. The plan is made of it."""
+"""The draws that searchers suggested: one file for each cell, from which the plan is made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOLDER = "suggested"
 
 @dataclass(frozen=True, slots=True)
 class _OfCell:
-    """As it stands in the file."""
+    """The content of a file."""
 
     cell: Cell
     draws: Mapping[int, Mapping[str, Scalar]]
@@ -40,7 +40,7 @@ def read_suggested(ledger: Ledger) -> Suggested:
 
 
 def keep_suggested(ledger: Ledger, cell: Cell, draws: Mapping[int, Mapping[str, Scalar]]) -> None:
-    """All that was suggested for a cell so far, before any of it is trained. Only who holds the sweep may."""
+    """Store all draws suggested for a cell so far, before any of them is trained. Requires the sweep's lease."""
     name = hashlib.blake2b(repr(astuple(cell)).encode(), digest_size=8).hexdigest()
     content = _OfCell(cell, {draw: draws[draw] for draw in sorted(draws)})
     ledger.store.replace(f"{_FOLDER}/{name}.json", dump(content).encode())

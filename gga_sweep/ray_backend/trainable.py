@@ -14,7 +14,7 @@ from ray import tune
 from gga_sweep.errors import AttemptSupersededError, Fault, GGASweepError, InputError, StorageError
 from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_writable
-from gga_sweep.execution.recorded_run import Progress, ReasonToEnd, RecordedRun, RecordingOptions
+from gga_sweep.execution.recorded_run import FailedRun, Progress, ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
@@ -116,7 +116,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
             self._reason_to_end = EndedEarly(dict(following["cutoffs"]), following["first_step"])
             self._branching = Branching(tuple(following["start"]), dict(following["left"]))
         self._searched = RUN not in config
-        self._run: RecordedRun | None = None
+        self._run: RecordedRun | FailedRun | None = None
         self._replayed = 0
         self._last_result: dict[str, Any] = {}
         self._remarked = 0

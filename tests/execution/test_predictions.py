@@ -274,7 +274,7 @@ def test_what_a_gpu_trained_is_predicted_where_there_is_none(
 def test_what_a_gpu_trained_is_predicted_there_to_the_recorded_digit() -> None:
     store = MemoryStore()
     config = small_config(network="small-cnn")
-    advance_to_the_end(RecordedRun(RunFolder(store, RUN), KEY, config, DATASET, torch.device("cuda")))
+    advance_to_the_end(RecordedRun.open(RunFolder(store, RUN), KEY, config, DATASET, torch.device("cuda")))
     found = predict(RunFolder(store, RUN))
     assert found.environment == {}
     assert (found.largest_difference, found.warning) == (0, None)

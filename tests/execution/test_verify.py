@@ -49,7 +49,7 @@ def name_of(config: RunSpec) -> str:
 
 def begin(store: MemoryStore, config: RunSpec, kept: Kept = "selected") -> RecordedRun:
     folder = RunFolder(store, name_of(config))
-    return RecordedRun(folder, key_of(config), config, DATASET, CPU, RecordingOptions(kept=kept))
+    return RecordedRun.open(folder, key_of(config), config, DATASET, CPU, RecordingOptions(kept=kept))
 
 
 def train(store: MemoryStore, config: RunSpec, seconds: float = 1e9, kept: Kept = "selected") -> None:
@@ -243,7 +243,7 @@ def test_averaged_weights_stand_at_the_end_of_runs_that_average_and_nowhere_else
     assert found_in(SWAD, missing) == ["averaged.jsonl is missing, although the run averaged its weights"]
     assert found_in(GGA, averaged) == ["averaged.jsonl is of a run that averages no weights"]
     early = {"averaged.jsonl": averaged["averaged.jsonl"].replace(b'"step":7', b'"step":6')}
-    assert found_in(SWAD, early) == ["averaged.jsonl tells of step 6, not 7"]
+    assert found_in(SWAD, early) == ["averaged.jsonl is of step 6, not 7"]
     twice = {"averaged.jsonl": 2 * averaged["averaged.jsonl"]}
     assert "averaged.jsonl is damaged" in found_in(SWAD, twice)[0]
     assert found_in(SWAD, {"averaged": b"no weights"})[0].startswith("averaged holds no weights")
@@ -402,10 +402,10 @@ def without_digests(store: MemoryStore, config: RunSpec, **changes: object) -> N
 @pytest.mark.parametrize(
     ("file", "line", "words"),
     [
-        ("records.jsonl", 0, "tells of step 3, where step 0 was due"),
-        ("records.jsonl", 1, "tells of step 6, where step 3 was due"),
+        ("records.jsonl", 0, "has step 3, where step 0 was due"),
+        ("records.jsonl", 1, "has step 6, where step 3 was due"),
         ("records.jsonl", 3, "ends before step 7, although the run went on to step 7"),
-        ("annealing.jsonl", 0, "tells of step 4, where step 3 was due"),
+        ("annealing.jsonl", 0, "has step 4, where step 3 was due"),
         ("annealing.jsonl", 2, "ends before step 5, although the run went on to step 7"),
     ],
 )
@@ -439,7 +439,7 @@ def test_more_steps_than_the_configuration_has_are_found() -> None:
     late = replace(records[-1], validation=replace(records[-1].validation, step=9))
     store.files[in_run(GGA, "records.jsonl")] = dump_lines([*records, late])
     [finding] = verified(store).findings
-    assert finding.what == "tells of step 9, of which there is none"
+    assert finding.what == "has step 9, which should have none"
 
 
 def test_annealed_steps_of_another_method_are_found() -> None:

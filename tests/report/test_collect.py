@@ -127,7 +127,7 @@ def test_runs_that_two_environments_trained_are_counted_once_and_marked(tmp_path
     assert {run.environments for run in view.records} == {(), ("from step 2: torch 2.8 -> 2.9",)}
     assert view.notes == (
         "Not trained in one environment from end to end: 1 run, whose last bits may differ "
-        "from those of a run that was.",
+        "from those of a run trained in one environment.",
     )
 
 
