@@ -9,34 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gga_sweep.errors import GGASweepError, InputError, SweepOwnedError
-    from gga_sweep.ray_backend.callbacks import callbacks
-    from gga_sweep.ray_backend.launch import run_sweep
-    from gga_sweep.ray_backend.options import LaunchOptions
-    from gga_sweep.ray_backend.result import SweepResult
-    from gga_sweep.ray_backend.search_space import param_space
-    from gga_sweep.ray_backend.trainable import trainable
-    from gga_sweep.selection import Selected, Table, select
-    from gga_sweep.spec import Plan, Sweep, load, plan_sweep
+    from gga_sweep.api import (
+        GGASweepError,
+        InputError,
+        LaunchOptions,
+        Plan,
+        Selected,
+        Sweep,
+        SweepOwnedError,
+        SweepResult,
+        Table,
+        callbacks,
+        load,
+        param_space,
+        plan_sweep,
+        run_sweep,
+        select,
+        trainable,
+    )
 
-_HOMES = {
-    "GGASweepError": "errors",
-    "InputError": "errors",
-    "LaunchOptions": "ray_backend.options",
-    "Plan": "spec",
-    "Selected": "selection",
-    "Sweep": "spec",
-    "SweepOwnedError": "errors",
-    "SweepResult": "ray_backend.result",
-    "Table": "selection",
-    "callbacks": "ray_backend.callbacks",
-    "load": "spec",
-    "param_space": "ray_backend.search_space",
-    "plan_sweep": "spec",
-    "run_sweep": "ray_backend.launch",
-    "select": "selection",
-    "trainable": "ray_backend.trainable",
-}
+    __version__: str
 
 __all__ = [
     "GGASweepError",
@@ -59,8 +51,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gga-sweep")
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value: object = getattr(import_module("gga_sweep.api"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

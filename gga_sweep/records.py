@@ -6,9 +6,12 @@ takes the first cannot peek at the second.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
 
 Scalar = bool | int | float | str
 
@@ -30,11 +33,51 @@ FINAL = frozenset({RunStatus.DONE, RunStatus.DIVERGED, RunStatus.STOPPED})
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One split of one domain: accuracy in [0, 1], mean cross-entropy in nats."""
+class Metric:
+    """What is measured on a split of a domain, and how it is shown.
 
-    accuracy: float
-    loss: float
+    Args:
+        title: at the head of a column.
+        unit: in which it is shown.
+        scale: what a value is multiplied by to be in that unit.
+        digits: shown after the decimal point.
+        higher_is_better: which of two values is the better one.
+    """
+
+    title: str
+    unit: str
+    scale: float
+    digits: int
+    higher_is_better: bool
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} ({self.unit})"
+
+    def shown(self, value: float) -> str:
+        """A value in the metric's unit, rounded."""
+        return f"{self.scale * value:.{self.digits}f}"
+
+
+def _measured(title: str, unit: str, scale: float, digits: int, *, higher_is_better: bool) -> dict[str, Metric]:
+    return {"metric": Metric(title, unit, scale, digits, higher_is_better)}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The metrics of one split of one domain: `training.evaluation.SUMS` computes each.
+
+    Args:
+        accuracy: in [0, 1].
+        loss: mean cross-entropy.
+    """
+
+    accuracy: float = field(metadata=_measured("Accuracy", "%", 100, 1, higher_is_better=True))
+    loss: float = field(metadata=_measured("Loss", "nats", 1, 3, higher_is_better=False))
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType({each.name: each.metadata["metric"] for each in fields(Score)})
+"""By the name of the field of `Score`, which is also the name in MLflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +123,20 @@ class ValidationRecord:
     agreement: Agreement
     validation_agreement: Agreement
 
+    def mean(self, metric: str, split: Literal["train", "validation"]) -> float:
+        """A metric on the splits of the training domains: their unweighted mean."""
+        values: list[float] = [getattr(getattr(scores, split), metric) for scores in self.domains.values()]
+        return sum(values) / len(values)
+
     @property
     def accuracy(self) -> float:
         """Validation accuracy: the unweighted mean over training domains (DomainBed, model_selection.py)."""
-        return sum(scores.validation.accuracy for scores in self.domains.values()) / len(self.domains)
+        return self.mean("accuracy", "validation")
 
     @property
     def loss(self) -> float:
         """Validation loss: the unweighted mean over training domains."""
-        return sum(scores.validation.loss for scores in self.domains.values()) / len(self.domains)
-
-    @property
-    def train_accuracy(self) -> float:
-        """Accuracy on the training splits: the unweighted mean over training domains."""
-        return sum(scores.train.accuracy for scores in self.domains.values()) / len(self.domains)
-
-    @property
-    def train_loss(self) -> float:
-        """Loss on the training splits: the unweighted mean over training domains."""
-        return sum(scores.train.loss for scores in self.domains.values()) / len(self.domains)
+        return self.mean("loss", "validation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +220,31 @@ class AnnealedStep:
     moved_radii: float
     moved_updates: float
 
+    @property
+    def gain(self) -> float:
+        """Alignment gained as the search saw it."""
+        return self.alignment_after - self.alignment_before
+
+    @property
+    def fresh_gain(self) -> float:
+        """Alignment gained under dropout masks that the search did not see."""
+        return self.fresh_alignment_after - self.fresh_alignment_before
+
+    @property
+    def next_gain(self) -> float:
+        """Alignment gained on the next step's minibatches."""
+        return self.next_alignment_after - self.next_alignment_before
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Accepted over tried candidates; NaN if none was tried."""
+        return self.accepted / self.tried if self.tried else math.nan
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the search moved the weights."""
+        return self.chosen is not None
+
 
 @dataclass(frozen=True, slots=True)
 class NoisyStep:
@@ -201,6 +264,11 @@ class NoisyStep:
     alpha: float
     noise_norm: float
     gradient_norm: float
+
+    @property
+    def noise_over_gradient(self) -> float:
+        """The noise's norm over the joint gradient's; NaN where that is zero."""
+        return self.noise_norm / self.gradient_norm if self.gradient_norm else math.nan
 
 
 AnnealingLine = AnnealedStep | NoisyStep

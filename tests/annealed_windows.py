@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from run_configs import annealing_options
 
 from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing import GGA, GGAL
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.records import Cell
 from gga_sweep.spec import Contents, PlannedRun
@@ -19,7 +21,7 @@ STEPS = 12
 CONTENTS = Contents("digest")
 
 
-def config(annealing: dict[str, Any] | None, lr: float = 1e-3, **training: Any) -> RunSpec:
+def config(annealing: GGA | GGAL | None, lr: float = 1e-3, **training: Any) -> RunSpec:
     return RunSpec(
         dataset=DatasetConfig(name="PACS", root=Path("here"), image_size=224),
         algorithm="ERM",
@@ -45,13 +47,12 @@ def config(annealing: dict[str, Any] | None, lr: float = 1e-3, **training: Any) 
     )
 
 
-def gga(start: int, steps: int, radius: float = 1e-3, **settings: Any) -> RunSpec:
-    settings = {"objective": "alignment", **settings}
-    return config({"method": "gga", "start_step": start, "num_steps": steps, "radius": radius, **settings})
+def gga(start: int, steps: int, radius: float = 1e-3, **options: Any) -> RunSpec:
+    return config(GGA(start_step=start, num_steps=steps, radius=radius, **options))
 
 
 def gga_l(gamma: float) -> RunSpec:
-    return config({"method": "gga-l", "gamma": gamma, "noise": "gaussian", "alpha": "adaptive"})
+    return config(GGAL(gamma=gamma))
 
 
 CONFIGS = st.one_of(
@@ -65,7 +66,7 @@ def written_out(run: RunSpec) -> list[object]:
     """What each of its steps does beside the plain one."""
     done: list[object] = []
     for step in range(STEPS):
-        block = dict(run.annealing or {})
+        block = annealing_options(run)
         if block.get("method") == "gga":
             within = block["start_step"] <= step < block["start_step"] + block["num_steps"]
             done.append(("search", block["radius"], block["objective"]) if within else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gga_sweep.annealing.options import encode
 from gga_sweep.spec.models import RunSpec
 
 ANNEALING: dict[str, Any] = {
@@ -64,3 +65,8 @@ def run_config(**changes: Any) -> RunSpec:
             block = block[parent]
         block[last] = value
     return RunSpec.model_validate(content)
+
+
+def annealing_options(config: RunSpec) -> dict[str, Any]:
+    """Method and options by name; empty for an un-annealed run."""
+    return {} if config.annealing is None else encode(config.annealing)

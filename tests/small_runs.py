@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from torch import nn
 from gga_sweep.algorithms.base import Setting
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.annealing import AnnealingSettings
+from gga_sweep.annealing import GGA, GGAL
 from gga_sweep.datasets import Dataset, Domain, Minibatch, digest_of_tensors
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.networks.network import Network
@@ -74,14 +73,14 @@ def unmasked(minibatches: Sequence[Minibatch]) -> Batch:
     return Batch(minibatches, lambda _: None, lambda purpose: pytest.fail(f"draws {purpose}"))
 
 
-def annealing_of(variant: str = "paper", **settings: Scalar) -> dict[str, Scalar]:
+def annealing_of(variant: str = "paper", **settings: Scalar) -> GGA:
     """The annealing of a run: steps 3, 4 and 5 with three candidates each, unless said otherwise."""
     window = {"start_step": 3, "num_steps": 3, "radius": 0.05, "num_candidates": 3, "loss_tolerance": 10.0}
-    return {"method": "gga", **asdict(AnnealingSettings.of_variant(variant, **{**window, **settings}))}
+    return GGA.of_variant(variant, **{**window, **settings})
 
 
 def run_config(
-    annealing: Mapping[str, Scalar] | None = None,
+    annealing: GGA | GGAL | None = None,
     *,
     test_domains: Sequence[str] = ("c",),
     trial_seed: int = 0,
@@ -107,7 +106,7 @@ def run_config(
         dataset=DatasetConfig(name=dataset),
         algorithm=algorithm,
         hyperparameters={"lr": 1e-2, "batch_size": 6, "weight_decay": 0.0, "dropout": 0.5, **(hyperparameters or {})},
-        annealing=None if annealing is None else dict(annealing),
+        annealing=annealing,
         test_domains=tuple(test_domains),
         trial_seed=trial_seed,
         training=TrainingSettings(**{**settings, **training}),

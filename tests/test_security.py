@@ -10,6 +10,8 @@ import ast
 import importlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -41,14 +43,15 @@ from gga_sweep.ledger.searched import keep_searched
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.networks.network import load_featurizer
-from gga_sweep.ray_backend.callbacks import SweepCallback
+from gga_sweep.ray_backend import ray_internals
+from gga_sweep.ray_backend.callbacks import OwnTunerCallback
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
 from gga_sweep.report.plots.catalogue import DrawnPlot
 from gga_sweep.spec import Sweep, load, plan_sweep
 from gga_sweep.spec.key import folder_name
 from gga_sweep.spec.models import RunSpec, SweepConfig, TrainingSettings
-from gga_sweep.tracking.environment import set_environment
+from gga_sweep.tracking import environment
 from gga_sweep.training.checkpoint import dump_state, parse_state
 
 PACKAGE = Path(gga_sweep.__file__).parent
@@ -245,7 +248,8 @@ def tells() -> tuple[bool, bool]:
 
 def test_our_environment_silences_ray_and_mlflow(fresh_environment: pytest.MonkeyPatch) -> None:
     assert tells() == (True, True)
-    set_environment()
+    ray_internals.set_environment()
+    environment.set_environment()
     assert tells() == (False, False)
 
 
@@ -253,30 +257,33 @@ def test_a_user_who_wants_to_tell_is_heard(fresh_environment: pytest.MonkeyPatch
     fresh_environment.setenv("RAY_USAGE_STATS_ENABLED", "1")
     fresh_environment.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
     fresh_environment.setenv("DO_NOT_TRACK", "false")
-    set_environment()
+    ray_internals.set_environment()
+    environment.set_environment()
     assert tells() == (True, True)
 
 
-def test_neither_is_imported_before_the_environment_is_set() -> None:
-    """MLflow in one module, after the call; Ray below one package, whose first line makes it."""
-    importing = {"mlflow": set[str](), "ray": set[str]()}
-    for path in SOURCES:
-        for _, name in Imports(ast.parse(path.read_text())).lines:
-            if name.partition(".")[0] in importing:
-                importing[name.partition(".")[0]].add(path.relative_to(PACKAGE).as_posix())
-    assert importing["mlflow"] == {"tracking/mlflow_api.py"}
-    assert importing["ray"]
-    assert {PurePosixPath(path).parent.as_posix() for path in importing["ray"]} == {"sweep"}
-    for path in ("tracking/mlflow_api.py", "ray_backend/__init__.py"):
-        body = ast.parse((PACKAGE / path).read_text()).body
-        calls = [i for i, node in enumerate(body) if ast.unparse(node) == "set_environment()"]
-        others = [
-            i
-            for i, node in enumerate(body)
-            if ast.unparse(node).startswith(("from mlflow", "from gga_sweep.ray_backend"))
-        ]
-        assert calls
-        assert all(calls[0] < i for i in others)
+def test_mlflow_is_imported_in_one_module_after_its_environment_is_set() -> None:
+    assert importers_of("mlflow") == {"tracking/mlflow_api.py"}
+    body = [ast.unparse(node) for node in ast.parse((PACKAGE / "tracking/mlflow_api.py").read_text()).body]
+    imports = [number for number, line in enumerate(body) if line.startswith("from mlflow")]
+    assert body.index("set_environment()") < min(imports)
+
+
+def test_ray_is_imported_in_one_package_which_sets_its_environment_first() -> None:
+    assert {PurePosixPath(path).parent.as_posix() for path in importers_of("ray")} == {"ray_backend"}
+    look = "import os, sys, gga_sweep.ray_backend; print('ray' in sys.modules, os.environ['RAY_USAGE_STATS_ENABLED'])"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", look], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "0"]
+
+
+def importers_of(package: str) -> set[str]:
+    return {
+        path.relative_to(PACKAGE).as_posix()
+        for path in SOURCES
+        for _, name in Imports(ast.parse(path.read_text())).lines
+        if name.partition(".")[0] == package
+    }
 
 
 # No name leads out of the folder it belongs in.
@@ -460,4 +467,4 @@ def test_a_sweep_keeps_no_password_where_it_is_stored_or_pickled(
     assert "report.html" in {path.name for path in files_in(sweep.storage)}
     assert [path.name for path in files_in(sweep.storage) if SECRET.encode() in path.read_bytes()] == []
     assert SECRET.encode() in cloudpickle.dumps(sweep)  # it would be found
-    assert SECRET.encode() not in cloudpickle.dumps(SweepCallback(plan, contents))
+    assert SECRET.encode() not in cloudpickle.dumps(OwnTunerCallback(plan, contents))

@@ -1,6 +1,6 @@
 """Gradient-Guided Annealing for anybody's training loop; needs torch alone.
 
-Names are loaded when first used, so that the settings can be had without torch.
+Names are loaded when first used, so that the options load no torch.
 """
 
 from __future__ import annotations
@@ -19,35 +19,30 @@ if TYPE_CHECKING:
         noise_scale,
     )
     from gga_sweep.annealing.gradients import DomainGradients, domain_gradients
+    from gga_sweep.annealing.options import GGA, GGAL, METHODS, VARIANTS, OptionFault, option_faults
     from gga_sweep.annealing.own_loop import add_gradient_noise, anneal_step
     from gga_sweep.annealing.scoring import STEP_MASK, ConcatenatedModel, Draw, DrawOf, Score, ScoredModel, Scorer
     from gga_sweep.annealing.search import Candidate, SearchOutcome, search_step
-    from gga_sweep.annealing.settings import (
-        VARIANTS,
-        AnnealingSettings,
-        GradientNoiseSettings,
-        SettingFault,
-        settings_faults,
-    )
 
 _HOMES = {
-    "FRESH_MASKS": "diagnostics",
-    "STEP_MASK": "scoring",
-    "VARIANTS": "settings",
-    "AnnealingSettings": "settings",
     "Candidate": "search",
     "ConcatenatedModel": "scoring",
     "Diagnosis": "diagnostics",
     "DomainGradients": "gradients",
     "Draw": "scoring",
     "DrawOf": "scoring",
+    "FRESH_MASKS": "diagnostics",
+    "GGA": "options",
+    "GGAL": "options",
     "GradientAgreement": "agreement",
-    "GradientNoiseSettings": "settings",
+    "METHODS": "options",
+    "OptionFault": "options",
+    "STEP_MASK": "scoring",
     "Score": "scoring",
     "ScoredModel": "scoring",
     "Scorer": "scoring",
     "SearchOutcome": "search",
-    "SettingFault": "settings",
+    "VARIANTS": "options",
     "add_gradient_noise": "own_loop",
     "add_to_gradients": "gradient_noise",
     "anneal_step": "own_loop",
@@ -59,15 +54,17 @@ _HOMES = {
     "measure_mean_cosine": "gradient_noise",
     "moved_radii": "diagnostics",
     "noise_scale": "gradient_noise",
+    "option_faults": "options",
     "search_step": "search",
-    "settings_faults": "settings",
 }
 
 __all__ = [
     "FRESH_MASKS",
+    "GGA",
+    "GGAL",
+    "METHODS",
     "STEP_MASK",
     "VARIANTS",
-    "AnnealingSettings",
     "Candidate",
     "ConcatenatedModel",
     "Diagnosis",
@@ -75,12 +72,11 @@ __all__ = [
     "Draw",
     "DrawOf",
     "GradientAgreement",
-    "GradientNoiseSettings",
+    "OptionFault",
     "Score",
     "ScoredModel",
     "Scorer",
     "SearchOutcome",
-    "SettingFault",
     "add_gradient_noise",
     "add_to_gradients",
     "anneal_step",
@@ -92,8 +88,8 @@ __all__ = [
     "measure_mean_cosine",
     "moved_radii",
     "noise_scale",
+    "option_faults",
     "search_step",
-    "settings_faults",
 ]
 
 

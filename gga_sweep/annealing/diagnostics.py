@@ -12,9 +12,9 @@ from torch.nn import Parameter
 
 from gga_sweep.annealing.flat import entry_count
 from gga_sweep.annealing.isolation import exchange, unchanged_random_state
+from gga_sweep.annealing.options import GGA
 from gga_sweep.annealing.scoring import STEP_MASK, ScoredModel, Scorer
 from gga_sweep.annealing.search import SearchOutcome
-from gga_sweep.annealing.settings import AnnealingSettings
 
 FRESH_MASKS = 4
 """Dropout masks, beyond those of the search, under which an alignment is measured again."""
@@ -45,7 +45,7 @@ def diagnose(
     scored: Sequence[Parameter],
     perturbed: Sequence[Parameter],
     buffers: Sequence[Tensor],
-    settings: AnnealingSettings,
+    settings: GGA,
 ) -> Diagnosis:
     """Measure the two ends of a search again; to be called before the weights change further.
 

@@ -15,8 +15,8 @@ from torch.nn import Parameter
 from gga_sweep.annealing.agreement import gradient_agreement
 from gga_sweep.annealing.flat import entry_count, pieces, working_dtype
 from gga_sweep.annealing.isolation import unchanged_random_state
+from gga_sweep.annealing.options import GGAL, GradientMethod, Noise
 from gga_sweep.annealing.scoring import STEP_MASK, ScoredModel, Scorer
-from gga_sweep.annealing.settings import GradientMethod, GradientNoiseSettings, Noise
 
 
 def measure_mean_cosine(
@@ -35,7 +35,7 @@ def measure_mean_cosine(
     return gradient_agreement(scorer.vectors).mean
 
 
-def noise_scale(settings: GradientNoiseSettings, mean_cosine: float) -> float:
+def noise_scale(settings: GGAL, mean_cosine: float) -> float:
     """Alpha: gamma * (1 - mean cosine over unordered pairs of domains), or gamma where it is constant.
 
     0 where the mean cosine is NaN (a gradient is zero or not finite): with nothing to go by, nothing is added.
@@ -46,7 +46,7 @@ def noise_scale(settings: GradientNoiseSettings, mean_cosine: float) -> float:
 
 
 def draw_gradient_noise(kind: Noise, generator: torch.Generator, parameters: Sequence[Tensor]) -> Tensor:
-    """Xi, a flat vector (entries,) on the parameters' device; see `GradientNoiseSettings`."""
+    """Xi, a flat vector (entries,) on the parameters' device; see `GGAL`."""
     xi = torch.empty(entry_count(parameters), dtype=working_dtype(parameters), device=generator.device)
     if kind == "gaussian":
         xi.normal_(generator=generator)

@@ -11,8 +11,8 @@ from torch.nn import Parameter
 
 from gga_sweep.annealing.agreement import dot_products, least_aligned_pair
 from gga_sweep.annealing.flat import chunks, entry_count, pieces
+from gga_sweep.annealing.options import Objective
 from gga_sweep.annealing.scoring import DrawOf, Scorer
-from gga_sweep.annealing.settings import Objective
 
 _DEAD_END = "torch::autograd::Error"
 """The node that stands for a derivative marked `once_differentiable`. Nothing lies behind it: where certain inputs are

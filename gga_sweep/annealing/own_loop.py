@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from gga_sweep.annealing.gradient_noise import add_to_gradients, draw_gradient_noise, measure_mean_cosine, noise_scale
+from gga_sweep.annealing.options import GGA, GGAL, GradientMethod, OptionFault, raise_any
 from gga_sweep.annealing.scoring import Draw
 from gga_sweep.annealing.search import SearchOutcome, search_step
-from gga_sweep.annealing.settings import AnnealingSettings, GradientMethod, GradientNoiseSettings, SettingFault
 
 
 def anneal_step(
     model: nn.Module,
     domain_loss: Callable[[int], Tensor],
     n_domains: int,
-    settings: AnnealingSettings,
+    settings: GGA,
     step: int,
     *,
     seed: int = 0,
@@ -56,7 +56,7 @@ def anneal_step(
         ValueError: if the arguments do not fit the settings, at every step, every fault in the message; in the
             window, as `search_step` does, or if nothing that should move is trainable.
     """
-    _raise_any(
+    raise_any(
         [
             *_loop_faults(n_domains, settings.domain_gradients),
             *_graph_faults(settings),
@@ -64,7 +64,7 @@ def anneal_step(
             *_featurizer_faults(settings, model, featurizer),
         ]
     )
-    if not settings.anneals(step):
+    if step not in settings.window:
         return None
     scored = _trainable("model", model)
     perturbed = scored
@@ -90,7 +90,7 @@ def add_gradient_noise(
     model: nn.Module,
     domain_loss: Callable[[int], Tensor],
     n_domains: int,
-    settings: GradientNoiseSettings,
+    settings: GGAL,
     step: int,
     *,
     seed: int = 0,
@@ -110,7 +110,7 @@ def add_gradient_noise(
     Raises:
         ValueError: if the arguments do not fit the settings or nothing is trainable.
     """
-    _raise_any(_loop_faults(n_domains, settings.domain_gradients))
+    raise_any(_loop_faults(n_domains, settings.domain_gradients))
     parameters = _trainable("model", model)
     streams = _Streams(seed, step)
     mean_cosine = float("nan")
@@ -183,48 +183,41 @@ def _trainable(name: str, module: nn.Module) -> list[Parameter]:
     return trainable
 
 
-def _loop_faults(n_domains: int, method: GradientMethod) -> list[SettingFault]:
+def _loop_faults(n_domains: int, method: GradientMethod) -> list[OptionFault]:
     faults = []
     if n_domains < 2:
-        faults.append(SettingFault("n_domains", "must be at least 2, for gradients to compare", n_domains))
+        faults.append(OptionFault("n_domains", "must be at least 2, for gradients to compare", n_domains))
     if method != "loop":
         rule = "must be 'loop' here: a loss of one domain at a time shows no concatenated batch"
-        faults.append(SettingFault("domain_gradients", rule, method, ("loop",)))
+        faults.append(OptionFault("domain_gradients", rule, method, ("loop",)))
     return faults
 
 
-def _graph_faults(settings: AnnealingSettings) -> list[SettingFault]:
+def _graph_faults(settings: GGA) -> list[OptionFault]:
     if not settings.cuda_graph:
         return []
-    return [SettingFault("cuda_graph", "must be false here: a loss may draw random numbers of its own", True)]
+    return [OptionFault("cuda_graph", "must be false here: a loss may draw random numbers of its own", True)]
 
 
-def _joint_loss_faults(settings: AnnealingSettings, joint_loss: Callable[[], Tensor] | None) -> list[SettingFault]:
+def _joint_loss_faults(settings: GGA, joint_loss: Callable[[], Tensor] | None) -> list[OptionFault]:
     if settings.joint_loss == "mean" or joint_loss is not None:
         return []
     rule = (
         "must be given with the setting joint_loss 'forward': pass a function that gives the loss of all minibatches "
         "in one forward, or set joint_loss to 'mean'"
     )
-    return [SettingFault("joint_loss", rule, None)]
+    return [OptionFault("joint_loss", rule, None)]
 
 
-def _featurizer_faults(
-    settings: AnnealingSettings, model: nn.Module, featurizer: nn.Module | None
-) -> list[SettingFault]:
+def _featurizer_faults(settings: GGA, model: nn.Module, featurizer: nn.Module | None) -> list[OptionFault]:
     if settings.perturbs == "all":
         return []
     if featurizer is None:
         rule = (
             "must be given with perturbs 'featurizer': pass the part of the model that moves, or set perturbs to 'all'"
         )
-        return [SettingFault("featurizer", rule, None)]
+        return [OptionFault("featurizer", rule, None)]
     if not set(map(id, featurizer.parameters())) <= set(map(id, model.parameters())):
         rule = "must be a part of the model: pass one whose parameters are all among the model's"
-        return [SettingFault("featurizer", rule, type(featurizer).__name__)]
+        return [OptionFault("featurizer", rule, type(featurizer).__name__)]
     return []
-
-
-def _raise_any(faults: list[SettingFault]) -> None:
-    if faults:
-        raise ValueError("; ".join(str(fault) for fault in faults))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gga_sweep.annealing.flat import chunks, entry_count, pieces, working_dtype
 from gga_sweep.annealing.isolation import copies, overwrite
-from gga_sweep.annealing.settings import Origin
+from gga_sweep.annealing.options import Origin
 
 Path = tuple[int, ...]
 
@@ -57,7 +57,7 @@ def candidate_path(origin: Origin, candidate: int, last_accepted: int | None, be
     """The path of a candidate.
 
     Args:
-        origin: around what it is drawn, see `AnnealingSettings`.
+        origin: around what it is drawn, see `GGA`.
         candidate: its index, 0, 1, ...
         last_accepted: index of the last accepted candidate, None before the first.
         best: path of the best point so far, () before the first acceptance.

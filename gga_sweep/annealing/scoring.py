@@ -14,7 +14,7 @@ from gga_sweep.annealing.agreement import dot_products, minimum_cosine
 from gga_sweep.annealing.gradients import domain_gradients, empty_gradients
 from gga_sweep.annealing.isolation import Buffers
 from gga_sweep.annealing.layerwise import LayerwiseGradients
-from gga_sweep.annealing.settings import GradientMethod, JointLoss, Mask
+from gga_sweep.annealing.options import GradientMethod, JointLoss, Mask
 
 Draw = tuple[int | str, ...]
 """The name of a dropout mask: equal names must give equal masks, different names independent ones.

@@ -16,6 +16,7 @@ from torch.nn import Parameter
 from gga_sweep.annealing.graphs import GraphedMeasure
 from gga_sweep.annealing.guided import ascent_signs
 from gga_sweep.annealing.isolation import unchanged_random_state
+from gga_sweep.annealing.options import GGA, Objective
 from gga_sweep.annealing.proposals import (
     Displacement,
     MovableWeights,
@@ -26,7 +27,6 @@ from gga_sweep.annealing.proposals import (
     uniform_noise,
 )
 from gga_sweep.annealing.scoring import Draw, Score, ScoredModel, Scorer, read_scores, scoring_draw
-from gga_sweep.annealing.settings import AnnealingSettings, Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def search_step(
     buffers: Sequence[Tensor],
     noise_generator: Callable[[int], torch.Generator],
     choice_generator: Callable[[], torch.Generator],
-    settings: AnnealingSettings,
+    settings: GGA,
 ) -> SearchOutcome:
     """Search around the present weights and leave them at the best point found.
 
@@ -156,7 +156,7 @@ def climb(
     measure: Callable[[int], Tensor],
     weights: MovableWeights,
     choice_generator: Callable[[], torch.Generator],
-    settings: AnnealingSettings,
+    settings: GGA,
 ) -> SearchOutcome:
     """The random search, whatever gives the scores: `measure(k)` is asked when the weights stand at candidate k.
 
@@ -180,9 +180,7 @@ def climb(
     return judge.outcome(chosen, weights)
 
 
-def backtrack(
-    before: Score, measure: Callable[[int], Tensor], weights: MovableWeights, settings: AnnealingSettings
-) -> SearchOutcome:
+def backtrack(before: Score, measure: Callable[[int], Tensor], weights: MovableWeights, settings: GGA) -> SearchOutcome:
     """The search along the gradient: the whole step, half, a quarter, ... until one is accepted, as `climb` would.
 
     Objective `none` then goes as far along random signs, if the joint loss there passes.
@@ -206,7 +204,7 @@ def backtrack(
 class _Judge:
     """Decides about one candidate after the other, and remembers."""
 
-    def __init__(self, before: Score, settings: AnnealingSettings) -> None:
+    def __init__(self, before: Score, settings: GGA) -> None:
         self._settings = settings
         self._before = self._best = self._reference = before
         self._best_path: Path = ()

@@ -1,4 +1,4 @@
-"""The command line. Commands say what they found; what they do is elsewhere."""
+"""The command line. Commands parse arguments and print results; the logic is elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typer.core import TyperGroup
 from gga_sweep.cli.console import BAD_INPUT, FAILED, INTERRUPTED, INTERRUPTED_IN_WORDS, err, out
 from gga_sweep.cli.datasets import check, list_datasets, prepare
 from gga_sweep.cli.doctor import doctor
-from gga_sweep.cli.launching import run, stop
-from gga_sweep.cli.maintenance import clean, retry, status, verify
+from gga_sweep.cli.launching import retry, run, stop
+from gga_sweep.cli.maintenance import clean, status, verify
 from gga_sweep.cli.single_runs import evaluate, predict, train
 from gga_sweep.cli.sweeps import plan, reseed
 from gga_sweep.cli.tables import export, report
@@ -25,7 +25,7 @@ _EXIT_CODES = {SweepOwnedError: INTERRUPTED, StorageError: FAILED}
 
 
 class _Commands(TyperGroup):
-    """Commands whose interruption is ours to report: Typer would exit with a code of its own."""
+    """Reports interruptions with our exit code; Typer has its own."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         try:
@@ -42,7 +42,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Datasets: what is known, and whether a tree is what it should be.", no_args_is_help=True)
+data_app = typer.Typer(help="List, check and prepare datasets.", no_args_is_help=True)
 for command in (
     run,
     stop,

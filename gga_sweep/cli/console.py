@@ -1,4 +1,4 @@
-"""What the commands share: consoles, exit codes, arguments, and how they write and complain."""
+"""What the commands share: consoles, exit codes, arguments, output files and error messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gga_sweep.spec import Sweep
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
-"""Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or not ours."""
+"""Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or the sweep is
+owned by another launch."""
 
 CONTINUES = "`gga-sweep run` continues where it stopped."
 INTERRUPTED_IN_WORDS = f"Interrupted. {CONTINUES}"
@@ -35,32 +36,9 @@ Storage = Annotated[str, typer.Option(help="Folder of all sweeps, or of a bucket
 TrackingURI = Annotated[
     str | None, typer.Option(help="Of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage.")
 ]
-RequireTracking = Annotated[
-    bool, typer.Option("--require-tracking", help="Refuse to start without the tracking server.")
-]
 Address = Annotated[
     str | None, typer.Option(help="Of a running Ray cluster; auto finds one. Default: start a local one.")
 ]
-MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Runs at once. Default: what the resources allow.")]
-TakeOver = Annotated[
-    bool, typer.Option("--take-over", help="Stop another live launch of this sweep, and go on in its place.")
-]
-OnFailure = Annotated[
-    Literal["continue", "stop"],
-    typer.Option("--on-error", help="After a run that failed: train the others, or stop."),
-]
-KeepCheckpoints = Annotated[
-    Literal["none", "selected", "all"],
-    typer.Option(help="Of a finished run: nothing, the weights of its best step, or its last checkpoint too."),
-]
-StrictEnvironment = Annotated[
-    bool, typer.Option("--strict-environment", help="Refuse to go on from a checkpoint of another environment.")
-]
-Unshared = Annotated[
-    bool,
-    typer.Option("--unshared", help="Train every run from step 0, also the steps that it has in common with others."),
-]
-
 DEFAULT_STORAGE = "gga-sweep-results"
 
 
@@ -71,7 +49,7 @@ def load_sweep(file: str, overrides: list[str], storage: str, tracking_uri: str 
 
 
 def write(text: str, output: Path | None) -> None:
-    """To the file, or to the terminal."""
+    """Write to the file, or print."""
     if output is None:
         sys.stdout.write(text)
         return
@@ -81,7 +59,7 @@ def write(text: str, output: Path | None) -> None:
 
 @contextlib.contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Say what was written, or, as bad input, why it could not be."""
+    """Print the path of the file written; raise an error of writing as bad input."""
     try:
         yield
     except OSError as error:
@@ -90,7 +68,7 @@ def writing(output: Path) -> Iterator[None]:
 
 
 def without_collection() -> None:
-    """For a command that reads thousands of runs and ends: looking for cycles among millions of objects takes long."""
+    """Disable garbage collection, which takes long in a command that reads thousands of runs and then exits."""
     gc.disable()
 
 

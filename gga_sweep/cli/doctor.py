@@ -1,9 +1,9 @@
-"""The command that tells whether a cluster can train sweeps, and what to do where it cannot."""
+"""The command that checks whether a cluster can train sweeps, and prints remedies."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -20,14 +20,27 @@ from gga_sweep.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gga_sweep.ray_backend.diagnosis import Finding
+    from gga_sweep.datasets.config import DatasetConfig
+    from gga_sweep.execution.diagnosis import Finding
+    from gga_sweep.spec import Sweep
+    from gga_sweep.spec.models import ResourcesConfig
+
+
+class _Needs(NamedTuple):
+    """What a sweep needs of each node; without a sweep, what can be checked."""
+
+    dataset: DatasetConfig | None = None
+    images: Mapping[str, int] | None = None
+    decoded_bytes: int = 0
+    resources: ResourcesConfig | None = None
+    gpus: bool = True
 
 
 def doctor(
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE|NAME]", help="A sweep, for its images and its resources too.")
+        str | None, typer.Argument(metavar="[FILE|NAME]", help="A sweep, to check its images and resources too.")
     ] = None,
     overrides: Overrides = [],  # noqa: B006
     address: Address = None,
@@ -35,36 +48,60 @@ def doctor(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Check a cluster from each node: versions, storage, images, disk, devices, clocks; and MLflow from here."""
+    from gga_sweep.execution.diagnosis import Level, diagnose
+    from gga_sweep.execution.node_check import installed_versions
     from gga_sweep.execution.prepare import require_writable
     from gga_sweep.ray_backend.cluster import joined_cluster
-    from gga_sweep.ray_backend.diagnosis import Level, diagnose, tracking_finding
-    from gga_sweep.ray_backend.nodes import ask_every_node, installed_versions
-    from gga_sweep.scheduling.price import decoded_bytes
+    from gga_sweep.ray_backend.nodes import check_nodes
     from gga_sweep.spec.location import as_location
     from gga_sweep.tracking.location import resolve_tracking_uri
     from gga_sweep.tracking.store import why_unusable
 
     sweep = None if file is None else load_sweep(file, overrides, storage, tracking_uri)
+    needs = _Needs() if sweep is None else _needs_of(sweep)
     place = as_location(storage).absolute() if sweep is None else sweep.storage
     uri = resolve_tracking_uri(place, tracking_uri, os.environ)
     require_writable(place)
     with joined_cluster(address):
-        on_gpu = sweep is None or sweep.config.resources.on_gpu
-        nodes = ask_every_node(place, None if sweep is None else sweep.config.dataset, gpus=on_gpu)
-    findings = diagnose(
-        nodes,
-        installed_versions(),
-        place,
-        None if sweep is None else sweep.config.resources,
-        None if sweep is None else sweep.dataset.domain_sizes,
-        0 if sweep is None else decoded_bytes(sweep.dataset, sweep.config.dataset.name),
-    )
+        nodes = check_nodes(place, needs.dataset, needs.gpus)
+    findings = diagnose(nodes, installed_versions(), place, needs.resources, needs.images, needs.decoded_bytes)
     findings.append(tracking_finding(uri, why_unusable(uri), len(nodes)))
     _print(findings)
     faults = sum(found.level is Level.FAULT for found in findings)
     if faults:
         err.print(f"{faults} of {len(findings)} checks failed.")
         raise typer.Exit(FAILED)
+
+
+def tracking_finding(uri: str, error: str | None, nodes: int) -> Finding:
+    """Judge the MLflow store, which the launch alone writes to.
+
+    Args:
+        uri: of MLflow.
+        error: why it cannot be used from here, without credentials; None if it can.
+        nodes: of the cluster.
+    """
+    from gga_sweep.execution.diagnosis import Finding, Level
+    from gga_sweep.tracking.location import SERVERS, redact, sqlite_path
+
+    shown, path = redact(uri), sqlite_path(uri)
+    if error is not None:
+        remedy = "Start it, or give its address with --tracking-uri; `gga-sweep sync` updates it later."
+        return Finding(Level.FAULT, "tracking", "this machine", f"{shown}: {error}", remedy)
+    if path is not None and nodes > 1:
+        text = f"{shown} is a file on this machine; other nodes cannot read it"
+        remedy = "Always launch from this machine, or use a server: infra/mlflow."
+        return Finding(Level.NOTE, "tracking", "this machine", text, remedy)
+    works = "answers" if shown.partition("://")[0] in SERVERS else "opens"
+    return Finding(Level.OK, "tracking", "this machine", f"{shown} {works}")
+
+
+def _needs_of(sweep: Sweep) -> _Needs:
+    from gga_sweep.scheduling.price import decoded_bytes
+
+    dataset, resources = sweep.config.dataset, sweep.config.resources
+    decoded = decoded_bytes(sweep.dataset, dataset.name)
+    return _Needs(dataset, sweep.dataset.domain_sizes, decoded, resources, resources.on_gpu)
 
 
 def _print(findings: Sequence[Finding]) -> None:
@@ -77,6 +114,6 @@ def _print(findings: Sequence[Finding]) -> None:
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for found in findings:
-        said = f"{found.said}. {found.remedy}" if found.remedy else found.said
-        table.add_row(Text(found.level, styles[found.level]), found.check, found.where, Text(said))
+        text = f"{found.text}. {found.remedy}" if found.remedy else found.text
+        table.add_row(Text(found.level, styles[found.level]), found.check, found.where, Text(text))
     out.print(table)

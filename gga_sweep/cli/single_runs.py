@@ -1,4 +1,4 @@
-"""Commands on a single run: train it alone, evaluate or look at its selected model."""
+"""Commands on a single run: train it alone; evaluate its selected model, or predict with it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from gga_sweep.execution.recorded_run import Progress
     from gga_sweep.ledger.run_reader import Weights
 
-Averaged = Annotated[bool, typer.Option("--averaged", help="The averaged weights, not those of the selected step.")]
+Averaged = Annotated[bool, typer.Option("--averaged", help="Use the averaged weights, not those of the selected step.")]
 
 
 def train(
     file: SweepFile,
-    key: Annotated[str, typer.Option("--run", metavar="KEY", help="Its folder's name, or the start of its key.")],
+    key: Annotated[str, typer.Option("--run", metavar="KEY", help="Name of its folder, or start of its key.")],
     overrides: Overrides = [],  # noqa: B006
     storage: Storage = DEFAULT_STORAGE,
     output: Annotated[Path | None, typer.Option(help="Train in this folder. Default: STORAGE/SWEEP/replays.")] = None,
 ) -> None:
-    """Train one run of a plan alone, from step 0, without Ray or MLflow: the same bits as in the sweep."""
+    """Train one run of a plan alone, from step 0, without Ray or MLflow; it gives the same bits as in the sweep."""
     from gga_sweep.execution.replay import compare, replay
     from gga_sweep.records import FINAL
 
@@ -55,16 +55,17 @@ def evaluate(
     data: Annotated[Path, typer.Option(metavar="ROOT", help="A tree domain/class/image with the model's classes.")],
     averaged: Averaged = False,
 ) -> None:
-    """Evaluate the selected model of a run on any tree of images."""
+    """Evaluate the selected model of a run on a tree of images."""
     from rich.table import Table
 
     from gga_sweep.execution.model import evaluate_model, open_run_folder
+    from gga_sweep.records import METRICS
 
     table = Table(box=None, padding=(0, 3, 0, 0))
-    for heading in ("Domain", "Images", "Accuracy (%)", "Loss (nats)"):
+    for heading in ("Domain", "Images", *(metric.heading for metric in METRICS.values())):
         table.add_column(heading, justify="left" if heading == "Domain" else "right", header_style="bold")
     for domain, (size, score) in evaluate_model(open_run_folder(run_dir), data, _weights(averaged)).items():
-        table.add_row(domain, str(size), f"{100 * score.accuracy:.1f}", f"{score.loss:.3f}")
+        table.add_row(domain, str(size), *(metric.shown(getattr(score, name)) for name, metric in METRICS.items()))
     out.print(table)
 
 
@@ -75,13 +76,13 @@ def predict(
     data: Annotated[Path | None, typer.Option(metavar="ROOT", help="Where the run's images are now.")] = None,
     averaged: Averaged = False,
 ) -> None:
-    """Write what the selected model of a run predicts for every image, by sample id."""
+    """Write the predictions of a run's selected model for every image, by sample id."""
     from gga_sweep.execution.model import open_run_folder
     from gga_sweep.execution.predictions import predict as predict_images
     from gga_sweep.spec.location import as_location
     from gga_sweep.spec.runs import cache_folder
 
-    if output is not None and not output.absolute().parent.is_dir():  # else known only after all is predicted
+    if output is not None and not output.absolute().parent.is_dir():  # otherwise it fails after predicting
         raise bad_input("--output", "must be in a folder that exists", str(output))
     folder = open_run_folder(run_dir)
     cache = cache_folder(as_location(run_dir).absolute().parent.parent.parent)

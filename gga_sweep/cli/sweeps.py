@@ -93,7 +93,7 @@ def _price_pictures(
     planned: Plan, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool
 ) -> Iterator[RenderableType]:
     """The price, where it is known, and what the sweep has to do with and without what saves work."""
-    from gga_sweep.datasets.decoding_cost import decoding_seconds
+    from gga_sweep.datasets.image_folder import decoding_seconds
     from gga_sweep.report.price import UNKNOWN, done_results, ledger_price, price_picture
     from gga_sweep.report.savings import savings_picture
     from gga_sweep.scheduling.cost_model import learned_costs

@@ -2,7 +2,7 @@
 
 from gga_sweep.datasets.augmentation import Augmentation, augment, check_augmentation
 from gga_sweep.datasets.batched_augmentation import augment_batch
-from gga_sweep.datasets.benchmarks import BENCHMARKS, Benchmark, Variant
+from gga_sweep.datasets.catalogue import BENCHMARKS, Benchmark, Variant, traits_of
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription, Domain, digest_of_tensors
 from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount, UnreadableImage
 from gga_sweep.datasets.digits import Ceilings, colored_digits_ceilings
@@ -41,4 +41,5 @@ __all__ = [
     "minibatch_indices",
     "prepare_dataset",
     "split_domain",
+    "traits_of",
 ]

@@ -14,8 +14,8 @@ class DatasetConfig(Model):
     """Which images.
 
     Args:
-        name: RotatedDigits, ColoredDigits, ImageFolder, PACS, VLCS, OfficeHome, TerraIncognita, DomainNet, or
-            `module:attribute` of an installed package.
+        name: of a dataset that `gga-sweep datasets list` shows, ImageFolder, or `module:attribute` of an installed
+            package.
         root: folder of the tree `domain/class/image`; not for the embedded digits.
         image_size: side in pixels at which images are decoded and stored (default: the dataset's own).
     """

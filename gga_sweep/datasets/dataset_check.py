@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gga_sweep.datasets.benchmarks import Benchmark
+from gga_sweep.datasets.catalogue import Benchmark
 from gga_sweep.datasets.files import Progress, for_each
 from gga_sweep.datasets.image_cache import image_bytes, photograph, why_unreadable
 from gga_sweep.datasets.image_folder import Folders, folder_faults, image_paths, scan_folders

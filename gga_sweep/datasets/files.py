@@ -1,4 +1,4 @@
-"""What the datasets ask of the file system: many files at once, whole files, one writer at a time."""
+"""File system helpers: work on many files at once, write files atomically, lock among processes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Progress = Callable[[str, int, int], None]
-"""Told (what is being done, how many are done, how many there are) as work goes on, by one thread."""
+"""Called with (what is being done, how many are done, how many there are), always by one thread."""
 
 THREADS = min(8, os.cpu_count() or 1)
 LONGEST_NAME = 200  # bytes: file systems take 255, and a cache adds to a domain's name
 _SHOWN = 5  # names in a fault
 _UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, undecodable bytes, ends of lines
-_TASK = 16  # items: the pool's own cost is then small, even for a function that only asks for a file's size
-_WINDOW = 4 * THREADS * _TASK  # items under way: a pool queues all it is given, and results must not pile up unread
+_TASK = 16  # items: keeps the pool's own cost small, even for a function that only reads a file's size
+_WINDOW = 4 * THREADS * _TASK  # items submitted at once: results must not pile up unread
 
 
 def expanded(path: Path, field: str) -> Path:
@@ -37,11 +37,11 @@ def expanded(path: Path, field: str) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise InputError([Fault(field, "must begin with no home but an existing user's", str(path))]) from error
+        raise InputError([Fault(field, "home directory not found", str(path))]) from error
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it can be seen to be one; false too of a name that is too long or in a folder that may not be entered."""
+    """Whether it is a folder; False too if it cannot be looked up (name too long, no permission)."""
     try:
         return path.is_dir()
     except OSError:
@@ -49,7 +49,7 @@ def is_folder(path: Path) -> bool:
 
 
 def status_of(file: Path) -> os.stat_result:
-    """Of a regular file; OSError of any other, for to open a pipe is to wait."""
+    """The status of a regular file; OSError for any other, since opening a pipe would block."""
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "no regular file", str(file))
@@ -76,7 +76,7 @@ def shown(names: Sequence[str]) -> list[str]:
 
 
 def for_each(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """`function` of every item, in their order, worked out by a few threads."""
+    """`function` of every item, in their order, computed by a few threads."""
 
     def work(task: Sequence[Item]) -> list[Result]:
         return [function(item) for item in task]
@@ -91,20 +91,20 @@ def for_each(function: Callable[[Item], Result], items: Sequence[Item]) -> Itera
 
 @contextlib.contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """A draft beside `file` that takes its place if the block succeeds: whoever finds `file` finds it whole."""
+    """A draft that replaces `file` if the block succeeds, so that no reader sees a partial file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     try:
         yield draft
         with draft.open("rb") as written:
-            os.fsync(written.fileno())  # else a power cut may leave the name without the content
+            os.fsync(written.fileno())  # else a power cut may leave an empty file
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
 
 
 def drop_drafts(file: Path) -> None:
-    """Delete what a `whole` of this file left whose process was killed. Only for who is alone in writing it."""
+    """Delete drafts that killed processes left behind. The caller must be the only writer of the file."""
     draft = re.compile(re.escape(file.name) + r"\.[0-9a-f]{32}")
     for left in file.parent.iterdir():
         if draft.fullmatch(left.name):
@@ -112,12 +112,12 @@ def drop_drafts(file: Path) -> None:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or its nearest parent that exists."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def free_bytes(folder: Path) -> int:
-    """Of the file system on which a folder lies, or would lie if it were made."""
+    """Free bytes of the file system that holds a folder, or would hold it once it is made."""
     return shutil.disk_usage(existing(folder)).free
 
 
@@ -125,10 +125,10 @@ def free_bytes(folder: Path) -> int:
 def alone(lock: Path) -> Iterator[bool]:
     """Hold a lock among the processes of a machine; the system releases it when its holder ends, however it ends.
 
-    Gives False on a file system that locks nothing, as some of networks: then work is merely done twice.
+    Yields False on a file system without locks, as some network file systems: then work may be done twice.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("ab+") as handle:  # to read as well: of a pipe in its place it would wait for a reader
+    with lock.open("ab+") as handle:  # with "+", opening a pipe in its place does not block
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:

@@ -1,4 +1,4 @@
-"""Each photograph is decoded once, at the stored size, into an array that is mapped from then on."""
+"""Decode each photograph once, at the stored size, into a file that later loads map into memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:  # a sweep is planned without loading torch
     from torch import Tensor
 
 DECODING = 1
-"""Raised when the same file is decoded to other pixels: what was decoded before is then decoded anew."""
+"""Increased when the same file decodes to other pixels: all images are then decoded again."""
 
 CHANGED = "image changed since it was listed"
-"""The rule of a fault: its bytes are not those that its manifest names."""
+"""The rule of a fault: the file's bytes are not those of the manifest."""
 
 Told = Callable[[int], None]
-"""Told how many images are decoded, as they are."""
+"""Called with the number of images decoded so far."""
 
 Shape = tuple[int, int, int, int]
 
@@ -35,7 +35,7 @@ _ELSEWHERE = "GGA_SWEEP_CACHE names another folder"
 
 
 def decoded_file(cache_dir: Path, digest: str, size: int, domain: str) -> Path:
-    """Where a domain's decoded images lie: the name says all that decides its content, and the version of decoding.
+    """The path of a domain's decoded images. Its name holds all that decides its content, and `DECODING`.
 
     Args:
         digest: of the dataset's manifest.
@@ -45,13 +45,13 @@ def decoded_file(cache_dir: Path, digest: str, size: int, domain: str) -> Path:
 
 
 def image_bytes(path: Path) -> bytes:
-    """The content of an image's file; OSError where it is none."""
+    """The content of an image's file; OSError if it is not a regular file."""
     status_of(path)
     return path.read_bytes()
 
 
 def photograph(content: bytes) -> Image.Image:
-    """All of it decoded, as RGB. Of a broken file it raises whatever the decoders stumble over."""
+    """The whole image, as RGB. A broken file raises whatever its decoder raises."""
     with Image.open(io.BytesIO(content)) as image:
         return image.convert("RGB")
 
@@ -63,9 +63,9 @@ def decode(content: bytes, size: int) -> np.ndarray:
 
 
 def decode_all(root: Path, entries: Sequence[ManifestEntry], size: int) -> Iterator[np.ndarray | Fault]:
-    """The photographs in the order of `entries`; a fault in the place of one that changed or does not open.
+    """The photographs in the order of `entries`; a fault in place of one that changed or does not open.
 
-    What is decoded are the bytes that were compared with the manifest: each file is read once.
+    Each file is read once: the decoded bytes are those that were compared with the manifest.
     """
 
     def attempt(entry: ManifestEntry) -> np.ndarray | Fault:
@@ -74,7 +74,7 @@ def decode_all(root: Path, entries: Sequence[ManifestEntry], size: int) -> Itera
             if len(content) != entry.size or content_hash(io.BytesIO(content)) != entry.content:
                 return Fault("dataset.root", CHANGED, entry.path)
             return decode(content, size)
-        except Exception as error:  # on a broken file the decoders raise whatever they stumble over
+        except Exception as error:  # a decoder may raise anything on a broken file
             return Fault("dataset.root", f"image must open ({why_unreadable(error)})", entry.path)
 
     return for_each(attempt, entries)
@@ -106,13 +106,13 @@ def images_on_disk(
 ) -> Tensor:
     """The photographs as a read-only map of `file`, which is written first if it is not there, whole.
 
-    Among processes on one machine that ask for the same file one decodes and the others wait.
+    Of several processes on a machine that need the same file, one decodes and the others wait.
 
     Args:
         root, entries: where the images are, and what they are.
         size: side in pixels.
         file: of `decoded_file`.
-        told: where they are decoded here.
+        told: called after each image that this call decodes.
 
     Returns:
         (n, 3, size, size) uint8. Writing to it ends the process: take copies by indexing.
@@ -125,12 +125,7 @@ def images_on_disk(
 
     shape = (len(entries), 3, size, size)
     try:
-        if not is_decoded(file, len(entries), size):
-            with alone(file.with_suffix(".lock")) as locked:
-                if not is_decoded(file, len(entries), size):
-                    if locked:
-                        drop_drafts(file)
-                    _write(root, entries, size, file, told)
+        _decode_once(root, entries, size, file, told)
         mapped = np.memmap(file, np.uint8, "r", offset=len(_header(shape)), shape=shape)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -160,7 +155,7 @@ def require_room(folder: Path, n_images: int, size: int) -> None:
     try:
         free = free_bytes(folder)
     except OSError:
-        return  # what is wrong with the folder is told where it is written
+        return  # writing to the folder reports what is wrong with it
     if needed > free:
         raise _no_room(folder, needed, f"{free:,} bytes are free")
 
@@ -179,6 +174,18 @@ def _header(shape: Shape) -> bytes:
     return header.getvalue()
 
 
+def _decode_once(root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, told: Told | None) -> None:
+    """Write the file if it is not there. Of several processes the first writes it; the others wait, then find it."""
+    if is_decoded(file, len(entries), size):
+        return
+    with alone(file.with_suffix(".lock")) as locked:
+        if is_decoded(file, len(entries), size):
+            return
+        if locked:
+            drop_drafts(file)
+        _write(root, entries, size, file, told)
+
+
 def _write(root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, told: Told | None) -> None:
     with whole(file) as draft, draft.open("wb") as output:
         output.write(_header((len(entries), 3, size, size)))
@@ -187,7 +194,7 @@ def _write(root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, 
 
 
 def _all_or_faults(images: Iterator[np.ndarray | Fault], root: Path, told: Told | None) -> Iterator[np.ndarray]:
-    """Pass the images on; from the first fault on look for more of them, then raise them all."""
+    """Yield the images up to the first fault, then collect all further faults and raise them."""
     faults: list[Fault] = []
     for done, image in enumerate(images, start=1):
         if isinstance(image, Fault):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from gga_sweep.datasets.files import Progress, is_folder, is_plain, unfit_names
 from gga_sweep.datasets.image_cache import (
     CHANGED,
     Told,
+    decode,
     decoded_file,
     images_in_memory,
     images_on_disk,
@@ -23,6 +26,8 @@ from gga_sweep.errors import Fault, InputError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 DEFAULT_IMAGE_SIZE = 224
+
+_TIMED_PHOTOGRAPHS = 32
 
 Folders = Mapping[str, Mapping[str, tuple[str, ...]]]
 """domain -> class -> image files, as found; all sorted."""
@@ -62,7 +67,7 @@ class ImageTree:
 def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Folders:
     """List a tree as it is, right or wrong; of the named domains only, where they are given.
 
-    Hidden files and folders, and files that are no images by their suffix, are passed over.
+    Hidden files and folders, and files without an image's suffix, are skipped.
 
     Raises:
         InputError: the root is not a folder; or, all of them named, folders that cannot be listed and names that are no
@@ -128,7 +133,7 @@ def load_tree(
         tree: what to load.
         image_size: side in pixels at which images are stored.
         cache_dir: where the arrays lie (`image_cache.decoded_file`); None keeps them in memory.
-        progress: told of each image decoded, of all that are to be.
+        progress: called after each decoded image.
 
     Raises:
         InputError: naming every image, of all domains, that cannot be read, changed since the tree was listed, or does
@@ -161,15 +166,38 @@ def load_tree(
             domains.append(Domain(domain, images, torch.tensor(tree.labels(domain)), paths))
     if faults:
         for domain in to_decode if files else ():
-            files[domain].unlink(missing_ok=True)  # once the fault is mended the tree has another digest
+            files[domain].unlink(missing_ok=True)  # once the fault is fixed the tree has another digest
         if cache_dir is not None and any(fault.rule == CHANGED for fault in faults):
             forget(tree.root, cache_dir)
         raise InputError(faults, source=str(tree.root))
     return Dataset(name, tree.classes, tuple(domains), manifest.digest, normalise=True)
 
 
+def decoding_seconds(root: Path, size: int) -> float:
+    """Seconds that one core takes to read and decode a photograph of a tree: the mean over a sample from all of it.
+
+    Args:
+        root: of the tree.
+        size: side in pixels at which images are stored.
+
+    Raises:
+        InputError: the tree cannot be listed.
+        OSError: one of them cannot be opened.
+    """
+    paths = list(image_paths(scan_folders(root)))
+    sample = paths[:: max(1, len(paths) // _TIMED_PHOTOGRAPHS)]
+    return statistics.fmean(_decoding_seconds(root / path, size) for path in sample)
+
+
+def _decoding_seconds(path: Path, size: int) -> float:
+    path.read_bytes()  # into the page cache, as in a second epoch
+    started = time.perf_counter()
+    decode(path.read_bytes(), size)
+    return time.perf_counter() - started
+
+
 def _told(progress: Progress | None, domain: str, to_decode: Sequence[str], sizes: Mapping[str, int]) -> Told | None:
-    """What tells `progress` of one domain's images, counted on from those before it."""
+    """Reports one domain's images to `progress`, counted on from the domains before it."""
     if progress is None or domain not in to_decode:
         return None
     before = sum(sizes[earlier] for earlier in to_decode[: to_decode.index(domain)])
@@ -185,7 +213,7 @@ def image_paths(folders: Folders) -> Iterator[str]:
 
 
 class _Listing:
-    """Lists folders and goes on where it cannot."""
+    """Lists folders, and collects faults and unfit names instead of raising them."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -201,7 +229,7 @@ class _Listing:
 
     def _names(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
         try:
-            with os.scandir(folder) as entries:  # tells files from folders without asking for each: trees hold 10**5
+            with os.scandir(folder) as entries:  # no stat of each entry: trees hold 10**5
                 names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and wanted(entry))
         except OSError as error:
             self.faults.append(Fault("dataset.root", f"folder must be readable ({error.strerror})", str(folder)))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gga_sweep.datasets.benchmarks import Benchmark
+from gga_sweep.datasets.catalogue import AnnotatedPhotographs, Benchmark
 from gga_sweep.datasets.downloads import DownloadedFile, read_file
 from gga_sweep.datasets.files import is_plain, shown, status_of, unfit_names
 from gga_sweep.datasets.image_folder import Folders, folder_faults
@@ -21,10 +21,6 @@ from gga_sweep.errors import Fault, InputError
 
 Layout = Mapping[str, DownloadedFile]
 """domain/class/image -> where it lies in the download."""
-
-CAMERA_TRAPS = "TerraIncognita"
-CAMERA_TRAP_PHOTOGRAPHS = "eccv_18_all_images_sm"
-CAMERA_TRAP_ANNOTATIONS = ("caltech_images_*.json", "caltech_camera_traps.json")
 
 
 def find_layout(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout:
@@ -34,9 +30,8 @@ def find_layout(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout
         InputError: domains that are missing or lie in two places, classes that differ from domain to domain or are too
             few, annotations that cannot be read or name photographs that are not there.
     """
-    annotations = [file for file in files if file.path.endswith(".json") and _annotates(PurePosixPath(file.path))]
-    if benchmark.name == CAMERA_TRAPS and annotations:
-        layout = _annotated_photographs(benchmark, files, annotations)
+    if benchmark.annotated is not None and (annotations := _annotations(benchmark.annotated, files)):
+        layout = _annotated_photographs(benchmark, benchmark.annotated, files, annotations)
     else:
         layout = _domain_folders(benchmark, files)
     if unfit := unfit_names("download", [path for path in layout if not all(map(is_plain, path.split("/")))]):
@@ -96,14 +91,17 @@ def _domain_folders(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> La
     return {path: file for domain, (folder,) in chosen.items() for path, file in placed[domain, folder].items()}
 
 
-def _annotates(path: PurePosixPath) -> bool:
-    return any(path.match(name) for name in CAMERA_TRAP_ANNOTATIONS)
+def _annotations(annotated: AnnotatedPhotographs, files: Sequence[DownloadedFile]) -> list[DownloadedFile]:
+    return [file for file in files if any(PurePosixPath(file.path).match(name) for name in annotated.annotations)]
 
 
 def _annotated_photographs(
-    benchmark: Benchmark, files: Sequence[DownloadedFile], annotations: Sequence[DownloadedFile]
+    benchmark: Benchmark,
+    annotated: AnnotatedPhotographs,
+    files: Sequence[DownloadedFile],
+    annotations: Sequence[DownloadedFile],
 ) -> Layout:
-    """TerraIncognita: a photograph of a domain's location goes to each class that it is annotated with."""
+    """A photograph of a domain's location goes to each class that it is annotated with."""
     if len(annotations) > 1:
         rule = "must hold one file of annotations (move the others away)"
         raise InputError([Fault("download", rule, [file.path for file in annotations])])
@@ -111,11 +109,11 @@ def _annotated_photographs(
     photographs = {
         PurePosixPath(file.path).name: file
         for file in files
-        if PurePosixPath(file.path).parent.name == CAMERA_TRAP_PHOTOGRAPHS
+        if PurePosixPath(file.path).parent.name == annotated.photographs
     }
     if not photographs:
-        raise InputError([Fault("download", f"must hold the photographs in {CAMERA_TRAP_PHOTOGRAPHS}/")])
-    wanted = _annotated_paths(content, benchmark, annotations[0].path)
+        raise InputError([Fault("download", f"must hold the photographs in {annotated.photographs}/")])
+    wanted = _annotated_paths(content, benchmark, annotated, annotations[0].path)
     if missing := [path for path in wanted if path.split("/")[-1] not in photographs]:
         rule = f"must hold every annotated photograph, lacks {len(missing)} of {len(wanted)}"
         raise InputError([Fault("download", rule, shown(missing))])
@@ -135,11 +133,13 @@ def _read_annotations(file: DownloadedFile) -> Mapping[str, Any]:
     return content
 
 
-def _annotated_paths(content: Mapping[str, Any], benchmark: Benchmark, source: str) -> list[str]:
+def _annotated_paths(
+    content: Mapping[str, Any], benchmark: Benchmark, annotated: AnnotatedPhotographs, source: str
+) -> list[str]:
     """location_38/bobcat/photograph.jpg and so on, in the order of the annotations, each once."""
     try:
         classes = {item["id"]: item["name"] for item in content["categories"]}
-        domains = {item["id"]: f"location_{item['location']}" for item in content["images"]}
+        domains = {item["id"]: annotated.domain.format(item["location"]) for item in content["images"]}
         names = {item["id"]: item["file_name"] for item in content["images"]}
         pairs = [(item["image_id"], classes[item["category_id"]]) for item in content["annotations"]]
         wanted = [

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gga_sweep.datasets.benchmarks import BENCHMARKS
+from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.datasets.dataset_check import DatasetCheck, check_tree
 from gga_sweep.datasets.downloads import (
     ARCHIVE_SUFFIXES,
@@ -62,7 +62,7 @@ def prepare_dataset(
     opened if that is not enough. The download stays as it is.
 
     Args:
-        name: PACS, VLCS, OfficeHome, TerraIncognita or DomainNet.
+        name: of a benchmark.
         download: a folder, or an archive.
         root: the folder to be made; it may exist if it is empty.
         link: give unpacked images a second name instead of copying them; only within one file system. Images in
@@ -117,8 +117,9 @@ def _check_request(name: str, download: Path, root: Path, link: bool, duplicates
         faults.append(Fault("link", "must stay within one file system (copy instead)", f"{download} -> {root}"))
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         faults.append(Fault("root", "must not exist yet, or be an empty folder", str(root)))
-    if duplicates is not None and name != "DomainNet":
-        faults.append(Fault("duplicates", "are left out of DomainNet only", str(duplicates)))
+    if duplicates is not None and not (name in BENCHMARKS and BENCHMARKS[name].has_duplicates):
+        listed = ", ".join(benchmark.name for benchmark in BENCHMARKS.values() if benchmark.has_duplicates)
+        faults.append(Fault("duplicates", f"are left out of {listed} only", str(duplicates)))
     if faults:
         raise InputError(faults, source=f"prepare {name}")
 

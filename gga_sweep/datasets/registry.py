@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gga_sweep.datasets import digits
-from gga_sweep.datasets.benchmarks import BENCHMARKS, Benchmark
+from gga_sweep.datasets.catalogue import BENCHMARKS, EMBEDDED, Benchmark, Embedded
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription
 from gga_sweep.datasets.dataset_check import DatasetCheck, check_of_tensors, check_tree
 from gga_sweep.datasets.files import Progress, expanded, is_folder
@@ -29,7 +27,7 @@ def load_dataset(config: DatasetConfig, cache_dir: Path | None, progress: Progre
     Args:
         config: which.
         cache_dir: where content hashes and decoded photographs are kept; None reads and decodes each time.
-        progress: told of each photograph decoded, of all that are to be; of none where all are kept.
+        progress: called after each decoded photograph; not at all where the cache holds them.
 
     Raises:
         InputError: unknown name, an option the dataset does not have, missing root, a tree with faults, images that
@@ -58,18 +56,18 @@ def check_dataset(config: DatasetConfig, progress: Progress | None = None) -> Da
 
     Args:
         config: which. A benchmark or an ImageFolder needs its root.
-        progress: told of each image opened.
+        progress: called after each opened image.
 
     Raises:
-        InputError: unknown name, an option the dataset does not have, a missing root. What is wrong inside the tree is
-            no error but the result.
+        InputError: unknown name, an option the dataset does not have, a missing root. Faults inside the tree
+            are part of the result.
     """
     return _source(config).check(progress)
 
 
 def known_datasets() -> tuple[DatasetDescription, ...]:
     """The datasets with a name of their own: the embedded ones, then the benchmarks as published."""
-    embedded = tuple(source.description() for source in _EMBEDDED.values())
+    embedded = tuple(entry.describe() for entry in EMBEDDED.values())
     return embedded + tuple(_published(benchmark, DEFAULT_IMAGE_SIZE) for benchmark in BENCHMARKS.values())
 
 
@@ -87,21 +85,19 @@ class _Source(Protocol):
 
 @dataclass(frozen=True)
 class _Embedded:
-    description: Callable[[], DatasetDescription]
-    dataset_digest: Callable[[], str]
-    dataset: Callable[[], Dataset]
+    entry: Embedded
 
     def describe(self) -> DatasetDescription:
-        return self.description()
+        return self.entry.describe()
 
     def digest(self, cache_dir: Path | None) -> str:
-        return self.dataset_digest()
+        return self.entry.digest()
 
     def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset:
-        return self.dataset()
+        return self.entry.load()
 
     def check(self, progress: Progress | None) -> DatasetCheck:
-        return _check_loaded(self.dataset())
+        return _check_loaded(self.entry.load())
 
 
 @dataclass(frozen=True)
@@ -130,19 +126,15 @@ class _Tree:
         return check_tree(self.name, self._given_root(), self.benchmark, progress)
 
     def _read(self) -> ImageTree:
-        return read_tree(self._given_root(), self._domains(), self._n_classes())
+        if self.benchmark is None:
+            return read_tree(self._given_root())
+        return read_tree(self._given_root(), tuple(self.benchmark.domain_sizes), self.benchmark.n_classes)
 
     def _given_root(self) -> Path:
         if self.root is None:
             fault = Fault("dataset.root", f"{self.name} needs the folder that holds domain/class/image")
             raise InputError([fault], source=f"dataset {self.name}")
         return self.root
-
-    def _domains(self) -> tuple[str, ...] | None:
-        return None if self.benchmark is None else tuple(self.benchmark.domain_sizes)
-
-    def _n_classes(self) -> int | None:
-        return None if self.benchmark is None else self.benchmark.n_classes
 
 
 @dataclass(frozen=True)
@@ -168,14 +160,8 @@ class _Installed:
         return _check_loaded(_call_installed(self.config))
 
 
-_EMBEDDED: Mapping[str, _Embedded] = {
-    digits.ROTATED: _Embedded(digits.describe_rotated_digits, digits.rotated_digits_digest, digits.rotated_digits),
-    digits.COLORED: _Embedded(digits.describe_colored_digits, digits.colored_digits_digest, digits.colored_digits),
-}
-
-
 def _source(config: DatasetConfig) -> _Source:
-    if config.name in _EMBEDDED:
+    if config.name in EMBEDDED:
         given = {"root": config.root, "image_size": config.image_size}
         faults = [
             Fault(f"dataset.{field}", f"{config.name} is embedded and has none", str(value))
@@ -184,13 +170,13 @@ def _source(config: DatasetConfig) -> _Source:
         ]
         if faults:
             raise InputError(faults, source=f"dataset {config.name}")
-        return _EMBEDDED[config.name]
+        return _Embedded(EMBEDDED[config.name])
     if config.name == IMAGE_FOLDER or config.name in BENCHMARKS:
         root = None if config.root is None else expanded(config.root, "dataset.root")
         return _Tree(config.name, root, config.image_size or DEFAULT_IMAGE_SIZE, BENCHMARKS.get(config.name))
     if ":" in config.name:
         return _Installed(config)
-    allowed = (*_EMBEDDED, IMAGE_FOLDER, *BENCHMARKS, "module:attribute")
+    allowed = (*EMBEDDED, IMAGE_FOLDER, *BENCHMARKS, "module:attribute")
     raise InputError([Fault("dataset.name", "must be a known dataset", config.name, allowed)])
 
 

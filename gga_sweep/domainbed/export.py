@@ -32,19 +32,20 @@ from pathlib import Path
 from typing import Any
 
 from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing.options import encode
 from gga_sweep.domainbed.registry import DOMAINS
 from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.networks.choice import RESNETS
+from gga_sweep.networks.choice import is_in_domainbed
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus, Scalar
 from gga_sweep.report.collect import collect
 from gga_sweep.report.wording import count
 from gga_sweep.seeding import seed_hash
 from gga_sweep.selection import SweepView, build_table
-from gga_sweep.selection.training_validation import best_step
+from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.spec import Plan
 from gga_sweep.spec.arms import PREFIX
 from gga_sweep.spec.location import Location
@@ -256,10 +257,10 @@ def _config_of(folder: RunFolder) -> RunSpec | None:
 def _hparams(config: RunSpec) -> dict[str, Scalar]:
     """The run's hyperparameters by DomainBed's names (domainbed/hparams_registry.py), and ours beside them."""
     named = {DOMAINBED_NAMES.get(name, name): value for name, value in config.hyperparameters.items()}
-    annealing = {PREFIX + name: value for name, value in (config.annealing or {}).items()}
+    annealing = {} if config.annealing is None else encode(config.annealing)
     return {
         **named,
-        **annealing,
+        **{PREFIX + name: value for name, value in annealing.items()},
         "network": config.training.network,
         "resnet18": config.training.network == "resnet18",
         "freeze_bn": config.training.freeze_batch_norm,
@@ -370,13 +371,13 @@ def _is_kept(job: _Job) -> bool:
 
 def _fits_erm(job: _Job) -> bool:
     """Whether it predicts as DomainBed's ERM: an algorithm that looks at the other images has a network of its own."""
-    return job.config.training.network in RESNETS and not get_algorithm(job.config.algorithm).transductive
+    return is_in_domainbed(job.config.training.network) and not get_algorithm(job.config.algorithm).transductive
 
 
 def _network_in_words(config: RunSpec) -> str:
     """ "small-cnn", "the resnet18 of ARM"."""
     name = config.training.network
-    return f"the {name} of {config.algorithm}" if name in RESNETS else name
+    return f"the {name} of {config.algorithm}" if is_in_domainbed(name) else name
 
 
 def _with_weights(model: Mapping[str, object], weights: bytes, fits_erm: bool) -> bytes:

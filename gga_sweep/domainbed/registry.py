@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from gga_sweep.datasets import BENCHMARKS
+
 ALGORITHMS = (
     *("ERM", "ERMPlusPlus", "Fish", "IRM", "GroupDRO", "Mixup", "MLDG", "CORAL", "MMD", "DANN", "CDANN", "MTL"),
     *("SagNet", "ARM", "VREx", "RSC", "SD", "ANDMask", "SANDMask", "IGA", "SelfReg", "Fishr", "TRM", "IB_ERM"),
@@ -24,11 +26,7 @@ DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Debug224": ("0", "1", "2"),
         "ColoredMNIST": ("+90%", "+80%", "-90%"),
         "RotatedMNIST": ("0", "15", "30", "45", "60", "75"),
-        "VLCS": ("C", "L", "S", "V"),
-        "PACS": ("A", "C", "P", "S"),
-        "OfficeHome": ("A", "C", "P", "R"),
-        "TerraIncognita": ("L100", "L38", "L43", "L46"),
-        "DomainNet": ("clip", "info", "paint", "quick", "real", "sketch"),
+        **{name: entry.traits.domainbed_labels for name, entry in BENCHMARKS.items() if entry.traits.domainbed_labels},
         "SVIRO": ("aclass", "escape", "hilux", "i3", "lexus", "tesla", "tiguan", "tucson", "x5", "zoe"),
         "WILDSCamelyon": ("hospital_0", "hospital_1", "hospital_2", "hospital_3", "hospital_4"),
         "WILDSFMoW": ("region_0", "region_1", "region_2", "region_3", "region_4", "region_5"),

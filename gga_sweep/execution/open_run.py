@@ -1,4 +1,4 @@
-"""Opens one run of a plan for training: its images, its device, its folder."""
+"""Opens one run of a plan for training: its images, its device, its folder. Needs neither Ray nor MLflow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_run(
         options, reason_to_stop, reason_to_end, branching: as for `RecordedRun.open`.
 
     Raises:
-        GGASweepError: other images than planned, or no CUDA device where one was asked for.
+        GGASweepError: the images are not those planned with, or there is no CUDA device for a run that needs one.
     """
     dataset = _load_once(planned.config.dataset, cache_folder(storage))
     if dataset.digest != digest:
@@ -51,7 +51,7 @@ def open_run(
     device = torch.device("cpu")
     if on_gpu:
         if not torch.cuda.is_available():
-            raise GGASweepError("the run requires a GPU, but this process has no CUDA device")
+            raise GGASweepError("the run needs a GPU, but this process sees no CUDA device")
         device = torch.device("cuda")
     if planned.folder is None or planned.key is None:
         raise GGASweepError("a run without a key cannot be trained: its images are missing")
@@ -63,5 +63,5 @@ def open_run(
 
 @lru_cache(maxsize=2)
 def _load_once(config: DatasetConfig, cache: Path) -> Dataset:
-    """A process trains many runs on the same images."""
+    """Cached: a process trains many runs on the same images."""
     return load_dataset(config, cache)

@@ -1,4 +1,4 @@
-"""Checks before any run starts, which read the images and the storage."""
+"""Checks of the images and the storage before any run starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
     """Check the sweep file against the ledger, and store the sweep there for reports.
 
     Raises:
-        InputError: images that are missing, or a file that changed under its name (unless `allow_change`).
+        InputError: the images are missing, or the sweep file changed under its name (unless `allow_change`).
     """
     contents = read_contents(sweep)
     ledger = Ledger(sweep.folder)
@@ -35,20 +35,20 @@ def decode_images(sweep: Sweep, progress: Progress | None = None) -> None:
     """Decode every image once, for all runs.
 
     Args:
-        progress: called for each decoded image; not at all if all were decoded before.
+        progress: called for each decoded image; never if all were decoded before.
 
     Raises:
-        InputError: naming each image that cannot be opened or changes meanwhile.
-        StorageError: decoded images cannot be written.
+        InputError: names each image that cannot be opened, or changes meanwhile.
+        StorageError: decoded images cannot be stored.
     """
     load_dataset(sweep.config.dataset, cache_folder(sweep.storage), progress)
 
 
 def require_writable(storage: Location) -> None:
-    """Create the storage's folder, or check that the bucket is writable.
+    """Create the storage's folder, or check that the bucket can be written.
 
     Raises:
-        InputError: the folder cannot be created, or the storage is not writable.
+        InputError: it cannot be created or written.
     """
     if not isinstance(storage, Path):
         _require_writable_bucket(storage)
@@ -57,7 +57,7 @@ def require_writable(storage: Location) -> None:
         storage.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage):
             pass
-    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an impossible file name
         reason = getattr(error, "strerror", None) or error
         fault = Fault("--storage", f"must be a folder that can be written: {reason}", str(storage))
         raise InputError([fault]) from error

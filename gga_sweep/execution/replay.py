@@ -1,4 +1,4 @@
-"""Trains one run of a plan alone, without Ray and MLflow, to the same bits."""
+"""Trains one run of a plan alone, without Ray or MLflow, to the same bits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
     Args:
         key: of a run of the plan: its folder's name, or the start of its key.
         output: folder to train in (default: `STORAGE/SWEEP/replays`); not the sweep's own.
-        show: called after each slice.
+        show: called with the progress after each slice.
 
     Returns:
         Its folder, and how it ended.
@@ -49,9 +49,9 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
 
 
 def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
-    """Whether the deterministic files equal those of the sweep's own run, by name; None if that run is not DONE.
+    """Whether the deterministic files equal those of the sweep's own run, by name; None if that run is not done.
 
-    Removed files of that run are compared by their digests.
+    Files that were removed from it are compared by their digests.
     """
     run = Ledger(sweep.folder).run(replayed.name)
     state = run.read_state()
@@ -64,7 +64,7 @@ def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
 
 
 def find_run(plan: Plan, key: str) -> PlannedRun:
-    """The run whose folder is named so, or whose key begins so.
+    """The run with this folder name, or with a key that starts so.
 
     Raises:
         InputError: none, or more than one.

@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Literal, TypeVar, get_args
 
 from gga_sweep.algorithms import ALGORITHMS
+from gga_sweep.annealing.options import GGAL
 from gga_sweep.errors import DamagedFileError
 from gga_sweep.execution.checkpoint import parse_checkpoint
 from gga_sweep.ledger.json_codec import dump
@@ -165,10 +166,10 @@ class RunCheck:
         # An evaluation at which a run diverges leaves no record.
         ended_at_evaluation = state.status is RunStatus.DIVERGED and state.step not in recorded
         self._check_prefix("records.jsonl", recorded, config.training.evaluated_steps, state.step - ended_at_evaluation)
-        noisy = config.annealing is not None and config.annealing["method"] == "gga-l"
+        noisy = isinstance(config.annealing, GGAL)
         if annealed and isinstance(annealed[0], NoisyStep) != noisy:
             self._found("annealing.jsonl", "holds steps of another method than the configuration's")
-        self._check_prefix("annealing.jsonl", [line.step for line in annealed], _window(config), state.step)
+        self._check_prefix("annealing.jsonl", [line.step for line in annealed], config.annealed_steps, state.step)
 
     def _check_averaged(self, config: RunSpec, averaged: Averaged | None) -> None:
         """Only a run that is DONE and averages its weights has averaged weights, of its last step."""
@@ -221,17 +222,6 @@ class RunCheck:
             self.findings.append(
                 Finding(self._folder.name, "index", "is not what the run's files give; delete the sweep's index/")
             )
-
-
-def _window(config: RunSpec) -> range:
-    """The steps that are annealed."""
-    block = config.annealing
-    if block is None:
-        return range(0)
-    if block["method"] == "gga-l":
-        return range(config.training.steps)
-    start = int(block["start_step"])
-    return range(start, min(start + int(block["num_steps"]), config.training.steps))
 
 
 def _own_key(header: RunHeader) -> str | None:

@@ -1,26 +1,18 @@
-"""Which network and which weights: checked without loading torch, so that planning stays quick."""
+"""Check a choice of network and weights, and read the network's traits. Loads no torch."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.networks.builtin import NETWORKS
+from gga_sweep.networks.declaration import InputShape
 
 if TYPE_CHECKING:
     from torch import nn
-
-RESNETS = ("resnet18", "resnet50")
-NETWORKS = ("small-cnn", *RESNETS)
-
-PUBLISHED_WEIGHTS: Mapping[str, tuple[str, ...]] = {
-    "resnet18": ("IMAGENET1K_V1",),
-    "resnet50": ("IMAGENET1K_V1", "IMAGENET1K_V2"),
-}
-"""Torchvision's, by name. Not its `DEFAULT`: that names other weights in another version of torchvision."""
-
 
 LAYERWISE_BATCH = 24
 """Images a domain up to which a CPU computes the domains' gradients layer by layer, see `default_domain_gradients`."""
@@ -35,8 +27,9 @@ def network_faults(name: str, channels: int | None, weights: str | None) -> list
             return list(error.faults)
         return [] if weights is None else _weights_faults(name, weights)
     faults = []
-    if name in RESNETS and channels not in (3, None):
-        faults.append(Fault("training.network", f"{name} needs images of 3 channels, got {channels}"))
+    needed = NETWORKS[name].channels
+    if None not in (needed, channels) and channels != needed:
+        faults.append(Fault("training.network", f"{name} needs images of {needed} channels, got {channels}"))
     if weights is not None:
         faults.extend(_weights_faults(name, weights))
     return faults
@@ -47,23 +40,34 @@ def default_domain_gradients(
 ) -> Literal["loop", "layerwise"]:
     """How gradients of single domains are computed where a sweep file does not say.
 
-    A rule and not a stopwatch, since it decides the last bits of a run. It follows `make bench`: on a CPU, layer by
-    layer is faster while a domain's batch is small. Of a GPU nothing was measured yet, and of a network from elsewhere
-    nobody knows here whether its layers can be split by domain.
+    It decides the last bits of a run, so it is a rule and not a measurement. It follows `make bench`: on a CPU, layer
+    by layer is faster while a domain's batch is small. GPUs were not measured yet, and whether the layers of a network
+    from an installed package can be split by domain is unknown.
     """
-    splits = network in NETWORKS and not couples_images(network, freeze_batch_norm)
+    known = NETWORKS.get(network)
+    splits = known is not None and known.splits_by_layer and not couples_images(network, freeze_batch_norm)
     small = isinstance(batch_size, int | float) and batch_size <= LAYERWISE_BATCH
     return "layerwise" if splits and small and not on_gpu else "loop"
 
 
 def couples_images(network: str, freeze_batch_norm: bool) -> bool:
-    """Whether an image's prediction is known to depend on the others of its batch: batch norm with their statistics."""
-    return network in RESNETS and not freeze_batch_norm
+    """Whether batch statistics are known to make an image's prediction depend on the others of its batch."""
+    return network in NETWORKS and NETWORKS[network].has_batch_norm and not freeze_batch_norm
 
 
 def lacks_batch_norm(network: str) -> bool:
-    """Whether a network is known to have none; of one from elsewhere nobody knows here."""
-    return network == "small-cnn"
+    """Whether a network is known to have none; False for one of an installed package."""
+    return network in NETWORKS and not NETWORKS[network].has_batch_norm
+
+
+def pools_features(network: str) -> bool:
+    """Whether the cost of a network's parameters is known not to depend on the size of the images."""
+    return network in NETWORKS and NETWORKS[network].pools_features
+
+
+def is_in_domainbed(network: str) -> bool:
+    """Whether DomainBed has the same featurizer under the same tensor names."""
+    return network in NETWORKS and NETWORKS[network].in_domainbed
 
 
 def is_weights_file(weights: str) -> bool:
@@ -78,7 +82,7 @@ def published_weights(network: str, weights: str) -> str:
         InputError: no such weights for this network.
     """
     name = "IMAGENET1K_V1" if weights == "imagenet" else weights
-    known = PUBLISHED_WEIGHTS[network]
+    known = NETWORKS[network].weights
     if name not in known:
         allowed = ("imagenet", *known, "a state-dict file")
         raise InputError([Fault("training.weights", f"no such weights of {network}", weights, allowed)])
@@ -92,7 +96,7 @@ def _weights_faults(network: str, weights: str) -> list[Fault]:
         except OSError:  # too long a name, or a folder that may not be entered
             exists = False
         return [] if exists else [Fault("training.weights", "the weights file must exist", weights)]
-    if network not in PUBLISHED_WEIGHTS:
+    if network not in NETWORKS or not NETWORKS[network].weights:
         return [Fault("training.weights", f"{network} has no published weights; give a state-dict file", weights)]
     try:
         published_weights(network, weights)
@@ -101,11 +105,11 @@ def _weights_faults(network: str, weights: str) -> list[Fault]:
     return []
 
 
-def named_featurizer(name: str) -> Callable[[tuple[int, int, int]], tuple[nn.Module, int]]:
-    """What `module:attribute` names: a callable (input_shape) -> (featurizer, features).
+def named_featurizer(name: str) -> Callable[[InputShape], tuple[nn.Module, int]]:
+    """Import `module:attribute`: a callable (input_shape) -> (featurizer, features).
 
     Raises:
-        InputError: nothing to import there.
+        InputError: unknown name, or nothing to import there.
     """
     module, separator, attribute = name.partition(":")
     if not separator:
@@ -116,4 +120,4 @@ def named_featurizer(name: str) -> Callable[[tuple[int, int, int]], tuple[nn.Mod
         raise InputError([Fault("training.network", f"cannot import it: {error}", name)]) from error
     if not callable(found):
         raise InputError([Fault("training.network", "must name a callable (input_shape)", name)])
-    return cast("Callable[[tuple[int, int, int]], tuple[nn.Module, int]]", found)
+    return cast("Callable[[InputShape], tuple[nn.Module, int]]", found)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
 from torch import nn
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.networks.builtin import NETWORKS
 from gga_sweep.networks.choice import is_weights_file, named_featurizer, published_weights
-
-InputShape = tuple[int, int, int]
+from gga_sweep.networks.declaration import InputShape
 
 
 class Network(nn.Module):
@@ -57,110 +56,51 @@ def dropout_mask(
     return (kept / (1 - rate)).to(device)
 
 
-class SmallCNN(nn.Module):
-    """Three 3x3 convolutions of stride 2 with group norm, then a linear layer: (n, channels, h, w) -> (n, 64).
-
-    Group norm and not batch norm, so that no statistics couple the images of a minibatch.
-
-    Args:
-        input_shape: (channels, height, width); sides of at least 8.
-
-    Attributes:
-        style_stages: after which MixStyle may mix.
-    """
-
-    FEATURES = 64
-
-    def __init__(self, input_shape: InputShape) -> None:
-        super().__init__()
-        channels, height, width = input_shape
-        cells = -(-height // 8) * -(-width // 8)
-        self.layers = nn.Sequential(
-            *self._block(channels, 16),
-            *self._block(16, 32),
-            *self._block(32, 64),
-            nn.Flatten(),
-            nn.Linear(64 * cells, self.FEATURES),
-            nn.ReLU(),
-        )
-        self.style_stages = (self.layers[2], self.layers[5])  # the ends of the first two blocks
-
-    @staticmethod
-    def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-        return nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.layers(images))
-
-
-def _small_cnn(input_shape: InputShape, weights: str | None) -> tuple[nn.Module, int]:
-    featurizer = SmallCNN(input_shape)
-    if weights is not None:
-        load_featurizer(featurizer, weights)
-    return featurizer, SmallCNN.FEATURES
-
-
-def _resnet(depth: int) -> Callable[[InputShape, str | None], tuple[nn.Module, int]]:
-    def build(input_shape: InputShape, weights: str | None) -> tuple[nn.Module, int]:
-        from torchvision import models
-
-        name = f"resnet{depth}"
-        from_file = weights is not None and is_weights_file(weights)
-        published = None if weights is None or from_file else published_weights(name, weights)
-        network = models.get_model(name, weights=published)
-        features = network.fc.in_features
-        network.fc = nn.Identity()
-        network.style_stages = (network.layer1, network.layer2, network.layer3)
-        if weights is not None and from_file:
-            load_featurizer(network, weights)
-        if input_shape[0] != 3:
-            _set_channels(network.conv1, input_shape[0])
-        return network, features
-
-    return build
-
-
-def _set_channels(layer: nn.Conv2d, channels: int) -> None:
-    """Give a convolution so many input channels, whose weights are those it has, repeated in turn, as in DomainBed."""
-    repeated = torch.arange(channels) % layer.in_channels
-    layer.weight = nn.Parameter(layer.weight.detach()[:, repeated])
-    layer.in_channels = channels
-
-
-_FEATURIZERS: Mapping[str, Callable[[InputShape, str | None], tuple[nn.Module, int]]] = {
-    "small-cnn": _small_cnn,
-    "resnet18": _resnet(18),
-    "resnet50": _resnet(50),
-}
-
-
 def build_network(
     name: str, input_shape: InputShape, classes: int, weights: str | None, generator: torch.Generator
 ) -> Network:
     """A network with its weights.
 
     Args:
-        name: one of `networks.choice.NETWORKS`, or `module:attribute`, a callable (input_shape) -> (featurizer,
-            features).
+        name: of a built-in network, or `module:attribute`, a callable (input_shape) -> (featurizer, features).
         input_shape: (channels, height, width) of an image.
         classes: number of classes.
         weights: a torchvision weight name ("imagenet" is its `IMAGENET1K_V1`), the path of a state-dict file of the
             featurizer, or None for random weights.
-        generator: of the run's initial weights. Torch's global generator is left as it was.
+        generator: of the run's initial weights. Torch's global generator stays as it is.
 
     Raises:
         InputError: unknown network, or weights that do not fit it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())  # torch's initialisers draw from the global generator
-        if name in _FEATURIZERS:
-            featurizer, features = _FEATURIZERS[name](input_shape, weights)
-        else:
-            featurizer, features = named_featurizer(name)(input_shape)
-            if weights is not None:
-                load_featurizer(featurizer, weights)
+        featurizer, features = _featurizer(name, input_shape, weights)
         torch.manual_seed(generator.initial_seed() ^ 1)  # the classifier's start must not depend on the weights above
         return Network(featurizer, features, classes)
+
+
+def _featurizer(name: str, input_shape: InputShape, weights: str | None) -> tuple[nn.Module, int]:
+    known = NETWORKS.get(name)
+    file = weights if weights is not None and (known is None or is_weights_file(weights)) else None
+    if known is None:
+        featurizer, features = named_featurizer(name)(input_shape)
+    else:
+        published = None if weights is None or file is not None else published_weights(name, weights)
+        shape = input_shape if known.channels is None else (known.channels, *input_shape[1:])
+        featurizer, features = known.build(shape, published)
+    if file is not None:
+        load_featurizer(featurizer, file)
+    if known is not None and known.channels not in (None, input_shape[0]):
+        _set_channels(featurizer, input_shape[0])
+    return featurizer, features
+
+
+def _set_channels(featurizer: nn.Module, channels: int) -> None:
+    """Give the first convolution so many input channels, whose weights are those it has, repeated, as in DomainBed."""
+    layer = next(module for module in featurizer.modules() if isinstance(module, nn.Conv2d))
+    repeated = torch.arange(channels) % layer.in_channels
+    layer.weight = nn.Parameter(layer.weight.detach()[:, repeated])
+    layer.in_channels = channels
 
 
 def load_featurizer(featurizer: nn.Module, path: str) -> None:

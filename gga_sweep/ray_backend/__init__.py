@@ -1,5 +1,8 @@
-"""Sweeps on Ray Tune: the trainable, the launch in waves, the live display."""
+"""Sweeps on Ray Tune: the trainable, the callbacks, training in waves, the cluster. The only importer of Ray."""
 
-from gga_sweep.tracking.environment import set_environment
+from gga_sweep.ray_backend import ray_internals
+from gga_sweep.tracking import environment
 
-set_environment()  # before anything below imports ray or mlflow, which read it when they are imported
+# Before any module below imports Ray, or Tune MLflow: both read the environment when they are imported.
+ray_internals.set_environment()
+environment.set_environment()

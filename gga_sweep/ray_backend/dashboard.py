@@ -1,4 +1,4 @@
-"""Ray's dashboard: whether one can be started here, and where it is found."""
+"""Ray's dashboard: whether it can be started here, and its address."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.ray_backend.options import LaunchOptions
+from gga_sweep.execution.launch_options import LaunchOptions
+from gga_sweep.ray_backend.ray_internals import dashboard_import_error
 
 LOOPBACK = "127.0.0.1"
-"""Where a dashboard of ours listens: who reaches one runs code as its owner."""
+"""Where our dashboard listens: whoever can reach a dashboard can run code as its owner."""
 
 
 def check_dashboard(options: LaunchOptions, environ: Mapping[str, str]) -> None:
-    """
+    """Check that the requested dashboard can be started safely.
+
     Raises:
-        InputError: a dashboard was asked for that cannot be started, or only unsafely.
+        InputError: it cannot.
     """
     if not options.dashboard:
         return
@@ -28,30 +30,28 @@ def check_dashboard(options: LaunchOptions, environ: Mapping[str, str]) -> None:
     if mode.lower() != "token":
         rule = "needs RAY_AUTH_MODE=token, or that unset: whoever reaches a dashboard without one can run code here"
         raise InputError([Fault("--dashboard", rule, f"RAY_AUTH_MODE={mode}")])
-    from ray._private.utils import get_dashboard_dependency_error
-
-    if (lacking := get_dashboard_dependency_error()) is not None:
+    if (error := dashboard_import_error()) is not None:
         rule = "needs packages that are not installed: pip install 'gga-sweep[dashboard]'"
-        raise InputError([Fault("--dashboard", rule, str(lacking))])
+        raise InputError([Fault("--dashboard", rule, str(error))])
 
 
 def dashboard_in_words(url: str, head: str, here: str) -> str:
-    """Where to look, and how to get there.
+    """The URL of a cluster's dashboard, with the command that forwards its port to this machine where needed.
 
     Args:
-        url: as Ray tells it: what its head node listens on.
+        url: from Ray: where its head node listens.
         head: address of that node.
-        here: address of this machine; the head's where it is this one.
+        here: address of this machine; equals `head` on the head node.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     if head == here or not _is_loopback(host):
         return url
-    return f"{url} on {head}: `ssh -L {port}:{host}:{port} {head}` brings it here"
+    return f"{url} on {head}: `ssh -L {port}:{host}:{port} {head}` forwards it to this machine"
 
 
 def token_in_words(environ: Mapping[str, str]) -> str:
-    """Where the token is that the page of a Ray of our own asks for."""
+    """Where the token is that the dashboard of a private Ray requires."""
     if environ.get("RAY_AUTH_TOKEN"):
         return "$RAY_AUTH_TOKEN"
     return environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"

@@ -1,4 +1,4 @@
-"""`resources: {gpus: auto}` becomes a number: measured on one GPU of each kind in the cluster, before a run starts."""
+"""Replaces `resources: {gpus: auto}` by a number, measured on one GPU of each kind in the cluster."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from typing import Any
 
 import ray
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.errors import Fault, GGASweepError, InputError
+from gga_sweep.errors import GGASweepError, InputError
+from gga_sweep.execution.diagnosis import NO_GPU
+from gga_sweep.ray_backend.nodes import on_node
 from gga_sweep.scheduling.gpu_share import gpu_share, most_demanding, runs_a_gpu
 from gga_sweep.spec import Plan
 from gga_sweep.spec.models import ResourcesConfig, RunSpec
 from gga_sweep.training.unit_costs import GPUMemory
 
 Measure = Callable[[Sequence[RunSpec], DatasetDescription, Sequence[str]], Sequence[GPUMemory]]
-"""Measures runs on the nodes of these ids, a GPU of each."""
-
-NO_GPU = Fault("resources.gpus", "auto needs a GPU in the Ray cluster; 0 trains on the CPU", "auto")
+"""Measures runs on the nodes of these ids, on one GPU each."""
 
 _KIND = "accelerator_type:"
 
 
 def measured_share(plan: Plan, configs: Iterable[RunSpec], measure: Measure | None = None) -> Plan:
-    """The plan with `resources.gpus` as a number; one that has a number already is left as it is.
+    """The plan with `resources.gpus` as a number; a plan that has a number is returned unchanged.
 
     Args:
-        configs: of the runs that are to be trained.
-        measure: None measures in the Ray cluster that is joined.
+        configs: of the runs to train.
+        measure: None measures in the present Ray cluster.
 
     Raises:
         InputError: no node of the cluster has a whole GPU.
-        GGASweepError: it could not be measured.
+        GGASweepError: the measurement failed.
     """
     resources = plan.sweep.config.resources
     if resources.gpus != "auto":
@@ -53,10 +52,10 @@ def measured_share(plan: Plan, configs: Iterable[RunSpec], measure: Measure | No
 
 
 def one_of_each_kind(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The ids of nodes that have, between them, every kind of GPU once.
+    """The ids of one node for each kind of GPU.
 
     Args:
-        nodes: their resources, as Ray names them, and "id".
+        nodes: Ray's resources of each, and "id".
     """
     kinds: dict[frozenset[str], str] = {}
     for node in nodes:
@@ -66,22 +65,15 @@ def one_of_each_kind(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _on_cluster(resources: ResourcesConfig) -> Measure:
     def measure(configs: Sequence[RunSpec], dataset: DatasetDescription, nodes: Sequence[str]) -> Sequence[GPUMemory]:
-        # A process of its own each, which ends with it: otherwise it would keep CUDA's context on the GPU.
+        # max_calls: a process of its own, because one that stays would keep its CUDA context on the GPU.
         task = ray.remote(num_gpus=1, num_cpus=resources.cpus, max_calls=1, max_retries=0)(_measure)
         try:
-            found: list[GPUMemory] = ray.get(
-                [
-                    task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                        configs, dataset
-                    )
-                    for node in nodes
-                ]
-            )
+            found: list[GPUMemory] = ray.get([on_node(task, node).remote(configs, dataset) for node in nodes])
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1]
             raise GGASweepError(
-                f"what a run needs of a GPU's memory could not be measured: {reason}\n"
-                "With a number in the place of resources.gpus: auto nothing is measured."
+                f"the GPU memory of a run could not be measured: {reason}\n"
+                "Give a number in place of `resources: {gpus: auto}` to skip the measurement."
             ) from error
         return found
 
@@ -89,6 +81,6 @@ def _on_cluster(resources: ResourcesConfig) -> Measure:
 
 
 def _measure(configs: Sequence[RunSpec], dataset: DatasetDescription) -> GPUMemory:
-    from gga_sweep.training.gpu_memory import measure_gpu_memory  # the driver needs no torch for it
+    from gga_sweep.training.gpu_memory import measure_gpu_memory  # the driver needs no torch
 
     return measure_gpu_memory(configs, dataset)

@@ -1,4 +1,4 @@
-"""Runs whose order matters, handed to Tune one by one."""
+"""A Tune searcher that suggests the runs of a `RunSource` in their order."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from gga_sweep.ledger.lease import Lease
-from gga_sweep.ray_backend.trainable import NEXT, RUN, as_parameter
+from gga_sweep.ray_backend.trainable import as_parameter
+from gga_sweep.ray_backend.tune_names import NEXT, PROGRESS_STEP, RUN
 from gga_sweep.scheduling.next_runs import RunSource
 from gga_sweep.spec import PlannedRun
-from gga_sweep.tracking.names import PROGRESS_STEP
 
 
 class InOrder(Searcher):  # type: ignore[misc]  # ray is untyped
-    """Hands out what its source says. It keeps nothing that the ledger does not hold.
+    """Suggests the runs of a source one by one. All its state can be rebuilt from the ledger.
 
     Args:
         source: of the runs.
-        lease: of the launch; once it is asked to stop, no run is handed out.
-        on_run: told each run before it is handed out.
+        lease: of the launch; after a stop request no run is suggested.
+        on_run: called with each run before it is suggested.
     """
 
     def __init__(self, source: RunSource, lease: Lease, on_run: Callable[[PlannedRun], None]) -> None:
@@ -29,7 +29,7 @@ class InOrder(Searcher):  # type: ignore[misc]  # ray is untyped
         self._keys: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
-        return Searcher, ()  # Tune pickles its searcher, and nobody restores it
+        return Searcher, ()  # Tune pickles its searcher; we never restore it
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The sweep's search space as Tune's."""
+"""Converts a sweep's search space to Tune's."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ ARM, TEST_DOMAIN, TRIAL_SEED = "arm", "test_domain", "trial_seed"
 
 
 def param_space(sweep: Sweep) -> dict[str, Any]:
-    """What a searcher may choose: arm, test domain, trial seed and every searched hyperparameter by dotted name.
+    """The search space of a sweep for your own `tune.Tuner`.
 
-    Holds no `grid_search`, which most searchers refuse. A name that an arm lacks or fixes does not apply to it.
+    It has the arm, test domain, trial seed and every searched hyperparameter by dotted name, and no `grid_search`,
+    which most searchers refuse. A run ignores hyperparameters that its arm lacks or fixes.
+
+    Args:
+        sweep: from `gga_sweep.load`.
 
     Raises:
         InputError: the sweep's hyperparameters are chosen already.
@@ -37,14 +41,14 @@ def param_space(sweep: Sweep) -> dict[str, Any]:
 
 
 def to_tune(searched: Distribution) -> Any:
-    """The same distribution in Tune's words; of `logintegers` with broken ends the whole numbers are the same."""
+    """The same distribution for Tune; `logintegers` with fractional ends gives the same whole numbers."""
     if searched.choice is not None:
         return tune.choice(list(searched.choice))
     low, high = getattr(searched, searched.kind)
     if searched.kind == "uniform":
         return tune.uniform(low, high)
     if searched.kind == "loguniform" and low == high:
-        return tune.choice([low])  # the logarithm's last bit would lead out of the range
+        return tune.choice([low])  # rounding of the logarithm could leave the range
     if searched.kind == "loguniform":
         return tune.loguniform(low, high)
     if searched.kind == "integers":

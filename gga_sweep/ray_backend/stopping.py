@@ -1,4 +1,4 @@
-"""A launch that is asked to stop lets its runs write their checkpoints first."""
+"""Stops a wave after its runs have written their checkpoints."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ray.tune.stopper import NoopStopper
 from gga_sweep.ledger.lease import Lease
 
 DRAIN_SECONDS = 600.0
-"""How long a stopping launch waits for its runs at most: 30 s, and the annealed step that each is in."""
+"""How long a stopping launch waits for its runs at most. Most need 30 s and the rest of an annealed step."""
 
 
 class Stopping(tune.Stopper):  # type: ignore[misc]  # ray is untyped
-    """Ends a wave once its launch was asked to stop and no run trains any more.
+    """Ends a wave once its launch has a reason to stop and no run trains any more.
 
-    The runs hear of it through the ledger (`lease.StopNotice`): Tune itself would kill them after some seconds.
+    Runs read the stop request from the ledger (`lease.StopNotice`). Tune itself would kill them after some seconds.
 
     Args:
         lease: of the launch.
-        training: whether any run trains.
+        training: returns whether any run trains.
     """
 
     def __init__(self, lease: Lease, training: Callable[[], bool]) -> None:
@@ -31,7 +31,7 @@ class Stopping(tune.Stopper):  # type: ignore[misc]  # ray is untyped
         self._deadline: float | None = None
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
-        return NoopStopper, ()  # Tune saves its stopper, and nobody restores it
+        return NoopStopper, ()  # Tune saves its stopper; we never restore it
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""The trial actor: one run of a sweep, slice by slice, as a Ray Tune trainable."""
+"""The trial actor: trains one run of a sweep, slice by slice, as a Ray Tune trainable."""
 
 from __future__ import annotations
 
@@ -19,26 +19,21 @@ from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.searched import keep_searched
+from gga_sweep.ray_backend.tune_names import (
+    KEY,
+    NEXT,
+    PROGRESS_STEP,
+    REFUSED,
+    REMARKS,
+    RUN,
+    STEP,
+    SUPERSEDED,
+)
 from gga_sweep.records import FINAL, Cell, RunStatus, ValidationRecord
 from gga_sweep.scheduling.next_runs import EndedEarly, NextRun
 from gga_sweep.spec import Contents, PlannedRun, Sweep, searched_run
 from gga_sweep.spec.runs import suggested_run
-from gga_sweep.tracking.names import KEY, PROGRESS_STEP, STEP, VAL_ACCURACY, validation_metrics
-
-RUN = "run"
-"""The parameter that names a run of the plan by its key. Without it the configuration is a searcher's."""
-
-SUPERSEDED = "superseded"
-"""In a trial's last result: somebody else owns the run now, and what becomes of it is not this trial's."""
-
-REFUSED = "storage_refused"
-"""In a trial's last result, within a launch of ours: why the storage can no longer be used."""
-
-REMARKS = "remarks"
-"""In a trial's result: what its run had to remark since the last, a line each."""
-
-NEXT = "next"
-"""The parameter that holds a run of a source, as `as_parameter` makes it."""
+from gga_sweep.tracking.names import VAL_ACCURACY, validation_metrics
 
 _KEY_FILE = "key"
 
@@ -46,8 +41,8 @@ _KEY_FILE = "key"
 class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     """Trains the run that a trial's configuration names. One Tune step is one slice.
 
-    The ledger holds all that matters; a Tune checkpoint holds the run's key, so that a scheduler that swaps
-    configurations under a trial is noticed.
+    The ledger holds the run's state. A Tune checkpoint holds only the run's key, to detect schedulers that exchange the
+    configurations of trials.
     """
 
     def setup(
@@ -65,21 +60,21 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         self._runs = runs
         self._ledger = Ledger(sweep.folder)
         self._in_launch = launch is not None
-        self._reason_to_stop = _never if launch is None else StopNotice(self._ledger.store, LAUNCHES, launch)
+        self._reason_to_stop = _never_stop if launch is None else StopNotice(self._ledger.store, LAUNCHES, launch)
         self._recording = recording
         self._tainted = False
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         if self._tainted:
-            raise RuntimeError("a device error leaves a process that must not be used again")
+            raise RuntimeError("a process must not be reused after a device error")
         self._leave()
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         if self._run is None and self._reason_to_stop() is not None:
-            return {"done": True}  # the launch stops: the run stays in the queue
+            return {"done": True}  # the launch stops; the run stays queued
         try:
             return self._result(self._advance())
         except AttemptSupersededError:
@@ -87,12 +82,12 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         except StorageError as error:
             if not self._in_launch:
                 raise
-            return {**self._last_result, "done": True, REFUSED: str(error)}  # Tune would only try it again and again
+            return {**self._last_result, "done": True, REFUSED: str(error)}  # Tune would only retry it
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         if self._run is not None:
             self._run.save_checkpoint()
-        (Path(checkpoint_dir) / _KEY_FILE).write_text(str(self._planned.key))  # a dictionary would be pickled
+        (Path(checkpoint_dir) / _KEY_FILE).write_text(str(self._planned.key))  # Tune would pickle a dictionary
 
     def load_checkpoint(self, checkpoint: str) -> None:
         key = (Path(checkpoint) / _KEY_FILE).read_text()
@@ -107,9 +102,9 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         self._leave()
 
     def _begin(self, config: Mapping[str, Any]) -> None:
-        """Know which run it is. It is opened by the first step: until then the trial may still be called off."""
+        """Choose the run. The first step opens it: until then the trial may be cancelled."""
         self._planned = self._resolve(plain_values(config))
-        self._reason_to_end: ReasonToEnd = _never_behind
+        self._reason_to_end: ReasonToEnd = _never_end
         self._branching = UNBRANCHED
         if NEXT in config:
             following = config[NEXT]
@@ -150,7 +145,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
                 )
             except (AttemptSupersededError, StorageError):
                 raise
-            except GGASweepError as error:  # trying again would not help
+            except GGASweepError as error:  # a retry would fail likewise
                 folder.mark(RunStatus.FAILED, str(error))
                 return Progress(RunStatus.FAILED, state.step, None, str(error))
         progress = self._run.advance()
@@ -161,7 +156,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         return progress
 
     def _replay(self) -> Progress:
-        """A run that is final already: its evaluations are told again, one a step, so that a scheduler sees a curve."""
+        """Report the evaluations of a final run again, one a step, so that a scheduler sees a curve."""
         stored = self._ledger.run(str(self._planned.folder)).read()
         last = min(self._replayed, len(stored.records) - 1)
         self._replayed += 1
@@ -171,7 +166,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         return Progress(stored.state.status if ended else RunStatus.RUNNING, step, validation, stored.state.reason)
 
     def _result(self, progress: Progress) -> dict[str, Any]:
-        """All that Tune may see: never a number of a test domain."""
+        """What Tune sees: never a number of a test domain."""
         validation = progress.validation
         self._last_result = {
             KEY: self._planned.key,
@@ -185,10 +180,10 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         return {**self._last_result, **({REMARKS: "\n".join(remarks)} if remarks else {})}
 
     def _leave(self) -> None:
-        """The trial was stopped from outside, unless the run has ended: leave it where a later launch goes on."""
+        """Leave a run that has not ended so that a later launch can resume it."""
         if self._run is None:
             return
-        with suppress(AttemptSupersededError):  # the driver has marked it, or a newer attempt runs
+        with suppress(AttemptSupersededError):  # the driver has set its status, or a newer attempt runs
             self._run.preempt(self._reason_to_stop() or "its trial was stopped")
         self._run = None
 
@@ -203,15 +198,16 @@ def bind_trainable(
     """The trainable of one sweep, with its resources.
 
     Args:
-        launch: the number of the launch whose end is the runs' end; None for a user's own Tuner.
+        runs: by key, those that a configuration may name.
+        launch: number of the launch whose stop request stops the runs; None for a user's own Tuner.
         recording: how the runs are recorded.
 
     Raises:
-        ValueError: `resources.gpus` is no number yet.
+        ValueError: `resources.gpus` is not a number.
     """
     bound = tune.with_parameters(
         RunTrainable,
-        sweep=replace(sweep, tracking_uri=None),  # only the driver tracks, and the URI may hold a password
+        sweep=replace(sweep, tracking_uri=None),  # only the driver tracks; the URI may hold a password
         contents=contents,
         runs=dict(runs),
         launch=launch,
@@ -222,7 +218,7 @@ def bind_trainable(
 
 
 def as_parameter(following: NextRun) -> dict[str, Any]:
-    """A run as a trial's configuration carries it: plain data, from which its actor plans it again."""
+    """A run as plain data in a trial's configuration, from which the actor plans it again."""
     run = following.run
     return {
         "arm": run.cell.arm,
@@ -244,14 +240,20 @@ def _planned_in(sweep: Sweep, contents: Contents, parameter: Mapping[str, Any]) 
 
 
 def trainable(sweep: Sweep) -> Any:
-    """A trainable for your own `tune.Tuner`: its trials land in the sweep's ledger.
+    """A trainable for your own `tune.Tuner`; its trials are stored in the sweep's ledger.
 
-    Use it with `param_space(sweep)`, `callbacks(sweep)`, any searcher, and any scheduler that leaves a trial's
-    configuration alone, with `time_attr="step"`. Trials report `val/accuracy` (maximise it), `step`, and the other
-    numbers of the training domains; never one of a test domain.
+    Use it with `param_space(sweep)`, `callbacks(sweep)`, any searcher, and any scheduler that does not change the
+    configuration of a trial, with `time_attr="step"`. Trials report `val/accuracy` (maximise it), `step`, and other
+    metrics of the training domains; never one of a test domain.
+
+    Args:
+        sweep: from `gga_sweep.load`.
+
+    Returns:
+        A trainable with the resources of the sweep file.
 
     Raises:
-        InputError: the dataset is not there, or `resources.gpus` is auto, which a launch of ours alone measures.
+        InputError: the dataset is missing, or `resources.gpus` is auto, which only `run_sweep` can measure.
     """
     if sweep.config.resources.gpus == "auto":
         rule = "must be a number from 0 to 1 in a Tuner of your own"
@@ -262,14 +264,14 @@ def trainable(sweep: Sweep) -> Any:
     return bind_trainable(sweep, contents, {})
 
 
-def _never_behind(validations: Sequence[ValidationRecord]) -> None:
-    """Where every run is trained to its end, or a user's own scheduler ends it."""
+def _never_end(validations: Sequence[ValidationRecord]) -> None:
+    """Without early stopping of ours every run is trained to its end."""
 
 
-def _never() -> None:
-    """A user's own Tuner stops its trials by itself."""
+def _never_stop() -> None:
+    """Outside of a launch nothing but Tune stops a trial."""
 
 
 def plain_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Searchers hand over numpy's numbers; a run's configuration holds plain ones."""
+    """A configuration with Python's numbers in place of the NumPy numbers that searchers return."""
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in config.items()}

@@ -95,10 +95,7 @@ def _hosts(sweep: Sweep) -> dict[str, str]:
 
 def _after_windows(plan: Plan) -> int:
     """The first step after every annealing window of the plan; 0 without one."""
-    blocks = (run.config.annealing or {} for run in plan.runs)
-    return max(
-        (int(block["start_step"]) + int(block["num_steps"]) for block in blocks if "start_step" in block), default=0
-    )
+    return max((run.config.annealing.window.stop for run in plan.runs if run.config.annealing), default=0)
 
 
 def _in_plan(cell: Cell, plan: Plan) -> bool:

@@ -1,4 +1,4 @@
-"""What a report is made of: a sweep's runs, its tables by every method asked for, and the comparison of its arms."""
+"""What a report contains: a sweep's runs, its tables by each requested method, and the comparison of its arms."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.report.chosen import chosen_sweep
 from gga_sweep.report.collect import collect
+from gga_sweep.report.document import Section
+from gga_sweep.report.headline import accuracy_section
 from gga_sweep.report.published import PUBLISHED_DATASETS, published_section
-from gga_sweep.report.sections import Section
+from gga_sweep.report.sections import sections
 from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table, compare
+from gga_sweep.selection.methods import needing_pairs
+from gga_sweep.selection.view import SelectFrom
 from gga_sweep.spec import Plan, Sweep
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SelectFrom
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One sweep, as every format tells it.
+    """One sweep, for every format.
 
     Args:
         view: the sweep.
         table: its headline table, built from `view`.
         comparison: of its arms, built from both.
         others: its tables by further methods.
-        published: what the literature reports on its dataset, beside its table; None where it is not asked for.
-        chosen: the sweep file that runs what was selected; empty while a cell lacks a run.
+        published: what the literature reports on its dataset, beside its table; None unless requested.
+        chosen: the sweep file that runs what was selected; empty while a cell misses a run.
         fingerprint: the environment, as name and value; empty if unknown.
-        location: where the sweep's ledger is, in words; empty if it is nowhere.
+        location: of the sweep's ledger; empty without one.
     """
 
     view: SweepView
@@ -41,16 +44,23 @@ class Report:
     fingerprint: Mapping[str, object] = field(default_factory=dict)
     location: str = ""
 
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The whole report in words, from the answer to the evidence: what every writer but CSV's writes."""
+        compared = [*sections(self.comparison), *([self.published] if self.published else [])]
+        compared.sort(key=lambda section: section.name not in ("differences", "hosts", "published"))
+        return (accuracy_section(self.table), *compared, *map(accuracy_section, self.others))
+
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What is asked of a report.
+    """What a report shows.
 
     Args:
         selection: names of methods, the headline's first; empty: those of the sweep's file.
         select_from: the steps that may be selected; None: as the sweep's file says.
         exclude_diverged: keep diverged runs out of selection.
-        published: put the published rows beside ours.
+        published: show the published rows beside ours.
     """
 
     selection: Sequence[str] = ()
@@ -108,11 +118,11 @@ def _check(methods: Sequence[str], select_from: str, sweep: Sweep) -> None:
     ]
     if len(set(methods)) < len(methods):
         faults.append(Fault("--selection", "each method may stand once", methods))
-    if LEAVE_ONE_DOMAIN_OUT in methods and LEAVE_ONE_DOMAIN_OUT not in sweep.selection:
+    for method in needing_pairs(method for method in {*methods} - {*sweep.selection} if method in METHODS):
         rule = "needs runs with pairs of test domains: name it under `selection` in the sweep's file, and run that"
         if sweep.config.chosen is not None:
             rule = "has no draws to select among where they are chosen"
-        faults.append(Fault("--selection", rule, LEAVE_ONE_DOMAIN_OUT))
+        faults.append(Fault("--selection", rule, method))
     if select_from not in get_args(SelectFrom):
         faults.append(Fault("--select-from", "must be a known kind of steps", select_from, get_args(SelectFrom)))
     if faults:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.report.collect import fingerprint_of
 from gga_sweep.report.content import Report
+from gga_sweep.report.latex import render_latex
+from gga_sweep.report.long_table import render_csv, render_json
+from gga_sweep.report.markdown import render_markdown
+from gga_sweep.report.text import render_text
 from gga_sweep.spec.location import Location
 
 CHOSEN = "chosen"
@@ -22,47 +27,40 @@ _FILES = {
     "html": "report.html",
 }
 FORMATS = tuple(_FILES)
+_RENDER: Mapping[str, Callable[[Report], str]] = {
+    "text": render_text,
+    "markdown": render_markdown,
+    "latex": render_latex,
+    "csv": render_csv,
+    "json": render_json,
+}
 
 
 def check_format(report_format: str) -> None:
     """Refuse an unknown format.
 
     Raises:
-        InputError: naming the known ones.
+        InputError: with the known ones.
     """
     if report_format not in FORMATS:
         raise InputError([Fault("--format", "must be a known format", report_format, FORMATS)])
 
 
 def render(report_format: str, report: Report, ledger: Ledger) -> str:
-    """The report in one of `FORMATS`; only the page tells the environment."""
-    if report_format == "text":
-        from gga_sweep.report.text import render_text
-
-        return render_text(report)
-    if report_format == "markdown":
-        from gga_sweep.report.markdown import render_markdown
-
-        return render_markdown(report)
-    if report_format == "latex":
-        from gga_sweep.report.latex import render_latex
-
-        return render_latex(report)
-    if report_format == "csv":
-        from gga_sweep.report.as_csv import render_csv
-
-        return render_csv(report)
-    if report_format == "json":
-        from gga_sweep.report.as_json import render_json
-
-        return render_json(report)
-    from gga_sweep.report.html import render_html
+    """The report in one of `FORMATS`; only the page shows the environment."""
+    if report_format != "html":
+        return _RENDER[report_format](report)
+    from gga_sweep.report.html import render_html  # loads matplotlib, which would delay a table on a terminal
 
     return render_html(replace(report, fingerprint=fingerprint_of(ledger, report.view.records)))
 
 
 def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:
-    """Every format, in the sweep's folder, and what was chosen, where something was; the paths by format."""
+    """Write every format into the sweep's folder, and `chosen.yaml` where something was chosen.
+
+    Returns:
+        The paths by format, `CHOSEN` among them.
+    """
     texts = {_FILES[report_format]: render(report_format, report, ledger) for report_format in FORMATS}
     if report.chosen:
         texts["chosen.yaml"] = report.chosen

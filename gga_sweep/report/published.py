@@ -1,36 +1,24 @@
-"""What others published on the five benchmarks, to stand beside a table of ours.
-
-Figures in percent and points, typed as printed. Their sources are `GGA_SOURCE` and `DOMAINBED_SOURCE`; of the second,
-the file domainbed/results/2020_10_06_7df6f06/results.tex, with its ERM rows for all three selection methods. Nobody
-seems to have published numbers of GGA for single test domains.
-"""
+"""What others published on the five benchmarks, to stand beside a table of ours: `published.yaml` and its section."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from statistics import fmean
 from types import MappingProxyType
+from typing import Any
 
-from gga_sweep.report.sections import DIFFERENCE, Section, Sheet, difference_in_words
-from gga_sweep.report.wording import (
-    ABSENT,
-    ARM,
-    AVERAGE,
-    Footnote,
-    arm_in_words,
-    column_heads,
-    entry_in_words,
-)
+import yaml
+
+from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.headline import accuracy_rows
+from gga_sweep.report.sections import DIFFERENCE
+from gga_sweep.report.wording import ABSENT, ARM, AVERAGE, column_heads, difference_in_words
 from gga_sweep.selection import DEFAULT_METHOD, METHODS, Contrast, Table, domain_label
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT
 
-GGA_SOURCE = (
-    "Ballas & Diou, Gradient-Guided Annealing for Domain Generalization, CVPR 2025, arXiv 2502.20162 (corrected July "
-    "2025); aristotelisballas/GGA at 5450c2b, README images"
-)
-DOMAINBED_SOURCE = "facebookresearch/DomainBed, results 2020_10_06_7df6f06"
 ARITHMETIC = "Arithmetic"
 MARK = "published: "
 """Stands in front of every published row's name."""
@@ -66,10 +54,9 @@ class PublishedRow:
     Args:
         dataset: as DomainBed calls it.
         name: of the arm, with what tells it from its namesakes.
-        source: where it stands.
-        protocol: it was made under; ours of that name, where we have one, is meant to be the same.
+        source: "GGA" or "DomainBed".
+        protocol: it was made under; ours of that name, where there is one, is meant to be the same.
         selection: name of the selection method.
-        error: what the ± is, in words.
         average: over the dataset's test domains.
         domains: each test domain by its folder's name; empty where none is published.
         superseded: withdrawn by a later version of its source.
@@ -80,25 +67,9 @@ class PublishedRow:
     source: str
     protocol: str
     selection: str
-    error: str
     average: PublishedNumber
     domains: Mapping[str, PublishedNumber]
-    superseded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedAverage:
-    """The mean over datasets that the GGA release prints for one arm, in percent.
-
-    Args:
-        name: as `PublishedRow.name`.
-        of_four: PACS, VLCS, OfficeHome and TerraIncognita.
-        of_five: these and DomainNet.
-    """
-
-    name: str
-    of_four: float
-    of_five: float
+    superseded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,125 +77,45 @@ class PublishedGain:
     """What GGA added to another algorithm: the difference of two averages over test domains, in points.
 
     Args:
-        host: the algorithm.
+        algorithm: its name.
         gains: by dataset; DomainNet was not run.
         of_four: their mean as printed.
         superseded_of_four: the same in the first version, before the release was corrected.
     """
 
-    host: str
+    algorithm: str
     gains: Mapping[str, float]
     of_four: float
     superseded_of_four: float
 
 
-_STANDARD_ERROR = "standard error over three trial seeds (ddof 0)"
-
-# (name, superseded), then mean and ± on each of `PUBLISHED_DATASETS`, then the means over four and five.
-_GGA_ROWS = (
-    ("ERM", False, (85.5, 0.2, 77.3, 0.4, 66.5, 0.3, 46.1, 1.8, 43.8, 0.3), 68.9, 63.9),
-    ("GGA", False, (86.4, 0.5, 78.7, 0.8, 67.0, 0.3, 48.5, 1.1, 44.5, 0.2), 70.2, 65.0),
-    ("GGA-L", False, (86.5, 0.7, 78.4, 0.9, 66.5, 0.4, 49.8, 1.8, 44.5, 0.2), 70.3, 65.1),
-    ("GGA, v1", True, (87.3, 0.4, 79.9, 0.4, 68.5, 0.2, 50.6, 0.1, 45.2, 0.2), 71.7, 66.3),
-)
-# Whose values the release's ERM row equals.
-_ERM_PROTOCOL = {
-    "PACS": "domainbed",
-    "VLCS": "SWAD",
-    "OfficeHome": "domainbed",
-    "TerraIncognita": "domainbed",
-    "DomainNet": "SWAD",
-}
-
-_DOMAINS = {
-    "PACS": ("art_painting", "cartoon", "photo", "sketch"),
-    "VLCS": ("Caltech101", "LabelMe", "SUN09", "VOC2007"),
-    "OfficeHome": ("Art", "Clipart", "Product", "Real World"),
-    "TerraIncognita": ("location_100", "location_38", "location_43", "location_46"),
-    "DomainNet": ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
-}
-# Mean and ± on each of `_DOMAINS`, then of the average.
-_DOMAINBED_ERM = {
-    DEFAULT_METHOD: {
-        "PACS": (84.7, 0.4, 80.8, 0.6, 97.2, 0.3, 79.3, 1.0, 85.5, 0.2),
-        "VLCS": (97.7, 0.4, 64.3, 0.9, 73.4, 0.5, 74.6, 1.3, 77.5, 0.4),
-        "OfficeHome": (61.3, 0.7, 52.4, 0.3, 75.8, 0.1, 76.6, 0.3, 66.5, 0.3),
-        "TerraIncognita": (49.8, 4.4, 42.1, 1.4, 56.9, 1.8, 35.7, 3.9, 46.1, 1.8),
-        "DomainNet": (58.1, 0.3, 18.8, 0.3, 46.7, 0.3, 12.2, 0.4, 59.6, 0.1, 49.8, 0.4, 40.9, 0.1),
-    },
-    LEAVE_ONE_DOMAIN_OUT: {
-        "PACS": (83.2, 1.3, 76.8, 1.7, 97.2, 0.3, 74.8, 1.3, 83.0, 0.7),
-        "VLCS": (98.0, 0.4, 62.6, 0.9, 70.8, 1.9, 77.5, 1.9, 77.2, 0.4),
-        "OfficeHome": (61.1, 0.9, 50.7, 0.6, 74.6, 0.3, 76.4, 0.6, 65.7, 0.5),
-        "TerraIncognita": (34.4, 5.6, 38.1, 4.0, 55.7, 1.0, 37.4, 1.1, 41.4, 1.4),
-        "DomainNet": (58.1, 0.3, 17.8, 0.3, 47.0, 0.3, 12.2, 0.4, 59.2, 0.7, 49.5, 0.6, 40.6, 0.2),
-    },
-    "oracle": {
-        "PACS": (86.5, 1.0, 81.3, 0.6, 96.2, 0.3, 82.7, 1.1, 86.7, 0.3),
-        "VLCS": (97.6, 0.3, 67.9, 0.7, 70.9, 0.2, 74.0, 0.6, 77.6, 0.3),
-        "OfficeHome": (61.7, 0.7, 53.4, 0.3, 74.1, 0.4, 76.2, 0.6, 66.4, 0.5),
-        "TerraIncognita": (59.4, 0.9, 49.3, 0.6, 60.1, 1.1, 43.2, 0.5, 53.0, 0.3),
-        "DomainNet": (58.6, 0.3, 19.2, 0.2, 47.0, 0.3, 13.2, 0.2, 59.9, 0.3, 49.8, 0.4, 41.3, 0.1),
-    },
-}
-
-# On the first four of `PUBLISHED_DATASETS`, then their mean, then the first version's.
-_GAINS = {
-    "MixStyle": (1.4, 0.6, 0.5, 4.0, 1.6, 0.6),
-    "GroupDRO": (1.6, 0.6, -0.4, 5.2, 1.7, 1.4),
-    "MMD": (0.8, 0.6, 0.4, 5.1, 1.7, 2.5),
-    "AND-mask": (0.1, 0.3, 1.2, -0.4, 0.3, 0.3),
-    "ARM": (0.1, 0.3, 1.2, 2.4, 1.0, 1.1),
-    "IRM": (-1.5, -0.9, -2.1, -3.9, -2.1, -2.1),
-    "MTL": (1.8, 0.9, -0.3, 0.8, 0.8, 0.9),
-    "VREx": (0.6, -0.2, 1.5, -0.7, 0.3, 1.0),
-    "MLDG": (1.2, 1.3, -0.2, 0.2, 0.6, 1.2),
-    "Mixup": (1.0, 0.4, 0.1, 0.5, 0.5, 1.5),
-    "SagNet": (-1.0, 0.9, 0.3, 0.7, 0.4, 0.4),
-    "CORAL": (0.7, -0.4, 0.2, 0.3, 0.2, 0.2),
-    "RSC": (0.1, 0.2, 0.0, 0.2, 0.1, 0.1),
-    "Fish": (0.3, 0.9, -0.6, 1.8, 0.6, 1.0),
-    "SAM": (0.3, 0.2, -1.0, 2.9, 0.6, 1.1),
-    "GSAM": (0.6, 0.0, -0.7, -1.0, -0.3, 0.2),
-    "SAGM": (0.2, 0.0, -0.6, -0.1, -0.1, -0.2),
-}
-
-
+@cache
 def published(dataset: str) -> tuple[PublishedRow, ...]:
     """Every published row on the dataset: those of the GGA release, then DomainBed's by selection method.
 
     None on a dataset that is not among `PUBLISHED_DATASETS`.
     """
-    return _ROWS.get(dataset, ())
+    return tuple(_row(dataset, row) for row in _data()["rows"] if dataset in row["accuracy"])
+
+
+@cache
+def published_gains() -> tuple[PublishedGain, ...]:
+    """All of the GGA release, in the order of its table."""
+    return tuple(
+        PublishedGain(
+            algorithm,
+            {dataset: gain for dataset, gain in numbers.items() if dataset in PUBLISHED_DATASETS},
+            numbers["of_four"],
+            numbers["superseded_of_four"],
+        )
+        for algorithm, numbers in _data()["gains"].items()
+    )
 
 
 def published_notes() -> tuple[Footnote, ...]:
-    """What must be said beside any published number."""
+    """What belongs beside any published number."""
     return (
-        Footnote(
-            "Sources",
-            "as printed, to one decimal:",
-            (
-                f"{GGA_SOURCE}: ERM, GGA, GGA-L. v1 is of February 2025 and superseded by the correction.",
-                f"{DOMAINBED_SOURCE}: every row named DomainBed.",
-            ),
-        ),
-        Footnote(
-            "Published ERM",
-            "the release's row equals DomainBed's on PACS, OfficeHome and TerraIncognita, and what SWAD and SAGM print "
-            "on VLCS and DomainNet (15001 steps; DomainBed's own row is of 5001). It seems not to have been run again "
-            "under GGA's settings, so a difference to it is one between protocols too.",
-        ),
-        Footnote(
-            "Published errors",
-            "of DomainBed's rows, and of the ERM values equal to them, the ± is the standard error over three trial "
-            "seeds (ddof 0); of every other row the source does not say what it is.",
-        ),
-        Footnote(
-            "Published differences",
-            "are differences of two means, unpaired, without a test or an interval. No values by trial seed are "
-            "published, and none of GGA by test domain.",
-        ),
+        *(Footnote(note["heading"], note["sentence"], tuple(note.get("items", ()))) for note in _data()["notes"]),
         Footnote(
             ARITHMETIC,
             "printed means that do not follow from their printed parts, rounding allowed for:",
@@ -233,13 +124,59 @@ def published_notes() -> tuple[Footnote, ...]:
     )
 
 
+@cache
+def _data() -> dict[str, Any]:
+    text = resources.files("gga_sweep.report").joinpath("published.yaml").read_text(encoding="utf-8")
+    data: dict[str, Any] = yaml.safe_load(text)
+    return data
+
+
+def _row(dataset: str, row: Mapping[str, Any]) -> PublishedRow:
+    accuracy, protocol = row["accuracy"][dataset], row["protocol"]
+    numbers = {name: _number(printed) for name, printed in accuracy.items()} if isinstance(accuracy, dict) else {}
+    return PublishedRow(
+        dataset=dataset,
+        name=row["name"],
+        source=row["source"],
+        protocol=protocol[dataset] if isinstance(protocol, dict) else protocol,
+        selection=row["selection"],
+        average=numbers.pop("average") if numbers else _number(accuracy),
+        domains=numbers,
+        superseded=row.get("superseded", False),
+    )
+
+
+def _number(printed: str) -> PublishedNumber:
+    return PublishedNumber(*map(float, printed.split(" ± ")))
+
+
+def _not_following() -> Iterator[str]:
+    """Printed means that no values within the rounding of their parts can have."""
+    for row in _data()["rows"]:
+        if means := row.get("means"):
+            parts = [_number(row["accuracy"][dataset]).mean for dataset in PUBLISHED_DATASETS]
+            for of, mean in (("four", fmean(parts[:4])), ("five", fmean(parts))):
+                if abs(means[of] - mean) > _ROUNDING:
+                    yield f"{row['name']}, mean over {of} datasets: {means[of]:.1f} printed, {mean:.1f} by arithmetic"
+    for gain in published_gains():
+        mean = fmean(gain.gains.values())
+        if abs(gain.of_four - mean) > _ROUNDING:
+            what = f"{gain.algorithm} + GGA, mean gain over four datasets"
+            yield f"{what}: {_gain(gain.of_four)} printed, {_gain(mean)} by arithmetic"
+
+
+def published_name(row: PublishedRow) -> str:
+    """ "published: GGA, v1 (superseded)"."""
+    return f"{MARK}{row.name}" + " (superseded)" * row.superseded
+
+
 def published_section(
     table: Table, contrasts: Sequence[Contrast] = (), hosts: Mapping[str, str] = _NO_HOSTS
 ) -> Section | None:
     """Our rows, then the published ones, each marked as such; None if there is none on the dataset.
 
     Rows of other selection methods than the table's are left out where the source has one of the table's method. Gains
-    over other algorithms stand in a sheet of their own, of those algorithms that an arm of the table is named after, or
+    over other algorithms have a sheet of their own, with those algorithms that an arm of the table is named after, or
     anneals.
 
     Args:
@@ -259,7 +196,7 @@ def published_section(
             Sheet(
                 title="",
                 heads=(ARM, *column_heads(table)) if several else (ARM, AVERAGE),
-                rows=(*_ours(table, several), *(_theirs(table, row, several) for row in rows)),
+                rows=(*accuracy_rows(table, by_domain=several), *(_theirs(table, row, several) for row in rows)),
             ),
             *gains,
         ),
@@ -267,58 +204,9 @@ def published_section(
             _protocol_note(table, rows),
             *_selection_note(table, rows),
             *_domains_note(table, rows),
-            *(note for note in published_notes() if gains or note.heading != ARITHMETIC),  # on what is not shown here
+            *(note for note in published_notes() if gains or note.heading != ARITHMETIC),  # about what is shown
         ),
     )
-
-
-def published_name(row: PublishedRow) -> str:
-    """ "published: GGA, v1 (superseded)"."""
-    return f"{MARK}{row.name}" + " (superseded)" * row.superseded
-
-
-def _gga_rows(dataset: str) -> Iterator[PublishedRow]:
-    i = 2 * PUBLISHED_DATASETS.index(dataset)
-    for name, superseded, values, *_ in _GGA_ROWS:
-        protocol = _ERM_PROTOCOL[dataset] if name == "ERM" else "GGA's first" if superseded else "gga-paper"
-        yield PublishedRow(
-            dataset=dataset,
-            name=name,
-            source=GGA_SOURCE,
-            protocol=protocol,
-            selection=DEFAULT_METHOD,
-            error=_STANDARD_ERROR if protocol == "domainbed" else "not stated",
-            average=PublishedNumber(*values[i : i + 2]),
-            domains={},
-            superseded=superseded,
-        )
-
-
-def _domainbed_rows(dataset: str) -> Iterator[PublishedRow]:
-    for method, values in _DOMAINBED_ERM.items():
-        numbers = [PublishedNumber(*values[dataset][i : i + 2]) for i in range(0, len(values[dataset]), 2)]
-        yield PublishedRow(
-            dataset=dataset,
-            name="ERM, DomainBed" if method == DEFAULT_METHOD else f"ERM, DomainBed, {METHODS[method].label}",
-            source=DOMAINBED_SOURCE,
-            protocol="domainbed",
-            selection=method,
-            error=_STANDARD_ERROR,
-            average=numbers[-1],
-            domains=dict(zip(_DOMAINS[dataset], numbers[:-1], strict=True)),
-        )
-
-
-_ROWS = MappingProxyType({dataset: (*_gga_rows(dataset), *_domainbed_rows(dataset)) for dataset in PUBLISHED_DATASETS})
-
-PUBLISHED_AVERAGES = tuple(PublishedAverage(name, of_four, of_five) for name, _, _, of_four, of_five in _GGA_ROWS)
-"""Of the GGA release, in the order of its rows."""
-
-PUBLISHED_GAINS = tuple(
-    PublishedGain(host, dict(zip(PUBLISHED_DATASETS[:4], values[:4], strict=True)), *values[4:])
-    for host, values in _GAINS.items()
-)
-"""Of the GGA release, in the order of its table."""
 
 
 def _shown(table: Table) -> list[PublishedRow]:
@@ -330,11 +218,6 @@ def _shown(table: Table) -> list[PublishedRow]:
 
 def _single_domains(rows: Sequence[PublishedRow]) -> set[tuple[str, ...]]:
     return {(name,) for row in rows for name in row.domains}
-
-
-def _ours(table: Table, several: bool) -> Iterator[tuple[str, ...]]:
-    for row in table.rows:
-        yield arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries * several, row.average))
 
 
 def _theirs(table: Table, row: PublishedRow, several: bool) -> tuple[str, ...]:
@@ -351,14 +234,14 @@ def _gains_sheet(table: Table, ours: Sequence[tuple[str, Contrast]]) -> Iterator
     mine: dict[str, list[tuple[str, str]]] = {_bare(row.arm.split()[0]): [] for row in table.rows if row.arm.split()}
     for host, contrast in ours:
         mine.setdefault(_bare(host), []).append((contrast.arm, difference_in_words(contrast.difference)))
-    gains = [one for one in PUBLISHED_GAINS if _bare(one.host) in mine and table.dataset in one.gains]
+    gains = [one for one in published_gains() if _bare(one.algorithm) in mine and table.dataset in one.gains]
     if not gains:
         return
     rows: list[tuple[str, ...]] = []
     for one in gains:
-        theirs = f"{MARK}{one.host} + GGA against {one.host}", ABSENT
+        theirs = f"{MARK}{one.algorithm} + GGA against {one.algorithm}", ABSENT
         gained = _gain(one.gains[table.dataset]), _gain(one.of_four)
-        rows += [(*side, *gained) for side in mine[_bare(one.host)] or [theirs]]
+        rows += [(*side, *gained) for side in mine[_bare(one.algorithm)] or [theirs]]
     yield Sheet(
         title="Gains over other algorithms: ours, in pairs, beside the published, unpaired (points of accuracy)",
         heads=(ARM, DIFFERENCE, f"GGA as published, {table.dataset}", "Mean of four datasets"),
@@ -410,20 +293,3 @@ def _domains_note(table: Table, rows: Sequence[PublishedRow]) -> Iterator[Footno
             f"ours is over {', '.join(map(domain_label, table.columns))}; the published ones are over "
             f"{', '.join(sorted(map(domain_label, theirs)))}.",
         )
-
-
-def _not_following() -> Iterator[str]:
-    """Printed means that no values within the rounding of their parts can have."""
-    for average in PUBLISHED_AVERAGES:
-        values = [row.average.mean for rows in _ROWS.values() for row in rows if row.name == average.name]
-        for printed, mean, of in (
-            (average.of_four, fmean(values[:4]), "four"),
-            (average.of_five, fmean(values), "five"),
-        ):
-            if abs(printed - mean) > _ROUNDING:
-                yield f"{average.name}, mean over {of} datasets: {printed:.1f} printed, {mean:.1f} by arithmetic"
-    for gain in PUBLISHED_GAINS:
-        mean = fmean(gain.gains.values())
-        if abs(gain.of_four - mean) > _ROUNDING:
-            what = f"{gain.host} + GGA, mean gain over four datasets"
-            yield f"{what}: {_gain(gain.of_four)} printed, {_gain(mean)} by arithmetic"

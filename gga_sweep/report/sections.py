@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.units import Unit, unit_for
 from gga_sweep.report.wording import (
     ABSENT,
     ARM,
     INCOMPLETE_MARK,
-    Footnote,
     count,
+    difference_in_words,
     draws_in_words,
     entry_in_words,
+    gain_in_words,
+    p_in_words,
     percent,
+    points,
+    time_in_words,
 )
 from gga_sweep.selection import (
     PHASES,
@@ -34,7 +38,7 @@ from gga_sweep.selection import (
 from gga_sweep.selection.expected_best import SearchBudget
 
 SEARCH_HEADS: Mapping[str, str] = {
-    "gain_under_search": "Gain, as searched",
+    "gain_under_search": "Gain, as scored",
     "gain_under_fresh_masks": "Gain, fresh masks",
     "gain_on_next_minibatches": "Gain, next minibatches",
     "acceptance_rate": "Accepted (%)",
@@ -47,37 +51,13 @@ NOISE_HEADS: Mapping[str, str] = {
     "alpha": "Alpha",
     "noise_over_gradient": "Noise / gradient",
 }
+DETECTABLE = "Smallest detectable difference (80 % power)"
 DIFFERENCE = "Difference [95\N{NO-BREAK SPACE}%]"
 _SHARES = frozenset({"acceptance_rate", "share_moved"})
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """A table in words, one row an arm.
-
-    Args:
-        title: what it shows; empty where its section says so.
-        heads: of the columns, the arm's first.
-        rows: cells, as many as heads.
-    """
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Tables of one subject with what must be said beside them."""
-
-    name: str
-    title: str
-    sheets: tuple[Sheet, ...]
-    notes: tuple[Footnote, ...]
-
-
 def sections(comparison: Comparison) -> Iterator[Section]:
-    """All that the sweep has something for: differences, hosts, annealing, search budget, cost."""
+    """What the sweep has data for: differences, algorithms, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
     if comparison.hosts:
@@ -90,42 +70,90 @@ def sections(comparison: Comparison) -> Iterator[Section]:
         yield _cost(comparison.costs)
 
 
-def points(difference: float) -> str:
-    """A difference of accuracies in points: 0.0072 -> "+0.72"; NaN -> a dash."""
-    return f"{100 * difference:+z.2f}" if math.isfinite(difference) else ABSENT
+def _differences(comparison: Comparison) -> Section:
+    baselines = {contrast.baseline for contrast in comparison.selected}
+    to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
+    sheets = [_contrast_sheet("Selected runs", comparison.selected)]
+    if comparison.matched:
+        sheets.append(_contrast_sheet("Same draw, without search", comparison.matched))
+    return Section(
+        name="differences",
+        title=f"Difference {to} (points of accuracy)",
+        sheets=tuple(sheets),
+        notes=tuple(_difference_notes(comparison)),
+        plots=("gain-accuracy",),
+    )
 
 
-def difference_in_words(difference: SeedEstimate) -> str:
-    """ "+0.72 [0.10, 1.34]", the interval where there is one."""
-    interval = f" [{_unsigned(difference.low)}, {_unsigned(difference.high)}]" if math.isfinite(difference.low) else ""
-    return f"{points(difference.mean)}{interval}"
+def _contrast_sheet(title: str, contrasts: Sequence[Contrast]) -> Sheet:
+    several = len({contrast.baseline for contrast in contrasts}) > 1
+    return Sheet(
+        title=title,
+        heads=(ARM, DIFFERENCE, "p", "Holm", "n (pairs)", DETECTABLE),
+        rows=tuple(
+            (
+                f"{one.arm} against {one.baseline}" if several else one.arm,
+                *_contrast_cells(one),
+                points(one.difference.detectable, signed=False),
+            )
+            for one in contrasts
+        ),
+    )
 
 
-def _unsigned(difference: float) -> str:
-    return points(difference).removeprefix("+")
+def _contrast_cells(contrast: Contrast) -> tuple[str, ...]:
+    return (
+        difference_in_words(contrast.difference),
+        p_in_words(contrast.difference.p),
+        p_in_words(contrast.holm_p),
+        f"{_seeds(contrast.difference)} ({contrast.pairs}){INCOMPLETE_MARK * contrast.incomplete}",
+    )
 
 
-def p_in_words(p: float) -> str:
-    """ "0.031"; "<0.001"; NaN -> a dash."""
-    if math.isnan(p):
-        return ABSENT
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def _seeds(difference: SeedEstimate) -> str:
+    """ "3"; "2/3" where a trial seed is missing."""
+    return f"{difference.n}" if difference.n == difference.expected else f"{difference.n}/{difference.expected}"
 
 
-def time_in_words(time: float) -> str:
-    """In whatever unit: "1,234", "34.5", "8.03"; NaN -> a dash."""
-    if math.isnan(time):
-        return ABSENT
-    decimals = 0 if time >= 100 else 1 if time >= 10 else 2
-    return f"{time:,.{decimals}f}"
+def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
+    yield Footnote(
+        "Difference",
+        "accuracy of the arm minus that of its baseline, with the same test domains and trial seed, averaged within "
+        "each trial seed, then over n trial seeds. Selected runs: at their selected steps. "
+        + (
+            "Without search: runs of the same draw, each at its own best validation step."
+            if comparison.matched
+            else "There is no comparison without search: draws differ between the arms, or were not trained equally "
+            "long."
+        ),
+    )
+    differences = [contrast.difference for contrast in (*comparison.selected, *comparison.matched)]
+    yield Footnote("Certainty", _certainty(differences))
+    for title, contrasts in (("selected runs", comparison.selected), ("same draw", comparison.matched)):
+        if missing := [item for contrast in contrasts for item in missing_in_words(contrast)]:
+            number = sum(len(contrast.missing) for contrast in contrasts)
+            yield Footnote(
+                f"Missing pairs, {title}",
+                f"{count(number, 'pair')} without one side; that trial seed is left out of the arm's difference.",
+                tuple(missing),
+            )
+    if comparison.steps:
+        yield Footnote(
+            "Selected steps",
+            "up to its annealing window an arm equals its unannealed algorithm by construction.",
+            tuple(map(_selected_steps, comparison.steps)),
+        )
 
 
-def gain_in_words(mean: SeedEstimate) -> str:
-    """ "+0.0041 [0.0031, 0.0052]", the interval where there is one."""
-    if math.isnan(mean.mean):
-        return ABSENT
-    interval = f" [{mean.low:.2g}, {mean.high:.2g}]" if math.isfinite(mean.low) else ""
-    return f"{mean.mean:+.2g}{interval}"
+def _certainty(differences: Sequence[SeedEstimate]) -> str:
+    if differences[0].expected == 1:
+        return "one trial seed has no spread, so there is no interval and no p."
+    equal = any(difference.n > 1 and math.isnan(difference.low) for difference in differences)
+    return (
+        "the interval is t over trial seeds with n - 1 degrees of freedom, p two-sided, Holm is p adjusted over the "
+        "arms of the table. Smallest detectable difference: the true difference that this number of trial seeds, with "
+        "this spread, detects with 80 % power at the 5 % level (noncentral t)."
+    ) + " No interval where the difference is the same in all trial seeds." * equal
 
 
 def missing_in_words(contrast: Contrast) -> tuple[str, ...]:
@@ -142,122 +170,6 @@ def _missing_pair(contrast: Contrast, pair: MissingPair) -> str:
     return f"{contrast.arm} against {contrast.baseline}, {place}: {lacking}"
 
 
-def _differences(comparison: Comparison) -> Section:
-    baselines = {contrast.baseline for contrast in comparison.selected}
-    to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
-    sheets = [_contrast_sheet("Selected runs", comparison.selected)]
-    if comparison.matched:
-        sheets.append(_contrast_sheet("Same draw, without search", comparison.matched))
-    return Section(
-        name="differences",
-        title=f"Difference {to} (points of accuracy)",
-        sheets=tuple(sheets),
-        notes=tuple(_difference_notes(comparison)),
-    )
-
-
-def _contrast_sheet(title: str, contrasts: Sequence[Contrast]) -> Sheet:
-    several = len({contrast.baseline for contrast in contrasts}) > 1
-    return Sheet(
-        title=title,
-        heads=(ARM, DIFFERENCE, "p", "Holm", "n (pairs)", "Detects"),
-        rows=tuple(_contrast_row(contrast, named=several) for contrast in contrasts),
-    )
-
-
-def _contrast_row(contrast: Contrast, *, named: bool) -> tuple[str, ...]:
-    return (
-        f"{contrast.arm} against {contrast.baseline}" if named else contrast.arm,
-        difference_in_words(contrast.difference),
-        p_in_words(contrast.difference.p),
-        p_in_words(contrast.holm_p),
-        f"{_seeds(contrast.difference)} ({contrast.pairs}){INCOMPLETE_MARK * contrast.incomplete}",
-        _unsigned(contrast.difference.detectable),
-    )
-
-
-def _seeds(difference: SeedEstimate) -> str:
-    """ "3"; "2/3" where a trial seed lacks."""
-    return f"{difference.n}" if difference.n == difference.expected else f"{difference.n}/{difference.expected}"
-
-
-def _hosts(gains: Sequence[HostGain]) -> Section:
-    """As the paper's table has it: a line a host."""
-    mean = mean_gain(gains)
-    mean_row = [_mean_row(mean, len(gains))] if mean else []
-    return Section(
-        name="hosts",
-        title="Annealing on each algorithm (accuracy in percent, difference in points)",
-        sheets=(
-            Sheet(
-                title="",
-                heads=(ARM, "Host alone", "Annealed", DIFFERENCE, "p", "Holm", "n (pairs)"),
-                rows=(*map(_host_row, gains), *mean_row),
-            ),
-        ),
-        notes=(
-            Footnote(
-                "Hosts",
-                "each annealed arm beside the same algorithm without annealing: accuracies averaged over the test "
-                f"domains, and the difference of the selected runs as above, with p adjusted over these {len(gains)} "
-                "lines alone."
-                + " The mean is over the hosts within a trial seed, then over trial seeds."
-                * bool(mean_row),
-            ),
-        ),
-    )
-
-
-def _host_row(gain: HostGain) -> tuple[str, ...]:
-    arm, *difference, _ = _contrast_row(gain.contrast, named=False)
-    return arm, entry_in_words(gain.alone), entry_in_words(gain.annealed), *difference
-
-
-def _mean_row(mean: SeedEstimate, hosts: int) -> tuple[str, ...]:
-    difference = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
-    return f"Mean over {hosts} hosts", ABSENT, ABSENT, *difference
-
-
-def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
-    yield Footnote(
-        "Difference",
-        "accuracy of the arm minus that of its baseline, with the same test domains and trial seed, averaged within "
-        "each trial seed, then over n trial seeds. Selected runs: at their selected steps. "
-        + (
-            "Without search: runs of the same draw, each at its own best validation step."
-            if comparison.matched
-            else "Without search nothing is compared: a draw is not the same in every arm, or not trained as long."
-        ),
-    )
-    differences = [contrast.difference for contrast in (*comparison.selected, *comparison.matched)]
-    yield Footnote("Certainty", _certainty(differences))
-    for title, contrasts in (("selected runs", comparison.selected), ("same draw", comparison.matched)):
-        if missing := [item for contrast in contrasts for item in missing_in_words(contrast)]:
-            number = sum(len(contrast.missing) for contrast in contrasts)
-            yield Footnote(
-                f"Missing pairs, {title}",
-                f"{count(number, 'pair')} lacking a side; the trial seed is left out of that arm's difference.",
-                tuple(missing),
-            )
-    if comparison.steps:
-        yield Footnote(
-            "Selected steps",
-            "before its annealing window an arm is by construction what it is without annealing.",
-            tuple(map(_selected_steps, comparison.steps)),
-        )
-
-
-def _certainty(differences: Sequence[SeedEstimate]) -> str:
-    if differences[0].expected == 1:
-        return "one trial seed has no spread, so there is no interval and no p."
-    equal = any(difference.n > 1 and math.isnan(difference.low) for difference in differences)
-    return (
-        "the interval is t over trial seeds with n - 1 degrees of freedom, p two-sided, Holm is p adjusted over the "
-        "arms of the table. Detects: the true difference that as many trial seeds with as large a spread find with "
-        "80 % power at 5 % (noncentral t)."
-    ) + " Where all trial seeds differ by the same, nothing of this can be said." * equal
-
-
 def _selected_steps(steps: SelectedSteps) -> str:
     """ "ERM + GGA: 2 before the window (22.2 %), 0 inside (0.0 %), 7 after (77.8 %)"."""
     if not steps.total:
@@ -266,12 +178,36 @@ def _selected_steps(steps: SelectedSteps) -> str:
     return f"{steps.arm}: " + ", ".join(f"{n} {place} ({percent(n / steps.total)} %)" for place, n in places.items())
 
 
+def _hosts(gains: Sequence[HostGain]) -> Section:
+    """As the paper's table has it: a line an algorithm."""
+    rows = [
+        (one.contrast.arm, entry_in_words(one.alone), entry_in_words(one.annealed), *_contrast_cells(one.contrast))
+        for one in gains
+    ]
+    note = (
+        "each annealed arm beside the same algorithm without annealing: accuracies averaged over the test domains, and "
+        f"the difference of the selected runs as above, with p adjusted over these {len(gains)} lines alone."
+    )
+    if mean := mean_gain(gains):
+        difference = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
+        rows.append((f"Mean over {len(gains)} algorithms", ABSENT, ABSENT, *difference))
+        note += " The mean is over the algorithms within a trial seed, then over trial seeds."
+    return Section(
+        name="hosts",
+        title="Annealing on each algorithm (accuracy in percent, difference in points)",
+        sheets=(Sheet("", (ARM, "Not annealed", "Annealed", DIFFERENCE, "p", "Holm", "n (pairs)"), tuple(rows)),),
+        notes=(Footnote("Algorithms", note),),
+    )
+
+
 def _annealing(diagnostics: Sequence[AnnealingDiagnostics]) -> Section:
     searching = [one for one in diagnostics if one.searches]
     noisy = [one for one in diagnostics if one.noise]
     sheets = []
     if searching:
-        sheets.append(_diagnostics_sheet("Searches", SEARCH_HEADS, {one.arm: one.searches for one in searching}))
+        sheets.append(
+            _diagnostics_sheet("Candidate searches", SEARCH_HEADS, {one.arm: one.searches for one in searching})
+        )
     if noisy:
         sheets.append(_diagnostics_sheet("GGA-L", NOISE_HEADS, {one.arm: one.noise for one in noisy}))
     return Section(
@@ -312,18 +248,19 @@ def _annealing_notes(
     )
     if searching:
         yield Footnote(
-            "Searches",
-            "gain is the smallest cosine between domain gradients after a step's search minus before it: as the search "
-            "saw it, under fresh dropout masks, and on the next minibatches; accepted: of the candidates tried; moved: "
-            "of the steps; distance in radii (1 is a corner of the box) and in optimiser updates.",
+            "Candidate searches",
+            "gain is the smallest cosine between domain gradients after a step's search minus before it: as scored by "
+            "the search, under fresh dropout masks, and on the next minibatches; accepted: share of the candidates "
+            "tried; moved: share of the steps; distance in radii (1 is a corner of the box) and in optimiser updates.",
         )
     if noisy:
         yield Footnote(
             "GGA-L",
-            "mean cosine over pairs of domain gradients, scale of the noise, and its norm over the joint gradient's.",
+            "mean cosine over pairs of domain gradients; alpha: scale of the noise; norm of the noise over that of the "
+            "joint gradient.",
         )
     if left_out := tuple(_left_out(diagnostics)):
-        yield Footnote("Left out", "undefined, as a cosine with a zero gradient is.", left_out)
+        yield Footnote("Left out", "undefined values, such as a cosine with a zero gradient.", left_out)
 
 
 def _left_out(diagnostics: Iterable[AnnealingDiagnostics]) -> Iterator[str]:
@@ -336,7 +273,7 @@ def _left_out(diagnostics: Iterable[AnnealingDiagnostics]) -> Iterator[str]:
 
 
 def _budget(budgets: Sequence[SearchBudget]) -> Section:
-    """Draws double from column to column, and end with what each arm had."""
+    """The number of draws doubles from column to column, up to all draws of each arm."""
     most = [len(budget.draws) for budget in budgets]
     shown = sorted({2**i for n in most for i in range(n.bit_length())} | {*most})
     unit = unit_for(budget.seconds_a_draw for budget in budgets)
@@ -351,6 +288,7 @@ def _budget(budgets: Sequence[SearchBudget]) -> Section:
             ),
         ),
         notes=tuple(_budget_notes(budgets)),
+        plots=("budget-draws", "budget-time"),
     )
 
 
@@ -372,29 +310,29 @@ def _expected(accuracy: SeedEstimate) -> str:
 def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
     yield Footnote(
         "Search budget",
-        "what selection among so many draws of a cell gives on average, over every set of them that the sweep's own "
-        "draws allow (in closed form); then mean over test domains within a trial seed, and over trial seeds, with its "
-        "95 % interval (t, n - 1 degrees of freedom). One draw is their mean, all draws are the selected runs. Time is "
-        "that of a draw in one cell, the mean of the runs that could be selected. Arms of a user's own searcher are "
-        "left out: their draws follow from one another.",
+        "expected accuracy of the run selected among this number of draws of a cell, over all subsets of the sweep's "
+        "draws (in closed form); mean over test domains within a trial seed, then over trial seeds, with its 95 % "
+        "interval (t, n - 1 degrees of freedom). One draw: the mean of the runs; all draws: the selected runs. Time: "
+        "of one draw in one cell, the mean of the selectable runs. Arms of a user's own searcher are left out, because "
+        "their draws depend on each other.",
     )
     uneven = [budget for budget in budgets if budget.largest_cell > len(budget.draws)]
     if uneven:
         yield Footnote(
             "Fewest draws",
-            "budgets end with the smallest cell of an arm, so that its larger cells do not spend all of theirs.",
+            "a budget ends with the smallest cell of its arm; larger cells have more runs than it counts.",
             tuple(f"{one.arm}: {len(one.draws)} to {one.largest_cell} runs a cell" for one in uneven),
         )
     if left_out := [budget for budget in budgets if budget.left_out]:
         counts = tuple(f"{budget.arm}: {count(budget.left_out, 'run')}" for budget in left_out)
-        yield Footnote("Not selectable", "left out of the budgets, as they cannot be selected.", counts)
+        yield Footnote("Not selectable", "left out of the budgets: runs that cannot be selected.", counts)
 
 
 def _cost(costs: Sequence[Cost]) -> Section:
     unit = unit_for(cost.total for cost in costs)
     pairs = any(cost.of_pairs for cost in costs)
     inherited = math.fsum(cost.inherited for cost in costs)
-    shared = f" Of the totals, {time_in_words(inherited / unit.seconds)} were trained once for several runs."
+    shared = f" {time_in_words(inherited / unit.seconds)} of the totals were trained once for several runs."
     heads = (
         ARM,
         "Runs",
@@ -402,7 +340,7 @@ def _cost(costs: Sequence[Cost]) -> Section:
         "A run",
         *(phase.capitalize() for phase in PHASES),
         "Ratio",
-        "Less diagnostics",
+        "Ratio without diagnostics",
     )
     return Section(
         name="cost",
@@ -411,11 +349,13 @@ def _cost(costs: Sequence[Cost]) -> Section:
         notes=(
             Footnote(
                 "Cost",
-                f"the total, in {unit.name}, is of all runs, whatever became of them; all that follows is the mean of "
-                f"the done ones{', pairs of test domains apart' * pairs}, in device-seconds. Ratio: a run to one of "
-                f"the arm's baseline, then the same less the time that measuring took.{shared * (inherited > 0)}",
+                f"the total, in {unit.name}, is of all runs of any status; the other columns are means over done runs"
+                f"{' without those on pairs of test domains' * pairs}, in device-seconds. Ratio: time of a run over "
+                "that of a run of the arm's baseline, with and without the time for diagnostics."
+                f"{shared * (inherited > 0)}",
             ),
         ),
+        plots=("cost",),
     )
 
 

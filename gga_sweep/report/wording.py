@@ -1,14 +1,14 @@
-"""How a table is put into words: the same sentences in every format."""
+"""Numbers, cells and runs in words, the same in every format."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 from gga_sweep.records import Cell, RunRecords, RunStatus
-from gga_sweep.selection import METHODS, Entry, IncompleteCell, Row, Table, domain_label
+from gga_sweep.selection import Entry, IncompleteCell, Row, SeedEstimate, Table, domain_label
 from gga_sweep.selection.table import status_in_words
+from gga_sweep.spec import PlannedRun
 
 ABSENT = "\N{EN DASH}"
 INCOMPLETE_MARK = "*"
@@ -16,22 +16,18 @@ AVERAGE = "Average"
 ARM = "Arm"
 
 
-@dataclass(frozen=True, slots=True)
-class Footnote:
-    """What must be said beside a table: a heading of a word or two, a sentence, and what it lists."""
-
-    heading: str
-    sentence: str
-    items: tuple[str, ...] = ()
-
-
 def percent(share: float) -> str:
     """0.8471 -> "84.7"; NaN -> a dash."""
     return f"{100 * share:.1f}" if math.isfinite(share) else ABSENT
 
 
+def points(difference: float, *, signed: bool = True) -> str:
+    """A difference of accuracies in points: 0.0072 -> "+0.72", unsigned "0.72"; NaN -> a dash."""
+    return f"{100 * difference:{'+' if signed else ''}z.2f}" if math.isfinite(difference) else ABSENT
+
+
 def entry_in_words(entry: Entry) -> str:
-    """ "84.7 ± 1.2"; "84.7 ± 1.2 (2/3)*" where trial seeds lack; "84.7*" where one is left, or a draw lacks."""
+    """ "84.7 ± 1.2"; "84.7 ± 1.2 (2/3)*" where trial seeds are missing; "84.7*" for a single one, or without a draw."""
     text = percent(entry.mean)
     if math.isfinite(entry.standard_error):
         text += f" ± {percent(entry.standard_error)}"
@@ -40,133 +36,32 @@ def entry_in_words(entry: Entry) -> str:
     return text + INCOMPLETE_MARK * entry.incomplete
 
 
-def arm_in_words(row: Row) -> str:
-    return f"{row.arm} (searched)" if row.searched else row.arm
+def difference_in_words(difference: SeedEstimate) -> str:
+    """ "+0.72 [0.10, 1.34]", the interval where there is one."""
+    low, high = (points(end, signed=False) for end in (difference.low, difference.high))
+    return points(difference.mean) + f" [{low}, {high}]" * math.isfinite(difference.low)
 
 
-def column_heads(table: Table) -> tuple[str, ...]:
-    """Test domains, then the average over them."""
-    return (*(domain_label(column) for column in table.columns), AVERAGE)
+def p_in_words(p: float) -> str:
+    """ "0.031"; "<0.001"; NaN -> a dash."""
+    if math.isnan(p):
+        return ABSENT
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def footnotes(table: Table) -> Iterator[Footnote]:
-    """All that belongs beside the numbers, most important first."""
-    yield Footnote("Numbers", _what_the_numbers_are(table))
-    yield Footnote("Selection", f"{table.method_label}: {METHODS[table.method].rule}.{_selected_from(table)}")
-    if (peeks := METHODS[table.method].peeks) is not None:
-        yield Footnote("It peeks", f"{peeks}.")
-    if table.seed_use:
-        yield Footnote("Trial seeds", table.seed_use)
-    yield protocol_note(table)
-    if table.incomplete:
-        yield Footnote(
-            f"Incomplete {INCOMPLETE_MARK}",
-            _what_is_marked(table),
-            tuple(incomplete_in_words(cell) for cell in table.incomplete),
-        )
-    if diverged := [(row.arm, n) for row in table.rows if (n := row.runs.get(RunStatus.DIVERGED, 0))]:
-        fate = (
-            "Left out of selection." if table.exclude_diverged else "Their records before that take part in selection."
-        )
-        yield Footnote("Diverged", f"{_list(diverged, 'run')}. {fate}")
-    if ties := _ties(table):
-        yield Footnote("Ties", ties)
-    if draws := _unequal_draws(table):
-        yield Footnote("Draws", draws)
-    if any(row.searched for row in table.rows):
-        yield Footnote(
-            "Searched", "draws of these arms came from a user's own searcher, whose budget may differ from the plan's."
-        )
-    for note in table.notes:
-        yield Footnote("Note", note)
+def gain_in_words(mean: SeedEstimate) -> str:
+    """ "+0.0041 [0.0031, 0.0052]", the interval where there is one."""
+    if math.isnan(mean.mean):
+        return ABSENT
+    return f"{mean.mean:+.2g}" + f" [{mean.low:.2g}, {mean.high:.2g}]" * math.isfinite(mean.low)
 
 
-def _selected_from(table: Table) -> str:
-    if table.select_from == "any":
-        return ""
-    return f" Only steps after every annealing window take part, from step {table.first_step} on, in every arm."
-
-
-def protocol_note(table: Table) -> Footnote:
-    if not table.deviations:
-        return Footnote("Protocol", f"{table.protocol}, without deviations.")
-    return Footnote("Protocol", f"{table.protocol}, with these deviations:", table.deviations)
-
-
-def cell_in_words(cell: Cell) -> str:
-    """ "ERM, test 75, trial seed 2"."""
-    return f"{cell.arm}, test {domain_label(cell.test_domains)}, trial seed {cell.trial_seed}"
-
-
-def run_in_words(run: RunRecords) -> str:
-    """ "ERM, test 75, trial seed 2 (draw 3)"."""
-    return cell_in_words(run.cell) + draws_in_words(run.draws)
-
-
-def incomplete_in_words(cell: IncompleteCell) -> str:
-    """ "ERM, test 75, trial seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
-    reasons = [f"{reason}{draws_in_words(draws)}" for reason, draws in cell.reasons.items()]
-    return f"{cell_in_words(cell.cell)}: {'; '.join(reasons if cell.selected else [*reasons, 'nothing to select'])}"
-
-
-def uncertainty_in_words(table: Table) -> str:
-    """What stands behind the ±."""
-    n = len(table.trial_seeds)
-    if n == 1:
-        return "one trial seed, so without standard error"
-    return f"mean ± standard error over {n} trial seeds (population, ddof 0)"
-
-
-def _what_the_numbers_are(table: Table) -> str:
-    return (
-        "accuracy in percent on the training split of the test domain, of the selected runs at their selected steps; "
-        f"{uncertainty_in_words(table)}. {AVERAGE}: first over the test domains within a trial seed, if it has them "
-        "all, then over trial seeds."
-    )
-
-
-def _what_is_marked(table: Table) -> str:
-    n, cells = len(table.incomplete), len(table.rows) * len(table.columns) * len(table.trial_seeds)
-    seeds = len(table.trial_seeds)
-    return (
-        f"{n} of {count(cells, 'cell')} {'lacks' if n == 1 else 'lack'} what the plan wants. Numbers that read from "
-        f"them are marked; (n/{seeds}) stands where trial seeds are absent."
-    )
-
-
-def _ties(table: Table) -> str:
-    steps = [(row.arm, row.tied_steps) for row in table.rows if row.tied_steps]
-    draws = [(row.arm, row.tied_draws) for row in table.rows if row.tied_draws]
-    parts = []
-    if steps:
-        parts.append(f"Several steps were best and the lowest was taken ({_list(steps, 'selected run')}).")
-    if draws:
-        parts.append(f"Several draws were best and the highest was taken ({_list(draws, 'cell')}).")
-    return " ".join(parts)
-
-
-def _unequal_draws(table: Table) -> str:
-    """Said only where it matters: more draws to choose from select a better best."""
-    draws = [(row.arm, row.draws) for row in table.rows if row.draws]
-    if len({n for _, n in draws}) < 2:
-        return ""
-    return f"cells differ in what they could choose from: {_list(draws, 'draw')}."
-
-
-def _list(counts: list[tuple[str, int]], noun: str) -> str:
-    return "; ".join(f"{arm}: {count(n, noun)}" for arm, n in counts)
-
-
-def count(n: int, noun: str) -> str:
-    """ "1 cell", "2 cells"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def draws_in_words(draws: Sequence[int]) -> str:
-    """ " (draws 0, 1)"; empty without one."""
-    if not draws:
-        return ""
-    return f" (draw{'s' * (len(draws) > 1)} {', '.join(map(str, draws))})"
+def time_in_words(time: float) -> str:
+    """In any unit: "1,234", "34.5", "8.03"; NaN -> a dash."""
+    if math.isnan(time):
+        return ABSENT
+    decimals = 0 if time >= 100 else 1 if time >= 10 else 2
+    return f"{time:,.{decimals}f}"
 
 
 def duration_in_words(seconds: float) -> str:
@@ -179,6 +74,49 @@ def duration_in_words(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def arm_in_words(row: Row) -> str:
+    return f"{row.arm} (searched)" if row.searched else row.arm
+
+
+def column_heads(table: Table) -> tuple[str, ...]:
+    """Test domains, then the average over them."""
+    return (*(domain_label(column) for column in table.columns), AVERAGE)
+
+
+def cell_in_words(cell: Cell) -> str:
+    """ "ERM, test 75, trial seed 2"."""
+    return f"{cell.arm}, test {domain_label(cell.test_domains)}, trial seed {cell.trial_seed}"
+
+
+def run_in_words(run: RunRecords) -> str:
+    """ "ERM, test 75, trial seed 2 (draw 3)"."""
+    return cell_in_words(run.cell) + draws_in_words(run.draws)
+
+
+def run_name(run: PlannedRun) -> str:
+    """`ERM + GGA · test 75 · seed 0 · draw 1`."""
+    draws = f"draw{'s' * (len(run.draws) > 1)} {', '.join(map(str, run.draws))}"
+    return f"{run.cell.arm} · test {domain_label(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
+
+
+def incomplete_in_words(cell: IncompleteCell) -> str:
+    """ "ERM, test 75, trial seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
+    reasons = [f"{reason}{draws_in_words(draws)}" for reason, draws in cell.reasons.items()]
+    return f"{cell_in_words(cell.cell)}: {'; '.join(reasons if cell.selected else [*reasons, 'nothing to select'])}"
+
+
+def draws_in_words(draws: Sequence[int]) -> str:
+    """ " (draws 0, 1)"; empty without one."""
+    if not draws:
+        return ""
+    return f" (draw{'s' * (len(draws) > 1)} {', '.join(map(str, draws))})"
+
+
+def count(n: int, noun: str) -> str:
+    """ "1 cell", "2 cells", "1,200 cells"."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def counts_in_words(counts: Mapping[RunStatus, int], statuses: Iterable[RunStatus] = RunStatus) -> str:

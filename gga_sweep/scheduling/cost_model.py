@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gga_sweep.annealing.options import GGA, GGAL
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.records import RunResult, RunStatus
 from gga_sweep.spec.models import RunSpec
@@ -157,22 +158,22 @@ def _work(config: RunSpec, dataset: DatasetDescription, trained: int) -> dict[st
     """Of each phase that a run has."""
     host = host_of(config, len(dataset.domain_sizes))
     domains, batch = host.training_domains, float(config.hyperparameters["batch_size"])
-    annealing = config.annealing or {}
+    annealing = config.annealing
     form = form_of(annealing)
     steps = max(0, config.training.steps - trained)
-    noisy = form if annealing.get("method") == "gga-l" else ()
-    scored_steps = 2 if annealing.get("alpha") == "adaptive" else 1  # GGA-L scores once at every step
+    noisy = form if isinstance(annealing, GGAL) else ()
+    scores_all = isinstance(annealing, GGAL) and annealing.alpha == "adaptive"  # once at every step
     work = {
-        _TRAINING: _Work(((host, noisy), (host.algorithm, noisy), ()), scored_steps * steps * domains, batch),
+        _TRAINING: _Work(((host, noisy), (host.algorithm, noisy), ()), (1 + scores_all) * steps * domains, batch),
         "evaluation": _Work(
             ((host.algorithm,), ()),
             evaluations(config.training, trained),
             _FORWARD_SHARE * sum(dataset.domain_sizes.values()),
         ),
     }
-    if annealing.get("method") == "gga":
+    if isinstance(annealing, GGA):
         annealed = annealed_steps(config, trained) * domains
-        points = int(annealing["num_candidates"]) + 1
+        points = annealing.num_candidates + 1
         work["search"] = _Work(((host, form), form, ()), annealed * points, batch)
         work["diagnostics"] = _Work(((host, form), form, ()), annealed * DIAGNOSTIC_SCORINGS, batch)
     return work

@@ -26,7 +26,7 @@ def most_demanding(configs: Iterable[RunSpec], n_domains: int) -> tuple[RunSpec,
     """
     found: dict[tuple[object, ...], RunSpec] = {}
     for config in configs:
-        kind = (config.algorithm, form_of(config.annealing or {}))
+        kind = (config.algorithm, form_of(config.annealing))
         if kind not in found or _images(config, n_domains) > _images(found[kind], n_domains):
             found[kind] = config
     return tuple(found.values())

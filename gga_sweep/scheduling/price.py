@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from gga_sweep.annealing.options import GGAL
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.records import FINAL, RunResult, RunState, RunStatus
 from gga_sweep.scheduling.cost_model import learned_costs
@@ -186,11 +187,11 @@ def run_seconds(config: RunSpec, dataset: DatasetDescription, costs: UnitCosts, 
     if config.annealing is None:
         return seconds
     form = form_of(config.annealing)
-    if config.annealing["method"] == "gga-l":
+    if isinstance(config.annealing, GGAL):
         return {**seconds, "training": steps * costs.noisy_steps[host, form].at(images)}
     search = costs.searches[host, form]
     annealed = annealed_steps(config, trained)
-    candidates = annealed * int(config.annealing["num_candidates"])
+    candidates = annealed * config.annealing.num_candidates
     return {
         **seconds,
         "search": annealed * search.start.at(images) + candidates * search.candidate.at(images),

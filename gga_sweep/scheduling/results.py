@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gga_sweep.records import Scalar, ValidationRecord
-from gga_sweep.selection.training_validation import best_step
+from gga_sweep.selection.methods.training_validation import best_step
 
 WORST = 0.0
 """The score of a run without a finite validation accuracy: it diverged at once."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gga_sweep.algorithms.registry import get_algorithm
 from gga_sweep.records import Scalar
-from gga_sweep.spec.key import annealing_in_key, run_key
+from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Contents
 
@@ -42,11 +42,8 @@ def window_of(config: RunSpec) -> Window:
     steps = config.training.steps
     if config.annealing is None:
         return Window(steps, steps, {})
-    applying = annealing_in_key(config.annealing)
-    manner = {name: value for name, value in applying.items() if name not in _PLACE}
-    start = int(applying.get("start_step", 0))
-    end = start + int(applying.get("num_steps", steps))
-    return Window(min(start, steps), min(end, steps), manner)
+    manner = {name: value for name, value in config.annealing.in_key().items() if name not in _PLACE}
+    return Window(config.annealed_steps.start, config.annealed_steps.stop, manner)
 
 
 def steps_alike(one: RunSpec, other: RunSpec) -> int:
@@ -80,11 +77,8 @@ def inherited_steps(configs: Iterable[RunSpec]) -> Iterator[int]:
 
 
 def _cut_off(config: RunSpec, steps: int) -> RunSpec:
-    annealing = dict(config.annealing or {})
-    if annealing.get("method") == "gga":
-        annealed = min(int(annealing["num_steps"]), steps - int(annealing["start_step"]))
-        annealing = {**annealing, "num_steps": annealed} if annealed > 0 else {}
-    return config.model_copy(update={"annealing": annealing or None})
+    annealing = config.annealing
+    return config.model_copy(update={"annealing": annealing and annealing.up_to(steps)})
 
 
 def _key(config: RunSpec, contents: Contents) -> str:

@@ -12,8 +12,9 @@ from gga_sweep.selection.averaged import with_averaged_arms
 from gga_sweep.selection.comparison import Comparison, compare
 from gga_sweep.selection.contrasts import Contrast, MissingPair
 from gga_sweep.selection.cost import PHASES, Cost
+from gga_sweep.selection.declaration import Method
 from gga_sweep.selection.hosts import HostGain, mean_gain
-from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, Method
+from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
 from gga_sweep.selection.seed_statistics import SeedEstimate
 from gga_sweep.selection.select import Selected, select
 from gga_sweep.selection.table import Entry, IncompleteCell, Row, Table, build_table

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from statistics import correlation, fmean
 from types import MappingProxyType
 
@@ -19,45 +19,23 @@ from gga_sweep.selection.select import Selected
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
 
-
-def gain_under_search(step: AnnealedStep) -> float:
-    return step.alignment_after - step.alignment_before
-
-
-def gain_under_fresh_masks(step: AnnealedStep) -> float:
-    return step.fresh_alignment_after - step.fresh_alignment_before
-
-
-def gain_on_next_minibatches(step: AnnealedStep) -> float:
-    return step.next_alignment_after - step.next_alignment_before
-
-
-Column = NDArray[np.float64]
-Columns = Mapping[str, Column]
-"""Many steps, field by field: (n,), an absent value as NaN."""
-
-SEARCH_QUANTITIES: Mapping[str, Callable[[Columns], Column]] = MappingProxyType(
+SEARCH_QUANTITIES: Mapping[str, str] = MappingProxyType(
     {
-        "gain_under_search": lambda steps: steps["alignment_after"] - steps["alignment_before"],
-        "gain_under_fresh_masks": lambda steps: steps["fresh_alignment_after"] - steps["fresh_alignment_before"],
-        "gain_on_next_minibatches": lambda steps: steps["next_alignment_after"] - steps["next_alignment_before"],
-        "acceptance_rate": lambda steps: _ratio(steps["accepted"], steps["tried"]),
-        "share_moved": lambda steps: np.isfinite(steps["chosen"]).astype(np.float64),
-        "distance_in_radii": itemgetter("moved_radii"),
-        "distance_in_updates": itemgetter("moved_updates"),
+        "gain_under_search": "gain",
+        "gain_under_fresh_masks": "fresh_gain",
+        "gain_on_next_minibatches": "next_gain",
+        "acceptance_rate": "acceptance_rate",
+        "share_moved": "has_moved",
+        "distance_in_radii": "moved_radii",
+        "distance_in_updates": "moved_updates",
     }
 )
-"""Of steps that searched: alignment gained (cosine) as the search saw it, under fresh dropout masks and on the next
-minibatches; accepted / tried; whether the weights moved; how far, in radii and in optimiser updates."""
+"""What is reported of steps that searched: the attribute of `AnnealedStep` that holds it."""
 
-NOISE_QUANTITIES: Mapping[str, Callable[[Columns], Column]] = MappingProxyType(
-    {
-        "mean_cosine": itemgetter("mean_cosine"),
-        "alpha": itemgetter("alpha"),
-        "noise_over_gradient": lambda steps: _ratio(steps["noise_norm"], steps["gradient_norm"]),
-    }
+NOISE_QUANTITIES: Mapping[str, str] = MappingProxyType(
+    {"mean_cosine": "mean_cosine", "alpha": "alpha", "noise_over_gradient": "noise_over_gradient"}
 )
-"""Of steps of GGA-L: mean cosine of the domain gradients, scale of the noise, its norm over the joint gradient's."""
+"""What is reported of steps of GGA-L: the attribute of `NoisyStep` that holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +162,7 @@ def alignment_and_accuracy(
         if contrast.arm not in searching:
             continue
         selected = [runs[one.cell, one.key] for one in table.selected if one.cell.arm == contrast.arm]
-        gained = [(run.cell.trial_seed, _mean(map(gain_under_fresh_masks, run.searches))) for run in selected]
+        gained = [(run.cell.trial_seed, _mean(step.fresh_gain for step in run.searches)) for run in selected]
         gains = _seed_means(gained, table.trial_seeds)
         found.append(
             AlignmentAndAccuracy(
@@ -211,7 +189,7 @@ def _diagnostics(arm: str, runs: Sequence[RunRecords], trial_seeds: Sequence[int
 
 
 def _each(
-    quantities: Mapping[str, Callable[[Columns], Column]],
+    quantities: Mapping[str, str],
     runs: Sequence[tuple[int, Sequence[AnnealedStep] | Sequence[NoisyStep]]],
     trial_seeds: Sequence[int],
 ) -> dict[str, Diagnostic]:
@@ -219,34 +197,22 @@ def _each(
     steps: list[AnnealedStep | NoisyStep] = [step for _, of_run in runs for step in of_run]
     if not steps:
         return {}
-    columns = _Columns(steps)
     run_of_step = np.repeat(np.arange(len(runs)), [len(of_run) for _, of_run in runs])
     seeds = [trial_seed for trial_seed, _ in runs]
     return {
-        name: _diagnostic(quantity(columns), run_of_step, seeds, trial_seeds) for name, quantity in quantities.items()
+        name: _diagnostic(np.array([*map(attrgetter(attribute), steps)], np.float64), run_of_step, seeds, trial_seeds)
+        for name, attribute in quantities.items()
     }
 
 
-class _Columns(dict[str, Column]):
-    """`Columns` of some steps, each made at its first use."""
-
-    def __init__(self, steps: Sequence[AnnealedStep | NoisyStep]) -> None:
-        super().__init__()
-        self._steps = steps
-
-    def __missing__(self, name: str) -> Column:
-        self[name] = column = np.array([*map(attrgetter(name), self._steps)], np.float64)
-        return column
-
-
 def _diagnostic(
-    values: Column, run_of_step: NDArray[np.int64], seeds: Sequence[int], trial_seeds: Sequence[int]
+    values: NDArray[np.float64], run_of_step: NDArray[np.int64], seeds: Sequence[int], trial_seeds: Sequence[int]
 ) -> Diagnostic:
     finite = np.isfinite(values)
     runs = run_of_step[finite]
-    sums = np.bincount(runs, values[finite], minlength=len(seeds)).astype(np.float64)
-    counts = np.bincount(runs, minlength=len(seeds)).astype(np.float64)
-    means = _ratio(sums, counts).tolist()
+    sums = np.bincount(runs, values[finite], minlength=len(seeds))
+    counts = np.bincount(runs, minlength=len(seeds))
+    means = [total / count if count else math.nan for total, count in zip(sums.tolist(), counts.tolist(), strict=True)]
     return Diagnostic(
         mean=estimate(_seed_means(zip(seeds, means, strict=True), trial_seeds)), left_out=int((~finite).sum())
     )
@@ -264,11 +230,6 @@ def _mean(values: Iterable[float]) -> float:
     """Of the finite ones; NaN where there is none."""
     finite = list(filter(math.isfinite, values))
     return fmean(finite) if finite else math.nan
-
-
-def _ratio(part: Column, whole: Column) -> Column:
-    """NaN where the whole is zero."""
-    return np.divide(part, whole, out=np.full_like(part, math.nan), where=whole != 0)
 
 
 def _by_place(view: SweepView) -> dict[tuple[Cell, str], RunRecords]:

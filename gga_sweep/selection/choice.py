@@ -1,4 +1,4 @@
-"""From accuracies to a step and a run: the rules for ties and NaN, which every method follows.
+"""From accuracies to a step and a run: the rules for ties and NaN that every method follows.
 
 1. Of a run, the step with the highest accuracy; ties go to the lowest step.
 2. Of a cell, the run with the highest accuracy at that step; ties go to the highest draw number.
@@ -37,11 +37,18 @@ class Contender:
         key: the run's full key.
         draw: the highest of its draw numbers.
         best: its step.
+        judged: what it is compared by: `best.accuracy`, unless the method looks at other cells too.
     """
 
     key: str
     draw: int
     best: BestStep
+    judged: float
+
+    @property
+    def rank(self) -> tuple[float, int, str]:
+        """Higher is better. The key comes last, so that the order of the input can never decide."""
+        return self.judged, self.draw, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +84,6 @@ def highest_run(contenders: Iterable[Contender]) -> Choice | None:
     runs = list(contenders)
     if not runs:
         return None
-    highest = max(run.best.accuracy for run in runs)
-    tied = [run for run in runs if run.best.accuracy == highest]
-    # The key stands behind the draw only so that the order of the input can never decide.
-    chosen = max(tied, key=lambda run: (run.draw, run.key))
-    return Choice(chosen.key, chosen.draw, chosen.best, tied_draws=len(tied) - 1)
+    chosen = max(runs, key=lambda run: run.rank)
+    tied = sum(run.judged == chosen.judged for run in runs)
+    return Choice(chosen.key, chosen.draw, chosen.best, tied_draws=tied - 1)

@@ -21,11 +21,11 @@ from typing import Literal
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
+from gga_sweep.selection.methods.training_validation import by_validation
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate, holm
-from gga_sweep.selection.select import from_step, group_by_cell
-from gga_sweep.selection.table import Row, Table, status_in_words
-from gga_sweep.selection.training_validation import best_step
-from gga_sweep.selection.view import SweepView
+from gga_sweep.selection.select import from_step
+from gga_sweep.selection.table import Row, Table
+from gga_sweep.selection.view import SweepView, group_by_cell, status_in_words
 
 Estimand = Literal["selected", "matched"]
 
@@ -199,7 +199,7 @@ def _accuracy_without_search(run: RunRecords, exclude_diverged: bool) -> float |
     """On the test domains, at the run's own best validation step; or why there is none."""
     if run.status not in FINAL or (exclude_diverged and run.status is RunStatus.DIVERGED):
         return status_in_words(run.status)
-    best = best_step(record.validation for record in run.records)
+    best = by_validation(run)
     if best is None:
         return f"{status_in_words(run.status)} without a finite validation accuracy"
     record = next(record for record in run.records if record.step == best.step)

@@ -10,22 +10,19 @@ those of the table; nothing is drawn at random.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import mul
 from statistics import fmean
 
-from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
-from gga_sweep.selection import leave_one_out, oracle, shared_draw, training_validation
+from gga_sweep.records import Cell, RunRecords
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
-from gga_sweep.selection.choice import BestStep
-from gga_sweep.selection.methods import ORACLE, SHARED_DRAW
+from gga_sweep.selection.methods import METHODS
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate
-from gga_sweep.selection.select import from_step
+from gga_sweep.selection.select import contenders
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +57,10 @@ class _Ranked:
     """A selectable run.
 
     Args:
-        rank: higher is better.
         accuracy: on its test domains at the step that stands for it, in [0, 1]; NaN where it is unknown.
         seconds: device-seconds it took.
     """
 
-    rank: tuple[float, int, str]
     accuracy: float
     seconds: float
 
@@ -134,61 +129,31 @@ def _seconds_a_draw(view: SweepView, table: Table, arm: str, ranked: Sequence[_R
     timed = [one.seconds for one in ranked if one.seconds]
     if not timed:
         return math.nan
-    pairs = view.pair_records if table.method == LEAVE_ONE_DOMAIN_OUT else ()
+    pairs = view.pair_records if METHODS[table.method].needs_pairs else ()
     validating = math.fsum(_seconds(run) for run in pairs if run.cell.arm == arm)
     return fmean(timed) + validating / len(ranked)
 
 
 def _ranked_cells(view: SweepView, table: Table) -> dict[Cell, list[_Ranked]]:
-    """The selectable runs of each cell that has one, worst first."""
-
-    def eligible(runs: Iterable[RunRecords]) -> list[RunRecords]:
-        kept = FINAL - {RunStatus.DIVERGED} if table.exclude_diverged else FINAL
-        return [from_step(run, table.first_step) for run in runs if run.status in kept]
-
-    judge = _judge(table.method, eligible((*view.records, *view.pair_records)))
-    cells: dict[Cell, list[_Ranked]] = {}
-    for run in eligible(view.records):
-        if (best := judge(run)) is not None:
-            cells.setdefault(run.cell, []).append(_ranked(run, best))
-    if table.method == SHARED_DRAW:
-        cells = _ranked_together(cells)
-    return {cell: sorted(ranked, key=lambda one: one.rank) for cell, ranked in cells.items()}
-
-
-def _judge(method: str, eligible: Sequence[RunRecords]) -> Callable[[RunRecords], BestStep | None]:
-    """The step that stands for a run, with the accuracy that the method ranks it by."""
-    if method == LEAVE_ONE_DOMAIN_OUT:
-        pairs = leave_one_out.index_pairs(eligible)
-        return lambda run: leave_one_out.best_step(leave_one_out.candidate_of(run, pairs))
-    if method == ORACLE:
-        return lambda run: oracle.last_step(oracle.candidate_of(run))
-    return lambda run: training_validation.best_step(record.validation for record in run.records)
+    """The selectable runs of each cell, worst first."""
+    runs: dict[Cell, list[RunRecords]] = {cell: [] for cell in view.cells()} | view.by_cell()
+    by_key = {(cell, run.key): run for cell, of_cell in runs.items() for run in of_cell}
+    standing = contenders(
+        runs,
+        view.pair_records,
+        table.method,
+        exclude_diverged=table.exclude_diverged,
+        first_step=table.first_step,
+    )
+    return {
+        cell: [_ranked(by_key[cell, one.key], one.best.step) for one in sorted(of_cell, key=lambda one: one.rank)]
+        for cell, of_cell in standing.items()
+    }
 
 
-def _ranked(run: RunRecords, best: BestStep) -> _Ranked:
-    """Ties go as in `selection.choice`: the higher draw ranks above."""
-    record = next(record for record in run.records if record.step == best.step)
-    rank = (best.accuracy, max(run.draws), run.key)
-    return _Ranked(rank, accuracy_on_test_domains(record, run.cell), _seconds(run))
-
-
-def _ranked_together(cells: Mapping[Cell, Sequence[_Ranked]]) -> dict[Cell, list[_Ranked]]:
-    """Each run with the rank of its draw: by its mean over the test domains of an arm and trial seed.
-
-    A draw that lacks a run on one of them cannot be selected, and drops out.
-    """
-    groups: dict[tuple[str, int], dict[Cell, dict[int, _Ranked]]] = {}
-    for cell, ranked in cells.items():
-        groups.setdefault((cell.arm, cell.trial_seed), {})[cell] = {one.rank[1]: one for one in ranked}
-    together: dict[Cell, list[_Ranked]] = {}
-    for group in groups.values():
-        for draw in set.intersection(*map(set, group.values())):
-            mean = shared_draw.mean_over_test_domains(of_cell[draw].rank[0] for of_cell in group.values())
-            rank = (mean, draw, "")
-            for cell, of_cell in group.items():
-                together.setdefault(cell, []).append(_Ranked(rank, of_cell[draw].accuracy, of_cell[draw].seconds))
-    return together
+def _ranked(run: RunRecords, step: int) -> _Ranked:
+    record = next(record for record in run.records if record.step == step)
+    return _Ranked(accuracy_on_test_domains(record, run.cell), _seconds(run))
 
 
 def _seconds(run: RunRecords) -> float:

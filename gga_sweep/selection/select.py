@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
-from gga_sweep.selection.choice import Choice
-from gga_sweep.selection.leave_one_out import index_pairs
-from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, Eligible
+from gga_sweep.selection.choice import Choice, Contender, highest_run
+from gga_sweep.selection.declaration import Contenders
+from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
+from gga_sweep.selection.view import group_by_cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,44 @@ def select(
         faults.append(Fault("method", "must be a known selection method", method, tuple(METHODS)))
     if faults:
         raise InputError(faults, source="select")
+    standing = contenders(grouped, pairs, method, exclude_diverged=exclude_diverged, first_step=first_step)
+    return tuple(
+        _selected(cell, runs, choice)
+        for cell, runs in grouped.items()
+        if (choice := highest_run(standing[cell])) is not None
+    )
+
+
+def contenders(
+    cells: Mapping[Cell, Sequence[RunRecords]],
+    pair_records: Iterable[RunRecords],
+    method: str,
+    *,
+    exclude_diverged: bool,
+    first_step: int,
+) -> Contenders:
+    """By cell, the runs that can be selected, with the step that stands for each; the arguments are those of `select`.
+
+    Args:
+        cells: the runs of every planned cell.
+    """
+    kept = FINAL - {RunStatus.DIVERGED} if exclude_diverged else FINAL
 
     def eligible(runs: Iterable[RunRecords]) -> list[RunRecords]:
-        final = (run for run in runs if run.status in FINAL and not (exclude_diverged and _diverged(run)))
-        return [from_step(run, first_step) for run in final]
+        return [from_step(run, first_step) for run in runs if run.status in kept]
 
-    every_run = [*(run for runs in grouped.values() for run in runs), *pairs]
-    choices = METHODS[method].choose(
-        Eligible({cell: eligible(runs) for cell, runs in grouped.items()}, index_pairs(eligible(every_run)))
+    of_cells = {cell: eligible(runs) for cell, runs in cells.items()}
+    judge = METHODS[method].judge([*(run for runs in of_cells.values() for run in runs), *eligible(pair_records)])
+    return METHODS[method].compare(
+        {
+            cell: [
+                Contender(run.key, max(run.draws), best, best.accuracy)
+                for run in runs
+                if (best := judge(run)) is not None
+            ]
+            for cell, runs in of_cells.items()
+        }
     )
-    return tuple(_selected(cell, grouped[cell], choices[cell]) for cell in grouped if cell in choices)
 
 
 def from_step(run: RunRecords, first_step: int) -> RunRecords:
@@ -97,18 +126,6 @@ def from_step(run: RunRecords, first_step: int) -> RunRecords:
         return run
     records = tuple(record for record in run.records if record.step >= first_step)
     return replace(run, result=replace(run.result, records=records))
-
-
-def group_by_cell(records: Iterable[RunRecords]) -> dict[Cell, list[RunRecords]]:
-    """The runs of each cell, cells in the order in which they first appear."""
-    cells: dict[Cell, list[RunRecords]] = {}
-    for run in records:
-        cells.setdefault(run.cell, []).append(run)
-    return cells
-
-
-def _diverged(run: RunRecords) -> bool:
-    return run.status is RunStatus.DIVERGED
 
 
 def _faults(runs: Sequence[RunRecords]) -> list[Fault]:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
-from gga_sweep.selection.leave_one_out import Pairs, index_pairs, missing_pairs
-from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS, SHARED_DRAW, Method
-from gga_sweep.selection.select import Selected, group_by_cell, select
-from gga_sweep.selection.view import SweepView, domain_label
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SelectFrom
+from gga_sweep.selection.declaration import Method, Reasons
+from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
+from gga_sweep.selection.select import Selected, select
+from gga_sweep.selection.view import SelectFrom, SweepView
+from gga_sweep.selection.view import status_in_words as status_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +160,20 @@ def build_table(
         cells=view.cells(),
     )
     selected = {one.cell: one for one in chosen}
-    pairs = index_pairs((*view.records, *view.pair_records)) if method == LEAVE_ONE_DOMAIN_OUT else None
-    runs = group_by_cell(view.records)
+    runs = view.by_cell()
     accuracy = {
         cell: accuracy_on_test_domains(selected_record(one, runs[cell]), cell) for cell, one in selected.items()
     }
+    more_reasons = METHODS[method].reasons(view)
     incomplete = {
         cell: IncompleteCell(cell, reasons, cell in selected)
         for cell in view.cells()
-        if (reasons := _what_lacks(view, cell, runs, accuracy.get(cell), METHODS[method], pairs)) is not None
+        if (
+            reasons := _what_lacks(
+                view, cell, runs.get(cell, []), accuracy.get(cell), METHODS[method], more_reasons(cell)
+            )
+        )
+        is not None
     }
     return Table(
         name=view.name,
@@ -236,71 +241,33 @@ def _row(
 def _what_lacks(
     view: SweepView,
     cell: Cell,
-    runs: Mapping[Cell, Sequence[RunRecords]],
+    runs: Sequence[RunRecords],
     accuracy: float | None,
     method: Method,
-    pairs: Pairs | None,
+    more_reasons: Reasons,
 ) -> dict[str, tuple[int, ...]] | None:
     """What keeps the cell from being complete (`IncompleteCell.reasons`); None when nothing does.
 
     Args:
-        pairs: of a method that validates with them; else None.
+        runs: of the cell.
+        accuracy: of its selected run; None without one.
+        more_reasons: the method's own.
     """
-    mine = runs.get(cell, [])
-    reasons = _not_final(view, cell, mine)
-    for run in mine:
-        if run.status in FINAL and accuracy is None:
-            reasons.setdefault(_why_not_selectable(run, method), set()).update(run.draws)
-        for pair in () if pairs is None else _lacking_pairs(run, pairs):
-            reasons.setdefault(pair, set()).update(run.draws)
-    if method is METHODS[SHARED_DRAW]:
-        for why, draws in _lacking_neighbours(view, cell, runs):
-            reasons.setdefault(why, set()).update(draws)
+    reasons = view.not_final(cell, runs)
+    if accuracy is None:
+        for run in runs:
+            if run.status in FINAL:
+                reasons.setdefault(_why_not_selectable(run, method), set()).update(run.draws)
+    for why, draws in more_reasons:
+        reasons.setdefault(why, set()).update(draws)
     if accuracy is not None and math.isnan(accuracy):
         reasons["selected, but without a test accuracy"] = set()
-    if not mine and not reasons:
+    if not runs and not reasons:
         reasons["no run"] = set()
     return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()} or None
-
-
-def _not_final(view: SweepView, cell: Cell, runs: Sequence[RunRecords]) -> dict[str, set[int]]:
-    """The draws of a cell that no run stands for, or whose run is not final, by what befell them."""
-    reasons: dict[str, set[int]] = {}
-    if missing := set(view.draws.get(cell.arm, ())).difference(*(run.draws for run in runs)):
-        reasons["missing"] = missing
-    for run in runs:
-        if run.status not in FINAL:
-            reasons.setdefault(status_in_words(run.status), set()).update(run.draws)
-    return reasons
-
-
-def _lacking_neighbours(
-    view: SweepView, cell: Cell, runs: Mapping[Cell, Sequence[RunRecords]]
-) -> Iterator[tuple[str, set[int]]]:
-    """What other test domains lack of the draws that have a final run here, and so cannot be shared."""
-    final = {draw for run in runs.get(cell, []) if run.status in FINAL for draw in run.draws}
-    for test_domains in view.test_domains:
-        if test_domains == cell.test_domains:
-            continue
-        other = replace(cell, test_domains=test_domains)
-        for why, draws in _not_final(view, other, runs.get(other, [])).items():
-            if draws & final:
-                yield f"{domain_label(test_domains)} {why}", draws & final
-
-
-def _lacking_pairs(run: RunRecords, pairs: Pairs) -> Iterator[str]:
-    """What a run lacks to be cross-validated: runs that do not exist, or are not final."""
-    for domain, pair in missing_pairs(run, pairs):
-        fate = "missing" if pair is None else status_in_words(pair.status)
-        yield f"{domain_label((*run.cell.test_domains, domain))} {fate}"
 
 
 def _why_not_selectable(run: RunRecords, method: Method) -> str:
     if run.status is RunStatus.DIVERGED:
         return "diverged"
     return f"{status_in_words(run.status)} without {method.lacking}"
-
-
-def status_in_words(status: RunStatus) -> str:
-    """`OUT_OF_MEMORY` -> "out of memory"."""
-    return status.value.replace("_", " ").lower()

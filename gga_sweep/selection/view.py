@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Literal
 
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.records import Cell, RunRecords, Scalar
+from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus, Scalar
+
+SelectFrom = Literal["any", "after-window"]
+"""Which evaluations take part in selection: all, or those after every annealing window of the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,36 @@ class SweepView:
         """Every planned cell, by arm, test domains and trial seed in their given orders."""
         return self._cells_of(self.test_domains)
 
+    def by_cell(self) -> dict[Cell, list[RunRecords]]:
+        """The runs of each cell that has one, without those of pairs."""
+        return group_by_cell(self.records)
+
+    def not_final(self, cell: Cell, runs: Sequence[RunRecords]) -> dict[str, set[int]]:
+        """The draws of a cell that have no run among `runs`, or one that is not final, by their status in words."""
+        reasons: dict[str, set[int]] = {}
+        if missing := set(self.draws.get(cell.arm, ())).difference(*(run.draws for run in runs)):
+            reasons["missing"] = missing
+        for run in runs:
+            if run.status not in FINAL:
+                reasons.setdefault(status_in_words(run.status), set()).update(run.draws)
+        return reasons
+
     def _cells_of(self, columns: Iterable[tuple[str, ...]]) -> Iterator[Cell]:
         for arm, test_domains, trial_seed in product(self.arms, columns, self.trial_seeds):
             yield Cell(self.dataset, arm, test_domains, trial_seed)
+
+
+def group_by_cell(records: Iterable[RunRecords]) -> dict[Cell, list[RunRecords]]:
+    """The runs of each cell, cells in the order in which they first appear."""
+    cells: dict[Cell, list[RunRecords]] = {}
+    for run in records:
+        cells.setdefault(run.cell, []).append(run)
+    return cells
+
+
+def status_in_words(status: RunStatus) -> str:
+    """`OUT_OF_MEMORY` -> "out of memory"."""
+    return status.value.replace("_", " ").lower()
 
 
 def domain_label(test_domains: tuple[str, ...]) -> str:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gga_sweep.annealing.options import GGA, option_faults
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell, Scalar
+from gga_sweep.selection.methods import METHODS, needing_pairs
 from gga_sweep.spec.arms import PREFIX, arm_values, searched_space
 from gga_sweep.spec.draws import whole_bounds
 from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
@@ -113,11 +115,12 @@ def grace_steps(sweep: Sweep) -> int:
 
 
 def _window_end(sweep: Sweep, arm: Arm) -> int:
-    if arm.annealing is None or arm.annealing.method != "gga":
+    if arm.annealing is None or arm.annealing.kind is not GGA:
         return 0
     defaults = arm_values(arm, sweep.config, sweep.protocol, {}).annealing
     space = searched_space(arm, sweep.config, sweep.protocol)
-    return sum(_largest(defaults[name], space.get(PREFIX + name)) for name in ("start_step", "num_steps"))
+    last = {name: _largest(defaults[name], space.get(PREFIX + name)) for name in ("start_step", "num_steps")}
+    return 0 if option_faults(GGA, last) else GGA.of_variant("paper", **last).window.stop
 
 
 def _largest(default: Scalar, searched: Distribution | None) -> int:
@@ -161,23 +164,24 @@ def _search_faults(sweep: Sweep) -> Iterator[Fault]:
         elif arm.draws <= settings.startup:
             rule = f"must exceed the random draws at the start, adaptive.startup {settings.startup}"
             yield Fault(place, rule, arm.draws)
-    if sweep.pairs:
+    for method in needing_pairs(sweep.selection):
         rule = f"needs the same draws with other test domains, which {config.search} does not make"
-        yield Fault("selection", f"leave-one-domain-out {rule}", None)
+        yield Fault("selection", f"{method} {rule}", None)
 
 
 def _objective_faults(sweep: Sweep) -> Iterator[Fault]:
     config, objective = sweep.config, adaptive_settings(sweep.config).objective
-    shares = sweep.protocol.name == SHARED_HP and set(sweep.selection) <= {"shared-draw", "oracle"}
+    shares = sweep.protocol.name == SHARED_HP and all(METHODS[name].peeks for name in sweep.selection)
     if objective == "test-domains" and not shares:
         rule = (
             "over test domains a searcher would learn from the labels it is tested on; only protocol shared-hp, with "
             "its own selection, says so"
         )
         yield Fault("adaptive.objective", rule, objective, ("cell", "trial-seeds"))
-    if objective != "test-domains" and "shared-draw" in sweep.selection:
-        rule = "selection shared-draw needs the same draws with all test domains"
-        yield Fault("adaptive.objective", rule, objective, ("test-domains",))
+    for method in sweep.selection:
+        if objective != "test-domains" and METHODS[method].one_draw:
+            rule = f"selection {method} needs the same draws with all test domains"
+            yield Fault("adaptive.objective", rule, objective, ("test-domains",))
     if config.search == "tpe-pooled":
         if objective == "trial-seeds":
             rule = "leaves tpe-pooled nothing to pool: it pools trial seeds"
@@ -190,8 +194,8 @@ def _stopping_faults(sweep: Sweep) -> Iterator[Fault]:
     config, stopping = sweep.config, sweep.config.early_stopping
     if config.chosen is not None:
         yield Fault("early_stopping", "has no draws to choose among where they are chosen")
-    if sweep.pairs:
-        yield Fault("early_stopping", "leave-one-domain-out needs its runs to their end")
+    for method in needing_pairs(sweep.selection):
+        yield Fault("early_stopping", f"{method} needs its runs to their end")
     if sweep.training.averaging is not None:
         yield Fault("early_stopping", "training.averaging needs runs to their end")
     if not any(step >= grace_steps(sweep) - 1 for step in sweep.training.evaluated_steps[:-1]):

@@ -4,41 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.annealing import VARIANTS, AnnealingSettings, GradientNoiseSettings
+from gga_sweep.annealing.options import options_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.networks.choice import default_domain_gradients
 from gga_sweep.records import Scalar
-from gga_sweep.spec.models import AnnealingConfig, ArmConfig, SweepConfig
+from gga_sweep.spec.models import ArmConfig, SweepConfig
 from gga_sweep.spec.plan import Arm
 from gga_sweep.spec.protocols import Protocol, complete_training
-
-METHODS: Mapping[str, type[AnnealingSettings] | type[GradientNoiseSettings]] = MappingProxyType(
-    {"gga": AnnealingSettings, "gga-l": GradientNoiseSettings}
-)
-"""What an annealing of each method is made of: its settings' fields are the hyperparameters of an arm's annealing."""
-
-ANNEALING_DEFAULTS: Mapping[str, Mapping[str, Scalar]] = MappingProxyType(
-    {
-        "gga": MappingProxyType(
-            {
-                "start_step": 100,
-                "num_steps": 101,
-                "radius": 1e-5,
-                "num_candidates": 250,
-                "loss_tolerance": 0.1,
-                "objective": "alignment",
-                "cuda_graph": False,
-            }
-        ),
-        "gga-l": MappingProxyType({"gamma": 1e-3, "noise": "gaussian", "alpha": "adaptive"}),
-    }
-)
-"""By method. Of gga the paper's (its corrected hyperparameter table; 250 and 0.1 are literals of the released code), of
-gga-l the release's. The other fields of gga are its variant's; `domain_gradients` follows the network."""
 
 PREFIX = "annealing."
 
@@ -87,12 +62,7 @@ def hyperparameter_names(arm: Arm) -> tuple[str, ...]:
         InputError: unknown algorithm.
     """
     own = tuple(get_algorithm(arm.algorithm).hyperparameters)
-    return own if arm.annealing is None else (*own, *(PREFIX + name for name in annealing_fields(arm.annealing)))
-
-
-def annealing_fields(block: AnnealingConfig) -> tuple[str, ...]:
-    """The fields that belong to the block's method."""
-    return tuple(item.name for item in fields(METHODS[block.method]))
+    return own if arm.annealing is None else (*own, *(PREFIX + name for name in options_of(arm.annealing.kind)))
 
 
 def searched_space(arm: Arm, config: SweepConfig, protocol: Protocol) -> dict[str, Distribution]:
@@ -122,7 +92,7 @@ def arm_values(
         (f"arms[{arm.index}].", fixed_values(arm)),
         (place, drawn),
         ("defaults.", config.defaults),
-        ("variant, ", _of_variant(arm)),
+        ("variant, ", {} if arm.annealing is None else _prefixed(arm.annealing.of_variant)),
         (f"protocol {protocol.name}, default ", protocol.defaults(arm.algorithm, config.dataset.name)),
         ("default ", {**registered, **_annealing_defaults(arm)}),
     ]
@@ -135,14 +105,10 @@ def arm_values(
     return Values(values, origins)
 
 
-def _of_variant(arm: Arm) -> dict[str, Scalar]:
-    if arm.annealing is None or arm.annealing.method != "gga":
-        return {}
-    return _prefixed(VARIANTS[arm.annealing.variant or "paper"])
-
-
 def _annealing_defaults(arm: Arm) -> dict[str, Scalar]:
-    return {} if arm.annealing is None else _prefixed(ANNEALING_DEFAULTS[arm.annealing.method])
+    """All but `domain_gradients`, which follows from the network."""
+    declared = {} if arm.annealing is None else options_of(arm.annealing.kind)
+    return _prefixed({name: option.default for name, option in declared.items() if name != "domain_gradients"})
 
 
 def _domain_gradients_by_rule(arm: Arm, config: SweepConfig, protocol: Protocol, batch_size: Scalar) -> Scalar:
@@ -155,12 +121,7 @@ def _domain_gradients_by_rule(arm: Arm, config: SweepConfig, protocol: Protocol,
 
 def fixed_values(arm: Arm) -> dict[str, Scalar]:
     """What the arm sets itself, so that no draw changes it."""
-    return {**({} if arm.annealing is None else _prefixed(_set_switches(arm.annealing))), **arm.factors}
-
-
-def _set_switches(block: AnnealingConfig) -> dict[str, Scalar]:
-    """What an annealing block sets, in the order of its fields."""
-    return block.model_dump(exclude_none=True, exclude={"method", "variant"})
+    return {**({} if arm.annealing is None else _prefixed(arm.annealing.given)), **arm.factors}
 
 
 def _prefixed(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -179,7 +140,7 @@ def _block_name(block: ArmConfig) -> str:
         return block.algorithm
     variant = block.annealing.variant or "paper"
     method = block.annealing.method.upper() + ("" if variant == "paper" else f" {variant}")
-    return f"{block.algorithm} + {method}{listed(_set_switches(block.annealing))}"
+    return f"{block.algorithm} + {method}{listed(block.annealing.given)}"
 
 
 def _label(name: str) -> str:

@@ -7,18 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.annealing import settings_faults
+from gga_sweep.annealing.options import GGA, GGAL, option_faults, options_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.networks.choice import RESNETS, couples_images, lacks_batch_norm, network_faults
+from gga_sweep.networks.builtin import NETWORKS
+from gga_sweep.networks.choice import couples_images, lacks_batch_norm, network_faults
 from gga_sweep.records import Scalar
+from gga_sweep.selection.methods import METHODS as SELECTION_METHODS
+from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.adaptive import adaptive_faults
 from gga_sweep.spec.arms import (
-    ANNEALING_DEFAULTS,
-    METHODS,
     PREFIX,
     Values,
-    annealing_fields,
     arm_values,
     hyperparameter_names,
     searched_space,
@@ -26,7 +26,7 @@ from gga_sweep.spec.arms import (
 from gga_sweep.spec.averaging import averaging_faults
 from gga_sweep.spec.chosen import chosen_faults
 from gga_sweep.spec.draws import contains, grid_points
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SweepConfig, TrainingSettings
+from gga_sweep.spec.models import SweepConfig, TrainingSettings
 from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, Arm, Sweep
 
 _INTERDEPENDENT = tuple(PREFIX + name for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph"))
@@ -119,29 +119,30 @@ def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
     for method, times in Counter(methods).items():
         if times > 1:
             yield Fault("selection", "each may stand once", method)
-    if methods[0] == "oracle":
+    if not SELECTION_METHODS[methods[0]].may_come_first:
         rule = "must not come first: what MLflow and chosen.yaml call selected may not look at a test domain"
-        yield Fault("selection", rule, "oracle")
-    if LEAVE_ONE_DOMAIN_OUT in methods:
-        yield from _leave_one_out_faults(sweep)
-    windows = [arm for arm in sweep.arms if arm.annealing is not None and arm.annealing.method == "gga"]
+        yield Fault("selection", rule, methods[0])
+    for method in needing_pairs(methods):
+        yield from _pair_faults(sweep, method)
+    windows = any(arm.annealing is not None and arm.annealing.kind is GGA for arm in sweep.arms)
     if sweep.config.select_from == "after-window" and not windows:
         yield Fault("select_from", "no arm has an annealing window", "after-window", ("any",))
 
 
-def _leave_one_out_faults(sweep: Sweep) -> Iterator[Fault]:
+def _pair_faults(sweep: Sweep, method: str) -> Iterator[Fault]:
     """A run that validates leaves out its test domain and one more."""
     for names in sweep.test_domains:
         if len(names) > 1:
-            rule = f"{LEAVE_ONE_DOMAIN_OUT} needs test domains that stand alone"
-            yield Fault("selection", rule, "+".join(names), ("training-domain-validation", "oracle"))
+            rule = f"{method} needs test domains that stand alone"
+            others = tuple(name for name, one in SELECTION_METHODS.items() if not one.needs_pairs and not one.one_draw)
+            yield Fault("selection", rule, "+".join(names), others)
     domains = sweep.dataset.domain_names
     left = len(domains) - 2
     if left < 1:
-        yield Fault("selection", f"{LEAVE_ONE_DOMAIN_OUT} needs three domains", list(domains))
+        yield Fault("selection", f"{method} needs three domains", list(domains))
     elif short := [arm for arm in sweep.arms if _needed_domains(arm) > left]:
         rule = f"trains on {left} of {len(domains)} domains, too few for {_listed(short)}"
-        yield Fault("selection", rule, LEAVE_ONE_DOMAIN_OUT)
+        yield Fault("selection", rule, method)
 
 
 def _name_faults(sweep: Sweep) -> Iterator[Fault]:
@@ -156,22 +157,23 @@ def _name_faults(sweep: Sweep) -> Iterator[Fault]:
         for name in arm.factors:
             if name not in names:
                 yield Fault(f"arms[{arm.index}].vary.{name}", "the arm has no such hyperparameter", None, names)
-        yield from _method_faults(arm)
-        block = {} if arm.annealing is None else arm.annealing.model_dump(exclude_none=True)
+        yield from _block_faults(arm)
+        given = {} if arm.annealing is None else arm.annealing.given
         for name in arm.factors:
-            if name.startswith(PREFIX) and name.removeprefix(PREFIX) in block:
+            if name.startswith(PREFIX) and name.removeprefix(PREFIX) in given:
                 yield Fault(f"arms[{arm.index}].vary.{name}", "stands in the annealing block too; give it once")
 
 
-def _method_faults(arm: Arm) -> Iterator[Fault]:
+def _block_faults(arm: Arm) -> Iterator[Fault]:
     """Fields of an annealing block that its method does not have."""
-    if arm.annealing is None:
+    block = arm.annealing
+    if block is None:
         return
-    method = arm.annealing.method
-    known = (*(("variant",) if method == "gga" else ()), *annealing_fields(arm.annealing))
-    for name, value in arm.annealing.model_dump(exclude_none=True, exclude={"method"}).items():
+    known = ("method", *(("variant",) if block.kind is GGA else ()), *options_of(block.kind))
+    given = block.given if block.variant is None else {"variant": block.variant, **block.given}
+    for name, value in given.items():
         if name not in known:
-            yield Fault(f"arms[{arm.index}].annealing.{name}", f"no field of the method {method}", value, known)
+            yield Fault(f"arms[{arm.index}].annealing.{name}", f"no field of the method {block.method}", value, known)
 
 
 def _default_faults(sweep: Sweep) -> Iterator[Fault]:
@@ -225,10 +227,11 @@ def _algorithm_faults(arm: Arm, training: TrainingSettings) -> Iterator[Fault]:
     name, spec = arm.algorithm, get_algorithm(arm.algorithm)
     if spec.needs_batch_statistics and lacks_batch_norm(training.network):
         rule = f"has no batch norm, whose batch statistics {name} needs"
-        yield Fault("training.network", rule, training.network, (*RESNETS, "module:attribute"))
+        fitting = [network.name for network in NETWORKS.values() if network.has_batch_norm]
+        yield Fault("training.network", rule, training.network, (*fitting, "module:attribute"))
     elif spec.needs_batch_statistics and training.freeze_batch_norm:
         yield Fault("training.freeze_batch_norm", f"must be false for {name}, which needs batch statistics", True)
-    if not spec.has_joint_gradient and arm.annealing is not None and arm.annealing.method == "gga-l":
+    if not spec.has_joint_gradient and arm.annealing is not None and arm.annealing.kind is GGAL:
         rule = f"{name} takes no step along one gradient, to which noise could be added"
         yield Fault(f"arms[{arm.index}].annealing.method", rule, "gga-l", ("gga",))
 
@@ -273,7 +276,7 @@ def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSet
         yield from _value_faults(arm, name, value, values.origins[name])
     if arm.annealing is None:
         return
-    for fault in settings_faults(METHODS[arm.annealing.method], **values.annealing):
+    for fault in option_faults(arm.annealing.kind, values.annealing):
         yield Fault(values.origins[PREFIX + fault.field], fault.rule, fault.got, fault.allowed)
     how = values.annealing["domain_gradients"]
     if how == "layerwise" and couples_images(training.network, training.freeze_batch_norm):
@@ -287,25 +290,27 @@ def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSet
 
 
 def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
-    if arm.annealing is not None and arm.annealing.method == "gga":
+    if arm.annealing is not None and arm.annealing.kind is GGA:
         yield from _window_faults(values, training.steps, sweep.config)
     yield from _batch_faults(arm, values, sweep, training)
     yield from _domain_count_faults(arm, values, sweep)
 
 
 def _window_faults(values: Values, steps: int, config: SweepConfig) -> Iterator[Fault]:
-    start, length = values.values["annealing.start_step"], values.values["annealing.num_steps"]
-    if not (isinstance(start, int) and isinstance(length, int)):
-        return
-    if start + length > steps:
-        rule = f"the window {start}..{start + length - 1} must end by the last step, {steps - 1}"
-        yield Fault(values.origins["annealing.num_steps"], rule, length)
-    elif start + length == steps and config.select_from == "after-window":
-        rule = f"select_from after-window needs a step after the window {start}..{start + length - 1}"
-        yield Fault(values.origins["annealing.num_steps"], rule, length)
+    place = {name: values.annealing[name] for name in ("start_step", "num_steps")}
+    if option_faults(GGA, place):
+        return  # named already
+    window = GGA.of_variant("paper", **place).window
+    shown = f"{window.start}..{window.stop - 1}"
+    if window.stop > steps:
+        rule = f"the window {shown} must end by the last step, {steps - 1}"
+        yield Fault(values.origins["annealing.num_steps"], rule, len(window))
+    elif window.stop == steps and config.select_from == "after-window":
+        rule = f"select_from after-window needs a step after the window {shown}"
+        yield Fault(values.origins["annealing.num_steps"], rule, len(window))
     grace = None if config.early_stopping is None else config.early_stopping.grace
-    if grace is not None and grace <= start + length:
-        rule = f"must end past the annealing window {start}..{start + length - 1}"
+    if grace is not None and grace <= window.stop:
+        rule = f"must end past the annealing window {shown}"
         yield Fault("early_stopping.grace", rule, grace)
 
 
@@ -340,7 +345,7 @@ def _domain_count_faults(arm: Arm, values: Values, sweep: Sweep) -> Iterator[Fau
 
 def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fault]:
     if arm.annealing is not None and name.startswith(PREFIX):
-        for fault in settings_faults(METHODS[arm.annealing.method], **{name.removeprefix(PREFIX): value}):
+        for fault in option_faults(arm.annealing.kind, {name.removeprefix(PREFIX): value}):
             yield Fault(field, fault.rule, fault.got, fault.allowed)
         return
     found = get_algorithm(arm.algorithm).hyperparameters[name].fault(field, value)
@@ -349,9 +354,9 @@ def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fa
 
 
 def _default(arm: Arm, name: str) -> object:
-    """A value of the hyperparameter's type; None where only choices make sense."""
+    """A value of the hyperparameter's type."""
     if arm.annealing is not None and name.startswith(PREFIX):
-        return ANNEALING_DEFAULTS[arm.annealing.method].get(name.removeprefix(PREFIX))
+        return options_of(arm.annealing.kind)[name.removeprefix(PREFIX)].default
     return get_algorithm(arm.algorithm).hyperparameters[name].default
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell
+from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.arms import fixed_values, hyperparameter_names
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, ChosenCell, ChosenConfig
+from gga_sweep.spec.models import ChosenCell, ChosenConfig
 from gga_sweep.spec.plan import Arm, Sweep
 
 _REPLACED = "is replaced by `chosen`; leave it out"
@@ -69,8 +70,8 @@ def _rival_fields(sweep: Sweep) -> Iterator[Fault]:
         yield Fault("draws", _REPLACED, max(arm.draws for arm in sweep.arms))
     if config.search != "random":
         yield Fault("search", _REPLACED, config.search)
-    if sweep.pairs:
-        yield Fault("selection", "has no draws to select among where they are chosen", LEAVE_ONE_DOMAIN_OUT)
+    for method in needing_pairs(sweep.selection):
+        yield Fault("selection", "has no draws to select among where they are chosen", method)
 
 
 def _name_faults(arm: Arm, entry: ChosenCell, field: str) -> Iterator[Fault]:

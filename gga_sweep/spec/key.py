@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gga_sweep.networks.choice import lacks_batch_norm
 from gga_sweep.records import Scalar
 from gga_sweep.spec.models import RunSpec
 
@@ -21,9 +22,8 @@ TRAINING_NUMERICS = 1
 """Raised when a fix changes what every run computes (splits, minibatches, evaluation)."""
 
 # A field at its neutral value is left out of the key, so that a field added later does not orphan older runs.
-# These values are frozen for good; they are not the defaults, which may change.
+# These values are frozen for good; they are not the defaults, which may change. Of the annealing: `Option.neutral`.
 _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
-    "annealing": {"method": "gga", "direction": "random", "objective": "alignment"},
     "hyperparameters": {"dropout": 0.0, "weight_decay": 0.0},
     "training": {
         "weights": None,
@@ -59,8 +59,8 @@ def canonical(
         training["weights"] = weights_digest
     elif training["weights"] == "imagenet":
         training["weights"] = "IMAGENET1K_V1"  # two names of one thing
-    if config.training.network == "small-cnn":
-        del training["freeze_batch_norm"]  # it has no batch norm
+    if lacks_batch_norm(config.training.network):
+        del training["freeze_batch_norm"]
     if config.training.augmentation == "none":
         del training["augment_validation"]
     if config.training.averaging is not None:
@@ -74,8 +74,7 @@ def canonical(
         "trial_seed": config.trial_seed,
     }
     if config.annealing is not None:
-        applying = annealing_in_key(config.annealing)
-        parts["annealing"] = {**_without_neutral("annealing", applying), "numerics": ANNEALING_NUMERICS}
+        parts["annealing"] = {**config.annealing.in_key(), "numerics": ANNEALING_NUMERICS}
     return parts
 
 
@@ -84,7 +83,7 @@ def folder_name(config: RunSpec, key: str) -> str:
 
     Safe in any path. The method is that of the annealing, `gga` or `gga-l`.
     """
-    annealed = "" if config.annealing is None else f"+{config.annealing['method']}"
+    annealed = "" if config.annealing is None else f"+{config.annealing.method}"
     readable = "_".join(
         [
             _slug(config.dataset.name),
@@ -94,15 +93,6 @@ def folder_name(config: RunSpec, key: str) -> str:
         ]
     )
     return f"{readable[:120]}-{key[:8]}"
-
-
-def annealing_in_key(annealing: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """The settings that decide numbers.
-
-    GGA-L with a constant alpha needs no gradient of a single domain; a graph replays the same arithmetic.
-    """
-    unused = {"cuda_graph", "domain_gradients"} if annealing.get("alpha") == "constant" else {"cuda_graph"}
-    return {name: value for name, value in annealing.items() if name not in unused}
 
 
 def _without_neutral(group: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.datasets import DatasetDescription, describe
 from gga_sweep.datasets.files import expanded
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.arms import expand_arms
 from gga_sweep.spec.check import check_sweep
 from gga_sweep.spec.location import Location, as_location
-from gga_sweep.spec.models import LEAVE_ONE_DOMAIN_OUT, SweepConfig, TrainingConfig
+from gga_sweep.spec.models import SweepConfig, TrainingConfig
 from gga_sweep.spec.plan import Sweep
 from gga_sweep.spec.protocols import get_protocol, image_deviations
 from gga_sweep.spec.sweep_file import override, read_sweep_file, validate
@@ -92,7 +93,7 @@ def complete(
     description = description or describe(config.dataset)
     single = tuple((name,) for name in description.domain_names)
     test_domains = single if config.test_domains == "all" else config.test_domains
-    validated = LEAVE_ONE_DOMAIN_OUT in (config.selection or protocol.selection)
+    validated = needing_pairs(config.selection or protocol.selection)
     pairs = _pairs(test_domains, description.domain_names) if validated else ()
     if faults := _size_faults(config, len(test_domains) + len(pairs)):
         raise InputError(faults, source)

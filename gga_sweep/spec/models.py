@@ -5,27 +5,28 @@ What crosses fields or needs a registry (does this domain exist, does the window
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
 
+from gga_sweep.annealing.options import GGA, GGAL, METHODS, VARIANTS, decode, encode, options_of
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.distributions import Distribution, Model, Number, Whole
 from gga_sweep.records import Scalar
+from gga_sweep.selection.methods import METHODS as SELECTION_METHODS
+from gga_sweep.selection.view import SelectFrom
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,99}$")]
 """A name that becomes a folder's: letters, digits and `. _ + -`, no separators, so it cannot leave the storage."""
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
-SelectionMethod = Literal["training-domain-validation", "leave-one-domain-out", "oracle", "shared-draw"]
-"""What `gga_sweep.selection` can select by."""
-
-LEAVE_ONE_DOMAIN_OUT: Final = "leave-one-domain-out"
-"""The method that needs runs of its own, with pairs of test domains."""
-
-SelectFrom = Literal["any", "after-window"]
-"""The steps that may be selected: any, or those after every annealing window of the sweep, in every arm."""
+if TYPE_CHECKING:
+    SelectionMethod = str
+else:
+    SelectionMethod = Literal[tuple(SELECTION_METHODS)]
+"""The name of a selection method."""
 
 
 def _domain_name(value: object) -> object:
@@ -39,39 +40,50 @@ def _domain_set(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _annealing(value: object) -> GGA | GGAL:
+    """Typed already, or as it is stored."""
+    if isinstance(value, GGA | GGAL):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a block of fields")
+    return decode(value)
+
+
 DomainName = Annotated[str, BeforeValidator(_domain_name), Field(min_length=1)]
 DomainSet = Annotated[tuple[DomainName, ...], BeforeValidator(_domain_set), Field(min_length=1)]
 
 
 class AnnealingConfig(Model):
-    """The `annealing:` block of an arm. What is left out is drawn, or comes from the defaults or the variant.
+    """The `annealing:` block of an arm: besides these fields, any option of its method, checked in `spec.check`.
 
     Args:
-        method: `gga` searches within a window of steps, and has the fields of `gga_sweep.annealing.AnnealingSettings`;
-            `gga-l` adds noise to every step's gradient, and has those of `GradientNoiseSettings`. What a field means
-            stands there.
+        method: `gga` searches within a window of steps, `gga-l` adds noise to every step's gradient; their options are
+            those of `gga_sweep.annealing.GGA` and `GGAL`. What is left out is drawn, or has a default.
         variant: of `gga` alone (default: paper).
     """
 
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Scalar | None] = Field(init=False)
+
     method: Literal["gga", "gga-l"] = "gga"
     variant: Literal["paper", "released", "guided"] | None = None
-    start_step: Annotated[Whole, Field(ge=0)] | None = None
-    num_steps: Annotated[Whole, Field(ge=1)] | None = None
-    radius: Annotated[Number, Field(ge=0)] | None = None
-    num_candidates: Annotated[Whole, Field(ge=1)] | None = None
-    loss_tolerance: Number | None = None
-    objective: Literal["alignment", "none", "anti", "loss"] | None = None
-    direction: Literal["random", "gradient"] | None = None
-    origin: Literal["start", "current", "accepted"] | None = None
-    perturbs: Literal["all", "featurizer"] | None = None
-    mask: Literal["step", "forward"] | None = None
-    joint_loss: Literal["mean", "forward"] | None = None
-    loss_reference: Literal["start", "accepted"] | None = None
-    gamma: Annotated[Number, Field(ge=0)] | None = None
-    noise: Literal["gaussian", "uniform", "uniform-centred"] | None = None
-    alpha: Literal["adaptive", "constant"] | None = None
-    domain_gradients: Literal["loop", "layerwise"] | None = None
-    cuda_graph: bool | None = None
+
+    @property
+    def kind(self) -> type[GGA] | type[GGAL]:
+        """What an annealing of this method is."""
+        return METHODS[self.method]
+
+    @property
+    def given(self) -> dict[str, Scalar]:
+        """The options in the block: those of the method in the order of their declaration, then any other."""
+        written = {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
+        ordered = [*(name for name in options_of(self.kind) if name in written), *written]
+        return {name: written[name] for name in ordered}
+
+    @property
+    def of_variant(self) -> Mapping[str, Scalar]:
+        """The defaults that the variant changes."""
+        return VARIANTS[self.variant or "paper"] if self.kind is GGA else {}
 
 
 class ArmConfig(Model):
@@ -282,14 +294,18 @@ class RunSpec(Model):
 
     Args:
         hyperparameters: of the algorithm and its training, e.g. lr, batch_size (per training domain).
-        annealing: "method" (gga or gga-l) and all fields of its settings, `AnnealingSettings` or
-            `GradientNoiseSettings`; None for an un-annealed run.
+        annealing: None for an un-annealed run.
     """
 
     dataset: DatasetConfig
     algorithm: str
     hyperparameters: dict[str, Scalar]
-    annealing: dict[str, Scalar] | None
+    annealing: Annotated[GGA | GGAL, PlainValidator(_annealing), PlainSerializer(encode)] | None
     test_domains: tuple[str, ...]
     trial_seed: int
     training: TrainingSettings
+
+    @property
+    def annealed_steps(self) -> range:
+        """The steps that are annealed: those of the window, with GGA-L all, without annealing none."""
+        return range(0) if self.annealing is None else self.annealing.steps(self.training.steps)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from gga_sweep.algorithms import get_algorithm
+from gga_sweep.datasets import traits_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Scalar
@@ -16,11 +17,6 @@ from gga_sweep.spec.models import SelectionMethod, SweepConfig, TrainingConfig, 
 
 Sampler = Literal["by-name", "domainbed", "domainbed-head"]
 """How a draw number becomes values; see `spec.draws.draw_hyperparameters`."""
-
-EMBEDDED_DIGITS = frozenset({"RotatedDigits", "ColoredDigits"})
-SMALL_IMAGES = frozenset({"Debug28", "RotatedMNIST", "ColoredMNIST"}) | EMBEDDED_DIGITS
-"""Datasets of 28 x 28 images: DomainBed's three (domainbed/hparams_registry.py) and, by our decision, the embedded
-digits. Every other dataset counts as photographs."""
 
 DOMAINBED_SIDE = 224
 """Of DomainBed's photographs in pixels (domainbed/datasets.py), whatever their size on disk."""
@@ -98,7 +94,7 @@ def image_deviations(config: SweepConfig, protocol: Protocol, image_shape: tuple
         image_shape: (channels, height, width) as stored.
     """
     stored = f"{image_shape[1]} x {image_shape[2]}"
-    photographs = config.dataset.name not in SMALL_IMAGES
+    photographs = not traits_of(config.dataset.name).small_images
     if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
         yield f"images are {stored} (DomainBed's: {DOMAINBED_SIDE} x {DOMAINBED_SIDE})"
     augmentation = complete_training(config, protocol).augmentation
@@ -116,19 +112,13 @@ def domainbed_space(dataset: str) -> dict[str, Distribution]:
     `resnet_dropout`. Small images search no weight decay: there it is 0 in every draw. A batch of the embedded digits
     stays below 128, since a domain of theirs has as few as 240 training images.
     """
-    dropout = Distribution(choice=(0.0, 0.1, 0.5))
-    if dataset in SMALL_IMAGES:
-        return {
-            "dropout": dropout,
-            "lr": Distribution(loguniform=(10**-4.5, 10**-2.5)),
-            "batch_size": Distribution(logintegers=(2**3, 2**7 if dataset in EMBEDDED_DIGITS else 2**9)),
-        }
-    return {
-        "dropout": dropout,
-        "lr": Distribution(loguniform=(10**-5, 10**-3.5)),
-        "batch_size": Distribution(logintegers=(2**3, 2**5 if dataset == "DomainNet" else 2**5.5)),
-        "weight_decay": Distribution(loguniform=(10**-6, 10**-2)),
+    traits = traits_of(dataset)
+    space = {
+        "dropout": Distribution(choice=(0.0, 0.1, 0.5)),
+        "lr": Distribution(loguniform=(10**-4.5, 10**-2.5) if traits.small_images else (10**-5, 10**-3.5)),
+        "batch_size": Distribution(logintegers=(2**3, traits.largest_batch)),
     }
+    return space if traits.small_images else {**space, "weight_decay": Distribution(loguniform=(10**-6, 10**-2))}
 
 
 def domainbed_row(algorithm: str, dataset: str) -> dict[str, Distribution]:
@@ -141,7 +131,7 @@ def domainbed_row(algorithm: str, dataset: str) -> dict[str, Distribution]:
 
 
 def _domainbed_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
-    small = dataset in SMALL_IMAGES
+    small = traits_of(dataset).small_images
     return {
         "lr": 1e-3 if small else 5e-5,
         "batch_size": 64 if small else _ARM_BATCH if algorithm == "ARM" else 32,
@@ -152,15 +142,15 @@ def _domainbed_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
 
 def _domainbed_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
     space = domainbed_row(algorithm, dataset)
-    if algorithm == "ARM" and dataset not in SMALL_IMAGES:
+    if algorithm == "ARM" and not traits_of(dataset).small_images:
         del space["batch_size"]
     return space
 
 
 def _domainbed_training(dataset: str) -> TrainingConfig:
-    # Evaluation intervals: domainbed/datasets.py. A dataset it does not know is evaluated like its image folders.
-    evaluate_every = 100 if dataset in SMALL_IMAGES else 1000 if dataset == "DomainNet" else 300
-    return _domainbed_style(dataset, steps=5001, evaluate_every=evaluate_every, augment_validation=True)
+    return _domainbed_style(
+        dataset, steps=5001, evaluate_every=traits_of(dataset).evaluate_every, augment_validation=True
+    )
 
 
 def _domainbed_head_training(dataset: str) -> TrainingConfig:
@@ -169,7 +159,7 @@ def _domainbed_head_training(dataset: str) -> TrainingConfig:
 
 def _domainbed_style(dataset: str, steps: int, evaluate_every: int, augment_validation: bool) -> TrainingConfig:
     """What DomainBed and everything built on it share: ImageNet's ResNet-50, or a small network on small images."""
-    small = dataset in SMALL_IMAGES
+    small = traits_of(dataset).small_images
     return TrainingConfig(
         steps=steps,
         evaluate_every=evaluate_every,
@@ -183,29 +173,21 @@ def _domainbed_style(dataset: str, steps: int, evaluate_every: int, augment_vali
     )
 
 
-# The table of the GGA release as corrected in July 2025 (aristotelisballas/GGA at 5450c2b, README image hp.png). Its
-# README commands disagree with it: lr 1e-5 for OfficeHome and TerraIncognita, weight decay 1e-6 for DomainNet.
-_GGA_LR = {"PACS": 3e-5, "VLCS": 1e-5, "OfficeHome": 3e-5, "TerraIncognita": 3e-5, "DomainNet": 3e-5}
-_GGA_RADIUS = {"PACS": 1e-5, "VLCS": 1e-6, "OfficeHome": 1e-5, "TerraIncognita": 1e-5, "DomainNet": 1e-5}
-
-
 def _gga_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
+    # The release's table. Its README commands disagree with it: lr 1e-5 for OfficeHome and TerraIncognita, weight decay
+    # 1e-6 for DomainNet.
+    traits = traits_of(dataset)
     return {
-        "lr": _GGA_LR.get(dataset, _GGA_LR["PACS"]),
+        "lr": traits.gga_lr,
         "batch_size": 32,  # the command line's default; not in the table
         "weight_decay": 1e-4,
         "dropout": 0.5,
-        "annealing.radius": _GGA_RADIUS.get(dataset, _GGA_RADIUS["PACS"]),
-        "annealing.start_step": 100,
-        "annealing.num_steps": 101,  # steps 100 to 200, both annealed
-        "annealing.num_candidates": 250,  # this and the tolerance are literals in domainbed/algorithms.py
-        "annealing.loss_tolerance": 0.1,
+        "annealing.radius": traits.gga_radius,
     }
 
 
 def _gga_training(dataset: str) -> TrainingConfig:
-    steps = 15001 if dataset == "DomainNet" else 5001
-    return _domainbed_style(dataset, steps=steps, evaluate_every=100, augment_validation=False)
+    return _domainbed_style(dataset, steps=traits_of(dataset).gga_steps, evaluate_every=100, augment_validation=False)
 
 
 def _quick_training(dataset: str) -> TrainingConfig:

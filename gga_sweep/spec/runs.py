@@ -10,21 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing.options import decode
 from gga_sweep.datasets import dataset_digest
 from gga_sweep.datasets.files import is_folder
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.spec.adaptive import Suggested, is_adaptive, random_draws, seed_of_draws
-from gga_sweep.spec.arms import (
-    ANNEALING_DEFAULTS,
-    METHODS,
-    Values,
-    arm_values,
-    fixed_values,
-    hyperparameter_names,
-    searched_space,
-)
+from gga_sweep.spec.arms import Values, arm_values, fixed_values, hyperparameter_names, searched_space
 from gga_sweep.spec.check import drawn_faults
 from gga_sweep.spec.chosen import chosen_for
 from gga_sweep.spec.draws import draw_hyperparameters, grid_points
@@ -200,22 +193,11 @@ def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunSpec:
         dataset=dataset,
         algorithm=arm.algorithm,
         hyperparameters={name: registered[name].coerce(value) for name, value in values.training.items()},
-        annealing=None if arm.annealing is None else _annealing(arm.annealing.method, values),
+        annealing=None if arm.annealing is None else decode({"method": arm.annealing.method, **values.annealing}),
         test_domains=cell.test_domains,
         trial_seed=cell.trial_seed,
         training=sweep.training,
     )
-
-
-def _annealing(method: str, values: Values) -> dict[str, Scalar]:
-    """Method and settings, each of its default's type: a radius of 1 and one of 1.0 are one run."""
-    defaults = ANNEALING_DEFAULTS[method]
-    given = {
-        name: float(value) if isinstance(defaults.get(name), float) else value
-        for name, value in values.annealing.items()
-    }
-    METHODS[method].of_mapping(given)  # raises on what the check should have refused
-    return {"method": method, **given}
 
 
 def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -22,7 +22,5 @@ def annealed_steps(config: RunSpec, trained: int = 0) -> int:
     Args:
         trained: steps done.
     """
-    annealing = config.annealing or {}
-    start = int(annealing.get("start_step", 0))
-    end = min(config.training.steps, start + int(annealing.get("num_steps", 0)))
-    return max(0, end - max(start, trained))
+    window = range(0) if config.annealing is None else config.annealing.window
+    return len(range(max(window.start, trained), min(window.stop, config.training.steps)))

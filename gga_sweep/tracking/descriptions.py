@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gga_sweep.annealing.options import encode
 from gga_sweep.records import Scalar
+from gga_sweep.report.wording import run_name
 from gga_sweep.selection import domain_label
 from gga_sweep.spec.plan import PlannedRun, Sweep
 from gga_sweep.tracking import names
-
-
-def run_name(run: PlannedRun) -> str:
-    """`ERM + GGA · test 75 · seed 0 · draw 1`."""
-    draws = ("draw " if len(run.draws) == 1 else "draws ") + _listed(run.draws)
-    return f"{run.cell.arm} · test {domain_label(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
 
 
 def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
@@ -27,7 +23,7 @@ def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
         **sweep_tags(sweep),
         names.ARM: run.cell.arm,
         names.ALGORITHM: run.config.algorithm,
-        **({} if annealing is None else {names.ANNEALING: str(annealing["method"])}),
+        **({} if annealing is None else {names.ANNEALING: annealing.method}),
         names.TEST_DOMAINS: domain_label(run.cell.test_domains),
         names.TRIAL_SEED: str(run.cell.trial_seed),
         names.DRAW: str(max(run.draws)),
@@ -61,6 +57,7 @@ def summary_tags(sweep: Sweep, arm: str, test_domains: str, parent_id: str) -> d
 def run_params(run: PlannedRun) -> dict[str, str]:
     """Everything that decides a run's numbers, and where it stands. What does not apply is left out."""
     config = run.config
+    annealing = {} if config.annealing is None else encode(config.annealing)
     groups: Iterator[tuple[str, Scalar | None]] = iter(
         [
             (names.PARAM_ARM, run.cell.arm),
@@ -70,7 +67,7 @@ def run_params(run: PlannedRun) -> dict[str, str]:
             (names.PARAM_TRIAL_SEED, run.cell.trial_seed),
             (names.PARAM_DRAW, min(run.draws)),
             *config.hyperparameters.items(),
-            *((f"annealing.{name}", value) for name, value in (config.annealing or {}).items()),
+            *((f"annealing.{name}", value) for name, value in annealing.items()),
             *_flat("training", config.training.model_dump()),
         ]
     )

@@ -1,4 +1,4 @@
-"""What Ray and MLflow read from the environment when they are imported: set in one place, before their imports."""
+"""What MLflow reads from the environment when it is imported; set before its import."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from types import MappingProxyType
 
 ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
-        # Nobody is told what runs here.
-        "RAY_USAGE_STATS_ENABLED": "0",
+        # No telemetry.
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
-        # Ray: no loggers beside the ledger, no driver state worth saving (we never restore from it), absolute paths.
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",  # its panels cannot be silenced, and ours tells more
-        # MLflow: never send a request twice (what it creates would be doubled), fail soon (the projector tries again by
-        # itself; a busy SQLite answers within 20 s) and print nothing.
+        # Never send a request twice (it would create duplicates), fail soon (the projector retries by itself; a busy
+        # SQLite answers within 20 s) and print nothing.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -31,8 +25,3 @@ def set_environment(environ: MutableMapping[str, str] = os.environ) -> None:
     """Set what is not set yet: the user's own choice stays."""
     for name, value in ENVIRONMENT.items():
         environ.setdefault(name, value)
-
-
-def forwarded_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What workers on other machines are to be given, as `env_vars` of Ray's runtime environment: nothing else."""
-    return {name: environ.get(name, value) for name, value in ENVIRONMENT.items()}

@@ -1,4 +1,4 @@
-"""Every name this package writes into MLflow or into a Tune result: metrics, tags, parameters, artifacts.
+"""Every name this package writes into MLflow: metrics, tags, parameters, artifacts.
 
 | metric | meaning | unit | better |
 |---|---|---|---|
@@ -23,7 +23,7 @@ apart: the training split and the validation gradients of single domains stay in
 other masks and on other minibatches only the gain is shown. What is undefined (an acceptance rate of nothing tried) is
 left out at that step.
 
-What Tune may see is `key`, `step`, `progress/step` and `validation_metrics`; `test_metrics` is for MLflow alone.
+Tune results hold `validation_metrics` too; `test_metrics` is for MLflow alone.
 """
 
 from __future__ import annotations
@@ -32,14 +32,8 @@ import hashlib
 import math
 import re
 
-from gga_sweep.records import AnnealedStep, NoisyStep, TestRecord, ValidationRecord
+from gga_sweep.records import METRICS, AnnealedStep, NoisyStep, TestRecord, ValidationRecord
 
-# Tune results
-KEY = "key"
-STEP = "step"
-"""Of the last evaluation."""
-PROGRESS_STEP = "progress/step"
-"""Reached by training; for display only."""
 VAL_ACCURACY = "val/accuracy"
 """What searchers and schedulers optimise."""
 
@@ -132,10 +126,8 @@ _LONGEST_DOMAIN = 150  # MLflow takes keys of up to 250 characters
 def validation_metrics(record: ValidationRecord) -> dict[str, float]:
     """Of the training domains: all that Tune may see. Only `val/*` and `train/*`."""
     metrics = {
-        VAL_ACCURACY: record.accuracy,
-        "val/loss": record.loss,
-        "train/accuracy": record.train_accuracy,
-        "train/loss": record.train_loss,
+        **{f"val/{metric}": record.mean(metric, "validation") for metric in METRICS},
+        **{f"train/{metric}": record.mean(metric, "train") for metric in METRICS},
         "train/batch_loss": record.batch_loss,
         "train/agreement_min": record.agreement.minimum,
         "train/agreement_mean": record.agreement.mean,
@@ -143,8 +135,8 @@ def validation_metrics(record: ValidationRecord) -> dict[str, float]:
         "val/agreement_mean": record.validation_agreement.mean,
     }
     for domain, scores in record.domains.items():
-        metrics[f"{VAL_ACCURACY}/{domain_key(domain)}"] = scores.validation.accuracy
-        metrics[f"val/loss/{domain_key(domain)}"] = scores.validation.loss
+        for metric in METRICS:
+            metrics[f"val/{metric}/{domain_key(domain)}"] = getattr(scores.validation, metric)
     return metrics
 
 
@@ -152,8 +144,8 @@ def test_metrics(record: TestRecord) -> dict[str, float]:
     """Of the test domains: never part of a Tune result. Only `test/*`."""
     metrics: dict[str, float] = {}
     for domain, scores in record.domains.items():
-        metrics[f"test/accuracy/{domain_key(domain)}"] = scores.train.accuracy
-        metrics[f"test/loss/{domain_key(domain)}"] = scores.train.loss
+        for metric in METRICS:
+            metrics[f"test/{metric}/{domain_key(domain)}"] = getattr(scores.train, metric)
         metrics[f"test/validation_accuracy/{domain_key(domain)}"] = scores.validation.accuracy
     for domain, cosine in record.gradient_cosine.items():
         metrics[f"test/gradient_cosine/{domain_key(domain)}"] = cosine
@@ -172,9 +164,9 @@ def search_metrics(annealed: AnnealedStep) -> dict[str, float]:
     metrics = {
         "annealing/alignment_before": annealed.alignment_before,
         "annealing/alignment_after": annealed.alignment_after,
-        "annealing/alignment_gain": annealed.alignment_after - annealed.alignment_before,
-        "annealing/fresh_gain": annealed.fresh_alignment_after - annealed.fresh_alignment_before,
-        "annealing/next_gain": annealed.next_alignment_after - annealed.next_alignment_before,
+        "annealing/alignment_gain": annealed.gain,
+        "annealing/fresh_gain": annealed.fresh_gain,
+        "annealing/next_gain": annealed.next_gain,
         "annealing/loss_before": annealed.loss_before,
         "annealing/loss_after": annealed.loss_after,
         "annealing/tried": annealed.tried,
@@ -183,7 +175,7 @@ def search_metrics(annealed: AnnealedStep) -> dict[str, float]:
         "annealing/moved_updates": annealed.moved_updates,
     }
     if annealed.tried:
-        metrics["annealing/acceptance_rate"] = annealed.accepted / annealed.tried
+        metrics["annealing/acceptance_rate"] = annealed.acceptance_rate
     return metrics
 
 
@@ -193,7 +185,7 @@ def noise_metrics(noisy: NoisyStep) -> dict[str, float]:
     if not math.isnan(noisy.mean_cosine):
         metrics["annealing/mean_cosine"] = noisy.mean_cosine
     if noisy.gradient_norm:
-        metrics["annealing/noise_over_gradient"] = noisy.noise_norm / noisy.gradient_norm
+        metrics["annealing/noise_over_gradient"] = noisy.noise_over_gradient
     return metrics
 
 

@@ -24,7 +24,7 @@ from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.ledger.run_reader import StoredRun
 from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunState, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
-from gga_sweep.selection.training_validation import best_step
+from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.spec.models import TrainingSettings
 from gga_sweep.spec.plan import PlannedRun, Sweep
 from gga_sweep.tracking import names

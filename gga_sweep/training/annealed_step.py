@@ -13,8 +13,8 @@ from torch import nn
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch, concatenate_masks
 from gga_sweep.annealing import (
+    GGA,
     STEP_MASK,
-    AnnealingSettings,
     Diagnosis,
     Draw,
     DrawOf,
@@ -116,7 +116,7 @@ class Annealing:
 
 def anneal(
     algorithm: Algorithm,
-    settings: AnnealingSettings,
+    settings: GGA,
     streams: RunStreams,
     step: int,
     model: StepModel,

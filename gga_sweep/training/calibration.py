@@ -12,10 +12,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +23,9 @@ import torch.nn.functional as F
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm
-from gga_sweep.annealing import FRESH_MASKS, AnnealingSettings, Scorer, domain_gradients, search_step
+from gga_sweep.annealing import FRESH_MASKS, GGA, GGAL, Scorer, domain_gradients, search_step
 from gga_sweep.datasets import Augmentation, DatasetDescription, Minibatch, evaluation_batch
-from gga_sweep.networks.choice import RESNETS
-from gga_sweep.records import Scalar
+from gga_sweep.networks.choice import pools_features
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.annealed_step import StepModel
 from gga_sweep.training.checkpoint import dump_state, dump_weights
@@ -84,7 +83,7 @@ class _Group:
     host: Host
     config: RunSpec
     batch_sizes: tuple[int, ...]
-    forms: Mapping[AnnealingForm, Mapping[str, Scalar]]
+    forms: Mapping[AnnealingForm, GGA | GGAL]
 
     @property
     def units(self) -> int:
@@ -134,7 +133,7 @@ def calibrate(
         hosts[group.host] = measured.host_costs()
         for form, annealing in group.forms.items():
             show(f"Measuring {_in_words(group.host)}: {_form_in_words(annealing)}")
-            if annealing["method"] == "gga-l":
+            if isinstance(annealing, GGAL):
                 noisy[group.host, form] = measured.noisy_step(annealing)
             else:
                 searches[group.host, form] = measured.search_costs(annealing)
@@ -190,20 +189,20 @@ class _GroupCalibration:
             selected_bytes=len(selected),
         )
 
-    def search_costs(self, annealing: Mapping[str, Scalar]) -> SearchCosts:
+    def search_costs(self, annealing: GGA) -> SearchCosts:
         """A random search of n candidates is n + 1 scorings; one along the gradient has its direction to find first."""
         scoring = self._line(lambda bench: bench.scoring(annealing))
         many = self._line(lambda bench: lambda: bench.search(annealing, _MANY))
         diagnostics = scoring.scaled(_SCORINGS_OF_DIAGNOSTICS)
-        if annealing["direction"] == "random":
+        if annealing.direction == "random":
             each = many.scaled(1 / (_MANY + 1))
             return SearchCosts(start=each, candidate=each, diagnostics=diagnostics)
         few = self._line(lambda bench: lambda: bench.search(annealing, _FEW))
         return SearchCosts(*_start_and_candidate(few, many), diagnostics=diagnostics)
 
-    def noisy_step(self, annealing: Mapping[str, Scalar]) -> Line:
+    def noisy_step(self, annealing: GGAL) -> Line:
         def make(bench: _Bench) -> Callable[[], float]:
-            config = self._group.config.model_copy(update={"annealing": dict(annealing)})
+            config = self._group.config.model_copy(update={"annealing": annealing})
             return _Bench(config, self._description, bench.point, self._device).step
 
         return self._line(make)
@@ -252,7 +251,7 @@ class _Bench:
         """One step of the run, as the trainer does it."""
         return _seconds(lambda: self._trainer.advance(0.0), self._device)
 
-    def search(self, annealing: Mapping[str, Scalar], candidates: int) -> float:
+    def search(self, annealing: GGA, candidates: int) -> float:
         """One search of so many candidates, none of which is accepted: so none is spared."""
         algorithm = self._trained
         settings = _settings(annealing, candidates, self._device)
@@ -274,7 +273,7 @@ class _Bench:
 
         return _seconds(search, self._device)
 
-    def scoring(self, annealing: Mapping[str, Scalar]) -> Callable[[], float]:
+    def scoring(self, annealing: GGA) -> Callable[[], float]:
         """What times one alignment under a mask of its own, as the diagnostics take several with one scorer."""
         algorithm = self._trained
         settings = _settings(annealing, _FEW, self._device)
@@ -355,7 +354,7 @@ def _sparing(config: RunSpec) -> tuple[float, ...]:
 
 def _shrinks(config: RunSpec, dataset: DatasetDescription) -> bool:
     """Whether tiny images tell what the parameters alone cost: those of a ResNet do not depend on the images' side."""
-    return config.training.network in RESNETS and min(dataset.image_shape[1:]) >= 4 * _TINY_SIDE
+    return pools_features(config.training.network) and min(dataset.image_shape[1:]) >= 4 * _TINY_SIDE
 
 
 def _points(group: _Group, step_of_least: float, seconds: float, shrinks: bool) -> list[_Point]:
@@ -374,11 +373,11 @@ def _points(group: _Group, step_of_least: float, seconds: float, shrinks: bool) 
     return [_Point(group.least, tiny=True), _Point(images)] if shrinks else [_Point(images), _Point(2 * images)]
 
 
-def _units(annealing: Mapping[str, Scalar]) -> int:
+def _units(annealing: GGA | GGAL) -> int:
     """About how many ordinary steps it takes to measure this form once."""
-    if annealing["method"] == "gga-l":
+    if isinstance(annealing, GGAL):
         return 2
-    return _MANY + 2 if annealing["direction"] == "random" else _FEW + _MANY + 15  # the direction costs about 6
+    return _MANY + 2 if annealing.direction == "random" else _FEW + _MANY + 15  # the direction costs about 6
 
 
 def _median(work: Callable[[], float], seconds: float) -> float:
@@ -409,12 +408,10 @@ def _start_and_candidate(few: Line, many: Line) -> tuple[Line, Line]:
     return Line(fixed[0], an_image[0]), Line(fixed[1], an_image[1])
 
 
-def _settings(annealing: Mapping[str, Scalar], candidates: int, device: torch.device) -> AnnealingSettings:
+def _settings(annealing: GGA, candidates: int, device: torch.device) -> GGA:
     """The run's, for one search in which every candidate is scored and none accepted."""
-    values: dict[str, Any] = {name: value for name, value in annealing.items() if name != "method"}
-    values |= {"start_step": 0, "num_steps": 1, "radius": 1e-4, "num_candidates": candidates}
-    values |= {"loss_tolerance": -math.inf, "cuda_graph": bool(annealing.get("cuda_graph")) and device.type == "cuda"}
-    return AnnealingSettings.of_mapping(values)
+    graph = annealing.cuda_graph and device.type == "cuda"
+    return replace(annealing, radius=1e-4, num_candidates=candidates, loss_tolerance=-math.inf, cuda_graph=graph)
 
 
 def _shortened(config: RunSpec, images: int) -> RunSpec:
@@ -441,10 +438,10 @@ def _in_words(host: Host) -> str:
     return f"{host.algorithm} on {host.training_domains} training domain{'s' * (host.training_domains > 1)}"
 
 
-def _form_in_words(annealing: Mapping[str, Scalar]) -> str:
-    if annealing["method"] == "gga-l":
+def _form_in_words(annealing: GGA | GGAL) -> str:
+    if isinstance(annealing, GGAL):
         return "a step with noise on its gradient"
-    return f"a search ({annealing['direction']}, origin {annealing['origin']}, {annealing['domain_gradients']})"
+    return f"a search ({annealing.direction}, origin {annealing.origin}, {annealing.domain_gradients})"
 
 
 def _cpu_name() -> str:

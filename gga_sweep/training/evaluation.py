@@ -1,4 +1,4 @@
-"""Evaluating a network: accuracy and loss of every domain's splits, and the agreement of the domains' gradients."""
+"""Evaluate a network: every metric on every domain's splits, and the agreement of the domains' gradients."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def evaluate_images(
     size: int,
     device: torch.device,
 ) -> Score:
-    """Accuracy and mean cross-entropy over a set of images; the arguments are those of `batched_logits`.
+    """Every metric over a set of images; the arguments are those of `batched_logits`.
 
     Returns:
         NaN loss where a logit is NaN; sums are accumulated in float64.
@@ -156,13 +156,25 @@ def batched_logits(
         yield logits, part.labels.to(device)
 
 
+def _correct(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return float((logits.argmax(dim=1) == labels).sum())
+
+
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return float(F.cross_entropy(logits.double(), labels, reduction="sum"))
+
+
+SUMS: Mapping[str, Callable[[torch.Tensor, torch.Tensor], float]] = {"accuracy": _correct, "loss": _cross_entropy}
+"""By the name of a metric, how its sum over a batch is computed from logits (m, classes) and labels (m,)."""
+
+
 def _score(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Score:
-    size, correct, loss = 0, 0, 0.0
+    size, sums = 0, dict.fromkeys(SUMS, 0.0)
     for logits, labels in batches:
         size += len(labels)
-        correct += int((logits.argmax(dim=1) == labels).sum())
-        loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
-    return Score(correct / size, loss / size)
+        for metric, add in SUMS.items():
+            sums[metric] += add(logits, labels)
+    return Score(**{metric: total / size for metric, total in sums.items()})
 
 
 def _agreement(gradients: torch.Tensor) -> Agreement:

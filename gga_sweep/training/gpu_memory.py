@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
+from gga_sweep.annealing import GGA
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.evaluation import EVALUATION_BATCH, PROBE_IMAGES
@@ -70,9 +72,9 @@ def _shortened(config: RunSpec) -> RunSpec:
     """Two steps, of which the second is annealed, from random weights that hardly move."""
     training = {"steps": 2, "evaluate_every": _FOREVER, "weights": None, "split": "stream", "holdout": 0.5}
     annealing = config.annealing
-    if annealing is not None and annealing["method"] == "gga":
-        candidates = min(_CANDIDATES, int(annealing["num_candidates"]))
-        annealing = {**annealing, "start_step": 1, "num_steps": 1, "num_candidates": candidates}
+    if isinstance(annealing, GGA):
+        candidates = min(_CANDIDATES, annealing.num_candidates)
+        annealing = replace(annealing, start_step=1, num_steps=1, num_candidates=candidates)
     return config.model_copy(
         update={
             "hyperparameters": {**config.hyperparameters, "lr": 1e-6},

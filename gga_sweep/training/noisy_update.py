@@ -8,7 +8,7 @@ import torch
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import (
-    GradientNoiseSettings,
+    GGAL,
     add_to_gradients,
     draw_gradient_noise,
     l2_norm,
@@ -22,7 +22,7 @@ from gga_sweep.training.randomness import RunStreams
 
 def noisy_update(
     algorithm: Algorithm,
-    settings: GradientNoiseSettings,
+    settings: GGAL,
     streams: RunStreams,
     step: int,
     model: StepModel,

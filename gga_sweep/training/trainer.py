@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm, Setting
-from gga_sweep.annealing import STEP_MASK, AnnealingSettings, GradientNoiseSettings
+from gga_sweep.annealing import GGA, GGAL, STEP_MASK
 from gga_sweep.datasets import Dataset, Minibatch, Split, draw_minibatch, split_domain
 from gga_sweep.errors import GGASweepError
 from gga_sweep.networks.network import Network
@@ -102,7 +102,6 @@ class Trainer:
             fastest_memory_format(device),
             config.training.weights,
         )
-        self._annealing, self._gradient_noise = _annealing_settings(config)
         self._streams = RunStreams(
             dataset.name,
             config.trial_seed,
@@ -175,10 +174,9 @@ class Trainer:
         self._set_training_mode()
         model = self._step_model(step)
         annealing = None
-        if self._annealing is not None and self._annealing.anneals(step):
-            annealing = anneal(
-                self.algorithm, self._annealing, self._streams, step, model, lambda: self._step_model(step + 1)
-            )
+        gga = self.config.annealing
+        if isinstance(gga, GGA) and step in gga.window:
+            annealing = anneal(self.algorithm, gga, self._streams, step, model, lambda: self._step_model(step + 1))
         weights = copy_weights(self.algorithm.predict_parameters()) if annealing else []
         batch_loss = self._update(step, model, done)
         if self._averaging is not None:
@@ -196,10 +194,10 @@ class Trainer:
             return self.algorithm.update(model.batch)
 
         line = None
-        if self._gradient_noise is None:
-            loss = update()
+        if isinstance(self.config.annealing, GGAL):
+            loss, line = noisy_update(self.algorithm, self.config.annealing, self._streams, step, model, update)
         else:
-            loss, line = noisy_update(self.algorithm, self._gradient_noise, self._streams, step, model, update)
+            loss = update()
         batch_loss = float(loss)
         if not math.isfinite(batch_loss):
             raise _DivergedError(f"the joint loss is {batch_loss} at step {step}")
@@ -211,7 +209,7 @@ class Trainer:
         started = time.perf_counter()
         record = self._evaluator.evaluate(self.algorithm, step, batch_loss)
         done.add_seconds("evaluation", time.perf_counter() - started)
-        if not math.isfinite(record.validation.loss + record.validation.train_loss):
+        if not math.isfinite(record.validation.loss + record.validation.mean("loss", "train")):
             raise _DivergedError(f"the loss of a training domain is not finite after step {step}")
         return record
 
@@ -252,16 +250,6 @@ class Trainer:
             for module in getattr(self.algorithm.network, "featurizer", self.algorithm.network).modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-
-
-def _annealing_settings(config: RunSpec) -> tuple[AnnealingSettings | None, GradientNoiseSettings | None]:
-    """The settings of the run's method, GGA or GGA-L; neither for an un-annealed run."""
-    if config.annealing is None:
-        return None, None
-    values = {name: value for name, value in config.annealing.items() if name != "method"}
-    if config.annealing["method"] == "gga-l":
-        return None, GradientNoiseSettings.of_mapping(values)
-    return AnnealingSettings.of_mapping(values), None
 
 
 def split_dataset(config: RunSpec, dataset: Dataset) -> dict[str, Split]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gga_sweep.annealing.options import GGA, GGAL, encode
 from gga_sweep.datasets import BENCHMARKS
 from gga_sweep.datasets.registry import IMAGE_FOLDER
 from gga_sweep.records import Scalar
@@ -38,10 +39,11 @@ def host_of(config: RunSpec, n_domains: int) -> Host:
     return Host(config.algorithm, n_domains - len(config.test_domains))
 
 
-def form_of(annealing: Mapping[str, Scalar]) -> AnnealingForm:
+def form_of(annealing: GGA | GGAL | None) -> AnnealingForm:
     """The form of a run's annealing. A random search costs the same whatever it looks for."""
-    unused = _WITHOUT_EFFECT | ({"objective"} if annealing.get("direction") == "random" else set())
-    return tuple(sorted((name, value) for name, value in annealing.items() if name not in unused))
+    values = {} if annealing is None else encode(annealing)
+    unused = _WITHOUT_EFFECT | ({"objective"} if values.get("direction") == "random" else set())
+    return tuple(sorted((name, value) for name, value in values.items() if name not in unused))
 
 
 def holds_photographs(dataset: str) -> bool:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_same
-from tiny_hosts import adam_after, linear_network, tiny_batch, tiny_host
+from tiny_hosts import adam_after, linear_network
 from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm
@@ -57,14 +56,3 @@ def assert_steps_along(host: Algorithm, batch: Batch, combined: Callable[[Sequen
         now = host.network.get_parameter(name)
         torch.testing.assert_close(now.grad, torch.from_numpy(gradient), rtol=1e-8, atol=1e-12)
         torch.testing.assert_close(now.detach(), adam_after(before.detach(), now.grad), rtol=1e-12, atol=1e-12)
-
-
-def assert_erm_where_domains_agree(name: str) -> None:
-    """One domain given as every domain is ERM's step, weight decay included."""
-    host, erm = tiny_host(name, weight_decay=0.1), tiny_host("ERM", weight_decay=0.1)
-    for step in range(3):
-        batch = tiny_batch(step)
-        same = Batch(batch.minibatches[:1] * 3, lambda _: None, batch.numbers)
-        host.update(same)
-        erm.update(same)
-    assert_same(host.network, erm.network, tolerance=1e-9)  # type: ignore[arg-type]

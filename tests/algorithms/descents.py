@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from tiny_hosts import adam_after, tiny_batch, tiny_host, weights_of
+from tiny_hosts import adam_after, weights_of
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
@@ -49,21 +49,3 @@ def in_single_precision(batch: Batch) -> Batch:
     """The same images, without dropout."""
     minibatches = [type(each)(each.images.float(), each.labels) for each in batch.minibatches]
     return Batch(minibatches, lambda _: None, batch.numbers)
-
-
-def assert_is_erm(host: Algorithm, tolerance: float) -> None:
-    """Three steps lead where those of ERM do."""
-    erm = tiny_host("ERM")
-    for step in range(3):
-        host.update(tiny_batch(step))
-        erm.update(tiny_batch(step))
-    torch.testing.assert_close(host.network.state_dict(), erm.network.state_dict(), rtol=0, atol=tolerance)
-
-
-def steps_of_adam(host: Algorithm, updates: int) -> list[int]:
-    """How many steps Adam remembers after each update."""
-    steps = []
-    for step in range(updates):
-        host.update(tiny_batch(step))
-        steps.append(int(host.optimizer.state[host.network.classifier.weight]["step"]))
-    return steps

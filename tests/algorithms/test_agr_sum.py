@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from by_domain import Gradients, assert_erm_where_domains_agree, assert_steps_along
-from descents import assert_goes_on
+from by_domain import Gradients, assert_steps_along
 from tiny_hosts import tiny_batch, tiny_host
 
 
@@ -32,11 +31,3 @@ def test_some_entries_agree_and_some_do_not() -> None:
     assert host.network.featurizer[1].weight.grad is not None  # type: ignore[index]
     share = (host.network.featurizer[1].weight.grad != 0).double().mean().item()  # type: ignore[index]
     assert 0 < share < 1
-
-
-def test_where_all_domains_agree_it_is_erm() -> None:
-    assert_erm_where_domains_agree("AgrSum")
-
-
-def test_it_goes_on_from_a_saved_state() -> None:
-    assert_goes_on(lambda: tiny_host("AgrSum"), [tiny_batch(step) for step in range(3)])

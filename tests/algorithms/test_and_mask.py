@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import torch
 from by_domain import Gradients, assert_steps_along, network_whose_gradients_share_memory
-from descents import assert_goes_on, assert_is_erm
 from tiny_hosts import tiny_batch, tiny_host
 
 
@@ -35,20 +33,3 @@ def test_a_step_goes_along_the_mean_of_gradients_whose_signs_agree(tau: float) -
 def test_gradients_that_share_memory_are_not_overwritten() -> None:
     host = tiny_host("ANDMask", network_whose_gradients_share_memory())
     assert_steps_along(host, tiny_batch(), lambda gradients: masked(gradients, 1.0))
-
-
-def test_at_tau_zero_it_is_erm() -> None:
-    assert_is_erm(tiny_host("ANDMask", andmask_tau=0.0), tolerance=1e-9)
-
-
-def test_tau_changes_the_weights() -> None:
-    ends = []
-    for tau in (1.0, 0.3):
-        host = tiny_host("ANDMask", andmask_tau=tau)
-        host.update(tiny_batch())
-        ends.append(host.network.classifier.weight)
-    assert not torch.equal(*ends)
-
-
-def test_it_goes_on_from_a_saved_state() -> None:
-    assert_goes_on(lambda: tiny_host("ANDMask"), [tiny_batch(step) for step in range(3)])

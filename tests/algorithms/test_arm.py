@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_goes_on, in_single_precision
+from descents import assert_goes_on
 from tiny_hosts import adam_after, tiny_batch, tiny_host, weights_of
 from torch import Tensor
 
@@ -206,19 +206,6 @@ def test_its_first_weights_are_those_of_the_trial_whatever_torchs_global_generat
         assert torch.equal(torch.rand(1), after_one)
         other = tiny_host("ARM")
     assert all(torch.equal(value, weights_of(other)[name]) for name, value in weights_of(one).items())
-
-
-def test_the_papers_form_changes_the_weights() -> None:
-    hosts = [tiny_host("ARM", paper_form=paper_form) for paper_form in (False, True)]
-    for host in hosts:
-        host.update(tiny_batch(0))
-        host.update(tiny_batch(1))
-    assert not torch.equal(*(host.network.classifier.weight for host in hosts))
-    assert not torch.equal(*(host.network.context_net[0].weight for host in hosts))
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("ARM").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
 
 
 @pytest.mark.parametrize("paper_form", [False, True])

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_descends, assert_goes_on, assert_same, in_single_precision
+from descents import assert_descends
 from tiny_hosts import FEATURES, tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
@@ -49,30 +49,3 @@ def test_a_step_descends_cross_entropy_and_the_mean_penalty_of_pairs(
     batch = tiny_batch(3, domains, rows, dropout=dropout)
     host = tiny_host("CORAL", n_domains=domains, mmd_gamma=gamma, paper_form=paper_form)
     assert_descends(host, batch, lambda network: loss_by_definition(network, batch, gamma, paper_form))
-
-
-@pytest.mark.parametrize("paper_form", [False, True])
-def test_gamma_0_is_erm(paper_form: bool) -> None:
-    coral, erm = tiny_host("CORAL", mmd_gamma=0.0, paper_form=paper_form), tiny_host("ERM")
-    for step in range(3):
-        coral.update(tiny_batch(step, dropout=0.3))
-        erm.update(tiny_batch(step, dropout=0.3))
-    assert_same(coral, erm, tolerance=1e-12)
-
-
-def test_gamma_and_form_change_the_weights() -> None:
-    hosts = [tiny_host("CORAL", **changes) for changes in ({}, {"mmd_gamma": 30.0}, {"paper_form": True})]
-    for host in hosts:
-        host.update(tiny_batch(0))
-        host.update(tiny_batch(1))
-    plain, heavier, papers = (host.network.featurizer[1].weight for host in hosts)
-    assert not torch.equal(plain, heavier)
-    assert not torch.equal(plain, papers)
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("CORAL").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
-
-
-def test_it_goes_on_from_its_state() -> None:
-    assert_goes_on(lambda: tiny_host("CORAL"), [tiny_batch(step) for step in range(3)])

@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_goes_on, assert_same, in_single_precision
-from tiny_hosts import FEATURES, tiny_batch, tiny_host, weights_of
+from descents import assert_goes_on, assert_same
+from tiny_hosts import FEATURES, tiny_batch, tiny_host
 from torch import Tensor, nn
 
 from gga_sweep.algorithms.batch import Batch
@@ -103,17 +103,6 @@ def test_the_optimiser_stays_the_same_object() -> None:
     host.update(tiny_batch())
     assert host.optimizer is optimizer
     assert list(host.optimizers().values()) == [optimizer]
-
-
-def test_the_share_of_the_way_changes_the_weights() -> None:
-    near, far = tiny_host("Fish", fish_meta_lr=0.05), tiny_host("Fish")
-    near.update(tiny_batch())
-    far.update(tiny_batch())
-    assert not torch.equal(weights_of(near)["network.classifier.weight"], weights_of(far)["network.classifier.weight"])
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("Fish").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
 
 
 def test_it_goes_on_from_its_state() -> None:

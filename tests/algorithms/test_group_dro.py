@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from descents import assert_descends, assert_goes_on, assert_is_erm
+from descents import assert_descends
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
@@ -39,20 +39,3 @@ def test_weights_stay_from_step_to_step() -> None:
         host.update(tiny_batch(step))
     expected = np.exp(2.0 * total) / np.exp(2.0 * total).sum()
     np.testing.assert_allclose(host.get_buffer("q").numpy(), expected, rtol=1e-10)
-
-
-def test_without_a_step_size_it_is_erm() -> None:
-    assert_is_erm(tiny_host("GroupDRO", groupdro_eta=0.0), tolerance=1e-12)
-
-
-def test_the_step_size_changes_the_weights() -> None:
-    ends = []
-    for eta in (0.01, 1.0):
-        host = tiny_host("GroupDRO", groupdro_eta=eta)
-        host.update(tiny_batch())
-        ends.append(host.network.classifier.weight)
-    assert not torch.equal(*ends)
-
-
-def test_it_goes_on_from_a_saved_state() -> None:
-    assert_goes_on(lambda: tiny_host("GroupDRO", groupdro_eta=1.0), [tiny_batch(step) for step in range(4)])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from descents import assert_descends, assert_goes_on, assert_same, in_single_precision
+from descents import assert_descends, assert_same
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
@@ -63,18 +63,3 @@ def test_with_every_weight_1_or_every_weight_0_it_is_erm(weight: float) -> None:
     loss = mixup.update(Batch(batch.minibatches, lambda _: None, numbers))
     assert float(loss) == pytest.approx(float(erm.update(batch)), rel=1e-12)
     assert_same(mixup, erm, tolerance=1e-8)
-
-
-def test_alpha_changes_the_weights() -> None:
-    hosts = [tiny_host("Mixup", mixup_alpha=alpha) for alpha in (0.2, 5.0)]
-    for host in hosts:
-        host.update(tiny_batch())
-    assert not torch.equal(*(host.network.classifier.weight for host in hosts))
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("Mixup").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
-
-
-def test_it_goes_on_from_its_state() -> None:
-    assert_goes_on(lambda: tiny_host("Mixup"), [tiny_batch(step) for step in range(3)])

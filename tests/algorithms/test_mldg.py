@@ -7,7 +7,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_goes_on, in_single_precision
 from tiny_hosts import adam_after, convolutional_network, linear_network, tiny_batch, tiny_host, weights_of
 from torch import Tensor, nn
 
@@ -101,21 +100,3 @@ def test_what_is_not_trained_stays_and_what_is_not_used_has_gradient_zero() -> N
     assert network.classifier.bias.grad is None
     assert torch.equal(network.get_parameter("unused").grad, torch.zeros(2, dtype=torch.float64))
     assert not torch.equal(after["network.classifier.weight"], before["network.classifier.weight"])
-
-
-def test_each_hyperparameter_changes_the_weights() -> None:
-    hosts = [tiny_host("MLDG", **changes) for changes in ({}, {"mldg_beta": 0.5}, {"mldg_n_meta_test": 1})]
-    for host in hosts:
-        host.update(tiny_batch(0))
-        host.update(tiny_batch(1))
-    plain, less, fewer = (host.network.classifier.weight for host in hosts)
-    assert not torch.equal(plain, less)
-    assert not torch.equal(plain, fewer)
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("MLDG").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
-
-
-def test_it_goes_on_from_its_state() -> None:
-    assert_goes_on(lambda: tiny_host("MLDG"), [tiny_batch(step) for step in range(3)])

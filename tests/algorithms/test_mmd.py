@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_descends, assert_goes_on, assert_same, in_single_precision
+from descents import assert_descends
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
@@ -60,28 +59,3 @@ def test_in_single_precision_a_feature_is_at_no_distance_of_itself_and_its_kerne
     assert torch.equal(kernels.diagonal(), torch.full((6,), 7.0))
     (slope,) = torch.autograd.grad(kernels.diagonal().sum(), features)
     assert torch.equal(slope, torch.zeros_like(slope))
-
-
-def test_gamma_0_is_erm() -> None:
-    mmd, erm = tiny_host("MMD", mmd_gamma=0.0), tiny_host("ERM")
-    for step in range(3):
-        mmd.update(tiny_batch(step, dropout=0.3))
-        erm.update(tiny_batch(step, dropout=0.3))
-    assert_same(mmd, erm, tolerance=1e-12)
-
-
-def test_gamma_changes_the_weights() -> None:
-    hosts = [tiny_host("MMD", mmd_gamma=gamma) for gamma in (0.0, 1.0, 10.0)]
-    for host in hosts:
-        host.update(tiny_batch())
-    none, one, ten = (host.network.featurizer[1].weight.detach() for host in hosts)
-    assert not math.isclose(float((none - one).norm()), 0)
-    assert not torch.equal(one, ten)
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("MMD").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
-
-
-def test_it_goes_on_from_its_state() -> None:
-    assert_goes_on(lambda: tiny_host("MMD"), [tiny_batch(step) for step in range(3)])

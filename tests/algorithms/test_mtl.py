@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from descents import assert_descends, assert_goes_on, in_single_precision
+from descents import assert_descends, assert_goes_on
 from tiny_hosts import FEATURES, tiny_batch, tiny_host, weights_of
 from torch import Tensor
 
@@ -140,10 +140,6 @@ def test_all_of_its_network_is_scored() -> None:
     host = tiny_host("MTL")
     assert [id(each) for each in host.predict_parameters()] == [id(each) for each in host.network.parameters()]
     assert host.network.classifier.weight.shape == (3, 2 * FEATURES)
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("MTL").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
 
 
 @pytest.mark.parametrize("paper_form", [False, True])

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from by_domain import Gradients, assert_erm_where_domains_agree, assert_steps_along, domain_gradients_by_hand
-from descents import assert_goes_on
+from by_domain import Gradients, assert_steps_along, domain_gradients_by_hand
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
@@ -45,11 +44,3 @@ def test_these_gradients_are_in_conflict_and_the_order_of_projections_matters() 
     other = Batch(batch.minibatches, lambda domain: batch.masks[domain], lambda _: np.random.default_rng(1))
     one, two = projected_mean(gradients, batch), projected_mean(gradients, other)
     assert not np.allclose(one[0], two[0], rtol=1e-6)
-
-
-def test_without_conflict_it_is_erm() -> None:
-    assert_erm_where_domains_agree("PCGrad")
-
-
-def test_it_goes_on_from_a_saved_state() -> None:
-    assert_goes_on(lambda: tiny_host("PCGrad"), [tiny_batch(step) for step in range(3)])

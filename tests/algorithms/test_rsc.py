@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from descents import assert_descends, assert_goes_on, in_single_precision
+from descents import assert_descends
 from tiny_hosts import tiny_batch, tiny_host
 
 from gga_sweep.algorithms.batch import Batch
@@ -60,23 +60,6 @@ def test_what_is_muted_are_the_values_not_below_numpys_percentile(size: int) -> 
         assert (_highest(torch.from_numpy(values), share).numpy() == expected).all()
 
 
-@pytest.mark.parametrize("changes", [{"rsc_f_drop_factor": 0.7}, {"rsc_b_drop_factor": 0.7}])
-def test_each_share_changes_the_weights(changes: dict[str, float]) -> None:
-    one, other = tiny_host("RSC"), tiny_host("RSC", **changes)
-    for host in (one, other):
-        for step in range(2):
-            host.update(tiny_batch(step))
-    assert not torch.equal(one.network.classifier.weight, other.network.classifier.weight)
-
-
 def test_nothing_is_muted_where_it_predicts() -> None:
     host, images = tiny_host("RSC"), tiny_batch().images
     assert torch.equal(host.predict(images), host.network(images))
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("RSC").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
-
-
-def test_it_goes_on_from_its_state() -> None:
-    assert_goes_on(lambda: tiny_host("RSC"), [tiny_batch(step) for step in range(3)])

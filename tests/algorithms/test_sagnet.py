@@ -7,7 +7,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from descents import assert_goes_on, in_single_precision
 from tiny_hosts import CLASSES, FEATURES, tiny_batch, tiny_host, weights_of
 from torch import Tensor, nn
 
@@ -130,25 +129,7 @@ def test_prediction_and_scoring_know_no_other_image_and_no_style_network() -> No
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_the_adversarys_weight_changes_the_weights() -> None:
-    hosts = [tiny_host("SagNet", sag_w_adv=w_adv) for w_adv in (0.1, 0.2, 0.0)]
-    for host in hosts:
-        for step in range(2):  # Adam's first step is along signs: it hides a factor
-            host.update(tiny_batch(step))
-    weights = [host.network.classifier.weight for host in hosts]
-    assert not torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-
-
 def test_the_style_networks_first_weights_are_those_of_the_trial() -> None:
     first, again = tiny_host("SagNet"), tiny_host("SagNet")
     assert torch.equal(*(each.get_parameter("style_classifier.weight") for each in (first, again)))
     assert first.get_parameter("style_classifier.weight").shape == (CLASSES, FEATURES)
-
-
-def test_single_precision_stays_single() -> None:
-    assert tiny_host("SagNet").float().update(in_single_precision(tiny_batch())).dtype == torch.float32
-
-
-def test_it_goes_on_from_its_state() -> None:
-    assert_goes_on(lambda: tiny_host("SagNet"), [tiny_batch(step) for step in range(3)])

@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from by_domain import network_whose_gradients_share_memory
-from descents import assert_goes_on, assert_is_erm
 from small_runs import batch_norm_featurizer
 from tiny_hosts import adam_after, linear_network, tiny_batch, tiny_host
 
@@ -73,21 +72,6 @@ def test_a_step_goes_along_what_it_makes_of_both_gradients(name: str, network: C
 
 
 @every_method
-def test_without_radius_and_alpha_it_is_erm(name: str) -> None:
-    assert_is_erm(tiny_host(name, **dict.fromkeys(METHODS[name][0], 0.0)), tolerance=1e-9)
-
-
-@pytest.mark.parametrize(("name", "hyperparameter"), [(name, own) for name in METHODS for own in METHODS[name][0]])
-def test_each_hyperparameter_changes_the_weights(name: str, hyperparameter: str) -> None:
-    ends = []
-    for change in ({}, {hyperparameter: 0.1}):
-        host = tiny_host(name, **{**METHODS[name][0], **change})
-        host.update(tiny_batch())
-        ends.append(host.network.classifier.weight)
-    assert not torch.equal(*ends)
-
-
-@every_method
 def test_the_step_starts_from_the_weights_of_before_to_the_bit(name: str) -> None:
     host = tiny_host(name, **METHODS[name][0])
     before, found = flat(host.network), []
@@ -107,8 +91,3 @@ def test_running_statistics_are_written_once_a_step(name: str) -> None:
             host.update(tiny_batch())
         ends.append(dict(network.named_buffers()))
     torch.testing.assert_close(*ends, rtol=0, atol=0)
-
-
-@every_method
-def test_it_goes_on_from_a_saved_state(name: str) -> None:
-    assert_goes_on(lambda: tiny_host(name, **METHODS[name][0]), [tiny_batch(step) for step in range(3)])

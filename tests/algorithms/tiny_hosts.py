@@ -12,7 +12,8 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.datasets import Minibatch
-from gga_sweep.networks.network import Network, SmallCNN, dropout_mask
+from gga_sweep.networks.builtin.small_cnn import small_cnn
+from gga_sweep.networks.network import Network, dropout_mask
 from gga_sweep.records import Scalar
 from gga_sweep.seeding import stream, tensor_stream
 
@@ -28,7 +29,7 @@ def linear_network(extra_channels: int = 0, seed: int = 0) -> Network:
 
 def convolutional_network(extra_channels: int = 0, seed: int = 0) -> Network:
     """SmallCNN on images (1 + extra, 8, 8), in double precision."""
-    return _made(seed, lambda: Network(SmallCNN((1 + extra_channels, 8, 8)), SmallCNN.FEATURES, CLASSES))
+    return _made(seed, lambda: Network(*small_cnn((1 + extra_channels, 8, 8)), CLASSES))
 
 
 def tiny_host(name: str, network: Network | None = None, n_domains: int = 3, **hyperparameters: Scalar) -> Algorithm:

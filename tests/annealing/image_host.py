@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gga_sweep.annealing import Draw, DrawOf
-from gga_sweep.networks.network import Network, SmallCNN
+from gga_sweep.networks.builtin.small_cnn import small_cnn
+from gga_sweep.networks.network import Network
 
 
 class ImageHost:
@@ -19,7 +20,7 @@ class ImageHost:
     def __init__(self, seed: int = 0) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.module = Network(SmallCNN((1, 8, 8)), SmallCNN.FEATURES, 3).double()
+            self.module = Network(*small_cnn((1, 8, 8)), 3).double()
             self.images = torch.rand(8, 1, 8, 8, dtype=torch.float64)
             self.labels = torch.randint(3, (8,))
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gga_sweep.annealing import AnnealingSettings, Draw, GradientNoiseSettings
+from gga_sweep.annealing import GGA, GGAL, Draw
 
 
 class Host(Protocol):
@@ -58,7 +58,7 @@ def straightforward_search(
     perturbed: Sequence[Tensor],
     noise_generator: Callable[[int], torch.Generator],
     choice_generator: Callable[[], torch.Generator],
-    settings: AnnealingSettings,
+    settings: GGA,
 ) -> Found:
     """Search around the present weights, by whichever rules the settings say."""
 
@@ -123,7 +123,7 @@ def straightforward_search(
     return Found(before, tried, chosen)
 
 
-def score(host: Host, settings: AnnealingSettings, name: Draw) -> tuple[float, float]:
+def score(host: Host, settings: GGA, name: Draw) -> tuple[float, float]:
     """Alignment and joint loss; the name is that of the point, for masks that are new at every forward."""
     losses, gradients = losses_and_gradients(host, lambda forward: _draw(settings, name, forward))
     alignment = min(cosines(gradients)).item()
@@ -148,7 +148,7 @@ def cosines(gradients: Sequence[Tensor]) -> list[Tensor]:
     return [F.cosine_similarity(a, b, dim=0) for a, b in itertools.combinations(gradients, 2)]
 
 
-def ascent_signs(host: Host, perturbed: Sequence[Tensor], settings: AnnealingSettings) -> list[Tensor]:
+def ascent_signs(host: Host, perturbed: Sequence[Tensor], settings: GGA) -> list[Tensor]:
     """The signs of the gradient of what the search is after, at the present weights."""
     losses, gradients = losses_and_gradients(host, lambda forward: _draw(settings, ("start",), forward), True)
     aim = -torch.stack(losses).mean() if settings.objective == "loss" else torch.stack(cosines(gradients)).min()
@@ -162,9 +162,7 @@ def random_signs(like: Sequence[Tensor], generator: torch.Generator) -> list[Ten
     return [sign * (2.0 * torch.randint(2, sign.shape, generator=generator, dtype=torch.int8) - 1) for sign in like]
 
 
-def straightforward_noise(
-    host: Host, generator: torch.Generator, settings: GradientNoiseSettings
-) -> tuple[float, list[Tensor]]:
+def straightforward_noise(host: Host, generator: torch.Generator, settings: GGAL) -> tuple[float, list[Tensor]]:
     """GGA-L: alpha, and what is added to the gradient of each parameter."""
     alpha = settings.gamma
     if settings.alpha == "adaptive":
@@ -182,5 +180,5 @@ def straightforward_noise(
     return alpha, [alpha * part.view(parameter.shape) for part, parameter in parts]
 
 
-def _draw(settings: AnnealingSettings, name: Draw, forward: int) -> Draw:
+def _draw(settings: GGA, name: Draw, forward: int) -> Draw:
     return ("step",) if settings.mask == "step" else (*name, forward)

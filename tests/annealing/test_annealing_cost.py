@@ -16,14 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy_host import ToyHost, fixed_choice, generator_of
 
 import gga_sweep.annealing.search
-from gga_sweep.annealing import STEP_MASK, AnnealingSettings, Draw, DrawOf, Scorer, search_step
+from gga_sweep.annealing import GGA, STEP_MASK, Draw, DrawOf, Scorer, search_step
 
 CONVOLUTIONS = 3  # of a SmallCNN
 
 
-def _settings(variant: str, **changes: object) -> AnnealingSettings:
+def _settings(variant: str, **changes: object) -> GGA:
     numbers = {"start_step": 0, "num_steps": 1, "radius": 1e-3, "num_candidates": 4}
-    return AnnealingSettings.of_variant(variant, **{**numbers, **changes})
+    return GGA.of_variant(variant, **{**numbers, **changes})
 
 
 def _passes(task: Callable[[], object]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from toy_host import ToyHost, fixed_choice, generator_of
 
-from gga_sweep.annealing import AnnealingSettings, Diagnosis, Draw, SearchOutcome, diagnose, moved_radii, search_step
+from gga_sweep.annealing import GGA, Diagnosis, Draw, SearchOutcome, diagnose, moved_radii, search_step
 
 
 class CountingHost(ToyHost):
@@ -37,9 +37,9 @@ def _alignment(host: ToyHost, draw: Draw) -> float:
     return min(F.cosine_similarity(a, b, dim=0).item() for a, b in itertools.combinations(gradients, 2))
 
 
-def _settings(**changes: object) -> AnnealingSettings:
+def _settings(**changes: object) -> GGA:
     numbers = {"start_step": 0, "num_steps": 1, "radius": 0.05, "num_candidates": 8}
-    return AnnealingSettings.of_mapping({**numbers, **changes})
+    return GGA.of_mapping({**numbers, **changes})
 
 
 def _searched(tolerance: float) -> tuple[CountingHost, CountingHost, SearchOutcome]:

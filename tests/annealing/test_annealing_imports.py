@@ -28,10 +28,10 @@ def test_the_annealing_needs_torch_alone() -> None:
     assert {name for name in own if not name.startswith("gga_sweep.annealing.")} == OWN
 
 
-@pytest.mark.parametrize("source", ["gga_sweep.annealing.settings", "gga_sweep.annealing"])
+@pytest.mark.parametrize("source", ["gga_sweep.annealing.options", "gga_sweep.annealing"])
 def test_the_settings_need_no_torch(source: str) -> None:
-    loaded = _loaded_by(f"from {source} import VARIANTS, AnnealingSettings, settings_faults")
-    assert "gga_sweep.annealing.settings" in loaded
+    loaded = _loaded_by(f"from {source} import VARIANTS, GGA, option_faults")
+    assert "gga_sweep.annealing.options" in loaded
     assert "torch" not in loaded
 
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from toy_host import ToyHost, fixed_choice, generator_of
 
-from gga_sweep.annealing import VARIANTS, AnnealingSettings, Draw, ScoredModel, SearchOutcome, search_step
+from gga_sweep.annealing import GGA, VARIANTS, Draw, ScoredModel, SearchOutcome, search_step
 
 
 def _search(host: ToyHost, variant: str, model: ScoredModel | None = None, **changes: object) -> SearchOutcome:
     numbers = {"start_step": 0, "num_steps": 1, "radius": 0.05, "num_candidates": 5, "loss_tolerance": math.inf}
-    settings = AnnealingSettings.of_variant(variant, **{**numbers, **changes})
+    settings = GGA.of_variant(variant, **{**numbers, **changes})
     weights = host.parameters
     return search_step(model or host, weights, weights, host.buffers, generator_of(0), fixed_choice(), settings)
 

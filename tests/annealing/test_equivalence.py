@@ -14,9 +14,9 @@ from torch import nn
 from toy_host import ToyHost, fixed_choice, generator_of
 
 from gga_sweep.annealing import (
+    GGA,
+    GGAL,
     VARIANTS,
-    AnnealingSettings,
-    GradientNoiseSettings,
     SearchOutcome,
     add_to_gradients,
     domain_gradients,
@@ -31,21 +31,21 @@ METHODS = ("loop", "layerwise")
 RULES = [*itertools.product(("paper", "released"), ("start", "current", "accepted")), ("guided", "start")]
 
 
-def _settings(variant: str, **changes: object) -> AnnealingSettings:
+def _settings(variant: str, **changes: object) -> GGA:
     numbers = {"start_step": 0, "num_steps": 1, "radius": 0.05, "num_candidates": 10}
-    return AnnealingSettings.of_variant(variant, **{**numbers, **changes})
+    return GGA.of_variant(variant, **{**numbers, **changes})
 
 
-def _perturbed(host: ToyHost | ImageHost, settings: AnnealingSettings) -> list[nn.Parameter]:
+def _perturbed(host: ToyHost | ImageHost, settings: GGA) -> list[nn.Parameter]:
     return host.featurizer_parameters if settings.perturbs == "featurizer" else host.parameters
 
 
-def _search(host: ToyHost | ImageHost, settings: AnnealingSettings, seed: int) -> SearchOutcome:
+def _search(host: ToyHost | ImageHost, settings: GGA, seed: int) -> SearchOutcome:
     moving = _perturbed(host, settings)
     return search_step(host, host.parameters, moving, host.buffers, generator_of(seed), fixed_choice(seed), settings)
 
 
-def _plain(host: ToyHost | ImageHost, settings: AnnealingSettings, seed: int) -> Found:
+def _plain(host: ToyHost | ImageHost, settings: GGA, seed: int) -> Found:
     return straightforward_search(host, _perturbed(host, settings), generator_of(seed), fixed_choice(seed), settings)
 
 
@@ -127,7 +127,7 @@ def test_in_float32_only_ties_are_decided_otherwise(variant: str, method: str) -
     assert unexplained == 0
 
 
-def _margins(found: Found, settings: AnnealingSettings) -> list[tuple[float, float]]:
+def _margins(found: Found, settings: GGA) -> list[tuple[float, float]]:
     """How far each candidate's alignment is from the best so far, and its loss from the gate."""
     (best, reference), margins = found.before, []
     for candidate in found.tried:
@@ -138,7 +138,7 @@ def _margins(found: Found, settings: AnnealingSettings) -> list[tuple[float, flo
     return margins
 
 
-def _score_noise(host: ToyHost, settings: AnnealingSettings, seed: int) -> tuple[float, float]:
+def _score_noise(host: ToyHost, settings: GGA, seed: int) -> tuple[float, float]:
     """The spread of alignment and loss in float32, at points scattered like the candidates."""
     alignments, losses = [], []
     for point in range(8):
@@ -161,7 +161,7 @@ def _score_noise(host: ToyHost, settings: AnnealingSettings, seed: int) -> tuple
 @pytest.mark.parametrize("alpha", ["adaptive", "constant"])
 @pytest.mark.parametrize("noise", ["gaussian", "uniform", "uniform-centred"])
 def test_gradient_noise_equals_the_straightforward_one(noise: str, alpha: str) -> None:
-    settings = GradientNoiseSettings.of_mapping({"gamma": 0.1, "noise": noise, "alpha": alpha})
+    settings = GGAL.of_mapping({"gamma": 0.1, "noise": noise, "alpha": alpha})
     for seed in range(3):
         host = ToyHost(seed)
         found = domain_gradients(lambda domain, host=host: host.domain_loss(domain, ("step",)), 3, host.parameters)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gga_sweep.annealing import (
-    GradientNoiseSettings,
+    GGAL,
     add_to_gradients,
     draw_gradient_noise,
     gradient_agreement,
@@ -21,23 +21,23 @@ THREE_DOMAINS = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 5.0]])  # cosines 1,
 
 
 def test_two_domains_that_agree_and_a_third_across_give_two_thirds_of_gamma() -> None:
-    alpha = noise_scale(GradientNoiseSettings(gamma=0.3), gradient_agreement(THREE_DOMAINS).mean)
+    alpha = noise_scale(GGAL(gamma=0.3), gradient_agreement(THREE_DOMAINS).mean)
     assert alpha == pytest.approx(0.3 * 2 / 3, rel=1e-15)
 
 
 @pytest.mark.parametrize(("mean_cosine", "share"), [(1.0, 0.0), (0.0, 1.0), (-1.0, 2.0)])
 def test_the_less_the_gradients_agree_the_larger_is_alpha(mean_cosine: float, share: float) -> None:
-    assert noise_scale(GradientNoiseSettings(gamma=0.01), mean_cosine) == pytest.approx(0.01 * share)
+    assert noise_scale(GGAL(gamma=0.01), mean_cosine) == pytest.approx(0.01 * share)
 
 
 def test_a_constant_alpha_is_gamma_whatever_the_agreement() -> None:
-    settings = GradientNoiseSettings(gamma=0.01, alpha="constant")
+    settings = GGAL(gamma=0.01, alpha="constant")
     assert [noise_scale(settings, cosine) for cosine in (1.0, -1.0, math.nan)] == [0.01] * 3
 
 
 def test_without_a_defined_cosine_no_noise_is_added() -> None:
     zeroed = THREE_DOMAINS * torch.tensor([[1.0], [0.0], [1.0]])
-    assert noise_scale(GradientNoiseSettings(gamma=0.01), gradient_agreement(zeroed).mean) == 0.0
+    assert noise_scale(GGAL(gamma=0.01), gradient_agreement(zeroed).mean) == 0.0
 
 
 @pytest.mark.parametrize(

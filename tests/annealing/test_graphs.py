@@ -10,16 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from toy_host import ToyHost, fixed_choice, generator_of
 
-from gga_sweep.annealing import AnnealingSettings, Draw, DrawOf, SearchOutcome, search_step
+from gga_sweep.annealing import GGA, Draw, DrawOf, SearchOutcome, search_step
 from gga_sweep.annealing.graphs import GraphedMeasure
 from gga_sweep.networks.network import build_network
 
 Measure = Callable[[], Tensor]
 
 
-def _settings(**changes: object) -> AnnealingSettings:
+def _settings(**changes: object) -> GGA:
     numbers = {"start_step": 0, "num_steps": 1, "radius": 0.05, "num_candidates": 12}
-    return AnnealingSettings.of_variant("paper", **{**numbers, **changes})
+    return GGA.of_variant("paper", **{**numbers, **changes})
 
 
 class Counted:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from toy_host import ToyHost, fixed_choice, generator_of
 
-from gga_sweep.annealing import STEP_MASK, AnnealingSettings, Draw, Scorer, SearchOutcome, search_step
+from gga_sweep.annealing import GGA, STEP_MASK, Draw, Scorer, SearchOutcome, search_step
 from gga_sweep.annealing.guided import _alignment_gradient, ascent_signs
 
 ENTRIES = 5
@@ -100,7 +100,7 @@ def test_through_a_network_with_dropout_it_is_the_finite_difference_of_the_align
 
 def _guided(host: ToyHost, perturbed: Sequence[nn.Parameter] | None = None, **changes: object) -> SearchOutcome:
     numbers = {"start_step": 0, "num_steps": 1, "radius": 1e-3, "loss_tolerance": math.inf}
-    settings = AnnealingSettings.of_variant("guided", **{**numbers, **changes})
+    settings = GGA.of_variant("guided", **{**numbers, **changes})
     moving = host.parameters if perturbed is None else perturbed
     return search_step(host, host.parameters, moving, host.buffers, generator_of(0), fixed_choice(), settings)
 
@@ -123,7 +123,7 @@ def test_it_is_far_better_than_as_many_random_candidates() -> None:
     for seed in range(8):
         for variant in gains:
             host = ToyHost(seed)
-            settings = AnnealingSettings.of_variant(
+            settings = GGA.of_variant(
                 variant, start_step=0, num_steps=1, radius=1e-3, num_candidates=4, loss_tolerance=math.inf
             )
             outcome = search_step(
@@ -186,7 +186,7 @@ class Linear(Quadratics):
 
 def test_losses_without_curvature_move_nothing() -> None:
     model = Linear(0)
-    settings = AnnealingSettings.of_variant("guided", start_step=0, num_steps=1, radius=0.1)
+    settings = GGA.of_variant("guided", start_step=0, num_steps=1, radius=0.1)
     outcome = search_step(model, model.parameters, model.parameters, [], generator_of(0), fixed_choice(), settings)
     assert (outcome.tried, outcome.chosen, outcome.distance) == (4, None, 0.0)
     np.testing.assert_array_equal(torch.cat(model.parameters).detach().numpy(), model.point)

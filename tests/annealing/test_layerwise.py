@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 from toy_host import ToyHost, fixed_choice, generator_of
 
-from gga_sweep.annealing import STEP_MASK, AnnealingSettings, search_step
+from gga_sweep.annealing import GGA, STEP_MASK, search_step
 from gga_sweep.annealing.layerwise import LayerwiseGradients
-from gga_sweep.networks.network import Network, SmallCNN
+from gga_sweep.networks.builtin.small_cnn import small_cnn
+from gga_sweep.networks.network import Network
 
 ROWS = (4, 1, 3)
 
@@ -91,7 +92,7 @@ def test_a_toy_network_with_dropout_has_the_gradients_of_the_loop() -> None:
 
 @pytest.mark.parametrize("size", [8, 28])
 def test_the_small_cnn_is_split(size: int) -> None:
-    _assert_task_is_split(Task(Network(SmallCNN((2, size, size)), SmallCNN.FEATURES, 5), (2, size, size)))
+    _assert_task_is_split(Task(Network(*small_cnn((2, size, size)), 5), (2, size, size)))
 
 
 def test_a_resnet_with_batch_norm_in_evaluation_mode_is_split() -> None:
@@ -276,7 +277,7 @@ def test_every_fault_of_a_model_is_named() -> None:
 
 def test_batch_norm_that_learns_from_the_batch_is_refused_by_the_search() -> None:
     host = ToyHost(batch_norm=True)
-    how = AnnealingSettings(start_step=0, num_steps=1, radius=0.1, num_candidates=1, domain_gradients="layerwise")
+    how = GGA(start_step=0, num_steps=1, radius=0.1, num_candidates=1, domain_gradients="layerwise")
     with pytest.raises(ValueError, match=r"featurizer.1 \(BatchNorm1d\)"):
         search_step(host, host.parameters, host.parameters, host.buffers, generator_of(0), fixed_choice(), how)
 

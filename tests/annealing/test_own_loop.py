@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gga_sweep.annealing import (
-    AnnealingSettings,
+    GGA,
+    GGAL,
     Draw,
-    GradientNoiseSettings,
     SearchOutcome,
     add_gradient_noise,
     anneal_step,
@@ -68,7 +68,7 @@ class Loop:
     def joint_loss(self) -> Tensor:
         return F.mse_loss(self.model(torch.cat(self.inputs)), torch.cat(self.targets))
 
-    def anneal(self, settings: AnnealingSettings, step: int = STEP, *, seed: int = 0) -> SearchOutcome | None:
+    def anneal(self, settings: GGA, step: int = STEP, *, seed: int = 0) -> SearchOutcome | None:
         return anneal_step(
             self.model,
             self.domain_loss,
@@ -80,7 +80,7 @@ class Loop:
             joint_loss=self.joint_loss,
         )
 
-    def search(self, settings: AnnealingSettings, *, seed: int = 0) -> SearchOutcome:
+    def search(self, settings: GGA, *, seed: int = 0) -> SearchOutcome:
         outcome = self.anneal(settings, seed=seed)
         assert outcome is not None
         return outcome
@@ -123,7 +123,7 @@ class SearchedByHand:
         torch.manual_seed(_seed_of(self._seed, STEP, "global", *draw, N_DOMAINS))
         return self._loop.joint_loss()
 
-    def search(self, settings: AnnealingSettings) -> SearchOutcome:
+    def search(self, settings: GGA) -> SearchOutcome:
         loop = self._loop
         return search_step(
             self,
@@ -144,8 +144,8 @@ def _generator_of(*name: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(_seed_of(*name))
 
 
-def _settings(variant: str = "paper", **changes: object) -> AnnealingSettings:
-    return AnnealingSettings.of_variant(variant, **{**NUMBERS, **changes})
+def _settings(variant: str = "paper", **changes: object) -> GGA:
+    return GGA.of_variant(variant, **{**NUMBERS, **changes})
 
 
 def _same(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
@@ -216,7 +216,7 @@ def test_outside_the_window_nothing_happens(step: int) -> None:
     assert len(loop.dropout.masks) == forwards
 
 
-def _trained(settings: AnnealingSettings | None) -> Loop:
+def _trained(settings: GGA | None) -> Loop:
     loop = Loop()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -394,7 +394,7 @@ def test_a_model_with_nothing_to_train_is_refused() -> None:
 
 
 def _add_noise(loop: Loop, step: int = 0, *, seed: int = 0, **changes: object) -> float:
-    settings = GradientNoiseSettings.of_mapping(changes)
+    settings = GGAL.of_mapping(changes)
     return add_gradient_noise(loop.model, loop.domain_loss, N_DOMAINS, settings, step, seed=seed)
 
 
@@ -479,6 +479,6 @@ def test_each_argument_changes_the_noise(change: dict[str, object]) -> None:
 
 def test_noise_refuses_what_it_cannot_compare() -> None:
     loop = Loop()
-    settings = GradientNoiseSettings(domain_gradients="layerwise")
+    settings = GGAL(domain_gradients="layerwise")
     with pytest.raises(ValueError, match=r"n_domains must be at least 2.*domain_gradients must be 'loop' here"):
         add_gradient_noise(loop.model, loop.domain_loss, 1, settings, 0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from toy_host import fixed_choice
 
-from gga_sweep.annealing import AnnealingSettings, Score, SearchOutcome
+from gga_sweep.annealing import GGA, Score, SearchOutcome
 from gga_sweep.annealing.proposals import Displacement, MovableWeights
 from gga_sweep.annealing.search import backtrack, climb
 
@@ -24,10 +24,8 @@ FAIR = st.floats(-1, 1).map(lambda value: round(value, 2))
 SCORES = st.lists(st.builds(Score, FAIR, FAIR), min_size=2, max_size=8)
 
 
-def _settings(**changes: object) -> AnnealingSettings:
-    return AnnealingSettings.of_variant(
-        "paper", **{"start_step": 0, "num_steps": 1, "radius": 0.1, "num_candidates": 1, **changes}
-    )
+def _settings(**changes: object) -> GGA:
+    return GGA.of_variant("paper", **{"start_step": 0, "num_steps": 1, "radius": 0.1, "num_candidates": 1, **changes})
 
 
 def _run(scores: list[Score], choice_seed: int = 0, **changes: object) -> tuple[SearchOutcome, list[float], float]:

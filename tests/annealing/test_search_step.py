@@ -10,22 +10,20 @@ import torch
 from torch import Tensor
 from toy_host import ToyHost, fixed_choice, generator_of
 
-from gga_sweep.annealing import VARIANTS, AnnealingSettings, Draw, ScoredModel, SearchOutcome, search_step
+from gga_sweep.annealing import GGA, VARIANTS, Draw, ScoredModel, SearchOutcome, search_step
 
 NUMBERS = {"start_step": 0, "num_steps": 1, "radius": 0.05, "num_candidates": 12}
 
 
-def _settings(variant: str = "paper", **changes: object) -> AnnealingSettings:
-    return AnnealingSettings.of_variant(variant, **{**NUMBERS, **changes})
+def _settings(variant: str = "paper", **changes: object) -> GGA:
+    return GGA.of_variant(variant, **{**NUMBERS, **changes})
 
 
-def _perturbed(host: ToyHost, settings: AnnealingSettings) -> list[torch.nn.Parameter]:
+def _perturbed(host: ToyHost, settings: GGA) -> list[torch.nn.Parameter]:
     return host.featurizer_parameters if settings.perturbs == "featurizer" else host.parameters
 
 
-def _search(
-    host: ToyHost, settings: AnnealingSettings, noise_seed: int = 0, model: ScoredModel | None = None
-) -> SearchOutcome:
+def _search(host: ToyHost, settings: GGA, noise_seed: int = 0, model: ScoredModel | None = None) -> SearchOutcome:
     return search_step(
         model or host,
         host.parameters,

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from scipy import stats
 
-from gga_sweep.annealing import AnnealingSettings
+from gga_sweep.annealing import GGA
 from gga_sweep.annealing.isolation import overwrite
 from gga_sweep.datasets import load_dataset
 from gga_sweep.datasets.config import DatasetConfig
@@ -27,10 +27,10 @@ SEEDS, FIRST_STEP, STEPS, CANDIDATES, RADIUS = range(5), 10, 30, 250, 1e-3
 HELD_OUT = ("0", "15", "75")
 
 _WINDOW = {"start_step": FIRST_STEP, "num_steps": STEPS, "domain_gradients": "layerwise"}
-SEARCHES: Mapping[str, AnnealingSettings] = {
-    "guided": AnnealingSettings.of_variant("guided", radius=RADIUS, **_WINDOW),
-    f"paper, {CANDIDATES}": AnnealingSettings.of_variant("paper", radius=RADIUS, num_candidates=CANDIDATES, **_WINDOW),
-    f"paper, {CANDIDATES}, as far": AnnealingSettings.of_variant(
+SEARCHES: Mapping[str, GGA] = {
+    "guided": GGA.of_variant("guided", radius=RADIUS, **_WINDOW),
+    f"paper, {CANDIDATES}": GGA.of_variant("paper", radius=RADIUS, num_candidates=CANDIDATES, **_WINDOW),
+    f"paper, {CANDIDATES}, as far": GGA.of_variant(
         "paper", radius=RADIUS * math.sqrt(3), num_candidates=CANDIDATES, **_WINDOW
     ),
 }
@@ -50,7 +50,7 @@ class Searched(Trainer):
                 self.found[name].append(self._search(settings, step))
         return super()._train_step(step, done)
 
-    def _search(self, settings: AnnealingSettings, step: int) -> Annealing:
+    def _search(self, settings: GGA, step: int) -> Annealing:
         model = self._step_model(step)
         found = anneal(self.algorithm, settings, self._streams, step, model, lambda: self._step_model(step + 1))
         overwrite(self.algorithm.predict_parameters(), found.outcome.start)

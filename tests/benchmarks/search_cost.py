@@ -22,7 +22,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1] / "annealing"))
 from straightforward import straightforward_search
 
-from gga_sweep.annealing import AnnealingSettings, Draw, DrawOf, search_step
+from gga_sweep.annealing import GGA, Draw, DrawOf, search_step
 from gga_sweep.networks.network import build_network
 from gga_sweep.training.fingerprint import set_arithmetic
 
@@ -87,11 +87,11 @@ def searches(host: Host, device: str, candidates: int) -> Mapping[str, Callable[
     values = {"start_step": 0, "num_steps": 1, "radius": 1e-5, "num_candidates": candidates, "loss_tolerance": -1e9}
 
     def ours(method: str) -> None:
-        settings = AnnealingSettings.of_variant("paper", domain_gradients=method, **values)
+        settings = GGA.of_variant("paper", domain_gradients=method, **values)
         buffers = list(host.network.buffers())
         search_step(host, host.parameters, host.parameters, buffers, noise, torch.Generator, settings)
 
-    by_hand = AnnealingSettings.of_variant("paper", joint_loss="forward", **values)
+    by_hand = GGA.of_variant("paper", joint_loss="forward", **values)
     return {
         "straightforward": lambda: straightforward_search(host, host.parameters, noise, torch.Generator, by_hand),
         "loop": lambda: ours("loop"),
@@ -124,7 +124,7 @@ def copies_of_parameters(case: Case, variant: str, candidates: int) -> float:
     """
     host = Host(case._replace(batch=1))
     values = {"start_step": 0, "num_steps": 1, "radius": 1e-3, "num_candidates": candidates}
-    settings = AnnealingSettings.of_variant(variant, domain_gradients="layerwise", **values)
+    settings = GGA.of_variant(variant, domain_gradients="layerwise", **values)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         search_step(host, host.parameters, host.parameters, [], _cpu_noise, torch.Generator, settings)
     held, peak = 0, 0

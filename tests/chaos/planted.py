@@ -52,7 +52,7 @@ PLANTED = (
     Planted(
         "finished runs are launched, and trained, again",
         (
-            ("ray_backend/launch.py", "        if status in FINAL:", "        if status in ():"),
+            ("scheduling/remaining.py", "        if status in FINAL:", "        if status in ():"),
             ("ray_backend/trainable.py", "            if state.status in FINAL:", "            if state.status in ():"),
         ),
         "launch killed",

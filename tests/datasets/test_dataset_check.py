@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gga_sweep.datasets.benchmarks import BENCHMARKS, Benchmark, Variant
+from gga_sweep.datasets.catalogue import BENCHMARKS, Benchmark, Variant
 from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount, UnreadableImage, _known_variant, check_tree
 from gga_sweep.errors import InputError
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import transforms
 
 from gga_sweep.datasets import Dataset, image_cache, image_folder, manifest
-from gga_sweep.datasets.image_folder import load_tree, read_tree
+from gga_sweep.datasets.image_folder import decoding_seconds, load_tree, read_tree
 from gga_sweep.errors import InputError, StorageError
 
 WriteTree = Callable[..., Path]
@@ -256,3 +256,17 @@ def test_a_disk_without_room_for_all_domains_is_told_before_any_is_decoded(
     with pytest.raises(StorageError, match=rf"decoded images need {needed} bytes in .*cache: 82,944 bytes are free"):
         load_tree("ImageFolder", tree, 24, cache)
     assert list(tmp_path.glob("cache/*-*")) == []
+
+
+def test_decoding_is_timed_on_photographs_of_every_domain(
+    write_tree: WriteTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_tree(domains=("art", "photo"), per_class=20)
+    sizes: list[int] = []
+    decode = image_folder.decode
+    monkeypatch.setattr(
+        image_folder, "decode", lambda content, size: (sizes.append(len(content)), decode(content, size))
+    )
+    assert 0 < decoding_seconds(root, 32) < 10
+    assert 32 <= len(sizes) <= 60
+    assert set(sizes) & {path.stat().st_size for path in (root / "photo").rglob("*.*")}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_downloads import PACS, SPECIES, VLCS, as_json, camera_traps, lay, tree
 
-from gga_sweep.datasets.benchmarks import BENCHMARKS
+from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.datasets.downloads import DownloadedFile, list_folder
 from gga_sweep.datasets.layouts import find_layout, read_duplicates
 from gga_sweep.errors import InputError

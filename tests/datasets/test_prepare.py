@@ -10,7 +10,7 @@ import pytest
 from small_downloads import PACS, VLCS, as_json, camera_traps, content, lay, tarred, tree, zipped
 
 from gga_sweep.datasets import Benchmark, prepare, prepare_dataset
-from gga_sweep.datasets.benchmarks import BENCHMARKS
+from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.datasets.image_folder import read_tree
 from gga_sweep.errors import InputError
 
@@ -23,7 +23,7 @@ SMALL_NET = {
 @pytest.fixture
 def small_domain_net(monkeypatch: pytest.MonkeyPatch) -> None:
     """DomainNet as if it had two classes and five images a domain."""
-    small = Benchmark("DomainNet", dict.fromkeys(DOMAIN_NET, 5), 2)
+    small = Benchmark("DomainNet", dict.fromkeys(DOMAIN_NET, 5), 2, has_duplicates=True)
     monkeypatch.setattr(prepare, "BENCHMARKS", {**BENCHMARKS, "DomainNet": small})
 
 
@@ -219,7 +219,7 @@ def test_everything_wrong_with_the_request_is_named_at_once(tmp_path: Path) -> N
     with pytest.raises(InputError) as raised:
         prepare_dataset("PACSS", tmp_path / "nowhere", tmp_path / "taken", duplicates=tmp_path / "list.txt")
     assert [fault.field for fault in raised.value.faults] == ["name", "download", "root", "duplicates"]
-    assert "must be a benchmark, got 'PACSS' (allowed: PACS, VLCS, OfficeHome" in str(raised.value)
+    assert "must be a benchmark, got 'PACSS' (allowed: VLCS, PACS, OfficeHome" in str(raised.value)
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:

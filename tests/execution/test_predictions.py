@@ -17,13 +17,13 @@ import pytest
 import torch
 from ledger_in_memory import MemoryStore
 from PIL import Image
-from run_configs import GGA_L
 from safetensors.numpy import load as load_weights
 from safetensors.numpy import save as save_weights
 from small_ledger import KEY, RUN, advance_to_the_end, open_small_run
 from small_runs import annealing_of, make_dataset, run_config
 
 from gga_sweep.algorithms.erm import ERM
+from gga_sweep.annealing import GGA, GGAL
 from gga_sweep.datasets import Dataset, Domain, augment, load_dataset
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import GGASweepError, InputError
@@ -49,7 +49,7 @@ class Inverted(ERM):
         return -super().predict(images, mask)
 
 
-def small_config(annealing: Mapping[str, Any] | None = None, **changes: Any) -> RunSpec:
+def small_config(annealing: GGA | GGAL | None = None, **changes: Any) -> RunSpec:
     return run_config(annealing, dataset=INSTALLED, **{"evaluate_every": 1, "hyperparameters": STEP_OF_BEST, **changes})
 
 
@@ -145,7 +145,7 @@ def test_every_image_of_every_domain_is_predicted_as_its_network_does(erm: tuple
 RUNS: dict[str, RunSpec] = {
     "ERM": small_config(),
     "GGA": small_config(annealing_of()),
-    "GGA-L": small_config(GGA_L),
+    "GGA-L": small_config(GGAL(domain_gradients="layerwise")),
     "two test domains": small_config(test_domains=("a", "d")),
     "DomainBed's splits": small_config(split="domainbed", trial_seed=3),
     "batch norm and dropout": small_config(network="small_runs:batch_norm_featurizer"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ledger_in_memory import MemoryStore
 from small_runs import CPU, annealing_of, make_dataset, run_config
 
+from gga_sweep.annealing import GGAL
 from gga_sweep.errors import InputError
 from gga_sweep.execution import verify as verification
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
@@ -32,9 +33,8 @@ from gga_sweep.spec.models import RunSpec
 
 DATASET = make_dataset(per_domain=15)
 GGA = run_config(annealing_of())
-GGA_L = {"method": "gga-l", "gamma": 1e-3, "noise": "gaussian", "alpha": "adaptive", "domain_gradients": "loop"}
-NOISY = run_config({**GGA_L, "alpha": "constant"})  # its lines hold NaN
-TOO_FAST = run_config(GGA_L, hyperparameters={"lr": 1e37})
+NOISY = run_config(GGAL(alpha="constant"))  # its lines hold NaN
+TOO_FAST = run_config(GGAL(), hyperparameters={"lr": 1e37})
 ERM = run_config()
 SWAD = run_config(averaging="swad")
 

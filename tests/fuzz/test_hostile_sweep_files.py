@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_an_assignment_that_would_break_its_reader_is_refused(assignment: str, m
         ({"dataset": {"name": "ImageFolder", "root": "x" * 5000}}, "dataset.root: must be a folder that holds"),
         (
             {"dataset": {"name": "ImageFolder", "root": "~nobody-has-this-name/x"}},
-            "dataset.root: must begin with no home but an existing user's, got '~nobody-has-this-name/x'",
+            "dataset.root: home directory not found, got '~nobody-has-this-name/x'",
         ),
         (
             {"arms": [GGA], "search_space": {"annealing.loss_tolerance": {"uniform": [-1.7e308, 1.7e308]}}},
@@ -152,17 +153,14 @@ def test_content_that_would_break_its_reader_is_refused(changes: dict[str, Any],
     ],
 )
 def test_true_is_no_number(field: str, changes: dict[str, Any]) -> None:
-    assert faults_of(content(**changes)) in (
-        [f"{field}: must be an integer, got True"],
-        [f"{field}: must be a number, got True"],
-        [f"{field}: must be a number from 0 to 1, or auto, got True"],
-    )
+    [fault] = faults_of(content(**changes))
+    assert re.fullmatch(rf"{re.escape(field)}: must be an? .*(integer|number).*, got True", fault)
 
 
 def test_a_whole_number_may_stand_where_a_fraction_is_meant() -> None:
     sweep = load(content(arms=[{"annealing": {"radius": 1, "start_step": 0, "num_steps": 1}}], resources={"gpus": 1}))
     assert sweep.arms[0].annealing is not None
-    assert sweep.arms[0].annealing.radius == sweep.config.resources.gpus == 1.0
+    assert sweep.arms[0].annealing.given["radius"] == sweep.config.resources.gpus == 1.0
 
 
 @pytest.mark.parametrize("name", ["cache", "Cache", "mlflow.db", "mlflow.db-wal", "MLFLOW.DB"])

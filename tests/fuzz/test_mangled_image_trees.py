@@ -30,7 +30,8 @@ from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan, write_sweep
-from gga_sweep.networks.network import SmallCNN, load_featurizer
+from gga_sweep.networks.builtin.small_cnn import small_cnn
+from gga_sweep.networks.network import load_featurizer
 from gga_sweep.spec import load, plan_sweep, read_contents
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # decoders of photographs warn, and go on
@@ -306,7 +307,7 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 
 
 def state_files() -> tuple[bytes, ...]:
-    state = SmallCNN((1, SIZE, SIZE)).state_dict()
+    state = small_cnn((1, SIZE, SIZE))[0].state_dict()
     new, old = io.BytesIO(), io.BytesIO()
     torch.save(state, new)
     torch.save(state, old, _use_new_zipfile_serialization=False)
@@ -320,7 +321,7 @@ def test_a_mangled_file_of_weights(
 ) -> None:
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(data.draw(mangled_bytes(weights, [b"PK\x03\x04", b"\x80\x02", b"cos\nsystem\n", b"F32", b"U8"])))
-    only_our_errors(lambda: load_featurizer(SmallCNN((1, SIZE, SIZE)), str(path)))
+    only_our_errors(lambda: load_featurizer(small_cnn((1, SIZE, SIZE))[0], str(path)))
 
 
 @pytest.fixture(scope="module")
@@ -338,12 +339,12 @@ STRANGE: tuple[Any, ...] = (
 @fuzzed
 @given(data=st.data())
 def test_a_file_of_other_weights(tmp_path: Path, data: st.DataObject) -> None:
-    state: Any = SmallCNN((1, SIZE, SIZE)).state_dict()
+    state: Any = small_cnn((1, SIZE, SIZE))[0].state_dict()
     for _ in range(data.draw(st.integers(1, 3))):
         name = data.draw(st.sampled_from([*state, "fc.weight", 3, ("a",)]))
         state[name] = data.draw(st.sampled_from(STRANGE) | values)
     torch.save(data.draw(st.sampled_from([state, list(state), {"state_dict": state}, None])), tmp_path / "weights.pt")
-    only_our_errors(lambda: load_featurizer(SmallCNN((1, SIZE, SIZE)), str(tmp_path / "weights.pt")))
+    only_our_errors(lambda: load_featurizer(small_cnn((1, SIZE, SIZE))[0], str(tmp_path / "weights.pt")))
 
 
 VLCS = tuple(

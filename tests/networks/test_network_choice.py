@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from gga_sweep.networks.choice import NETWORKS, couples_images, default_domain_gradients, lacks_batch_norm
+from gga_sweep.networks.builtin import NETWORKS
+from gga_sweep.networks.choice import couples_images, default_domain_gradients, lacks_batch_norm
 from gga_sweep.networks.network import build_network
 
 OWN = "resnets:my_resnet18"

@@ -16,8 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gga_sweep.errors import InputError
-from gga_sweep.networks.choice import NETWORKS, PUBLISHED_WEIGHTS, network_faults, published_weights
-from gga_sweep.networks.network import Network, SmallCNN, build_network, dropout_mask
+from gga_sweep.networks.builtin import NETWORKS
+from gga_sweep.networks.choice import network_faults, published_weights
+from gga_sweep.networks.declaration import NetworkSpec
+from gga_sweep.networks.network import Network, build_network, dropout_mask
 
 CPU = torch.device("cpu")
 
@@ -51,7 +53,7 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 def test_small_cnn_takes_any_size_from_8_pixels_on(shape: tuple[int, int, int]) -> None:
     network = build_network("small-cnn", shape, 10, None, generator())
     assert network(torch.rand(3, *shape)).shape == (3, 10)
-    assert network.featurizer(torch.rand(3, *shape)).shape == (3, SmallCNN.FEATURES)
+    assert network.featurizer(torch.rand(3, *shape)).shape == (3, network.features) == (3, 64)
 
 
 @pytest.mark.parametrize(("name", "features"), [("resnet18", 512), ("resnet50", 2048)])
@@ -217,10 +219,10 @@ def test_imagenet_is_torchvisions_first_weights() -> None:
     assert published_weights("resnet50", "IMAGENET1K_V2") == "IMAGENET1K_V2"
 
 
-@pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
-def test_the_published_weights_are_those_torchvision_has(name: str) -> None:
-    in_torchvision = torchvision.models.get_model_weights(name)
-    assert [weights.name for weights in in_torchvision] == list(PUBLISHED_WEIGHTS[name])
+@pytest.mark.parametrize("network", [network for network in NETWORKS.values() if network.weights])
+def test_published_weights_are_those_of_torchvision(network: NetworkSpec) -> None:
+    in_torchvision = torchvision.models.get_model_weights(network.name)
+    assert tuple(weights.name for weights in in_torchvision) == network.weights
 
 
 def test_published_weights_are_asked_of_torchvision_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +257,7 @@ def test_networks_without_demands_are_no_fault(name: str, channels: int) -> None
 @pytest.mark.parametrize(
     ("name", "channels", "weights", "message"),
     [
-        ("resnet34", 3, None, f"training.network: unknown network, got 'resnet34' .*{NETWORKS[0]}.*module:attribute"),
+        ("resnet34", 3, None, "training.network: unknown network, got 'resnet34' .*small-cnn.*module:attribute"),
         ("resnet18", 1, None, "training.network: resnet18 needs images of 3 channels, got 1"),
         ("resnet18", 3, "IMAGENET22K", "training.weights: .*got 'IMAGENET22K' .allowed: imagenet, IMAGENET1K_V1"),
         ("resnet18", 3, "nowhere/weights.pt", "training.weights: .*must exist, got 'nowhere/weights.pt'"),

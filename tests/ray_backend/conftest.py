@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from empty_plots import leave_plots_empty
 
-from gga_sweep.tracking.environment import set_environment
 from gga_sweep.tracking.location import sqlite_path
 
 FOLDER = Path(__file__).parent
@@ -34,7 +33,6 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def local_ray(orders: Path) -> Iterator[None]:
     """A Ray of two CPUs whose workers find the modules of this folder, whatever other Ray this machine runs."""
-    set_environment()
     import ray
 
     with pytest.MonkeyPatch.context() as environment:

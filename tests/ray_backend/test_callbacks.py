@@ -1,7 +1,8 @@
-"""What Tune tells of a trial's end, told apart: the storage, the host's memory, a lost actor, an error of ours."""
+"""The callbacks of a launch and of a user's own Tuner: what they write at the end of a trial."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,46 +10,43 @@ from typing import Any, cast
 
 import pytest
 import ray.exceptions
+from ray import tune
+from rich.console import Console
 from small_sweep import small_sweep
 
 import gga_sweep
+from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.execution.prepare import prepare_ledger
+from gga_sweep.execution.signals import StopSignals
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ray_backend.callbacks import Launch, SweepCallback
-from gga_sweep.ray_backend.options import LaunchOptions
-from gga_sweep.ray_backend.progress import LaunchProgress
-from gga_sweep.ray_backend.signals import StopSignals
-from gga_sweep.ray_backend.trainable import RUN
+from gga_sweep.ray_backend.callbacks import LaunchCallback, OwnTunerCallback
+from gga_sweep.ray_backend.launch import Launch
+from gga_sweep.ray_backend.tune_names import RUN
 from gga_sweep.records import RunStatus
+from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.spec import plan_sweep
 from gga_sweep.tracking.projector import Projector
 
 
-class Woken:
-    """A projector that is only told."""
-
-    def wake(self, folder: str) -> None:
-        pass
-
-
-class EndedTrial:
-    """As Tune describes one."""
+class FakeTrial:
+    """What a callback reads of a Tune trial."""
 
     trial_id = "trial"
 
-    def __init__(self, key: str, error: Exception | None = None, **last_result: Any) -> None:
-        self.config = {RUN: key}
+    def __init__(self, config: dict[str, Any], error: Exception | None = None, **last_result: Any) -> None:
+        self.config = config
         self.last_result = last_result
         self.run_metadata = SimpleNamespace(metric_analysis={"step": {"max": 3}}, metric_n_steps={"step": {"5": [3]}})
+        self.temporary_state = SimpleNamespace(ray_actor=None)
         self._error = error
 
     def get_pickled_error(self) -> Exception | None:
         return self._error
 
 
-class Told:
-    """A callback in a launch, and the first run of its sweep, in training."""
+class Scene:
+    """A sweep whose first run is in training; the callback of its launch, and that of a user's own Tuner."""
 
     def __init__(self, storage: Path, options: LaunchOptions) -> None:
         sweep = gga_sweep.load(small_sweep(), storage=storage)
@@ -63,17 +61,26 @@ class Told:
         runs = {str(run.key): run for run in plan.runs}
         self.lease_context = held(self.ledger.store)
         self.lease = self.lease_context.__enter__()
-        projector = cast(Projector, Woken())
-        self.launch = Launch(self.lease, projector, LaunchProgress(runs, {}), StopSignals(self.lease), options)
-        self.callback = SweepCallback(plan, contents, self.launch)
-        self.launch.progress.started(str(self.run.key))
+        projector = cast(Projector, SimpleNamespace(wake=lambda folder: None))
+        launch = Launch(self.lease, StopSignals(self.lease), projector, options, Console(quiet=True))
+        self.progress = LaunchProgress(runs, {})
+        self.progress.started(str(self.run.key))
+        self.callback = LaunchCallback(runs, self.ledger, launch, self.progress)
+        self.own_tuner = OwnTunerCallback(plan, contents)
 
-    def in_own_tuner(self) -> SweepCallback:
-        """The callback of a user's own Tuner, which may have a scheduler; a launch of ours has none."""
-        return SweepCallback(self.callback._plan, self.callback._contents)
+    def trial(self, error: Exception | None = None, **last_result: Any) -> FakeTrial:
+        return FakeTrial({RUN: str(self.run.key)}, error, **last_result)
 
-    def trial(self, error: Exception | None = None, **last_result: Any) -> EndedTrial:
-        return EndedTrial(str(self.run.key), error, **last_result)
+    def own_trial(self, error: Exception | None = None, **last_result: Any) -> FakeTrial:
+        """A user's searcher names a run by its arm and values."""
+        config = {"arm": "ERM", "test_domain": "north", "trial_seed": 0}
+        trial = FakeTrial(config, error, **last_result)
+        self.own_tuner._runs_of_trials[trial.trial_id] = self.run
+        return trial
+
+    def state(self) -> tuple[RunStatus, str | None]:
+        state = self.folder.read_state()
+        return state.status, state.reason
 
 
 @pytest.fixture
@@ -82,103 +89,106 @@ def options() -> LaunchOptions:
 
 
 @pytest.fixture
-def told(tmp_path: Path, options: LaunchOptions) -> Iterator[Told]:
-    made = Told(tmp_path, options)
+def scene(tmp_path: Path, options: LaunchOptions) -> Iterator[Scene]:
+    made = Scene(tmp_path, options)
     yield made
     made.lease_context.__exit__(None, None, None)
 
 
-def test_a_storage_that_cannot_be_written_stops_the_launch_and_fails_no_run(told: Told) -> None:
+def test_a_storage_error_stops_the_launch_and_fails_no_run(scene: Scene) -> None:
     result = {"done": True, "storage_refused": "the storage cannot write x: No space left on device"}
-    told.callback.on_trial_result(0, [], told.trial(), result)
-    told.callback.on_trial_complete(0, [], told.trial(**result))
-    assert told.lease.reason == "the storage cannot write x: No space left on device"
-    assert told.folder.read_state().status is RunStatus.RUNNING
+    scene.callback.on_trial_result(0, [], scene.trial(), result)
+    scene.callback.on_trial_complete(0, [], scene.trial(**result))
+    assert scene.lease.reason == "the storage cannot write x: No space left on device"
+    assert scene.state() == (RunStatus.RUNNING, None)
 
 
-def test_a_host_without_memory_is_told_from_a_failure(told: Told) -> None:
-    told.callback.on_trial_error(0, [], told.trial(ray.exceptions.OutOfMemoryError("1 worker(s) were killed")))
-    assert told.folder.read_state().status is RunStatus.OUT_OF_MEMORY
-    assert told.launch.lost == set()
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (ray.exceptions.OutOfMemoryError("1 worker(s) were killed"), "OUT_OF_MEMORY", "the memory of its machine"),
+        (ray.exceptions.ActorDiedError(), "FAILED", "its actor was lost repeatedly: "),
+        (RuntimeError("a traceback\nKeyError: 'lr'"), "FAILED", "KeyError: 'lr'"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_an_error_of_a_trial_becomes_the_status_of_its_run(
+    scene: Scene, own: bool, error: Exception, status: str, reason: str
+) -> None:
+    if own:
+        scene.own_tuner.on_trial_error(0, [], scene.own_trial(error))
+    else:
+        scene.callback.on_trial_error(0, [], scene.trial(error))
+        assert scene.callback.lost == ({scene.run.key} if "actor" in reason else set())
+    state = scene.folder.read_state()
+    assert (state.status, state.step) == (RunStatus(status), 3)
+    assert str(state.reason).startswith(reason)
 
 
-def test_a_lost_actor_is_noted_for_another_wave(told: Told) -> None:
-    told.callback.on_trial_error(0, [], told.trial(ray.exceptions.ActorDiedError()))
-    assert told.launch.lost == {told.run.key}
-    state = told.folder.read_state()
-    assert (state.status, state.step) == (RunStatus.FAILED, 3)
-    assert str(state.reason).startswith("its actor was lost again and again: ")
-
-
-def test_any_other_error_fails_the_run_with_its_last_line(told: Told) -> None:
-    told.callback.on_trial_error(0, [], told.trial(RuntimeError("a traceback\nKeyError: 'lr'")))
-    state = told.folder.read_state()
-    assert (state.status, state.reason) == (RunStatus.FAILED, "KeyError: 'lr'")
-    assert told.launch.lost == set()
-
-
-def test_what_tune_computed_of_a_trial_that_ended_is_forgotten_in_a_launch_alone(told: Told) -> None:
-    """Ten thousand trials would take hundreds of megabytes by it; a user's own Tuner may ask for it."""
-    mine, theirs = told.trial(done=True), told.trial(done=True)
-    told.callback.on_trial_complete(0, [], mine)
-    assert vars(mine.run_metadata) == {"metric_analysis": {}, "metric_n_steps": {}}
-    told.in_own_tuner().on_trial_complete(0, [], theirs)
+def test_tunes_metrics_of_an_ended_trial_are_deleted_in_a_launch_alone(scene: Scene) -> None:
+    """They take hundreds of megabytes for ten thousand trials; users of their own Tuner may read them."""
+    ours, theirs = scene.trial(done=True), scene.own_trial(done=True)
+    scene.callback.on_trial_complete(0, [], ours)
+    assert vars(ours.run_metadata) == {"metric_analysis": {}, "metric_n_steps": {}}
+    scene.own_tuner.on_trial_complete(0, [], theirs)
     assert theirs.run_metadata.metric_analysis == {"step": {"max": 3}}
 
 
-def test_a_trial_that_a_scheduler_ended_is_stopped_and_needs_no_checkpoint(told: Told) -> None:
-    told.in_own_tuner().on_trial_complete(0, [], told.trial(done=False))
-    assert told.folder.read_state().status is RunStatus.STOPPED
-    assert told.folder.read_checkpoint() is None
+@pytest.mark.parametrize("status", [RunStatus.RUNNING, RunStatus.PREEMPTED], ids=["running", "paused"])
+def test_a_trial_that_a_scheduler_ended_becomes_stopped_without_checkpoint(scene: Scene, status: RunStatus) -> None:
+    scene.folder.write_state(status, 3)
+    scene.own_tuner.on_trial_complete(0, [], scene.own_trial(done=False))
+    assert scene.state() == (RunStatus.STOPPED, "stopped early by a scheduler")
+    assert scene.folder.read_checkpoint() is None
 
 
-def test_a_paused_trial_that_a_scheduler_ended_is_stopped_too(told: Told) -> None:
-    told.folder.write_state(RunStatus.PREEMPTED, 3, "its trial was stopped")
-    told.in_own_tuner().on_trial_complete(0, [], told.trial(done=False))
-    assert told.folder.read_state().status is RunStatus.STOPPED
+def test_a_run_that_another_process_took_over_is_left_alone(scene: Scene) -> None:
+    scene.own_tuner.on_trial_complete(0, [], scene.own_trial(done=True, superseded=True))
+    assert scene.state() == (RunStatus.RUNNING, None)
+    assert scene.folder.read_checkpoint() == b"state"
 
 
-def test_a_trial_whose_run_another_attempt_took_over_leaves_it_alone(told: Told) -> None:
-    told.in_own_tuner().on_trial_complete(0, [], told.trial(done=True, superseded=True))
-    assert told.folder.read_state().status is RunStatus.RUNNING
-    assert told.folder.read_checkpoint() == b"state"
+@pytest.mark.parametrize("status", [RunStatus.RUNNING, RunStatus.PREEMPTED], ids=["lost actor", "stopped by itself"])
+def test_a_run_that_a_stopping_launch_left_keeps_status_and_checkpoint(scene: Scene, status: RunStatus) -> None:
+    """RUNNING: its actor died, and its next actor never opened it."""
+    scene.folder.write_state(status, 3)
+    scene.lease.ask("interrupted by SIGTERM")
+    scene.callback.on_trial_complete(0, [], scene.trial(done=True))
+    assert scene.folder.read_state().status is status
+    assert scene.folder.read_checkpoint() == b"state"
+    assert not scene.progress.training
 
 
-def test_a_lost_run_that_a_stop_kept_from_going_on_is_not_stopped_early(told: Told) -> None:
-    """Its actor died without a word, and the next one never opened it."""
-    told.lease.ask("interrupted by SIGTERM")
-    told.callback.on_trial_complete(0, [], told.trial(done=True))
-    assert told.folder.read_state().status is RunStatus.RUNNING
-    assert told.folder.read_checkpoint() == b"state"
-    assert not told.launch.progress.training
-
-
-def test_a_launch_that_was_overtaken_fails_no_run_of_the_other(told: Told) -> None:
-    (told.ledger.folder / "launches" / "000002.json").write_text("{}")
-    told.callback.on_trial_error(0, [], told.trial(RuntimeError("KeyError: 'lr'")))
-    assert told.folder.read_state().status is RunStatus.RUNNING
-
-
-def test_a_run_that_left_itself_to_the_next_launch_stays_preempted(told: Told) -> None:
-    told.folder.write_state(RunStatus.PREEMPTED, 3, "interrupted by SIGTERM")
-    told.callback.on_trial_complete(0, [], told.trial(done=True))
-    assert told.folder.read_state().status is RunStatus.PREEMPTED
-    assert told.folder.read_checkpoint() == b"state"
-    assert not told.launch.progress.training
+def test_a_launch_that_was_taken_over_fails_no_run_of_the_other(scene: Scene) -> None:
+    (scene.ledger.folder / "launches" / "000002.json").write_text("{}")
+    scene.callback.on_trial_error(0, [], scene.trial(RuntimeError("KeyError: 'lr'")))
+    assert scene.state() == (RunStatus.RUNNING, None)
 
 
 @pytest.mark.parametrize(("options", "stops"), [(LaunchOptions(), False), (LaunchOptions(on_error="stop"), True)])
-def test_a_failed_run_stops_the_launch_where_that_was_asked_for(told: Told, stops: bool) -> None:
-    told.folder.write_state(RunStatus.FAILED, 3, "KeyError: 'lr'")
-    told.callback.on_trial_complete(0, [], told.trial(done=True))
-    expected = f"run {told.run.folder} failed: KeyError: 'lr' (--on-error stop)"
-    assert told.lease.reason == (expected if stops else None)
+def test_a_failed_run_stops_the_launch_only_on_request(scene: Scene, stops: bool) -> None:
+    scene.folder.write_state(RunStatus.FAILED, 3, "KeyError: 'lr'")
+    scene.callback.on_trial_complete(0, [], scene.trial(done=True))
+    expected = f"run {scene.run.folder} failed: KeyError: 'lr' (--on-error stop)"
+    assert scene.lease.reason == (expected if stops else None)
 
 
-def test_a_run_that_begins_while_the_launch_stops_is_not_waited_for(told: Told) -> None:
-    told.folder.write_state(RunStatus.DONE, 6)
-    told.callback.on_trial_complete(0, [], told.trial(done=True))
-    told.lease.ask("enough")
-    told.callback.on_trial_start(0, [], told.trial())
-    told.callback.on_trial_result(0, [], told.trial(), {"done": True})
-    assert not told.launch.progress.training
+def test_a_run_that_starts_during_a_stop_is_not_waited_for(scene: Scene) -> None:
+    scene.folder.write_state(RunStatus.DONE, 6)
+    scene.callback.on_trial_complete(0, [], scene.trial(done=True))
+    scene.lease.ask("enough")
+    scene.callback.on_trial_start(0, [], scene.trial())
+    scene.callback.on_trial_result(0, [], scene.trial(), {"done": True})
+    assert not scene.progress.training
+
+
+def test_an_exception_in_a_callback_is_logged_and_the_sweep_continues(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.callback.on_trial_complete(0, [], FakeTrial({RUN: "no such run"}))
+    assert "a callback of gga-sweep failed; the sweep continues" in caplog.text
+
+
+def test_tune_pickles_no_live_part_of_a_launch(scene: Scene) -> None:
+    assert type(pickle.loads(pickle.dumps(scene.callback))) is tune.Callback

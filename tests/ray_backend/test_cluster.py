@@ -22,7 +22,7 @@ from ray.exceptions import AuthenticationError
 
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ray_backend.cluster import joined_cluster
-from gga_sweep.tracking.environment import ENVIRONMENT
+from gga_sweep.ray_backend.ray_internals import forwarded_environment
 
 PROGRAM = Path(__file__).with_name("seen_cluster.py")
 
@@ -136,12 +136,12 @@ def test_a_cluster_of_ones_own_is_closed_to_others(
         assert seen["token"] == "0o600"
         assert seen["entrypoints"] == ["gga-sweep"]  # the command line held a password
         assert seen["worker"]["RAY_AUTH_MODE"] == "token"
-        assert ENVIRONMENT.items() <= seen["worker"].items()
+        assert forwarded_environment({}).items() <= seen["worker"].items()
         assert seen["folder"].startswith(f"{place}/gga-")
         assert list(Path(place).iterdir()) == []
         if dashboard:
             assert re.fullmatch(
-                r"http://127\.0\.0\.1:\d+ \(asks for the token: ~/\.ray/auth_token\)", seen["dashboard"]
+                r"http://127\.0\.0\.1:\d+ \(requires the token: ~/\.ray/auth_token\)", seen["dashboard"]
             )
             assert seen["asked"] == {"without a token": 401, "another token": 403, "the token": 200}
         else:
@@ -277,7 +277,7 @@ def test_workers_elsewhere_get_our_variables_as_the_user_set_them_and_nothing_el
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
     launch("auto")
     [(_, options)] = fake_ray.calls
-    assert options["runtime_env"] == {"env_vars": {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "1"}}
+    assert options["runtime_env"] == {"env_vars": {**forwarded_environment({}), "RAY_USAGE_STATS_ENABLED": "1"}}
 
 
 def test_a_dashboard_is_started_where_it_is_asked_for_and_on_the_loopback_interface(
@@ -285,9 +285,9 @@ def test_a_dashboard_is_started_where_it_is_asked_for_and_on_the_loopback_interf
 ) -> None:
     assert launch() is None
     fake_ray.context.dashboard_url = "127.0.0.1:8266"
-    assert launch(dashboard=True) == "http://127.0.0.1:8266 (asks for the token: ~/.ray/auth_token)"
+    assert launch(dashboard=True) == "http://127.0.0.1:8266 (requires the token: ~/.ray/auth_token)"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/somewhere/else")
-    assert launch(dashboard=True) == "http://127.0.0.1:8266 (asks for the token: /somewhere/else)"
+    assert launch(dashboard=True) == "http://127.0.0.1:8266 (requires the token: /somewhere/else)"
     asked = [(options["include_dashboard"], options["dashboard_host"]) for _, options in fake_ray.calls]
     assert asked == [(False, "127.0.0.1"), (True, "127.0.0.1"), (True, "127.0.0.1")]
 
@@ -302,7 +302,7 @@ def test_a_dashboard_is_started_where_it_is_asked_for_and_on_the_loopback_interf
         (
             "127.0.0.1:8265",
             "10.0.0.2",
-            "http://127.0.0.1:8265 on 10.0.0.1: `ssh -L 8265:127.0.0.1:8265 10.0.0.1` brings it here",
+            "http://127.0.0.1:8265 on 10.0.0.1: `ssh -L 8265:127.0.0.1:8265 10.0.0.1` forwards it to this machine",
         ),
         ("https://ray.example/ours", "10.0.0.2", "https://ray.example/ours"),
     ],
@@ -336,7 +336,7 @@ def test_a_cluster_that_cannot_be_joined_is_named_with_what_to_do(
 
 def test_an_address_that_nobody_listens_at_is_told_at_once(fake_ray: FakeRay) -> None:
     """Ray would try for minutes."""
-    with pytest.raises(GGASweepError, match=r"at 127\.0\.0\.1:9: nobody answers \(Connection refused\)"):
+    with pytest.raises(GGASweepError, match=r"at 127\.0\.0\.1:9: no answer \(Connection refused\)"):
         launch("127.0.0.1:9")
     assert fake_ray.calls == []
 

@@ -8,8 +8,8 @@ import pytest
 from ray._private import utils
 
 from gga_sweep.errors import InputError
+from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ray_backend.dashboard import check_dashboard
-from gga_sweep.ray_backend.options import LaunchOptions
 
 
 def lacking(monkeypatch: pytest.MonkeyPatch, error: str | None) -> None:

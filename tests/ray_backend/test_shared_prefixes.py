@@ -9,9 +9,9 @@ import pytest
 from small_sweep import ANNEALING, small_sweep
 
 import gga_sweep
+from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.json_codec import parse_timings
-from gga_sweep.ray_backend.options import LaunchOptions
 from gga_sweep.scheduling.shared_steps import inherited_steps
 
 pytestmark = [
@@ -109,19 +109,19 @@ def test_a_run_counts_what_it_takes_alone_and_the_sweep_what_was_spent(shared: g
 def test_a_launch_that_was_stopped_anywhere_and_launched_again_ends_with_the_same_bytes(
     apart: gga_sweep.SweepResult, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gga_sweep.ray_backend.callbacks import SweepCallback
+    from gga_sweep.ray_backend.callbacks import LaunchCallback
 
     results = 0
-    heard = SweepCallback.on_trial_result
+    heard = LaunchCallback.on_trial_result
 
-    def stop_after(self: SweepCallback, **info: Any) -> None:
+    def stop_after(self: LaunchCallback, **info: Any) -> None:
         nonlocal results
         results += 1
-        if results == after and self._launch is not None:
+        if results == after:
             self._launch.lease.ask("told to")
         heard(self, **info)
 
-    monkeypatch.setattr(SweepCallback, "on_trial_result", stop_after)
+    monkeypatch.setattr(LaunchCallback, "on_trial_result", stop_after)
     first = gga_sweep.run_sweep(sweep_of(tmp_path))
     assert first.stopped == "told to"
     second = gga_sweep.run_sweep(sweep_of(tmp_path))

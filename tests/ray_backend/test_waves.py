@@ -1,9 +1,9 @@
-"""What becomes of the runs of a wave that did not come to its end."""
+"""What becomes of the runs of a wave that was interrupted."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
@@ -15,16 +15,17 @@ from small_sweep import small_sweep
 
 import gga_sweep
 from gga_sweep.errors import GGASweepError
+from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.execution.prepare import prepare_ledger
+from gga_sweep.execution.signals import StopSignals
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ray_backend import waves
-from gga_sweep.ray_backend.callbacks import Launch
-from gga_sweep.ray_backend.options import LaunchOptions
-from gga_sweep.ray_backend.progress import LaunchProgress
-from gga_sweep.ray_backend.signals import StopSignals
+from gga_sweep.ray_backend.launch import Launch
+from gga_sweep.ray_backend.wave import Outcome, Wave
 from gga_sweep.records import RunStatus
-from gga_sweep.scheduling.cost_model import learned_costs
+from gga_sweep.scheduling.launch_progress import LaunchProgress
+from gga_sweep.scheduling.remaining import find_remaining
 from gga_sweep.spec import PlannedRun, plan_sweep
 from gga_sweep.tracking.projector import Projector
 
@@ -32,22 +33,29 @@ ACTORS = ("0431d6299506843054b4653d01000000", "37e4ed2bc8be1750ac8c7b1f01000000"
 KILLED = "1 worker(s) were killed due to the node running low on memory.\nSelected to kill: (Actor({}): job ID=01)"
 
 
-class Wave:
-    """A sweep of four runs, of which the first two train, each in an actor; the third waits, the last is done."""
+class Scene:
+    """A sweep of four runs. Its waves call `fit` in place of Tune: by default the first two runs train, each in an
+    actor, the third waits, and the last is done."""
 
-    def __init__(self, storage: Path, until_the_end: ExitStack) -> None:
-        self.sweep = gga_sweep.load(small_sweep(trial_seeds=[0, 1]), storage=storage)
-        self.contents = prepare_ledger(self.sweep)
-        self.plan = plan_sweep(self.sweep, self.contents)
-        self.runs: dict[str, PlannedRun] = {str(run.key): run for run in self.plan.runs}
+    def __init__(self, storage: Path, stack: ExitStack) -> None:
+        sweep = gga_sweep.load(small_sweep(trial_seeds=[0, 1]), storage=storage)
+        contents = prepare_ledger(sweep)
+        plan = plan_sweep(sweep, contents)
+        self.runs: dict[str, PlannedRun] = {str(run.key): run for run in plan.runs}
         self.keys = tuple(self.runs)
-        self.ledger = Ledger(self.sweep.folder)
-        self.lease = until_the_end.enter_context(held(self.ledger.store))
-        self.launch = Launch(
-            self.lease, cast(Projector, None), LaunchProgress(self.runs, {}), StopSignals(self.lease), LaunchOptions()
-        )
+        self.ledger = Ledger(sweep.folder)
+        self.lease = stack.enter_context(held(self.ledger.store))
+        self.work = find_remaining(plan, contents, self.ledger)
+        self.console = Console(file=io.StringIO(), width=200)
+        self.options = LaunchOptions()
+        self.progress = LaunchProgress(self.runs, {})
+        self.fit: Callable[[Wave], None] = self.begin
 
-    def begin(self) -> None:
+    def launch(self) -> Launch:
+        signals = StopSignals(self.lease)
+        return Launch(self.lease, signals, cast(Projector, None), self.options, self.console)
+
+    def begin(self, wave: Wave) -> None:
         statuses = (RunStatus.RUNNING, RunStatus.RUNNING, None, RunStatus.DONE)
         for key, status in zip(self.keys, statuses, strict=True):
             if status is not None:
@@ -55,128 +63,121 @@ class Wave:
                 folder.claim({})
                 folder.write_state(status, 3)
         for key, actor in zip(self.keys, ACTORS, strict=False):
-            self.launch.progress.started(key)
-            self.launch.actors[actor] = key
+            self.progress.started(key)
+            wave._callback.actors[actor] = key
 
     def statuses(self) -> list[RunStatus]:
         return [self.ledger.run(str(run.folder)).read_state().status for run in self.runs.values()]
 
-    def train(self) -> tuple[dict[str, PlannedRun], dict[str, PlannedRun]]:
-        costs = learned_costs(self.plan, {})
-        return waves._wave(self.sweep, self.plan, self.contents, self.runs, costs, self.launch)
+    def train(self) -> Outcome:
+        wave = Wave(self.work, self.launch(), self.progress, self.runs)
+        return wave.train(self.work.plan.sweep, None)
 
 
 @pytest.fixture
-def wave(tmp_path: Path) -> Iterator[Wave]:
-    with ExitStack() as until_the_end:
-        yield Wave(tmp_path, until_the_end)
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    with ExitStack() as stack:
+        made = Scene(tmp_path, stack)
+        monkeypatch.setattr(Wave, "_fit", lambda wave, sweep, max_concurrent: made.fit(wave))
+        yield made
 
 
-def breaks_off(wave: Wave, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
-    """As Tune does when Ray's memory monitor kills an actor in the middle of a slice."""
-
-    def fit(*_: object) -> None:
-        wave.begin()
-        error = ray.exceptions.OutOfMemoryError(message)
-        raise RuntimeError(f"Caught unexpected exception: {error}") from error
-
-    monkeypatch.setattr(waves, "_fit", fit)
-
-
-def test_a_run_that_ray_killed_for_its_memory_is_tried_alone_and_the_others_go_on(
-    wave: Wave, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    breaks_off(wave, monkeypatch, KILLED.format(ACTORS[1]))
-    again, curable = wave.train()
-    assert tuple(again) == (wave.keys[0], wave.keys[2])
-    assert tuple(curable) == (wave.keys[1],)
-    assert wave.statuses()[1] is RunStatus.OUT_OF_MEMORY
-    assert not wave.launch.progress.training
-
-
-def test_where_ray_does_not_say_whom_it_killed_all_in_training_are_tried_alone(
-    wave: Wave, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    breaks_off(wave, monkeypatch, "in other words")
-    again, curable = wave.train()
-    assert tuple(again) == (wave.keys[2],)
-    assert tuple(curable) == wave.keys[:2]
-
-
-def test_memory_that_no_run_used_ends_the_launch_in_words(wave: Wave, monkeypatch: pytest.MonkeyPatch) -> None:
-    breaks_off(wave, monkeypatch, "the node is running low on memory\nand more")
-    monkeypatch.setattr(wave, "begin", lambda: None)
-    with pytest.raises(GGASweepError, match=r"no run in training: the node is running low on memory$"):
-        wave.train()
-
-
-def test_an_error_that_is_none_of_ours_is_not_swallowed(wave: Wave, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fit(*_: object) -> None:
-        raise RuntimeError("a fault in Tune")
-
-    monkeypatch.setattr(waves, "_fit", fit)
-    with pytest.raises(RuntimeError, match="a fault in Tune"):
-        wave.train()
+def out_of_memory(message: str) -> RuntimeError:
+    """What Tune raises when Ray's memory monitor kills an actor during a slice."""
+    cause = ray.exceptions.OutOfMemoryError(message)
+    error = RuntimeError(f"Caught unexpected exception: {cause}")
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
-    ("asked", "overtaken", "expected"),
+    ("message", "resumable", "curable"),
+    [(KILLED.format(ACTORS[1]), (0, 2), (1,)), ("another message", (2,), (0, 1))],
+    ids=["named", "unnamed: all in training"],
+)
+def test_runs_that_ray_killed_for_their_memory_are_trained_alone_and_the_others_resumed(
+    scene: Scene, message: str, resumable: tuple[int, ...], curable: tuple[int, ...]
+) -> None:
+    def fit(wave: Wave) -> None:
+        scene.begin(wave)
+        raise out_of_memory(message)
+
+    scene.fit = fit
+    outcome = scene.train()
+    assert tuple(outcome.resumable) == tuple(scene.keys[i] for i in resumable)
+    assert tuple(outcome.curable) == tuple(scene.keys[i] for i in curable)
+    assert scene.statuses()[1] is RunStatus.OUT_OF_MEMORY
+    assert not scene.progress.training
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (out_of_memory("the node is low\nand more"), GGASweepError, r"no run in training: the node is low$"),
+        (RuntimeError("a bug in Tune"), RuntimeError, "a bug in Tune"),
+        (ConnectionError("no answer\nand more"), GGASweepError, r"cluster was lost: no answer\n.* again to continue"),
+    ],
+    ids=["memory that no run used", "of Tune", "of the cluster"],
+)
+def test_other_errors_end_the_launch(scene: Scene, error: Exception, expected: type[Exception], message: str) -> None:
+    def fit(wave: Wave) -> None:
+        raise error
+
+    scene.fit = fit
+    with pytest.raises(expected, match=message):
+        scene.train()
+
+
+@pytest.mark.parametrize(
+    ("stopped", "overtaken", "expected"),
     [
         (True, False, RunStatus.PREEMPTED),
-        (True, True, RunStatus.RUNNING),  # it is the newer launch's
-        (False, False, RunStatus.RUNNING),  # the next wave takes it up
+        (True, True, RunStatus.RUNNING),  # it belongs to the newer launch
+        (False, False, RunStatus.RUNNING),  # the next wave resumes it
     ],
 )
-def test_no_run_of_a_launch_that_stopped_stays_running(
-    wave: Wave, monkeypatch: pytest.MonkeyPatch, asked: bool, overtaken: bool, expected: RunStatus
+def test_no_run_of_a_stopped_launch_stays_running(
+    scene: Scene, stopped: bool, overtaken: bool, expected: RunStatus
 ) -> None:
-    monkeypatch.setattr(waves, "_fit", lambda *_: wave.begin())
-    if asked:
-        wave.lease.ask("enough")
+    if stopped:
+        scene.lease.ask("enough")
     if overtaken:
-        (wave.ledger.folder / "launches" / "000002.json").write_text("{}")
-    wave.train()
-    assert wave.statuses() == [expected, expected, RunStatus.QUEUED, RunStatus.DONE]
+        (scene.ledger.folder / "launches" / "000002.json").write_text("{}")
+    scene.train()
+    assert scene.statuses() == [expected, expected, RunStatus.QUEUED, RunStatus.DONE]
 
 
-def test_a_wave_begins_with_the_runs_that_take_longest_of_those_begun_what_is_left(
-    wave: Wave, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two seeds of ERM, two of GGA; one of these has its window behind it, and takes less than a whole run of ERM."""
-    begun: list[str] = []
-    monkeypatch.setattr(waves, "_fit", lambda sweep, plan, contents, keys, *_: begun.extend(keys))
-    plain, other_plain, annealed, other_annealed = wave.keys
-    wave.train()
-    assert begun == [annealed, other_annealed, plain, other_plain]
-    folder = wave.ledger.run(str(wave.runs[annealed].folder))
+def test_a_wave_starts_with_the_runs_that_take_longest_from_where_they_are(scene: Scene) -> None:
+    """Two seeds of ERM, two of GGA; one of these is past its window, and takes less than a whole run of ERM."""
+    started: list[str] = []
+    scene.fit = lambda wave: started.extend(wave._longest_first())
+    plain, other_plain, annealed, other_annealed = scene.keys
+    scene.train()
+    assert started == [annealed, other_annealed, plain, other_plain]
+    folder = scene.ledger.run(str(scene.runs[annealed].folder))
     folder.claim({})
     folder.write_state(RunStatus.PREEMPTED, 4)
-    begun.clear()
-    wave.train()
-    assert begun == [other_annealed, plain, other_plain, annealed]
+    started.clear()
+    scene.train()
+    assert started == [other_annealed, plain, other_plain, annealed]
 
 
-@pytest.mark.parametrize("found", ["http://127.0.0.1:8265 (asks for the token: [here])", None])
-def test_a_launch_says_where_rays_dashboard_is_before_anything_else(
-    found: str | None, wave: Wave, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[object] = []
+@pytest.mark.parametrize("found", ["http://127.0.0.1:8265 (requires the token: [here])", None])
+def test_a_launch_prints_rays_dashboard_first(found: str | None, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: list[object] = []
 
     @contextmanager
     def joined(*arguments: object) -> Iterator[str | None]:
-        asked.extend(arguments)
+        requested.extend(arguments)
         yield found
 
     monkeypatch.setattr(waves, "joined_cluster", joined)
     monkeypatch.setattr(waves, "_concurrency", lambda sweep, options: 1)
     monkeypatch.setattr(waves, "require_ready", lambda sweep: None)
-    console = Console(file=io.StringIO(), width=200)
-    launch, options = wave.launch, LaunchOptions(address="auto", dashboard=True)
-    costs = learned_costs(wave.plan, {})
-    with console.capture() as capture:
-        waves.train(
-            wave.plan, wave.contents, {}, {}, {}, costs, launch.projector, wave.lease, launch.signals, options, console
-        )
+    scene.options = LaunchOptions(address="auto", dashboard=True)
+    scene.lease.ask("enough")  # no wave starts
+    with scene.console.capture() as capture:
+        waves.train(scene.work, scene.launch())
     first = capture.get().splitlines()[0]
     assert first == f"Ray:     {found}" if found else first.startswith("How long it takes is not known yet")
-    assert asked == ["auto", True]
+    assert requested == ["auto", True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from made_runs import changed_run, made_run
@@ -24,8 +25,7 @@ from gga_sweep.records import (
     ValidationRecord,
 )
 from gga_sweep.report.content import Report
-from gga_sweep.report.sections import Section, Sheet
-from gga_sweep.report.wording import Footnote
+from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.selection import Comparison, SweepView, build_table, compare
 
 DOMAINS = ("0", "15", "30", "45", "60", "75")
@@ -201,6 +201,14 @@ PUBLISHED = Section(
 )
 
 
-def invented_report(view: SweepView) -> Report:
-    """The sweep as every format tells it."""
-    return Report(view, build_table(view), invented_comparison(view))
+def invented_report(view: SweepView, **parts: Any) -> Report:
+    """A report of the sweep."""
+    return Report(view, build_table(view), invented_comparison(view), **parts)
+
+
+def whole_report() -> Report:
+    """A report with every kind of section."""
+    view = invented_sweep(arms=(*ARMS, NOISY))
+    hosts = invented_comparison(several_hosts()).hosts
+    report = invented_report(view, others=(build_table(view, "oracle"),), published=PUBLISHED)
+    return replace(report, comparison=replace(report.comparison, hosts=hosts))

@@ -10,8 +10,7 @@ from made_runs import changed_run
 
 from gga_sweep.records import RunRecords
 from gga_sweep.report.content import Report
-from gga_sweep.report.sections import Section, Sheet
-from gga_sweep.report.wording import Footnote
+from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.selection import build_table
 
 MARKUP = (

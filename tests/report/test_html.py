@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from html import unescape
@@ -14,25 +13,17 @@ from html.parser import HTMLParser
 import pytest
 from empty_plots import leave_plots_empty
 from hypothesis import HealthCheck, example, given, settings
-from invented_sweep import DOMAINS, NOISY, invented_comparison, invented_sweep, several_hosts
+from invented_sweep import DOMAINS, invented_report, invented_sweep, whole_report
 from made_runs import changed_run
 from named_report import NAMES, named
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report.content import Report
 from gga_sweep.report.html import render_html
-from gga_sweep.report.plots.catalogue import (
-    ACCURACY_PLOT,
-    BUDGET_PLOTS,
-    COST_PLOT,
-    FACTOR_PLOT,
-    GAIN_PLOT,
-    PLOTS,
-)
+from gga_sweep.report.plots.catalogue import PLOTS
 from gga_sweep.report.plots.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
-from gga_sweep.report.sections import Section, Sheet, sections
-from gga_sweep.report.wording import Footnote, entry_in_words, incomplete_in_words
-from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table
+from gga_sweep.report.wording import entry_in_words, incomplete_in_words
+from gga_sweep.selection import METHODS, SweepView, build_table
 
 VOID = {"meta", "br", "wbr"}
 
@@ -72,26 +63,14 @@ def read(page: str) -> Reader:
     return reader
 
 
-ALL_PLOTS = (*PLOTS, ACCURACY_PLOT, GAIN_PLOT, COST_PLOT, *BUDGET_PLOTS)  # the factors' needs factors
-
-
-def report_of(
-    sweep: SweepView, fingerprint: Mapping[str, object] | None = None, location: str = "", **parts: object
-) -> Report:
-    return Report(
-        sweep,
-        build_table(sweep),
-        invented_comparison(sweep),
-        fingerprint=fingerprint or {},
-        location=location,
-        **parts,
-    )
+@pytest.fixture(scope="module")
+def report(sweep_view: SweepView) -> Report:
+    return invented_report(sweep_view, fingerprint={"torch": "2.15", "cpu": {"threads": 1}}, location="results/demo")
 
 
 @pytest.fixture(scope="module")
-def page(sweep_view: SweepView, table: Table, comparison: Comparison) -> str:
-    fingerprint = {"torch": "2.15", "cpu": {"threads": 1}}
-    return render_html(Report(sweep_view, table, comparison, fingerprint=fingerprint, location="results/demo"))
+def page(report: Report) -> str:
+    return render_html(report)
 
 
 @pytest.fixture
@@ -115,47 +94,49 @@ def test_no_id_stands_twice(page: str) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_same_report_gives_the_same_page(page: str, sweep_view: SweepView) -> None:
-    again = report_of(sweep_view, {"torch": "2.15", "cpu": {"threads": 1}}, "results/demo")
-    assert render_html(again) == page
+def test_the_same_report_gives_the_same_page(page: str, report: Report) -> None:
+    assert render_html(replace(report)) == page
 
 
-def test_numbers_protocol_deviations_and_incomplete_cells_are_there(page: str, table: Table) -> None:
-    text = re.sub(r"\s+", " ", read(page).text)
-    for row in table.rows:
+def test_numbers_protocol_deviations_and_incomplete_cells_are_there(page: str, report: Report) -> None:
+    text = text_of(page)
+    for row in report.table.rows:
         for entry in (*row.entries, row.average):
             assert entry_in_words(entry) in text
     assert "Protocol: quick, with these deviations:" in text
-    for sentence in (*table.deviations, *map(incomplete_in_words, table.incomplete)):
+    for sentence in (*report.table.deviations, *map(incomplete_in_words, report.table.incomplete)):
         assert sentence in text
 
 
+def text_of(page: str) -> str:
+    return re.sub(r"\s+", " ", read(page).text)
+
+
 def test_every_plot_is_drawn_with_its_caption(page: str) -> None:
-    assert read(page).tags.count("svg") == len(ALL_PLOTS) == 10
-    for plot in ALL_PLOTS:
+    drawn = [plot for name, plot in PLOTS.items() if name != "factors"]  # which the sweep has none of
+    assert read(page).tags.count("svg") == len(drawn) == 10
+    for plot in drawn:
         assert plot.title in page
         assert plot.caption in unescape(page)
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_every_section_is_there_with_its_tables_and_footnotes() -> None:
-    sweep = invented_sweep(arms=("ERM", "ERM + GGA, radius 1e-5", NOISY))
-    report = report_of(sweep)
-    text = re.sub(r"\s+", " ", read(render_html(report)).text)
-    titles = [section.title for section in sections(report.comparison)]
-    assert titles == [
-        "Difference to ERM (points of accuracy)",
-        "What annealing did",
-        "Search budget (expected accuracy of the selected run, %)",
-        "Cost",
-    ]
-    for section in sections(report.comparison):
+def test_every_section_is_there_with_its_tables_notes_and_plots() -> None:
+    report = whole_report()
+    page = render_html(report)
+    text = text_of(page).replace(" ", "")
+    for section in report.sections:
+        assert section.headline or section.title.replace(" ", "") in text
         for sheet in section.sheets:
-            assert f"{sheet.title}{''.join(' '.join(head.split()) for head in sheet.heads)}" in text
+            assert (
+                "".join([sheet.title * (not section.headline), *sheet.heads]).replace(" ", "").replace("\xa0", "")
+                in text
+            )
             for row in sheet.rows:
-                assert "".join(row) in text
+                assert "".join(row).replace(" ", "") in text
         for note in section.notes:
-            assert f"{note.heading}: {note.sentence}{''.join(note.items)}" in text
+            assert f"{note.heading}:{note.sentence}{''.join(note.items)}".replace(" ", "") in text
+        assert all(PLOTS[name].title in page for name in section.plots)
 
 
 def test_failures_are_listed_with_reasons_and_folders(page: str) -> None:
@@ -170,12 +151,10 @@ def test_counts_of_runs_and_missing_draws_open_the_page(page: str) -> None:
     assert "Runs: 104 done, 1 diverged, 1 failed, 1 out of memory, 1 missing." in page
 
 
-def test_selected_hyperparameters_fingerprint_and_location_are_there(
-    page: str, sweep_view: SweepView, table: Table
-) -> None:
+def test_selected_hyperparameters_fingerprint_and_location_are_there(page: str, report: Report) -> None:
     text = read(page).text
-    runs = {(run.cell, run.key): run for run in sweep_view.records}
-    for one in table.selected:
+    runs = {(run.cell, run.key): run for run in report.view.records}
+    for one in report.table.selected:
         assert f"{runs[one.cell, one.key].hyperparameters['lr']:.4g}" in text
         assert one.folder in text
     assert "cpu.threads" in text
@@ -191,19 +170,16 @@ def test_the_contents_lead_to_every_section_and_name_it(page: str) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_sections_go_from_the_answer_to_the_evidence(sweep_view: SweepView) -> None:
-    published = Section("published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("b", "c."),))
-    factors = {arm: {"annealing.radius": float(arm[-4:])} for arm in sweep_view.arms[1:]}
-    report = report_of(
-        replace(sweep_view, factors=factors, blocks=dict.fromkeys(factors, "ERM + GGA")),
-        others=(build_table(sweep_view, "oracle"),),
-        published=published,
-        chosen="name: demo-chosen\n",
-    )
-    assert re.findall(r'<section id="([^"]+)">', render_html(report)) == [
+def test_parts_go_from_the_answer_to_the_evidence() -> None:
+    report = whole_report()
+    factors = {arm: {"annealing.radius": float(arm[-4:])} for arm in report.view.arms[1:3]}
+    view = replace(report.view, factors=factors, blocks=dict.fromkeys(factors, "ERM + GGA"))
+    page = render_html(replace(report, view=view, chosen="name: demo-chosen\n"))
+    assert re.findall(r'<section id="([^"]+)">', page) == [
         "accuracy",
         "methods",
         "differences",
+        "hosts",
         "published",
         "annealing",
         "budget",
@@ -219,51 +195,22 @@ def test_sections_go_from_the_answer_to_the_evidence(sweep_view: SweepView) -> N
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_several_algorithms_have_a_table_of_hosts_behind_the_differences() -> None:
-    report = report_of(several_hosts())
-    page = render_html(report)
-    assert re.findall(r'<section id="([^"]+)">', page)[:4] == ["accuracy", "differences", "hosts", "annealing"]
-    (section,) = [section for section in sections(report.comparison) if section.name == "hosts"]
-    text = re.sub(r"\s+", " ", read(page).text)
-    assert section.title in text
-    assert all("".join(row) in text for row in section.sheets[0].rows)
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_a_method_that_looks_at_the_test_domain_is_labelled_as_headline_and_beside_it(sweep_view: SweepView) -> None:
     warning = "Looks at the test domain."
-    assert warning not in render_html(report_of(sweep_view))
+    assert warning not in render_html(invented_report(sweep_view))
     oracle = build_table(sweep_view, "oracle")
-    for report in (report_of(sweep_view, others=(oracle,)), replace(report_of(sweep_view), table=oracle)):
+    for report in (invented_report(sweep_view, others=(oracle,)), replace(invented_report(sweep_view), table=oracle)):
         text = read(render_html(report)).text
         assert text.count(warning) == 1
         assert str(METHODS["oracle"].peeks)[1:] in text
     honest = build_table(sweep_view, exclude_diverged=True)
-    assert warning not in render_html(report_of(sweep_view, others=(honest,)))
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_table_by_another_method_has_its_own_numbers_and_notes(sweep_view: SweepView) -> None:
-    oracle = build_table(sweep_view, "oracle")
-    text = re.sub(r"\s+", " ", read(render_html(report_of(sweep_view, others=(oracle,)))).text)
-    for row in oracle.rows:
-        assert "".join(map(entry_in_words, (*row.entries, row.average))) in text
-    assert f"{oracle.method_label}: {METHODS['oracle'].rule}." in text
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_published_rows_stand_with_their_footnotes(sweep_view: SweepView) -> None:
-    published = Section("published", "Theirs", (Sheet("", ("Arm", "0"), (("GGA", "81.5"),)),), (Footnote("b", "c."),))
-    text = read(render_html(report_of(sweep_view, published=published))).text
-    assert "Theirs" in text
-    assert "GGA81.5" in text.replace("\n", "")
-    assert "b: c." in text
+    assert warning not in render_html(invented_report(sweep_view, others=(honest,)))
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_what_was_chosen_is_a_file_to_run(sweep_view: SweepView, page: str) -> None:
     file = 'name: demo-chosen\narms: [{name: "a < b & c"}]\n'
-    chosen = render_html(report_of(sweep_view, chosen=file))
+    chosen = render_html(invented_report(sweep_view, chosen=file))
     (told,) = re.findall(r'<pre class="file"><code>(.*?)</code></pre>', chosen, flags=re.DOTALL)
     assert "a &lt; b &amp; c" in told
     assert unescape(told) == file
@@ -276,18 +223,23 @@ def test_long_lists_are_folded_and_short_ones_are_not(page: str) -> None:
     assert "<details>" not in page.split('id="failures"')[1]
     sweep = invented_sweep(test_domains=DOMAINS)
     failed = tuple(changed_run(run, status=RunStatus.FAILED, reason="r") for run in sweep.records)
-    many = render_html(report_of(replace(sweep, records=(*failed[:50], *sweep.records[50:]))))
+    many = render_html(invented_report(replace(sweep, records=(*failed[:50], *sweep.records[50:]))))
     failures = many.split('id="failures"')[1].split("</section>")[0]
     assert "50 failed, 1 out of memory." in failures.replace("<p>", "")
     assert "<summary>All 51</summary>" in failures
     assert failures.count("<li>") == 51
-    assert "<summary>All 54 selected runs</summary>" in render_html(report_of(invented_sweep(test_domains=DOMAINS)))
+    assert "<summary>All 54 selected runs</summary>" in render_html(
+        invented_report(invented_sweep(test_domains=DOMAINS))
+    )
 
 
-def test_an_interval_stands_behind_its_number_in_smaller_type(page: str, comparison: Comparison) -> None:
-    one = comparison.budget[0].accuracy[0]
+def test_what_follows_a_number_is_in_smaller_type(page: str, report: Report) -> None:
+    one = report.comparison.budget[0].accuracy[0]
     cell = f'<span>{100 * one.mean:.1f}</span> <span class="error">[{100 * one.low:.1f}, {100 * one.high:.1f}]</span>'
     assert f'<td class="number">{cell}</td>' in page
+    entry = report.table.rows[0].entries[0]
+    error = f'<span class="error">± {100 * entry.standard_error:.1f}</span><span>*</span>'
+    assert f'<td class="number"><span>{100 * entry.mean:.1f}</span> {error}</td>' in page
 
 
 def shape(reader: Reader) -> tuple[Counter[str], set[tuple[str, str]]]:
@@ -318,7 +270,7 @@ def test_names_in_drawings_are_text() -> None:
     name = '<script>alert("x")</script>\x1b $x_{$ url(#x)'
     sweep = invented_sweep(arms=("ERM", name), test_domains=("0", "45"), trial_seeds=(0, 1))
     with warnings.catch_warnings(action="ignore"):  # of glyphs that its font lacks
-        reader = read(render_html(report_of(sweep)))
+        reader = read(render_html(invented_report(sweep)))
     assert not {"script", "style", "image", "foreignobject"} & set(reader.tags[reader.tags.index("svg") :])
     assert [attribute for attribute, _ in reader.attributes if attribute.startswith("on")] == []
     assert {value[0] for attribute, value in reader.attributes if attribute == "href"} == {"#"}
@@ -327,14 +279,13 @@ def test_names_in_drawings_are_text() -> None:
 
 def test_a_sweep_without_a_run_still_gives_a_page() -> None:
     empty = replace(invented_sweep(), records=())
-    reader = read(render_html(report_of(empty)))
+    reader = read(render_html(invented_report(empty)))
     assert reader.tags.count("svg") == 0
     assert "Runs: 108 missing." in reader.text
-    for plot in PLOTS:
-        assert plot.nothing in reader.text
-    assert ACCURACY_PLOT.nothing in reader.text
-    assert FACTOR_PLOT.nothing not in reader.text
-    assert '<section id="factors">' not in render_html(report_of(empty))
+    for name, plot in PLOTS.items():
+        absent = name in ("factors", "budget-draws", "budget-time", "cost")  # with their sections
+        assert (plot.nothing in reader.text) != absent
+    assert '<section id="factors">' not in render_html(invented_report(empty))
     assert "None: no run failed" in reader.text
     assert "Not recorded." in reader.text
 
@@ -344,7 +295,7 @@ def test_a_stopped_run_without_a_reason_says_so() -> None:
     sweep = invented_sweep(troubled=False)
     stopped = changed_run(sweep.records[0], status=RunStatus.STOPPED)
     sweep = replace(sweep, records=(stopped, *sweep.records[1:]))
-    page = render_html(report_of(sweep))
+    page = render_html(invented_report(sweep))
     assert "stopped: ERM, test 0, trial seed 0 (draw 0)</b><br>no reason recorded" in page
 
 
@@ -361,4 +312,4 @@ def test_light_dark_and_print_are_provided_for_with_the_colours_of_the_plots(pag
 def test_a_page_of_a_thousand_runs_is_under_three_mebibytes() -> None:
     sweep = invented_sweep(test_domains=DOMAINS, draws=14, arms=("ERM", "A", "B", "C"))
     assert len(sweep.records) > 1000
-    assert len(render_html(report_of(sweep)).encode()) < 3 * 2**20
+    assert len(render_html(invented_report(sweep)).encode()) < 3 * 2**20

@@ -6,20 +6,18 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass, fields, replace
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep, several_hosts
+from invented_sweep import ARMS, DOMAINS, invented_report, invented_sweep, whole_report
 
 from gga_sweep.report.content import Report
+from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.latex import LISTED, WIDTH, render_latex
-from gga_sweep.report.published import published_section
-from gga_sweep.report.sections import Section, Sheet, sections
-from gga_sweep.report.wording import Footnote, arm_in_words, column_heads, entry_in_words, footnotes
-from gga_sweep.selection import Comparison, SweepView, Table, build_table
+from gga_sweep.selection import Comparison
 
 # What each command prints, from LaTeX's own documentation.
 PRINTED = {
@@ -54,18 +52,6 @@ PRINTED = {
 }
 TOKEN = re.compile("|".join(map(re.escape, sorted(PRINTED, key=len, reverse=True))) + "|.", re.DOTALL)
 COMMANDS = re.compile(r"\\(begin|end|toprule|midrule|bottomrule|par|medskip|raggedright|textbf|ref|multicolumn)\b")
-
-
-@cache
-def any_view() -> SweepView:
-    """What a report must have and LaTeX never looks at."""
-    return invented_sweep()
-
-
-def render(
-    table: Table, comparison: Comparison, published: Section | None = None, others: tuple[Table, ...] = ()
-) -> str:
-    return render_latex(Report(any_view(), table, comparison, others, published))
 
 
 @dataclass(frozen=True)
@@ -173,6 +159,8 @@ def join(cells: list[str | tuple[str]], columns: tuple[str, ...]) -> list[tuple[
 def words(source: str) -> str:
     """What LaTeX would print, without markup; fails on a special character that would not be printed."""
     source = re.sub(r"\\ref\{[^}]*\}", "1", source.removeprefix(r"\raggedright "))
+    if stacked := re.fullmatch(r"\\shortstack\{(.*)\}", source):
+        source = stacked[1].replace(r" \\ ", " ")
     source = re.sub(r"\\textbf\{((?:[^{}\\]|\\.|\{\})*)\}", r"\1", source)
     printed = []
     for token in TOKEN.findall(source):
@@ -203,55 +191,54 @@ def in_words(sheet: Sheet) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]
 
 
 def note_in_words(note: Footnote) -> str:
-    return plain(f"{note.heading}: {note.sentence} " + " ".join(f"\N{BULLET} {item}" for item in note.items))
+    items = list(note.items[:LISTED])
+    if len(note.items) > LISTED:
+        items.append(f"and {len(note.items) - LISTED} more, which the other formats list")
+    return plain(f"{note.heading}: {note.sentence} " + " ".join(f"\N{BULLET} {item}" for item in items))
 
 
-def test_the_first_float_holds_every_number_and_footnote_of_the_table(table: Table, comparison: Comparison) -> None:
-    first, *_ = read(render(table, comparison))
-    rows = tuple(
-        tuple(map(plain, (arm_in_words(row), *map(entry_in_words, (*row.entries, row.average))))) for row in table.rows
-    )
-    assert whole(first) == (("Arm", *column_heads(table)), rows)
-    assert plain(first.caption).startswith(f"{table.title}.")
-    assert [plain(note) for note in first.notes] == [note_in_words(note) for note in footnotes(table)]
+def of_sweep(**changes: Any) -> list[Float]:
+    """The floats of an invented sweep without troubles."""
+    return read(render_latex(invented_report(invented_sweep(troubled=False, **changes))))
 
 
-@pytest.mark.parametrize("sweep", [invented_sweep(arms=(*ARMS, NOISY)), several_hosts()], ids=["arms", "hosts"])
-def test_every_sheet_of_every_section_is_a_float_of_its_own(sweep: SweepView) -> None:
-    comparison = invented_comparison(sweep)
-    _, *floats = read(render(build_table(sweep), comparison))
-    expected = [(section, sheet) for section in sections(comparison) for sheet in section.sheets]
-    for one, (section, sheet) in zip(floats, expected, strict=True):
-        assert whole(one) == in_words(sheet)
-        assert one.caption == ". ".join(filter(None, (section.title, sheet.title))) + "."
+@pytest.fixture(scope="module")
+def floats() -> list[Float]:
+    return read(render_latex(invented_report(invented_sweep())))
 
 
-def test_the_footnotes_of_a_section_stand_below_its_last_float_and_the_others_point_there(
-    table: Table, comparison: Comparison
-) -> None:
-    floats = {one.label: one for one in read(render(table, comparison))}
-    first, last = floats["tab:demo-differences-1"], floats["tab:demo-differences-2"]
-    assert r"\ref{tab:demo-differences-2}" in first.source
-    assert len(first.notes) == 1
-    section = next(iter(sections(comparison)))
-    assert [plain(note) for note in last.notes] == [note_in_words(note) for note in section.notes]
+def test_every_table_of_every_section_is_a_float_with_the_notes_below_the_last() -> None:
+    report = whole_report()
+    floats = iter(read(render_latex(report)))
+    for section in report.sections:
+        for i, sheet in enumerate(section.sheets, start=1):
+            one, last = next(floats), f"tab:demo-{section.name}-{len(section.sheets)}"
+            assert whole(one) == in_words(sheet)
+            assert plain(one.caption).startswith(". ".join(filter(None, (section.title, sheet.title))) + ".")
+            if i == len(section.sheets):
+                assert [plain(note) for note in one.notes] == [note_in_words(note) for note in section.notes]
+                assert one.label == (f"tab:demo-{section.name}" if section.headline else last)
+            else:
+                assert rf"\ref{{{last}}}" in one.source
+                assert len(one.notes) == 1
+    assert next(floats, None) is None
 
 
 def test_labels_are_unique_and_every_reference_has_one() -> None:
-    sweep = invented_sweep(arms=(*ARMS, NOISY))
-    text = render(build_table(sweep), invented_comparison(sweep))
+    text = render_latex(whole_report())
     labels = [one.label for one in read(text)]
     assert len(set(labels)) == len(labels)
     assert set(re.findall(r"\\ref\{(.*?)\}", text)) <= set(labels)
 
 
 @pytest.mark.parametrize(("name", "slug"), [("My sweep_2", "my-sweep-2"), ("{}", "sweep")])
-def test_a_label_is_made_of_what_a_label_may_hold(name: str, slug: str, comparison: Comparison, table: Table) -> None:
-    assert read(render(replace(table, name=name), comparison))[0].label == f"tab:{slug}-accuracy"
+def test_a_label_is_made_of_what_a_label_may_hold(name: str, slug: str, report: Report) -> None:
+    named = replace(report, table=replace(report.table, name=name))
+    assert read(render_latex(named))[0].label == f"tab:{slug}-accuracy"
 
 
-def test_numbers_meet_at_their_decimal_points(table: Table, comparison: Comparison) -> None:
-    first, differences, *_ = read(render(table, comparison))
+def test_numbers_meet_at_their_decimal_points(floats: list[Float]) -> None:
+    first, differences, *_ = floats
     for tabular in first.tabulars:
         assert tabular.columns == ("l", *["r@{}l"] * (len(tabular.heads) - 1))
         for row in tabular.halves:
@@ -263,23 +250,22 @@ def test_numbers_meet_at_their_decimal_points(table: Table, comparison: Comparis
     assert "\N{MINUS SIGN}" in row[2]  # the interval's, typeset as the number's own would be
 
 
-def test_a_column_of_bare_numbers_of_one_form_is_aligned_on_the_right(table: Table, comparison: Comparison) -> None:
-    differences = read(render(table, comparison))[1]
-    heads, columns = differences.tabulars[0].heads, differences.tabulars[0].columns
-    assert dict(zip(heads, columns, strict=True)) | {"Arm": "l"} == {
+def test_a_column_of_bare_numbers_of_one_form_is_aligned_on_the_right(floats: list[Float]) -> None:
+    heads, columns = floats[1].tabulars[0].heads, floats[1].tabulars[0].columns
+    assert dict(zip(heads, columns, strict=True)) == {
         "Arm": "l",
         "Difference [95\N{NO-BREAK SPACE}%]": "r@{}l",
         "p": "r",
         "Holm": "r",
         "n (pairs)": "r@{}l",
-        "Detects": "r",
+        "Smallest detectable difference (80 % power)": "r",
     }
 
 
-def test_a_column_that_holds_words_is_aligned_on_the_left(table: Table, comparison: Comparison) -> None:
+def test_a_column_that_holds_words_is_aligned_on_the_left(report: Report) -> None:
     sheet = Sheet("", ("Arm", "Chosen", "Steps"), (("ERM", "lr 0.1", "12"), ("GGA", "lr 0.2", "1,234")))
     section = Section("chosen", "Chosen", (sheet,), (Footnote("Note", "none."),))
-    one = read(render(table, comparison, section))[-1]
+    one = read(render_latex(replace(report, published=section)))[-1]
     assert one.tabulars[0].columns == ("l", "l", "r")
     assert whole(one) == in_words(sheet)
 
@@ -287,113 +273,71 @@ def test_a_column_that_holds_words_is_aligned_on_the_left(table: Table, comparis
 def test_an_absent_number_is_a_dash_over_both_halves_of_its_column() -> None:
     sweep = invented_sweep(troubled=False)
     lacking = replace(sweep, records=tuple(run for run in sweep.records if run.cell.arm != ARMS[1]))
-    text = render(build_table(lacking), invented_comparison(lacking))
+    text = render_latex(invented_report(lacking))
     assert read(text)[0].tabulars[0].rows[1][1] == "\N{EN DASH} (0/3)*"
     assert r"\multicolumn{2}{c}{--" in text
 
 
-def bold_numbers(text: str) -> list[list[bool]]:
-    source = read(text)[0].source
-    rows = [line for line in source.splitlines() if line.endswith(r" \\") and " & ." in line.replace(r"\textbf{", "")]
+def bold_numbers(one: Float) -> list[list[bool]]:
+    rows = [
+        line for line in one.source.splitlines() if line.endswith(r" \\") and " & ." in line.replace(r"\textbf{", "")
+    ]
     return [[r"\textbf" in cell for cell in re.split(r"(?<!\\) & ", row)[1::2]] for row in rows]
 
 
-def test_the_best_mean_of_a_column_is_bold_and_the_caption_says_so() -> None:
-    sweep = invented_sweep(troubled=False)
-    table = build_table(sweep)
-    text = render(table, invented_comparison(sweep))
-    means = [[round(100 * entry.mean, 1) for entry in (*row.entries, row.average)] for row in table.rows]
-    best = [max(column) for column in zip(*means, strict=True)]
-    assert bold_numbers(text) == [[mean == top for mean, top in zip(row, best, strict=True)] for row in means]
-    assert "In bold: the highest mean of its column" in read(text)[0].caption
+def test_the_best_numbers_are_bold_and_the_caption_says_so() -> None:
+    report = invented_report(invented_sweep(troubled=False))
+    first, *_ = read(render_latex(report))
+    bold = report.sections[0].sheets[0].bold
+    expected = [[(i, j) in bold for j in range(1, 5)] for i in range(3)]
+    assert bold_numbers(first) == expected
+    assert any(map(any, expected))
+    assert "In bold: the highest mean of its column" in first.caption
 
 
-def test_an_incomplete_mean_is_never_bold() -> None:
-    sweep = invented_sweep(troubled=False)
-    table = build_table(sweep)
-    first, *others = table.rows
-    top = replace(first.entries[0], mean=0.999, incomplete=True)
-    table = replace(table, rows=(replace(first, entries=(top, *first.entries[1:])), *others))
-    bold = bold_numbers(render(table, invented_comparison(sweep)))
-    assert [row[0] for row in bold].count(True) == 1
-    assert not bold[0][0]
-
-
-def test_equal_means_as_printed_are_all_bold() -> None:
-    sweep = invented_sweep(troubled=False, arms=ARMS[:2])
-    table = build_table(sweep)
-    entries = [replace(table.rows[0].entries[0], mean=mean) for mean in (0.90003, 0.90001)]
-    rows = tuple(
-        replace(row, entries=(entry, *row.entries[1:])) for row, entry in zip(table.rows, entries, strict=True)
-    )
-    assert [row[0] for row in bold_numbers(render(replace(table, rows=rows), invented_comparison(sweep)))] == [
-        True,
-        True,
-    ]
-
-
-def test_a_single_arm_is_not_bold_and_bold_is_not_spoken_of() -> None:
-    sweep = invented_sweep(arms=("ERM",), troubled=False)
-    text = render(build_table(sweep), invented_comparison(sweep))
-    assert not any(map(any, bold_numbers(text)))
-    assert "bold" not in read(text)[0].caption
+def test_without_a_best_number_bold_is_not_mentioned() -> None:
+    first, *_ = of_sweep(arms=("ERM",))
+    assert not any(map(any, bold_numbers(first)))
+    assert "bold" not in first.caption
 
 
 def test_what_is_too_wide_goes_on_below_with_the_arms_in_front() -> None:
-    sweep = invented_sweep(test_domains=("0", "15", "30", "45", "60", "75"))
-    first, *_ = read(render(build_table(sweep), invented_comparison(sweep)))
+    first, *_ = of_sweep(test_domains=DOMAINS)
     assert len(first.tabulars) == 2
     for tabular in first.tabulars:
         lines = [tabular.heads, *tabular.rows]
         assert sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True)) - 3 <= WIDTH
-    narrow = invented_sweep(test_domains=("0",))
-    assert len(read(render(build_table(narrow), invented_comparison(narrow)))[0].tabulars) == 1
+    assert len(of_sweep(test_domains=("0",))[0].tabulars) == 1
+
+
+def test_a_long_head_is_stacked_beside_short_numbers(floats: list[Float]) -> None:
+    assert r"\shortstack{Smallest \\ detectable \\ difference \\ (80 \% \\ power)}" in floats[1].source
+    assert len(floats[1].tabulars) == 1
 
 
 def test_a_long_arm_wraps() -> None:
     long = "ERM + GGA, " + ", ".join(f"switch {i}" for i in range(20))
-    sweep = invented_sweep(arms=("ERM", long))
-    first, *_ = read(render(build_table(sweep), invented_comparison(sweep)))
+    first, *_ = of_sweep(arms=("ERM", long))
     assert first.tabulars[0].columns[0] == "p"
     assert first.tabulars[0].rows[1][0] == long
     assert min(len(tabular.heads) for tabular in first.tabulars) > 1
 
 
 def test_a_long_list_ends_with_how_many_it_leaves_out() -> None:
-    sweep = invented_sweep(troubled=False)
-    empty = replace(sweep, records=())
-    table = build_table(empty)
-    note = next(note for note in read(render(table, invented_comparison(empty)))[0].notes if "Incomplete" in note)
+    report = invented_report(replace(invented_sweep(), records=()))
+    note = next(note for note in read(render_latex(report))[0].notes if "Incomplete" in note)
     assert note.count("\N{BULLET}") == LISTED + 1
-    assert plain(note).endswith(f"and {len(table.incomplete) - LISTED} more, which the other formats list")
+    assert plain(note).endswith(f"and {len(report.table.incomplete) - LISTED} more, which the other formats list")
 
 
-def test_published_rows_stand_behind_the_comparison(table: Table, comparison: Comparison) -> None:
-    table = replace(table, dataset="PACS", columns=(("art_painting",), ("cartoon",), ("sketch",)))
-    section = published_section(table)
-    assert section is not None
-    *others, last = read(render(table, comparison, section))
-    assert others == read(render(table, comparison))
-    assert last.label == "tab:demo-published-1"
-    assert whole(last) == in_words(section.sheets[0])
-
-
-def test_tables_by_other_methods_stand_at_the_end(sweep_view: SweepView, table: Table, comparison: Comparison) -> None:
-    oracle = build_table(sweep_view, "oracle")
-    *others, last = read(render(table, comparison, others=(oracle,)))
-    assert others == read(render(table, comparison))
-    assert last == replace(read(render(oracle, comparison))[0], label="tab:demo-accuracy-oracle", source=last.source)
-
-
-def test_what_the_document_must_load_is_said_in_the_first_line(table: Table, comparison: Comparison) -> None:
-    first, second, *_ = render(table, comparison).splitlines()
+def test_the_first_lines_say_what_the_document_must_load(report: Report) -> None:
+    first, second, *_ = render_latex(report).splitlines()
     assert first.startswith(r"% Needs \usepackage{booktabs}")
     assert second == ""
-
-
-def test_letters_that_pdflatex_lacks_are_announced(table: Table, comparison: Comparison) -> None:
-    assert "LuaLaTeX" in render(replace(table, name="\N{CJK UNIFIED IDEOGRAPH-4E2D}"), comparison)
-    assert "LuaLaTeX" not in render(replace(table, name="é \N{GREEK SMALL LETTER RHO} ±"), comparison)
+    chinese = replace(report, table=replace(report.table, name="\N{CJK UNIFIED IDEOGRAPH-4E2D}"))
+    assert "LuaLaTeX" in render_latex(chinese)
+    greek = replace(report, table=replace(report.table, name="é \N{GREEK SMALL LETTER RHO} ±"))
+    assert "LuaLaTeX" not in render_latex(greek)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -412,10 +356,10 @@ def test_letters_that_pdflatex_lacks_are_announced(table: Table, comparison: Com
 )
 @example(name="a--b---c ''d'' ,,e,,")
 @example(name="[0.1] and *")
-def test_any_name_is_printed_as_it_is(name: str, table: Table) -> None:
+def test_any_name_is_printed_as_it_is(name: str, report: Report) -> None:
     nothing = Comparison(**{field.name: () for field in fields(Comparison)})
-    named = replace(table, rows=(replace(table.rows[0], arm=name), *table.rows[1:]))
-    (one,) = read(render(named, nothing))
+    rows = (replace(report.table.rows[0], arm=name), *report.table.rows[1:])
+    (one,) = read(render_latex(replace(report, table=replace(report.table, rows=rows), comparison=nothing)))
     printed = one.tabulars[0].rows[0][0]
     kept = "\N{NO-BREAK SPACE}"
     spaced = "".join(" " if char.isspace() and char != kept else char for char in name)
@@ -426,8 +370,7 @@ def test_any_name_is_printed_as_it_is(name: str, table: Table) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_it_compiles(tmp_path: Path) -> None:
     arms = ("ERM", "[x] *", "\\a {b} $c & #d %e _f ^g ~h <i> |j \"k` 'l --m ''n ± é " + "o " * 30)
-    sweep = invented_sweep(arms=arms, name="a_b%c")
-    body = render(build_table(sweep), invented_comparison(sweep))
+    body = render_latex(invented_report(invented_sweep(arms=arms, name="a_b%c")))
     document = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n" + body + "\\end{document}\n"
     (tmp_path / "a.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "a.tex"]

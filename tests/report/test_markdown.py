@@ -1,16 +1,41 @@
-"""The table as Markdown."""
+"""The report as Markdown."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from functools import cache
 
-from invented_sweep import PUBLISHED, invented_report, invented_sweep
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from invented_sweep import invented_report, invented_sweep, whole_report
+from markdown_it import MarkdownIt  # comes with rich
+from named_report import MARKUP, named
 
 from gga_sweep.report.content import Report
 from gga_sweep.report.markdown import render_markdown
-from gga_sweep.report.sections import sections
-from gga_sweep.report.wording import entry_in_words, incomplete_in_words
-from gga_sweep.selection import build_table
+from gga_sweep.report.wording import entry_in_words
+
+MARKDOWN = (
+    *MARKUP,
+    "# h",
+    "> q",
+    "- x",
+    "1. y",
+    "[a](javascript:alert(1))",
+    "![i](x)",
+    "<https://e.example>",
+    "`c`",
+    "**b**",
+    "~~s~~",
+    "|",
+    "\\",
+    "---",
+    "===",
+    "[r]: /u",
+    "    code",
+    "\n\n",
+)
+NAMES = st.lists(st.sampled_from(MARKDOWN) | st.text(max_size=2), min_size=1, max_size=4).map("".join).filter(str.strip)
 
 
 def test_every_arm_is_a_row_of_the_table(report: Report) -> None:
@@ -21,38 +46,47 @@ def test_every_arm_is_a_row_of_the_table(report: Report) -> None:
         assert line == f"| {' | '.join([row.arm, *numbers])} |"
 
 
-def test_protocol_deviations_and_every_incomplete_cell_are_listed(report: Report) -> None:
-    text = render_markdown(report)
-    assert "- **Protocol:** quick, with these deviations:\n  - evaluated every 50 steps, not 100\n" in text
-    for cell in report.table.incomplete:
-        assert f"  - {incomplete_in_words(cell)}\n" in text
+def test_every_section_has_its_heading_tables_and_notes_in_order() -> None:
+    report = whole_report()
+    text = "\n\n" + render_markdown(report).replace("\\", "")
+    places = []
+    for section in report.sections:
+        places.append(text.index(f"\n\n{'##' if section.headline else '###'} {section.title}\n\n"))
+        for sheet in section.sheets:
+            assert f"\n\n**{sheet.title}**\n\n" in text or not sheet.title
+            assert f"\n\n| {' | '.join(' '.join(head.split()) for head in sheet.heads)} |\n| --- |" in text
+            for row in sheet.rows:
+                assert f"\n| {' | '.join(row)} |\n" in text
+        for note in section.notes:
+            items = "".join(f"  - {item}\n" for item in note.items)
+            assert f"\n- **{note.heading}:** {note.sentence}\n{items}" in text
+    assert places == sorted(places)
 
 
 def test_no_name_becomes_markup() -> None:
     nasty = "a|b *bold* <script>x</script>\n# _head_ [l](u) `c`"
     text = render_markdown(invented_report(invented_sweep(arms=(nasty,))))
-    assert (
-        text.count(r"| a\|b \*bold\* \<script\>x\</script\> \# \_head\_ \[l\](u) \`c\` |") == 3
-    )  # accuracy, budget and cost
+    row = r"| a\|b \*bold\* \<script\>x\</script\> \# \_head\_ \[l\](u) \`c\` |"
+    assert text.count(row) == 3  # accuracy, budget and cost
 
 
-def test_every_section_follows_with_its_tables_and_footnotes(report: Report) -> None:
-    text = render_markdown(report).replace("\\", "")
-    for section in sections(report.comparison):
-        assert f"\n\n### {section.title}\n\n" in text
-        for sheet in section.sheets:
-            assert f"\n\n| {' | '.join(' '.join(head.split()) for head in sheet.heads)} |\n| --- |" in text
-            for row in sheet.rows:
-                assert f"\n| {' | '.join(row)} |\n" in text
-        for note in section.notes:
-            assert f"\n- **{note.heading}:** {note.sentence}\n" in text
+@settings(max_examples=25, deadline=None)
+@given(NAMES)
+@example("---")
+@example("1. y")
+def test_a_parser_of_markdown_finds_no_markup_in_a_name(name: str) -> None:
+    assert markup(name) == plain_markup()
 
 
-def test_the_tables_of_other_methods_and_the_published_rows_follow(report: Report) -> None:
-    by_oracle = build_table(report.view, "oracle")
-    text = render_markdown(replace(report, others=(by_oracle,), published=PUBLISHED))
-    assert text.startswith(render_markdown(report))
-    theirs, ours = text.removeprefix(render_markdown(report)).split("## demo", 1)
-    assert theirs.strip() == "### Theirs\n\n| Arm | 0 |\n| --- | --- |\n| GGA | 81.5 |\n\n- **Beware:** of it."
-    assert "selected by test-domain oracle" in ours
-    assert "- **It peeks:** it chooses by the labels" in ours
+@cache
+def plain_markup() -> Counter[str]:
+    return markup("plain")
+
+
+def markup(name: str) -> Counter[str]:
+    """How often each element stands in the report, text apart."""
+    blocks = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(render_markdown(named(name)))
+    found = Counter(block.type for block in blocks)
+    for block in blocks:
+        found.update(inline.type for inline in block.children or () if inline.type not in ("text", "text_special"))
+    return found

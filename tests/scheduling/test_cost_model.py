@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_configs import annealing_options
 from sweep_content import CONTENTS, GGA, GGA_L, content
 
 from gga_sweep.annealing import FRESH_MASKS
@@ -51,7 +52,7 @@ CONFIGS = [run.config for run in PLAN.runs]
 
 def law(fixed: Mapping[str, float], config: RunSpec, trained: int = 0) -> dict[str, float]:
     """Seconds that a walk through the steps adds up; what a pass costs beside its images, in images, by phase."""
-    annealing = config.annealing or {}
+    annealing = annealing_options(config)
     domains, batch = N_DOMAINS - len(config.test_domains), int(config.hyperparameters["batch_size"])
     of_algorithm = {"ERM": 1e-3, "CORAL": 1.7e-3}[config.algorithm]
     of_search = 5e-4 if annealing.get("direction") == "random" else 3e-3
@@ -104,7 +105,7 @@ def test_without_a_finished_run_work_is_counted_in_training_steps() -> None:
             continue
         scale = int(config.hyperparameters["batch_size"]) / int(plain.hyperparameters["batch_size"])
         steps = {phase: value / (step * scale) for phase, value in model.seconds(config).items()}
-        annealing = config.annealing or {}
+        annealing = annealing_options(config)
         assert steps["training"] == pytest.approx(250 * (2 if annealing.get("method") == "gga-l" else 1))
         if annealing.get("method") == "gga":
             window = int(annealing["num_steps"])
@@ -121,9 +122,11 @@ def test_an_algorithm_and_a_form_that_no_run_had_are_scaled_from_the_others() ->
         assert not fresh.has_met(config)
         like = config.model_copy(update={"algorithm": "ERM", "annealing": None})
         ratio = model.seconds(config)["training"] / model.seconds(like)["training"]
-        assert ratio == pytest.approx(2 if (config.annealing or {}).get("method") == "gga-l" else 1)
-        if (config.annealing or {}).get("method") == "gga":  # a point at the price of a step of ERM
-            points = int((config.annealing or {})["num_steps"]) * (1 + int((config.annealing or {})["num_candidates"]))
+        assert ratio == pytest.approx(2 if annealing_options(config).get("method") == "gga-l" else 1)
+        if annealing_options(config).get("method") == "gga":  # a point at the price of a step of ERM
+            points = int(annealing_options(config)["num_steps"]) * (
+                1 + int(annealing_options(config)["num_candidates"])
+            )
             assert model.seconds(config)["search"] == pytest.approx(points * model.seconds(like)["training"] / 250)
 
 

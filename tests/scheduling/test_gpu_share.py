@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from run_configs import annealing_options
 from sweep_content import CONTENTS, GGA, GGA_L, content
 
 from gga_sweep.scheduling.gpu_share import MOST_RUNS, gpu_share, most_demanding, runs_a_gpu
@@ -76,7 +77,7 @@ def test_of_each_algorithm_and_form_the_run_with_the_most_images_a_step_is_measu
 
 
 def kind_and_images(config: RunSpec) -> tuple[tuple[Any, ...], int]:
-    annealing = config.annealing or {}
+    annealing = annealing_options(config)
     kind = (config.algorithm, annealing.get("method"), annealing.get("domain_gradients"))
     return kind, (6 - len(config.test_domains)) * int(config.hyperparameters["batch_size"])
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_configs import annealing_options
 from sweep_content import CONTENTS, GGA, GGA_L, content, two_arms
 
+from gga_sweep import annealing as methods
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.records import RunResult, RunState, RunStatus
 from gga_sweep.scheduling.price import (
@@ -45,7 +48,7 @@ def costs_for(plan: Plan, scale: float = 1.0) -> UnitCosts:
         if run.config.annealing is not None:
             form = form_of(run.config.annealing)
             place = len(searches) + len(noisy) + 1
-            if run.config.annealing["method"] == "gga":
+            if isinstance(run.config.annealing, methods.GGA):
                 found = SearchCosts(Line(place, 0.03), Line(0.2 * place, 0.002), Line(3.0 * place, 0.3))
                 searches.setdefault((host, form), found)
             else:
@@ -57,14 +60,16 @@ def walked(config: RunSpec, dataset: DatasetDescription, costs: UnitCosts, train
     """Every step and every evaluation to come, one after the other."""
     host = host_of(config, N_DOMAINS)
     of_host, images = costs.hosts[host], int(config.hyperparameters["batch_size"])
-    annealing = config.annealing or {}
+    annealing = annealing_options(config)
     seconds = dict.fromkeys(PHASES, 0.0)
     for step in range(trained, config.training.steps):
-        line = costs.noisy_steps[host, form_of(annealing)] if annealing.get("method") == "gga-l" else of_host.step
+        line = (
+            costs.noisy_steps[host, form_of(config.annealing)] if annealing.get("method") == "gga-l" else of_host.step
+        )
         seconds["training"] += line.fixed + images * line.an_image
         first = int(annealing.get("start_step", -1))
         if annealing.get("method") == "gga" and first <= step < first + int(annealing["num_steps"]):
-            search = costs.searches[host, form_of(annealing)]
+            search = costs.searches[host, form_of(config.annealing)]
             seconds["search"] += search.start.fixed + images * search.start.an_image
             for _ in range(int(annealing["num_candidates"])):
                 seconds["search"] += search.candidate.fixed + images * search.candidate.an_image
@@ -107,8 +112,8 @@ def test_a_run_costs_what_its_steps_cost(
             continue
         training = run.config.training.model_copy(update={"steps": steps, "evaluate_every": every})
         annealing = run.config.annealing
-        if annealing is not None and annealing["method"] == "gga":
-            annealing = {**annealing, "start_step": start, "num_steps": window, "num_candidates": candidates}
+        if isinstance(annealing, methods.GGA):
+            annealing = replace(annealing, start_step=start, num_steps=window, num_candidates=candidates)
         hyperparameters = {**run.config.hyperparameters, "batch_size": batch}
         changes = {"training": training, "annealing": annealing, "hyperparameters": hyperparameters}
         config = run.config.model_copy(update=changes)

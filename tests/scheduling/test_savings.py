@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from run_configs import annealing_options
 from sweep_content import CONTENTS, GGA, GGA_L, content
 
 from gga_sweep.scheduling.savings import Work, savings_of
@@ -43,7 +44,7 @@ def jobs(plan: Plan) -> list[RunSpec]:
 
 def manners(config: RunSpec) -> Iterator[str]:
     """What each step does."""
-    block = dict(config.annealing or {"method": "none"})
+    block = annealing_options(config) or {"method": "none"}
     for step in range(STEPS):
         first, number = block.get("start_step", 0), block.get("num_steps", 0)
         if block["method"] == "gga" and not first <= step < first + number:

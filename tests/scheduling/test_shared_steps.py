@@ -37,9 +37,7 @@ def test_each_common_step_is_trained_once_whatever_the_order(runs: list[RunSpec]
 
 def test_the_issues_windows_share_their_warm_up_and_all_but_the_longest_of_their_annealed_steps() -> None:
     runs = [config(None, steps=1000)]
-    for end in (10, 25, 50, 100):
-        window = gga(100, end).annealing
-        runs.append(config(dict(window or {}), steps=1000))
+    runs.extend(config(gga(100, end).annealing, steps=1000) for end in (10, 25, 50, 100))
     assert list(inherited_steps(reversed(runs))) == [0, 150, 125, 110, 100]
 
 

@@ -16,7 +16,7 @@ from selection_records import evaluation, run_of
 
 from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import Selected, select
-from gga_sweep.selection.leave_one_out import Candidate, best_step, choose
+from gga_sweep.selection.methods.leave_one_out import best_step
 
 METHOD = "leave-one-domain-out"
 ART = Cell("PACS", "ERM", ("art",), 0)
@@ -167,9 +167,8 @@ def test_a_run_that_was_never_evaluated_cannot_be_selected() -> None:
 
 
 def test_nothing_is_chosen_where_no_training_domain_was_left_out() -> None:
-    assert best_step(Candidate("only", 0, steps=(0, 10), left_out=())) is None
-    assert choose([Candidate("only", 0, steps=(0,), left_out=({},))]) is None
-    assert choose([]) is None
+    assert best_step(steps=(0, 10), left_out=()) is None
+    assert best_step(steps=(0,), left_out=({},)) is None
 
 
 def of_domain(name: str, sweep: RandomSweep) -> tuple[Selected, ...]:

@@ -14,7 +14,6 @@ from selection_records import run
 
 from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import Selected, select
-from gga_sweep.selection.shared_draw import choose
 
 METHOD = "shared-draw"
 DOMAINS = ("art", "photo", "sketch")
@@ -108,11 +107,6 @@ def test_the_order_of_the_runs_decides_nothing_where_rounding_would() -> None:
     ]
     orders = [select(some, METHOD) for some in (runs, runs[::-1])]
     assert [{(one.draw, one.tied_draws) for one in chosen} for chosen in orders] == [{(1, 1)}, {(1, 1)}]
-
-
-def test_nothing_is_chosen_from_nothing() -> None:
-    assert choose({}) == {}
-    assert choose({("art",): [], ("photo",): []}) == {}
 
 
 @given(seeds)

@@ -9,16 +9,13 @@ import pytest
 from selection_records import validation_record
 
 from gga_sweep.records import ValidationRecord
-from gga_sweep.selection.training_validation import BestStep, Candidate, best_step, choose
+from gga_sweep.selection.choice import BestStep
+from gga_sweep.selection.methods.training_validation import best_step
 
 
 def validations(*accuracies: float) -> list[ValidationRecord]:
     """One training domain, at steps 0, 10, 20, ..."""
     return [validation_record(10 * i, [accuracy]) for i, accuracy in enumerate(accuracies)]
-
-
-def candidate(draw: int, *accuracies: float, key: str = "") -> Candidate:
-    return Candidate(key or f"run {draw}", draw, validations(*accuracies))
 
 
 def test_the_step_with_the_highest_validation_accuracy_wins() -> None:
@@ -57,27 +54,3 @@ def test_a_run_without_a_finite_accuracy_has_no_best_step(accuracies: Sequence[f
 
 def test_an_accuracy_of_zero_can_be_the_best() -> None:
     assert best_step(validations(0.0)) == BestStep(step=0, accuracy=0.0, tied=0)
-
-
-def test_the_draw_with_the_highest_best_step_wins() -> None:
-    chosen = choose([candidate(0, 0.5, 0.6), candidate(1, 0.9, 0.1), candidate(2, 0.8, 0.8)])
-    assert chosen is not None
-    assert (chosen.draw, chosen.best.step, chosen.tied_draws) == (1, 0, 0)
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_tied_draws_go_to_the_highest_whatever_their_order(order: int) -> None:
-    chosen = choose([candidate(0, 0.9), candidate(7, 0.1, 0.9), candidate(3, 0.9)][::order])
-    assert chosen is not None
-    assert (chosen.key, chosen.draw, chosen.best.step, chosen.tied_draws) == ("run 7", 7, 10, 2)
-
-
-def test_a_draw_without_a_finite_accuracy_is_passed_over() -> None:
-    chosen = choose([candidate(0, 0.2), candidate(1, math.nan), candidate(2)])
-    assert chosen is not None
-    assert chosen.draw == 0
-
-
-def test_nothing_is_chosen_from_nothing() -> None:
-    assert choose([]) is None
-    assert choose([candidate(0, math.nan)]) is None

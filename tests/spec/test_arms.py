@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from sweep_content import GGA, GGA_L, content
 
+from gga_sweep import annealing
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
-from gga_sweep.annealing import VARIANTS, AnnealingSettings, GradientNoiseSettings
 from gga_sweep.records import Scalar
 from gga_sweep.spec import Arm, load
-from gga_sweep.spec.arms import ANNEALING_DEFAULTS, arm_values, expand_arms, hyperparameter_names, searched_space
+from gga_sweep.spec.arms import arm_values, expand_arms, hyperparameter_names, searched_space
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.protocols import GGA_PAPER, QUICK
 
@@ -113,11 +112,8 @@ def test_an_arm_has_the_hyperparameters_of_its_algorithm_and_of_its_annealing() 
     plain, searching, noisy = arms_of({}, GGA, GGA_L)
     own = ("lr", "batch_size", "weight_decay", "dropout")
     assert hyperparameter_names(plain) == own
-    for arm, settings in ((searching, AnnealingSettings), (noisy, GradientNoiseSettings)):
-        assert hyperparameter_names(arm) == (
-            *own,
-            *(f"annealing.{field.name}" for field in dataclasses.fields(settings)),
-        )
+    for arm, values in ((searching, annealing.GGA().values()), (noisy, annealing.GGAL().values())):
+        assert hyperparameter_names(arm) == (*own, *(f"annealing.{name}" for name in values))
 
 
 def test_a_name_of_one_method_does_not_apply_to_the_other() -> None:
@@ -163,25 +159,16 @@ def test_each_place_wins_over_the_next(highest: int) -> None:
     assert values.origins["annealing.radius"] == origin
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_variant_decides_the_switches_unless_the_file_does(variant: str) -> None:
-    def values(file: SweepConfig, protocol_mask: str | None = None) -> tuple[dict[str, Scalar], str]:
-        at_protocol: dict[str, Scalar] = {} if protocol_mask is None else {"annealing.mask": protocol_mask}
-        found = arm_values(
-            expand_arms(file)[0], file, replace(QUICK, defaults=lambda algorithm, dataset: at_protocol), {}
-        )
-        return found.annealing, found.origins["annealing.mask"]
+def test_a_variant_decides_where_the_file_does_not() -> None:
+    def mask(defaults: dict[str, Any], **block: Any) -> tuple[Scalar, str]:
+        file = config(arms=[{"annealing": block}], defaults=defaults)
+        found = arm_values(expand_arms(file)[0], file, QUICK, {})
+        return found.annealing["mask"], found.origins["annealing.mask"]
 
-    own = VARIANTS[variant]["mask"]
-    other = {"step": "forward", "forward": "step"}[str(own)]
-    block = {"annealing": {"variant": variant}}
-    switches, origin = values(config(arms=[block]))
-    assert {name: switches[name] for name in VARIANTS[variant]} == VARIANTS[variant]
-    assert origin == "variant, annealing.mask"
-    assert values(config(arms=[block]), protocol_mask=other)[0]["mask"] == own
-    assert values(config(arms=[block], defaults={"annealing.mask": other}), protocol_mask=own)[0]["mask"] == other
-    changed, origin = values(config(arms=[{"annealing": {"variant": variant, "mask": other}}]), protocol_mask=own)
-    assert (changed["mask"], origin) == (other, "arms[0].annealing.mask")
+    assert mask({}, variant="paper") == ("step", "default annealing.mask")
+    assert mask({}, variant="released") == ("forward", "variant, annealing.mask")
+    assert mask({"annealing.mask": "step"}, variant="released") == ("step", "defaults.annealing.mask")
+    assert mask({}, variant="released", mask="step") == ("step", "arms[0].annealing.mask")
 
 
 @pytest.mark.parametrize(
@@ -205,17 +192,13 @@ def test_the_registrys_defaults_come_last() -> None:
     file = config(arms=[GGA])
     values = arm_values(expand_arms(file)[0], file, QUICK, {})
     assert values.training == {name: item.default for name, item in TRAINING_HYPERPARAMETERS.items()}
-    assert values.annealing == {
-        **ANNEALING_DEFAULTS["gga"],
-        **VARIANTS["paper"],
-        "domain_gradients": "loop",
-    }
+    assert values.annealing == annealing.GGA().values()
 
 
 def test_the_defaults_of_the_noise_are_those_of_its_settings() -> None:
     file = config(arms=[GGA_L], training={"network": "my_package:my_network"})
     values = arm_values(expand_arms(file)[0], file, QUICK, {})
-    assert values.annealing == dataclasses.asdict(GradientNoiseSettings())
+    assert values.annealing == annealing.GGAL().values()
 
 
 @pytest.mark.parametrize("block", [GGA, GGA_L])

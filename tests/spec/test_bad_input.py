@@ -81,7 +81,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "negative radius": (
         {"arms": [{"annealing": {"radius": -1e-5}}], "training": {"steps": 500}},
-        "arms[0].annealing.radius: must be greater than or equal to 0, got -1e-05",
+        "arms[0].annealing.radius: must be a finite number of at least 0, got -1e-05",
     ),
     "negative radius among the defaults": (
         {"arms": [GGA], "defaults": {"annealing.radius": -1e-5}},
@@ -101,7 +101,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "negative gamma": (
         {"arms": [{"annealing": {"method": "gga-l", "gamma": -1e-3}}]},
-        "arms[0].annealing.gamma: must be greater than or equal to 0, got -0.001",
+        "arms[0].annealing.gamma: must be a finite number of at least 0, got -0.001",
     ),
     "negative gamma as a factor": (
         {"arms": [{**GGA_L, "vary": {"annealing.gamma": [1e-3, -1e-3]}}]},
@@ -156,10 +156,10 @@ ALGORITHMS_KNOWN = (
 )
 LR = "lr, batch_size, weight_decay, dropout"
 OF_GGA = (
-    "variant, start_step, num_steps, radius, num_candidates, loss_tolerance, objective, direction, origin, perturbs, "
-    "mask, joint_loss, loss_reference, domain_gradients, cuda_graph"
+    "method, variant, start_step, num_steps, radius, num_candidates, loss_tolerance, objective, direction, origin, "
+    "perturbs, mask, joint_loss, loss_reference, domain_gradients, cuda_graph"
 )
-OF_GGA_L = "gamma, noise, alpha, domain_gradients"
+OF_GGA_L = "method, gamma, noise, alpha, domain_gradients"
 AT_START = "must be start where direction is gradient, got 'current' (allowed: start)"
 UNFROZEN = {"network": "resnet18", "freeze_batch_norm": False}
 COUPLED = "batch norm that is not frozen couples the domains of resnet18, got 'layerwise' (allowed: loop)"
@@ -210,8 +210,8 @@ ACROSS: dict[str, tuple[dict[str, Any], str]] = {
     "test domains twice": ({"test_domains": [[0, 75], [75, 0]]}, "test_domains: each may stand once, got ('0', '75')"),
     "unknown dataset": (
         {"dataset": {"name": "PACSS"}},
-        "dataset.name: must be a known dataset, got 'PACSS' (allowed: RotatedDigits, ColoredDigits, ImageFolder, PACS, "
-        "VLCS, OfficeHome, TerraIncognita, DomainNet, module:attribute)",
+        "dataset.name: must be a known dataset, got 'PACSS' (allowed: RotatedDigits, ColoredDigits, ImageFolder, VLCS, "
+        "PACS, OfficeHome, TerraIncognita, DomainNet, module:attribute)",
     ),
     "a dataset that cannot be imported": (
         {"dataset": {"name": "nobodys_package:images"}},
@@ -706,8 +706,6 @@ def test_all_faults_of_a_file_are_told_at_once_with_its_name(tmp_path: Path) -> 
     fields = [line.strip().partition(": ")[0] for line in text[1:]]
     assert fields == [
         "name",
-        "arms[0].annealing.radius",
-        "arms[0].annealing.windw",
         "arms[1].vary.lr[1]",
         "trial_seeds[0]",
         "trial_seeds[1]",
@@ -716,8 +714,10 @@ def test_all_faults_of_a_file_are_told_at_once_with_its_name(tmp_path: Path) -> 
         "training.epochs",
         "test_domains[1]",
         "defaults.momentum",
+        "arms[0].annealing.windw",
         "defaults.lr",
         "training.network",
+        "arms[0].annealing.radius",
         "default annealing.num_steps",
     ]
 
@@ -956,11 +956,11 @@ def test_every_fault_of_an_annealing_block_is_told_at_once() -> None:
     }
     faults = faults_of(content(arms=[{"annealing": block}], draws=0))
     assert [fault.partition(":")[0] for fault in faults] == [
-        "arms[0].annealing.gamma",
-        "arms[0].annealing.noise",
         "draws",
         "arms[0].annealing.variant",
         "arms[0].annealing.num_steps",
+        "arms[0].annealing.gamma",
+        "arms[0].annealing.noise",
     ]
 
 

@@ -54,7 +54,7 @@ def test_each_cell_has_one_run_with_the_values_chosen_for_it() -> None:
     assert [run.draws for run in plan.runs] == [(0,)] * 8
     assert {run.config.hyperparameters["lr"] for run in plan.runs} == {1e-3, 2e-3, 3e-3, 4e-3}
     radii = {
-        run.config.annealing["radius"] for run in plan.runs if run.config.annealing and run.cell.test_domains == ("75",)
+        run.config.annealing.radius for run in plan.runs if run.config.annealing and run.cell.test_domains == ("75",)
     }
     assert radii == {1e-2}
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_configs import ANNEALING, GGA_L, run_config
 
-from gga_sweep.annealing import AnnealingSettings, GradientNoiseSettings
+from gga_sweep.annealing import GGA, GGAL
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.spec import key
 from gga_sweep.spec.key import canonical, folder_name, run_key
@@ -115,10 +115,10 @@ def test_every_field_of_a_run_is_known_to_change_its_key_or_not_to() -> None:
     blocks = {
         "dataset": set(DatasetConfig.model_fields),
         "training": set(TrainingSettings.model_fields),
-        "annealing": {field.name for field in dataclasses.fields(AnnealingSettings)},
+        "annealing": {field.name for field in dataclasses.fields(GGA)},
         "hyperparameters": set(run_config().hyperparameters),
     }
-    assert {f"annealing__{field.name}" for field in dataclasses.fields(GradientNoiseSettings)} == set(DECISIVE_OF_GGA_L)
+    assert {f"annealing__{field.name}" for field in dataclasses.fields(GGAL)} == set(DECISIVE_OF_GGA_L)
     fields = {f"{block}__{name}" for block, names in blocks.items() for name in names}
     fields |= set(RunSpec.model_fields) - set(blocks)
     indifferent = {"dataset__root", "annealing__cuda_graph"}

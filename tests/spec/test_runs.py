@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable
 from functools import cache
@@ -16,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sweep_content import CONTENTS, GGA, GGA_L, content, on_tree, two_arms, write_tree
 
+from gga_sweep import annealing
 from gga_sweep.algorithms import ALGORITHMS
-from gga_sweep.annealing import AnnealingSettings
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.spec import Contents, Plan, PlannedRun, Sweep, load, plan_sweep, read_contents, searched_run
 
@@ -58,24 +57,13 @@ def test_a_run_is_its_cell_its_values_and_the_training_block() -> None:
         "dropout": 0.0,
     }
     assert run.config.annealing is not None
-    assert (run.config.annealing["start_step"], run.config.annealing["num_steps"]) == (2, 3)
+    assert run.config.annealed_steps == range(2, 5)
     assert run.config.training == load(two_arms()).training
 
 
 def test_an_annealed_run_names_its_method_and_every_setting() -> None:
     found = plan(content(arms=[{}, GGA, GGA_L], test_domains=[0], trial_seeds=[0], protocol="gga-paper"))
-    plain, searching, noisy = (run.config.annealing for run in found.runs)
-    assert plain is None
-    assert searching is not None
-    assert searching["method"] == "gga"
-    assert searching.keys() == {"method"} | {field.name for field in dataclasses.fields(AnnealingSettings)}
-    assert noisy == {
-        "method": "gga-l",
-        "gamma": 1e-3,
-        "noise": "gaussian",
-        "alpha": "adaptive",
-        "domain_gradients": "loop",
-    }
+    assert [run.config.annealing for run in found.runs] == [None, annealing.GGA(), annealing.GGAL()]
     assert ["+gga_" in str(run.folder) for run in found.runs] == [False, True, False]
     assert ["+gga-l_" in str(run.folder) for run in found.runs] == [False, False, True]
 
@@ -217,7 +205,7 @@ def test_a_whole_number_and_the_same_as_a_float_are_one_run() -> None:
     source = content(arms=[GGA_L], test_domains=[0], trial_seeds=[0], search="grid", search_space=noise)
     [run] = plan(source).runs
     assert run.config.annealing is not None
-    assert repr(run.config.annealing["gamma"]) == "1.0"
+    assert repr(run.config.annealing.gamma) == "1.0"
 
 
 def test_an_arm_with_draws_of_its_own_shares_the_first_of_them() -> None:
@@ -235,7 +223,7 @@ def test_a_factor_is_never_drawn() -> None:
     for run in plan(two_arms(arms=arms, search_space=space, defaults=defaults)).runs:
         assert run.hyperparameters.keys() == {"lr"}
         if run.config.annealing is not None:
-            assert run.config.annealing["radius"] == (1e-5 if run.cell.arm.endswith("1e-5") else 1e-2)
+            assert run.config.annealing.radius == (1e-5 if run.cell.arm.endswith("1e-5") else 1e-2)
 
 
 def test_domainbeds_draws_are_those_of_domainbed() -> None:
@@ -332,7 +320,7 @@ def test_a_searchers_own_values_are_trained_and_listed() -> None:
     run = searched_run(load(two_arms()), CONTENTS, {**SEARCHED, "lr": 0.05, "annealing.radius": 1e-2})
     assert run.config.hyperparameters["lr"] == 0.05
     assert run.config.annealing is not None
-    assert run.config.annealing["radius"] == 1e-2
+    assert run.config.annealing.radius == 1e-2
     assert run.hyperparameters == {"lr": 0.05, "annealing.radius": 1e-2}
 
 
@@ -344,7 +332,7 @@ def test_a_searchers_names_that_the_arm_lacks_or_fixes_do_not_apply() -> None:
     for arm, hyperparameters in expected.items():
         run = searched_run(sweep, CONTENTS, {"arm": arm, **asked})
         assert run.hyperparameters == hyperparameters
-        assert run.config.annealing is None or run.config.annealing["radius"] == 1e-3
+        assert run.config.annealing is None or run.config.annealing.radius == 1e-3
     varied = searched_run(sweep, CONTENTS, {"arm": "varied, lr 1e-3", **asked, "lr": 0.5})
     assert varied.config.hyperparameters["lr"] == 1e-3
     assert varied.hyperparameters == {"dropout": 0.25}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import re
@@ -16,11 +15,10 @@ from sweep_content import CONTENTS
 
 from gga_sweep import spec
 from gga_sweep.algorithms.registry import get_algorithm
-from gga_sweep.annealing.settings import AnnealingSettings, GradientNoiseSettings, settings_faults
+from gga_sweep.annealing import GGA, GGAL, METHODS, option_faults
 from gga_sweep.datasets import describe
-from gga_sweep.datasets.benchmarks import BENCHMARKS
+from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.records import Scalar
-from gga_sweep.spec.arms import METHODS
 from gga_sweep.spec.draws import contains
 from gga_sweep.spec.models import ArmConfig, SweepConfig
 from gga_sweep.spec.protocols import get_protocol
@@ -103,7 +101,7 @@ def test_every_hyperparameter_exists_and_every_value_is_allowed(file: Path) -> N
         group, _, field = name.rpartition(".")
         for value in values:
             if group == "annealing":  # of whichever method has it
-                assert any(not settings_faults(kind, **{field: value}) for kind in METHODS.values())
+                assert any(not option_faults(kind, {field: value}) for kind in METHODS.values())
             else:
                 assert not known[name].fault(name, value)
 
@@ -129,14 +127,12 @@ def test_every_annealed_arm_ends_up_with_whole_settings(file: Path) -> None:
             defaults = {**protocol.defaults(arm.algorithm, config.dataset.name), **config.defaults}
             given = {name.removeprefix("annealing."): value for name, value in defaults.items() if "annealing." in name}
             whole = {**given, **annealing_values(arm)}
-            if arm.annealing.method == "gga-l":
-                fields = [item.name for item in dataclasses.fields(GradientNoiseSettings)]
-                GradientNoiseSettings.of_mapping({name: whole[name] for name in fields if name in whole})
+            if arm.annealing.kind is GGAL:
+                GGAL.of_mapping({name: value for name, value in whole.items() if name in GGAL().values()})
                 continue
-            settings = AnnealingSettings.of_variant(arm.annealing.variant or "paper", **whole)
             steps = config.training.steps or protocol.training(config.dataset.name).steps
             assert steps is not None
-            assert settings.steps()[-1] < steps
+            assert GGA.of_variant(arm.annealing.variant or "paper", **whole).window.stop <= steps
 
 
 # the rows of the paper's table of hosts (README image of aristotelisballas/GGA), ours of AND-mask without its hyphen
@@ -157,8 +153,7 @@ def test_gga_on_everything_has_each_host_of_the_paper_plain_and_annealed_on_equa
     runs = spec.plan_sweep(sweep, CONTENTS).runs
     assert len(runs) == len({run.key for run in runs}) == 360
     shared = {(run.config.hyperparameters["lr"], run.config.hyperparameters["batch_size"]) for run in runs}
-    windows = {tuple((run.config.annealing or {}).get(name) for name in ("start_step", "num_steps")) for run in runs}
-    assert (shared, windows) == ({(1e-3, 8)}, {(None, None), (10, 10)})
+    assert (shared, {run.config.annealed_steps for run in runs}) == ({(1e-3, 8)}, {range(0), range(10, 20)})
     warm_ups = {
         value for run in runs for name, value in run.config.hyperparameters.items() if name.endswith("anneal_iters")
     }
@@ -177,8 +172,7 @@ def test_gga_on_everything_can_be_asked_of_photographs_as_its_header_says() -> N
 
 
 def annealing_values(arm: ArmConfig) -> dict[str, Scalar]:
-    given = {} if arm.annealing is None else arm.annealing.model_dump(exclude_none=True, exclude={"method", "variant"})
-    return dict(given)
+    return {} if arm.annealing is None else arm.annealing.given
 
 
 def scalars(config: SweepConfig) -> dict[str, list[Scalar]]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweep_content import CONTENTS, GGA, content
 
+from gga_sweep import annealing as methods
 from gga_sweep.spec import load, plan_sweep
 from gga_sweep.spec.work import annealed_steps, evaluations
 
@@ -26,7 +27,7 @@ def test_annealed_steps_are_those_of_the_window_that_are_to_come(
     steps: int, start: int, number: int, trained: int
 ) -> None:
     training = RUN.training.model_copy(update={"steps": steps})
-    annealing = {**(RUN.annealing or {}), "start_step": start, "num_steps": number}
+    annealing = methods.GGA(start_step=start, num_steps=number)
     config = RUN.model_copy(update={"training": training, "annealing": annealing})
     assert annealed_steps(config, trained) == len(set(range(trained, steps)) & set(range(start, start + number)))
 

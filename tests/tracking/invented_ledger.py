@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gga_sweep.annealing import GGAL
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_header import RunHeader
@@ -76,7 +77,7 @@ def progress(folder: RunFolder, run: PlannedRun, evaluations: int) -> None:
     records = [invented_record(run, step) for step in STEPS[:evaluations]]
     if run.config.annealing is not None:
         last = STEPS[evaluations - 1]
-        if run.config.annealing["method"] == "gga-l":
+        if isinstance(run.config.annealing, GGAL):
             folder.write_annealed([invented_noisy_step(step) for step in range(last + 1)])
         else:
             folder.write_annealed([invented_annealed_step(step) for step in WINDOW if step <= last])

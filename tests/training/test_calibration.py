@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +10,9 @@ import torch
 from small_runs import CPU, FOREVER, annealing_of, make_dataset, run_config
 from torch import nn
 
+from gga_sweep.annealing import GGA, GGAL
 from gga_sweep.datasets import Dataset, DatasetDescription
-from gga_sweep.records import AnnealedStep, Scalar
+from gga_sweep.records import AnnealedStep
 from gga_sweep.scheduling.price import run_seconds
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training import annealed_step, calibration, trainer
@@ -71,7 +71,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return CLOCK
 
 
-def small_config(annealing: Mapping[str, Scalar] | None = None, **changes: Any) -> RunSpec:
+def small_config(annealing: GGA | GGAL | None = None, **changes: Any) -> RunSpec:
     return run_config(annealing, network="test_calibration:counting_featurizer", **changes)
 
 
@@ -144,7 +144,7 @@ def test_a_search_along_the_gradient_takes_what_was_predicted_for_all_its_tries(
 
 @pytest.mark.parametrize("alpha", ["adaptive", "constant"])
 def test_a_run_with_noise_on_its_gradient_takes_what_was_predicted(alpha: str) -> None:
-    config = small_config({"method": "gga-l", "gamma": 1e-3, "noise": "gaussian", "alpha": alpha})
+    config = small_config(GGAL(alpha=alpha))
     predicted = run_seconds(config, described(DATASET), measured(config, dataset=DATASET))
     actual, _ = spent(config, DATASET)
     assert predicted["training"] == pytest.approx(actual["training"])
@@ -187,7 +187,7 @@ def test_a_resnet_that_is_too_dear_is_measured_on_tiny_images_too(
     description = DatasetDescription("Small", dict.fromkeys("abcd", 200), 3, tuple("xyz"), SHAPE, False)
     calibrate([config], description, 0, lambda line: None, seconds=0.0)
     assert clock.sides == {128}
-    monkeypatch.setattr(calibration, "RESNETS", (config.training.network,))
+    monkeypatch.setattr(calibration, "pools_features", lambda network: network == config.training.network)
     costs = calibrate([config], description, 0, lambda line: None, seconds=0.0)
     assert clock.sides == {32, 128}
     predicted = run_seconds(config, description, costs)
@@ -223,7 +223,7 @@ def _positional(slow: Any) -> Any:
 
 def test_every_host_and_every_form_is_measured_once() -> None:
     shown: list[str] = []
-    noisy: dict[str, Scalar] = {"method": "gga-l", "gamma": 1e-3, "noise": "uniform", "alpha": "constant"}
+    noisy = GGAL(noise="uniform", alpha="constant")
     configs = [
         small_config(annealing, test_domains=held_out, trial_seed=seed)
         for annealing in (None, annealing_of(), annealing_of(num_candidates=9), annealing_of("released"), noisy)

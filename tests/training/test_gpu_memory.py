@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_runs import CPU, annealing_of, make_dataset, run_config
 
+from gga_sweep.annealing import GGA
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training import gpu_memory
@@ -25,7 +26,7 @@ DESCRIPTION = DatasetDescription(
 
 @pytest.mark.parametrize("annealing", [None, annealing_of(start_step=100, num_steps=9, num_candidates=500)])
 def test_a_warm_step_and_an_annealed_one_are_trained_and_evaluated_at_the_runs_batch_size(
-    annealing: dict[str, object] | None, monkeypatch: pytest.MonkeyPatch
+    annealing: GGA | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slices: list[Slice] = []
     advance = Trainer.advance

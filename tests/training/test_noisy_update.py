@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import asdict
 from statistics import fmean
 
 import pytest
@@ -14,7 +13,7 @@ from small_runs import CPU, bits, make_dataset, run_config, train, trained, watc
 
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
-from gga_sweep.annealing import GradientNoiseSettings
+from gga_sweep.annealing import GGAL
 from gga_sweep.records import NoisyStep, Scalar
 from gga_sweep.seeding import tensor_stream
 from gga_sweep.training.annealed_step import StepModel
@@ -23,8 +22,8 @@ from gga_sweep.training.trainer import Trainer
 DATASET = make_dataset()
 
 
-def gga_l(**settings: Scalar) -> dict[str, Scalar]:
-    return {"method": "gga-l", **asdict(GradientNoiseSettings(**{"gamma": 0.5, **settings}))}  # type: ignore[arg-type]
+def gga_l(**options: Scalar) -> GGAL:
+    return GGAL.of_mapping({"gamma": 0.5, **options})
 
 
 def first_lines(steps: int = 4, **settings: Scalar) -> list[NoisyStep]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import annealing_of, run_config
 
+from gga_sweep.annealing import GGAL
 from gga_sweep.training.unit_costs import Host, Line, form_of, holds_photographs, host_of
 
 seconds = st.floats(0, 1e6)
@@ -49,7 +50,7 @@ def test_window_radius_and_candidates_make_no_form_of_their_own() -> None:
     one = annealing_of()
     other = annealing_of(start_step=0, num_steps=7, radius=1.0, num_candidates=9, loss_tolerance=0.0)
     assert form_of(one) == form_of(other)
-    assert form_of({"method": "gga-l", "gamma": 1.0}) == form_of({"method": "gga-l", "gamma": 2.0})
+    assert form_of(GGAL(gamma=1.0)) == form_of(GGAL(gamma=2.0))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from gga_sweep.records import FINAL, Cell, RunRecords, Scalar
-from gga_sweep.report.plots.panels import new_panels
 from gga_sweep.report.plots.scales import set_scale
 from gga_sweep.report.plots.style import (
     INK,
@@ -22,13 +21,14 @@ from gga_sweep.report.plots.style import (
     house_style,
     legend_columns,
     new_figure,
+    new_panels,
 )
 from gga_sweep.report.wording import column_heads
 from gga_sweep.selection import Entry, SweepView, Table, domain_label
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep
+from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.selection.select import from_step
-from gga_sweep.selection.training_validation import best_step
 
 
 def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:

@@ -1,10 +1,10 @@
-"""The comparison of the arms, drawn: accuracy gained against alignment gained, and where the time went."""
+"""The comparison of the arms, drawn: gains of alignment and accuracy, search budgets, and device time."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,10 +12,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from gga_sweep.report.plots.style import MUTED, arm_color, arm_marker, house_style, legend_columns, new_figure
+from gga_sweep.report.plots.style import (
+    MUTED,
+    arm_color,
+    arm_marker,
+    draw_line,
+    house_style,
+    legend_columns,
+    line_legend,
+    new_figure,
+)
 from gga_sweep.report.units import unit_for
 from gga_sweep.selection import PHASES, AlignmentAndAccuracy, Comparison, SweepView
+from gga_sweep.selection.expected_best import SearchBudget
 
+_FEW = 3  # arms whose bands can overlap and still be told apart
 _NAME = 40  # letters of an arm's name that stand in a line beside its bar
 
 
@@ -82,3 +93,48 @@ def _draw_gains(axes: Axes, gains: AlignmentAndAccuracy, arm_index: int) -> Line
 def _with_correlation(gains: AlignmentAndAccuracy) -> str:
     """ "ERM + GGA (r = 0.41)"; without r where there is none."""
     return gains.arm + (f" (r = {gains.correlation:.2f})" if math.isfinite(gains.correlation) else "")
+
+
+def accuracy_against_draws(view: SweepView, comparison: Comparison) -> Figure | None:
+    """Expected accuracy of the selected run against the draws of a cell; None if no arm chose among several."""
+    return _budgets(view, comparison.budget, lambda budget: [*budget.draws], "draws a cell", whole=True)
+
+
+def accuracy_against_time(view: SweepView, comparison: Comparison) -> Figure | None:
+    """The same against the device time that they take in a cell; None if no time is known either."""
+    timed = [budget for budget in comparison.budget if math.isfinite(budget.seconds_a_draw)]
+    unit = unit_for(budget.seconds_a_draw * len(budget.draws) for budget in timed)
+
+    def spent(budget: SearchBudget) -> list[float]:
+        return [k * budget.seconds_a_draw / unit.seconds for k in budget.draws]
+
+    return _budgets(view, timed, spent, f"{unit.name} a cell")
+
+
+def _budgets(
+    view: SweepView,
+    budgets: Sequence[SearchBudget],
+    spent: Callable[[SearchBudget], Sequence[float]],
+    label: str,
+    *,
+    whole: bool = False,
+) -> Figure | None:
+    if not budgets:
+        return None
+    with house_style():
+        figure = new_figure(2.9, view.arms)
+        axes = figure.subplots()
+        for budget in budgets:
+            _draw_budget(
+                axes, budget, spent(budget), view.arms.index(budget.arm), band=0.15 if len(budgets) <= _FEW else 0.06
+            )
+        axes.set_xlabel(label)
+        axes.set_ylabel("expected accuracy (%)")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
+        line_legend(figure, view.arms)
+    return figure
+
+
+def _draw_budget(axes: Axes, budget: SearchBudget, spent: Sequence[float], arm: int, *, band: float) -> None:
+    low, center, high = ([100 * getattr(one, name) for one in budget.accuracy] for name in ("low", "mean", "high"))
+    draw_line(axes, spent, center, low, high, arm, band=band)

@@ -1,15 +1,19 @@
-"""The house style of plots: colours, marks, and matplotlib settings that leave no trace behind."""
+"""The house style of plots: matplotlib settings, figures and panels, colours, marks, lines with bands and legends."""
 
 from __future__ import annotations
 
+import math
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -29,6 +33,8 @@ RULE = "#d9dadb"
 PAGE = "#fdfefe"
 
 WIDTH = 4.7  # inches; 338 points: a phone's width, so that text stays readable there
+_TITLE = 30  # letters of a line above a panel of half the width
+_MARKED = 24  # a line of up to so many points shows them
 _SETTINGS: dict[RcKeyType, object] = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
@@ -92,6 +98,31 @@ def new_figure(height: float, labels: Sequence[str] = ()) -> Figure:
     return Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.07, w_pad=0.04))
 
 
+def new_panels(
+    titles: Sequence[str], labels: Sequence[str], *, sharex: bool = False, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """An empty panel a title; a surplus one is removed.
+
+    Args:
+        titles: of the panels, in order; long ones are wrapped.
+        labels: of the figure's legend, for which room is left.
+        sharex, sharey: whether all panels have the same axis.
+    """
+    columns = min(2, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    wrapped = [textwrap.fill(title, _TITLE * (3 - columns)) for title in titles]
+    lines = max(title.count("\n") + 1 for title in wrapped)
+    figure = new_figure(0.5 + rows * ((1.9 if columns == 2 else 2.5) + 0.15 * (lines - 1)), labels)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel().tolist()
+    for axes, title in zip(grid, wrapped, strict=False):
+        axes.set_title(title)
+    for surplus in grid[len(titles) :]:
+        surplus.remove()
+    for axes in grid[len(titles) - columns : len(titles)]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+    return figure, grid[: len(titles)]
+
+
 def arm_color(index: int) -> str:
     return ARM_COLORS_LIGHT[index % len(ARM_COLORS_LIGHT)]
 
@@ -112,3 +143,32 @@ def legend_columns(labels: Sequence[str], at_most: int = 4) -> int:
         return max(1, len(labels))
     longest = max(map(len, labels), default=1)
     return max(1, min(at_most, len(labels), (room - 4) // (longest + marks)))
+
+
+def draw_line(
+    axes: Axes,
+    x: Sequence[float],
+    center: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    index: int,
+    *,
+    band: float = 0.15,
+) -> None:
+    """A line in the marks of arm `index`, and its band, which is missing where `low` and `high` are NaN.
+
+    Args:
+        band: its opacity, less where many of them overlap.
+    """
+    axes.fill_between(x, low, high, color=arm_color(index), alpha=band, linewidth=0)
+    shown = arm_marker(index) if len(x) <= _MARKED else ""
+    axes.plot(x, center, color=arm_color(index), linestyle=arm_line(index), marker=shown, markersize=3.5)
+
+
+def line_legend(figure: Figure, labels: Sequence[str]) -> None:
+    """Above the figure: label i for the marks of arm i."""
+    handles = [
+        Line2D([], [], color=arm_color(i), linestyle=arm_line(i), marker=arm_marker(i), markersize=4)
+        for i in range(len(labels))
+    ]
+    figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn import drawn
 from invented_sweep import invented_sweep
 from made_runs import changed_run
 from matplotlib.axes import Axes
@@ -31,8 +32,7 @@ def rings(axes: Axes) -> int:
 
 
 def test_means_errors_and_trial_seeds_stand_where_the_table_has_them(sweep_view: SweepView, table: Table) -> None:
-    figure = accuracy_by_domain(sweep_view, table)
-    assert figure is not None
+    figure = drawn(accuracy_by_domain(sweep_view, table))
     axes = figure.axes[0]
     entries = [entry for row in table.rows for entry in (*row.entries, row.average)]
     for container, entry in zip(axes.containers, entries, strict=True):
@@ -50,8 +50,7 @@ def test_means_errors_and_trial_seeds_stand_where_the_table_has_them(sweep_view:
 def test_every_run_with_a_finite_accuracy_is_a_mark_and_every_selected_one_ringed(
     sweep_view: SweepView, table: Table
 ) -> None:
-    figure = validation_against_test(sweep_view, table)
-    assert figure is not None
+    figure = drawn(validation_against_test(sweep_view, table))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["test 0", "test 45", "test 75"]
     assert sum(map(points, figure.axes)) == sum(run.status in FINAL for run in sweep_view.records)
     assert [rings(axes) for axes in figure.axes] == [9, 9, 9]
@@ -61,16 +60,14 @@ def test_a_mark_stands_at_the_best_validation_step_of_its_run() -> None:
     sweep = invented_sweep(arms=("ERM",), test_domains=("0",), trial_seeds=(0,), draws=1, troubled=False)
     (run,) = sweep.records
     best = max(run.records, key=lambda record: record.validation.accuracy)
-    figure = validation_against_test(sweep, build_table(sweep))
-    assert figure is not None
+    figure = drawn(validation_against_test(sweep, build_table(sweep)))
     line = figure.axes[0].lines[0]
     assert list(line.get_xdata()) == [100 * best.validation.accuracy]
     assert list(line.get_ydata()) == [100 * best.test.domains["0"].train.accuracy]
 
 
 def test_each_searched_hyperparameter_gets_a_panel_with_a_fitting_scale(sweep_view: SweepView, table: Table) -> None:
-    figure = validation_against_hyperparameters(sweep_view, table)
-    assert figure is not None
+    figure = drawn(validation_against_hyperparameters(sweep_view, table))
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     assert list(panels) == ["annealing.num_candidates", "dropout", "lr", "optimizer", "weight_decay"]
     scales = {name: axes.get_xscale() for name, axes in panels.items()}
@@ -95,14 +92,12 @@ def test_a_zero_beside_a_range_of_powers_of_ten_does_not_flatten_it() -> None:
         for run in sweep.records
     )
     sweep = replace(sweep, records=records)
-    figure = validation_against_hyperparameters(sweep, build_table(sweep))
-    assert figure is not None
+    figure = drawn(validation_against_hyperparameters(sweep, build_table(sweep)))
     assert next(axes for axes in figure.axes if axes.get_title(loc="left") == "weight_decay").get_xscale() == "symlog"
 
 
 def test_arms_stand_side_by_side_where_values_are_few(sweep_view: SweepView, table: Table) -> None:
-    figure = validation_against_hyperparameters(sweep_view, table)
-    assert figure is not None
+    figure = drawn(validation_against_hyperparameters(sweep_view, table))
     panel = next(axes for axes in figure.axes if axes.get_title(loc="left") == "dropout")
     marks = [line for line in panel.lines if line.get_markerfacecolor() != "none"]
     places = [{round(float(x), 6) for x in np.asarray(line.get_xdata())} for line in marks]

@@ -7,14 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from invented_sweep import invented_comparison, invented_sweep
+from drawn import drawn
+from invented_sweep import ARMS, invented_comparison, invented_sweep
 from made_runs import changed_run
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from gga_sweep.records import RunStatus
-from gga_sweep.report.plots.comparison import accuracy_against_alignment, cost_by_phase
+from gga_sweep.report.plots.comparison import (
+    accuracy_against_alignment,
+    accuracy_against_draws,
+    accuracy_against_time,
+    cost_by_phase,
+)
 from gga_sweep.selection import PHASES, Comparison, SweepView
 
 
@@ -23,8 +29,7 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_each_trial_seed_of_a_searching_arm_is_a_numbered_mark(sweep_view: SweepView, comparison: Comparison) -> None:
-    figure = accuracy_against_alignment(sweep_view, comparison)
-    assert figure is not None
+    figure = drawn(accuracy_against_alignment(sweep_view, comparison))
     (axes,) = figure.axes
     _, _, *marks = axes.lines  # the first two are the zero lines
     for line, gains in zip(marks, comparison.gains, strict=True):
@@ -39,8 +44,7 @@ def test_a_trial_seed_without_a_difference_has_no_mark_and_two_give_no_correlati
 ) -> None:
     gains = comparison.gains[0]
     lacking = replace(gains, accuracy_gained=(math.nan, *gains.accuracy_gained[1:]))
-    figure = accuracy_against_alignment(sweep_view, replace(comparison, gains=(lacking,)))
-    assert figure is not None
+    figure = drawn(accuracy_against_alignment(sweep_view, replace(comparison, gains=(lacking,))))
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["1", "2"]
     assert legend(figure) == [gains.arm]
@@ -55,8 +59,7 @@ def bars(axes: Axes) -> np.ndarray:
 def test_bars_are_the_seconds_of_all_runs_and_of_a_done_one_phase_after_phase(
     sweep_view: SweepView, comparison: Comparison
 ) -> None:
-    figure = cost_by_phase(sweep_view, comparison)
-    assert figure is not None
+    figure = drawn(cost_by_phase(sweep_view, comparison))
     of_all, of_one = figure.axes
     assert (of_all.get_xlabel(), of_one.get_xlabel()) == ("device-seconds", "device-seconds")
     assert bars(of_all) == pytest.approx(
@@ -73,8 +76,7 @@ def test_bars_are_in_hours_where_the_longest_takes_one(sweep_view: SweepView) ->
     slow = replace(
         sweep_view, records=tuple(changed_run(run, seconds={"training": 900.0}) for run in sweep_view.records)
     )
-    figure = cost_by_phase(sweep_view, invented_comparison(slow))
-    assert figure is not None
+    figure = drawn(cost_by_phase(sweep_view, invented_comparison(slow)))
     of_all, of_one = figure.axes
     assert (of_all.get_xlabel(), of_one.get_xlabel()) == ("device-hours", "device-seconds")
     assert bars(of_all)[:, 0] == pytest.approx([9.0, 9.0, 8.75])  # a draw of the last arm is missing
@@ -84,8 +86,7 @@ def test_an_arm_without_a_done_run_has_a_bar_of_all_runs_alone(sweep_view: Sweep
     running = tuple(
         changed_run(run, status=RunStatus.RUNNING) if run.cell.arm == "ERM" else run for run in sweep_view.records
     )
-    figure = cost_by_phase(sweep_view, invented_comparison(replace(sweep_view, records=running)))
-    assert figure is not None
+    figure = drawn(cost_by_phase(sweep_view, invented_comparison(replace(sweep_view, records=running))))
     assert [len(bars(axes)) for axes in figure.axes] == [3, 2]
 
 
@@ -95,3 +96,56 @@ def test_there_is_no_figure_without_something_to_draw(sweep_view: SweepView) -> 
     assert cost_by_phase(sweep_view, nothing) is None
     plain = invented_sweep(arms=("ERM",))
     assert accuracy_against_alignment(plain, invented_comparison(plain)) is None
+
+
+def band(figure: Figure, index: int) -> np.ndarray:
+    """(low, high) at each mark, low first."""
+    vertices = figure.axes[0].collections[index].get_paths()[0].vertices
+    x = np.unique(vertices[:, 0])
+    return np.array([[vertices[vertices[:, 0] == at, 1].min(), vertices[vertices[:, 0] == at, 1].max()] for at in x])
+
+
+def test_each_arm_has_a_line_over_its_draws_with_the_interval_as_band(
+    sweep_view: SweepView, comparison: Comparison
+) -> None:
+    figure = drawn(accuracy_against_draws(sweep_view, comparison))
+    for i, (line, budget) in enumerate(zip(figure.axes[0].lines, comparison.budget, strict=True)):
+        assert list(line.get_xdata()) == [*budget.draws]
+        assert list(line.get_ydata()) == [100 * one.mean for one in budget.accuracy]
+        assert band(figure, i) == pytest.approx(np.array([[100 * one.low, 100 * one.high] for one in budget.accuracy]))
+
+
+def test_time_is_that_of_the_draws_in_seconds_or_hours(sweep_view: SweepView, comparison: Comparison) -> None:
+    figure = drawn(accuracy_against_time(sweep_view, comparison))
+    assert figure.axes[0].get_xlabel() == "device-seconds a cell"
+    for line, budget in zip(figure.axes[0].lines, comparison.budget, strict=True):
+        assert list(line.get_xdata()) == [k * budget.seconds_a_draw for k in budget.draws]
+    slow = tuple(replace(one, seconds_a_draw=1800.0) for one in comparison.budget)
+    figure = drawn(accuracy_against_time(sweep_view, replace(comparison, budget=slow)))
+    assert figure.axes[0].get_xlabel() == "device-hours a cell"
+    assert list(figure.axes[0].lines[1].get_xdata()) == [0.5 * k for k in slow[1].draws]
+
+
+def test_an_arm_keeps_its_marks_where_another_has_no_budget() -> None:
+    sweep = invented_sweep(troubled=False)
+    left = replace(sweep, searched=frozenset(ARMS[:1]))
+    figure = drawn(accuracy_against_draws(left, invented_comparison(left)))
+    whole = drawn(accuracy_against_draws(sweep, invented_comparison(sweep)))
+    assert [line.get_color() for line in figure.axes[0].lines] == [line.get_color() for line in whole.axes[0].lines[1:]]
+
+
+def test_bands_of_many_arms_are_fainter() -> None:
+    opacities = []
+    for arms in (ARMS, ("ERM", "a", "b", "c")):
+        sweep = invented_sweep(arms=arms, troubled=False)
+        figure = drawn(accuracy_against_draws(sweep, invented_comparison(sweep)))
+        opacities.append(figure.axes[0].collections[0].get_alpha())
+    assert opacities[1] < opacities[0]
+
+
+def test_there_is_no_figure_without_a_budget_or_without_a_time(sweep_view: SweepView, comparison: Comparison) -> None:
+    nothing = replace(comparison, budget=())
+    assert accuracy_against_draws(sweep_view, nothing) is None
+    assert accuracy_against_time(sweep_view, nothing) is None
+    untimed = replace(comparison, budget=tuple(replace(b, seconds_a_draw=float("nan")) for b in comparison.budget))
+    assert accuracy_against_time(sweep_view, untimed) is None

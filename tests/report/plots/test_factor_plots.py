@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn import drawn
 from invented_sweep import invented_sweep
 from matplotlib.axes import Axes
 from scipy import stats
@@ -94,21 +95,19 @@ def mean_and_reach(sweep: SweepView, arm: str) -> tuple[float, float]:
 
 def test_marks_are_the_averages_of_the_selected_runs_with_their_t_interval() -> None:
     sweep = sweep_of(FACTORS)
-    figure = accuracy_against_factors(sweep, build_table(sweep))
-    assert figure is not None
+    figure = drawn(accuracy_against_factors(sweep, build_table(sweep)))
     of_radius, _ = figure.axes
     assert of_radius.get_xlabel() == RADIUS
     assert of_radius.get_xscale() == "log"
-    drawn = means_and_reaches(of_radius)
+    marked = means_and_reaches(of_radius)
     names = list(FACTORS)
-    assert drawn["num steps 5"] == pytest.approx(np.array([mean_and_reach(sweep, arm) for arm in names[:2]]))
-    assert drawn["num steps 20"] == pytest.approx(np.array([mean_and_reach(sweep, arm) for arm in names[2:]]))
+    assert marked["num steps 5"] == pytest.approx(np.array([mean_and_reach(sweep, arm) for arm in names[:2]]))
+    assert marked["num steps 20"] == pytest.approx(np.array([mean_and_reach(sweep, arm) for arm in names[2:]]))
 
 
 def test_the_baseline_is_a_line_with_its_interval_as_band() -> None:
     sweep = sweep_of({"a, radius 1": {RADIUS: 1}, "a, radius 2": {RADIUS: 2}})
-    figure = accuracy_against_factors(sweep, build_table(sweep))
-    assert figure is not None
+    figure = drawn(accuracy_against_factors(sweep, build_table(sweep)))
     (axes,) = figure.axes
     mean, reach = mean_and_reach(sweep, "ERM")
     (line,) = [line for line in axes.lines if line.get_label() == "ERM (baseline)"]
@@ -121,8 +120,7 @@ def test_one_trial_seed_gives_marks_without_intervals() -> None:
     sweep = sweep_of({"a, radius 1": {RADIUS: 1}, "a, radius 2": {RADIUS: 2}})
     first = tuple(run for run in sweep.records if run.cell.trial_seed == 0)
     sweep = replace(sweep, trial_seeds=(0,), records=first)
-    figure = accuracy_against_factors(sweep, build_table(sweep))
-    assert figure is not None
+    figure = drawn(accuracy_against_factors(sweep, build_table(sweep)))
     (axes,) = figure.axes
     assert means_and_reaches(axes)["a"][:, 1] == pytest.approx([0, 0])
     assert len(axes.patches) == 0
@@ -131,8 +129,7 @@ def test_one_trial_seed_gives_marks_without_intervals() -> None:
 def test_an_arm_without_a_selected_run_has_no_mark_and_nothing_selected_no_figure() -> None:
     sweep = sweep_of({"a, radius 1": {RADIUS: 1}, "a, radius 2": {RADIUS: 2}, "a, radius 3": {RADIUS: 3}})
     left = replace(sweep, records=tuple(run for run in sweep.records if run.cell.arm != "a, radius 2"))
-    figure = accuracy_against_factors(left, build_table(left))
-    assert figure is not None
+    figure = drawn(accuracy_against_factors(left, build_table(left)))
     assert len(means_and_reaches(figure.axes[0])["a"]) == 2
     empty = replace(sweep, records=())
     assert accuracy_against_factors(empty, build_table(empty)) is None

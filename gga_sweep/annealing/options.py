@@ -1,0 +1,351 @@
+"""Every option of the annealing, declared once, as a field of its method: `GGA` or `GGAL`.
+
+Checks, messages, sweep files, defaults, run keys and the table of docs/annealing.md all follow from these fields. Needs
+no torch: sweeps are planned and checked without it.
+"""
+
+# ruff: noqa: RUF009  # the call in a field's default declares it
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args, get_type_hints
+
+Objective = Literal["alignment", "none", "anti", "loss"]
+Origin = Literal["start", "current", "accepted"]
+Perturbs = Literal["all", "featurizer"]
+Mask = Literal["step", "forward"]
+JointLoss = Literal["mean", "forward"]
+LossReference = Literal["start", "accepted"]
+Direction = Literal["random", "gradient"]
+GradientMethod = Literal["loop", "layerwise"]
+Noise = Literal["gaussian", "uniform", "uniform-centred"]
+Alpha = Literal["adaptive", "constant"]
+
+OptionValue = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What is declared of an option.
+
+    Args:
+        name: as in sweep files, where it stands under `annealing`.
+        type: of its values; of an int given for a float, a float is made.
+        choices: every allowed value of a str.
+        default: of the variant `paper`.
+        meaning: for the docs, in one sentence.
+        least: the smallest allowed number; None allows any, the infinities too.
+        variants: the defaults of variants that have another.
+        neutral: the value at which the option is left out of a run's key, so that it could be added without new keys
+            for older runs. Never changes; the default may. None: always in the key.
+        changes_numbers: False for an option of speed alone, which no key has.
+        unused_where: another option and its value at which this one has no effect, and is in no key.
+    """
+
+    name: str
+    type: type
+    choices: tuple[str, ...]
+    default: OptionValue
+    meaning: str
+    least: int | None = None
+    variants: Mapping[str, OptionValue] = field(default_factory=dict)
+    neutral: OptionValue | None = None
+    changes_numbers: bool = True
+    unused_where: tuple[str, OptionValue] | None = None
+
+    @property
+    def rule(self) -> str:
+        """What must hold of a value, as messages say it."""
+        if self.choices:
+            return "must be one of the choices"
+        if self.type is bool:
+            return "must be true or false"
+        if self.type is int:
+            return f"must be an integer of at least {self.least}"
+        if self.least is None:
+            return "must be a number, not NaN"
+        return f"must be a finite number of at least {self.least}"
+
+    def allows(self, value: object) -> bool:
+        """Whether the option can have this value. True and false are no numbers."""
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or self.type is bool:
+            return isinstance(value, bool) and self.type is bool
+        if not isinstance(value, int if self.type is int else (int, float)):
+            return False
+        return not math.isnan(value) if self.least is None else self.least <= value < math.inf
+
+
+class OptionFault(NamedTuple):
+    """One value that an option cannot have; `allowed` lists the choices where there are any."""
+
+    field: str
+    rule: str
+    got: object
+    allowed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        choices = f" (allowed: {', '.join(self.allowed)})" if self.allowed else ""
+        return f"{self.field} {self.rule}, got {self.got!r}{choices}"
+
+
+def _option(default: OptionValue, meaning: str, **facts: Any) -> Any:
+    """A field that declares an `Option`; its type and choices are the annotation's."""
+    return field(default=default, metadata={"meaning": meaning, **facts})
+
+
+class _Method:
+    """What both methods do with their options."""
+
+    __slots__ = ()
+
+    method: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        raise_any(option_faults(type(self), self.values()))
+        for name, option in options_of(type(self)).items():
+            object.__setattr__(self, name, option.type(getattr(self, name)))
+
+    @classmethod
+    def of_mapping(cls, values: Mapping[str, object]) -> Self:
+        """Of options by name; the others have their defaults.
+
+        Raises:
+            ValueError: if an option is unknown, or a value is outside its range; every fault is in the message.
+        """
+        raise_any(option_faults(cls, values))  # to call with an unknown name would be a TypeError
+        return cls(**values)
+
+    def values(self) -> dict[str, OptionValue]:
+        """Every option by name."""
+        return {name: getattr(self, name) for name in options_of(type(self))}
+
+    def in_key(self) -> dict[str, OptionValue]:
+        """What a run's key holds: all that decides numbers, but for neutral values. The method is neutral where GGA."""
+        found: dict[str, OptionValue] = {} if self.method == GGA.method else {"method": self.method}
+        for name, option in options_of(type(self)).items():
+            value = getattr(self, name)
+            unused = option.unused_where is not None and getattr(self, option.unused_where[0]) == option.unused_where[1]
+            if option.changes_numbers and not unused and value != option.neutral:
+                found[name] = value
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GGA(_Method):
+    """Gradient-Guided Annealing: when to search, how far, how often, and by which rules.
+
+    Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162. Numbers: the paper's table as corrected in July 2025
+    (aristotelisballas/GGA at 5450c2b, README image hp.png); `num_candidates` and `loss_tolerance` are literals of the
+    released code (domainbed/algorithms.py). Variants: `paper` is the algorithm as its text is reported; the text itself
+    could not be read, so this is partly our reading. `released` is what the authors' code does (class ERM_GGA).
+    `guided` is ours: in place of a random search of the box, a step along the gradient of the alignment to its corner.
+
+    Raises:
+        ValueError: if any value is outside its range; every fault is in the message.
+    """
+
+    method: ClassVar[str] = "gga"
+
+    start_step: int = _option(100, "first annealed step, counted from 0", least=0)
+    num_steps: int = _option(101, "annealed steps; with start_step 100 the paper's 100 to 200", least=1)
+    radius: float = _option(
+        1e-5, "rho: noise is U(-radius, radius), absolute, on every perturbed entry; 0 moves nothing", least=0
+    )
+    num_candidates: int = _option(
+        250,
+        "candidates scored at each annealed step; along the gradient at most so many",
+        least=1,
+        variants={"guided": 4},
+    )
+    loss_tolerance: float = _option(
+        0.1, "a candidate's joint loss may exceed the reference by less than this (nats); -inf rejects all, inf none"
+    )
+    objective: Objective = _option(
+        "alignment", "what makes a candidate better; all but `alignment` are controls, see below", neutral="alignment"
+    )
+    direction: Direction = _option(
+        "random",
+        "`random`: uniform in the box; `gradient`: to the corner of the box along the gradient of the objective, then "
+        "half as far, a quarter, ... until one is accepted (needs origin `start`)",
+        neutral="random",
+        variants={"guided": "gradient"},
+    )
+    origin: Origin = _option(
+        "start",
+        "candidates lie around the weights the step began with (`start`), the previous candidate (`current`: a random "
+        "walk, back to the start on acceptance only) or the best point so far (`accepted`)",
+        variants={"released": "current"},
+    )
+    perturbs: Perturbs = _option(
+        "all",
+        "what moves: all parameters that prediction uses, or the featurizer's",
+        variants={"released": "featurizer"},
+    )
+    mask: Mask = _option(
+        "step",
+        "dropout while scoring: the update's own mask at every scoring of a step, or a new one at every forward",
+        variants={"released": "forward"},
+    )
+    joint_loss: JointLoss = _option(
+        "mean",
+        "the mean of the domain losses, or a forward of its own over the concatenated batch",
+        variants={"released": "forward"},
+    )
+    loss_reference: LossReference = _option(
+        "start", "the joint loss at the start, or of the last accepted candidate", variants={"released": "accepted"}
+    )
+    domain_gradients: GradientMethod = _option(
+        "loop", "how a scoring computes them, see below; in a sweep file the default follows from the network"
+    )
+    cuda_graph: bool = _option(
+        False,
+        "replay the scoring of a step as a CUDA graph; on a GPU, for models that draw no random numbers of their own, "
+        "with direction `random` and mask `step`",
+        changes_numbers=False,
+    )
+
+    @classmethod
+    def of_variant(cls, variant: str, **values: object) -> GGA:
+        """The options of a variant, any of them overridden: `of_variant("guided", radius=1e-4)`.
+
+        Raises:
+            ValueError: if the variant or an option is unknown, or a value is outside its range.
+        """
+        if variant not in VARIANTS:
+            raise_any([OptionFault("variant", "must be known", variant, tuple(VARIANTS))])
+        return cls.of_mapping({**VARIANTS[variant], **values})
+
+    @property
+    def window(self) -> range:
+        """The annealed steps, wherever training ends."""
+        return range(self.start_step, self.start_step + self.num_steps)
+
+    def steps(self, trained: int) -> range:
+        """The annealed steps of a run of so many steps."""
+        return range(min(self.start_step, trained), min(self.window.stop, trained))
+
+    def up_to(self, steps: int) -> GGA | None:
+        """What the first so many steps of a run see of it; None if none of them is annealed."""
+        annealed = self.steps(steps)
+        return replace(self, num_steps=len(annealed)) if annealed else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GGAL(_Method):
+    """GGA-L: at every step alpha * xi is added to the joint gradient, all parameters, before the optimiser.
+
+    Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162; aristotelisballas/GGA at 5450c2b, class ERM_GGA_L, whose the
+    defaults are.
+
+    Raises:
+        ValueError: if any value is outside its range; every fault is in the message.
+    """
+
+    method: ClassVar[str] = "gga-l"
+
+    gamma: float = _option(1e-3, "scale of the noise; 0 is training without annealing", least=0)
+    noise: Noise = _option(
+        "gaussian",
+        "xi, entry by entry: N(0, 1), the release's; U(0, 1), the paper's, whose mean is not zero; or U(-1/2, 1/2)",
+    )
+    alpha: Alpha = _option(
+        "adaptive", "gamma times (1 - mean cosine over pairs of domain gradients), or its control, gamma"
+    )
+    domain_gradients: GradientMethod = _option(
+        "loop", "as of gga; without effect where alpha is constant", unused_where=("alpha", "constant")
+    )
+
+    @property
+    def window(self) -> range:
+        """No step is searched."""
+        return range(0)
+
+    def steps(self, trained: int) -> range:
+        """Every step of a run of so many is annealed."""
+        return range(trained)
+
+    def up_to(self, steps: int) -> GGAL:
+        """What the first so many steps of a run see of it."""
+        return self
+
+
+Annealing = GGA | GGAL
+
+METHODS: Mapping[str, type[GGA] | type[GGAL]] = MappingProxyType({kind.method: kind for kind in (GGA, GGAL)})
+"""By the name that sweep files give them."""
+
+
+def options_of(method: type[_Method]) -> Mapping[str, Option]:
+    """The options of `GGA` or `GGAL` by name, in the order of their declaration."""
+    return _OPTIONS[method]
+
+
+def _declared(method: type[GGA] | type[GGAL]) -> Mapping[str, Option]:
+    hints = get_type_hints(method)
+    found = {}
+    for item in fields(method):
+        hint = hints[item.name]
+        kind, choices = (hint, ()) if isinstance(hint, type) else (str, get_args(hint))
+        assert isinstance(item.default, OptionValue)
+        found[item.name] = Option(name=item.name, type=kind, choices=choices, default=item.default, **item.metadata)
+    return MappingProxyType(found)
+
+
+_OPTIONS: Mapping[type[_Method], Mapping[str, Option]] = {kind: _declared(kind) for kind in (GGA, GGAL)}
+
+VARIANTS: Mapping[str, Mapping[str, OptionValue]] = MappingProxyType(
+    {
+        variant: MappingProxyType(
+            {name: option.variants[variant] for name, option in options_of(GGA).items() if variant in option.variants}
+        )
+        for variant in ("paper", "released", "guided")
+    }
+)
+"""Of each variant of GGA, the defaults in which it differs from `paper`."""
+
+
+def option_faults(method: type[_Method], values: Mapping[str, object]) -> list[OptionFault]:
+    """Every fault among the values given, by name; an option that is not given is no fault."""
+    known = options_of(method)
+    faults = []
+    for name, got in values.items():
+        if name not in known:
+            faults.append(OptionFault(name, f"must be an option of the method {method.method}", got, tuple(known)))
+        elif not known[name].allows(got):
+            faults.append(OptionFault(name, known[name].rule, got, known[name].choices))
+    if values.get("direction") == "gradient" and values.get("origin", "start") != "start":
+        faults.append(OptionFault("origin", "must be start where direction is gradient", values["origin"], ("start",)))
+    if values.get("cuda_graph") is True:
+        for name, needed in (("direction", "random"), ("mask", "step")):
+            if values.get(name, needed) != needed:
+                faults.append(OptionFault(name, f"must be {needed} where cuda_graph is true", values[name], (needed,)))
+    return faults
+
+
+def encode(annealing: Annealing) -> dict[str, OptionValue]:
+    """Plain values: the method, and every option by name."""
+    return {"method": annealing.method, **annealing.values()}
+
+
+def decode(values: Mapping[str, object]) -> Annealing:
+    """The annealing of plain values: the method, and any of its options; the others have their defaults.
+
+    Raises:
+        ValueError: if the method or an option is unknown or outside its range; every fault is in the message.
+    """
+    method = values.get("method")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(str(OptionFault("method", "must be known", method, tuple(METHODS))))
+    return METHODS[method].of_mapping({name: value for name, value in values.items() if name != "method"})
+
+
+def raise_any(faults: list[OptionFault]) -> None:
+    """Raise one ValueError of all faults, if there are any."""
+    if faults:
+        raise ValueError("; ".join(map(str, faults)))

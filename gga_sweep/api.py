@@ -1,0 +1,249 @@
+"""The public Python names. Importing this module loads neither torch, ray nor mlflow."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from gga_sweep.errors import Fault, GGASweepError, InputError, SweepOwnedError
+from gga_sweep.execution.launch_options import LaunchOptions
+from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_writable
+from gga_sweep.execution.signals import stop_signals
+from gga_sweep.ledger.lease import held
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.records import RunRecords, RunStatus
+from gga_sweep.report.content import Report
+from gga_sweep.report.launch_display import DecodingDisplay
+from gga_sweep.scheduling.remaining import find_remaining
+from gga_sweep.selection import Selected, Table, build_table, select
+from gga_sweep.spec import Plan, Sweep, load, plan_sweep
+from gga_sweep.spec.adaptive import is_adaptive
+from gga_sweep.spec.location import Location
+from gga_sweep.spec.runs import cache_folder
+from gga_sweep.tracking.location import redact, resolve_tracking_uri
+from gga_sweep.tracking.projector import Projector
+
+if TYPE_CHECKING:
+    from gga_sweep.execution.predictions import Predictions
+    from gga_sweep.ledger.run_folder import RunFolder
+    from gga_sweep.ledger.run_reader import Weights
+    from gga_sweep.networks.network import Network
+    from gga_sweep.ray_backend.callbacks import callbacks
+    from gga_sweep.ray_backend.search_space import param_space
+    from gga_sweep.ray_backend.trainable import trainable
+
+__all__ = [
+    "GGASweepError",
+    "InputError",
+    "LaunchOptions",
+    "Plan",
+    "Selected",
+    "Sweep",
+    "SweepOwnedError",
+    "SweepResult",
+    "Table",
+    "callbacks",
+    "load",
+    "param_space",
+    "plan_sweep",
+    "run_sweep",
+    "select",
+    "trainable",
+]
+
+_NEED_RAY = {"callbacks": "callbacks", "param_space": "search_space", "trainable": "trainable"}
+"""The modules of `ray_backend` that hold the names for a user's own Tuner."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _NEED_RAY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"gga_sweep.ray_backend.{_NEED_RAY[name]}"), name)
+
+
+def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Console | None = None) -> SweepResult:
+    """Train what is left of a sweep, track it, select, report. Launch again to continue.
+
+    Args:
+        sweep: from `gga_sweep.load`.
+        options: how to launch it.
+        console: shows the progress; None shows none.
+
+    Returns:
+        The runs with their records, and what was selected.
+
+    Raises:
+        InputError: bad input, for example a dashboard that cannot be started; before any run starts.
+        SweepOwnedError: another live launch owns the sweep.
+        GGASweepError: there is no Ray cluster at the address, or it was lost; or the tracking server is required and
+            not reachable.
+        StorageError: the ledger cannot be read or written.
+    """
+    from gga_sweep.ray_backend.dashboard import check_dashboard
+    from gga_sweep.ray_backend.ending import end_sweep
+    from gga_sweep.ray_backend.launch import START_SECONDS, Launch
+
+    options, console = options or LaunchOptions(), console or Console(quiet=True)
+    uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
+    check_dashboard(options, os.environ)
+    require_writable(sweep.storage)
+    ledger = Ledger(sweep.folder)
+    with held(ledger.store, take_over=options.take_over) as lease, stop_signals(lease) as signals:
+        contents = prepare_ledger(sweep, options.allow_change)
+        plan = plan_sweep(sweep, contents, read_suggested(ledger))
+        work = find_remaining(plan, contents, ledger)
+        if not work.is_empty:
+            with DecodingDisplay(console) as decoding:
+                decode_images(sweep, decoding.show)
+        with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
+            if not work.is_empty:
+                from gga_sweep.ray_backend.waves import train  # otherwise Ray is not even imported
+
+                train(work, Launch(lease, signals, projector, options, console))
+                if is_adaptive(sweep.config):
+                    plan = plan_sweep(sweep, contents, read_suggested(ledger))  # with the runs that were suggested
+            ending = end_sweep(plan, ledger, projector)
+            return SweepResult(
+                plan, ledger, ending.report, ending.paths, redact(uri), ending.tracked, stopped=lease.reason
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedModel:
+    """A selected run and its weights at the selected step.
+
+    Args:
+        weights: "averaged" if the run was selected by its averaged weights.
+    """
+
+    selected: Selected
+    ledger: Ledger
+    weights: Weights = "selected"
+
+    def load_model(self) -> Network:
+        """Load the network in evaluation mode, on the CPU.
+
+        Raises:
+            InputError: the run kept the weights of another step.
+        """
+        from gga_sweep.execution.model import load_model  # loads torch
+
+        return load_model(self._folder(), self.weights)
+
+    def predict(self) -> Predictions:
+        """Predict every image of every domain, by sample id.
+
+        Raises:
+            InputError: as `load_model`; or the images are missing, or not those of the run.
+        """
+        from gga_sweep.execution.predictions import predict
+
+        cache = cache_folder(self.ledger.folder.parent)
+        return predict(self._folder(), cache=cache if cache.is_dir() else None, weights=self.weights)
+
+    def _folder(self) -> RunFolder:
+        """The folder of the run, which keeps the weights of its best validation step alone."""
+        folder = self.ledger.run(self.selected.folder)
+        kept = folder.record_of(self.weights)
+        if kept is not None and kept.step != self.selected.step:
+            rule = f"the run kept only the weights of its best validation step, {kept.step}"
+            raise InputError([Fault("step", rule, self.selected.step)], self.selected.folder)
+        return folder
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """The state of a sweep after a launch.
+
+    Args:
+        report: its runs, tables and comparison.
+        paths: the report's files, by format; "chosen" is the sweep file of what was selected, if no cell lacks a run.
+        tracking_uri: of MLflow, without credentials.
+        tracked: whether MLflow shows everything; otherwise the next launch adds what is missing.
+        stopped: why the launch stopped before its end; None if it did not.
+    """
+
+    plan: Plan
+    ledger: Ledger
+    report: Report
+    paths: Mapping[str, Location]
+    tracking_uri: str
+    tracked: bool
+    stopped: str | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the launch stopped before its end; the next one continues."""
+        return self.stopped is not None
+
+    @property
+    def records(self) -> tuple[RunRecords, ...]:
+        """The runs that were started, with their evaluations."""
+        return self.report.view.trained_runs
+
+    @property
+    def failed(self) -> tuple[RunRecords, ...]:
+        """The runs that failed."""
+        return tuple(run for run in self.records if run.status in (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY))
+
+    @property
+    def device_seconds(self) -> float:
+        """Device seconds of all runs, over all launches; shared runs and steps count once."""
+        runs = (*self.report.view.trained_runs, *self.report.view.pair_records)
+        spent = {run.folder: math.fsum(run.seconds.values()) - run.inherited_seconds for run in runs}
+        return math.fsum(spent.values())
+
+    def table(self, method: str | None = None) -> Table:
+        """Mean and standard error over trial seeds, by arm and test domain.
+
+        Args:
+            method: a selection method; None: the first in the sweep file.
+        """
+        if method is None:
+            return self.report.table
+        return build_table(self.report.view, method, select_from=self.plan.sweep.config.select_from)
+
+    def selected(self, method: str | None = None) -> tuple[Selected, ...]:
+        """The selected run and step of every cell."""
+        return self.table(method).selected
+
+    def best(
+        self,
+        arm: str | None = None,
+        test_domain: str | tuple[str, ...] | None = None,
+        trial_seed: int | None = None,
+    ) -> SelectedModel:
+        """The selected run of highest validation accuracy among the matching cells; the first of equal ones.
+
+        Cells of averaged weights take part, if the sweep has some.
+
+        Args:
+            arm, test_domain, trial_seed: None matches any.
+
+        Raises:
+            InputError: no matching cell has a selected run.
+        """
+        tests = (test_domain,) if isinstance(test_domain, str) else test_domain
+        candidates = [
+            one
+            for one in self.selected()
+            if arm in (None, one.cell.arm)
+            and tests in (None, one.cell.test_domains)
+            and trial_seed in (None, one.cell.trial_seed)
+        ]
+        if not candidates:
+            asked = f"arm={arm!r}, test_domain={test_domain!r}, trial_seed={trial_seed!r}"
+            cells = tuple(
+                f"{one.cell.arm} / {'+'.join(one.cell.test_domains)} / {one.cell.trial_seed}" for one in self.selected()
+            )
+            raise InputError([Fault("best", "no run was selected for this", asked, cells)])
+        best = max(candidates, key=lambda one: one.validation_accuracy)
+        averaged = best.cell.arm in self.report.view.averaged
+        return SelectedModel(best, self.ledger, "averaged" if averaged else "selected")

@@ -1,0 +1,241 @@
+"""The datasets with a name: everything that differs from one to the next is declared in its entry here.
+
+Folder names are those of DomainBed's trees (facebookresearch/DomainBed, domainbed/datasets.py and scripts/download.py),
+and so is the order of the benchmarks. Counts are DomainBed's, per domain as commonly quoted; TerraIncognita's were
+given by khanrc (khanrc/miro#9), and its download holds 24,330 images today. DomainNet's are those without DomainBed's
+list of 9,431 duplicates; those with them are commonly quoted too, and their sum is larger by 9,431. The classes of
+TerraIncognita stand in DomainBed's download.py; those of the others are the class folders of the downloads. The 345 of
+DomainNet are only counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gga_sweep.datasets import digits
+from gga_sweep.datasets.dataset import Dataset, DatasetDescription
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What the protocols read of a dataset. The defaults are those of photographs that no protocol names.
+
+    Learning rate, radius and steps are from the table of the GGA release as corrected in July 2025
+    (aristotelisballas/GGA at 5450c2b, README image hp.png); the defaults are its values for PACS.
+
+    Args:
+        small_images: 28 x 28 pixels, for which DomainBed has a small network and its own ranges.
+        evaluate_every: steps between two evaluations in DomainBed (domainbed/datasets.py, `CHECKPOINT_FREQ`).
+        largest_batch: upper end of the batch sizes that DomainBed draws (domainbed/hparams_registry.py).
+        domainbed_labels: of the domains in DomainBed's tables, in dataset order; empty where DomainBed lacks it.
+        gga_lr, gga_radius, gga_steps: of the GGA paper's runs.
+    """
+
+    small_images: bool = False
+    evaluate_every: int = 300
+    largest_batch: float = 2**5.5
+    domainbed_labels: tuple[str, ...] = ()
+    gga_lr: float = 3e-5
+    gga_radius: float = 1e-5
+    gga_steps: int = 5001
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A dataset that is made from what is installed.
+
+    Args:
+        name: the dataset's.
+        describe, digest, load: its description, what identifies its content, and the dataset itself.
+        traits: what the protocols read of it.
+    """
+
+    name: str
+    describe: Callable[[], DatasetDescription]
+    digest: Callable[[], str]
+    load: Callable[[], Dataset]
+    traits: Traits
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A size in which a benchmark is known to be met, other than the published one.
+
+    Args:
+        remark: what a reader of numbers on it must know.
+        images: in all domains together.
+        domain_sizes: images of each domain, where they are known. A tree in which each domain has this size or the
+            published one is then recognised too, whatever its total.
+    """
+
+    remark: str
+    images: int
+    domain_sizes: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class AnnotatedPhotographs:
+    """A download whose tree is made from annotations: COCO Camera Traps.
+
+    Args:
+        photographs: the folder that holds them all.
+        annotations: what the name of the JSON file may match.
+        domain: a domain's name, with `{}` for the location of a photograph.
+    """
+
+    photographs: str
+    annotations: tuple[str, ...]
+    domain: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A known tree `domain/class/image`.
+
+    Args:
+        name: as DomainBed calls it.
+        domain_sizes: published number of images of each domain, in dataset order (sorted folder names).
+        n_classes: class folders in each domain.
+        classes: their names, sorted; None where they are not listed here.
+        variants: other sizes it is met in.
+        annotated: how to read a download that has annotations; None if its downloads hold domain folders only.
+        has_duplicates: whether DomainBed leaves out images that it lists in a file.
+        traits: what the protocols read of it.
+    """
+
+    name: str
+    domain_sizes: Mapping[str, int]
+    n_classes: int
+    classes: tuple[str, ...] | None = None
+    variants: tuple[Variant, ...] = ()
+    annotated: AnnotatedPhotographs | None = None
+    has_duplicates: bool = False
+    traits: Traits = Traits()
+
+
+def traits_of(dataset: str) -> Traits:
+    """What the protocols read of a dataset, by its name; the defaults of `Traits` for one that has no entry."""
+    return _TRAITS.get(dataset, Traits())
+
+
+_DIGITS = Traits(small_images=True, evaluate_every=100, largest_batch=2**7)
+"""A domain of theirs has as few as 240 training images, so batches stay below 128 (DomainBed's MNIST: below 512)."""
+
+EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            Embedded(
+                "RotatedDigits",
+                digits.describe_rotated_digits,
+                digits.rotated_digits_digest,
+                digits.rotated_digits,
+                _DIGITS,
+            ),
+            Embedded(
+                "ColoredDigits",
+                digits.describe_colored_digits,
+                digits.colored_digits_digest,
+                digits.colored_digits,
+                _DIGITS,
+            ),
+        )
+    }
+)
+
+_OFFICE_HOME_CLASSES = """
+    Alarm_Clock Backpack Batteries Bed Bike Bottle Bucket Calculator Calendar Candles Chair Clipboards Computer Couch
+    Curtains Desk_Lamp Drill Eraser Exit_Sign Fan File_Cabinet Flipflops Flowers Folder Fork Glasses Hammer Helmet
+    Kettle Keyboard Knives Lamp_Shade Laptop Marker Monitor Mop Mouse Mug Notebook Oven Pan Paper_Clip Pen Pencil
+    Postit_Notes Printer Push_Pin Radio Refrigerator Ruler Scissors Screwdriver Shelf Sink Sneakers Soda Speaker Spoon
+    TV Table Telephone ToothBrush Toys Trash_Can Webcam
+"""
+
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
+    {
+        benchmark.name: benchmark
+        for benchmark in (
+            Benchmark(
+                "VLCS",
+                {"Caltech101": 1415, "LabelMe": 2656, "SUN09": 3282, "VOC2007": 3376},
+                5,
+                ("bird", "car", "chair", "dog", "person"),
+                traits=Traits(domainbed_labels=("C", "L", "S", "V"), gga_lr=1e-5, gga_radius=1e-6),
+            ),
+            Benchmark(
+                "PACS",
+                {"art_painting": 2048, "cartoon": 2344, "photo": 1670, "sketch": 3929},
+                7,
+                ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person"),
+                traits=Traits(domainbed_labels=("A", "C", "P", "S")),
+            ),
+            Benchmark(
+                "OfficeHome",
+                {"Art": 2427, "Clipart": 4365, "Product": 4439, "Real World": 4357},
+                65,
+                tuple(_OFFICE_HOME_CLASSES.split()),
+                traits=Traits(domainbed_labels=("A", "C", "P", "R")),
+            ),
+            Benchmark(
+                "TerraIncognita",
+                {"location_100": 4879, "location_38": 9767, "location_43": 4020, "location_46": 6122},
+                10,
+                ("bird", "bobcat", "cat", "coyote", "dog", "empty", "opossum", "rabbit", "raccoon", "squirrel"),
+                variants=(
+                    Variant("the 24,330 images that today's download gives; published results refer to 24,788", 24_330),
+                ),
+                annotated=AnnotatedPhotographs(
+                    photographs="eccv_18_all_images_sm",
+                    annotations=("caltech_images_*.json", "caltech_camera_traps.json"),
+                    domain="location_{}",
+                ),
+                traits=Traits(domainbed_labels=("L100", "L38", "L43", "L46")),
+            ),
+            Benchmark(
+                "DomainNet",
+                {
+                    "clipart": 48129,
+                    "infograph": 51605,
+                    "painting": 72266,
+                    "quickdraw": 172500,
+                    "real": 172947,
+                    "sketch": 69128,
+                },
+                345,
+                variants=(
+                    Variant(
+                        "with images of DomainBed's list of 9,431 duplicates; published results leave them out",
+                        596_006,
+                        {
+                            "clipart": 48833,
+                            "infograph": 53201,
+                            "painting": 75759,
+                            "quickdraw": 172500,
+                            "real": 175327,
+                            "sketch": 70386,
+                        },
+                    ),
+                ),
+                has_duplicates=True,
+                traits=Traits(
+                    evaluate_every=1000,
+                    largest_batch=2**5,
+                    domainbed_labels=("clip", "info", "paint", "quick", "real", "sketch"),
+                    gga_steps=15_001,
+                ),
+            ),
+        )
+    }
+)
+
+_DOMAINBED_SMALL = Traits(small_images=True, evaluate_every=100, largest_batch=2**9)
+
+_TRAITS: Mapping[str, Traits] = MappingProxyType(
+    {
+        **{name: entry.traits for name, entry in EMBEDDED.items()},
+        **{name: entry.traits for name, entry in BENCHMARKS.items()},
+        **dict.fromkeys(("Debug28", "RotatedMNIST", "ColoredMNIST"), _DOMAINBED_SMALL),
+    }
+)

@@ -1,0 +1,49 @@
+"""Torchvision's ResNets without their classification head."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gga_sweep.networks.declaration import InputShape, NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def resnet(name: str, input_shape: InputShape, weights: str | None) -> tuple[nn.Module, int]:
+    """A ResNet and the width of its features. MixStyle may mix after its `style_stages`.
+
+    Args:
+        name: torchvision's.
+        input_shape: of three channels.
+        weights: torchvision's name of published weights; None for random ones.
+    """
+    from torch import nn
+    from torchvision import models
+
+    network = models.get_model(name, weights=weights)
+    features = network.fc.in_features
+    network.fc = nn.Identity()
+    network.style_stages = (network.layer1, network.layer2, network.layer3)
+    return network, features
+
+
+def _declared(name: str, *weights: str) -> NetworkSpec:
+    """A ResNet with the names of torchvision's weights, but `DEFAULT`: what that names depends on its version."""
+    return NetworkSpec(
+        name=name,
+        build=partial(resnet, name),
+        has_batch_norm=True,
+        splits_by_layer=True,
+        channels=3,
+        weights=weights,
+        pools_features=True,
+        in_domainbed=True,
+    )
+
+
+NETWORKS = (
+    _declared("resnet18", "IMAGENET1K_V1"),
+    _declared("resnet50", "IMAGENET1K_V1", "IMAGENET1K_V2"),
+)

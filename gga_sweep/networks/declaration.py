@@ -1,0 +1,40 @@
+"""What a built-in network declares of itself. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+InputShape = tuple[int, int, int]
+"""(channels, height, width) of an image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """A built-in network.
+
+    Args:
+        name: as sweep files write it.
+        build: (shape of an image, name of published weights or None) -> (featurizer, width of its features). Loads
+            torch when it is called.
+        has_batch_norm: whether its batch statistics couple the images of a batch, unless frozen.
+        splits_by_layer: whether domain gradients can be computed layer by layer.
+        channels: of the images it takes in a sweep; None for any number. An algorithm may add channels: the first
+            convolution then repeats its weights.
+        weights: names of published weights.
+        pools_features: whether its parameters are as many, and cost as much, whatever the size of an image.
+        in_domainbed: whether DomainBed has the same featurizer under the same tensor names.
+    """
+
+    name: str
+    build: Callable[[InputShape, str | None], tuple[nn.Module, int]]
+    has_batch_norm: bool
+    splits_by_layer: bool
+    channels: int | None = None
+    weights: tuple[str, ...] = ()
+    pools_features: bool = False
+    in_domainbed: bool = False

@@ -1,0 +1,138 @@
+"""The table of a sweep in words: the accuracies of its selected runs, with their notes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from gga_sweep.records import RunStatus
+from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.wording import (
+    ARM,
+    AVERAGE,
+    INCOMPLETE_MARK,
+    arm_in_words,
+    column_heads,
+    count,
+    entry_in_words,
+    incomplete_in_words,
+    percent,
+)
+from gga_sweep.selection import DEFAULT_METHOD, METHODS, Entry, Table
+
+
+def accuracy_section(table: Table) -> Section:
+    """The arms by test domains. Its name ends with the selection method unless that is the default."""
+    peeks = METHODS[table.method].peeks
+    return Section(
+        name="accuracy" if table.method == DEFAULT_METHOD else f"accuracy-{table.method}",
+        title=table.title,
+        sheets=(Sheet("", (ARM, *column_heads(table)), accuracy_rows(table), frozenset(_best(table))),),
+        notes=tuple(_notes(table)),
+        headline=True,
+        warning="" if peeks is None else f"{peeks[0].upper()}{peeks[1:]}.",
+    )
+
+
+def accuracy_rows(table: Table, *, by_domain: bool = True) -> tuple[tuple[str, ...], ...]:
+    """Each arm with its accuracy on each test domain, if wanted, and on average."""
+    return tuple(
+        (arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries * by_domain, row.average)))
+        for row in table.rows
+    )
+
+
+def uncertainty_in_words(table: Table) -> str:
+    """What the ± is."""
+    n = len(table.trial_seeds)
+    if n == 1:
+        return "one trial seed, so without standard error"
+    return f"mean ± standard error over {n} trial seeds (population, ddof 0)"
+
+
+def protocol_note(table: Table) -> Footnote:
+    if not table.deviations:
+        return Footnote("Protocol", f"{table.protocol}, without deviations.")
+    return Footnote("Protocol", f"{table.protocol}, with these deviations:", table.deviations)
+
+
+def _best(table: Table) -> Iterator[tuple[int, int]]:
+    """Where the highest printed means are; nowhere with a single arm."""
+    rows = [(*row.entries, row.average) for row in table.rows]
+    for j, column in enumerate(zip(*rows, strict=True), start=1):
+        complete = {i: float(percent(entry.mean)) for i, entry in enumerate(column) if _is_complete(entry)}
+        if len(rows) > 1 and complete:
+            yield from ((i, j) for i, mean in complete.items() if mean == max(complete.values()))
+
+
+def _is_complete(entry: Entry) -> bool:
+    return math.isfinite(entry.mean) and not entry.incomplete
+
+
+def _notes(table: Table) -> Iterator[Footnote]:
+    """Most important first."""
+    yield Footnote(
+        "Numbers",
+        "accuracy in percent on the training split of the test domain, of the selected runs at their selected steps; "
+        f"{uncertainty_in_words(table)}. {AVERAGE}: first over the test domains within a trial seed, if it has them "
+        "all, then over trial seeds.",
+    )
+    yield Footnote("Selection", f"{table.method_label}: {METHODS[table.method].rule}.{_selected_from(table)}")
+    if (peeks := METHODS[table.method].peeks) is not None:
+        yield Footnote("It peeks", f"{peeks}.")
+    if table.seed_use:
+        yield Footnote("Trial seeds", table.seed_use)
+    yield protocol_note(table)
+    yield from _notes_on_runs(table)
+    for note in table.notes:
+        yield Footnote("Note", note)
+
+
+def _notes_on_runs(table: Table) -> Iterator[Footnote]:
+    if table.incomplete:
+        items = tuple(map(incomplete_in_words, table.incomplete))
+        yield Footnote(f"Incomplete {INCOMPLETE_MARK}", _what_is_marked(table), items)
+    if diverged := [(row.arm, n) for row in table.rows if (n := row.runs.get(RunStatus.DIVERGED, 0))]:
+        fate = (
+            "Left out of selection." if table.exclude_diverged else "Their records before that take part in selection."
+        )
+        yield Footnote("Diverged", f"{_list(diverged, 'run')}. {fate}")
+    if ties := _ties(table):
+        yield Footnote("Ties", ties)
+    draws = [(row.arm, row.draws) for row in table.rows if row.draws]
+    if len({n for _, n in draws}) > 1:  # more draws to choose from select a better best
+        yield Footnote("Draws", f"cells differ in the number of draws to choose from: {_list(draws, 'draw')}.")
+    if any(row.searched for row in table.rows):
+        yield Footnote(
+            "Searched", "draws of these arms came from a user's own searcher, whose budget may differ from the plan's."
+        )
+
+
+def _selected_from(table: Table) -> str:
+    if table.select_from == "any":
+        return ""
+    return f" Only steps after every annealing window take part, from step {table.first_step} on, in every arm."
+
+
+def _what_is_marked(table: Table) -> str:
+    n, cells = len(table.incomplete), len(table.rows) * len(table.columns) * len(table.trial_seeds)
+    seeds = len(table.trial_seeds)
+    return (
+        f"{n} of {count(cells, 'cell')} {'is' if n == 1 else 'are'} incomplete. Numbers that depend on them are "
+        f"marked; (n/{seeds}) stands where trial seeds are missing."
+    )
+
+
+def _ties(table: Table) -> str:
+    steps = [(row.arm, row.tied_steps) for row in table.rows if row.tied_steps]
+    draws = [(row.arm, row.tied_draws) for row in table.rows if row.tied_draws]
+    parts = []
+    if steps:
+        parts.append(f"Several steps were best and the lowest was taken ({_list(steps, 'selected run')}).")
+    if draws:
+        parts.append(f"Several draws were best and the highest was taken ({_list(draws, 'cell')}).")
+    return " ".join(parts)
+
+
+def _list(counts: Sequence[tuple[str, int]], noun: str) -> str:
+    return "; ".join(f"{arm}: {count(n, noun)}" for arm, n in counts)

@@ -1,0 +1,145 @@
+"""The live display of a launch: a table on a terminal, a line every 15 s elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.report.price import device_hours
+from gga_sweep.report.wording import count, counts_in_words, duration_in_words, run_name
+from gga_sweep.scheduling.launch_progress import LaunchProgress
+
+_LINE_SECONDS = 15.0
+_SHOWN_RUNS = 16
+
+
+class Display:
+    """Shows a `LaunchProgress` within a `with` block.
+
+    Args:
+        progress: read from a thread of the display.
+        console: a terminal shows a live table, anything else a line every 15 s.
+    """
+
+    def __init__(self, progress: LaunchProgress, console: Console) -> None:
+        self._progress = progress
+        self._console = console
+        self._live: Live | None = None
+        self._stop = threading.Event()
+        self._lines = threading.Thread(target=self._print_lines, name="sweep-display", daemon=True)
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=2, transient=True)
+            self._live.start()
+        else:
+            self._lines.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._live is not None:
+            self._live.stop()
+        else:
+            self._lines.join()
+        self._console.print(summary_line(self._progress), highlight=False)
+
+    def _print_lines(self) -> None:
+        while not self._stop.wait(_LINE_SECONDS):
+            self._console.print(summary_line(self._progress), highlight=False)
+
+    def _table(self) -> RenderableType:
+        progress = self._progress
+        done = sum(progress.counts[status] for status in FINAL)
+        running = Table(box=None, padding=(0, 2, 0, 0))
+        for heading, justify in (("run", "left"), ("step", "right"), ("best validation", "right"), ("since", "right")):
+            running.add_column(heading, justify=justify, style="dim" if heading == "since" else "")  # type: ignore[arg-type]
+        shown = list(progress.training.values())
+        for entry in shown[:_SHOWN_RUNS]:
+            best = "" if entry.best_validation != entry.best_validation else f"{100 * entry.best_validation:.1f} %"
+            steps = f"{max(0, entry.step + 1)}/{entry.run.config.training.steps}"
+            running.add_row(Text(run_name(entry.run)), steps, best, duration_in_words(progress.clock() - entry.since))
+        more = len(shown) - _SHOWN_RUNS
+        return Group(
+            Text(summary_line(progress)),
+            Padding(ProgressBar(total=max(1, progress.total), completed=done, width=60), (0, 0, 1, 0)),
+            running,
+            *([Text(f"and {more} more")] if more > 0 else []),
+        )
+
+
+class DecodingDisplay:
+    """Shows the progress of decoding images within a `with` block; nothing if no image is decoded.
+
+    Args:
+        console: a terminal shows a bar, anything else a line every 15 s.
+        clock: in seconds.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task: TaskID | None = None
+        self._began = self._printed = 0.0
+        self._done = self._total = 0
+
+    def __enter__(self) -> DecodingDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if self._done and kind is None:
+            took = duration_in_words(self._clock() - self._began)
+            self._console.print(f"Decoded {self._done:,} images in {took}.", highlight=False)
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """Called for each image (`datasets.files.Progress`)."""
+        if self._task is None:
+            self._began = self._printed = self._clock()
+            self._bar.start()
+            self._task = self._bar.add_task(what, total=total)
+        self._done, self._total = done, total
+        self._bar.update(self._task, description=what, completed=done)
+        if not self._console.is_terminal and self._clock() - self._printed >= _LINE_SECONDS:
+            self._printed = self._clock()
+            left = (self._printed - self._began) / done * (total - done)
+            line = f"{what}: {done:,} of {total:,} images, about {duration_in_words(left)} left"
+            self._console.print(line, highlight=False)
+
+
+def summary_line(progress: LaunchProgress) -> str:
+    """`12 of 36 runs done, 22 queued, 2 running; 1 min 10 s, about 2 min 05 s left`."""
+    counts = progress.counts
+    done = sum(counts[status] for status in FINAL)
+    others = counts_in_words(counts, [status for status in RunStatus if status is not RunStatus.DONE])
+    left = progress.seconds_left
+    time_left = f", about {duration_in_words(left)} left" if left else ""
+    middle = "" if others == "no runs" else f", {others}"
+    return f"{done} of {progress.total} runs done{middle}; {duration_in_words(progress.elapsed)}{time_left}"
+
+
+def outlook(progress: LaunchProgress) -> str:
+    """The estimate before training: `About 3.2 device-hours left: 48 min 10 s with 4 runs at once.`"""
+    seconds = progress.seconds_left
+    if seconds is None:
+        return "How long it takes is not known yet: no run of it is done."
+    left = device_hours(sum(progress.expected.values()))
+    at_once = count(progress.concurrent, "run")
+    return f"About {left} device-hours left: {duration_in_words(seconds)} with {at_once} at once."

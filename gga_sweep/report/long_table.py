@@ -1,0 +1,360 @@
+"""Every number of a report as one long table, a record a number, for CSV and JSON.
+
+What `kind` and `quantity` say of `value`:
+
+| kind | quantity | value |
+|---|---|---|
+| accuracy | | on `test_domains`, in [0, 1]; `standard_error` with ddof 0, as is usual in the field |
+| average | | the same, over all test domains |
+| difference-selected, difference-matched | | of accuracies, the arm's minus its baseline's, in [-1, 1]; ddof 1 |
+| difference-hosts | an algorithm | as difference-selected, to itself without annealing; `holm_p` is over these alone |
+| difference-hosts | mean | the same, over all algorithms |
+| annealing | as in `selection.annealing_effect` | mean over annealed steps; ddof 1 |
+| annealing | runs, steps | how many the means are of |
+| annealing-left-out | as annealing | steps at which the quantity is undefined |
+| alignment-and-accuracy | alignment_gained, accuracy_gained | a cosine; a difference of accuracies; by trial seed |
+| alignment-and-accuracy | correlation | Pearson's, of both over trial seeds |
+| selected | draw, step, validation_accuracy, tied_steps, tied_draws | of the run that is selected in the cell |
+| selected-steps | before, inside, after | selected steps there, relative to the annealing window |
+| runs | a status | runs of the arm that have it |
+| draws | planned, searched | draws of each cell, and whether a user's own searcher suggested them |
+| ties | steps, draws | selected runs, and cells, with several best ones |
+| search-budget | accuracy | expected of the run selected among `draws` draws of a cell, in [0, 1]; ddof 1 |
+| search-budget | seconds_a_draw | device-seconds of a draw in one cell |
+| search-budget | largest_cell, left_out | selectable runs of the largest cell; runs that cannot be selected |
+| cost | runs, done, of_pairs | numbers of runs |
+| cost | total, a_run, each also by phase | device-seconds of all runs; mean of a done one |
+| cost | inherited | device-seconds of the total that other runs spent, on steps they share |
+| cost | ratio, ratio_without_diagnostics | a done run to one of the baseline |
+| published | | on `test_domains`, or on average where these are absent, in [0, 1]; `standard_error` is the printed ± |
+
+A record without `trial_seed` is the mean over trial seeds, of which `n` of `expected` have a value; a record with a
+trial seed is the value of that seed. What is absent, or not finite, is empty in CSV, and null or absent in JSON.
+
+The CSV repeats sweep, dataset, protocol, selection and deviations in each row, so that tables of several sweeps can be
+put below each other. It is quoted by RFC 4180, and numbers have all their digits. Names are kept as they are, those
+that begin with =, +, - or @ included, which a spreadsheet may take for a formula: import the file there as text. One
+call reads it, `pandas.read_csv(path, dtype={"test_domains": str}, keep_default_na=False, na_values=[""])`; pandas 2
+also needs `float_precision="round_trip"` for the last bit.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import chain
+from typing import Any
+
+from gga_sweep.records import Cell
+from gga_sweep.report.content import Report
+from gga_sweep.report.headline import uncertainty_in_words
+from gga_sweep.report.published import PublishedNumber, PublishedRow, published, published_name
+from gga_sweep.selection import (
+    METHODS,
+    AlignmentAndAccuracy,
+    AnnealingDiagnostics,
+    Comparison,
+    Contrast,
+    Cost,
+    Entry,
+    IncompleteCell,
+    Row,
+    SeedEstimate,
+    Selected,
+    Table,
+    domain_label,
+    mean_gain,
+)
+from gga_sweep.selection.expected_best import SearchBudget
+
+Record = dict[str, str | float | bool]
+"""A number with what it is of, by column."""
+
+COLUMNS = (
+    "sweep",
+    "dataset",
+    "protocol",
+    "deviations",
+    "selection",
+    "select_from",
+    "exclude_diverged",
+    "seed_use",
+    "kind",
+    "quantity",
+    "arm",
+    "baseline",
+    "test_domains",
+    "trial_seed",
+    "draws",
+    "value",
+    "n",
+    "expected",
+    "standard_error",
+    "ddof",
+    "low",
+    "high",
+    "p",
+    "holm_p",
+    "detectable",
+    "pairs",
+    "incomplete",
+)
+
+
+def render_csv(report: Report) -> str:
+    """Every record as a row below a line of `COLUMNS`; lines end in CRLF.
+
+    First the headline table with the comparison, then the tables by other methods, then every published row on the
+    dataset where the report shows some.
+    """
+    table = report.table
+    records = [
+        _with_head(table, chain(_of_table(table), _of_comparison(table, report.comparison))),
+        *(_with_head(other, _of_table(other)) for other in report.others),
+        _published(report),
+    ]
+    return to_csv(COLUMNS, chain.from_iterable(records))
+
+
+def render_json(report: Report) -> str:
+    """The records of each table under what holds for the whole table, and the report in words.
+
+    Ends with a newline.
+    """
+    table = report.table
+    content = {
+        **_table_to_json(table, chain(_of_table(table), _of_comparison(table, report.comparison))),
+        "missing_pairs": [
+            {"estimand": one.estimand, "arm": one.arm, "baseline": one.baseline, **_plain(pair)}
+            for one in (*report.comparison.selected, *report.comparison.matched)
+            for pair in one.missing
+        ],
+        "others": [_table_to_json(other, _of_table(other)) for other in report.others],
+        "published": [*_published(report)],
+        "sections": report.sections,
+    }
+    return to_json(content)
+
+
+def to_csv(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> str:
+    """Records as CSV: floats in the fewest digits that give them back, empty where absent or not finite."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns)
+    writer.writeheader()
+    for record in records:
+        writer.writerow({column: _plain(value) for column, value in record.items()})
+    return file.getvalue()
+
+
+def to_json(content: Any) -> str:
+    """Content as JSON: full floats, null where absent or not finite; dataclasses by their fields."""
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """In JSON's own types."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list | frozenset):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _with_head(table: Table, records: Iterable[Record]) -> Iterator[Record]:
+    """The records with what holds for the whole table in front."""
+    head: Record = {
+        "sweep": table.name,
+        "dataset": table.dataset,
+        "protocol": table.protocol,
+        "deviations": "; ".join(table.deviations),
+        "selection": table.method,
+        "select_from": table.select_from,
+        "exclude_diverged": table.exclude_diverged,
+        "seed_use": table.seed_use,
+    }
+    return ({**head, **record} for record in records)
+
+
+def _table_to_json(table: Table, records: Iterable[Record]) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "sweep": table.name,
+        "dataset": table.dataset,
+        "protocol": {"name": table.protocol, "deviations": table.deviations},
+        "selection": {
+            "method": table.method,
+            "label": table.method_label,
+            "peeks": METHODS[table.method].peeks,
+            "exclude_diverged": table.exclude_diverged,
+            "select_from": table.select_from,
+            "first_step": table.first_step,
+        },
+        "uncertainty": uncertainty_in_words(table),
+        "seed_use": table.seed_use,
+        "trial_seeds": table.trial_seeds,
+        "test_domains": table.columns,
+        "records": [*records],
+        "incomplete": [_with_cell(one) for one in table.incomplete],
+        "selected": [_with_cell(one) for one in table.selected],
+    }
+
+
+def _with_cell(one: IncompleteCell | Selected) -> dict[str, Any]:
+    """Its fields, those of its cell among them."""
+    plain = _plain(one)
+    return {**plain.pop("cell"), **plain}
+
+
+def _of_table(table: Table) -> Iterator[Record]:
+    for row in table.rows:
+        yield from _of_row(table, row)
+    for one in table.selected:
+        for quantity in ("draw", "step", "validation_accuracy", "tied_steps", "tied_draws"):
+            yield {
+                "kind": "selected",
+                "quantity": quantity,
+                "arm": one.cell.arm,
+                "test_domains": domain_label(one.cell.test_domains),
+                "trial_seed": one.cell.trial_seed,
+                "value": getattr(one, quantity),
+            }
+
+
+def _of_row(table: Table, row: Row) -> Iterator[Record]:
+    incomplete = {one.cell for one in table.incomplete}
+    for column, entry in zip(table.columns, row.entries, strict=True):
+        at: Record = {"kind": "accuracy", "arm": row.arm, "test_domains": domain_label(column)}
+        cells = [Cell(table.dataset, row.arm, column, seed) for seed in table.trial_seeds]
+        yield from _of_entry(table, at, entry, [cell in incomplete for cell in cells])
+    average: Record = {"kind": "average", "arm": row.arm}
+    yield from _of_entry(table, average, row.average, _incomplete_seeds(table, (row.arm,)))
+    for status, n in sorted(row.runs.items()):
+        yield {"kind": "runs", "quantity": status.value.lower(), "arm": row.arm, "value": n}
+    yield {"kind": "draws", "quantity": "searched" if row.searched else "planned", "arm": row.arm, "value": row.draws}
+    yield {"kind": "ties", "quantity": "steps", "arm": row.arm, "value": row.tied_steps}
+    yield {"kind": "ties", "quantity": "draws", "arm": row.arm, "value": row.tied_draws}
+
+
+def _of_entry(table: Table, at: Record, entry: Entry, incomplete: Sequence[bool]) -> Iterator[Record]:
+    numbers = {name: getattr(entry, name) for name in ("n", "expected", "standard_error", "incomplete")}
+    yield {**at, "value": entry.mean, "ddof": 0, **numbers}
+    for record, marked in zip(_of_seeds(table, at, entry.values), incomplete, strict=True):
+        yield {**record, "incomplete": marked}
+
+
+def _incomplete_seeds(table: Table, arms: Sequence[str]) -> list[bool]:
+    """Of each trial seed, whether a cell of one of the arms is incomplete."""
+    seeds = {one.cell.trial_seed for one in table.incomplete if one.cell.arm in arms}
+    return [seed in seeds for seed in table.trial_seeds]
+
+
+def _of_seeds(table: Table, at: Record, values: Sequence[float]) -> Iterator[Record]:
+    for seed, value in zip(table.trial_seeds, values, strict=True):
+        yield {**at, "trial_seed": seed, "value": value}
+
+
+def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Record]:
+    for contrast in (*comparison.selected, *comparison.matched):
+        yield from _of_contrast(table, {"kind": f"difference-{contrast.estimand}"}, contrast)
+    for gain in comparison.hosts:
+        yield from _of_contrast(table, {"kind": "difference-hosts", "quantity": gain.host}, gain.contrast)
+    if mean := mean_gain(comparison.hosts):
+        yield from _of_estimate(table, {"kind": "difference-hosts", "quantity": "mean"}, mean)
+    for diagnostics in comparison.annealing:
+        yield from _of_annealing(table, diagnostics)
+    for gains in comparison.gains:
+        yield from _of_gains(table, gains)
+    for steps in comparison.steps:
+        places = {name: getattr(steps, name) for name in ("before", "inside", "after")}
+        yield from _of_quantities({"kind": "selected-steps", "arm": steps.arm}, places)
+    for budget in comparison.budget:
+        yield from _of_budget(table, budget)
+    for cost in comparison.costs:
+        yield from _of_cost(cost)
+
+
+def _of_quantities(at: Record, quantities: Mapping[str, float]) -> Iterator[Record]:
+    return ({**at, "quantity": name, "value": value} for name, value in quantities.items())
+
+
+def _of_contrast(table: Table, kind: Record, contrast: Contrast) -> Iterator[Record]:
+    at: Record = {**kind, "arm": contrast.arm, "baseline": contrast.baseline}
+    mean, *seeds = _of_estimate(table, at, contrast.difference)
+    yield {**mean, "holm_p": contrast.holm_p, "pairs": contrast.pairs, "incomplete": contrast.incomplete}
+    if contrast.estimand == "selected":
+        incomplete = _incomplete_seeds(table, (contrast.arm, contrast.baseline))
+    else:
+        missing = {pair.trial_seed for pair in contrast.missing}
+        incomplete = [seed in missing for seed in table.trial_seeds]
+    for record, marked in zip(seeds, incomplete, strict=True):
+        yield {**record, "incomplete": marked}
+
+
+def _of_estimate(table: Table, at: Record, estimate: SeedEstimate) -> Iterator[Record]:
+    names = ("n", "expected", "standard_error", "low", "high", "p", "detectable")
+    yield {**at, "value": estimate.mean, "ddof": 1, **{name: getattr(estimate, name) for name in names}}
+    yield from _of_seeds(table, at, estimate.values)
+
+
+def _of_annealing(table: Table, diagnostics: AnnealingDiagnostics) -> Iterator[Record]:
+    at: Record = {"kind": "annealing", "arm": diagnostics.arm}
+    found = {**diagnostics.searches, **diagnostics.noise}
+    for quantity, one in found.items():
+        yield from _of_estimate(table, {**at, "quantity": quantity}, one.mean)
+    yield from _of_quantities(at, {"runs": diagnostics.runs, "steps": diagnostics.steps})
+    left_out = {quantity: one.left_out for quantity, one in found.items()}
+    yield from _of_quantities({"kind": "annealing-left-out", "arm": diagnostics.arm}, left_out)
+
+
+def _of_gains(table: Table, gains: AlignmentAndAccuracy) -> Iterator[Record]:
+    at: Record = {"kind": "alignment-and-accuracy", "arm": gains.arm, "baseline": gains.baseline}
+    for quantity in ("alignment_gained", "accuracy_gained"):
+        yield from _of_seeds(table, {**at, "quantity": quantity}, getattr(gains, quantity))
+    yield {**at, "quantity": "correlation", "value": gains.correlation, "n": len(gains.points)}
+
+
+def _of_budget(table: Table, budget: SearchBudget) -> Iterator[Record]:
+    at: Record = {"kind": "search-budget", "arm": budget.arm}
+    for draws, accuracy in zip(budget.draws, budget.accuracy, strict=True):
+        yield from _of_estimate(table, {**at, "quantity": "accuracy", "draws": draws}, accuracy)
+    numbers = {name: getattr(budget, name) for name in ("seconds_a_draw", "largest_cell", "left_out")}
+    yield from _of_quantities(at, numbers)
+
+
+def _of_cost(cost: Cost) -> Iterator[Record]:
+    names = ("runs", "done", "of_pairs", "total", "inherited", "a_run", "ratio", "ratio_without_diagnostics")
+    quantities = {
+        **{name: getattr(cost, name) for name in names},
+        **{f"total_{phase}": seconds for phase, seconds in cost.seconds.items()},
+        **{f"a_run_{phase}": seconds for phase, seconds in cost.seconds_a_run.items()},
+    }
+    return _of_quantities({"kind": "cost", "arm": cost.arm, "baseline": cost.baseline or ""}, quantities)
+
+
+def _published(report: Report) -> Iterator[Record]:
+    return chain.from_iterable(map(_of_published, published(report.table.dataset) if report.published else ()))
+
+
+def _of_published(row: PublishedRow) -> Iterator[Record]:
+    at: Record = {
+        "dataset": row.dataset,
+        "protocol": row.protocol,
+        "selection": row.selection,
+        "kind": "published",
+        "arm": published_name(row),
+    }
+    for name, number in (*row.domains.items(), ("", row.average)):
+        yield {**at, "test_domains": name, **_as_shares(number)}
+
+
+def _as_shares(number: PublishedNumber) -> Record:
+    """In [0, 1], with the digits that were printed."""
+    return {"value": round(number.mean / 100, 3), "standard_error": round(number.error / 100, 3)}

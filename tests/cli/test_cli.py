@@ -1,0 +1,660 @@
+"""The command line: what each command says, what each option changes, and the exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from made_runs import changed_run
+from PIL import Image
+from rich.console import Console
+
+from gga_sweep import cli
+from gga_sweep.api import SweepResult
+from gga_sweep.datasets.digits import colored_digits_ceilings
+from gga_sweep.datasets.registry import known_datasets
+from gga_sweep.errors import Fault, GGASweepError, InputError, SweepOwnedError
+from gga_sweep.execution.launch_options import LaunchOptions
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.records import RunStatus
+from gga_sweep.report.content import make_report, report_of
+from gga_sweep.report.files import FORMATS
+from gga_sweep.spec import Sweep, plan_sweep, read_contents
+
+if TYPE_CHECKING:  # pytest wants to import it itself
+    from console import Command
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what MLflow imports
+
+
+@pytest.fixture
+def write(trained: Sweep, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a sweep file that differs from the trained sweep's in these fields."""
+
+    def make(**fields: Any) -> Path:
+        path = tmp_path / "digits.yaml"
+        path.write_text(yaml.safe_dump({**trained.config.model_dump(mode="json", exclude_none=True), **fields}))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def digits_file(write: Callable[..., Path]) -> Path:
+    """The trained sweep's file."""
+    return write()
+
+
+def result_of(sweep: Sweep, **changes: Any) -> SweepResult:
+    """What a launch of the trained sweep would return."""
+    plan, ledger = plan_sweep(sweep, read_contents(sweep)), Ledger(sweep.folder)
+    paths = {"html": sweep.folder / "report.html"}
+    result = SweepResult(plan, ledger, make_report(plan, ledger), paths, "sqlite:///x", tracked=True, stopped=None)
+    return replace(result, **changes)
+
+
+@dataclass
+class Launcher:
+    """Stands for `run_sweep`: keeps what it is called with, returns or raises what it is told."""
+
+    answer: SweepResult | BaseException
+    sweep: Sweep | None = None
+    options: LaunchOptions | None = None
+
+    def __call__(self, sweep: Sweep, options: LaunchOptions, console: Console) -> SweepResult:
+        self.sweep, self.options = sweep, options
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def launcher(trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> Launcher:
+    fake = Launcher(result_of(trained))
+    monkeypatch.setattr("gga_sweep.api.run_sweep", fake)
+    return fake
+
+
+# run
+
+
+def test_a_sweep_whose_runs_are_all_done_ends_with_its_table_and_where_everything_is(
+    gga: Command, launcher: Launcher, digits_file: Path, trained: Sweep
+) -> None:
+    called = gga("run", digits_file)
+    assert called.code == 0
+    assert called.err == ""
+    assert " ERM " in called.words
+    assert " GGA " in called.words
+    assert f"Page: {trained.folder / 'report.html'}" in called.words
+    assert f"Ledger: {trained.folder}" in called.words
+    assert re.search(r"Spent: \d[\d.e-]* device-hours in total", called.words)
+    assert called.out.rstrip().endswith(f"gga-sweep ui {trained.folder}")
+
+
+def test_a_failed_run_is_named_and_the_exit_code_is_1(
+    gga: Command, launcher: Launcher, digits_file: Path, trained: Sweep
+) -> None:
+    result = result_of(trained)
+    reason = "RuntimeError: [/told] to :fail:"
+    failed = changed_run(result.records[0], status=RunStatus.FAILED, reason=reason)
+    view = replace(result.report.view, records=(failed, *result.records[1:]))
+    launcher.answer = replace(result, report=report_of(result.plan.sweep, view))
+    called = gga("run", digits_file)
+    assert called.code == 1
+    assert called.err == f"Failed: ERM, test 0, trial seed 0 (draw 0): {reason}\n"
+    assert "Incomplete *" in called.words  # the table is printed all the same
+
+
+def test_an_interrupted_sweep_prints_what_there_is_and_the_exit_code_is_3(
+    gga: Command, launcher: Launcher, digits_file: Path, trained: Sweep
+) -> None:
+    launcher.answer = result_of(trained, stopped="interrupted by SIGINT")
+    called = gga("run", digits_file)
+    assert called.code == 3
+    assert " GGA " in called.words
+    assert called.err == "Stopped: interrupted by SIGINT. `gga-sweep run` continues where it stopped.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (SweepOwnedError("another launch owns the sweep"), 3, "another launch owns the sweep"),
+        (KeyboardInterrupt(), 3, "Interrupted. `gga-sweep run` continues"),
+        (InputError([Fault("a", "must be [b]", ":smile:")], "the file"), 2, "a: must be [b], got ':smile:'"),
+        (GGASweepError("cannot join a Ray cluster at nowhere"), 2, "cannot join a Ray cluster at nowhere"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_keeps_a_sweep_from_its_end_is_said_in_one_message(
+    gga: Command, launcher: Launcher, digits_file: Path, error: BaseException, code: int, said: str
+) -> None:
+    launcher.answer = error
+    called = gga("run", digits_file)
+    assert called.code == code
+    assert said in called.err
+    assert "Traceback" not in called.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        (["--address", "auto"], {"address": "auto"}),
+        (["--max-concurrent", "3"], {"max_concurrent": 3}),
+        (["--require-tracking"], {"require_tracking": True}),
+        (["--allow-change"], {"allow_change": True}),
+        (["--take-over"], {"take_over": True}),
+        (["--on-error", "stop"], {"on_error": "stop"}),
+        (["--keep-checkpoints", "all"], {"keep_checkpoints": "all"}),
+        (["--strict-environment"], {"strict_environment": True}),
+        (["--unshared"], {"unshared": True}),
+        (["--dashboard"], {"dashboard": True}),
+        (["--tracking-uri", "http://host:5000"], {"tracking_uri": "http://host:5000"}),
+        (["--storage", "/elsewhere"], {"storage": Path("/elsewhere")}),
+        (["--set", "training.steps=9"], {"steps": 9}),
+        (["--set", "training.steps=9", "--set", "trial_seeds=[4]"], {"steps": 9, "trial_seeds": (4,)}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_every_option_of_run_reaches_the_launch_and_changes_nothing_else(
+    gga: Command, launcher: Launcher, digits_file: Path, arguments: Sequence[str], changed: dict[str, object]
+) -> None:
+    def reached() -> dict[str, object]:
+        assert launcher.sweep is not None
+        assert launcher.options is not None
+        return {
+            **asdict(launcher.options),
+            "tracking_uri": launcher.sweep.tracking_uri,
+            "storage": launcher.sweep.storage,
+            "steps": launcher.sweep.training.steps,
+            "trial_seeds": launcher.sweep.config.trial_seeds,
+        }
+
+    gga("run", digits_file)
+    before = reached()
+    gga("run", digits_file, *arguments)
+    assert reached() == {**before, **changed}
+    assert all(before[name] != value for name, value in changed.items())
+
+
+def test_the_command_that_opens_mlflow_repeats_the_store_without_its_password(
+    gga: Command, launcher: Launcher, digits_file: Path
+) -> None:
+    called = gga("run", digits_file, "--tracking-uri", "http://anna:secret@host:5000")
+    assert called.out.rstrip().endswith("--tracking-uri 'http://***@host:5000'")
+    assert "secret" not in called.out
+
+
+def test_fewer_than_one_run_at_once_is_refused(gga: Command, launcher: Launcher, digits_file: Path) -> None:
+    called = gga("run", digits_file, "--max-concurrent", "0")
+    assert called.code == 2
+    assert "--max-concurrent" in called.err
+    assert launcher.sweep is None
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_all_faults_of_a_file_are_printed_at_once(
+    gga: Command, launcher: Launcher, write: Callable[..., Path], command: str
+) -> None:
+    file = write(
+        test_domains=["0", "180"],
+        draws=0,
+        colour="blue",
+        arms=[{"algorithm": "ERN"}, {"algorithm": "ERM", "annealing": {"radius": -1e-5}}],
+    )
+    called = gga(command, file)
+    assert called.code == 2
+    for place in ("draws: ", "colour: ", "arms[0].algorithm: ", "arms[1].annealing.radius: "):
+        assert f"  {place}" in called.err
+    assert str(file) in called.err
+    assert launcher.sweep is None
+
+
+def test_an_unknown_sweep_is_refused_with_those_that_are_known(gga: Command) -> None:
+    called = gga("run", "no-such-sweep")
+    assert called.code == 2
+    assert "got 'no-such-sweep' (allowed: demo, domainbed, " in called.err
+
+
+# plan
+
+
+def test_a_benchmark_without_its_root_is_planned_and_run_refuses_it(
+    gga: Command, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = write(dataset={"name": "PACS"}, test_domains="all", arms=[{"algorithm": "ERM"}])
+    planned = gga("plan", file, "--storage", tmp_path / "results")
+    assert planned.code == 0
+    assert "ERM 4 8 0" in planned.words
+    assert "The images of PACS are not there (no dataset.root given)" in planned.words
+    launched = gga("run", file, "--storage", tmp_path / "results")
+    assert launched.code == 2
+    assert "dataset.root: must be the folder that holds domain/class/image" in launched.err
+    assert not (tmp_path / "results" / "mlflow.db").exists()
+
+
+def test_a_plan_counts_what_is_done_in_its_storage(gga: Command, digits_file: Path, trained: Sweep) -> None:
+    assert "ERM 2 4 4" in gga("plan", digits_file, "--storage", trained.storage).words
+    assert "ERM 2 4 0" in gga("plan", digits_file, "--storage", "elsewhere").words
+    assert not Path("elsewhere").exists()
+    more = gga("plan", digits_file, "--storage", trained.storage, "--set", "draws=3").words
+    assert "ERM 2 6 4" in more
+
+
+# status and report
+
+
+@pytest.mark.parametrize("report_format", FORMATS)
+def test_a_report_is_printed_or_written_in_each_format(
+    gga: Command, trained: Sweep, tmp_path: Path, report_format: str
+) -> None:
+    printed = gga("report", trained.folder, "--format", report_format)
+    assert printed.code == 0
+    file = tmp_path / "table"
+    written = gga("report", trained.folder, "--format", report_format, "--output", file)
+    assert (written.code, written.out) == (0, f"Wrote {file}\n")
+    content = file.read_bytes().decode()
+    if report_format == "text":  # printed as wide as the terminal, written as wide as anybody's
+        words = [set(text.replace("─", "").split()) for text in (printed.out, content)]
+        assert words[0] == words[1]  # its tables break elsewhere
+    else:
+        assert printed.out == content
+    opening = {
+        "text": "digits",
+        "markdown": "#",
+        "latex": "%",
+        "csv": "sweep,",
+        "json": "{",
+        "html": "<!doctype html>",
+    }[report_format]
+    assert content.lower().startswith(opening)
+    assert "ERM" in content
+
+
+def test_a_report_is_text_unless_another_format_is_asked_for(gga: Command, trained: Sweep) -> None:
+    assert gga("report", trained.folder).out == gga("report", trained.folder, "--format", "text").out
+    table = json.loads(gga("report", trained.folder, "--format", "json").out)
+    assert table["sweep"] == "digits"
+
+
+def test_a_report_that_cannot_be_written_is_refused(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    called = gga("report", trained.folder, "--output", tmp_path / "no-folder" / "table.txt")
+    assert called.code == 2
+    assert "--output: cannot be written: No such file or directory, got '" in called.err
+
+
+def report_json(gga: Command, sweep: Sweep, *options: object) -> dict[str, Any]:
+    called = gga("report", sweep.folder, "--format", "json", *options)
+    assert called.code == 0, called.err
+    answer: dict[str, Any] = json.loads(called.out)
+    return answer
+
+
+def test_a_report_selects_by_the_methods_asked_for_the_first_as_headline(gga: Command, trained: Sweep) -> None:
+    found = report_json(gga, trained, "--selection", "oracle", "--selection", "training-domain-validation")
+    assert found["selection"]["method"] == "oracle"
+    assert {one["step"] for one in found["selected"]} == {4}
+    assert [other["selection"]["method"] for other in found["others"]] == ["training-domain-validation"]
+    assert "It peeks" in gga("report", trained.folder, "--selection", "oracle").out
+
+
+def test_a_report_may_select_after_the_annealing_windows_alone(gga: Command, trained: Sweep) -> None:
+    assert report_json(gga, trained)["selection"]["first_step"] == 0
+    after = report_json(gga, trained, "--select-from", "after-window")  # the window is step 1
+    assert after["selection"]["first_step"] == 2
+    assert {one["step"] for one in after["selected"]} <= {2, 4}
+
+
+def test_a_report_may_leave_diverged_runs_out(gga: Command, own_copy: Callable[[], Sweep]) -> None:
+    sweep = own_copy()
+    best = result_of(sweep).best(arm="ERM", test_domain="0").selected
+    Ledger(sweep.folder).run(best.folder).mark(RunStatus.DIVERGED, "the loss became NaN")
+    assert best.key in {one["key"] for one in report_json(gga, sweep)["selected"]}
+    assert best.key not in {one["key"] for one in report_json(gga, sweep, "--exclude-diverged")["selected"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--selection", "luck"],
+            "--selection: must be a known selection method, got 'luck' (allowed: training-domain-",
+        ),
+        (["--selection", "oracle", "--selection", "oracle"], "--selection: each method may stand once"),
+        (["--selection", "leave-one-domain-out"], "--selection: needs runs with pairs of test domains: name it under"),
+        (
+            ["--select-from", "before"],
+            "--select-from: must be a known kind of steps, got 'before' (allowed: any, after-",
+        ),
+        (["--published"], "--published: must be a dataset with published rows, got 'RotatedDigits' (allowed: PACS, "),
+    ],
+)
+def test_a_report_that_cannot_be_made_is_refused(
+    gga: Command, trained: Sweep, options: Sequence[str], said: str
+) -> None:
+    called = gga("report", trained.folder, *options)
+    assert called.code == 2
+    assert said in called.err
+
+
+# reseed, export, predict
+
+
+def test_the_winners_are_written_as_a_sweep_that_plans(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    called = gga("reseed", trained.folder, "--trial-seeds", "1-2,5")
+    assert called.code == 0
+    assert called.out.endswith("Run it with: gga-sweep run digits-reseeded.yaml\n")
+    planned = gga("plan", tmp_path / "digits-reseeded.yaml")
+    assert "12 runs in 12 cells" in planned.words
+    named = gga("reseed", trained.folder, "--trial-seeds", "1", "--name", "again", "--output", tmp_path / "other.yaml")
+    assert named.code == 0
+    assert yaml.safe_load((tmp_path / "other.yaml").read_text())["name"] == "again"
+
+
+@pytest.mark.parametrize("seeds", ["one", "1-", "-1", "1,,2", "", "4-1"])
+def test_trial_seeds_that_are_no_whole_numbers_are_refused(gga: Command, trained: Sweep, seeds: str) -> None:
+    called = gga("reseed", trained.folder, f"--trial-seeds={seeds}")
+    assert called.code == 2
+    assert f"--trial-seeds: must be whole numbers and ranges of them, as in 1-3,7, got '{seeds}'" in called.err
+
+
+def test_a_sweep_becomes_a_tree_that_is_reported_by_domainbeds_rules(
+    gga: Command, trained: Sweep, tmp_path: Path
+) -> None:
+    written = gga("export", trained.folder, "--domainbed", tmp_path / "tree")
+    assert written.code == 0
+    assert written.out.startswith(f"Wrote 8 runs, 24 records to {tmp_path / 'tree'}\n")
+    told = gga("report", "--domainbed", tmp_path / "tree")
+    assert told.code == 0
+    assert "Total records: 24" in told.out
+    ours = report_json(gga, trained)
+    for row in ours["rows"]:
+        assert f"{100 * row['cells'][0]['mean']:.1f}" in told.out
+
+
+def test_a_broken_line_is_counted_and_refused_where_strictness_is_asked_for(
+    gga: Command, trained: Sweep, tmp_path: Path
+) -> None:
+    gga("export", trained.folder, "--domainbed", tmp_path / "tree")
+    file = next((tmp_path / "tree").glob("*/results.jsonl"))
+    with file.open("a") as results:
+        results.write("{broken\n")
+    assert gga("report", "--domainbed", tmp_path / "tree").code == 0
+    strict = gga("report", "--domainbed", tmp_path / "tree", "--strict")
+    assert strict.code == 2
+    assert f"{file.parent.name}/results.jsonl" in strict.err
+
+
+def test_options_that_do_not_go_together_are_refused(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    called = gga("report", "--domainbed", tmp_path, "--selection", "oracle", "--published")
+    assert called.code == 2
+    assert "--selection: does not go with --domainbed, which follows DomainBed's rules" in called.err
+    assert "--published: does not go with --domainbed" in called.err
+    assert "--strict: goes with --domainbed" in gga("report", trained.folder, "--strict").err
+
+
+def test_the_predictions_of_a_run_give_its_recorded_accuracies(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    selected = result_of(trained).best(arm="GGA", test_domain="75").selected
+    file = tmp_path / "predictions.csv"
+    called = gga("predict", trained.folder / "runs" / selected.folder, "--output", file)
+    assert (called.code, called.err) == (0, "")
+    with file.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if (row["domain"], row["split"]) == ("75", "train")]
+    run = next(run for run in result_of(trained).records if run.key == selected.key)
+    record = next(record for record in run.records if record.step == selected.step)
+    assert sum(row["correct"] == "1" for row in rows) / len(rows) == record.test.domains["75"].train.accuracy
+    printed = gga("predict", trained.folder / "runs" / selected.folder, "--split", "validation")
+    assert {row["split"] for row in csv.DictReader(io.StringIO(printed.out))} == {"validation"}
+
+
+@pytest.mark.parametrize("command", ["status", "report", "ui"])
+def test_a_folder_that_is_no_sweep_is_refused(gga: Command, tmp_path: Path, command: str) -> None:
+    called = gga(command, tmp_path)
+    assert called.code == 2
+    assert f"DIR: must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it, got '{tmp_path}'" in called.err
+
+
+def test_the_console_script_refuses_an_unknown_format_with_exit_code_2(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("gga-sweep")
+    command = [script, "report", tmp_path, "--format", "papyrus"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 2
+    assert "--format: must be a known format, got 'papyrus' (allowed: text, markdown, latex, csv, json, " in done.stderr
+    assert done.stdout == ""
+
+
+# train
+
+
+def test_a_run_trained_alone_has_the_sweeps_bytes_until_somebody_changes_them(
+    gga: Command, own_copy: Callable[[], Sweep], digits_file: Path, tmp_path: Path
+) -> None:
+    sweep = own_copy()
+    run = plan_sweep(sweep, read_contents(sweep)).runs[-1]
+    called = gga("train", digits_file, "--run", run.folder, "--storage", sweep.storage)
+    assert called.code == 0
+    lines = called.out.splitlines()
+    accuracies = [record.validation.accuracy for record in Ledger(sweep.folder).run(str(run.folder)).read_records()]
+    assert lines[:3] == [
+        f"step {step}: validation accuracy {100 * accuracy:.1f} %"
+        for step, accuracy in zip((0, 2, 4), accuracies, strict=True)
+    ]
+    assert lines[3:] == [
+        f"{run.folder}: done",
+        "  records.jsonl: the same bytes as the sweep's",
+        "  annealing.jsonl: the same bytes as the sweep's",
+        "  selected: the same bytes as the sweep's",
+    ]
+    assert Ledger(sweep.folder / "replays").run_names() == [run.folder]
+
+    records = sweep.folder / "runs" / str(run.folder) / "records.jsonl"
+    records.write_bytes(records.read_bytes().replace(b"0", b"1", 1))
+    again = gga(
+        "train", digits_file, "--run", str(run.key)[:12], "--storage", sweep.storage, "--output", tmp_path / "o"
+    )
+    assert again.out.splitlines()[4:] == [
+        "  records.jsonl: DIFFERS from the sweep's",
+        "  annealing.jsonl: the same bytes as the sweep's",
+        "  selected: the same bytes as the sweep's",
+    ]
+    assert Ledger(tmp_path / "o").run_names() == [run.folder]
+
+
+def test_a_run_that_fails_alone_says_why_and_the_exit_code_is_1(
+    gga: Command, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> NoReturn:
+        raise RuntimeError("[/told] to fail")
+
+    monkeypatch.setattr("gga_sweep.algorithms.erm.ERM.update", fail)
+    file = write(test_domains=["0"], arms=[{"algorithm": "ERM"}], draws=1)
+    called = gga("train", file, "--run", "", "--storage", tmp_path / "results")  # the only one there is
+    assert called.code == 1
+    assert called.out.endswith(": failed (RuntimeError: [/told] to fail)\n")
+
+
+def test_a_run_that_diverges_alone_ended_as_it_should(
+    gga: Command, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gga_sweep.algorithms.erm.ERM.update", lambda *arguments: torch.tensor(float("nan")))
+    file = write(test_domains=["0"], arms=[{"algorithm": "ERM"}], draws=1)
+    called = gga("train", file, "--run", "", "--storage", tmp_path / "results")
+    assert called.code == 0
+    assert called.out.endswith(": diverged (the joint loss is nan at step 0)\n")
+
+
+@pytest.mark.parametrize("key", ["no-such-run", ""], ids=["unknown", "ambiguous"])
+def test_a_run_that_is_not_one_of_the_plan_is_refused_with_the_list(
+    gga: Command, digits_file: Path, trained: Sweep, key: str
+) -> None:
+    called = gga("train", digits_file, "--run", key, "--storage", trained.storage)
+    assert called.code == 2
+    names = ", ".join(str(run.folder) for run in plan_sweep(trained, read_contents(trained)).runs)
+    assert f"--run: must name one run of the plan, got '{key}' (allowed: {names})" in called.err
+
+
+# evaluate
+
+
+def make_tree(root: Path, classes: Sequence[str], size: int = 28) -> Path:
+    """Noise: two images of each class in domain `day`, one in `night`."""
+    rng = np.random.default_rng(0)
+    for domain, count in (("day", 2), ("night", 1)):
+        for name in classes:
+            folder = root / domain / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, size=(size, size, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+def test_a_model_is_evaluated_on_a_tree_as_image_by_image(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    best = result_of(trained).best(arm="ERM")
+    network = best.load_model()
+    tree = make_tree(tmp_path / "tree", trained.dataset.classes or ())
+    rows = []
+    for domain in ("day", "night"):
+        hits, losses = [], []
+        for file in sorted((tree / domain).rglob("*.png")):
+            gray = torch.from_numpy(np.asarray(Image.open(file)).astype(np.float32) / 255).mean(dim=2)
+            with torch.no_grad():
+                logits = network(gray[None, None])[0].double()
+            label = int(file.parent.name)
+            hits.append(int(logits.argmax()) == label)
+            losses.append(float(torch.logsumexp(logits, 0) - logits[label]))
+        rows.append(f"{domain} {len(hits)} {100 * np.mean(hits):.1f} {np.mean(losses):.3f}")
+    called = gga("evaluate", trained.folder / "runs" / best.selected.folder, "--data", tree)
+    assert called.code == 0
+    assert called.words == f"Domain Images Accuracy (%) Loss (nats) {' '.join(rows)}"
+
+
+def test_a_tree_of_other_classes_is_refused(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    run = trained.folder / "runs" / Ledger(trained.folder).run_names()[0]
+    called = gga("evaluate", run, "--data", make_tree(tmp_path / "tree", ["cat", "dog"]))
+    assert called.code == 2
+    assert "--data: must have the model's classes as class folders, got ['cat', 'dog'] (allowed: 0, 1, " in called.err
+
+
+@pytest.mark.parametrize("path", ["", "runs", "runs/no-such-run", "elsewhere/a-run"])
+def test_what_is_no_runs_folder_cannot_be_evaluated(gga: Command, trained: Sweep, tmp_path: Path, path: str) -> None:
+    called = gga("evaluate", trained.folder / path, "--data", tmp_path)
+    assert called.code == 2
+    assert "RUN_DIR: must be a run's folder (STORAGE/SWEEP/runs/RUN), got '" in called.err
+
+
+# data
+
+
+def test_every_dataset_is_listed_with_its_domains_and_what_its_reader_must_know(gga: Command) -> None:
+    called = gga("data", "list")
+    assert called.code == 0
+    for dataset in known_datasets():
+        domains = ", ".join(f"{name} ({size})" for name, size in dataset.domain_sizes.items())
+        total = sum(dataset.domain_sizes.values())
+        assert f"{dataset.name} {dataset.n_classes} {total} {domains}" in called.words
+    for domain, ceilings in colored_digits_ceilings().items():
+        assert (
+            f"ColoredDigits: domain {domain}: shape alone reaches {ceilings.shape:.3f}, "
+            f"colour alone {ceilings.colour:.3f}" in called.out
+        )
+    assert {"RotatedDigits", "PACS", "VLCS", "OfficeHome", "TerraIncognita", "DomainNet"} <= set(called.words.split())
+    assert "ImageFolder: any tree ROOT/domain/class/image" in called.out
+
+
+def test_an_embedded_dataset_is_what_it_should_be(gga: Command) -> None:
+    called = gga("data", "check", "RotatedDigits")
+    assert called.code == 0
+    assert called.words.startswith("RotatedDigits: 10 classes, 1,797 images Domain Found 0 300 15 300")
+    assert "shape alone reaches" in gga("data", "check", "ColoredDigits").out
+
+
+def test_a_tree_is_checked_image_by_image(gga: Command, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", ["cat", "dog"], size=8)
+    called = gga("data", "check", "ImageFolder", "--root", tree)
+    assert (called.code, called.words) == (0, "ImageFolder: 2 classes, 6 images Domain Found day 4 night 2")
+    for name in ("day/cat/0.png", "night/dog/0.png"):
+        (tree / name).write_bytes(b"no image")
+    broken = gga("data", "check", "ImageFolder", "--root", tree)
+    assert broken.code == 2
+    assert "2 faults" in broken.err
+    assert "day/cat/0.png" in broken.err
+    assert "night/dog/0.png" in broken.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["PACS"], "dataset.root: PACS needs the folder that holds domain/class/image"),
+        (["MNIST"], "dataset.name: must be a known dataset, got 'MNIST'"),
+        (["RotatedDigits", "--root", "x"], "dataset.root: RotatedDigits is embedded and has none, got 'x'"),
+        (["ImageFolder", "--root", "nowhere"], "dataset.root: must be a folder that holds domain/class/image"),
+    ],
+)
+def test_a_dataset_that_cannot_be_checked_is_refused(gga: Command, arguments: Sequence[str], said: str) -> None:
+    called = gga("data", "check", *arguments)
+    assert called.code == 2
+    assert said in called.err
+
+
+def test_a_tree_is_made_from_a_download_and_checked(gga: Command, tmp_path: Path) -> None:
+    domains = ("art_painting", "cartoon", "photo", "sketch")
+    classes = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+    for domain in domains:
+        make_tree(tmp_path / "unpacked" / domain, classes)
+    for domain in domains:
+        (tmp_path / "unpacked" / domain / "day").rename(tmp_path / "unpacked" / f"{domain}-day")
+        shutil.rmtree(tmp_path / "unpacked" / domain)
+        (tmp_path / "unpacked" / f"{domain}-day").rename(tmp_path / "unpacked" / domain)
+    called = gga("data", "prepare", "PACS", "--from", tmp_path / "unpacked", "--root", tmp_path / "PACS")
+    assert called.code == 2  # made, and other than published
+    assert "domain 'photo' was published with 1670 images, got 14" in called.err
+    assert called.words.startswith(
+        "56 images copied, 0 linked PACS: 7 classes, 56 images, 4 things differ Domain Found"
+    )
+    assert "art_painting 14 2,048 -2,034" in called.words
+    again = gga("data", "prepare", "PACS", "--from", tmp_path / "unpacked", "--root", tmp_path / "PACS")
+    assert again.code == 2  # the tree is there
+
+
+# ui
+
+
+def test_a_store_that_does_not_know_the_sweep_is_refused(gga: Command, trained: Sweep) -> None:
+    called = gga("ui", trained.folder)
+    assert called.code == 2
+    assert f"DIR: the store sqlite:///{trained.storage / 'mlflow.db'} does not know this sweep" in called.err
+    assert not (trained.storage / "mlflow.db").exists()
+
+
+def test_every_option_of_ui_reaches_the_page(gga: Command, trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it then does, and on which interface, is shown by the tests of the page."""
+
+    def serve(sweep: Sweep, uri: str | None, port: int, show: Callable[[str], object], host: str) -> None:
+        show(f"{sweep.folder} {uri} {port} {host} " + 200 * "x")
+
+    monkeypatch.setattr("gga_sweep.tracking.page.serve_page", serve)
+    monkeypatch.setattr(cli.out, "_width", 40)  # an address must not be broken
+    assert gga("ui", trained.folder).out == f"{trained.folder} None 5000 127.0.0.1 {200 * 'x'}\n"
+    called = gga("ui", trained.folder, "--tracking-uri", "http://host", "--port", "99", "--host", "::1")
+    assert called.out == f"{trained.folder} http://host 99 ::1 {200 * 'x'}\n"
+
+
+def test_a_moved_storage_is_still_a_sweeps_folder(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+    moved = tmp_path / "moved" / trained.name
+    shutil.copytree(trained.folder, moved)
+    assert gga("report", moved).out == gga("report", trained.folder).out

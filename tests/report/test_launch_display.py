@@ -1,0 +1,183 @@
+"""The display of a launch: lines in a pipe, a picture on a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from rich.console import Console
+from small_launch import Clock, runs_by_key
+
+from gga_sweep.records import RunStatus
+from gga_sweep.report import launch_display as display
+from gga_sweep.report.launch_display import DecodingDisplay, Display, outlook, summary_line
+from gga_sweep.scheduling.launch_progress import LaunchProgress
+from gga_sweep.spec import PlannedRun
+
+
+class Screen:
+    """A console that keeps what it shows; as a terminal one without colours."""
+
+    def __init__(self, terminal: bool) -> None:
+        self._file = io.StringIO()
+        options: dict[str, Any] = {"force_terminal": True, "color_system": None} if terminal else {}
+        self.console = Console(file=self._file, width=100, **options)
+
+    @property
+    def text(self) -> str:
+        return self._file.getvalue()
+
+    def wait_for(self, wanted: Callable[[str], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not wanted(self.text):
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def runs() -> Mapping[str, PlannedRun]:
+    return runs_by_key()
+
+
+def test_the_summary_counts_and_tells_the_time(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+    first, second, third, _ = runs
+    progress = LaunchProgress(runs, {first: RunStatus.DIVERGED}, clock=clock)
+    assert summary_line(progress) == "1 of 4 runs done, 3 queued, 1 diverged; 0 s"
+    progress.started(second)
+    clock.now += 65
+    progress.ended_with(second, RunStatus.DONE)
+    progress.started(third)
+    assert summary_line(progress) == (
+        "2 of 4 runs done, 1 queued, 1 running, 1 diverged; 1 min 05 s, about 2 min 10 s left"
+    )
+
+
+def test_the_time_left_is_told_until_the_last_run_has_ended(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+    first, second, *others = runs
+    progress = LaunchProgress(runs, dict.fromkeys(others, RunStatus.DONE), clock=clock)
+    progress.started(first)
+    clock.now += 30
+    progress.ended_with(first, RunStatus.DONE)
+    progress.started(second)
+    assert summary_line(progress) == "3 of 4 runs done, 1 running; 30 s, about 30 s left"
+    progress.ended_with(second, RunStatus.DONE)
+    assert summary_line(progress) == "4 of 4 runs done; 30 s"
+
+
+def test_the_outlook_of_a_launch_is_its_device_hours_and_time_if_known(
+    runs: Mapping[str, PlannedRun], clock: Clock
+) -> None:
+    expected = dict(zip(runs, (4000.0, 3000.0, 2000.0, 1800.0), strict=True))
+    progress = LaunchProgress(runs, {}, concurrent=2, expected=expected, in_seconds=True, clock=clock)
+    assert outlook(progress) == "About 3 device-hours left: 1 h 30 min with 2 runs at once."
+    progress.in_seconds = False
+    assert outlook(progress) == "How long it takes is not known yet: no run of it is done."
+
+
+def test_a_pipe_gets_a_line_now_and_then_and_a_last_one(
+    runs: Mapping[str, PlannedRun], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "_LINE_SECONDS", 0.01)
+    screen, progress = Screen(terminal=False), LaunchProgress(runs, {}, clock=clock)
+    with Display(progress, screen.console):
+        screen.wait_for(lambda text: text.count("0 of 4 runs done, 4 queued; 0 s\n") >= 2)
+        for key in runs:
+            progress.started(key)
+            progress.ended_with(key, RunStatus.DONE)
+    lines = screen.text.splitlines()
+    assert lines[-1] == "4 of 4 runs done; 0 s"
+    time.sleep(0.03)
+    assert screen.text.splitlines() == lines  # it has ended
+
+
+def test_a_short_launch_in_a_pipe_gets_the_last_line_alone(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+    screen = Screen(terminal=False)
+    with Display(LaunchProgress(runs, {}, clock=clock), screen.console):
+        pass
+    assert screen.text == "0 of 4 runs done, 4 queued; 0 s\n"
+
+
+def test_a_terminal_shows_the_runs_in_training(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+    first, second, third, _ = runs
+    screen, progress = Screen(terminal=True), LaunchProgress(runs, {first: RunStatus.DONE}, clock=clock)
+    with Display(progress, screen.console):
+        progress.reported(second, 4, 0.8125)
+        progress.started(third)
+        clock.now += 65
+        screen.wait_for(lambda text: "1 min 05 s" in text)
+    assert re.search(r"run +step +best validation +since", screen.text)
+    assert re.search(r"ERM · test 75 · seed 0 · draw 0 +5/7 +81\.2 % +1 min 05 s", screen.text)
+    begun = r"ERM \+ GGA, start step 2, num steps 2 · test 0 · seed 0 · draw 0 +0/7 +1 min 05 s"
+    assert re.search(begun, screen.text)  # it has no evaluation yet, which is not 0 %
+    assert screen.text.splitlines()[-1].endswith(
+        "\x1b[2K1 of 4 runs done, 1 queued, 2 running; 1 min 05 s"
+    )  # all else is wiped out
+
+
+def test_a_terminal_counts_the_runs_that_it_has_no_room_for(clock: Clock) -> None:
+    many = runs_by_key(trial_seeds=list(range(6)))
+    screen, progress = Screen(terminal=True), LaunchProgress(many, {}, clock=clock)
+    for key in many:
+        progress.started(key)
+    with Display(progress, screen.console):
+        screen.wait_for(lambda text: "and 8 more" in text)
+
+
+def test_the_display_ends_with_an_error_too(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+    screen = Screen(terminal=False)
+    with pytest.raises(RuntimeError, match="the cluster is gone"), Display(LaunchProgress(runs, {}), screen.console):
+        raise RuntimeError("the cluster is gone")
+    assert "0 of 4 runs done" in screen.text
+
+
+def test_decoding_prints_a_line_now_and_then_in_a_pipe(clock: Clock) -> None:
+    screen = Screen(terminal=False)
+    with DecodingDisplay(screen.console, clock) as decoding:
+        for done in range(1, 2001):
+            decoding.show("decoding art" if done <= 1000 else "decoding photo", done, 2000)
+            clock.now += 1 / 64
+    assert screen.text.splitlines() == [
+        "decoding art: 961 of 2,000 images, about 16 s left",
+        "decoding photo: 1,921 of 2,000 images, about 1 s left",
+        "Decoded 2,000 images in 31 s.",
+    ]
+
+
+def test_decoding_shows_a_bar_on_a_terminal(clock: Clock) -> None:
+    screen = Screen(terminal=True)
+    with DecodingDisplay(screen.console, clock) as decoding:
+        decoding.show("decoding art", 1, 10)
+        decoding.show("decoding photo", 7, 10)
+        screen.wait_for(lambda text: "decoding photo" in text and "7/10" in text)
+    assert "Decoded 7 images in 0 s." in screen.text
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_with_nothing_to_decode_nothing_is_printed(terminal: bool) -> None:
+    screen = Screen(terminal)
+    with DecodingDisplay(screen.console):
+        pass
+    assert screen.text == ""
+
+
+def test_decoding_that_fails_is_not_said_to_be_done() -> None:
+    screen = Screen(terminal=False)
+    decoding = DecodingDisplay(screen.console)
+
+    def decode() -> None:
+        with decoding:
+            decoding.show("decoding art", 1, 10)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        decode()
+    assert screen.text == ""

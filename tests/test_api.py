@@ -1,0 +1,195 @@
+"""`SweepResult`: records, table, winners, and their models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from made_runs import changed_run
+
+from gga_sweep.api import SweepResult
+from gga_sweep.datasets import load_dataset
+from gga_sweep.errors import InputError
+from gga_sweep.execution.model import load_model
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.networks.network import Network
+from gga_sweep.records import RunRecords, RunStatus
+from gga_sweep.report.content import make_report, report_of
+from gga_sweep.selection import Selected
+from gga_sweep.spec import Sweep, plan_sweep, read_contents
+from gga_sweep.spec.models import RunSpec
+from gga_sweep.training.trainer import split_dataset
+
+ERM, GGA = "ERM", "GGA"
+
+
+@pytest.fixture(scope="module")
+def result(trained: Sweep) -> SweepResult:
+    plan, ledger = plan_sweep(trained, read_contents(trained)), Ledger(trained.folder)
+    paths: dict[str, Path] = {}
+    report = make_report(plan, ledger)
+    return SweepResult(plan, ledger, report, paths, "sqlite:///nowhere", tracked=True, stopped=None)
+
+
+def best_validation(run: RunRecords) -> float:
+    return max(record.validation.accuracy for record in run.records)
+
+
+def with_status(result: SweepResult, *statuses: RunStatus) -> SweepResult:
+    """The first runs as if they had ended so."""
+    ended = [changed_run(run, status=status) for run, status in zip(result.records, statuses, strict=False)]
+    records = (*ended, *result.records[len(statuses) :])
+    return replace(result, report=report_of(result.plan.sweep, replace(result.report.view, records=records)))
+
+
+def test_the_records_are_all_runs_of_the_plan_with_their_evaluations(result: SweepResult) -> None:
+    assert [(run.cell.arm, run.cell.test_domains, run.draws) for run in result.records] == [
+        (arm, (domain,), (draw,)) for arm in (ERM, GGA) for domain in ("0", "75") for draw in (0, 1)
+    ]
+    assert all([record.step for record in run.records] == [0, 2, 4] for run in result.records)
+
+
+def test_what_was_spent_is_the_sum_over_the_runs_and_one_of_two_arms_counts_once(result: SweepResult) -> None:
+    spent = sum(sum(run.seconds.values()) for run in result.records)
+    assert 0 < result.device_seconds == pytest.approx(spent)
+    shared = changed_run(result.records[0], cell=replace(result.records[0].cell, arm=GGA))
+    view = replace(result.report.view, records=(*result.records, shared))
+    twice = replace(result, report=report_of(result.plan.sweep, view))
+    assert twice.device_seconds == pytest.approx(spent)
+
+
+def test_a_cell_is_represented_by_its_best_draw(result: SweepResult) -> None:
+    assert len(result.selected()) == 4
+    for one in result.selected():
+        runs = [run for run in result.records if run.cell == one.cell]
+        assert one.validation_accuracy == max(map(best_validation, runs))
+        assert one.folder in {run.folder for run in runs if best_validation(run) == one.validation_accuracy}
+
+
+def test_the_table_has_a_row_an_arm(result: SweepResult) -> None:
+    table = result.table()
+    assert [row.arm for row in table.rows] == [ERM, GGA]
+    assert table.selected == result.selected()
+    assert not table.incomplete
+
+
+def test_an_unknown_method_of_selection_is_refused(result: SweepResult) -> None:
+    for ask in (result.table, result.selected):
+        with pytest.raises(InputError, match="must be a known selection method, got 'by-the-stars'"):
+            ask("by-the-stars")
+
+
+def test_the_failed_are_those_that_failed_or_lacked_memory(result: SweepResult) -> None:
+    assert result.failed == ()
+    ended = with_status(
+        result, RunStatus.FAILED, RunStatus.OUT_OF_MEMORY, RunStatus.DIVERGED, RunStatus.STOPPED, RunStatus.PREEMPTED
+    )
+    assert ended.failed == ended.records[:2]
+
+
+@pytest.mark.parametrize("arm", [None, ERM, GGA])
+@pytest.mark.parametrize("test_domain", [None, "0", "75", ("75",)])
+@pytest.mark.parametrize("trial_seed", [None, 0])
+def test_the_best_is_of_highest_validation_accuracy_among_those_asked_for(
+    result: SweepResult, arm: str | None, test_domain: str | tuple[str, ...] | None, trial_seed: int | None
+) -> None:
+    def asked_for(run: RunRecords) -> bool:
+        tests = test_domain if isinstance(test_domain, tuple | None) else (test_domain,)
+        return (
+            (arm is None or run.cell.arm == arm)
+            and (tests is None or run.cell.test_domains == tests)
+            and (trial_seed is None or run.cell.trial_seed == trial_seed)
+        )
+
+    best = result.best(arm=arm, test_domain=test_domain, trial_seed=trial_seed).selected
+    asked = [run for run in result.records if asked_for(run)]
+    assert best.validation_accuracy == max(map(best_validation, asked))
+    assert best.key in {run.key for run in asked}
+
+
+def test_of_equally_good_cells_the_first_is_the_best(result: SweepResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    equal = tuple(replace(one, validation_accuracy=0.5) for one in result.selected())
+
+    def selected(self: SweepResult, method: str = "") -> tuple[Selected, ...]:
+        return equal
+
+    monkeypatch.setattr(SweepResult, "selected", selected)
+    assert result.best().selected == equal[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({"arm": "CORAL"}, r"arm='CORAL'"),
+        ({"test_domain": "30"}, r"test_domain='30'"),
+        ({"test_domain": ("0", "75")}, r"test_domain=\('0', '75'\)"),
+        ({"arm": ERM, "trial_seed": 9}, r"arm='ERM', .*trial_seed=9"),
+    ],
+)
+def test_what_was_not_selected_is_refused_with_the_cells(
+    result: SweepResult, asked: dict[str, object], shown: str
+) -> None:
+    with pytest.raises(InputError, match=shown) as error:
+        result.best(**asked)  # type: ignore[arg-type]
+    assert error.value.faults[0].allowed == (f"{ERM} / 0 / 0", f"{ERM} / 75 / 0", f"{GGA} / 0 / 0", f"{GGA} / 75 / 0")
+
+
+def test_a_cell_of_which_nothing_ended_has_no_best(result: SweepResult) -> None:
+    begun = with_status(result, RunStatus.RUNNING, RunStatus.RUNNING)
+    with pytest.raises(InputError, match="no run was selected for this"):
+        begun.best(arm=ERM, test_domain="0")
+
+
+def validation_accuracies(network: Network, config: RunSpec) -> dict[str, float]:
+    """By domain, the share of its validation split that the network names right."""
+    dataset = load_dataset(config.dataset, None)
+    splits = split_dataset(config, dataset)
+    found = {}
+    for domain in dataset.domains:
+        images, labels = domain.take(splits[domain.name].validation)
+        with torch.no_grad():
+            found[domain.name] = float((network(images).argmax(dim=1) == labels).double().mean())
+    return found
+
+
+@pytest.mark.parametrize("arm", [ERM, GGA])
+@pytest.mark.parametrize("test_domain", ["0", "75"])
+def test_the_loaded_model_reaches_the_accuracies_recorded_at_the_selected_step(
+    result: SweepResult, arm: str, test_domain: str
+) -> None:
+    chosen = result.best(arm=arm, test_domain=test_domain)
+    network = chosen.load_model()
+    assert not network.training
+    run = next(run for run in result.records if run.key == chosen.selected.key)
+    record = next(record for record in run.records if record.step == chosen.selected.step)
+    config = next(planned.config for planned in result.plan.runs if planned.key == run.key)
+    found = validation_accuracies(network, config)
+    scores = {**record.validation.domains, **record.test.domains}
+    assert found == pytest.approx({name: score.validation.accuracy for name, score in scores.items()})
+    training = [accuracy for name, accuracy in found.items() if name != test_domain]
+    assert sum(training) / len(training) == pytest.approx(chosen.selected.validation_accuracy)
+
+
+def test_a_model_is_that_of_its_runs_best_step_and_not_of_its_last(result: SweepResult) -> None:
+    run = next(run for run in result.records if best_validation(run) > run.records[-1].validation.accuracy)
+    config = next(planned.config for planned in result.plan.runs if planned.key == run.key)
+    found = validation_accuracies(load_model(result.ledger.run(run.folder)), config)
+    training = [accuracy for name, accuracy in found.items() if (name,) != run.cell.test_domains]
+    assert sum(training) / len(training) == pytest.approx(best_validation(run))
+
+
+def test_a_model_selected_by_another_step_than_its_weights_is_refused(result: SweepResult) -> None:
+    best = result.best(arm=ERM)
+    other = replace(best, selected=replace(best.selected, step=best.selected.step + 2))
+    with pytest.raises(InputError, match=r"the run kept only the weights of its best validation step, \d, got \d"):
+        other.load_model()
+    with pytest.raises(InputError, match="the run kept only the weights"):
+        other.predict()
+
+
+def test_the_predictions_of_a_winner_give_its_accuracies(result: SweepResult) -> None:
+    best = result.best(arm=GGA, test_domain="75")
+    found = best.predict()
+    assert (found.step, found.largest_difference) == (best.selected.step, 0)
