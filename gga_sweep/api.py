@@ -32,7 +32,8 @@ from gga_sweep.tracking.projector import Projector
 
 if TYPE_CHECKING:
     from gga_sweep.execution.predictions import Predictions
-    from gga_sweep.ledger.run_folder import RunFolder, Weights
+    from gga_sweep.ledger.run_folder import RunFolder
+    from gga_sweep.ledger.run_reader import Weights
     from gga_sweep.networks.network import Network
     from gga_sweep.ray_backend.callbacks import callbacks
     from gga_sweep.ray_backend.search_space import param_space

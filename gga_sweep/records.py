@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Literal
 
 Scalar = bool | int | float | str
 
@@ -275,6 +275,62 @@ AnnealingLine = AnnealedStep | NoisyStep
 
 
 @dataclass(frozen=True, slots=True)
+class RunState:
+    """What a run's `status.json` holds.
+
+    Args:
+        status: where the run is.
+        reason: why it is not DONE.
+        step: the last step trained; -1 before the first.
+        attempt: the attempt that wrote it.
+        digests: of a final run, by name, of its deterministic files.
+        removed: those of these files that were deleted since, on purpose.
+        environments: each change of the environment between two attempts, in words. The last bits of such a run may
+            differ from those of a run trained in one environment.
+        written: seconds since the epoch, by the writer's clock; of a final run, when it ended.
+    """
+
+    status: RunStatus = RunStatus.QUEUED
+    reason: str | None = None
+    step: int = -1
+    attempt: int = 0
+    digests: dict[str, str] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    written: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run has left so far: all that its folder holds, except its header, weights and checkpoint.
+
+    Args:
+        folder: the folder's name in the ledger.
+        state: where the run is.
+        records: by ascending step; empty for a run that has not been evaluated.
+        searches: the annealed steps of GGA, by ascending step.
+        noisy_steps: those of GGA-L. A run has steps of one method at most.
+        seconds: device seconds so far, by phase ("training", "search", "diagnostics", "evaluation").
+        inherited_seconds: those among them that other runs spent, on the steps that this run shares with them.
+        averaged: of its averaged weights; None where it has none (yet).
+    """
+
+    folder: str
+    state: RunState = RunState()
+    records: tuple[Record, ...] = ()
+    searches: tuple[AnnealedStep, ...] = ()
+    noisy_steps: tuple[NoisyStep, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    inherited_seconds: float = 0.0
+    averaged: Averaged | None = None
+
+    @property
+    def annealed(self) -> tuple[AnnealingLine, ...]:
+        """The annealed steps, of whichever method."""
+        return self.searches or self.noisy_steps
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """The runs that differ only in the draw: the set from which selection picks one."""
 
@@ -285,48 +341,85 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecords:
-    """A run of a cell with everything it left, as selection and reports take it.
+class RunPlace:
+    """Where a run stands in a sweep.
 
     Args:
         key: the run's full key.
-        folder: its folder's name in the ledger.
-        cell: where it stands. A run shared by two arms appears once for each.
+        cell: the cell that selection picks it from. A run shared by two arms has a place in each.
         draws: every draw number that gave this configuration, ascending; ties are decided by the highest.
         hyperparameters: what the draw gave, by dotted name.
-        status: where it is; `reason` says why when it is not DONE.
-        records: by ascending step; empty for a run that has not been evaluated.
-        annealed: by ascending step; empty for an un-annealed run. A run holds lines of one kind: `searches` or
-            `noisy_steps`.
-        seconds: device seconds that it took so far, by phase ("training", "search", "diagnostics", "evaluation").
-        inherited_seconds: those among them that other runs spent, on the steps it shares with them.
-        environments: each change of the environment while it was trained, in words.
-        averaged: of its averaged weights; None where it has none (yet).
     """
 
     key: str
-    folder: str
     cell: Cell
     draws: tuple[int, ...]
     hyperparameters: Mapping[str, Scalar]
-    status: RunStatus
-    reason: str | None = None
-    records: tuple[Record, ...] = ()
-    annealed: tuple[AnnealingLine, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    inherited_seconds: float = 0.0
-    environments: tuple[str, ...] = ()
-    averaged: Averaged | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecords:
+    """A run of a sweep as selection and reports read it: where it stands, and what it left."""
+
+    place: RunPlace
+    result: RunResult
+
+    @property
+    def key(self) -> str:
+        return self.place.key
+
+    @property
+    def cell(self) -> Cell:
+        return self.place.cell
+
+    @property
+    def draws(self) -> tuple[int, ...]:
+        return self.place.draws
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Scalar]:
+        return self.place.hyperparameters
+
+    @property
+    def folder(self) -> str:
+        return self.result.folder
+
+    @property
+    def status(self) -> RunStatus:
+        return self.result.state.status
+
+    @property
+    def reason(self) -> str | None:
+        return self.result.state.reason
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        return self.result.state.environments
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        return self.result.records
 
     @property
     def searches(self) -> tuple[AnnealedStep, ...]:
-        """The steps that searched for better-aligned weights."""
-        return cast(tuple[AnnealedStep, ...], self.annealed) if self._holds(AnnealedStep) else ()
+        return self.result.searches
 
     @property
     def noisy_steps(self) -> tuple[NoisyStep, ...]:
-        """The steps of GGA-L."""
-        return cast(tuple[NoisyStep, ...], self.annealed) if self._holds(NoisyStep) else ()
+        return self.result.noisy_steps
 
-    def _holds(self, kind: type[AnnealingLine]) -> bool:
-        return bool(self.annealed) and isinstance(self.annealed[0], kind)
+    @property
+    def annealed(self) -> tuple[AnnealingLine, ...]:
+        return self.result.annealed
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        return self.result.seconds
+
+    @property
+    def inherited_seconds(self) -> float:
+        return self.result.inherited_seconds
+
+    @property
+    def averaged(self) -> Averaged | None:
+        return self.result.averaged

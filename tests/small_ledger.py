@@ -9,7 +9,8 @@ from small_runs import CPU
 
 from gga_sweep.datasets import Dataset
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
-from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_reader import DETERMINISTIC
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import RunStatus
 from gga_sweep.spec.models import RunSpec
@@ -28,7 +29,7 @@ def open_small_run(
 ) -> RecordedRun:
     """As a new process opens it: nothing but the store is shared with whoever ran before."""
     recording = RecordingOptions(from_checkpoint, **options)
-    return RecordedRun(RunFolder(store, RUN), KEY, config, dataset, CPU, recording, reason_to_stop)
+    return RecordedRun.open(RunFolder(store, RUN), KEY, config, dataset, CPU, recording, reason_to_stop)
 
 
 def advance_to_the_end(run: RecordedRun, seconds: float = 1e9) -> RecordedRun:

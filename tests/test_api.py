@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_runs import changed_run
 
 from gga_sweep.api import SweepResult
 from gga_sweep.datasets import load_dataset
@@ -38,7 +39,7 @@ def best_validation(run: RunRecords) -> float:
 
 def with_status(result: SweepResult, *statuses: RunStatus) -> SweepResult:
     """The first runs as if they had ended so."""
-    ended = [replace(run, status=status) for run, status in zip(result.records, statuses, strict=False)]
+    ended = [changed_run(run, status=status) for run, status in zip(result.records, statuses, strict=False)]
     records = (*ended, *result.records[len(statuses) :])
     return replace(result, report=report_of(result.plan.sweep, replace(result.report.view, records=records)))
 
@@ -53,7 +54,7 @@ def test_the_records_are_all_runs_of_the_plan_with_their_evaluations(result: Swe
 def test_what_was_spent_is_the_sum_over_the_runs_and_one_of_two_arms_counts_once(result: SweepResult) -> None:
     spent = sum(sum(run.seconds.values()) for run in result.records)
     assert 0 < result.device_seconds == pytest.approx(spent)
-    shared = replace(result.records[0], cell=replace(result.records[0].cell, arm=GGA))
+    shared = changed_run(result.records[0], cell=replace(result.records[0].cell, arm=GGA))
     view = replace(result.report.view, records=(*result.records, shared))
     twice = replace(result, report=report_of(result.plan.sweep, view))
     assert twice.device_seconds == pytest.approx(spent)

@@ -19,9 +19,9 @@ from gga_sweep.api import SweepResult
 from gga_sweep.domainbed.export import export_domainbed
 from gga_sweep.execution.clean import clean
 from gga_sweep.execution.replay import compare, replay
+from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.ledger.verify import verify
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import FORMATS, render
 from gga_sweep.report.unselected import unselected_runs

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from gga_sweep.records import AnnealedStep, AnnealingLine, Cell, NoisyStep, RunRecords, RunStatus
+from made_runs import made_run
+
+from gga_sweep.records import AnnealedStep, AnnealingLine, Cell, NoisyStep, RunRecords
 
 SEARCHES = tuple(
     AnnealedStep(step, 8, 2, 3, 0.1, 0.2, 1.0, 1.1, 0.1, 0.15, 0.1, 0.12, 0.6, 2.0) for step in range(20, 23)
@@ -13,7 +15,7 @@ NOISY_STEPS = tuple(NoisyStep(step, math.nan, 1e-3, 0.5, 2.0) for step in range(
 
 
 def run_with(annealed: tuple[AnnealingLine, ...]) -> RunRecords:
-    return RunRecords("k", "f", Cell("PACS", "arm", ("photo",), 0), (0,), {}, RunStatus.DONE, annealed=annealed)
+    return made_run("k", "f", Cell("PACS", "arm", ("photo",), 0), (0,), {}, annealed=annealed)
 
 
 def test_searches_and_noisy_steps_are_told_apart() -> None:

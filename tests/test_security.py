@@ -39,12 +39,12 @@ from gga_sweep.execution.model import open_run_folder
 from gga_sweep.execution.predictions import predict
 from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.searched import keep_searched
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.networks.network import load_featurizer
 from gga_sweep.ray_backend import ray_internals
 from gga_sweep.ray_backend.callbacks import OwnTunerCallback
-from gga_sweep.report.collect import remember_searched
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
 from gga_sweep.report.plots.catalogue import DrawnPlot
@@ -423,7 +423,7 @@ def test_a_sweep_of_such_images_writes_in_its_storage_alone(
     ledger = Ledger(sweep.folder)
     plan = read_plan(sweep.folder)
     for run in plan.runs:
-        remember_searched(ledger, run)
+        keep_searched(ledger, run)
         predict(open_run_folder(sweep.folder / "runs" / str(run.folder))).to_csv(here / "results" / "predictions.csv")
     exported = export_domainbed(sweep.folder, here / "results" / "export", models=True)
     assert exported.models == len(plan.runs) == 1

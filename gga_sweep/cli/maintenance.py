@@ -11,7 +11,7 @@ import typer
 from gga_sweep.cli.console import FAILED, Folder, bad_input, err, out, without_collection
 
 if TYPE_CHECKING:
-    from gga_sweep.ledger.verify import Verification
+    from gga_sweep.execution.verify import Verification
 
 _TERMINAL_SECONDS, _LINE_SECONDS = 5.0, 60.0
 """Between two updates of --watch, on a terminal and elsewhere."""
@@ -61,9 +61,9 @@ def verify(folder: Folder) -> None:
 
     from rich.progress import Progress
 
+    from gga_sweep.execution.verify import verify as verify_ledger
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
-    from gga_sweep.ledger.verify import verify as verify_ledger
 
     without_collection()
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:

@@ -23,7 +23,7 @@ from gga_sweep.cli.console import (
 
 if TYPE_CHECKING:
     from gga_sweep.execution.recorded_run import Progress
-    from gga_sweep.ledger.run_folder import Weights
+    from gga_sweep.ledger.run_reader import Weights
 
 Averaged = Annotated[bool, typer.Option("--averaged", help="Use the averaged weights, not those of the selected step.")]
 

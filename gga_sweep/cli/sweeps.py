@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.ledger.run_folder import RunState
+    from gga_sweep.records import RunState
     from gga_sweep.scheduling.price import Price
     from gga_sweep.spec import Outline
     from gga_sweep.spec.models import RunSpec

@@ -9,7 +9,7 @@ from typing import get_args
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import Weights
+from gga_sweep.ledger.run_reader import Weights
 from gga_sweep.records import FINAL
 from gga_sweep.spec import Plan
 

@@ -1,4 +1,4 @@
-"""A selected model out of a run's folder, and its accuracy on any tree of images."""
+"""Loads a run's selected model, and evaluates it on any tree of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from gga_sweep.datasets import Dataset, Minibatch, evaluation_batch, load_datase
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import DamagedFileError, Fault, GGASweepError, InputError
 from gga_sweep.ledger.open_store import open_store
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader, Weights
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
+from gga_sweep.ledger.run_reader import Weights
 from gga_sweep.networks.network import Network
 from gga_sweep.records import Score
 from gga_sweep.spec.location import Location, as_location
@@ -42,7 +44,7 @@ def load_model(folder: RunFolder, weights: Weights = "selected") -> Network:
     """The network of a run with the weights of its best validation step, in evaluation mode, on the CPU.
 
     Args:
-        weights: `averaged` takes those instead, of a run that averages its weights.
+        weights: `averaged` loads the averaged weights instead.
 
     Raises:
         InputError, DamagedFileError: as `load_algorithm`.
@@ -51,7 +53,7 @@ def load_model(folder: RunFolder, weights: Weights = "selected") -> Network:
 
 
 def load_algorithm(folder: RunFolder, weights: Weights = "selected") -> Algorithm:
-    """The algorithm of a run around that network: what predicts as the run's evaluations did.
+    """The run's algorithm with that network, which predicts as the run's evaluations did.
 
     Raises:
         InputError: the folder holds no run, one that was never evaluated, or one whose weights were removed.

@@ -11,7 +11,7 @@ import torch
 from gga_sweep.datasets import Dataset, load_dataset
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import GGASweepError
-from gga_sweep.execution.recorded_run import ReasonToEnd, RecordedRun, RecordingOptions
+from gga_sweep.execution.recorded_run import FailedRun, ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.spec import PlannedRun
@@ -29,7 +29,7 @@ def open_run(
     reason_to_stop: Callable[[], str | None] = lambda: None,
     reason_to_end: ReasonToEnd = lambda validations: None,
     branching: Branching = UNBRANCHED,
-) -> RecordedRun:
+) -> RecordedRun | FailedRun:
     """Start or resume a run in its folder.
 
     Args:
@@ -37,7 +37,7 @@ def open_run(
         storage: whose cache holds the images.
         digest: of the images it was planned with.
         on_gpu: whether it trains on the GPU that this process sees.
-        options, reason_to_stop, reason_to_end, branching: as `RecordedRun` takes them.
+        options, reason_to_stop, reason_to_end, branching: as for `RecordedRun.open`.
 
     Raises:
         GGASweepError: the images are not those planned with, or there is no CUDA device for a run that needs one.
@@ -54,7 +54,7 @@ def open_run(
             raise GGASweepError("the run needs a GPU, but this process sees no CUDA device")
         device = torch.device("cuda")
     folder = ledger.run(planned.folder)
-    return RecordedRun(
+    return RecordedRun.open(
         folder, planned.key, planned.config, dataset, device, options, reason_to_stop, reason_to_end, branching
     )
 

@@ -1,4 +1,4 @@
-"""What a run's selected model predicts, image by image, and whether that is what was recorded."""
+"""The predictions of a run's selected model, image by image, compared with the recorded accuracies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from gga_sweep.datasets import Dataset, Domain, Split, dataset_digest, load_data
 from gga_sweep.datasets.splits import SplitName, split_digests
 from gga_sweep.errors import Fault, GGASweepError, InputError
 from gga_sweep.execution.model import load_algorithm
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader, Weights
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
+from gga_sweep.ledger.run_reader import Weights
 from gga_sweep.records import Record
 from gga_sweep.training.evaluation import Evaluator
 from gga_sweep.training.fingerprint import fastest_memory_format, fingerprint, set_arithmetic
@@ -249,7 +251,7 @@ def _load_images(header: RunHeader, data: Path | None, cache: Path | None) -> Da
 def _splits(folder: RunFolder, header: RunHeader, dataset: Dataset) -> dict[str, Split]:
     splits = split_dataset(header.config, dataset)
     drawn = split_digests(dataset.domains, splits)
-    if header.split_digests and drawn != header.split_digests:
+    if drawn != header.split_digests:
         other = ", ".join(name for name, digests in drawn.items() if digests != header.split_digests.get(name))
         raise GGASweepError(f"run {folder.name}: the splits drawn here are not those it was trained on: {other}")
     return splits

@@ -10,7 +10,8 @@ from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import decode_images, require_writable
 from gga_sweep.execution.recorded_run import Progress, RecordingOptions
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, RunFolder
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC
 from gga_sweep.ledger.suggested import read_suggested
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan, PlannedRun, Sweep, plan_sweep, read_contents
@@ -25,7 +26,7 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
         show: called with the progress after each slice.
 
     Returns:
-        The folder it was trained in, and how it ended.
+        Its folder, and how it ended.
 
     Raises:
         InputError: no such run, the images are not there, or the folder cannot be trained in.

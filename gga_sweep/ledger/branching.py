@@ -1,4 +1,4 @@
-"""Where runs that share their first steps begin, and what they leave for each other, by name. Loads no torch."""
+"""The names of prefixes, by which runs share their first steps. Loads no torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from gga_sweep.ledger.store import LedgerStore
 
 PREFIXES = "prefixes"
-"""The folder of a ledger that holds them (`gga_sweep.ledger.prefixes`)."""
+"""The folder of a ledger that holds them (`gga_sweep.execution.prefixes`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branching:
-    """Where a run may begin in place of step 0, and what it leaves for others.
+    """The prefixes that a run may begin with, in place of step 0, and those that it writes for other runs.
 
     Args:
         start: names of prefixes of this run, the longest first.
-        left: by number of steps, the name of the prefix that it leaves after so many.
+        left: by number of steps, the name of the prefix that the run writes after so many steps.
     """
 
     start: tuple[str, ...] = ()
@@ -28,6 +28,6 @@ UNBRANCHED = Branching()
 
 
 def delete_prefixes(store: LedgerStore, names: Iterable[str] | None = None) -> None:
-    """Those of these names; None: all that there are."""
+    """Delete the prefixes of these names; None: all."""
     for name in store.list(PREFIXES) if names is None else names:
         store.delete(f"{PREFIXES}/{name}")

@@ -1,14 +1,15 @@
-"""The index of finished runs: what reports read of them, in few files that are quick to read.
+"""The index of finished runs: their results, in few files that are quick to read.
 
-`index/` holds 64 files; a run stands in the one its name's hash gives. The runs' own files stay the truth: the index
-follows from them and may be deleted at any time. An entry counts as long as none of the files it was made of was
-written since (`LedgerStore.stats`: on a file system number, time and size); what it lacks, and every run that is not
-final, is read from the run's folder, and what was final there is added. The files of all runs are listed at once,
-before they are read and, where something is to be added, after: beyond that a run costs one request for each file that
-it has. Nothing reads an entry that another version of the types in `records.py`, or a damaged file, left behind; a
-storage that cannot be written keeps the index it has. Files are replaced whole: of two processes that add at once the
-last wins, and the other's are added by a later reader. Of a storage that is far away one more file, `states`, has the
-states alone.
+`index/` holds 64 files; a hash of a run's name gives its file. The index is derived from the runs' own files and may be
+deleted at any time.
+
+- An entry is current while none of the files it was made from has changed (`LedgerStore.stats`: on a file system inode,
+  time and size). A run without a current entry is read from its folder, and added if it is final.
+- The files of all runs are listed at once, before they are read and, if entries are added, after. Beyond that a run
+  costs one request for each of its files.
+- Entries of another version of the types in `records.py`, and damaged files, are not read.
+- Files are replaced whole. If two processes add at once, the last wins, and a later reader adds the other's entries.
+- In a storage with slow requests, one more file, `states`, holds only the states.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import TypeVar
 
@@ -26,7 +27,8 @@ import msgspec
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.packed import PackedRecords, pack, unpack
-from gga_sweep.ledger.run_folder import RunFiles, RunFolder, RunResult, RunState, files_of, result_stamp
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_reader import RunFiles, files_of, result_stamp
 from gga_sweep.ledger.store import LedgerStore, for_each
 from gga_sweep.records import (
     FINAL,
@@ -36,6 +38,8 @@ from gga_sweep.records import (
     DomainScores,
     NoisyStep,
     Record,
+    RunResult,
+    RunState,
     Score,
     TestRecord,
     ValidationRecord,
@@ -46,20 +50,19 @@ _STATES = "index/states"
 
 
 class _Entry(msgspec.Struct, array_like=True, frozen=True):
-    """A finished run. It holds annealed steps of one method (`records.RunRecords`)."""
+    """A finished run: its result without records, and these packed."""
 
     stamp: str
-    state: RunState
-    seconds: dict[str, float]
-    inherited_seconds: float
+    result: RunResult
     records: PackedRecords
-    searches: tuple[AnnealedStep, ...]
-    noisy_steps: tuple[NoisyStep, ...]
-    averaged: Averaged | None
+
+    def unpack(self) -> RunResult:
+        """The whole result. Its records are decoded at their first use, which takes less memory."""
+        return replace(self.result, records=unpack(self.records))
 
 
 class _FinalState(msgspec.Struct, array_like=True, frozen=True):
-    """Of a finished run; the stamp is that of its `status.json` alone."""
+    """The state of a finished run; the stamp is that of its `status.json`."""
 
     stamp: str
     state: RunState
@@ -72,7 +75,7 @@ def _format() -> bytes:
     """8 bytes that change with any type an entry is made of."""
     types = (_Entry, _FinalState, PackedRecords)
     of_records = (Record, ValidationRecord, TestRecord, DomainScores, Score, Agreement)
-    recorded = (RunState, *of_records, AnnealedStep, NoisyStep, Averaged)
+    recorded = (RunResult, RunState, *of_records, AnnealedStep, NoisyStep, Averaged)
     names = [[kind.__name__, *kind.__struct_fields__] for kind in types]
     names += [[kind.__name__, *(field.name for field in fields(kind))] for kind in recorded]
     return hashlib.blake2b(repr(names).encode(), digest_size=8).digest()
@@ -86,7 +89,7 @@ _FINAL_STATES = msgspec.msgpack.Decoder(dict[str, _FinalState])
 def read_through(
     store: LedgerStore, names: Iterable[str], files: Mapping[str, RunFiles] | None = None
 ) -> dict[str, RunResult]:
-    """What became of the runs of these names; those that finished since the last call are added to the index.
+    """The results of these runs, by name. Finished runs without a current entry are added to the index.
 
     Args:
         files: of these runs, as they were just listed; None lists them.
@@ -97,7 +100,7 @@ def read_through(
     with _no_collection():
         files = _listed(store, members) if files is None else files
         for (file, wanted), entries in zip(members.items(), _read_files(store, members), strict=True):
-            results.update((name, _result(name, entries[name])) for name in wanted if _is_current(name, entries, files))
+            results.update((name, entries[name].unpack()) for name in wanted if _is_current(name, entries, files))
             if any(name not in results for name in wanted):
                 lacking[file] = entries
         unread = [name for file in lacking for name in members[file] if name not in results]
@@ -107,26 +110,23 @@ def read_through(
 
 
 def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
-    """What the index alone tells of the runs of these names; those of which it tells nothing that counts are left out.
-
-    Writes nothing.
-    """
+    """The current entries of these runs, by name. Writes nothing."""
     members = _by_file(names)
     results = {}
     with _no_collection():
         files = _listed(store, members)
         for wanted, entries in zip(members.values(), _read_files(store, members), strict=True):
             current = [name for name in wanted if _is_current(name, entries, files)]
-            results.update({name: _result(name, entries[name]) for name in current})
+            results.update({name: entries[name].unpack() for name in current})
     return results
 
 
 def read_states_through(
     store: LedgerStore, names: Sequence[str], files: Mapping[str, RunFiles], read: Callable[[str], RunState]
 ) -> dict[str, RunState]:
-    """The states of the runs of these names: of finished ones from one file, of the others by `read`.
+    """The states of these runs, by name: those of finished runs from one file, the others by `read`.
 
-    For storages whose every answer takes long; on a disk it is as quick to read the runs.
+    For storages with slow requests; on a disk it is as quick to read the runs.
 
     Args:
         files: of these runs, as they were just listed.
@@ -149,7 +149,7 @@ def _listed(store: LedgerStore, members: Mapping[str, Sequence[str]]) -> Mapping
 def _read_folders(
     store: LedgerStore, names: Iterable[str], files: Mapping[str, RunFiles], results: dict[str, RunResult]
 ) -> dict[str, _Entry]:
-    """Read runs from their folders into `results`; gives an entry of each that is final."""
+    """Read runs from their folders into `results`; returns an entry for each that is final."""
 
     def read(name: str) -> tuple[RunResult, _Entry | None]:
         found = files.get(name, {})
@@ -159,7 +159,7 @@ def _read_folders(
     added = {}
     names = list(names)
     for name, (result, entry) in zip(names, for_each(store, read, names), strict=True):
-        results[name] = result if entry is None else _result(name, entry)  # which takes less memory
+        results[name] = result if entry is None else entry.unpack()
         if entry is not None:
             added[name] = entry
     return added
@@ -171,9 +171,9 @@ def _add(
     kept: Mapping[str, Mapping[str, _Entry]],
     results: dict[str, RunResult],
 ) -> None:
-    """Write the entries that were added beside those kept, by file, without any whose run was written since.
+    """Write the new entries beside those kept, by file, without entries whose run has changed meanwhile.
 
-    A run that was written while it was read is read once more into `results`: a file may have come that was not listed.
+    A run that changed while it was read is read again into `results`, since it may have a file that was not listed.
     """
     entries = {file: {**kept[file], **of_file} for file, of_file in _in_files(added).items()}
     files = files_of(store, [name for of_file in entries.values() for name in of_file])
@@ -190,28 +190,7 @@ def _in_files(entries: Mapping[str, _Entry]) -> dict[str, dict[str, _Entry]]:
 
 
 def _entry(stamp: str, result: RunResult) -> _Entry:
-    return _Entry(
-        stamp=stamp,
-        state=result.state,
-        seconds=dict(result.seconds),
-        inherited_seconds=result.inherited_seconds,
-        records=pack(result.records),
-        searches=tuple(line for line in result.annealed if isinstance(line, AnnealedStep)),
-        noisy_steps=tuple(line for line in result.annealed if isinstance(line, NoisyStep)),
-        averaged=result.averaged,
-    )
-
-
-def _result(name: str, entry: _Entry) -> RunResult:
-    return RunResult(
-        folder=name,
-        state=entry.state,
-        records=unpack(entry.records),
-        annealed=entry.searches or entry.noisy_steps,
-        seconds=entry.seconds,
-        inherited_seconds=entry.inherited_seconds,
-        averaged=entry.averaged,
-    )
+    return _Entry(stamp, replace(result, records=()), pack(result.records))
 
 
 def _is_current(name: str, entries: Mapping[str, _Entry], files: Mapping[str, RunFiles]) -> bool:
@@ -234,12 +213,12 @@ def _read_files(store: LedgerStore, files: Iterable[str]) -> Iterator[dict[str, 
 
 
 def _read(store: LedgerStore, file: str) -> dict[str, _Entry]:
-    """What is decoded later on demand must decode then."""
+    """The checksum makes sure that records which are decoded later can be decoded."""
     return _decoded(store, file, _ENTRIES)
 
 
 def _decoded(store: LedgerStore, file: str, decoder: msgspec.msgpack.Decoder[dict[str, Kept]]) -> dict[str, Kept]:
-    """What a file keeps of runs, by name: after a format and a checksum. Empty if there is none that can be read."""
+    """The entries of a file, after its format and checksum. Empty if it is missing, damaged or of another format."""
     content = memoryview(store.read(file) or b"")
     head = 8 + 4
     if content[:8] != _FORMAT or content[8:head] != _checksum(content[head:]):
@@ -263,7 +242,7 @@ def _checksum(content: bytes | memoryview) -> bytes:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without garbage collection, which would look through all that was read, again and again."""
+    """Switch garbage collection off: it would scan all that was read, again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,8 +1,8 @@
-"""Who works on a ledger: of every kind of work (a folder of the ledger) one live worker at a time, the newest.
+"""Leases on a ledger: for each kind of work (a folder of the ledger), one live worker at a time.
 
-Each worker takes the next number of its kind: `FOLDER/000007.json` says who it is and when it was last seen. The newest
-number holds the lease while its heartbeat is young and, on this host, its process exists, until it says that it ended.
-`FOLDER/000007.stop` asks that worker, and whoever works for it, to stop; it holds the reason.
+Each worker takes the next number of its kind. `FOLDER/000007.json` names its process and its last heartbeat. The worker
+with the newest number holds the lease until it releases it, its heartbeat is too old, or, on this host, its process is
+gone. `FOLDER/000007.stop` requests that this worker and its helpers stop; it holds the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from gga_sweep.errors import StorageError, SweepOwnedError
-from gga_sweep.ledger.lines import dump
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.store import LedgerStore
 
 LAUNCHES = "launches"
@@ -35,19 +35,19 @@ _LOOK_SECONDS = 1.0
 _PATIENCE_SECONDS = 90.0
 
 _held_here: set[float] = set()
-"""When the leases of this process were taken. One that had its number before, or an end that a full disk did not take,
-must not keep the next one away."""
+"""The start times of the leases that this process holds. Without them, an older lease under the same process id, or
+one whose end could not be written, would look alive."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who took a number.
+    """The worker that took a number.
 
     Args:
-        started, seen: seconds since the epoch, by its own clock; of its last heartbeat.
-        ended: when it said that it had; None while it works, and for ever where it was killed.
+        started, seen: its start and its last heartbeat, in seconds since the epoch, by its own clock.
+        ended: when it released the lease; None while it works, and after it was killed.
     """
 
     host: str
@@ -73,19 +73,19 @@ _HOLDER = msgspec.json.Decoder(Holder)
 
 
 def newest_holder(store: LedgerStore, folder: str) -> Holder | None:
-    """Of the lease, dead or alive; None before the first."""
+    """The last worker that took the lease, dead or alive; None before the first."""
     number = _newest_number(store, folder)
     return None if number == 0 else _read_holder(store, folder, number)
 
 
 def live_holder(store: LedgerStore, folder: str) -> Holder | None:
-    """Who holds the lease now."""
+    """The worker that holds the lease now; None if there is none."""
     holder = newest_holder(store, folder)
     return holder if holder is not None and holder.alive else None
 
 
 def ask_to_stop(store: LedgerStore, folder: str, number: int, reason: str) -> bool:
-    """Ask the worker of that number to stop; False if it was asked before. Asks nobody else, now or later."""
+    """Request that the worker of that number, and no later one, stop; False if that was requested before."""
     return store.put_if_absent(f"{folder}/{number:06d}.stop", reason.encode())
 
 
@@ -100,13 +100,13 @@ def wait_for_end(store: LedgerStore, folder: str, number: int, seconds: float) -
 
 
 def reason_to_stop(store: LedgerStore, folder: str, number: int) -> str | None:
-    """Why the worker of that number was asked to stop; None if it was not."""
+    """The reason why the worker of that number should stop; None if it should not."""
     content = store.read(f"{folder}/{number:06d}.stop")
     return None if content is None else content.decode(errors="replace")
 
 
 class StopNotice:
-    """Hears, in any process that works for a lease, when its holder was asked to stop; looks once a second at most."""
+    """Returns the reason to stop, in any process that works for a lease. Reads the file once a second at most."""
 
     def __init__(self, store: LedgerStore, folder: str, number: int) -> None:
         self._store = store
@@ -116,7 +116,7 @@ class StopNotice:
         self._reason: str | None = None
 
     def __call__(self) -> str | None:
-        """Why; None while it was not."""
+        """The reason why the holder should stop; None while it should not."""
         now = time.monotonic()
         if self._reason is None and now - self._looked >= _LOOK_SECONDS:
             self._looked = now
@@ -125,10 +125,10 @@ class StopNotice:
 
 
 class Lease:
-    """A number taken, from `held`. Beats in a thread, and hears when it should stop.
+    """A lease that this process holds; `held` makes one. A thread writes its heartbeat and reads requests to stop.
 
-    Args:
-        number: its own.
+    Attributes:
+        number: of this lease.
     """
 
     def __init__(self, store: LedgerStore, folder: str, holder: Holder) -> None:
@@ -145,26 +145,26 @@ class Lease:
 
     @property
     def reason(self) -> str | None:
-        """Why the worker should stop; None while it should not."""
+        """The reason why this worker should stop; None while it should not."""
         return self._reason
 
     def is_newest(self) -> bool:
-        """Whether nobody took a later number: who was overtaken (its machine slept) must leave the work alone."""
+        """Whether no later number was taken. If one was (this machine slept, say), this worker must not go on."""
         return _newest_number(self._store, self._folder) == self.number
 
     def wait(self, seconds: float) -> bool:
-        """Whether it should stop, known at once or within so many seconds."""
+        """Wait for a reason to stop, so many seconds at most; whether there is one."""
         return self._stopping.wait(seconds)
 
     def ask(self, reason: str) -> None:
-        """Stop, and tell whoever works for this lease. The first reason stands. Safe in a signal's handler."""
+        """Stop, with all processes that work for this lease. The first reason stands. Safe in a signal handler."""
         if self._reason is None:
             self._reason = reason
             self._stopping.set()
             self._wake.set()
 
     def release(self) -> None:
-        """Say that the work has ended."""
+        """Release the lease."""
         self._released = True
         _held_here.discard(self._holder.started)
         self._wake.set()
@@ -175,20 +175,20 @@ class Lease:
             logger.warning("the end of this launch could not be written: %s", error)
 
     def _work(self) -> None:
-        beaten, told, away = time.monotonic(), False, False
+        beaten, published, away = time.monotonic(), False, False
         while not self._released:
             self._wake.wait(_LOOK_SECONDS)
             self._wake.clear()
             try:
                 self._look()
-                if self._reason is not None and not told:
+                if self._reason is not None and not published:
                     ask_to_stop(self._store, self._folder, self.number, self._reason)
-                    told = True
+                    published = True
                 if time.monotonic() - beaten >= _HEARTBEAT_SECONDS:
                     self._write()
                     beaten = time.monotonic()
                 away = False
-            except StorageError as error:  # it may come back; whoever trains meets it too
+            except StorageError as error:  # the storage may come back; a run in training fails on its own
                 if not away:
                     logger.warning("the heartbeat of this launch could not be written: %s", error)
                 away = True
@@ -210,7 +210,7 @@ def held(store: LedgerStore, folder: str = LAUNCHES, take_over: bool = False) ->
     """Hold the lease for the length of a `with` block.
 
     Args:
-        take_over: ask a live holder to stop, and wait until it has; at most 90 s, then go on without its word.
+        take_over: request that a live holder stop, wait for its end for 90 s at most, then go on.
 
     Raises:
         SweepOwnedError: another live worker holds it.
@@ -232,7 +232,7 @@ def _claim(store: LedgerStore, folder: str, take_over: bool) -> Lease:
         wait_for_end(store, folder, present.number, _PATIENCE_SECONDS)
     number = (0 if present is None else present.number) + 1
     mine = Holder(socket.gethostname(), os.getpid(), now, time.time(), number=number)
-    _held_here.add(mine.started)  # before the file says so: another thread may read it at once
+    _held_here.add(mine.started)  # before the file exists: another thread may read it at once
     if not store.put_if_absent(_path(folder, number), _content(mine)):
         _held_here.discard(mine.started)
         winner = newest_holder(store, folder)
@@ -246,7 +246,7 @@ def _newest_number(store: LedgerStore, folder: str) -> int:
 
 
 def _read_holder(store: LedgerStore, folder: str, number: int) -> Holder:
-    """A file that cannot be read says nothing of a live worker: its next heartbeat will."""
+    """A worker whose file is damaged counts as dead, until its next heartbeat writes the file again."""
     try:
         return replace(_HOLDER.decode(store.read(_path(folder, number)) or b""), number=number)
     except msgspec.DecodeError:
@@ -268,7 +268,7 @@ def _process_exists(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    try:  # a process that was killed and that nobody waits for is still listed
+    try:  # a killed process whose parent has not waited for it is still listed, as a zombie
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return True

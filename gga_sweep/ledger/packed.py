@@ -1,7 +1,7 @@
-"""Records in msgpack that are decoded when somebody looks into them.
+"""Records in msgpack that are decoded at their first use.
 
-A report looks at the validation accuracy of every record, and into few of them. So of each record its step and its
-validation accuracy stand ready, and the rest stays packed until it is asked for.
+A report reads the validation accuracy of every record, and all of few records. So the step and the validation accuracy
+of each record are decoded at once, and the rest when it is read.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def pack(records: Sequence[Record]) -> PackedRecords:
 
 
 def unpack(packed: PackedRecords) -> tuple[Record, ...]:
-    """The records, equal to those that were packed. What they hold is decoded at its first use."""
+    """The records, equal to those that were packed, decoded at their first use."""
     records = []
     for index, (step, accuracy) in enumerate(zip(packed.steps, packed.accuracies, strict=True)):
         validation = _new(_Validation)
@@ -66,11 +66,11 @@ class _Validation(ValidationRecord):
     """A `ValidationRecord` of which the fields behind `step` are unset until one of them is read."""
 
     __slots__ = ("_place", "accuracy")
-    accuracy: float  # in the place of the property: read three times a record, it is worth a slot
+    accuracy: float  # a slot in place of the property, since it is read several times
     _place: tuple[PackedRecords, int]
 
     def __new__(cls, *fields: Any, **named: Any) -> Any:
-        """One that is made from its fields (`replace`, `copy`, pickle) has nothing packed."""
+        """A copy made from its fields (`replace`, `copy`, pickle) is an ordinary record."""
         return ValidationRecord(*fields, **named)
 
     def __getattr__(self, name: str) -> Any:

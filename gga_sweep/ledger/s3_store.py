@@ -1,6 +1,6 @@
-"""A ledger's files in an S3 bucket, or in any store that speaks its protocol with conditional writes.
+"""A ledger's files in an S3 bucket, or in any store with its protocol and conditional writes.
 
-Needs the packages of the extra `s3`, and is imported only where a bucket is named.
+Requires the packages of the extra `s3`; imported only for a ledger in a bucket.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _RETRIES: Final[RetryConfig] = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _TIMEOUT = "30s"
-_DOUBTS = 3  # conflicts in which nobody won
+_CONFLICTS = 3  # conflicts in which no writer won
 _NO_BUCKET = "NoSuchBucket"
 _ANSWER = re.compile(r"<Code>(?P<code>[^<]*)</Code>\s*<Message>(?P<message>[^<]*)</Message>")
 
@@ -35,7 +35,7 @@ _ANSWER = re.compile(r"<Code>(?P<code>[^<]*)</Code>\s*<Message>(?P<message>[^<]*
 class S3LedgerStore:
     """A `LedgerStore` of objects: each is written whole, and created only if it is absent (`If-None-Match`).
 
-    Credentials, region and endpoint are found as by boto3: environment, profile, or the machine's role.
+    Credentials, region and endpoint come from where boto3 finds them: environment, profile, or the machine's role.
 
     Args:
         bucket: an existing one.
@@ -59,7 +59,7 @@ class S3LedgerStore:
 
     def put_if_absent(self, path: str, content: bytes) -> bool:
         with self._errors("write", path):
-            for _ in range(_DOUBTS):
+            for _ in range(_CONFLICTS):
                 try:
                     obstore.put(self._store, below_root(path), content, mode="create")
                     return True
@@ -93,7 +93,7 @@ class S3LedgerStore:
                 return
 
     def unfinished_writes(self, min_age: float = 0.0) -> dict[str, int]:
-        return {}  # an object is there when it is whole
+        return {}  # objects are created whole
 
     def _exists(self, path: str) -> bool:
         try:
@@ -111,7 +111,7 @@ class S3LedgerStore:
 
 
 def _in_words(error: Exception) -> str:
-    """What the server said; else the first line of what the client says."""
+    """The server's message; otherwise the first line of the client's."""
     said = _ANSWER.search(str(error))
     return f"{said['code']}: {said['message']}" if said else str(error).strip().partition("\n")[0]
 

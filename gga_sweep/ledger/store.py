@@ -1,4 +1,4 @@
-"""Where the ledger's files live. Always whole files: a reader sees the old one or the new one, never a half."""
+"""Storage of the ledger's files. Files are replaced whole: a reader sees the old content or the new one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BESIDE = ".new-"
 
 
 class FileStat(NamedTuple):
-    """A file as its storage tells of it, without reading it.
+    """What the storage lists about a file, without reading it.
 
     Args:
         stamp: changes whenever the content does.
@@ -35,11 +35,11 @@ class FileStat(NamedTuple):
 class LedgerStore(Protocol):
     """Seven operations on small files named by relative paths with forward slashes.
 
-    Each raises `StorageError` where the storage cannot be used; a file that is not there is no such case.
+    Each raises `StorageError` if the storage cannot be used; a missing file is no such case.
     """
 
     parallel: int
-    """How many requests at once are quicker than one after the other; see `for_each`."""
+    """The number of requests to make at once; see `for_each`."""
 
     def read(self, path: str) -> bytes | None:
         """The file's content; None if there is no such file."""
@@ -66,7 +66,7 @@ class LedgerStore(Protocol):
         ...
 
     def unfinished_writes(self, min_age: float = 0.0) -> dict[str, int]:
-        """What writers that died (or still write) left half made: its size in bytes, by path.
+        """Partly written files of writers that crashed or still write: sizes in bytes, by path.
 
         No other operation but `delete` sees these files.
 
@@ -77,7 +77,7 @@ class LedgerStore(Protocol):
 
 
 def for_each(store: LedgerStore, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results of what asks the store of each item, in their order; as many at once as help."""
+    """The results of `work`, which makes requests to the store, for each item in order; `store.parallel` at once."""
     if store.parallel == 1:
         yield from map(work, items)
         return
@@ -159,7 +159,7 @@ class PosixStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:  # a full disk must not fill up with halves
+        except OSError:  # a full disk must not fill up with partly written files
             beside.unlink(missing_ok=True)
             raise
         return beside
@@ -176,9 +176,9 @@ def _stats_below(folder: str, prefix: str) -> Iterator[tuple[str, FileStat]]:
                     continue
                 with suppress(FileNotFoundError):
                     found = entry.stat()
-                    if not S_ISREG(found.st_mode):  # a link to a folder: what lies there is not ours
+                    if not S_ISREG(found.st_mode):  # a link to a folder, whose files are not the ledger's
                         continue
-                    # A clock may stand still between two writes; a file written beside another has a number of its own.
+                    # Two writes may have the same time, but not the same inode.
                     stamp = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
                     yield f"{prefix}{entry.name}", FileStat(stamp, found.st_size)
     except (FileNotFoundError, NotADirectoryError):

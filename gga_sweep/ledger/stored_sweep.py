@@ -1,4 +1,4 @@
-"""A sweep as its ledger keeps it, so that it can be looked at where its images are not."""
+"""A sweep as its ledger stores it, so that it can be read on machines without its images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import msgspec
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.records import RunResult
 from gga_sweep.spec.loading import complete
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import SweepConfig
@@ -21,11 +21,11 @@ from gga_sweep.spec.plan import Contents, Plan, Sweep
 from gga_sweep.spec.runs import plan_sweep
 
 _EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "selection", "select_from")
-"""What may change under one name: it adds runs, moves them or chooses among them, and changes none."""
+"""The fields that may change under one name: they add runs, move them or select among them, but change none."""
 
 
 def write_sweep(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
-    """Keep the sweep as now launched."""
+    """Store the sweep as it is launched now."""
     ledger.write_sweep(
         {
             "config": _plain(sweep.config),
@@ -53,16 +53,16 @@ def read_plan(folder: str | Location) -> Plan:
 
 
 def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
-    """What became of the runs of a plan that were started, by folder."""
+    """The results of a plan's runs that were started, by folder."""
     files = ledger.list_runs()
     return ledger.read_results({run.folder for run in plan.runs if run.folder in files}, files)
 
 
 def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
-    """Refuse a file that changed under its name in more than what it adds.
+    """Check that a sweep file changed only in what may change under one name.
 
     Raises:
-        InputError: naming each field that changed; or what was kept of the sweep was altered.
+        InputError: naming each other field that changed; or `sweep.json` was altered.
     """
     with _as_written(ledger):
         stored = _read(ledger)
@@ -84,7 +84,7 @@ def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What `write_sweep` keeps."""
+    """The content of `sweep.json`."""
 
     config: SweepConfig
     source: str
@@ -106,7 +106,7 @@ def _read(ledger: Ledger) -> _Stored | None:
 
 @contextmanager
 def _as_written(ledger: Ledger) -> Iterator[None]:
-    """Name the file in whatever comes of it: the sweep was checked before it was kept, so it was altered since."""
+    """Turn any error into one that names `sweep.json`: it was valid when it was written, so it was altered since."""
     file = str(ledger.folder / "sweep.json")
     try:
         yield
@@ -123,7 +123,7 @@ def _plain(config: SweepConfig) -> dict[str, Any]:
 
 
 def _without_paths(config: SweepConfig, contents: Contents) -> dict[str, Any]:
-    """Images and weights may move: their digests say what they are."""
+    """Images and weights may move: their digests are compared instead of their paths."""
     plain = _plain(config)
     plain["dataset"].pop("root", None)
     if contents.weights is not None:

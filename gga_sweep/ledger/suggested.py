@@ -1,29 +1,27 @@
-"""What searchers suggested, as the ledger keeps it: one file a cell. The plan is made of it."""
+"""The draws that searchers suggested: one file for each cell, from which the plan is made."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 
 import msgspec
 
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.spec.adaptive import Suggested
 
 _FOLDER = "suggested"
 
 
-class _OfCell(msgspec.Struct):
-    """As it stands in the file."""
+@dataclass(frozen=True, slots=True)
+class _OfCell:
+    """The content of a file."""
 
-    dataset: str
-    arm: str
-    test_domains: tuple[str, ...]
-    trial_seed: int
-    draws: dict[int, dict[str, bool | int | float | str]]
+    cell: Cell
+    draws: Mapping[int, Mapping[str, Scalar]]
 
 
 _OF_CELL = msgspec.json.Decoder(_OfCell)
@@ -37,18 +35,12 @@ def read_suggested(ledger: Ledger) -> Suggested:
             found = _OF_CELL.decode(ledger.store.read(f"{_FOLDER}/{name}") or b"")
         except (ValueError, RecursionError):
             continue
-        suggested[Cell(found.dataset, found.arm, found.test_domains, found.trial_seed)] = found.draws
+        suggested[found.cell] = found.draws
     return suggested
 
 
 def keep_suggested(ledger: Ledger, cell: Cell, draws: Mapping[int, Mapping[str, Scalar]]) -> None:
-    """All that was suggested for a cell so far, before any of it is trained. Only who holds the sweep may."""
+    """Store all draws suggested for a cell so far, before any of them is trained. Requires the sweep's lease."""
     name = hashlib.blake2b(repr(astuple(cell)).encode(), digest_size=8).hexdigest()
-    content = {
-        "dataset": cell.dataset,
-        "arm": cell.arm,
-        "test_domains": cell.test_domains,
-        "trial_seed": cell.trial_seed,
-        "draws": {draw: draws[draw] for draw in sorted(draws)},
-    }
+    content = _OfCell(cell, {draw: draws[draw] for draw in sorted(draws)})
     ledger.store.replace(f"{_FOLDER}/{name}.json", dump(content).encode())

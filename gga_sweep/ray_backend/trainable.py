@@ -14,10 +14,11 @@ from ray import tune
 from gga_sweep.errors import AttemptSupersededError, Fault, GGASweepError, InputError, StorageError
 from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_writable
-from gga_sweep.execution.recorded_run import Progress, ReasonToEnd, RecordedRun, RecordingOptions
+from gga_sweep.execution.recorded_run import FailedRun, Progress, ReasonToEnd, RecordedRun, RecordingOptions
 from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.searched import keep_searched
 from gga_sweep.ray_backend.tune_names import (
     KEY,
     NEXT,
@@ -29,7 +30,6 @@ from gga_sweep.ray_backend.tune_names import (
     SUPERSEDED,
 )
 from gga_sweep.records import FINAL, Cell, RunStatus, ValidationRecord
-from gga_sweep.report.collect import remember_searched
 from gga_sweep.scheduling.next_runs import EndedEarly, NextRun
 from gga_sweep.spec import Contents, PlannedRun, Sweep, searched_run
 from gga_sweep.spec.runs import suggested_run
@@ -111,7 +111,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
             self._reason_to_end = EndedEarly(dict(following["cutoffs"]), following["first_step"])
             self._branching = Branching(tuple(following["start"]), dict(following["left"]))
         self._searched = RUN not in config
-        self._run: RecordedRun | None = None
+        self._run: RecordedRun | FailedRun | None = None
         self._replayed = 0
         self._last_result: dict[str, Any] = {}
         self._remarked = 0
@@ -130,7 +130,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
             if state.status in FINAL:
                 return self._replay()
             if self._searched:
-                remember_searched(self._ledger, self._planned)
+                keep_searched(self._ledger, self._planned)
             try:
                 self._run = open_run(
                     self._planned,

@@ -13,7 +13,6 @@ from ray import tune
 from gga_sweep.errors import GGASweepError
 from gga_sweep.execution.recorded_run import RecordingOptions
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.ray_backend.callbacks import HOST_OUT_OF_MEMORY, LaunchCallback
 from gga_sweep.ray_backend.fifo import FIFO
 from gga_sweep.ray_backend.in_order import InOrder
@@ -22,7 +21,7 @@ from gga_sweep.ray_backend.ray_internals import killed_actors, no_usage_tags, ou
 from gga_sweep.ray_backend.stopping import Stopping
 from gga_sweep.ray_backend.trainable import bind_trainable
 from gga_sweep.ray_backend.tune_names import RUN
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunState, RunStatus
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.scheduling.next_runs import RunSource
 from gga_sweep.scheduling.planned_runs import longest_first

@@ -10,13 +10,12 @@ import ray
 from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.branching import PREFIXES, delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.ray_backend.cluster import joined_cluster
 from gga_sweep.ray_backend.gpu_sharing import measured_share
 from gga_sweep.ray_backend.launch import Launch
 from gga_sweep.ray_backend.readiness import require_ready
 from gga_sweep.ray_backend.wave import Outcome, Wave
-from gga_sweep.records import FINAL
+from gga_sweep.records import FINAL, RunState
 from gga_sweep.report.launch_display import Display, outlook
 from gga_sweep.scheduling.cost_model import CostModel
 from gga_sweep.scheduling.launch_progress import LaunchProgress

@@ -1,65 +1,37 @@
-"""From a sweep's plan and its ledger to what tables and reports are made of."""
+"""Reads a sweep's runs from its ledger, as selection and reports take them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-import msgspec
-
-from gga_sweep.algorithms import get_algorithm
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump
-from gga_sweep.ledger.run_folder import RunResult
-from gga_sweep.records import Cell, RunRecords, RunStatus
+from gga_sweep.ledger.searched import read_searched
+from gga_sweep.records import Cell, RunRecords
+from gga_sweep.report.notes import count_runs, seed_use, sweep_notes
 from gga_sweep.selection import SweepView, with_averaged_arms
-from gga_sweep.spec.adaptive import adaptive_settings, grace_steps, is_adaptive, needs_order
+from gga_sweep.spec.adaptive import is_adaptive, needs_order
 from gga_sweep.spec.averaging import averaged_name
-from gga_sweep.spec.plan import Plan, PlannedRun, Sweep
-
-_SEARCHED = "searched"
-
-
-class _Searched(msgspec.Struct):
-    """Where a run of a user's own searcher belongs."""
-
-    folder: str
-    key: str
-    draw: int
-    dataset: str
-    arm: str
-    test_domains: list[str]
-    trial_seed: int
-    hyperparameters: dict[str, bool | int | float | str]
-
-
-_ENTRY = msgspec.json.Decoder(_Searched)
+from gga_sweep.spec.plan import Plan, Sweep
 
 
 def collect(plan: Plan, ledger: Ledger) -> SweepView:
-    """All runs of the plan that were started, and those that a user's own searcher added."""
+    """The sweep with all runs of the plan that were started, and those that a user's own searcher added."""
     files = ledger.list_runs()
-    entries, damaged = _searched_entries(ledger)
+    entries, damaged = read_searched(ledger)
     begun = [(run, folder) for run in plan.runs if (folder := run.folder) is not None and folder in files]
     stored = ledger.read_results({folder for _, folder in begun} | {entry.folder for entry in entries}, files)
     sweep = plan.sweep
-    started = [records_of(run, stored[folder]) for run, folder in begun]
-    pair_records = tuple(run for run in started if run.cell.test_domains in sweep.pairs)
+    started = [RunRecords(run.place, stored[folder]) for run, folder in begun]
+    pair_records = [run for run in started if run.cell.test_domains in sweep.pairs]
     planned = [run for run in started if run.cell.test_domains not in sweep.pairs]
     taken = {(run.cell, run.key) for run in planned}
     searched = [
         run
-        for run in (_searched_records(entry, stored[entry.folder]) for entry in entries)
+        for run in (RunRecords(entry.place, stored[entry.folder]) for entry in entries)
         if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
     ]
-    launched, free = {run.cell.arm for run in planned}, {run.cell.arm for run in searched}
-    shown = {run.folder for run in (*started, *searched)}
-    outside = len(files.keys() - shown)
-    draws: dict[str, set[int]] = {}
-    for run in plan.runs:
-        draws.setdefault(run.cell.arm, set()).update(run.draws)
-    if is_adaptive(sweep.config):
-        draws = {arm.name: {*range(arm.draws)} for arm in sweep.arms}
+    free = {run.cell.arm for run in searched}
+    outside = len(files.keys() - {run.folder for run in (*started, *searched)})
     view = SweepView(
         name=sweep.name,
         dataset=sweep.dataset.name,
@@ -68,56 +40,47 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         arms=tuple(arm.name for arm in sweep.arms),
         test_domains=sweep.test_domains,
         trial_seeds=sweep.config.trial_seeds,
-        draws={arm: tuple(sorted(numbers)) for arm, numbers in draws.items() if arm in launched or arm not in free},
+        draws=_planned_draws(plan, without=free - {run.cell.arm for run in planned}),
         records=(*planned, *searched),
         baselines={arm.name: arm.baseline for arm in sweep.arms if arm.baseline is not None},
         searched=frozenset(free),
         pairs=sweep.pairs,
-        pair_records=pair_records,
+        pair_records=tuple(pair_records),
         after_windows=_after_windows(plan),
         blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
         hosts=_hosts(sweep),
-        seed_use=_seed_use(plan),
+        seed_use=seed_use(plan),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
-        notes=(
-            *_transductive(sweep),
-            *_averaging(sweep, (*planned, *searched)),
-            *_adapted(sweep),
-            *_ended_early(sweep, planned),
-            *_notes(outside, damaged, [run for run in (*started, *searched) if run.environments]),
-        ),
+        notes=tuple(sweep_notes(sweep, planned, searched, pair_records, outside, damaged)),
     )
     averaging = sweep.training.averaging
     return view if averaging is None else with_averaged_arms(view, lambda name: averaged_name(name, averaging))
 
 
-def _adapted(sweep: Sweep) -> Iterator[str]:
-    """What is not as in a random search, and must be known of every number that follows."""
-    if not is_adaptive(sweep.config):
-        return
-    settings = adaptive_settings(sweep.config)
-    where = {
-        "cell": "each cell",
-        "trial-seeds": "each arm and test domain, by the mean over trial seeds, which share their draws",
-        "test-domains": "each arm and trial seed, by the mean over test domains, which share their draws",
-    }[settings.objective]
-    pool = " from the ranks of the draws within the cells of all trial seeds" * (sweep.config.search == "tpe-pooled")
-    yield (
-        f"The first {settings.n_startup_trials} draws are random; later ones were suggested by a TPE{pool}, in "
-        f"{where}. It is told validation on the training domains alone. Arms have no matched draws."
-    )
+def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]:
+    """The environment of the runs; where they differ, every value with the number of its runs."""
+    counts: dict[str, dict[str, int]] = {}
+    for header in ledger.read_headers(dict.fromkeys(run.folder for run in runs)):
+        for name, value in (header.fingerprint if header else {}).items():
+            of_name = counts.setdefault(name, {})
+            of_name[value] = of_name.get(value, 0) + 1
+    return {
+        name: next(iter(values))
+        if len(values) == 1
+        else "; ".join(f"{value} ({count_runs(number)})" for value, number in values.items())
+        for name, values in counts.items()
+    }
 
 
-def _ended_early(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
-    stopping = sweep.config.early_stopping
-    if stopping is None:
-        return
-    ended = {run.folder for run in runs if run.status is RunStatus.STOPPED}
-    yield (
-        f"Ended early, since not among the best 1/{stopping.reduction_factor} of their cell at a rung: "
-        f"{_runs(len(ended))}, which lack their full length; none before {grace_steps(sweep)} steps."
-    )
+def _planned_draws(plan: Plan, without: set[str]) -> dict[str, tuple[int, ...]]:
+    """The draw numbers of each arm but these, which a user's own searcher alone has trained."""
+    draws: dict[str, set[int]] = {}
+    for run in plan.runs:
+        draws.setdefault(run.cell.arm, set()).update(run.draws)
+    if is_adaptive(plan.sweep.config):
+        draws = {arm.name: {*range(arm.draws)} for arm in plan.sweep.arms}
+    return {arm: tuple(sorted(numbers)) for arm, numbers in draws.items() if arm not in without}
 
 
 def _hosts(sweep: Sweep) -> dict[str, str]:
@@ -130,152 +93,9 @@ def _hosts(sweep: Sweep) -> dict[str, str]:
     }
 
 
-def _transductive(sweep: Sweep) -> Iterator[str]:
-    """What no accuracy of such an algorithm may be printed without."""
-    for name in dict.fromkeys(arm.algorithm for arm in sweep.arms):
-        if get_algorithm(name).transductive:
-            yield (
-                f"{name} is transductive: what it predicts of an image depends on the other images of its batch, in "
-                "evaluation too. Other batches or another order of the images give other accuracies."
-            )
-
-
-def _averaging(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
-    """What the rows of averaged weights are."""
-    averaging = sweep.training.averaging
-    if averaging is None:
-        return
-    averaged = {run.folder: run.averaged for run in runs if run.averaged is not None}
-    without = sum(one.threshold is None for one in averaged.values())
-    yield (
-        f"Rows + {averaging.method.upper()}: of the same runs the weights averaged over every step in a valley of the "
-        f"validation loss (n_converge {averaging.n_converge}, n_tolerance {averaging.n_tolerance}, tolerance_ratio "
-        f"{averaging.tolerance_ratio:g}), evaluated once; no step is selected."
-        + f" In {without} of {_runs(len(averaged))} there was none: averaged since the last evaluation but one."
-        * bool(without)
-    )
-
-
-def _notes(outside: int, damaged: int, resumed: Iterable[RunRecords]) -> Iterator[str]:
-    """What is said of runs that are left out, and of those that one environment began and another went on with."""
-    if outside:
-        yield f"Left out, since not in the present plan: {_runs(outside)} of the ledger."
-    if damaged:
-        yield f"Left out, since their places in {_SEARCHED}/ are damaged: {_runs(damaged)} of a user's own searcher."
-    if folders := {run.folder for run in resumed}:
-        yield (
-            f"Not trained in one environment from end to end: {_runs(len(folders))}, whose last bits may differ from "
-            "those of a run that was."
-        )
-
-
 def _after_windows(plan: Plan) -> int:
     """The first step after every annealing window of the plan; 0 without one."""
     return max((run.config.annealing.window.stop for run in plan.runs if run.config.annealing), default=0)
-
-
-def _seed_use(plan: Plan) -> str:
-    """What the spread over trial seeds includes."""
-    config = plan.sweep.config
-    if config.chosen is not None:
-        before = f"hyperparameters were chosen before, by {config.chosen.search}"
-        if any(cell.trial_seed is not None for cell in config.chosen.cells):
-            return f"{before}, for each trial seed by itself; the spread includes that search."
-        return f"{before}; the spread leaves that search out."
-    if all(len(run.draws) == 1 for run in plan.runs) and len({run.draws for run in plan.runs}) == 1:
-        return "hyperparameters are fixed; the spread is that of splits, initial weights and minibatches."
-    if is_adaptive(config) and adaptive_settings(config).objective == "trial-seeds":
-        return "trial seeds share one search, and each selects from its draws; the spread includes the selection alone."
-    if config.search == "tpe-pooled":
-        return "trial seeds search together and are not independent in that; the spread includes less than the search."
-    if is_adaptive(config):
-        return "every trial seed searches by itself, from its own earlier results; the spread includes the search."
-    if config.search == "grid":
-        return "every trial seed selects from the same grid; the spread includes the selection."
-    return "every trial seed draws its own hyperparameters and selects from them; the spread includes the search."
-
-
-def records_of(run: PlannedRun, stored: RunResult) -> RunRecords:
-    """A run of the plan with what its folder holds."""
-    return RunRecords(
-        key=run.key,
-        folder=stored.folder,
-        cell=run.cell,
-        draws=run.draws,
-        hyperparameters=run.hyperparameters,
-        status=stored.state.status,
-        reason=stored.state.reason,
-        records=stored.records,
-        annealed=stored.annealed,
-        seconds=stored.seconds,
-        inherited_seconds=stored.inherited_seconds,
-        environments=stored.state.environments,
-        averaged=stored.averaged,
-    )
-
-
-def remember_searched(ledger: Ledger, run: PlannedRun) -> None:
-    """Keep where a run that no plan holds belongs: its folder knows its numbers, but not its arm."""
-    entry = {
-        "folder": run.folder,
-        "key": run.key,
-        "draw": run.draws[0],
-        "dataset": run.cell.dataset,
-        "arm": run.cell.arm,
-        "test_domains": run.cell.test_domains,
-        "trial_seed": run.cell.trial_seed,
-        "hyperparameters": run.hyperparameters,
-    }
-    arm = hashlib.blake2b(run.cell.arm.encode(), digest_size=4).hexdigest()  # two arms may share a run
-    ledger.store.put_if_absent(f"{_SEARCHED}/{run.folder}-{arm}.json", dump(entry).encode())
-
-
-def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]:
-    """The environment of the runs; where they differ, every value with the number of runs it stands for."""
-    counts: dict[str, dict[str, int]] = {}
-    for header in ledger.read_headers(dict.fromkeys(run.folder for run in runs)):
-        for name, value in (header.fingerprint if header else {}).items():
-            of_name = counts.setdefault(name, {})
-            of_name[value] = of_name.get(value, 0) + 1
-    return {
-        name: next(iter(values))
-        if len(values) == 1
-        else "; ".join(f"{value} ({_runs(number)})" for value, number in values.items())
-        for name, values in counts.items()
-    }
-
-
-def _runs(number: int) -> str:
-    return f"{number} run" if number == 1 else f"{number} runs"
-
-
-def _searched_entries(ledger: Ledger) -> tuple[list[_Searched], int]:
-    """What `remember_searched` kept, and how many of its files are damaged."""
-    entries, damaged = [], 0
-    for name in ledger.store.list(_SEARCHED):
-        try:
-            entries.append(_ENTRY.decode(ledger.store.read(f"{_SEARCHED}/{name}") or b""))
-        except (ValueError, RecursionError):
-            damaged += 1
-    return entries, damaged
-
-
-def _searched_records(entry: _Searched, stored: RunResult) -> RunRecords:
-    return RunRecords(
-        key=entry.key,
-        folder=entry.folder,
-        cell=Cell(entry.dataset, entry.arm, tuple(entry.test_domains), entry.trial_seed),
-        draws=(entry.draw,),
-        hyperparameters=entry.hyperparameters,
-        status=stored.state.status,
-        reason=stored.state.reason,
-        records=stored.records,
-        annealed=stored.annealed,
-        seconds=stored.seconds,
-        inherited_seconds=stored.inherited_seconds,
-        environments=stored.state.environments,
-        averaged=stored.averaged,
-    )
 
 
 def _in_plan(cell: Cell, plan: Plan) -> bool:

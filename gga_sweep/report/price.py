@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunResult, RunState
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunResult, RunState, RunStatus
 from gga_sweep.report.wording import ABSENT, count
 from gga_sweep.scheduling.price import Price, price_from_runs
 from gga_sweep.spec import Plan

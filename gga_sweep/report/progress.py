@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.status import Work, read_work
 from gga_sweep.spec import Plan, PlannedRun
 

@@ -16,8 +16,7 @@ from rich.text import Text
 
 from gga_sweep.ledger.lease import LAUNCHES, Holder, newest_holder, reason_to_stop
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.wording import count
 from gga_sweep.selection.table import status_in_words
 from gga_sweep.spec import Outline, Plan

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from gga_sweep.annealing.options import GGA, GGAL
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.ledger.run_folder import RunResult
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunResult, RunStatus
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Plan
 from gga_sweep.spec.work import annealed_steps, evaluations

@@ -12,10 +12,9 @@ from typing import Protocol
 
 from gga_sweep.ledger.branching import UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunResult
 from gga_sweep.ledger.stored_sweep import read_results
 from gga_sweep.ledger.suggested import keep_suggested, read_suggested
-from gga_sweep.records import FINAL, Cell, RunStatus, Scalar, ValidationRecord
+from gga_sweep.records import FINAL, Cell, RunResult, RunStatus, Scalar, ValidationRecord
 from gga_sweep.scheduling.cell_search import feed
 from gga_sweep.scheduling.pooled import pooled
 from gga_sweep.scheduling.prefix_sharing import PrefixSharing

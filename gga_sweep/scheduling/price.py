@@ -9,8 +9,7 @@ from typing import Literal
 
 from gga_sweep.annealing.options import GGAL
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.ledger.run_folder import RunResult, RunState
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.records import FINAL, RunResult, RunState, RunStatus
 from gga_sweep.scheduling.cost_model import learned_costs
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec.adaptive import unsuggested_runs

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunState
+from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.ledger.stored_sweep import read_results
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.scheduling.cost_model import CostModel, learned_costs
 from gga_sweep.spec import Contents, Plan, PlannedRun
 from gga_sweep.spec.adaptive import unsuggested_runs

@@ -22,9 +22,9 @@ def with_averaged_arms(view: SweepView, name: Callable[[str], str]) -> SweepView
     names = {arm: name(arm) for arm in view.arms}
 
     def averaged(run: RunRecords) -> RunRecords:
-        cell = replace(run.cell, arm=names[run.cell.arm])
+        place = replace(run.place, cell=replace(run.cell, arm=names[run.cell.arm]))
         records = () if run.averaged is None else (run.averaged.record,)
-        return replace(run, cell=cell, records=records, annealed=())
+        return RunRecords(place, replace(run.result, records=records, searches=(), noisy_steps=()))
 
     return replace(
         view,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.records import Cell, Scalar
+from gga_sweep.records import Cell, RunPlace, Scalar
 from gga_sweep.spec.key import folder_name
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import AnnealingConfig, RunSpec, SelectionMethod, SweepConfig, TrainingSettings
@@ -119,6 +119,11 @@ class PlannedRun:
     @property
     def folder(self) -> str:
         return folder_name(self.config, self.key)
+
+    @property
+    def place(self) -> RunPlace:
+        """Where it stands in the sweep."""
+        return RunPlace(str(self.key), self.cell, self.draws, self.hyperparameters)
 
 
 @dataclass(frozen=True, slots=True)

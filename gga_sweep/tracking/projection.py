@@ -18,10 +18,11 @@ from dataclasses import replace
 import msgspec
 import yaml
 
+from gga_sweep.ledger.json_codec import digest
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import digest
-from gga_sweep.ledger.run_folder import LEFT_RUNNING, RunState, StoredRun
-from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunStatus
+from gga_sweep.ledger.run_folder import LEFT_RUNNING
+from gga_sweep.ledger.run_reader import StoredRun
+from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunState, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.spec.models import TrainingSettings

@@ -17,15 +17,16 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from gga_sweep.ledger.json_codec import dump, dump_lines
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump, dump_lines
-from gga_sweep.ledger.run_folder import RunState
+from gga_sweep.ledger.run_header import RunHeader, dump_header
 from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
     DomainScores,
     Record,
+    RunState,
     RunStatus,
     Score,
     TestRecord,
@@ -88,7 +89,7 @@ def _write_run(sweep_folder: Path, run: PlannedRun) -> None:
     numbers = random.Random(run.key)
     annealed = run.config.annealing is not None
     files = {
-        "run.json": dump(_header(run)).encode(),
+        "run.json": dump_header(_header(run)),
         "records.jsonl": dump_lines(_record(step, run, numbers) for step in range(0, STEPS, EVALUATE_EVERY)),
         "timings.jsonl": dump_lines(_timing(step, annealed, numbers) for step in range(0, STEPS, EVALUATE_EVERY)),
         "status.json": dump(RunState(RunStatus.DONE, None, STEPS - 1, 1)).encode(),
@@ -102,17 +103,18 @@ def _write_run(sweep_folder: Path, run: PlannedRun) -> None:
         path.write_bytes(written)
 
 
-def _header(run: PlannedRun) -> dict[str, object]:
-    return {
-        "key": run.key,
-        "config": run.config.model_dump(mode="json"),
-        "dataset_digest": CONTENTS.dataset,
-        "classes": ["dog", "elephant", "giraffe", "guitar", "horse", "house", "person"],
-        "input_shape": [3, 224, 224],
-        "normalise": True,
-        "fingerprint": {"torch": "2.9", "device": "cpu"},
-        "start_time": 1.7e9,
-    }
+def _header(run: PlannedRun) -> RunHeader:
+    return RunHeader(
+        key=str(run.key),
+        config=run.config,
+        dataset_digest=CONTENTS.dataset,
+        classes=("dog", "elephant", "giraffe", "guitar", "horse", "house", "person"),
+        input_shape=(3, 224, 224),
+        normalise=True,
+        fingerprint={"torch": "2.9", "device": "cpu"},
+        start_time=1.7e9,
+        split_digests={},
+    )
 
 
 def _record(step: int, run: PlannedRun, numbers: random.Random) -> Record:

@@ -10,7 +10,7 @@ from typing import Any
 from scene import Running, Scene
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import DETERMINISTIC
+from gga_sweep.ledger.run_reader import DETERMINISTIC
 from gga_sweep.records import FINAL
 
 LONGEST_LOSS_SECONDS = 180.0

@@ -20,8 +20,7 @@ from services import free_port
 
 from gga_sweep.ledger.lease import LAUNCHES, _process_exists, live_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.records import FINAL, RunStatus
+from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.spec.location import as_location
 from gga_sweep.training.checkpoint import parse_state
 

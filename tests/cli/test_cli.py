@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from made_runs import changed_run
 from PIL import Image
 from rich.console import Console
 
@@ -110,7 +111,7 @@ def test_a_failed_run_is_named_and_the_exit_code_is_1(
 ) -> None:
     result = result_of(trained)
     reason = "RuntimeError: [/told] to :fail:"
-    failed = replace(result.records[0], status=RunStatus.FAILED, reason=reason)
+    failed = changed_run(result.records[0], status=RunStatus.FAILED, reason=reason)
     view = replace(result.report.view, records=(failed, *result.records[1:]))
     launcher.answer = replace(result, report=report_of(result.plan.sweep, view))
     called = gga("run", digits_file)

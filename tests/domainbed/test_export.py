@@ -22,10 +22,11 @@ from gga_sweep.domainbed import export
 from gga_sweep.domainbed.export import MARKER, Exported, export_domainbed, written_names
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.searched import keep_searched
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.networks.network import build_network
 from gga_sweep.records import RunStatus, Scalar
-from gga_sweep.report.collect import collect, remember_searched
+from gga_sweep.report.collect import collect
 from gga_sweep.selection import build_table, select
 from gga_sweep.spec import Plan, PlannedRun, Sweep, load, searched_run
 from gga_sweep.training.checkpoint import dump_weights, parse_weights
@@ -412,7 +413,7 @@ def test_a_searchers_run_is_written_under_its_own_number(tmp_path: Path) -> None
     ledger = Ledger(plan.sweep.folder)
     arm = plan.sweep.arms[1].name
     run = searched_run(plan.sweep, CONTENTS, {"arm": arm, "test_domain": "75", "trial_seed": 0, "lr": 0.02})
-    remember_searched(ledger, run)
+    keep_searched(ledger, run)
     write_run(ledger, run, invented_records(run, lambda *_: 0.5))
     exported(plan, tmp_path / "out")
     _, [first, *_] = written_run(tmp_path / "out", run)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunHeader
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.records import Agreement, DomainScores, Record, RunStatus, Score, TestRecord, ValidationRecord
 from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
@@ -94,6 +94,7 @@ def write_run(
             normalise=False,
             fingerprint={"torch": "2.9"},
             start_time=0.0,
+            split_digests={},
         )
     )
     if records:

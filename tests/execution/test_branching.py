@@ -17,10 +17,11 @@ from gga_sweep.algorithms.erm import ERM
 from gga_sweep.errors import StorageError
 from gga_sweep.execution import recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun
+from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.branching import PREFIXES, UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import DETERMINISTIC, RunFolder
-from gga_sweep.ledger.verify import verify
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_reader import DETERMINISTIC
 from gga_sweep.records import RunStatus
 from gga_sweep.scheduling.shared_steps import steps_alike
 from gga_sweep.spec.models import RunSpec
@@ -47,7 +48,7 @@ def checkpoints_at_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(store: MemoryStore, name: str, config: RunSpec, branching: Branching = UNBRANCHED) -> RecordedRun:
-    return RecordedRun(RunFolder(store, name), KEY, config, DATASET, CPU, branching=branching)
+    return RecordedRun.open(RunFolder(store, name), KEY, config, DATASET, CPU, branching=branching)
 
 
 def trained(store: MemoryStore, name: str, config: RunSpec, branching: Branching = UNBRANCHED) -> RecordedRun:
@@ -118,12 +119,10 @@ def test_a_branch_counts_the_seconds_that_it_would_take_alone_and_tells_which_it
     trained(store, "leader", LONG, leaving(4))
     trained(store, "branch", SHORT, BEGINNING)
 
-    (own, none), (whole, inherited) = (RunFolder(store, name).read_timings() for name in ("leader", "branch"))
-    assert none == 0
-    assert 0 < inherited < sum(own.values())
-    assert inherited < sum(whole.values())
-    assert whole["search"] > 0  # the one annealed step of the prefix
-    assert RunFolder(store, "branch").read_result().inherited_seconds == inherited
+    leader, branch = (RunFolder(store, name).read_result() for name in ("leader", "branch"))
+    assert leader.inherited_seconds == 0
+    assert 0 < branch.inherited_seconds < min(sum(leader.seconds.values()), sum(branch.seconds.values()))
+    assert branch.seconds["search"] > 0  # the one annealed step of the prefix
 
 
 def test_of_several_prefixes_the_longest_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +166,7 @@ def test_a_branch_whose_prefix_is_lost_or_damaged_trains_it_anew(harm: Any, monk
 
     assert len(updates) == 8
     assert kept(store, "branch") == alone(SHORT)
-    assert RunFolder(store, "branch").read_timings()[1] == 0
+    assert RunFolder(store, "branch").read_result().inherited_seconds == 0
 
 
 def test_a_prefix_of_another_environment_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +258,7 @@ def test_an_algorithm_that_cannot_be_checkpointed_trains_and_its_branches_train_
 
     assert (kept(store, "leader"), kept(store, "branch")) == expected
     assert store.list(PREFIXES) == []
-    assert "leaves no prefix, runs that share its steps train them anew" in caplog.text
+    assert "wrote no prefix, so runs that share its steps train them again" in caplog.text
     assert [remark.partition(":")[0] for remark in leader.progress.remarks] == ["run leader"]
 
 

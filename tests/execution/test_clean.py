@@ -17,11 +17,11 @@ from gga_sweep.errors import InputError, SweepOwnedError
 from gga_sweep.execution.clean import CHECKPOINTS, PARTIAL, SHARED, WEIGHTS, Unneeded, clean, unneeded
 from gga_sweep.execution.model import load_model
 from gga_sweep.execution.replay import replay
+from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.ledger.verify import verify
 from gga_sweep.records import Record, RunStatus, Score
 from gga_sweep.report.collect import fingerprint_of
 from gga_sweep.report.content import make_report

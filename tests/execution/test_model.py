@@ -13,7 +13,8 @@ from run_configs import run_config
 from gga_sweep.errors import DamagedFileError, InputError
 from gga_sweep.execution.model import evaluate_model, load_model, open_run_folder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.networks.network import Network, build_network
 from gga_sweep.records import RunStatus
 from gga_sweep.training.checkpoint import dump_weights
@@ -30,7 +31,7 @@ def write_run(
     folder = Ledger(tmp_path / "sweep").run("a-run")
     folder.claim({})
     config = run_config(training__network="small-cnn", training__weights="nowhere.pt")
-    folder.write_header(RunHeader("k" * 64, config, "d" * 32, classes, shape, normalise, {}, 0.0))
+    folder.write_header(RunHeader("k" * 64, config, "d" * 32, classes, shape, normalise, {}, 0.0, {}))
     if selected:
         folder.write_selected(dump_weights(network))
     return folder, network

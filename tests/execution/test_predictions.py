@@ -274,7 +274,7 @@ def test_what_a_gpu_trained_is_predicted_where_there_is_none(
 def test_what_a_gpu_trained_is_predicted_there_to_the_recorded_digit() -> None:
     store = MemoryStore()
     config = small_config(network="small-cnn")
-    advance_to_the_end(RecordedRun(RunFolder(store, RUN), KEY, config, DATASET, torch.device("cuda")))
+    advance_to_the_end(RecordedRun.open(RunFolder(store, RUN), KEY, config, DATASET, torch.device("cuda")))
     found = predict(RunFolder(store, RUN))
     assert found.environment == {}
     assert (found.largest_difference, found.warning) == (0, None)
@@ -303,15 +303,6 @@ def test_other_splits_than_those_trained_on_are_refused(copy_of_erm: tuple[RunFo
     change_header(store, split_digests={**digests, "b": digests["a"]})
     with pytest.raises(GGASweepError, match=f"run {RUN}: the splits drawn here are not .* trained on: b$"):
         predict(folder)
-
-
-def test_a_run_of_an_older_version_kept_no_digests_and_is_predicted(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
-    folder, store = copy_of_erm
-    rows = list(predict(folder).rows())
-    header = json.loads(store.files[f"runs/{RUN}/run.json"])
-    del header["split_digests"]
-    store.files[f"runs/{RUN}/run.json"] = json.dumps(header).encode()
-    assert list(predict(folder).rows()) == rows
 
 
 def as_in_the_file(rows: Iterable[Prediction]) -> list[tuple[object, ...]]:

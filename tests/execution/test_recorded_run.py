@@ -21,9 +21,9 @@ from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.datasets import Domain, split_domain
 from gga_sweep.errors import AttemptSupersededError, GGASweepError
-from gga_sweep.execution import recorded_run
+from gga_sweep.execution import checkpoint, recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
-from gga_sweep.ledger.lines import dump
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.records import RunStatus, ValidationRecord
 from gga_sweep.spec.models import RunSpec
@@ -202,7 +202,7 @@ def test_at_evaluations_checkpoints_take_a_two_hundredth_of_the_time(monkeypatch
         return dump_state(state)
 
     watch_updates(monkeypatch, lambda batch: step_made())
-    monkeypatch.setattr(recorded_run, "dump_state", dumped)
+    monkeypatch.setattr(checkpoint, "dump_state", dumped)
     monkeypatch.setattr(recorded_run, "time", SimpleNamespace(monotonic=lambda: seconds, time=lambda: 0.0))
     store = MemoryStore()
     run = open_small_run(store, run_config(evaluate_every=1, steps=9), DATASET)
@@ -242,7 +242,7 @@ def behind_at_step_3(validations: Sequence[ValidationRecord]) -> str | None:
 
 
 def ending_early(store: MemoryStore, kept: Kept = "selected") -> RecordedRun:
-    return RecordedRun(
+    return RecordedRun.open(
         RunFolder(store, RUN), KEY, CONFIG, DATASET, CPU, RecordingOptions(kept=kept), reason_to_end=behind_at_step_3
     )
 
@@ -394,8 +394,8 @@ def test_a_folder_of_another_run_is_refused() -> None:
     store = MemoryStore()
     open_small_run(store, CONFIG, DATASET)
 
-    with pytest.raises(GGASweepError, match=f"two runs want the folder {RUN}: {KEY} and other"):
-        RecordedRun(RunFolder(store, RUN), "other", CONFIG, DATASET, CPU)
+    with pytest.raises(GGASweepError, match=f"two runs have the same folder {RUN}: {KEY} and other"):
+        RecordedRun.open(RunFolder(store, RUN), "other", CONFIG, DATASET, CPU)
 
 
 def weights_at_evaluations(config: RunSpec) -> list[tuple[float, bytes]]:

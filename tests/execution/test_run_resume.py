@@ -19,7 +19,7 @@ from small_runs import annealing_of, bits, make_dataset, run_config, trained
 from gga_sweep.datasets import load_dataset
 from gga_sweep.execution import recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun
-from gga_sweep.ledger.lines import digest
+from gga_sweep.ledger.json_codec import digest
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.records import RunStatus, Scalar
@@ -56,7 +56,7 @@ def final_bits() -> Mapping[str, str]:
 
 
 def bits_of(run: RecordedRun) -> Mapping[str, str]:
-    return bits(run._trainer.state())
+    return bits(run._training.trainer.state())
 
 
 def test_the_reference_has_something_to_lose() -> None:
@@ -258,7 +258,7 @@ def test_a_checkpoint_that_is_damaged_is_told(caplog: pytest.LogCaptureFixture) 
         resumed = open_small_run(store, ANNEALED, DATASET)
 
     assert resumed.progress.step == -1
-    assert f"run {RUN}: its checkpoint is of no use" in caplog.text
+    assert f"run {RUN}: its checkpoint cannot be used" in caplog.text
 
 
 def test_weights_of_a_step_behind_the_checkpoint_are_written_again_when_it_comes() -> None:

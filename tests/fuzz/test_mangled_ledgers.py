@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors
 
 from gga_sweep.execution.model import load_model
+from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.lease import LAUNCHES, held, live_holder, newest_holder
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.searched import keep_searched
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.ledger.verify import verify
-from gga_sweep.report.collect import remember_searched
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import render
 from gga_sweep.report.status import read_states, read_work, status_picture
@@ -56,7 +56,7 @@ def opened(trained: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     make_report(plan, ledger)  # makes the index
     with held(ledger.store):
         pass
-    remember_searched(ledger, plan.runs[0])
+    keep_searched(ledger, plan.runs[0])
     return Opened(folder)
 
 

@@ -25,7 +25,7 @@ from small_sweep import train_without_ray
 import gga_sweep
 from gga_sweep.ledger.lease import LAUNCHES, live_holder, reason_to_stop
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import DETERMINISTIC
+from gga_sweep.ledger.run_reader import DETERMINISTIC
 from gga_sweep.records import RunStatus
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from ledger_in_memory import MemoryStore
 
 from gga_sweep.errors import StorageError
+from gga_sweep.ledger.json_codec import dump_lines
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump_lines
-from gga_sweep.ledger.run_folder import RunFolder, RunResult
+from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.s3_store import S3LedgerStore
 from gga_sweep.ledger.store import FileStat, LedgerStore, PosixStore
 from gga_sweep.records import (
@@ -33,6 +33,7 @@ from gga_sweep.records import (
     DomainScores,
     NoisyStep,
     Record,
+    RunResult,
     RunStatus,
     Score,
     TestRecord,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,13 +12,15 @@ from run_configs import run_config
 
 from gga_sweep.errors import AttemptSupersededError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader, RunState
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
     DomainScores,
     NoisyStep,
     Record,
+    RunState,
     RunStatus,
     Score,
     TestRecord,
@@ -110,14 +111,6 @@ def test_the_header_is_written_once(ledger: Ledger, folder: RunFolder) -> None:
     later.claim({})
     later.write_header(dataclasses.replace(HEADER, start_time=1.0, fingerprint={"torch": "3.0"}))
     assert later.read_header() == HEADER
-
-
-def test_a_header_of_an_older_version_has_no_split_digests(ledger: Ledger, folder: RunFolder) -> None:
-    folder.write_header(HEADER)
-    content = json.loads(ledger.store.read("runs/a-run/run.json") or b"")
-    del content["split_digests"]
-    ledger.store.replace("runs/a-run/run.json", json.dumps(content).encode())
-    assert folder.read_header() == dataclasses.replace(HEADER, split_digests={})
 
 
 WRITES: dict[str, Callable[[RunFolder], object]] = {

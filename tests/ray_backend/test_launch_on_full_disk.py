@@ -11,8 +11,8 @@ from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
 from gga_sweep.errors import StorageError
-from gga_sweep.ledger.run_folder import DETERMINISTIC
-from gga_sweep.ledger.verify import verify
+from gga_sweep.execution.verify import verify
+from gga_sweep.ledger.run_reader import DETERMINISTIC
 from gga_sweep.records import RunStatus
 
 pytestmark = [

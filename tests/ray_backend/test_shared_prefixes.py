@@ -11,7 +11,7 @@ from small_sweep import ANNEALING, small_sweep
 import gga_sweep
 from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.branching import PREFIXES
-from gga_sweep.ledger.lines import parse_timings
+from gga_sweep.ledger.json_codec import parse_timings
 from gga_sweep.scheduling.shared_steps import inherited_steps
 
 pytestmark = [
@@ -137,7 +137,7 @@ def test_a_launch_says_that_an_algorithm_cannot_be_checkpointed_and_trains_each_
     arms = [{"algorithm": "small_sweep:Hoarder"}, {"algorithm": "small_sweep:Hoarder", "annealing": ANNEALING}]
     result = gga_sweep.run_sweep(sweep_of(tmp_path, arms=arms, draws=1))
     assert not result.failed
-    assert "it leaves no prefix, runs that share its steps train them anew: UnpicklingError" in caplog.text
+    assert "it wrote no prefix, so runs that share its steps train them again: UnpicklingError" in caplog.text
     assert inherited(result) == dict.fromkeys((run.key for run in result.records), 0)
 
 

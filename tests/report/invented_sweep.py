@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from made_runs import changed_run, made_run
 
 from gga_sweep.records import (
     Agreement,
@@ -74,15 +75,15 @@ def invented_sweep(
 
 def _with_troubles(records: list[RunRecords]) -> list[RunRecords]:
     records = list(records)
-    failed = replace(records[5], status=RunStatus.FAILED, reason="FileNotFoundError: no image 0045.png", records=())
+    failed = changed_run(records[5], status=RunStatus.FAILED, reason="FileNotFoundError: no image 0045.png", records=())
     records[5] = failed
-    records[17] = replace(
+    records[17] = changed_run(
         records[17],
         status=RunStatus.DIVERGED,
         reason="the joint loss became NaN at step 212",
         records=records[17].records[:5],
     )
-    records[-2] = replace(
+    records[-2] = changed_run(
         records[-2], status=RunStatus.OUT_OF_MEMORY, reason="CUDA out of memory: tried to allocate 512 MiB", records=()
     )
     del records[-6]
@@ -103,7 +104,7 @@ def _run(arm: str, arm_index: int, test_domains: tuple[str, ...], seed: int, dra
     if annealed:
         hyperparameters["annealing.num_candidates"] = int(shared.choice([4, 8, 16]))
     quality = -0.03 * abs(math.log10(lr) + 3) + 0.008 * arm_index
-    return RunRecords(
+    return made_run(
         key=f"{arm_index}{test_domains[0]:0>2}{seed}{draw}".ljust(40, "e"),
         folder=f"rotateddigits-{arm_index}-test{test_domains[0]}-seed{seed}-{arm_index}{seed}{draw}e4f2a",
         cell=Cell("RotatedDigits", arm, test_domains, seed),

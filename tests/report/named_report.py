@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 from invented_sweep import invented_comparison, invented_sweep
+from made_runs import changed_run
 
 from gga_sweep.records import RunRecords
 from gga_sweep.report.content import Report
@@ -47,7 +48,7 @@ def named(name: str) -> Report:
     domains = {"0": name, "45": other}
 
     def renamed(run: RunRecords, number: int) -> RunRecords:
-        return replace(
+        return changed_run(
             run,
             cell=replace(run.cell, dataset=name, test_domains=tuple(domains[one] for one in run.cell.test_domains)),
             folder=f"{name}{number}",

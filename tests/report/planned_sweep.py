@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunHeader
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -69,6 +69,7 @@ def write_run(
             normalise=False,
             fingerprint={"torch": "2.9"} if fingerprint is None else fingerprint,
             start_time=0.0,
+            split_digests={},
         )
     )
     folder.write_records(invented_records(run))

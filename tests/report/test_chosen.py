@@ -75,7 +75,7 @@ def test_what_was_not_searched_cannot_be_reseeded(tmp_path: Path) -> None:
 def test_a_table_of_what_each_trial_seed_chose_says_that_its_spread_includes_the_search(tmp_path: Path) -> None:
     again = replanned(trained(planned(tmp_path, trial_seeds=[0, 1]), {0: 0.2, 1: 0.9}).chosen, tmp_path)
     later = make_report(again, Ledger(again.sweep.folder))
-    assert later.table.seed_use.endswith("for each trial seed by itself; the spread includes that search.")
+    assert later.table.seed_use.endswith("for each trial seed separately; the spread includes that search.")
 
 
 def test_what_the_file_fixed_stays_fixed(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_reseeded_table_says_that_its_spread_leaves_the_search_out(tmp_path: P
     later = make_report(again, Ledger(again.sweep.folder))
     assert later.table.seed_use == (
         "hyperparameters were chosen before, by training-domain validation on trial seed 0 alone of sweep demo, "
-        "2 draws a cell; the spread leaves that search out."
+        "2 draws a cell; the spread does not include that search."
     )
     assert not later.view.matched_draws
 

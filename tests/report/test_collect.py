@@ -8,8 +8,9 @@ import pytest
 from planned_sweep import ANNEALED, CONTENTS, invented_records, planned, write_run
 
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.searched import keep_searched
 from gga_sweep.records import Cell, RunStatus
-from gga_sweep.report.collect import collect, fingerprint_of, remember_searched
+from gga_sweep.report.collect import collect, fingerprint_of
 from gga_sweep.selection import build_table
 from gga_sweep.spec import Plan, PlannedRun, searched_run
 
@@ -31,7 +32,7 @@ def searched(plan: Plan, arm: str = "ERM + GGA, start step 1, num steps 1", lr: 
 
 
 def add_searched(ledger: Ledger, run: PlannedRun) -> None:
-    remember_searched(ledger, run)
+    keep_searched(ledger, run)
     write_run(ledger, run)
 
 
@@ -126,7 +127,7 @@ def test_runs_that_two_environments_trained_are_counted_once_and_marked(tmp_path
     assert {run.environments for run in view.records} == {(), ("from step 2: torch 2.8 -> 2.9",)}
     assert view.notes == (
         "Not trained in one environment from end to end: 1 run, whose last bits may differ "
-        "from those of a run that was.",
+        "from those of a run trained in one environment.",
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 from empty_plots import leave_plots_empty
 from hypothesis import HealthCheck, example, given, settings
 from invented_sweep import DOMAINS, invented_report, invented_sweep, whole_report
+from made_runs import changed_run
 from named_report import NAMES, named
 
 from gga_sweep.records import RunStatus
@@ -221,7 +222,7 @@ def test_what_was_chosen_is_a_file_to_run(sweep_view: SweepView, page: str) -> N
 def test_long_lists_are_folded_and_short_ones_are_not(page: str) -> None:
     assert "<details>" not in page.split('id="failures"')[1]
     sweep = invented_sweep(test_domains=DOMAINS)
-    failed = tuple(replace(run, status=RunStatus.FAILED, reason="r") for run in sweep.records)
+    failed = tuple(changed_run(run, status=RunStatus.FAILED, reason="r") for run in sweep.records)
     many = render_html(invented_report(replace(sweep, records=(*failed[:50], *sweep.records[50:]))))
     failures = many.split('id="failures"')[1].split("</section>")[0]
     assert "50 failed, 1 out of memory." in failures.replace("<p>", "")
@@ -292,7 +293,7 @@ def test_a_sweep_without_a_run_still_gives_a_page() -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_stopped_run_without_a_reason_says_so() -> None:
     sweep = invented_sweep(troubled=False)
-    stopped = replace(sweep.records[0], status=RunStatus.STOPPED)
+    stopped = changed_run(sweep.records[0], status=RunStatus.STOPPED)
     sweep = replace(sweep, records=(stopped, *sweep.records[1:]))
     page = render_html(invented_report(sweep))
     assert "stopped: ERM, test 0, trial seed 0 (draw 0)</b><br>no reason recorded" in page

@@ -14,6 +14,7 @@ from invented_sweep import (
     several_hosts,
     whole_report,
 )
+from made_runs import changed_run
 
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.document import Section
@@ -105,7 +106,7 @@ def test_what_an_interval_is_depends_on_the_trial_seeds(comparison: Comparison) 
 def test_arms_that_are_alike_are_said_to_give_no_interval() -> None:
     sweep = invented_sweep(arms=("ERM", FIRST), troubled=False)
     erm = [run for run in sweep.records if run.cell.arm == "ERM"]
-    alike = [replace(run, cell=replace(run.cell, arm=FIRST)) for run in erm]
+    alike = [changed_run(run, cell=replace(run.cell, arm=FIRST)) for run in erm]
     section = by_name(invented_comparison(replace(sweep, records=(*erm, *alike))))["differences"]
     assert section.sheets[0].rows[0][1:3] == ("+0.00", ABSENT)
     assert "No interval where the difference is the same in all trial seeds." in said(section)["Certainty"]
@@ -137,7 +138,7 @@ def test_searches_and_gga_l_have_a_table_each() -> None:
 def test_steps_left_out_are_counted_by_arm_and_quantity() -> None:
     def with_undefined(run: RunRecords) -> RunRecords:
         steps = (*run.searches[1:], replace(run.searches[0], next_alignment_after=math.nan)) if run.searches else ()
-        return replace(run, annealed=steps)
+        return changed_run(run, annealed=steps)
 
     sweep = invented_sweep(troubled=False)
     notes = by_name(invented_comparison(replace(sweep, records=tuple(map(with_undefined, sweep.records)))))["annealing"]
@@ -194,7 +195,7 @@ def test_a_total_is_in_device_hours_once_an_arm_took_one() -> None:
     sweep = invented_sweep(troubled=False)
     short = by_name(invented_comparison(sweep))["cost"].sheets[0]
     assert short.heads[2] == "Total (device-seconds)"
-    slow = replace(sweep, records=tuple(replace(run, seconds={"training": 720.0}) for run in sweep.records))
+    slow = replace(sweep, records=tuple(changed_run(run, seconds={"training": 720.0}) for run in sweep.records))
     long = by_name(invented_comparison(slow))["cost"].sheets[0]
     assert long.heads[2] == "Total (device-hours)"
     assert long.rows[0][2:4] == ("7.20", "720")
@@ -204,7 +205,7 @@ def test_steps_trained_once_for_several_runs_are_told_where_there_are_any() -> N
     sweep = invented_sweep(troubled=False)
     assert "trained once" not in said(by_name(invented_comparison(sweep))["cost"])["Cost"]
     first, *others = sweep.records
-    sharing = replace(sweep, records=(replace(first, inherited_seconds=4.0), *others))
+    sharing = replace(sweep, records=(changed_run(first, inherited_seconds=4.0), *others))
     note = said(by_name(invented_comparison(sharing))["cost"])["Cost"]
     assert note.endswith("4.00 of the totals were trained once for several runs.")
 
@@ -254,5 +255,5 @@ def test_what_a_sweep_has_nothing_for_has_no_section() -> None:
     assert list(by_name(invented_comparison(plain))) == ["budget", "cost"]
     single = invented_sweep(arms=("ERM",), draws=1, troubled=False)
     assert list(by_name(invented_comparison(single))) == ["cost"]
-    queued = replace(plain, records=tuple(replace(r, status=RunStatus.QUEUED, seconds={}) for r in plain.records))
+    queued = replace(plain, records=tuple(changed_run(r, status=RunStatus.QUEUED, seconds={}) for r in plain.records))
     assert by_name(invented_comparison(queued)) == {}

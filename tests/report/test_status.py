@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.lease import LAUNCHES, Holder, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump
-from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunState, RunStatus
 from gga_sweep.report.status import Work, plan_picture, read_states, read_work, status_picture
 from gga_sweep.spec import Contents, Plan, load, outline_sweep, plan_sweep
 

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 from planned_sweep import planned, write_run
 
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.lease import LAUNCHES, Holder, held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump
-from gga_sweep.ledger.run_folder import RunState
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunState, RunStatus
 from gga_sweep.report.progress import Watcher
 from gga_sweep.spec import Plan
 

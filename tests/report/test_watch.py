@@ -16,8 +16,7 @@ from rich.console import Console
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.lease import Holder
-from gga_sweep.ledger.run_folder import RunState
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunState, RunStatus
 from gga_sweep.report import watch as watching
 from gga_sweep.report.progress import SweepProgress
 from gga_sweep.report.status import Work

@@ -11,8 +11,7 @@ from run_configs import annealing_options
 from sweep_content import CONTENTS, GGA, GGA_L, content
 
 from gga_sweep.annealing import FRESH_MASKS
-from gga_sweep.ledger.run_folder import RunResult, RunState
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunResult, RunState, RunStatus
 from gga_sweep.scheduling.cost_model import DIAGNOSTIC_SCORINGS, Finished, learn_costs, learned_costs
 from gga_sweep.spec import Plan, load, plan_sweep
 from gga_sweep.spec.models import RunSpec
@@ -146,7 +145,7 @@ def test_only_done_runs_of_the_plan_teach_and_one_that_two_arms_share_once() -> 
     folders = dict.fromkeys(str(run.folder) for run in plan.runs)
     statuses = dict(zip(folders, (RunStatus.DONE, RunStatus.STOPPED), strict=True))
     results = {
-        folder: RunResult(folder, RunState(status, None, 9, 1), (), (), {"training": 7.0})
+        folder: RunResult(folder, RunState(status, None, 9, 1), seconds={"training": 7.0})
         for folder, status in {**statuses, "of an older plan": RunStatus.DONE}.items()
     }
     model = learned_costs(plan, results)

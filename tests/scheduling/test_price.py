@@ -15,8 +15,7 @@ from sweep_content import CONTENTS, GGA, GGA_L, content, two_arms
 
 from gga_sweep import annealing as methods
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.ledger.run_folder import RunResult, RunState
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunResult, RunState, RunStatus
 from gga_sweep.scheduling.price import (
     PHASES,
     decoded_bytes,
@@ -167,7 +166,7 @@ def done(plan: Plan, seconds: Mapping[str, Sequence[Mapping[str, float]]]) -> di
     for arm, each in seconds.items():
         runs = [run for run in plan.runs if run.cell.arm == arm]
         for run, spent in zip(runs, each, strict=False):
-            found[str(run.folder)] = RunResult(str(run.folder), RunState(RunStatus.DONE, None, 9, 1), (), (), spent)
+            found[str(run.folder)] = RunResult(str(run.folder), RunState(RunStatus.DONE, None, 9, 1), seconds=spent)
     return found
 
 
@@ -199,7 +198,7 @@ def test_an_arm_without_a_done_run_is_scaled_by_its_work_and_named() -> None:
     plan = plan_sweep(load(two_arms(), storage=Path("nowhere")), CONTENTS)
     found = done(plan, {"ERM": [{"training": 4.0, "evaluation": 1.0}]})
     stopped = next(run for run in plan.runs if run.cell.arm == "ERM + GGA")
-    result = RunResult(str(stopped.folder), RunState(RunStatus.STOPPED, None, 5, 1), (), (), {"training": 99.0})
+    result = RunResult(str(stopped.folder), RunState(RunStatus.STOPPED, None, 5, 1), seconds={"training": 99.0})
     found[str(stopped.folder)] = result  # it did not go through all its steps
     price = price_from_runs(plan, found, states(found), "cpu")
     plain, annealed = price.arms

@@ -14,6 +14,7 @@ from itertools import combinations, product
 from random import Random
 
 from hypothesis import strategies as st
+from made_runs import changed_run, made_run
 from selection_records import NO_AGREEMENT, view
 
 from gga_sweep.records import Cell, DomainScores, Record, RunRecords, RunStatus, Score, TestRecord, ValidationRecord
@@ -106,7 +107,7 @@ def random_sweep(seed: int, not_finite: Sequence[float] = (math.nan, math.nan, m
 
 def trimmed(run: RunRecords, first_step: int) -> RunRecords:
     """The run as if nothing had been evaluated before `first_step`."""
-    return replace(run, records=tuple(one for one in run.records if not one.step < first_step))
+    return changed_run(run, records=tuple(one for one in run.records if not one.step < first_step))
 
 
 def renumbered(run: RunRecords, names: Iterable[str], number: Callable[[], float]) -> RunRecords:
@@ -122,7 +123,7 @@ def renumbered(run: RunRecords, names: Iterable[str], number: Callable[[], float
         cosines = {name: number() if name in names else cosine for name, cosine in one.test.gradient_cosine.items()}
         return Record(replace(one.validation, domains=validation), TestRecord(test, cosines))
 
-    return replace(run, records=tuple(map(changed, run.records)))
+    return changed_run(run, records=tuple(map(changed, run.records)))
 
 
 def _merged(random: Random, draws: Sequence[int]) -> list[tuple[int, ...]]:
@@ -139,7 +140,7 @@ def _run(
 ) -> RunRecords:
     status = random.choice(STATUSES)
     steps = STEPS if status is RunStatus.DONE else STEPS[: random.randrange(len(STEPS) + 1)]
-    return RunRecords(
+    return made_run(
         key=f"{cell.test_domains} {cell.trial_seed} {draws}",  # two arms may share a run
         folder=f"folder of {cell} {draws}",
         cell=cell,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from made_runs import changed_run, made_run
 
 from gga_sweep.records import (
     Agreement,
@@ -60,7 +61,7 @@ def evaluation(
 
 def run_of(evaluations: Sequence[Record], **where: object) -> RunRecords:
     """A run with these evaluations; `where` is as for `run`."""
-    return replace(run([], **where), records=tuple(evaluations))
+    return changed_run(run([], **where), records=tuple(evaluations))
 
 
 def run(
@@ -80,7 +81,7 @@ def run(
     """A run with one record a validation accuracy, at steps 0, 10, 20, ...; `test` defaults to its half."""
     test = [accuracy / 2 for accuracy in validation] if test is None else test
     key = key or f"{arm}/{'+'.join(test_domains)}/{trial_seed}/{draws}"
-    return RunRecords(
+    return made_run(
         key=key,
         folder=f"folder of {key}",
         cell=Cell("PACS", arm, test_domains, trial_seed),

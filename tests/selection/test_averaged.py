@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from made_runs import changed_run
 from selection_records import evaluation, record, run, run_of, view
 
 from gga_sweep.records import Averaged, RunRecords, RunStatus
@@ -17,7 +18,7 @@ ARMS = tuple(NAMES)
 def averaging(trained: RunRecords, validation: float, test: float) -> RunRecords:
     """The run with averaged weights of these accuracies, 2 seconds spent."""
     found = record(20, [validation], dict.fromkeys(trained.cell.test_domains, test))
-    return replace(trained, averaged=Averaged(5, 20, 1.0, found), seconds={"training": 2.0})
+    return changed_run(trained, averaged=Averaged(5, 20, 1.0, found), seconds={"training": 2.0})
 
 
 def sweep(*records: RunRecords, draws: tuple[int, ...] = (0, 1), **changes: object) -> SweepView:
@@ -118,7 +119,7 @@ def test_leave_one_domain_out_validates_averaged_weights_by_averaged_weights() -
         training = {name: 0.5 for name in domains if name not in tests}
         one = run_of([evaluation(0, training, dict.fromkeys(tests, left_out))], test_domains=tests, draws=(draw,))
         found = evaluation(9, training, dict.fromkeys(tests, averaged_left_out))
-        return replace(one, averaged=Averaged(0, 9, None, found))
+        return changed_run(one, averaged=Averaged(0, 9, None, found))
 
     pairs = (("sketch", "photo"), ("sketch", "art"))
     plain = view(

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_runs import changed_run
 from random_sweeps import trimmed
 from scipy import stats
 from selection_records import run, view
@@ -131,7 +132,7 @@ def test_what_all_arms_gain_alike_changes_no_contrast(runs: list[RunRecords], by
 @given(whole_sweeps(), st.permutations(SEEDS))
 @settings(max_examples=25, deadline=None)
 def test_renaming_the_trial_seeds_changes_no_conclusion(runs: list[RunRecords], names: list[int]) -> None:
-    renamed = [replace(one, cell=replace(one.cell, trial_seed=names[one.cell.trial_seed])) for one in runs]
+    renamed = [changed_run(one, cell=replace(one.cell, trial_seed=names[one.cell.trial_seed])) for one in runs]
     for before, after in zip(both(sweep_of(runs)), both(sweep_of(renamed)), strict=True):
         assert after.difference.mean == pytest.approx(before.difference.mean, abs=1e-12)
         assert after.difference.p == pytest.approx(before.difference.p, nan_ok=True)
@@ -141,7 +142,7 @@ def test_renaming_the_trial_seeds_changes_no_conclusion(runs: list[RunRecords], 
 @given(whole_sweeps())
 @settings(max_examples=25, deadline=None)
 def test_an_arm_against_one_like_it_differs_by_nothing(runs: list[RunRecords]) -> None:
-    alike = [replace(one, cell=replace(one.cell, arm="GGA")) for one in runs if one.cell.arm == "ERM"]
+    alike = [changed_run(one, cell=replace(one.cell, arm="GGA")) for one in runs if one.cell.arm == "ERM"]
     erm = [one for one in runs if one.cell.arm == "ERM"]
     for contrast in both(sweep_of([*erm, *alike], ("ERM", "GGA")), {"GGA": "ERM"}):
         assert contrast.difference.values == (0.0, 0.0, 0.0)

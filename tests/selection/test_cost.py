@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
+from made_runs import changed_run
 from selection_records import run, view
 
 from gga_sweep.errors import InputError
@@ -55,7 +55,7 @@ def test_a_run_without_a_timing_does_not_count_as_free() -> None:
 
 
 def test_what_was_inherited_counts_in_each_run_and_is_told() -> None:
-    runs = [replace(run(arm="ERM", seconds=PLAIN), inherited_seconds=5.0), run(arm="GGA", seconds=ANNEALED)]
+    runs = [changed_run(run(arm="ERM", seconds=PLAIN), inherited_seconds=5.0), run(arm="GGA", seconds=ANNEALED)]
     erm, gga = costs_of(runs)
     assert (erm.total, erm.inherited, gga.inherited) == (12, 5, 0)
     assert gga.ratio == pytest.approx(22 / 12)
@@ -63,7 +63,7 @@ def test_what_was_inherited_counts_in_each_run_and_is_told() -> None:
 
 def test_pair_runs_count_in_the_total_and_not_in_what_a_run_costs() -> None:
     pairs = [run(arm="GGA", test_domains=("art", "sketch"), seconds={"training": 500.0}, draws=(0,))]
-    pairs += [replace(pairs[0], key="failed", draws=(1,), status=RunStatus.FAILED, seconds={"search": 30.0})]
+    pairs += [changed_run(pairs[0], key="failed", draws=(1,), status=RunStatus.FAILED, seconds={"search": 30.0})]
     sweep = view(
         [run(arm=arm, seconds=PLAIN) for arm in ARMS], arms=ARMS, pairs=(("art", "sketch"),), pair_records=pairs
     )

@@ -12,6 +12,7 @@ from statistics import fmean
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_runs import changed_run
 from selection_records import run, view
 
 from gga_sweep.records import RunRecords, RunStatus, ValidationRecord
@@ -91,7 +92,9 @@ def one_run(domains: tuple[str, ...], seed: int, draw: int) -> RunRecords:
     test = [((salt + 11 * step) * 29 % 97) / 97 for step in (1, 2, 3)]
     made = run(validation, test, test_domains=domains, trial_seed=seed, draws=(draw,))
     trained = [name for (name,) in DOMAINS if name not in domains]
-    return replace(made, records=tuple(replace(one, validation=named(one.validation, trained)) for one in made.records))
+    return changed_run(
+        made, records=tuple(replace(one, validation=named(one.validation, trained)) for one in made.records)
+    )
 
 
 def named(record: ValidationRecord, domains: Sequence[str]) -> ValidationRecord:
@@ -152,7 +155,7 @@ PLACES = tuple(product(SEEDS, DOMAINS))
 
 def changed(sweep: SweepView, number: int, **changes: object) -> SweepView:
     records = list(sweep.records)
-    records[number] = replace(records[number], **changes)
+    records[number] = changed_run(records[number], **changes)
     return replace(sweep, records=tuple(records))
 
 
@@ -198,7 +201,7 @@ def test_a_draw_costs_the_mean_of_the_runs_that_can_be_selected() -> None:
     timed = replace(
         sweep,
         records=tuple(
-            replace(one, seconds={"training": 10.0 * (1 + i % 3), "evaluation": 1.0})
+            changed_run(one, seconds={"training": 10.0 * (1 + i % 3), "evaluation": 1.0})
             for i, one in enumerate(sweep.records)
         ),
     )
@@ -211,7 +214,7 @@ def test_a_draw_costs_the_mean_of_the_runs_that_can_be_selected() -> None:
 
 def test_pairs_count_into_the_cost_of_a_draw_only_where_they_validate(crossed: SweepView) -> None:
     timed = {
-        name: tuple(replace(one, seconds={"training": 7.0}) for one in getattr(crossed, name))
+        name: tuple(changed_run(one, seconds={"training": 7.0}) for one in getattr(crossed, name))
         for name in ("records", "pair_records")
     }
     sweep = replace(crossed, **timed)

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 from hypothesis import given, settings
+from made_runs import changed_run
 from random_sweeps import RandomSweep, random_sweep, renumbered, seeds
 from selection_records import evaluation, run_of
 
@@ -61,7 +62,7 @@ def test_ties_go_to_the_lowest_step_and_the_highest_draw() -> None:
 
 def test_the_two_test_domains_of_a_pair_may_stand_in_either_order() -> None:
     photo = pair("photo", [0.75])
-    turned = replace(photo, cell=replace(photo.cell, test_domains=("photo", "art")))
+    turned = changed_run(photo, cell=replace(photo.cell, test_domains=("photo", "art")))
     assert pick([judged()], [turned, pair("sketch", [0.25])]) == pick([judged()], [photo, pair("sketch", [0.25])])
     assert pick([judged()], [turned, pair("sketch", [0.25])]) is not None
 
@@ -100,13 +101,13 @@ def test_only_a_final_run_of_the_same_arm_draw_and_trial_seed_is_a_pair_run(else
 
 def test_a_pair_run_of_another_dataset_is_none() -> None:
     pairs = [pair("photo", [0.5]), pair("sketch", [0.5])]
-    moved = [replace(one, cell=replace(one.cell, dataset="OfficeHome")) for one in pairs]
+    moved = [changed_run(one, cell=replace(one.cell, dataset="OfficeHome")) for one in pairs]
     assert pick([judged()], [pairs[0], moved[1]]) is None
     assert pick([judged()], [*pairs, *moved]) == pick([judged()], [*moved, *pairs]) == pick([judged()], pairs)
 
 
 def test_a_run_of_several_draws_is_judged_by_the_pair_run_of_the_highest() -> None:
-    merged = replace(judged(), draws=(0, 2))
+    merged = changed_run(judged(), draws=(0, 2))
     pairs = [pair("photo", [0.25, 0.5], 2), pair("sketch", [0.25, 0.5], 2)]
     others = [pair("photo", [1.0, 0.0], 0), pair("sketch", [1.0, 0.0], 0)]
     found = pick([merged], [*others, *pairs])
@@ -116,7 +117,7 @@ def test_a_run_of_several_draws_is_judged_by_the_pair_run_of_the_highest() -> No
 
 
 def test_a_pair_run_of_several_draws_validates_each_of_them() -> None:
-    pairs = [replace(pair(name, [0.5]), draws=(0, 2)) for name in ("photo", "sketch")]
+    pairs = [changed_run(pair(name, [0.5]), draws=(0, 2)) for name in ("photo", "sketch")]
     assert [pick([judged(draw)], pairs) is not None for draw in (0, 1, 2)] == [True, False, True]
 
 
@@ -156,7 +157,7 @@ def test_an_accuracy_that_is_not_finite_strikes_out_its_step(absent: float) -> N
 def test_a_pair_run_without_its_test_domain_in_a_record_lacks_that_step() -> None:
     photo = pair("photo", [1.0, 0.25])
     blind = evaluation(0, {"sketch": 0.5}, {"art": 0.5})
-    found = pick([judged()], [replace(photo, records=(blind, photo.records[1])), pair("sketch", [1.0, 0.25])])
+    found = pick([judged()], [changed_run(photo, records=(blind, photo.records[1])), pair("sketch", [1.0, 0.25])])
     assert found is not None
     assert found.step == 10
 

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 from hypothesis import given, settings
+from made_runs import changed_run
 from random_sweeps import random_sweep, renumbered, seeds
 from selection_records import evaluation, run_of, view
 
@@ -94,7 +95,7 @@ def with_end_of(run: RunRecords, kept: RunRecords) -> RunRecords:
     for name, scores in kept.records[-1].test.domains.items():
         accuracy = scores.validation.accuracy
         test[name] = replace(test[name], validation=replace(test[name].validation, accuracy=accuracy))
-    return replace(run, records=(*run.records[:-1], replace(last, test=replace(last.test, domains=test))))
+    return changed_run(run, records=(*run.records[:-1], replace(last, test=replace(last.test, domains=test))))
 
 
 @given(seeds)

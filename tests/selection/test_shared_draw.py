@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from made_runs import changed_run
 from random_sweeps import random_sweep, seeds
 from selection_records import run
 
@@ -75,7 +76,7 @@ def test_a_draw_without_a_run_on_one_planned_test_domain_is_passed_over(domain: 
 )
 def test_a_draw_with_a_run_that_cannot_be_selected_is_passed_over(change: Mapping[str, object]) -> None:
     runs = sweep_of({0: [[0.25]] * 3, 1: [[1.0]] * 3})
-    runs[4] = replace(runs[4], **change)
+    runs[4] = changed_run(runs[4], **change)
     assert pick(runs) == dict.fromkeys(DOMAINS, (0, 0))
 
 
@@ -88,7 +89,7 @@ def test_a_planned_test_domain_without_any_run_leaves_nothing_to_share() -> None
 def test_arms_trial_seeds_and_datasets_choose_for_themselves() -> None:
     runs = sweep_of({0: [[1.0]] * 3, 1: [[0.5]] * 3})
     elsewhere = [
-        replace(one, cell=replace(one.cell, **{place: value}), draws=(1 - one.draws[0],))
+        changed_run(one, cell=replace(one.cell, **{place: value}), draws=(1 - one.draws[0],))
         for place, value in (("arm", "GGA"), ("trial_seed", 1), ("dataset", "OfficeHome"))
         for one in runs
     ]

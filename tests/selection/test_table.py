@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_runs import changed_run
 from random_sweeps import RandomSweep, random_sweep, seeds, trimmed
 from selection_by_definition import pick_all
 from selection_records import evaluation, run, run_of, view
@@ -68,7 +69,7 @@ def test_two_test_domains_at_once_count_by_their_unweighted_mean() -> None:
     domains = dict(pair.records[0].test.domains)
     domains["art"] = replace(domains["art"], train=replace(domains["art"].train, accuracy=0.2))
     evaluation = replace(pair.records[0], test=replace(pair.records[0].test, domains=domains))
-    pair = replace(pair, records=(evaluation,))
+    pair = changed_run(pair, records=(evaluation,))
     table = build_table(view([pair], test_domains=(("art", "sketch"),), trial_seeds=(0,)))
     assert table.rows[0].entries[0].mean == pytest.approx(0.4)
 
@@ -314,8 +315,8 @@ def test_a_cross_validated_cell_with_all_its_pair_runs_is_complete() -> None:
 
 def test_a_run_of_several_draws_names_its_lacking_pair_run_by_all_of_them() -> None:
     merged = crossed(pair("photo", 1), draws=(0, 1))
-    runs = (replace(merged.records[0], draws=(0, 1)),)
-    (lacking,) = build_table(replace(merged, records=runs), "leave-one-domain-out").incomplete
+    runs = (changed_run(merged.records[0], draws=(0, 1)),)
+    (lacking,) = build_table(changed_run(merged, records=runs), "leave-one-domain-out").incomplete
     assert lacking.reasons["art+sketch missing"] == (0, 1)
     assert "art+photo missing" not in lacking.reasons
 

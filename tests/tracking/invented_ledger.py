@@ -7,7 +7,8 @@ from typing import Any
 
 from gga_sweep.annealing import GGAL
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunFolder, RunHeader
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -64,6 +65,7 @@ def start(ledger: Ledger, run: PlannedRun, start_time: float = START_TIME) -> Ru
             normalise=False,
             fingerprint={"torch": "2"},
             start_time=start_time,
+            split_digests={},
         )
     )
     folder.write_state(RunStatus.RUNNING, -1)
@@ -151,13 +153,7 @@ def invented_noisy_step(step: int) -> NoisyStep:
 def invented_table(plan: Plan, ledger: Ledger) -> Table:
     """The table as the sweep would build it."""
     stored = [(run, ledger.run(str(run.folder)).read()) for run in plan.runs]
-    records = tuple(
-        RunRecords(
-            str(run.key), str(run.folder), run.cell, run.draws, run.hyperparameters, of.state.status, records=of.records
-        )
-        for run, of in stored
-        if of.header is not None
-    )
+    records = tuple(RunRecords(run.place, of) for run, of in stored if of.header is not None)
     return build_table(
         SweepView(
             name=plan.sweep.name,

@@ -17,6 +17,7 @@ from memory_store import FAULTS, LATE_SECONDS, MemoryStore
 from stores import content_of, store_content
 
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan
 from gga_sweep.tracking.projector import Projector
@@ -79,7 +80,7 @@ def two_launches_among_faults(first: list[tuple[int, str]], second: list[tuple[i
                 taken_up.write_state(RunStatus.PREEMPTED, 2, "asked to stop")
                 projector.close(0.1)
         if not closed:
-            taken_up.mark(RunStatus.PREEMPTED, "its launch ended without a word")
+            taken_up.mark(RunStatus.PREEMPTED, LEFT_RUNNING)
         with Projector(plan, ledger, SERVER, connect=faulty(store, second), **QUICK) as projector:
             progress(start(ledger, stopped), stopped, 3)
             projector.wake(taken_up.name)

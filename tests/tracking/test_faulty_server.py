@@ -21,6 +21,7 @@ from invented_ledger import finish, invented_plan, invented_table, progress, sta
 from stores import store_content
 
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan
 from gga_sweep.tracking.environment import ENVIRONMENT
@@ -111,7 +112,7 @@ def sweep_through(proxy: FaultyProxy, plan: Plan, ledger: Ledger, seconds: float
             time.sleep(0.3)
         time.sleep(0.5)
     for run in runs[3:5]:
-        ledger.run(str(run.folder)).mark(RunStatus.PREEMPTED, "its launch ended without a word")
+        ledger.run(str(run.folder)).mark(RunStatus.PREEMPTED, LEFT_RUNNING)
     with Projector(plan, ledger, proxy.uri, pause=0.0, **QUICK) as projector:
         for evaluations in (2, 3):
             for run in runs[3:5]:

@@ -12,7 +12,8 @@ from invented_ledger import CONTENTS, finish, invented_table, progress, start
 
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_folder import RunFolder, StoredRun
+from gga_sweep.ledger.run_folder import RunFolder
+from gga_sweep.ledger.run_reader import StoredRun
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan, PlannedRun, searched_run
 from gga_sweep.tracking import projection

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from drawn import drawn
 from invented_sweep import invented_sweep
+from made_runs import changed_run
 from matplotlib.axes import Axes
 
 from gga_sweep.records import FINAL
@@ -87,7 +88,7 @@ def test_each_searched_hyperparameter_gets_a_panel_with_a_fitting_scale(sweep_vi
 def test_a_zero_beside_a_range_of_powers_of_ten_does_not_flatten_it() -> None:
     sweep = invented_sweep(draws=8, troubled=False)
     records = tuple(
-        replace(run, hyperparameters={**run.hyperparameters, "weight_decay": 0.0}) if run.draws == (0,) else run
+        changed_run(run, hyperparameters={**run.hyperparameters, "weight_decay": 0.0}) if run.draws == (0,) else run
         for run in sweep.records
     )
     sweep = replace(sweep, records=records)
@@ -104,7 +105,7 @@ def test_arms_stand_side_by_side_where_values_are_few(sweep_view: SweepView, tab
 
 
 def test_a_hyperparameter_that_never_changed_is_not_searched(sweep_view: SweepView) -> None:
-    fixed = [replace(run, hyperparameters={**run.hyperparameters, "lr": 1e-3}) for run in sweep_view.records]
+    fixed = [changed_run(run, hyperparameters={**run.hyperparameters, "lr": 1e-3}) for run in sweep_view.records]
     assert "lr" in searched_hyperparameters(sweep_view.records)
     assert "lr" not in searched_hyperparameters(fixed)
 

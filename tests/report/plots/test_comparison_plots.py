@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from drawn import drawn
 from invented_sweep import ARMS, invented_comparison, invented_sweep
+from made_runs import changed_run
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -72,7 +73,9 @@ def test_bars_are_the_seconds_of_all_runs_and_of_a_done_one_phase_after_phase(
 
 
 def test_bars_are_in_hours_where_the_longest_takes_one(sweep_view: SweepView) -> None:
-    slow = replace(sweep_view, records=tuple(replace(run, seconds={"training": 900.0}) for run in sweep_view.records))
+    slow = replace(
+        sweep_view, records=tuple(changed_run(run, seconds={"training": 900.0}) for run in sweep_view.records)
+    )
     figure = drawn(cost_by_phase(sweep_view, invented_comparison(slow)))
     of_all, of_one = figure.axes
     assert (of_all.get_xlabel(), of_one.get_xlabel()) == ("device-hours", "device-seconds")
@@ -81,7 +84,7 @@ def test_bars_are_in_hours_where_the_longest_takes_one(sweep_view: SweepView) ->
 
 def test_an_arm_without_a_done_run_has_a_bar_of_all_runs_alone(sweep_view: SweepView) -> None:
     running = tuple(
-        replace(run, status=RunStatus.RUNNING) if run.cell.arm == "ERM" else run for run in sweep_view.records
+        changed_run(run, status=RunStatus.RUNNING) if run.cell.arm == "ERM" else run for run in sweep_view.records
     )
     figure = drawn(cost_by_phase(sweep_view, invented_comparison(replace(sweep_view, records=running))))
     assert [len(bars(axes)) for axes in figure.axes] == [3, 2]

@@ -12,6 +12,7 @@ from drawn import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented_sweep import STEPS, WINDOW, invented_sweep
+from made_runs import changed_run
 from matplotlib.patches import Rectangle
 
 from gga_sweep.records import Record, RunRecords, RunStatus
@@ -63,7 +64,9 @@ def test_each_annealed_arm_has_a_panel_with_the_three_gains() -> None:
 
 
 def test_runs_that_are_not_final_are_not_drawn(sweep_view: SweepView, table: Table) -> None:
-    running = replace(sweep_view, records=tuple(replace(run, status=RunStatus.RUNNING) for run in sweep_view.records))
+    running = replace(
+        sweep_view, records=tuple(changed_run(run, status=RunStatus.RUNNING) for run in sweep_view.records)
+    )
     for draw in (alignment_over_steps, alignment_gained, loss_over_steps):
         assert draw(running, table) is None
 
@@ -73,7 +76,7 @@ def test_there_is_no_figure_for_a_single_training_domain(sweep_view: SweepView, 
         agreement = replace(record.validation.agreement, minimum=math.nan)
         return replace(record, validation=replace(record.validation, agreement=agreement))
 
-    records = tuple(replace(run, records=tuple(map(alone, run.records))) for run in sweep_view.records)
+    records = tuple(changed_run(run, records=tuple(map(alone, run.records))) for run in sweep_view.records)
     assert alignment_over_steps(replace(sweep_view, records=records), table) is None
 
 
@@ -83,7 +86,7 @@ def test_each_arm_has_a_line_of_its_mean_validation_and_minibatch_loss() -> None
         run.key: tuple(replace(one, validation=replace(one.validation, batch_loss=0.1 + i)) for one in run.records)
         for i, run in enumerate(sweep.records)
     }
-    sweep = replace(sweep, records=tuple(replace(run, records=losses[run.key]) for run in sweep.records))
+    sweep = replace(sweep, records=tuple(changed_run(run, records=losses[run.key]) for run in sweep.records))
     figure = drawn(loss_over_steps(sweep, build_table(sweep)))
     on_validation, on_minibatches = figure.axes
     for arm, *lines in zip(sweep.arms, on_validation.lines, on_minibatches.lines, strict=True):
@@ -104,7 +107,7 @@ def test_the_loss_axis_is_logarithmic_unless_a_loss_is_not_positive() -> None:
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "log"]
     run = sweep.records[0]
     below = tuple(replace(one, validation=replace(one.validation, batch_loss=-0.5)) for one in run.records)
-    sweep = replace(sweep, records=(replace(run, records=below), *sweep.records[1:]))
+    sweep = replace(sweep, records=(changed_run(run, records=below), *sweep.records[1:]))
     figure = drawn(loss_over_steps(sweep, build_table(sweep)))
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
 

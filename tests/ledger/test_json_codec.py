@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gga_sweep.ledger.lines import dump, dump_lines, parse_annealed, parse_records, parse_timings
+from gga_sweep.ledger.json_codec import dump, dump_lines, parse_annealed, parse_records, parse_timings
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,

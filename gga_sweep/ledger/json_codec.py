@@ -1,7 +1,7 @@
-"""The ledger's JSON: one object a line, fields in declared order, floats in full: equal values are equal bytes.
+"""The ledger's JSON: one object a line, fields in declared order, floats in full. Equal values give equal bytes.
 
-JSON has no NaN and no infinity; they are written as the strings "nan", "inf" and "-inf", which
-`parse_records`, `parse_annealed` and `parse_averaged` read back.
+JSON has no NaN and no infinity; they are written as the strings "nan", "inf" and "-inf", which `parse_records`,
+`parse_annealed` and `parse_averaged` read back.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def dump_lines(values: Iterable[object]) -> bytes:
 
 
 def digest(content: bytes) -> str:
-    """Of a file's content, 32 hexadecimal digits."""
+    """The digest of a file's content, 32 hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
@@ -58,12 +58,12 @@ def _plain(value: object) -> object:
 
 
 def parse_timings(content: bytes | None) -> tuple[dict[str, float], float]:
-    """Of the lines of `timings.jsonl` the sum by phase, what was inherited counted once; and what that comes to.
+    """The seconds in `timings.jsonl` by phase, and those among them that are inherited.
 
-    Inherited are seconds that other runs spent, on steps that this one shares with them.
+    Inherited seconds were spent by other runs, on steps that this run shares with them; they count once.
     """
     timings = _timings(content)
-    # The last: an attempt that was lost may have inherited the same before.
+    # Only the last: an attempt that crashed may have inherited the same before.
     inherited = [timing for timing in timings if timing.inherited][-1:]
     total: dict[str, float] = {}
     for timing in (*(own for own in timings if not own.inherited), *inherited):
@@ -73,7 +73,7 @@ def parse_timings(content: bytes | None) -> tuple[dict[str, float], float]:
 
 
 def _timings(content: bytes | None) -> list[_Timing]:
-    """They are volatile: a broken line counts nothing."""
+    """Timings are volatile, so broken lines are skipped."""
     timings = []
     for line in (content or b"").splitlines():
         with suppress(ValueError, RecursionError):
@@ -82,7 +82,7 @@ def _timings(content: bytes | None) -> list[_Timing]:
 
 
 def parse_records(content: bytes | None) -> tuple[Record, ...]:
-    """The inverse of `dump_lines` on records; none of a file that is not there.
+    """The inverse of `dump_lines` on records; empty for a missing file.
 
     Raises:
         ValueError: a line is broken, or lacks a field.
@@ -91,7 +91,7 @@ def parse_records(content: bytes | None) -> tuple[Record, ...]:
 
 
 def parse_averaged(content: bytes | None) -> Averaged | None:
-    """The inverse of `dump_lines` on what became of averaged weights; None of a file that is not there.
+    """The inverse of `dump_lines` on one `Averaged`; None for a missing file.
 
     Raises:
         ValueError: anything but one line, or one that is broken or lacks a field.
@@ -103,7 +103,7 @@ def parse_averaged(content: bytes | None) -> Averaged | None:
 
 
 def parse_annealed(content: bytes | None) -> tuple[AnnealingLine, ...]:
-    """The inverse of `dump_lines` on annealed steps of either method; only those of GGA-L have an alpha.
+    """The inverse of `dump_lines` on annealed steps of either method; only lines of GGA-L have an alpha.
 
     Raises:
         ValueError: a line is broken, or lacks a field.

@@ -1,8 +1,8 @@
-"""Prefixes: what a run was after its first steps, for the runs that are the same up to there.
+"""Prefixes: the state of a run after its first steps, for other runs whose first steps are the same.
 
-`prefixes/` holds one file each, under the name that `scheduling.shared_steps` gives it. The first run that gets there
-writes it once. It is complete: the trainer's state, what was recorded up to there, and the selected weights. It may be
-deleted at any time: a run whose prefix is gone trains those steps itself, to the same bits.
+`prefixes/` holds one file for each, under the name that `scheduling.shared_steps` gives it. The first run that has done
+these steps writes it: the trainer's state, the records up to there, and the selected weights. It may be deleted at any
+time: a run whose prefix is gone trains those steps itself, to the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from gga_sweep.errors import first_line
 from gga_sweep.ledger.branching import PREFIXES
-from gga_sweep.ledger.lines import dump_lines, parse_annealed, parse_records
+from gga_sweep.ledger.json_codec import dump_lines, parse_annealed, parse_records
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import AnnealingLine, Record
 from gga_sweep.training.checkpoint import dump_state, parse_state
@@ -45,14 +45,14 @@ def read_prefix(store: LedgerStore, name: str) -> Prefix | None:
     """None if there is no such prefix.
 
     Raises:
-        Exception: whatever a damaged file, or one of another version, leads to.
+        Exception: whatever a damaged file leads to.
     """
     content = store.read(f"{PREFIXES}/{name}")
     return None if content is None else _parsed(content)
 
 
 def leave_prefix(store: LedgerStore, name: str, prefix: Prefix) -> None:
-    """Write it, unless it is there.
+    """Write a prefix, unless it exists.
 
     Raises:
         ValueError: it cannot be read back: an algorithm's state holds more than tensors and plain data.

@@ -17,15 +17,17 @@ from small_runs import CPU, annealing_of, make_dataset, run_config
 
 from gga_sweep.annealing import GGAL
 from gga_sweep.errors import InputError
+from gga_sweep.execution import verify as verification
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
-from gga_sweep.ledger import verify as verification
+from gga_sweep.execution.verify import Verification, verify
+from gga_sweep.ledger.json_codec import dump, dump_lines
 from gga_sweep.ledger.lease import Holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.lines import dump, dump_lines
-from gga_sweep.ledger.run_folder import AVERAGED, DETERMINISTIC, Kept, RunFolder
+from gga_sweep.ledger.run_folder import Kept, RunFolder
+from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC
+from gga_sweep.ledger.searched import SearchedRun
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.ledger.verify import Verification, verify
-from gga_sweep.records import RunStatus
+from gga_sweep.records import Cell, RunPlace, RunStatus
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 
@@ -47,13 +49,16 @@ def name_of(config: RunSpec) -> str:
 
 def begin(store: MemoryStore, config: RunSpec, kept: Kept = "selected") -> RecordedRun:
     folder = RunFolder(store, name_of(config))
-    return RecordedRun(folder, key_of(config), config, DATASET, CPU, RecordingOptions(kept=kept))
+    return RecordedRun.open(folder, key_of(config), config, DATASET, CPU, RecordingOptions(kept=kept))
 
 
 def train(store: MemoryStore, config: RunSpec, seconds: float = 1e9, kept: Kept = "selected") -> None:
     run = begin(store, config, kept)
     while run.progress.status is RunStatus.RUNNING:
         run.advance(seconds)
+
+
+PLACE = RunPlace("0123abcd" * 8, Cell("Small", "ERM", ("c",), 0), (0,), {"lr": 0.01})
 
 
 @cache
@@ -71,7 +76,7 @@ def whole_files() -> Mapping[str, bytes]:
     store.files["sweep.json"] = b'{"contents":{"dataset":"d","weights":null}}'
     store.files["launches/000001.json"] = dump(Holder("elsewhere", 42, 1.0, 2.0, 3.0)).encode()
     store.files["launches/000001.stop"] = b"stopped by a test"
-    store.files["searched/some-run-0123abcd.json"] = b'{"folder":"some-run"}'
+    store.files["searched/some-run-0123abcd.json"] = dump(SearchedRun("some-run", PLACE)).encode()
     return store.files
 
 
@@ -238,7 +243,7 @@ def test_averaged_weights_stand_at_the_end_of_runs_that_average_and_nowhere_else
     assert found_in(SWAD, missing) == ["averaged.jsonl is missing, although the run averaged its weights"]
     assert found_in(GGA, averaged) == ["averaged.jsonl is of a run that averages no weights"]
     early = {"averaged.jsonl": averaged["averaged.jsonl"].replace(b'"step":7', b'"step":6')}
-    assert found_in(SWAD, early) == ["averaged.jsonl tells of step 6, not 7"]
+    assert found_in(SWAD, early) == ["averaged.jsonl is of step 6, not 7"]
     twice = {"averaged.jsonl": 2 * averaged["averaged.jsonl"]}
     assert "averaged.jsonl is damaged" in found_in(SWAD, twice)[0]
     assert found_in(SWAD, {"averaged": b"no weights"})[0].startswith("averaged holds no weights")
@@ -397,10 +402,10 @@ def without_digests(store: MemoryStore, config: RunSpec, **changes: object) -> N
 @pytest.mark.parametrize(
     ("file", "line", "words"),
     [
-        ("records.jsonl", 0, "tells of step 3, where step 0 was due"),
-        ("records.jsonl", 1, "tells of step 6, where step 3 was due"),
+        ("records.jsonl", 0, "has step 3, where step 0 was due"),
+        ("records.jsonl", 1, "has step 6, where step 3 was due"),
         ("records.jsonl", 3, "ends before step 7, although the run went on to step 7"),
-        ("annealing.jsonl", 0, "tells of step 4, where step 3 was due"),
+        ("annealing.jsonl", 0, "has step 4, where step 3 was due"),
         ("annealing.jsonl", 2, "ends before step 5, although the run went on to step 7"),
     ],
 )
@@ -434,7 +439,7 @@ def test_more_steps_than_the_configuration_has_are_found() -> None:
     late = replace(records[-1], validation=replace(records[-1].validation, step=9))
     store.files[in_run(GGA, "records.jsonl")] = dump_lines([*records, late])
     [finding] = verified(store).findings
-    assert finding.what == "tells of step 9, of which there is none"
+    assert finding.what == "has step 9, which should have none"
 
 
 def test_annealed_steps_of_another_method_are_found() -> None:

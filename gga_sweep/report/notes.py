@@ -1,0 +1,120 @@
+"""The sentences that a reader of a sweep's tables needs: what its numbers include, and what they leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.ledger.searched import SEARCHED
+from gga_sweep.records import RunRecords, RunStatus
+from gga_sweep.spec.adaptive import adaptive_settings, grace_steps, is_adaptive
+from gga_sweep.spec.plan import Plan, Sweep
+
+
+def sweep_notes(
+    sweep: Sweep,
+    planned: Sequence[RunRecords],
+    searched: Sequence[RunRecords],
+    pairs: Sequence[RunRecords],
+    outside: int,
+    damaged: int,
+) -> Iterator[str]:
+    """The notes of a sweep.
+
+    Args:
+        planned: its runs in the table's cells.
+        searched: the runs that a user's own searcher added to these cells.
+        pairs: the runs of pairs of test domains.
+        outside: the number of runs in the ledger that tables leave out.
+        damaged: the number of runs of a user's own searcher whose places are lost.
+    """
+    yield from _transductive(sweep)
+    yield from _averaging(sweep, (*planned, *searched))
+    yield from _adaptive_search(sweep)
+    yield from _early_stopping(sweep, planned)
+    if outside:
+        yield f"Left out, since not in the present plan: {count_runs(outside)} of the ledger."
+    if damaged:
+        yield f"Left out, since their files in {SEARCHED}/ are damaged: {count_runs(damaged)} of a user's own searcher."
+    if folders := {run.folder for run in (*planned, *searched, *pairs) if run.environments}:
+        yield (
+            f"Not trained in one environment from end to end: {count_runs(len(folders))}, whose last bits may differ "
+            "from those of a run trained in one environment."
+        )
+
+
+def seed_use(plan: Plan) -> str:
+    """What the spread over trial seeds includes."""
+    config = plan.sweep.config
+    if config.chosen is not None:
+        before = f"hyperparameters were chosen before, by {config.chosen.search}"
+        if any(cell.trial_seed is not None for cell in config.chosen.cells):
+            return f"{before}, for each trial seed separately; the spread includes that search."
+        return f"{before}; the spread does not include that search."
+    if all(len(run.draws) == 1 for run in plan.runs) and len({run.draws for run in plan.runs}) == 1:
+        return "hyperparameters are fixed; the spread is that of splits, initial weights and minibatches."
+    if is_adaptive(config) and adaptive_settings(config).objective == "trial-seeds":
+        return "trial seeds share one search, and each selects from its draws; the spread includes only the selection."
+    if config.search == "tpe-pooled":
+        return "trial seeds search together and are not independent; the spread includes only part of the search."
+    if is_adaptive(config):
+        return "every trial seed searches separately, from its own earlier results; the spread includes the search."
+    if config.search == "grid":
+        return "every trial seed selects from the same grid; the spread includes the selection."
+    return "every trial seed draws its own hyperparameters and selects from them; the spread includes the search."
+
+
+def count_runs(number: int) -> str:
+    """A number of runs, in words."""
+    return f"{number} run" if number == 1 else f"{number} runs"
+
+
+def _transductive(sweep: Sweep) -> Iterator[str]:
+    for name in dict.fromkeys(arm.algorithm for arm in sweep.arms):
+        if get_algorithm(name).transductive:
+            yield (
+                f"{name} is transductive: its prediction for an image depends on the other images of the batch, in "
+                "evaluation too. Other batches or another order of the images give other accuracies."
+            )
+
+
+def _averaging(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
+    averaging = sweep.training.averaging
+    if averaging is None:
+        return
+    averaged = {run.folder: run.averaged for run in runs if run.averaged is not None}
+    without = sum(one.threshold is None for one in averaged.values())
+    yield (
+        f"Rows + {averaging.method.upper()}: of the same runs the weights averaged over every step in a valley of the "
+        f"validation loss (n_converge {averaging.n_converge}, n_tolerance {averaging.n_tolerance}, tolerance_ratio "
+        f"{averaging.tolerance_ratio:g}), evaluated once; no step is selected."
+        + f" In {without} of {count_runs(len(averaged))} there was none: averaged since the last evaluation but one."
+        * bool(without)
+    )
+
+
+def _adaptive_search(sweep: Sweep) -> Iterator[str]:
+    if not is_adaptive(sweep.config):
+        return
+    settings = adaptive_settings(sweep.config)
+    where = {
+        "cell": "each cell",
+        "trial-seeds": "each arm and test domain, by the mean over trial seeds, which share their draws",
+        "test-domains": "each arm and trial seed, by the mean over test domains, which share their draws",
+    }[settings.objective]
+    pool = " from the ranks of the draws within the cells of all trial seeds" * (sweep.config.search == "tpe-pooled")
+    yield (
+        f"The first {settings.n_startup_trials} draws are random; later ones were suggested by a TPE{pool}, in "
+        f"{where}. It uses validation on the training domains only. Arms have no matched draws."
+    )
+
+
+def _early_stopping(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
+    stopping = sweep.config.early_stopping
+    if stopping is None:
+        return
+    ended = {run.folder for run in runs if run.status is RunStatus.STOPPED}
+    yield (
+        f"Ended early, because not among the best 1/{stopping.reduction_factor} of their cell at a rung: "
+        f"{count_runs(len(ended))}; none before {grace_steps(sweep)} steps."
+    )
