@@ -16,9 +16,7 @@ def report(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
     report_format: Annotated[
         str,
-        typer.Option(
-            "--format", help="text, markdown, latex, csv, json or html (the last not with --domainbed)."
-        ),
+        typer.Option("--format", help="text, markdown, latex, csv, json or html (the last not with --domainbed)."),
     ] = "text",
     output: Annotated[Path | None, typer.Option(help="File to write (default: print).")] = None,
     selection: Annotated[
