@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.records import RunState
     from gga_sweep.scheduling.price import Price
-    from gga_sweep.spec import Plan
+    from gga_sweep.spec import Outline
     from gga_sweep.spec.models import RunSpec
 
 
@@ -46,12 +46,12 @@ def plan(
     """Show the runs a sweep needs, its cells, devices and price. Trains nothing of it."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.report.status import plan_picture, read_states
-    from gga_sweep.spec import plan_sweep, read_contents
+    from gga_sweep.spec import Plan, outline_sweep, plan_sweep, read_contents
 
     sweep = load_sweep(file, overrides, storage, None)
-    planned = plan_sweep(sweep, read_contents(sweep) if sweep.dataset.available else None)
+    planned = plan_sweep(sweep, read_contents(sweep)) if sweep.dataset.available else outline_sweep(sweep)
     ledger = Ledger(sweep.folder)
-    states = read_states(planned, ledger)
+    states = read_states(planned, ledger) if isinstance(planned, Plan) else {}
     out.print(plan_picture(planned, states))
     for picture in _price_pictures(planned, ledger, states, calibrate):
         out.print()
@@ -90,7 +90,7 @@ def reseed(
 
 
 def _price_pictures(
-    planned: Plan, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool
+    planned: Outline, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool
 ) -> Iterator[RenderableType]:
     """The price, where it is known, and what the sweep has to do with and without what saves work."""
     from gga_sweep.datasets.image_folder import decoding_seconds
@@ -100,17 +100,19 @@ def _price_pictures(
     from gga_sweep.scheduling.expected_ends import expected_ends
     from gga_sweep.scheduling.price import price_of, run_seconds, runs_at_once
     from gga_sweep.scheduling.savings import SecondsFrom, savings_of
+    from gga_sweep.spec import Plan
     from gga_sweep.training.unit_costs import holds_photographs
 
     sweep = planned.sweep
     seconds_from: SecondsFrom | None = None
     decoding: float | None = None
+    price: Price | None = None
     if calibrate:
         from gga_sweep.training.calibration import calibrate as measure
 
         configs = [run.config for run in planned.runs]
         costs = measure(configs, sweep.dataset, sweep.config.resources.on_gpu, err.print)
-        price: Price | None = price_of(planned, costs, states)
+        price = price_of(planned, costs, states)
         root = sweep.config.dataset.root
         if root is not None and sweep.dataset.available and holds_photographs(sweep.config.dataset.name):
             decoding = decoding_seconds(root, sweep.dataset.image_shape[-1])
@@ -118,7 +120,7 @@ def _price_pictures(
         def seconds_from(config: RunSpec, trained: int) -> float:
             return math.fsum(run_seconds(config, sweep.dataset, costs, trained).values())
 
-    else:
+    elif isinstance(planned, Plan):
         done = done_results(planned, ledger, states)
         price = ledger_price(planned, ledger, states, done)
         if price is not None:

@@ -1,4 +1,4 @@
-"""Commands that tell what a sweep found: its report, its export, and the report on a tree of DomainBed's."""
+"""Commands for the results of a sweep: its report, its export, and the report of a DomainBed tree."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ def report(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
     report_format: Annotated[
         str,
-        typer.Option(
-            "--format", help="text, markdown, latex, csv, json or html (the last and Markdown not of DomainBed's)."
-        ),
+        typer.Option("--format", help="text, markdown, latex, csv, json or html (the last not with --domainbed)."),
     ] = "text",
     output: Annotated[Path | None, typer.Option(help="File to write (default: print).")] = None,
     selection: Annotated[
@@ -31,12 +29,12 @@ def report(
     exclude_diverged: Annotated[
         bool, typer.Option("--exclude-diverged", help="Keep diverged runs out of selection.")
     ] = False,
-    published: Annotated[bool, typer.Option("--published", help="Put the published rows beside ours.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Show the published rows beside ours.")] = False,
     domainbed: Annotated[
         bool, typer.Option("--domainbed", help="Read a tree of DomainBed's results.jsonl by DomainBed's rules.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="With --domainbed: refuse what is broken; default: leave it out, count it.")
+        bool, typer.Option("--strict", help="With --domainbed: refuse broken records (default: skip and count them).")
     ] = False,
 ) -> None:
     """Print the selected table of a sweep and the comparison of its arms, or write its page."""
@@ -93,7 +91,7 @@ def _sweep_report(
     published: bool,
     printed: bool,
 ) -> str:
-    """The report as text; empty where it was printed already, in colour."""
+    """The report as text; empty if it was already printed, in colour."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.content import ReportOptions, make_report

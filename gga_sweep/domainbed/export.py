@@ -1,22 +1,22 @@
-"""A sweep's ledger as a DomainBed tree, for DomainBed's own tools (collect_results, list_top_hparams) to read.
+"""Writes a sweep's ledger as a DomainBed tree, for DomainBed's own tools (collect_results, list_top_hparams).
 
 A folder a run, named by the MD5 of its training arguments; in it `results.jsonl` with one line an evaluation, `done`
-where the run is DONE, and `model.pkl` where its selected weights were asked for. Source of layout and names:
+if the run is DONE, and `model.pkl` if its selected weights are requested. Source of layout and names:
 facebookresearch/DomainBed, domainbed/scripts/train.py and ray_backend.py, domainbed/lib/reporting.py.
 
-| there | here |
+| DomainBed | this export |
 |---|---|
 | `args.algorithm` | the arm's name, see `written_names` |
 | `args.test_envs`, `env{i}` | positions of the domains in the dataset, ascending |
-| `args.hparams_seed` | the highest of the run's draw numbers, under which selection counts it |
-| `args.hparams` | the run's hyperparameters as JSON: for that number DomainBed would draw others |
-| `args.seed` | what DomainBed's launcher would have given; our runs are seeded by their trial seed alone |
-| `args.data_dir` | the tree of images itself; DomainBed takes the folder that holds the tree |
-| `hparams` | DomainBed's names, `annealing.*` and `network` beside them; what it could switch on and we lack is false |
+| `args.hparams_seed` | the highest of the run's draw numbers, which selection uses too |
+| `args.hparams` | the run's hyperparameters as JSON; DomainBed would draw others for that number |
+| `args.seed` | as DomainBed's launcher would set it; our runs are seeded by their trial seed alone |
+| `args.data_dir` | the tree of images; in DomainBed the folder above it |
+| `hparams` | by DomainBed's names, with `annealing.*` and `network`; its switches that we do not have are false |
 | `env{i}_in_acc`, `env{i}_out_acc` | accuracy on domain i's training split and on its validation split |
 | `loss` | the joint loss of that step's minibatches; DomainBed's is a mean since the evaluation before |
 | `step_time` | the run's mean seconds a step, its search included and its diagnostics not; NaN where not timed |
-| `mem_gb` | 0, since it is not measured |
+| `mem_gb` | 0: not measured |
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from typing import Any
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import encode
+from gga_sweep.domainbed.notes import NAME_WIDTH
 from gga_sweep.domainbed.registry import DOMAINS
+from gga_sweep.domainbed.results import RESULTS
 from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
@@ -54,11 +56,9 @@ from gga_sweep.spec.plan import Arm
 from gga_sweep.spec.protocols import DOMAINBED_NAMES
 
 MARKER = "gga-sweep-export.json"
-"""Tells an export from any other folder, and which of its folders are ours to overwrite."""
+"""Marks a folder as an export, and lists the run folders that a later export may overwrite."""
 
-RESULTS, DONE, MODEL = "results.jsonl", "done", "model.pkl"
-LABEL_WIDTH = 20
-"""Characters after which DomainBed's tables of a dataset cut a name (domainbed/scripts/collect_results.py)."""
+DONE, MODEL = "done", "model.pkl"
 RESNET_IMAGE = (224, 224)
 """Height and width of the images for which DomainBed builds a ResNet (domainbed/networks/network.py, Featurizer)."""
 
@@ -70,7 +70,7 @@ class Exported:
     Args:
         folder: the tree's root.
         runs, records, models: how many of each.
-        remarks: what a reader of the tree must know, as sentences.
+        remarks: notes on the tree, as sentences.
     """
 
     folder: Path
@@ -82,11 +82,11 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A run in DomainBed's words.
+    """A run as DomainBed describes it.
 
     Args:
-        folder: its folder's name, made of `train_args`.
-        train_args: what DomainBed's launcher would hand to its training.
+        folder: its folder's name, a digest of `train_args`.
+        train_args: what DomainBed's launcher would pass to its training.
         selected_step: the step whose weights are to be written; None for a run whose weights are not.
     """
 
@@ -99,13 +99,11 @@ class _Job:
 
 
 def export_domainbed(folder: str | Location, out: Path, models: bool = False) -> Exported:
-    """Write a sweep as a DomainBed tree. The ledger stays as it is.
-
-    Every run of the plan that was evaluated is written, with `done` or without.
+    """Write every run of a sweep that was evaluated as a DomainBed tree. The ledger is not changed.
 
     Args:
         folder: the sweep's, STORAGE/SWEEP.
-        out: an empty or new folder, or a former export of the same sweep, which is then overwritten whole.
+        out: an empty or new folder, or an earlier export of the same sweep, which is then replaced.
         models: also write the weights of the run and step selected in each cell, by the sweep's first method.
 
     Raises:
@@ -136,10 +134,10 @@ def export_domainbed(folder: str | Location, out: Path, models: bool = False) ->
 
 
 def written_names(arms: Sequence[Arm]) -> dict[str, str]:
-    """Arm -> the algorithm it is written as, for DomainBed tells runs apart by their algorithm and not by their arm.
+    """Arm -> the algorithm it is written as: DomainBed has algorithms, not arms.
 
-    That is the arm's own name, except for the one arm that is a registered algorithm with nothing added: it goes by the
-    algorithm's, under which DomainBed knows it, unless another arm is called so.
+    That is the arm's own name. The only arm that is a registered algorithm with nothing added has the algorithm's name
+    instead, unless another arm is called so.
     """
     plain = Counter(arm.algorithm for arm in arms if _is_plain(arm))
     taken = {arm.name for arm in arms}
@@ -154,7 +152,7 @@ def written_names(arms: Sequence[Arm]) -> dict[str, str]:
 def domainbed_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """A ResNet's tensors under the names that DomainBed's ERM has for them, with its classifier's.
 
-    Each stands there twice, since that model holds its featurizer and classifier once by name and once in a sequence
+    Each occurs twice: that model has its featurizer and classifier once by name and once in a sequence
     (domainbed/algorithms.py, class ERM; domainbed/networks/network.py, class ResNet).
     """
     renamed: dict[str, Any] = {}
@@ -172,10 +170,10 @@ def _is_plain(arm: Arm) -> bool:
 
 
 def _former_folders(out: Path, ledger: Ledger) -> tuple[str, ...]:
-    """The run folders of a former export that lies there; none in a new or empty folder.
+    """The run folders of an earlier export there; none in a new or empty folder.
 
     Raises:
-        InputError: anything else lies there.
+        InputError: the folder holds anything else.
     """
     rule = ""
     if isinstance(ledger.folder, Path) and out.resolve().is_relative_to(ledger.folder.resolve()):
@@ -214,7 +212,7 @@ def _write_marker(store: PosixStore, ledger: Ledger, view: SweepView, folders: s
 
 
 def _delete_run(store: PosixStore, out: Path, name: str) -> None:
-    """What an export wrote there, and the folder unless something else lies in it."""
+    """Delete the files of an export, and the folder unless it holds anything else."""
     for file in (DONE, RESULTS, MODEL):
         store.delete(f"{name}/{file}")
     if (out / name).is_dir() and not any((out / name).iterdir()):
@@ -238,7 +236,7 @@ def _jobs(plan: Plan, ledger: Ledger, view: SweepView, models: bool) -> list[_Jo
 
 
 def _trained(view: SweepView) -> list[RunRecords]:
-    """Every run: DomainBed has no place for the evaluation of averaged weights, which belongs to no step."""
+    """Every run: in DomainBed an evaluation belongs to a step, and those of averaged weights do not."""
     return [run for run in (*view.records, *view.pair_records) if run.cell.arm not in view.averaged]
 
 
@@ -249,7 +247,7 @@ def _selected_steps(plan: Plan, view: SweepView) -> dict[tuple[Cell, str], int]:
 
 
 def _config_of(folder: RunFolder) -> RunSpec | None:
-    """Of a run that a user's own searcher added to the plan's."""
+    """Of a run that a user's own searcher added to those of the plan."""
     header = folder.read_header()
     return None if header is None else header.config
 
@@ -275,7 +273,7 @@ def _hparams(config: RunSpec) -> dict[str, Scalar]:
 def _train_args(
     run: RunRecords, config: RunSpec, algorithm: str, domains: Sequence[str], hparams: Mapping[str, Scalar]
 ) -> dict[str, object]:
-    """What the run's folder is named by: all that sets it apart, and nothing that tells where it is written."""
+    """What the run's folder is named by: everything that identifies the run, and no path of the export."""
     dataset, trial_seed, draw = run.cell.dataset, run.cell.trial_seed, max(run.draws)
     test_envs = sorted(domains.index(name) for name in run.cell.test_domains)
     return {
@@ -294,7 +292,11 @@ def _train_args(
 
 
 def _write_run(store: PosixStore, out: Path, plan: Plan, folder: RunFolder, job: _Job) -> bool:
-    """The run's folder, whatever a former export left in it; whether a model stands there."""
+    """Write the run's folder, over that of an earlier export.
+
+    Returns:
+        Whether it has a model.
+    """
     weights = folder.intact_selected() if _is_kept(job) else None
     header = None if weights is None else folder.read_header()
     args = {
@@ -364,13 +366,13 @@ def _step_time(run: RunRecords, folder: RunFolder) -> float:
 
 
 def _is_kept(job: _Job) -> bool:
-    """Whether the ledger keeps the weights that are wanted: it has those of a run's best validation step alone."""
+    """Whether the ledger has the weights of the selected step: it keeps those of a run's best validation step alone."""
     best = best_step(record.validation for record in job.run.records)
     return best is not None and best.step == job.selected_step
 
 
 def _fits_erm(job: _Job) -> bool:
-    """Whether it predicts as DomainBed's ERM: an algorithm that looks at the other images has a network of its own."""
+    """Whether it predicts as DomainBed's ERM does; an algorithm that adapts to a batch has a network of its own."""
     return is_in_domainbed(job.config.training.network) and not get_algorithm(job.config.algorithm).transductive
 
 
@@ -394,13 +396,13 @@ def _with_weights(model: Mapping[str, object], weights: bytes, fits_erm: bool) -
 def _remarks(plan: Plan, view: SweepView, jobs: Sequence[_Job], written: Sequence[_Job]) -> Iterator[str]:
     if view.dataset not in DOMAINS:
         yield (
-            f"DomainBed does not know the dataset {view.dataset}: its collect_results prints no table of it. "
-            "`gga-sweep report --domainbed` does."
+            f"DomainBed's collect_results prints no table of the dataset {view.dataset}, but `gga-sweep report "
+            "--domainbed` does."
         )
     yield from _remarks_on_names(written_names(plan.sweep.arms))
     yield from _remarks_on_runs(view, jobs)
     if view.averaged:
-        yield f"Left out, since DomainBed has no place for averaged weights: the rows {'; '.join(view.averaged)}."
+        yield f"Left out, because DomainBed has no averaged weights: the rows {'; '.join(view.averaged)}."
     yield from _remarks_on_models(plan, jobs, written)
     yield from view.notes
 
@@ -408,22 +410,21 @@ def _remarks(plan: Plan, view: SweepView, jobs: Sequence[_Job], written: Sequenc
 def _remarks_on_names(names: Mapping[str, str]) -> Iterator[str]:
     for arm, name in names.items():
         if name != arm:
-            yield f"The arm {arm} is written as the algorithm {name}, for it is nothing else."
-    alike = Counter(name[:LABEL_WIDTH] for name in names.values())
-    if cut := [name for name in names.values() if alike[name[:LABEL_WIDTH]] > 1]:
-        yield f"DomainBed's tables cut names after {LABEL_WIDTH} characters, where these are alike: {'; '.join(cut)}."
+            yield f"The arm {arm} is written as the algorithm {name}."
+    alike = Counter(name[:NAME_WIDTH] for name in names.values())
+    if cut := [name for name in names.values() if alike[name[:NAME_WIDTH]] > 1]:
+        yield f"DomainBed's tables show {NAME_WIDTH} characters of a name, in which these are equal: {'; '.join(cut)}."
 
 
 def _remarks_on_runs(view: SweepView, jobs: Sequence[_Job]) -> Iterator[str]:
     if left_out := len(_trained(view)) - len(jobs):
-        yield f"Left out, since never evaluated: {count(left_out, 'run')}."
+        yield f"Left out, because never evaluated: {count(left_out, 'run')}."
     states = Counter(job.run.status for job in jobs if job.run.status is not RunStatus.DONE)
     if states:
         listed = ", ".join(f"{status.lower().replace('_', ' ')}: {n}" for status, n in sorted(states.items()))
         yield (
-            f"Written without `done`: {count(states.total(), 'run')} ({listed}). DomainBed's collect_results lets them "
-            "take part all the same"
-            + ("; our tables leave out those that are not final." if set(states) - FINAL else ", and so do our tables.")
+            f"Written without `done`: {count(states.total(), 'run')} ({listed}). DomainBed's collect_results uses them"
+            + ("; our tables leave out those that are not final." if set(states) - FINAL else ", as do our tables.")
         )
     if merged := sum(len(job.run.draws) > 1 for job in jobs):
         yield f"Written once, under the highest of several equal draws: {count(merged, 'run')}."
@@ -434,14 +435,14 @@ def _remarks_on_models(plan: Plan, jobs: Sequence[_Job], written: Sequence[_Job]
     kept = sum(map(_is_kept, wanted))
     if other := len(wanted) - kept:
         yield (
-            f"Without a model: {count(other, 'selected run')}, since another step was selected than the best by "
-            "training-domain validation, whose weights alone the ledger keeps."
+            f"Without a model: {count(other, 'selected run')}. The ledger keeps only the weights of the best step by "
+            "training-domain validation, and another step was selected."
         )
     if lost := kept - len(written):
-        yield f"Without a model: {count(lost, 'selected run')}, since the ledger no longer holds the weights it left."
+        yield f"Without a model: {count(lost, 'selected run')}. Their weights are missing or damaged in the ledger."
     own = [job.config for job in written if not _fits_erm(job)]
     if foreign := sorted({_network_in_words(config) for config in own}):
-        yield f"DomainBed has no network like {', '.join(foreign)}: {MODEL} holds the weights under our own names."
+        yield f"DomainBed has no network like {', '.join(foreign)}: the weights in {MODEL} have our own names."
     if len(own) < len(written):
         yield f"The {'other ' * bool(own)}weights in {MODEL} fit DomainBed's class ERM, whatever the arm's name."
         height, width = plan.sweep.dataset.image_shape[1:]

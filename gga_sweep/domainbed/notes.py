@@ -1,10 +1,9 @@
-"""What must be said below DomainBed's tables: what was read, what lacks, what was left out, and by whose rules."""
+"""The notes below DomainBed's tables: what was read, what is missing, what was left out, and by whose rules."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,73 +12,66 @@ from gga_sweep.domainbed.registry import ALGORITHMS, DOMAINS
 from gga_sweep.domainbed.results import Results
 from gga_sweep.domainbed.tables import DomainBedTables, domain_labels
 from gga_sweep.errors import Fault
+from gga_sweep.report.document import Footnote
+from gga_sweep.report.wording import count
 
 NAME_WIDTH = 20
-"""So much of an algorithm's name DomainBed prints beside the test domains; 5 more beside the datasets."""
+"""Characters of an algorithm's name that DomainBed prints beside the test domains; beside the datasets 5 more."""
 
 _RULES = (
     "Within a run the first record in file order wins a tie, under leave-one-domain-out the lowest step.",
     "Between draws of equal accuracy the highest hparams_seed wins.",
     "A validation accuracy of NaN wins within a run only as its first candidate, and ranks last among draws.",
     "The oracle takes the last record of the highest step, whatever its accuracy.",
-    "Leave-one-domain-out leaves out a step that a single-domain run has recorded twice; of a pair the last record "
+    "Leave-one-domain-out skips a step that a run with one test domain has recorded twice; of a pair the last record "
     "counts.",
     "Means are float64 sums in domain order over n; the standard error is the population's (ddof 0) over sqrt(n).",
-    "An unfinished run takes part with the records it has, and a draw is not asked how many others its cell has.",
+    "An unfinished run takes part with the records it has, and cells may differ in their number of draws.",
     "The tables of averages take, trial seed by trial seed, whatever test domains there are.",
 )
 _DIFFERENCES = (
-    "Folders are read in the order of their names. DomainBed takes whatever order the file system gives: it can matter "
-    "for the last bit of a mean, and where two folders hold the same run for ties and for the oracle.",
-    "LaTeX: what TeX would take for a command is escaped, and nothing is cut.",
+    "Folders are read in the order of their names, by DomainBed in the order of the file system. The order can change "
+    "the last bit of a mean and, where two folders hold the same run, ties and the oracle.",
+    "Formats other than text have our layout, and cut no name.",
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A heading of a word or two, a sentence, and what it lists."""
-
-    heading: str
-    sentence: str
-    items: tuple[str, ...] = ()
-
-
-def notes(results: Results, tables: DomainBedTables) -> list[Note]:
+def notes(results: Results, tables: DomainBedTables) -> list[Footnote]:
     """All notes, in the order of printing."""
     return [
         *_read(results),
         *_missing(results, tables),
         *_of_faults(
             "Left out",
-            f"{_count(results.lines_left_out, 'record')} and {_count(results.files_left_out, 'file')} of which nothing "
+            f"{count(results.lines_left_out, 'record')} and {count(results.files_left_out, 'file')} of which nothing "
             "is used",
             results.left_out,
         ),
-        *_of_faults("Doubtful", "used as it stands, as DomainBed uses it", results.doubtful),
+        *_of_faults("Doubtful", "used as it is, as DomainBed does", results.doubtful),
         *_names(results, tables),
-        Note("DomainBed's rules", "kept here.", _RULES),
-        Note("Different from DomainBed", "on purpose.", _DIFFERENCES),
+        Footnote("DomainBed's rules", "also apply here.", _RULES),
+        Footnote("Different from DomainBed", "intended:", _DIFFERENCES),
     ]
 
 
-def _read(results: Results) -> Iterator[Note]:
+def _read(results: Results) -> Iterator[Footnote]:
     runs = results.runs
     by_domains = Counter(len(run.key.test_domains) for run in runs)
-    items = [f"{_count(by_domains[n], 'run')} with {_count(n, 'test domain')}{_use(n)}" for n in sorted(by_domains)]
+    items = [f"{count(by_domains[n], 'run')} with {count(n, 'test domain')}{_use(n)}" for n in sorted(by_domains)]
     unfinished = sum(not run.done for run in runs)
-    items += [f"{_count(unfinished, 'run')} without the file `done`: unfinished, and used all the same"] * (
-        unfinished > 0
-    )
+    items += [f"{count(unfinished, 'run')} without the file `done`: unfinished, but used"] * (unfinished > 0)
     if results.repeated:
-        items.append(f"{_count(results.repeated, 'record')} giving a step of a run the same numbers once more")
+        items.append(
+            f"{count(results.repeated, 'record')} with the same numbers as an earlier one of the same run and step"
+        )
     nan = sum(int(np.isnan(run.validation_split).any(axis=1).sum()) for run in runs)
     if nan:
-        items.append(f"{_count(nan, 'record')} with an accuracy of NaN on a validation split")
+        items.append(f"{count(nan, 'record')} with an accuracy of NaN on a validation split")
     draws = [len(seeds) for seeds in _draws(results).values()]
     if min(draws) < max(draws):
-        items.append(f"between {min(draws)} and {max(draws)} draws a cell: cells with more had the longer search")
-    yield Note(
-        "Read", f"{_count(results.records, 'record')} of {_count(len(runs), 'run')} in {results.folder}.", tuple(items)
+        items.append(f"between {min(draws)} and {max(draws)} draws a cell: those with more were searched longer")
+    yield Footnote(
+        "Read", f"{count(results.records, 'record')} of {count(len(runs), 'run')} in {results.folder}.", tuple(items)
     )
 
 
@@ -96,7 +88,7 @@ def _draws(results: Results) -> Mapping[tuple[str, str, tuple[int, ...], int], s
     return draws
 
 
-def _missing(results: Results, tables: DomainBedTables) -> Iterator[Note]:
+def _missing(results: Results, tables: DomainBedTables) -> Iterator[Footnote]:
     marked = any(
         entry.incomplete and entry.mean is not None
         for block in tables.blocks
@@ -110,8 +102,8 @@ def _missing(results: Results, tables: DomainBedTables) -> Iterator[Note]:
         for line in _by_algorithm(results, cells, tables.choices[method])
     ]
     if items:
-        mark = "A number marked * lacks some of these; DomainBed prints it all the same, unmarked. " if marked else ""
-        yield Note("Incomplete", f"{mark}Cells without a number:", tuple(items))
+        mark = "a number marked * misses some of these; DomainBed prints it without a mark. " if marked else ""
+        yield Footnote("Incomplete", f"{mark}Cells without a number:", tuple(items))
 
 
 def _by_algorithm(
@@ -134,35 +126,31 @@ def _seeds(numbers: Sequence[int]) -> str:
     return f"trial seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
-def _of_faults(heading: str, sentence: str, faults: Sequence[Fault]) -> Iterator[Note]:
+def _of_faults(heading: str, sentence: str, faults: Sequence[Fault]) -> Iterator[Footnote]:
     if faults:
-        yield Note(heading, f"{sentence}.", tuple(map(str, faults)))
+        yield Footnote(heading, f"{sentence}.", tuple(map(str, faults)))
 
 
-def _names(results: Results, tables: DomainBedTables) -> Iterator[Note]:
+def _names(results: Results, tables: DomainBedTables) -> Iterator[Footnote]:
     foreign = sorted(set(results.domains) - set(DOMAINS))
     if foreign:
-        yield Note(
+        yield Footnote(
             "Unknown datasets",
-            "DomainBed leaves them out. Here they have tables of their own, behind its, and a table of averages.",
+            "left out by DomainBed; here they have tables of their own, behind DomainBed's, and a table of averages.",
             tuple(foreign),
         )
     more = [name for name, labels in DOMAINS.items() if results.domains.get(name, 0) > len(labels)]
     if more:
-        yield Note(
+        yield Footnote(
             "More domains than DomainBed's",
-            "what lies beyond them has no column, and counts in the averages alone.",
+            "further domains have no column, and count in the averages alone.",
             tuple(f"{name}: {results.domains[name]} instead of {len(DOMAINS[name])}" for name in more),
         )
     strange = [name for name in tables.algorithms if name not in ALGORITHMS]
     if strange:
         items = [f"{name[:NAME_WIDTH]} stands for {name}" if len(name) > NAME_WIDTH else name for name in strange]
-        yield Note(
+        yield Footnote(
             "Unknown algorithms",
-            "They stand behind DomainBed's own, in the order of their first record, as it prints them.",
+            "printed behind DomainBed's own in the order of their first record, as DomainBed prints them.",
             tuple(items),
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -1,12 +1,12 @@
 """Reading a tree of DomainBed: DIR/<run folder>/results.jsonl, one JSON record a line and an evaluation.
 
-Folders are read in the order of their names, lines in the order of the file. (DomainBed takes the order of
+Folders are read in the order of their names, lines in the order of the file. (DomainBed's order is that of
 `os.listdir`, which is unspecified.) A run is a key (dataset, algorithm, test_envs, trial_seed, hparams_seed) in a
-folder. The file `done`, which DomainBed leaves when a run has ended, is looked for but decides nothing, as there.
+folder. The file `done`, which DomainBed writes at the end of a run, is counted but decides nothing, as in DomainBed.
 
-What is wrong is named by file and line, and this is done with it unless `strict` refuses it:
+Faults are listed by file and line. `strict` refuses them; otherwise:
 
-| found                                                          | done                                               |
+| found                                                          | here (in DomainBed)                                |
 |----------------------------------------------------------------|----------------------------------------------------|
 | a line that is no JSON object (a write that was cut off)       | left out (DomainBed crashes)                       |
 | `args` without one of the key's fields, or of another type     | left out (crashes, or counts it in no table)       |
@@ -21,9 +21,9 @@ What is wrong is named by file and line, and this is done with it unless `strict
 | other numbers for a step of a run, in one file or two          | used, all of them candidates (the same, silently)  |
 | no usable record at all                                        | always refused                                     |
 
-Not wrong, and counted: the same numbers twice for a step of a run (a run repeated in its old folder), runs without
-`done`, runs with several test domains. Blank lines are skipped, and a last line without its line feed is read, both of
-which end DomainBed.
+Counted, and no fault: the same numbers twice for a step of a run (a run repeated in its old folder), runs without
+`done`, runs with several test domains. Blank lines are skipped, and a last line without its line feed is read; both
+crash DomainBed.
 """
 
 from __future__ import annotations
@@ -32,14 +32,11 @@ import json
 import math
 import os
 import re
-import sys
-import threading
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import chain, islice, product
+from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,13 +48,10 @@ from gga_sweep.errors import Fault, InputError
 
 RESULTS = "results.jsonl"
 _MAX_STEP = 2**62
-_FILES_OF_A_TASK = 64
-_FILES_WORTH_A_POOL = 512
-_MAX_PROCESSES = 8
 _OUT = b'_out_acc"'
 _OUT_OF_DOMAIN = re.compile(r"env(0|[1-9]\d{0,2})_out_acc")
 _LACKING = -1.0
-"""In a row, where the training split of a training domain lacks."""
+"""In a row, for a missing training split of a training domain."""
 _JSON = "must be a JSON object"
 _ACCURACIES = "must have the accuracies of its domains without a gap"
 _OTHER_KEY = "must have the dataset, algorithm, test_envs, trial_seed and hparams_seed of the file's first record"
@@ -66,7 +60,7 @@ _OTHER_NUMBERS = "must give the numbers that an earlier record of the same run g
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """What DomainBed knows a run by.
+    """What identifies a run in DomainBed.
 
     Args:
         dataset, algorithm: their names.
@@ -93,8 +87,8 @@ class Run:
         lines: (records,), the line of each record in its file, from 1.
         steps: (records,), int64.
         accuracies: (records, 2, domains), float64 in [0, 1] or NaN: of each domain on its training split (`in`, the
-            80 %) and on its validation split (`out`). NaN too where the training split of a training domain lacks,
-            which nothing here reads.
+            80 %) and on its validation split (`out`). Also NaN for a missing training split of a training domain,
+            which nothing here uses.
     """
 
     key: RunKey
@@ -121,7 +115,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A tree, as far as it can be used, and what had to be said about the rest.
+    """The usable part of a tree, and the faults found.
 
     Args:
         folder: as it was given.
@@ -164,7 +158,7 @@ def read_results(folder: Path, strict: bool = False) -> Results:
     """
     if not folder.is_dir():
         raise InputError([Fault("", "must be a folder")], str(folder))
-    files = [one for one in _read_files(folder, sorted(_folders(folder))) if one is not None]
+    files = [file for name in sorted(_folders(folder)) if (file := _read_file(folder, name)) is not None]
     if not files:
         raise InputError([Fault("", _where_results_are(folder))], str(folder))
     left_out = [fault for one in files for fault in one.left_out]
@@ -207,42 +201,8 @@ class _File:
     doubtful: list[Fault] = field(default_factory=list)
 
 
-def _read_files(tree: Path, folders: Sequence[str]) -> Iterator[_File | None]:
-    """Each folder's file, in order; None for a folder without one. On several cores where that pays."""
-    tasks = [(tree, folders[i : i + _FILES_OF_A_TASK]) for i in range(0, len(folders), _FILES_OF_A_TASK)]
-    processes = min(len(os.sched_getaffinity(0)), _MAX_PROCESSES) if _may_fork() else 1
-    if processes == 1 or len(folders) < _FILES_WORTH_A_POOL:
-        return chain.from_iterable(map(_read_task, tasks))
-    from concurrent.futures.process import BrokenProcessPool
-
-    try:
-        return chain.from_iterable(_read_in_processes(tasks, processes))
-    except (OSError, BrokenProcessPool):  # no process to be had, or one was killed
-        return chain.from_iterable(map(_read_task, tasks))
-
-
-def _may_fork() -> bool:
-    """Another Python thread could hold a lock that the child would wait for; elsewhere than on Linux it is unsafe."""
-    return sys.platform == "linux" and threading.active_count() == 1
-
-
-def _read_in_processes(tasks: Sequence[tuple[Path, Sequence[str]]], processes: int) -> list[list[_File | None]]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    with warnings.catch_warnings():
-        # Python 3.12 warns of any native thread: NumPy's wait in BLAS, which the children never call.
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
-            return list(pool.map(_read_task, tasks))
-
-
-def _read_task(task: tuple[Path, Sequence[str]]) -> list[_File | None]:
-    tree, folders = task
-    return [_read_file(tree, folder) for folder in folders]
-
-
 def _read_file(tree: Path, folder: str) -> _File | None:
+    """The folder's results; None without any."""
     path = f"{tree}/{folder}/{RESULTS}"
     try:
         with open(path, "rb") as stream:  # noqa: PTH123  pathlib takes longer, and there are thousands
@@ -255,7 +215,7 @@ def _read_file(tree: Path, folder: str) -> _File | None:
 
 
 class _UnusableError(Exception):
-    """A line that no number is taken from: what must hold and what stands there, at least once."""
+    """A line that is left out: at least one rule, each with what was found instead."""
 
     def __init__(self, *problems: tuple[str, object]) -> None:
         self.problems = problems
@@ -311,7 +271,7 @@ def _parse(content: bytes, folder: str, done: bool) -> _File:
 
 
 def _gaps(segment: _Segment, folder: str) -> Iterator[Fault]:
-    """What lacks but is not read, by the first record that lacks it."""
+    """Missing accuracies that nothing uses, in the first record without them."""
     for line, row in zip(segment.lines, segment.rows, strict=True):
         if _LACKING in row:
             names = ", ".join(f"env{i}_in_acc" for i, value in enumerate(row) if value == _LACKING)
@@ -332,16 +292,16 @@ def _in_words(key: RunKey) -> str:
 
 
 class _Parser:
-    """Takes the lines of one file to records: in C where they are as they should be, with care where they are not.
+    """Parses the lines of one file: in C where they are well-formed, else in Python.
 
     Args:
-        n: number of domains to expect; a line that speaks of more or fewer takes longer.
+        n: number of domains of a well-formed line.
     """
 
     def __init__(self, n: int) -> None:
         self._n = n
         self._decode = _decoder(n).decode
-        self._args: object = None  # of the line before, nearly always the same bytes
+        self._args: object = None  # of the previous line, nearly always the same bytes
         self._key: RunKey | None = None
 
     def parse(self, line: bytes) -> tuple[RunKey, int, Sequence[float]]:
@@ -374,7 +334,7 @@ def _decoder(n: int) -> msgspec.json.Decoder[Any]:
 
 
 def _parse_carefully(line: bytes) -> tuple[RunKey, int, Sequence[float]]:
-    """As `_Parser.parse`, from a line that may be anything."""
+    """As `_Parser.parse`, of any line."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):

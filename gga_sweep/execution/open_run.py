@@ -53,8 +53,6 @@ def open_run(
         if not torch.cuda.is_available():
             raise GGASweepError("the run needs a GPU, but this process sees no CUDA device")
         device = torch.device("cuda")
-    if planned.folder is None or planned.key is None:
-        raise GGASweepError("a run without a key cannot be trained: its images are missing")
     folder = ledger.run(planned.folder)
     return RecordedRun.open(
         folder, planned.key, planned.config, dataset, device, options, reason_to_stop, reason_to_end, branching

@@ -45,7 +45,7 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
     while progress.status is RunStatus.RUNNING:
         progress = training.advance()
         show(progress)
-    return ledger.run(str(run.folder)), progress
+    return ledger.run(run.folder), progress
 
 
 def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
@@ -69,9 +69,9 @@ def find_run(plan: Plan, key: str) -> PlannedRun:
     Raises:
         InputError: none, or more than one.
     """
-    found = {run.key: run for run in plan.runs if run.folder == key or (run.key or "").startswith(key)}
+    found = {run.key: run for run in plan.runs if run.folder == key or run.key.startswith(key)}
     if len(found) != 1:
-        folders = tuple(dict.fromkeys(str(run.folder) for run in (found.values() or plan.runs)))
+        folders = tuple(dict.fromkeys(run.folder for run in (found.values() or plan.runs)))
         listed = folders if len(folders) <= 20 else (*folders[:20], f"... {len(folders) - 20} more")
         raise InputError([Fault("--run", "must name one run of the plan", key, listed)], plan.sweep.source)
     return next(iter(found.values()))

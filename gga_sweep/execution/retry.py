@@ -53,7 +53,7 @@ def requeue(
         statuses = (_FAILED if failed else frozenset()) | (_DIVERGED if diverged else frozenset())
         runs: dict[str, PlannedRun] = {}
         for run in plan.runs:
-            runs.setdefault(str(run.folder), run)
+            runs.setdefault(run.folder, run)
         results = read_results(plan, ledger)
         again = {
             folder: run

@@ -55,7 +55,7 @@ def read_plan(folder: str | Location) -> Plan:
 def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
     """The results of a plan's runs that were started, by folder."""
     files = ledger.list_runs()
-    return ledger.read_results({run.folder for run in plan.runs if run.folder in files} - {None}, files)
+    return ledger.read_results({run.folder for run in plan.runs if run.folder in files}, files)
 
 
 def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:

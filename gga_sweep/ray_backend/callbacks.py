@@ -78,7 +78,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
 
     def add(self, run: PlannedRun) -> None:
         """Add a run before it is handed to Tune; one that the plan lacks is tracked and shown from now on."""
-        key = str(run.key)
+        key = run.key
         self._runs[key] = run
         if key not in self._progress.runs:
             self._launch.projector.add(run)
@@ -242,7 +242,7 @@ def _is_lost_actor(error: Exception | None) -> bool:
 
 def _mark_error(ledger: Ledger, run: PlannedRun, error: Exception | None) -> None:
     """Write the status of a run whose trial raised an error; none can be written after an error of the storage."""
-    folder, lines = ledger.run(str(run.folder)), str(error or "").strip().splitlines() or [""]
+    folder, lines = ledger.run(run.folder), str(error or "").strip().splitlines() or [""]
     if isinstance(error, StorageError):
         return
     if isinstance(error, ray.exceptions.OutOfMemoryError):

@@ -41,7 +41,7 @@ class InOrder(Searcher):  # type: ignore[misc]  # ray is untyped
         if following is None:
             return None
         self._on_run(following.run)
-        self._keys[trial_id] = str(following.run.key)
+        self._keys[trial_id] = following.run.key
         return {RUN: following.run.key, NEXT: as_parameter(following)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -87,14 +87,14 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         if self._run is not None:
             self._run.save_checkpoint()
-        (Path(checkpoint_dir) / _KEY_FILE).write_text(str(self._planned.key))  # Tune would pickle a dictionary
+        (Path(checkpoint_dir) / _KEY_FILE).write_text(self._planned.key)  # Tune would pickle a dictionary
 
     def load_checkpoint(self, checkpoint: str) -> None:
         key = (Path(checkpoint) / _KEY_FILE).read_text()
         if key != self._planned.key:
             raise GGASweepError(
                 "a scheduler changed the configuration of a running trial, and with it the run's key "
-                f"({key[:8]} became {(self._planned.key or '')[:8]}). Population based training does that; "
+                f"({key[:8]} became {self._planned.key[:8]}). Population based training does that; "
                 "use a scheduler that leaves configurations alone, such as ASHAScheduler(time_attr='step')"
             )
 
@@ -124,7 +124,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         return searched_run(self._sweep, self._contents, config)
 
     def _advance(self) -> Progress:
-        folder = self._ledger.run(str(self._planned.folder))
+        folder = self._ledger.run(self._planned.folder)
         if self._run is None:
             state = folder.read_result().state
             if state.status in FINAL:
@@ -157,7 +157,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
 
     def _replay(self) -> Progress:
         """Report the evaluations of a final run again, one a step, so that a scheduler sees a curve."""
-        stored = self._ledger.run(str(self._planned.folder)).read_result()
+        stored = self._ledger.run(self._planned.folder).read_result()
         last = min(self._replayed, len(stored.records) - 1)
         self._replayed += 1
         ended = self._replayed >= len(stored.records)

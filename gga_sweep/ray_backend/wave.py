@@ -103,7 +103,7 @@ class Wave:
         return self._outcome(interrupted)
 
     def _add(self, run: PlannedRun) -> None:
-        key = str(run.key)
+        key = run.key
         self.runs[key] = run
         self._before |= self._states([key])
         self._callback.add(run)

@@ -98,11 +98,11 @@ class _Waves:
             wave = Wave(self._work, self._launch, self._progress, {}, source)
             outcome = self._run(wave)
             alone |= outcome.curable
-            states = self._ledger.read_states(str(run.folder) for run in wave.runs.values())
+            states = self._ledger.read_states(run.folder for run in wave.runs.values())
             given_up |= {
                 key
                 for key, run in wave.runs.items()
-                if key not in outcome.resumable and states[str(run.folder)].status not in FINAL
+                if key not in outcome.resumable and states[run.folder].status not in FINAL
             }
         return alone
 
@@ -123,7 +123,7 @@ class _Waves:
 
 def _progress_of(work: Remaining, options: LaunchOptions) -> LaunchProgress:
     return LaunchProgress(
-        {run.key: run for run in work.plan.runs if run.key is not None},
+        {run.key: run for run in work.plan.runs},
         work.final,
         unsuggested=unsuggested_runs(work.plan),
         expected=_expected(work.left, work.states, work.costs, options),
@@ -138,7 +138,7 @@ def _expected(
     options: LaunchOptions,
 ) -> dict[str, float]:
     """What is left of each run, less what others train for it."""
-    trained = {key: states.get(str(run.folder), RunState()).step + 1 for key, run in left.items()}
+    trained = {key: states.get(run.folder, RunState()).step + 1 for key, run in left.items()}
     expected = {key: costs.total(run.config, trained[key]) for key, run in left.items()}
     if options.unshared:
         return expected

@@ -79,8 +79,13 @@ def render_latex(report: Report) -> str:
     arms again in front. Notes stand below the last table of their section. Names are escaped: none can become a
     command. Input is UTF-8; a comment in the first lines says what the document must load.
     """
-    prefix = f"tab:{_slug(report.table.name)}"
-    body = "\n".join(line for section in report.sections for line in _section(section, f"{prefix}-{section.name}"))
+    return sections_to_latex(report.sections, report.table.name)
+
+
+def sections_to_latex(sections: Iterable[Section], name: str) -> str:
+    """The same for any sections; labels begin with the name."""
+    prefix = f"tab:{_slug(name)}"
+    body = "\n".join(line for section in sections for line in _section(section, f"{prefix}-{section.name}"))
     return "\n".join((*_comment(body), body)) + "\n"
 
 

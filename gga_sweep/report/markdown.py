@@ -17,7 +17,12 @@ def render_markdown(report: Report) -> str:
 
     Names are escaped: none can become markup.
     """
-    return "\n\n".join("\n".join(_section(section)) for section in report.sections) + "\n"
+    return sections_to_markdown(report.sections)
+
+
+def sections_to_markdown(sections: Iterable[Section]) -> str:
+    """The same for any sections."""
+    return "\n\n".join("\n".join(_section(section)) for section in sections) + "\n"
 
 
 def _section(section: Section) -> Iterator[str]:

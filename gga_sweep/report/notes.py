@@ -104,8 +104,8 @@ def _adaptive_search(sweep: Sweep) -> Iterator[str]:
     }[settings.objective]
     pool = " from the ranks of the draws within the cells of all trial seeds" * (sweep.config.search == "tpe-pooled")
     yield (
-        f"The first {settings.startup} draws are random; later ones were suggested by a TPE{pool}, in {where}. It uses "
-        "validation on the training domains only. Arms have no matched draws."
+        f"The first {settings.n_startup_trials} draws are random; later ones were suggested by a TPE{pool}, in "
+        f"{where}. It uses validation on the training domains only. Arms have no matched draws."
     )
 
 
@@ -115,6 +115,6 @@ def _early_stopping(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
         return
     ended = {run.folder for run in runs if run.status is RunStatus.STOPPED}
     yield (
-        f"Ended early, because not among the best 1/{stopping.reduction} of their cell at a rung: "
+        f"Ended early, because not among the best 1/{stopping.reduction_factor} of their cell at a rung: "
         f"{count_runs(len(ended))}; none before {grace_steps(sweep)} steps."
     )

@@ -25,9 +25,7 @@ def done_results(plan: Plan, ledger: Ledger, states: Mapping[str, RunState]) -> 
     """What the DONE runs of a plan left, by folder."""
     folders = dict.fromkeys(run.folder for run in plan.runs)
     return ledger.read_results(
-        folder
-        for folder in folders
-        if folder is not None and folder in states and states[folder].status is RunStatus.DONE
+        folder for folder in folders if folder in states and states[folder].status is RunStatus.DONE
     )
 
 

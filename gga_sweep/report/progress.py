@@ -174,8 +174,7 @@ class Watcher:
         self._plan = self._read_plan()
         self._runs: dict[str, PlannedRun] = {}
         for run in self._plan.runs:
-            if run.folder is not None:
-                self._runs.setdefault(run.folder, run)
+            self._runs.setdefault(run.folder, run)
         self._final: dict[str, RunState] = {}
         self._durations: dict[str, dict[str, float]] = {}
         self._attempts: dict[str, int] = {}

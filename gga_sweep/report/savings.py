@@ -11,11 +11,11 @@ from rich.text import Text
 from gga_sweep.report.price import device_hours
 from gga_sweep.report.wording import ABSENT
 from gga_sweep.scheduling.savings import Savings
-from gga_sweep.spec import Plan
+from gga_sweep.spec import Outline
 from gga_sweep.spec.adaptive import is_adaptive
 
 
-def savings_picture(savings: Savings, plan: Plan) -> RenderableType:
+def savings_picture(savings: Savings, plan: Outline) -> RenderableType:
     """Steps, annealed steps, decoded photographs and device-hours: without any saving, with each alone, with all."""
     stopping = plan.sweep.config.early_stopping is not None
     rows = [("Each run by itself", savings.without)]
@@ -36,7 +36,7 @@ def savings_picture(savings: Savings, plan: Plan) -> RenderableType:
     return Group(table, Text(""), *map(Text, _notes(savings, plan, stopping)))
 
 
-def _notes(savings: Savings, plan: Plan, stopping: bool) -> list[str]:
+def _notes(savings: Savings, plan: Outline, stopping: bool) -> list[str]:
     notes = []
     if savings.without.decoded and not savings.prices_decoding and not math.isnan(savings.without.seconds):
         notes.append("Device-hours without decoding, which --calibrate measures.")

@@ -19,7 +19,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.wording import count
 from gga_sweep.selection.table import status_in_words
-from gga_sweep.spec import Plan
+from gga_sweep.spec import Outline, Plan
 from gga_sweep.spec.adaptive import unsuggested_runs
 
 _LISTED = 20
@@ -50,7 +50,7 @@ class Work:
     asked: str | None = None
 
 
-def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
+def plan_picture(plan: Outline, states: Mapping[str, RunState]) -> RenderableType:
     """Runs and cells by arm, what needs no more training, and what each run occupies."""
     sweep = plan.sweep
     table = Table(box=None, padding=(0, 3, 0, 0))
@@ -61,7 +61,7 @@ def plan_picture(plan: Plan, states: Mapping[str, RunState]) -> RenderableType:
         done = sum(_state(states, run.folder).status in FINAL for run in runs)
         table.add_row(arm.name, str(len({run.cell for run in runs})), str(len(runs)), str(done))
     cells = len({run.cell for run in plan.runs})
-    jobs = len(plan.configs) or len({run.config.model_dump_json() for run in plan.runs})
+    jobs = len(plan.configs)
     resources = sweep.config.resources
     device = f"{resources.cpus:g} CPU" + _gpu_in_words(resources.gpus)
     notes = [
@@ -96,7 +96,7 @@ def status_picture(plan: Plan, states: Mapping[str, RunState], work: Work | None
         work: who works on it, or did last; None where nobody ever did.
     """
     folders = dict.fromkeys(run.folder for run in plan.runs if run.folder in states)  # two arms may share a run
-    known = {str(folder): states[str(folder)] for folder in folders}
+    known = {folder: states[folder] for folder in folders}
     parts: list[RenderableType] = [counts_table(plan, states), Text(f"{work_in_words(work)}{_abandoned(known, work)}")]
     if groups := _groups(known):
         parts.append(_listed(groups, plan.sweep.training.steps))
@@ -214,8 +214,8 @@ def read_work(ledger: Ledger) -> Work | None:
 
 def read_states(plan: Plan, ledger: Ledger) -> dict[str, RunState]:
     """By folder, of the runs that were started."""
-    return ledger.read_started_states(dict.fromkeys(run.folder for run in plan.runs if run.folder is not None))
+    return ledger.read_started_states(dict.fromkeys(run.folder for run in plan.runs))
 
 
-def _state(states: Mapping[str, RunState], folder: str | None) -> RunState:
-    return states.get(folder or "", RunState())
+def _state(states: Mapping[str, RunState], folder: str) -> RunState:
+    return states.get(folder, RunState())

@@ -145,7 +145,7 @@ def learned_costs(plan: Plan, results: Mapping[str, RunResult]) -> CostModel:
     Args:
         results: by folder; what is no DONE run of the plan is not looked at.
     """
-    configs = {run.folder: run.config for run in plan.runs if run.folder is not None}  # two arms may share one
+    configs = {run.folder: run.config for run in plan.runs}  # two arms may share one
     done = (
         Finished(config, results[folder].seconds)
         for folder, config in configs.items()

@@ -25,7 +25,7 @@ def expected_ends(sweep: Sweep) -> dict[int, float]:
     rng, ended = np.random.default_rng(0), Counter[int]()
     for arm in sweep.arms:
         for _ in range(_CELLS):
-            table = RungTable(rungs, stopping.reduction)
+            table = RungTable(rungs, stopping.reduction_factor)
             ended.update(_ends(table, list(rng.permutation(arm.draws)), adaptive_settings(sweep.config).at_once))
     runs = _CELLS * sum(arm.draws for arm in sweep.arms)
     return {step + 1: number / runs for step, number in sorted(ended.items())}

@@ -61,7 +61,7 @@ class LaunchProgress:
 
     def add(self, run: PlannedRun) -> None:
         """Add a run that was suggested during the launch."""
-        if run.key is not None and run.key not in self.runs:
+        if run.key not in self.runs:
             self.runs = {**self.runs, run.key: run}  # a copy: the display's thread may be iterating over the others
             self.unsuggested = max(0, self.unsuggested - 1)
 

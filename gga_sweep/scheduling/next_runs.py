@@ -97,9 +97,9 @@ class NextRuns:
             self._runs.setdefault(run.cell, {}).update(dict.fromkeys(run.draws, run))
         results = read_results(plan, ledger)
         self._final = {
-            str(run.key): results[str(run.folder)]
+            run.key: results[run.folder]
             for run in plan.runs
-            if run.folder in results and results[str(run.folder)].state.status in FINAL
+            if run.folder in results and results[run.folder].state.status in FINAL
         }
         self._given_up = set(given_up)
         self._training: dict[str, PlannedRun] = {}
@@ -131,7 +131,7 @@ class NextRuns:
         run = self._training.pop(key)
         if self._sharing is not None:
             delete_prefixes(self._ledger.store, self._sharing.ended(key))
-        result = self._ledger.run(str(run.folder)).read_result()
+        result = self._ledger.run(run.folder).read_result()
         if result.state.status in FINAL:
             self._final[key] = result
         else:
@@ -144,7 +144,7 @@ class NextRuns:
                 return
             for cell in group.cells:
                 run = self._run(group, cell, draw, basis)
-                key = str(run.key)
+                key = run.key
                 if self._is_settled(key) or key in self._training:
                     continue
                 if self._sharing is not None and self._sharing.blocker(key) is not None:
@@ -190,7 +190,7 @@ class NextRuns:
 
     def _share(self, run: PlannedRun) -> None:
         if self._sharing is not None:
-            self._sharing.add(run, waits=not self._is_settled(str(run.key)) and str(run.key) not in self._training)
+            self._sharing.add(run, waits=not self._is_settled(run.key) and run.key not in self._training)
 
     def _of(self, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
         return self._suggested.setdefault(cell, {})
@@ -209,7 +209,7 @@ class NextRuns:
         for draw in range(basis):
             runs = [self._runs[cell][draw] for cell in group.cells]
             if all(run.key in self._final for run in runs):
-                curves = [self._curve(self._final[str(run.key)]) for run in runs]
+                curves = [self._curve(self._final[run.key]) for run in runs]
                 results.append(result_of(runs[0].hyperparameters, curves))
         return results
 
@@ -217,7 +217,7 @@ class NextRuns:
         if not self._rungs:
             return {}
         stopping = self._sweep.config.early_stopping
-        table = RungTable(self._rungs, stopping.reduction if stopping else 2)
+        table = RungTable(self._rungs, stopping.reduction_factor if stopping else 2)
         runs = dict.fromkeys(str(self._runs[cell][draw].key) for draw in range(basis))
         for key in runs:
             validations = self._curve(self._final[key]).validations if key in self._final else ()
@@ -256,4 +256,4 @@ def rungs_of(sweep: Sweep) -> tuple[int, ...]:
     stopping = sweep.config.early_stopping
     if stopping is None:
         return ()
-    return rung_steps(grace_steps(sweep), stopping.reduction, sweep.training.evaluated_steps)
+    return rung_steps(grace_steps(sweep), stopping.reduction_factor, sweep.training.evaluated_steps)

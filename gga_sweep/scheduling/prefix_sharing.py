@@ -69,7 +69,7 @@ class PrefixSharing:
         Args:
             waits: whether it is still to be trained.
         """
-        key = str(run.key)
+        key = run.key
         if key not in self._trunk_of:
             trunk = self._trunks.setdefault(trunk_of(run.config), _Trunk())
             self._trunk_of[key] = trunk

@@ -13,9 +13,8 @@ from gga_sweep.records import FINAL, RunResult, RunState, RunStatus
 from gga_sweep.scheduling.cost_model import learned_costs
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec.adaptive import unsuggested_runs
-from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import ResourcesConfig, RunSpec
-from gga_sweep.spec.plan import Plan, PlannedRun
+from gga_sweep.spec.plan import Outline, Plan, PlannedRun
 from gga_sweep.spec.work import annealed_steps, evaluations
 from gga_sweep.training.unit_costs import UnitCosts, form_of, holds_photographs, host_of
 
@@ -106,7 +105,7 @@ class Price:
         return max(self.longest, (self.seconds_left - self.shared) / at_once)
 
 
-def price_of(plan: Plan, costs: UnitCosts, states: Mapping[str, RunState]) -> Price:
+def price_of(plan: Outline, costs: UnitCosts, states: Mapping[str, RunState]) -> Price:
     """From a calibration: each run's price follows from its configuration.
 
     Args:
@@ -145,7 +144,7 @@ def price_from_runs(plan: Plan, results: Mapping[str, RunResult], states: Mappin
     done = {
         job: results[folder].seconds
         for job, run in jobs.items()
-        if (folder := run.folder or "") in results and results[folder].state.status is RunStatus.DONE
+        if (folder := run.folder) in results and results[folder].state.status is RunStatus.DONE
     }
     return _price(
         plan,
@@ -225,7 +224,7 @@ def runs_at_once(resources: ResourcesConfig, threads: int, cpus: float, gpus: fl
 
 
 def _price(
-    plan: Plan,
+    plan: Outline,
     seconds: Mapping[str, Mapping[str, float]],
     seconds_from: Callable[[RunSpec, int], Mapping[str, float]],
     states: Mapping[str, RunState],
@@ -269,7 +268,7 @@ def _price(
     )
 
 
-def _open_ended(plan: Plan) -> Iterator[str]:
+def _open_ended(plan: Outline) -> Iterator[str]:
     """What the runs known today do not tell of a search that adapts."""
     if later := unsuggested_runs(plan):
         yield f"The {later} runs that are still to be suggested are not in this price."
@@ -290,12 +289,12 @@ def _arm_price(
     )
 
 
-def jobs_of(plan: Plan, arm: str | None = None) -> dict[str, PlannedRun]:
-    """The distinct training jobs, of one arm or of all, whether the images are there to be digested or not."""
+def jobs_of(plan: Outline, arm: str | None = None) -> dict[str, PlannedRun]:
+    """The distinct training jobs, of one arm or of all."""
     jobs: dict[str, PlannedRun] = {}
     for run in plan.runs:
         if arm is None or run.cell.arm == arm:
-            jobs.setdefault(run.key or run_key(run.config, "", 0), run)
+            jobs.setdefault(run.key, run)
     return jobs
 
 
@@ -307,5 +306,5 @@ def _left(jobs: Mapping[str, PlannedRun], states: Mapping[str, RunState]) -> Ite
             yield job, run.config, state.step + 1
 
 
-def _state(states: Mapping[str, RunState], folder: str | None) -> RunState:
-    return states.get(folder or "", RunState())
+def _state(states: Mapping[str, RunState], folder: str) -> RunState:
+    return states.get(folder, RunState())

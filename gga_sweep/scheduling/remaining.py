@@ -60,7 +60,7 @@ def unfinished(
     left: dict[str, PlannedRun] = {}
     final: dict[str, RunStatus] = {}
     for run in plan.runs:
-        if run.key is None or run.folder is None or run.key in left or run.key in final:
+        if run.key in left or run.key in final:
             continue
         status = states[run.folder].status if run.folder in states else RunStatus.QUEUED
         if status in FINAL:

@@ -10,7 +10,7 @@ from gga_sweep.datasets import DatasetDescription
 from gga_sweep.scheduling.price import jobs_of
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.spec.plan import Plan
+from gga_sweep.spec.plan import Outline
 from gga_sweep.spec.work import annealed_steps, evaluations
 from gga_sweep.training.unit_costs import holds_photographs
 
@@ -58,7 +58,7 @@ class Savings:
 
 
 def savings_of(
-    plan: Plan, seconds_from: SecondsFrom | None, ended: Mapping[int, float], decoding: float | None = None
+    plan: Outline, seconds_from: SecondsFrom | None, ended: Mapping[int, float], decoding: float | None = None
 ) -> Savings:
     """Compare.
 
@@ -81,7 +81,7 @@ def savings_of(
 
 class _Count:
     def __init__(
-        self, plan: Plan, seconds_from: SecondsFrom | None, ended: Mapping[int, float], decoding: float | None
+        self, plan: Outline, seconds_from: SecondsFrom | None, ended: Mapping[int, float], decoding: float | None
     ) -> None:
         self.configs = [run.config for run in jobs_of(plan).values()]
         self.decoding = decoding

@@ -1,16 +1,18 @@
 """From a sweep file to the runs it needs: reading, checking, arms, draws, plan."""
 
 from gga_sweep.spec.loading import load
-from gga_sweep.spec.plan import Arm, Contents, Plan, PlannedRun, Sweep
-from gga_sweep.spec.runs import plan_sweep, read_contents, searched_run
+from gga_sweep.spec.plan import Arm, Contents, Outline, Plan, PlannedRun, Sweep
+from gga_sweep.spec.runs import outline_sweep, plan_sweep, read_contents, searched_run
 
 __all__ = [
     "Arm",
     "Contents",
+    "Outline",
     "Plan",
     "PlannedRun",
     "Sweep",
     "load",
+    "outline_sweep",
     "plan_sweep",
     "read_contents",
     "searched_run",

@@ -16,7 +16,7 @@ from gga_sweep.selection.methods import METHODS, needing_pairs
 from gga_sweep.spec.arms import PREFIX, arm_values, searched_space
 from gga_sweep.spec.draws import whole_bounds
 from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
-from gga_sweep.spec.plan import Arm, Plan, Sweep
+from gga_sweep.spec.plan import Arm, Outline, Plan, Sweep
 
 ADAPTIVE = ("tpe", "tpe-pooled")
 """The searches whose later draws are suggested from the results of earlier ones."""
@@ -74,7 +74,7 @@ def pool_of(group: DrawGroup, groups: Sequence[DrawGroup]) -> tuple[DrawGroup, .
     )
 
 
-def unsuggested_runs(plan: Plan) -> int:
+def unsuggested_runs(plan: Outline) -> int:
     """Runs that a searcher is still to suggest; equal ones, which will be one, count apart."""
     if not is_adaptive(plan.sweep.config):
         return 0
@@ -100,7 +100,7 @@ def seed_of_draws(sweep: Sweep, cell: Cell) -> int:
 
 def random_draws(sweep: Sweep, arm: Arm) -> int:
     """How many of an arm's draws, the first ones, no searcher suggests."""
-    return adaptive_settings(sweep.config).startup if is_adaptive(sweep.config) else arm.draws
+    return adaptive_settings(sweep.config).n_startup_trials if is_adaptive(sweep.config) else arm.draws
 
 
 def last_window_end(sweep: Sweep) -> int:
@@ -111,7 +111,7 @@ def last_window_end(sweep: Sweep) -> int:
 def grace_steps(sweep: Sweep) -> int:
     """Steps that every run trains before it may be ended early: those the file asks for, else one past every window."""
     stopping = sweep.config.early_stopping
-    return (stopping.grace if stopping else None) or last_window_end(sweep) + 1
+    return (stopping.grace_period if stopping else None) or last_window_end(sweep) + 1
 
 
 def _window_end(sweep: Sweep, arm: Arm) -> int:
@@ -161,8 +161,8 @@ def _search_faults(sweep: Sweep) -> Iterator[Fault]:
         place = f"arms[{arm.index}].draws" if config.arms[arm.index].draws else "draws"
         if not searched_space(arm, config, sweep.protocol):
             yield Fault("search_space", f"{config.search} needs something to search in the arm {arm.name!r}")
-        elif arm.draws <= settings.startup:
-            rule = f"must exceed the random draws at the start, adaptive.startup {settings.startup}"
+        elif arm.draws <= settings.n_startup_trials:
+            rule = f"must exceed the random draws at the start, adaptive.n_startup_trials {settings.n_startup_trials}"
             yield Fault(place, rule, arm.draws)
     for method in needing_pairs(sweep.selection):
         rule = f"needs the same draws with other test domains, which {config.search} does not make"
@@ -199,12 +199,12 @@ def _stopping_faults(sweep: Sweep) -> Iterator[Fault]:
     if sweep.training.averaging is not None:
         yield Fault("early_stopping", "training.averaging needs runs to their end")
     if not any(step >= grace_steps(sweep) - 1 for step in sweep.training.evaluated_steps[:-1]):
-        if stopping is None or stopping.grace is None:
+        if stopping is None or stopping.grace_period is None:
             rule = "needs an evaluation past every annealing window and before the last step, at which to stop"
             yield Fault("early_stopping", rule)
         else:
             rule = "must leave an evaluation before the last step, at which to stop"
-            yield Fault("early_stopping.grace", rule, stopping.grace)
+            yield Fault("early_stopping.grace_period", rule, stopping.grace_period)
 
 
 def _places(

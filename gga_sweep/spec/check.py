@@ -308,10 +308,10 @@ def _window_faults(values: Values, steps: int, config: SweepConfig) -> Iterator[
     elif window.stop == steps and config.select_from == "after-window":
         rule = f"select_from after-window needs a step after the window {shown}"
         yield Fault(values.origins["annealing.num_steps"], rule, len(window))
-    grace = None if config.early_stopping is None else config.early_stopping.grace
+    grace = None if config.early_stopping is None else config.early_stopping.grace_period
     if grace is not None and grace <= window.stop:
         rule = f"must end past the annealing window {shown}"
-        yield Fault("early_stopping.grace", rule, grace)
+        yield Fault("early_stopping.grace_period", rule, grace)
 
 
 def _batch_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:

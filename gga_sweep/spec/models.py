@@ -215,12 +215,12 @@ class AdaptiveConfig(Model):
     Args:
         objective: what a draw is judged by: the validation accuracy of its run in one cell, or the mean over trial
             seeds, or (protocol shared-hp alone) over test domains. The runs of a mean share their draws.
-        startup: draws of random search before the first that is suggested.
+        n_startup_trials: draws of random search before the first that is suggested.
         at_once: draws suggested from the same results, to be trained side by side.
     """
 
     objective: Literal["cell", "trial-seeds", "test-domains"] = "cell"
-    startup: Annotated[Whole, Field(ge=1)] = 8
+    n_startup_trials: Annotated[Whole, Field(ge=1)] = 8
     at_once: Annotated[Whole, Field(ge=1)] = 1
 
 
@@ -228,12 +228,12 @@ class EarlyStoppingConfig(Model):
     """Successive halving within each cell: runs that fall behind those before them in their cell are ended.
 
     Args:
-        reduction: one in so many goes on at a rung.
-        grace: steps that every run trains; past every annealing window (default: up to the first evaluation there).
+        reduction_factor: one in so many goes on at a rung.
+        grace_period: steps that every run trains; past every annealing window (default: to the first evaluation there).
     """
 
-    reduction: Annotated[Whole, Field(ge=2)] = 3
-    grace: Annotated[Whole, Field(ge=1)] | None = None
+    reduction_factor: Annotated[Whole, Field(ge=2)] = 3
+    grace_period: Annotated[Whole, Field(ge=1)] | None = None
 
 
 class SweepConfig(Model):

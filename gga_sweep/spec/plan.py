@@ -108,28 +108,30 @@ class PlannedRun:
         draws: every draw number that gives this configuration, ascending.
         hyperparameters: the values of the names that this arm searches, else of its defaults; dotted names.
         config: the resolved run.
-        key: None when the dataset's root is missing, so that its content is not known.
     """
 
     cell: Cell
     draws: tuple[int, ...]
     hyperparameters: Mapping[str, Scalar]
     config: RunSpec
-    key: str | None
+    key: str
 
     @property
-    def folder(self) -> str | None:
-        return None if self.key is None else folder_name(self.config, self.key)
+    def folder(self) -> str:
+        return folder_name(self.config, self.key)
 
     @property
     def place(self) -> RunPlace:
         """Where it stands in the sweep."""
-        return RunPlace(str(self.key), self.cell, self.draws, self.hyperparameters)
+        return RunPlace(self.key, self.cell, self.draws, self.hyperparameters)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """All runs of a sweep, in the order of arms, test domains, trial seeds and draws."""
+class Outline:
+    """All runs of a sweep whose images are missing, in the order of arms, test domains, trial seeds and draws.
+
+    Their keys tell them apart, but hash no images: no ledger has them.
+    """
 
     sweep: Sweep
     runs: tuple[PlannedRun, ...]
@@ -137,4 +139,9 @@ class Plan:
     @property
     def configs(self) -> dict[str, RunSpec]:
         """The distinct training jobs by key; two arms that come out equal share one."""
-        return {run.key: run.config for run in self.runs if run.key is not None}
+        return {run.key: run.config for run in self.runs}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Outline):
+    """All runs of a sweep, with the keys and folders that the ledger has for them."""

@@ -25,25 +25,29 @@ from gga_sweep.spec.key import run_key
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plain_data import plain_faults
-from gga_sweep.spec.plan import CACHE_FOLDER, Arm, Contents, Plan, PlannedRun, Sweep
+from gga_sweep.spec.plan import CACHE_FOLDER, Arm, Contents, Outline, Plan, PlannedRun, Sweep
 
 NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
 NOTHING_SUGGESTED: Suggested = MappingProxyType({})
 
 
-def plan_sweep(sweep: Sweep, contents: Contents | None = None, suggested: Suggested = NOTHING_SUGGESTED) -> Plan:
+def plan_sweep(sweep: Sweep, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED) -> Plan:
     """All runs of a sweep; of an adaptive search those of its first draws and those that were suggested.
 
     Args:
-        contents: digests from `read_contents`; None where the images are missing, and then the runs have no keys.
+        contents: digests from `read_contents`.
         suggested: from `read_suggested`, of the sweep's ledger.
     """
     return Plan(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents, suggested)))
 
 
-def suggested_run(
-    sweep: Sweep, contents: Contents | None, cell: Cell, draw: int, values: Mapping[str, Scalar]
-) -> PlannedRun:
+def outline_sweep(sweep: Sweep) -> Outline:
+    """All runs of a sweep, known without its images; of an adaptive search those of its first draws."""
+    contents = Contents("")
+    return Outline(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents)))
+
+
+def suggested_run(sweep: Sweep, contents: Contents, cell: Cell, draw: int, values: Mapping[str, Scalar]) -> PlannedRun:
     """The run of a draw that a searcher suggests for a cell, as `plan_sweep` would plan it."""
     arm = next(arm for arm in sweep.arms if arm.name == cell.arm)
     return _planned(sweep, arm, cell, draw, values, contents)
@@ -85,7 +89,7 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
         raise InputError(faults, "a trial's configuration")
     cell = Cell(sweep.dataset.name, arm.name, tests[str(values["test_domain"])], trial_seed)
     run = _planned(sweep, arm, cell, 0, drawn, contents)
-    number = int((run.key or "")[:8], 16)
+    number = int(run.key[:8], 16)
     return replace(run, draws=(number,), hyperparameters={**run.hyperparameters, **_applying(arm, drawn)})
 
 
@@ -122,7 +126,7 @@ def cache_folder(storage: Location) -> Path:
 
 
 def _arm_runs(
-    sweep: Sweep, arm: Arm, contents: Contents | None, suggested: Suggested = NOTHING_SUGGESTED
+    sweep: Sweep, arm: Arm, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED
 ) -> Iterator[PlannedRun]:
     """By test domains, trial seed and draw. What is drawn depends on no test domain, so it is resolved once for all."""
     resolved: dict[int, list[PlannedRun]] = {}
@@ -138,14 +142,12 @@ def _arm_runs(
                 yield from (_with_test_domains(run, cell, contents) for run in resolved[trial_seed])
 
 
-def _with_test_domains(run: PlannedRun, cell: Cell, contents: Contents | None) -> PlannedRun:
+def _with_test_domains(run: PlannedRun, cell: Cell, contents: Contents) -> PlannedRun:
     config = run.config.model_copy(update={"test_domains": cell.test_domains})
     return replace(run, cell=cell, config=config, key=_key(config, contents))
 
 
-def _key(config: RunSpec, contents: Contents | None) -> str | None:
-    if contents is None:
-        return None
+def _key(config: RunSpec, contents: Contents) -> str:
     return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)
 
 
@@ -153,7 +155,7 @@ def _cell_runs(
     sweep: Sweep,
     arm: Arm,
     cell: Cell,
-    contents: Contents | None,
+    contents: Contents,
     suggested: Mapping[int, Mapping[str, Scalar]] = NOTHING_DRAWN,
 ) -> list[PlannedRun]:
     draws = {**_draws(sweep, arm, cell), **{draw: suggested[draw] for draw in sorted(suggested) if draw < arm.draws}}
@@ -175,7 +177,7 @@ def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]
 
 
 def _planned(
-    sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents | None
+    sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents
 ) -> PlannedRun:
     values = arm_values(arm, sweep.config, sweep.protocol, drawn)
     config = _resolve(sweep, arm, cell, values)
@@ -212,9 +214,8 @@ def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
     """
     merged: dict[str, PlannedRun] = {}
     for run in runs:
-        same = run.key or run_key(run.config, "", 0)  # a cell's images are the same, there to be digested or not
-        first = merged.get(same)
-        merged[same] = run if first is None else replace(first, draws=(*first.draws, *run.draws))
+        first = merged.get(run.key)
+        merged[run.key] = run if first is None else replace(first, draws=(*first.draws, *run.draws))
     return list(merged.values())
 
 

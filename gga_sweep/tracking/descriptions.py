@@ -28,8 +28,8 @@ def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
         names.TRIAL_SEED: str(run.cell.trial_seed),
         names.DRAW: str(max(run.draws)),
         names.DRAWS: _listed(run.draws),
-        names.RUN_KEY: str(run.key),
-        names.FOLDER: str(run.folder),
+        names.RUN_KEY: run.key,
+        names.FOLDER: run.folder,
     }
 
 

@@ -100,9 +100,9 @@ class Projection:
         self.runs = self._one_each(children, "run", names.RUN_KEY)
         self.summaries = self._one_each(children, "summary", names.TEST_DOMAINS)
 
-    def find(self, arm: str, key: str | None) -> TrackedRun | None:
+    def find(self, arm: str, key: str) -> TrackedRun | None:
         """The child of a run in an arm, if it has been projected."""
-        return None if key is None else self.runs.get((arm, key))
+        return self.runs.get((arm, key))
 
     def up_to_date(self, run: PlannedRun) -> bool:
         """Whether the ledger's records need not even be read: the run was final when it was last projected."""
@@ -112,13 +112,11 @@ class Projection:
         tags = run_tags(self.sweep, run, self.parent.run_id)  # a longer plan may have given it more draws
         if child.status != MLFLOW_STATUS[RunStatus(child.tags[names.STATUS])] or not tags.items() <= child.tags.items():
             return False
-        header = self.ledger.run(str(run.folder)).readable_header()
+        header = self.ledger.run(run.folder).readable_header()
         return header is not None and child.start_time == _milliseconds(header.start_time)
 
     def project(self, run: PlannedRun, stored: StoredRun) -> None:
         """Show in MLflow what the ledger holds of a run; nothing when it was never started."""
-        if run.key is None:
-            return
         place = (run.cell.arm, run.key)
         never_started = stored.header is None and stored.state.status is RunStatus.QUEUED
         if place in self.runs and (never_started or _of_another_life(self.runs[place], stored)):

@@ -156,8 +156,7 @@ class Projector:
 
     def add(self, run: PlannedRun) -> None:
         """A run that the plan does not hold, of a user's own searcher."""
-        if folder := self._register(run):
-            self.wake(folder)
+        self.wake(self._register(run))
 
     def close(self, timeout: float, table: Table | None = None, artifacts: Sequence[str] = ()) -> bool:
         """Catch up with every run, then write what is known only at the end, and stop.
@@ -211,15 +210,13 @@ class Projector:
         self._woken.add(folder_name)
         self._jobs[folder_name] = partial(self._project_folder, folder_name)
 
-    def _register(self, run: PlannedRun) -> str | None:
-        """The run's folder; None for a run that cannot be started."""
-        folder = run.folder
-        if folder is not None:
-            with self._changed:
-                shared = self._runs.setdefault(folder, [])
-                if all(other.cell != run.cell for other in shared):
-                    shared.append(run)
-        return folder
+    def _register(self, run: PlannedRun) -> str:
+        """The run's folder."""
+        with self._changed:
+            shared = self._runs.setdefault(run.folder, [])
+            if all(other.cell != run.cell for other in shared):
+                shared.append(run)
+        return run.folder
 
     def _open(self) -> Projection:
         """The projection, opened where it is not; what it knew no longer holds where another has written."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gga_sweep.annealing import GGAL
 from gga_sweep.scheduling.cost_model import CostModel, Finished, learn_costs
 from gga_sweep.scheduling.planned_runs import longest_first
 from gga_sweep.scheduling.price import run_seconds
@@ -106,10 +107,10 @@ def first_to_end(order: Sequence[int], seconds: Sequence[float], number: int) ->
 
 def in_steps(config: RunSpec) -> float:
     """The former guess: training steps, a scored point as one, batches alike."""
-    annealing, steps = config.annealing or {}, config.training.steps
-    if annealing.get("alpha") == "adaptive":
-        return 2 * steps
-    return steps + int(annealing.get("num_steps", 0)) * (1 + int(annealing.get("num_candidates", 0)))
+    annealing, steps = config.annealing, config.training.steps
+    if isinstance(annealing, GGAL):
+        return steps * (2 if annealing.alpha == "adaptive" else 1)
+    return steps if annealing is None else steps + annealing.num_steps * (1 + annealing.num_candidates)
 
 
 def relative_makespans(plan: Plan, seed: int) -> tuple[list[float], float]:

@@ -49,8 +49,8 @@ def all_savings(root: Path) -> dict[str, Any]:
         "trial_seeds": [0],
         "draws": 4,
         "search": "tpe",
-        "adaptive": {"startup": 2},
-        "early_stopping": {"reduction": 2},
+        "adaptive": {"n_startup_trials": 2},
+        "early_stopping": {"reduction_factor": 2},
         "search_space": {"lr": {"loguniform": [3e-4, 3e-2]}},
         "training": {"steps": 60, "evaluate_every": 10, "network": "small-cnn"},
     }

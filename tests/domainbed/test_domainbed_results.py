@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from domainbed_tree import Line, dump, line, random_sweep, spread, write_run, write_tree
+from domainbed_tree import Line, dump, line, random_sweep, write_run, write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gga_sweep.domainbed import results as module
-from gga_sweep.domainbed.rendering import render_tables
 from gga_sweep.domainbed.results import RunKey, read_results
 from gga_sweep.errors import InputError
 
@@ -60,34 +59,6 @@ def test_the_quick_way_reads_what_the_careful_one_reads(seed: int) -> None:
         assert (one.key, one.lines) == (other.key, other.lines)
         np.testing.assert_array_equal(one.steps, other.steps)
         np.testing.assert_array_equal(one.accuracies, other.accuracies)
-
-
-def test_several_processes_read_what_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [*spread([lines for lines in random_sweep(3) if lines], 3).values(), [line(-1)]]
-    write_tree(tmp_path, {f"{i}": lines for i, lines in enumerate(files * 3)})
-    alone = render_tables(read_results(tmp_path))
-    monkeypatch.setattr(module, "_FILES_WORTH_A_POOL", 1)
-    monkeypatch.setattr(module, "_FILES_OF_A_TASK", 2)
-    asked = []
-    in_processes = module._read_in_processes
-    monkeypatch.setattr(module, "_may_fork", lambda: True)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
-    monkeypatch.setattr(module, "_read_in_processes", lambda *args: asked.append(args) or in_processes(*args))
-    assert render_tables(read_results(tmp_path)) == alone
-    assert len(asked) == 1
-
-
-def test_where_no_process_can_be_had_one_reads_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_tree(tmp_path, {"a": [line()], "b": [line(hparams_seed=1)]})
-    monkeypatch.setattr(module, "_FILES_WORTH_A_POOL", 1)
-    monkeypatch.setattr(module, "_may_fork", lambda: True)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
-
-    def refuse(*_: object) -> None:
-        raise OSError("no more processes")
-
-    monkeypatch.setattr(module, "_read_in_processes", refuse)
-    assert len(read_results(tmp_path).runs) == 2
 
 
 def without(name: str) -> Callable[[Line], None]:

@@ -1,4 +1,4 @@
-"""DomainBed's tables: to the character where nothing lacks, marked where something does; and their other formats."""
+"""DomainBed's tables: to the character where nothing is missing, marked where something is; and their other formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from domainbed_tree import N_DOMAINS, Line, line, random_sweep, spread, write_tr
 from naive_domainbed import print_tables
 
 from gga_sweep.domainbed.registry import ALGORITHMS, DOMAINS
-from gga_sweep.domainbed.rendering import render_csv, render_json, render_tables
+from gga_sweep.domainbed.rendering import render
 from gga_sweep.domainbed.results import read_results
 from gga_sweep.domainbed.tables import build_tables
 
@@ -45,8 +45,8 @@ def sweep(
     ]
 
 
-def text_of(tree: Path, lines: list[Line], latex: bool = False) -> str:
-    return render_tables(read_results(write_tree(tree, {"run": lines})), latex)
+def text_of(tree: Path, lines: list[Line], report_format: str = "text") -> str:
+    return render(report_format, read_results(write_tree(tree, {"run": lines})))
 
 
 def tables_and_notes(text: str) -> tuple[str, str]:
@@ -61,7 +61,7 @@ def test_the_text_is_that_of_the_naive_program_but_for_marks(block: int, tmp_pat
         files = [lines for lines in random_sweep(seed) if lines]
         if files:
             tree = write_tree(tmp_path / str(seed), spread(files, seed))
-            tables, _ = tables_and_notes(render_tables(read_results(tree)))
+            tables, _ = tables_and_notes(render("text", read_results(tree)))
             assert tables.replace(MARK, "  ") == print_tables([one for lines in files for one in lines])
             compared += 1
             marked += tables.count(MARK)
@@ -89,7 +89,7 @@ def test_what_lacks_is_marked_and_listed(tmp_path: Path) -> None:
     assert averages.count(MARK) == 2
     assert "- training-domain validation set: PACS, ERM: S (trial seed 1)\n" in notes
     assert "- leave-one-domain-out cross-validation: PACS, ERM: all\n" in notes
-    assert "A number marked * lacks" in notes
+    assert "a number marked * misses" in notes
 
 
 def test_an_average_with_a_test_domain_missing_is_domainbeds_number_marked(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_unknown_datasets_have_tables_of_their_own_that_leave_domainbeds_alone(t
     assert rest[1:] == expected[1:]
     assert "Dataset: Invented (unknown to DomainBed), model selection method: training-domain" in with_one
     assert "env0                  env1                  env2                  Avg" in with_one
-    assert "DomainBed leaves them out" in with_one
+    assert "left out by DomainBed" in with_one
 
 
 def test_a_tree_of_unknown_datasets_alone_is_printed(tmp_path: Path) -> None:
@@ -182,42 +182,41 @@ def test_notes_count_what_was_read(tmp_path: Path) -> None:
 def test_text_lists_ten_of_many_and_json_all(tmp_path: Path) -> None:
     lines = [*sweep(), *(line(step=-1) for _ in range(13))]
     results = read_results(write_tree(tmp_path, {"run": lines}))
-    assert render_tables(results).count("must have a `step`") == 10
-    assert "- and 3 more, which the other formats list\n" in render_tables(results)
-    assert render_json(results).count("must have a `step`") == 13
-    assert "Left out: 13 records and 0 files of which nothing is used." in render_tables(results)
+    text = render("text", results)
+    assert text.count("must have a `step`") == 10
+    assert "- and 3 more, which the other formats list\n" in text
+    assert "Left out: 13 records and 0 files of which nothing is used." in text
+    assert render("json", results).count("must have a `step`") == 13
 
 
-def test_latex_has_the_same_numbers_and_escapes_what_tex_would_read(tmp_path: Path) -> None:
+def test_latex_and_markdown_have_the_same_numbers_and_escape_names(tmp_path: Path) -> None:
     lines = [*sweep("ColoredMNIST"), *sweep("ColoredMNIST", "IB_ERM", seeds=[0], pairs=False)[:2]]
-    text = text_of(tmp_path, lines, latex=True)
-    assert text.startswith("\\documentclass{article}\n\\usepackage{booktabs}\n\\usepackage{adjustbox}\n")
-    assert text.endswith("\\end{itemize}\n\\end{document}\n")
-    assert text.count(r"\begin{tabular}{lcccc}") == 3
-    assert text.count(r"\begin{tabular}{lcc}") == 3
-    assert r"\textbf{Algorithm}   & \textbf{+90\%}       & \textbf{+80\%}       & \textbf{-90\%}" in text
-    row = next(one for one in text.splitlines() if one.startswith("ERM  "))
-    assert row == " & ".join([f"{word:20}" for word in ("ERM", *[r"60.0 $\pm$ 4.7"] * 3, "60.0")]) + r" \\"
-    assert r"IB\_ERM              & 50.0 $\pm$ 0.0" in text
-    assert r"50.0 $\pm$ 0.0$^{*}$" in text
-    for opened in ("center", "tabular", "itemize", "document"):
-        assert text.count(rf"\begin{{{opened}}}") == text.count(rf"\end{{{opened}}}")
+    results = read_results(write_tree(tmp_path, {"run": lines}))
+    latex = render("latex", results)
+    assert latex.count("ColoredMNIST, training-domain validation set.}") == 1
+    heads = r"Algorithm & \multicolumn{2}{c}{+90\%} & \multicolumn{2}{c}{+80\%} & \multicolumn{2}{c}{-90\%}"
+    row = r"ERM & 60 & .0~$\pm$~4.7 & 60 & .0~$\pm$~4.7 & 60 & .0~$\pm$~4.7 &"
+    assert latex.count(heads) == latex.count(row) == 3
+    assert r"IB\_ERM & 50 & .0~$\pm$~0.0 & " in latex
+    markdown = render("markdown", results)
+    assert markdown.count("| Algorithm | +90% | +80% | -90% | Avg |\n") == 3
+    assert markdown.count("| ERM | 60.0 ± 4.7 | 60.0 ± 4.7 | 60.0 ± 4.7 | 60.0 |\n") == 3
+    assert markdown.count("| IB\\_ERM | 50.0 ± 0.0") == 4
+    for text in (latex, markdown):
+        assert "The oracle takes the last record of the highest step" in text
 
 
-def test_json_holds_the_tables_and_what_was_chosen(tmp_path: Path) -> None:
+def test_json_has_the_entries_of_the_csv_and_what_was_chosen(tmp_path: Path) -> None:
     lines = [*sweep(value=0.1), line(accuracies=((math.nan, 0.9),) * 4, test_envs=(0,), hparams_seed=3, step=20)]
-    read = json.loads(render_json(read_results(write_tree(tmp_path, {"run": lines}))))
-    assert [method["method"] for method in read["methods"]] == [
-        "training-domain-validation",
-        "leave-one-domain-out",
-        "oracle",
-    ]
-    of_pacs, averages = read["methods"][0]["tables"]
-    assert of_pacs["columns"] == ["A", "C", "P", "S", "Avg"]
-    assert of_pacs["rows"][0]["entries"][0]["mean"] is None
-    assert of_pacs["rows"][0]["entries"][1]["mean"] == pytest.approx(20)
-    assert averages["dataset"] is None
-    assert read["methods"][0]["chosen"][0] == {
+    results = read_results(write_tree(tmp_path, {"run": lines}))
+    read = json.loads(render("json", results))
+    assert (read["records_read"], read["runs_read"], len(read["records"])) == (31, 31, 3 * (5 + 2))
+    first, second, *_ = read["records"]
+    assert (first["method"], first["dataset"], first["column"]) == ("training-domain-validation", "PACS", "A")
+    assert (first["mean"], second["mean"]) == (None, pytest.approx(20))
+    assert read["records"][5]["dataset"] is None  # an average over datasets
+    assert read["chosen"][0] == {
+        "method": "training-domain-validation",
         "dataset": "PACS",
         "algorithm": "ERM",
         "test_domain": 0,
@@ -227,15 +226,13 @@ def test_json_holds_the_tables_and_what_was_chosen(tmp_path: Path) -> None:
         "validation_accuracy": pytest.approx(90),
         "test_accuracy": None,
     }
-    assert read["records"] == 31
+    rows = [*csv.DictReader(io.StringIO(render("csv", results)))]
+    in_json = [{name: "" if value is None else str(value) for name, value in one.items()} for one in read["records"]]
+    assert rows == in_json
 
 
-def test_csv_has_a_line_for_every_entry(tmp_path: Path) -> None:
-    rows = [*csv.DictReader(io.StringIO(render_csv(read_results(write_tree(tmp_path, {"run": sweep(pairs=False)})))))]
-    assert len(rows) == 3 * (5 + 2)
-    first = rows[0]
-    assert (first["method"], first["dataset"], first["column"]) == ("training-domain-validation", "PACS", "A")
-    assert float(first["mean"]) == pytest.approx(60)
+def test_an_entry_without_a_choice_is_empty_and_incomplete(tmp_path: Path) -> None:
+    rows = [*csv.DictReader(io.StringIO(text_of(tmp_path, sweep(pairs=False), "csv")))]
     left_out = [row for row in rows if row["method"] == "leave-one-domain-out"]
     assert {(row["mean"], row["n"], row["incomplete"]) for row in left_out} == {("", "0", "True")}
 

@@ -38,6 +38,19 @@ def exported(plan: Plan, out: Path, models: bool = False) -> Exported:
     return export_domainbed(plan.sweep.folder, out, models)
 
 
+def planned_and_exported(tmp_path: Path, **changes: Any) -> tuple[Plan, Exported]:
+    """A sweep whose runs are all done, exported to `out`."""
+    plan = planned(tmp_path / "storage", **changes)
+    write_all(plan)
+    return plan, exported(plan, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Exported]:
+    """The sweep of `planned`, exported; not to be changed."""
+    return planned_and_exported(tmp_path_factory.mktemp("default"))
+
+
 def read_runs(out: Path) -> dict[Path, list[Line]]:
     """The records of each folder, as DomainBed loads them: DIR/*/results.jsonl, whatever else lies there."""
     return {
@@ -145,15 +158,17 @@ def test_domainbeds_selection_finds_the_numbers_of_our_table_ties_included(
             assert entry.standard_error == pytest.approx(abs(one - other) / 2 / math.sqrt(2), abs=1e-12)
 
 
-def test_every_evaluation_is_a_line_with_the_accuracies_of_all_domains(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    ledger = write_all(plan)
-    result = exported(plan, tmp_path / "out")
-    assert (result.folder, result.runs, result.records, result.models) == (tmp_path / "out", 8, 24, 0)
-    assert len(read_tree(tmp_path / "out")) == 24
+def test_every_evaluation_is_a_line_with_the_accuracies_of_all_domains(default: tuple[Plan, Exported]) -> None:
+    plan, result = default
+    assert (result.runs, result.records, result.models) == (8, 24, 0)
+    keys = {f"env{index}_{split}_acc" for index in range(6) for split in ("in", "out")}
+    keys |= {"args", "hparams", "step", "epoch", "loss", "step_time", "mem_gb"}
+    lines = read_tree(result.folder)
+    assert len(lines) == 24
+    assert all(line.keys() == keys for line in lines)
     for run in plan.runs:
-        _, lines = written_run(tmp_path / "out", run)
-        records = ledger.run(str(run.folder)).read_records()
+        folder, lines = written_run(result.folder, run)
+        records = Ledger(plan.sweep.folder).run(str(run.folder)).read_records()
         assert [line["step"] for line in lines] == list(STEPS)
         for line, record in zip(lines, records, strict=True):
             for index, name in enumerate(DOMAINS):
@@ -163,28 +178,14 @@ def test_every_evaluation_is_a_line_with_the_accuracies_of_all_domains(tmp_path:
                 assert line[f"env{index}_out_acc"] == scores.validation.accuracy
             assert (line["loss"], line["mem_gb"]) == (1.5, 0)
             assert line["hparams"] == lines[0]["hparams"]
-    keys = {f"env{index}_{split}_acc" for index in range(6) for split in ("in", "out")}
-    keys |= {"args", "hparams", "step", "epoch", "loss", "step_time", "mem_gb"}
-    assert all(set(line) == keys for line in read_tree(tmp_path / "out"))
-
-
-def test_a_line_is_written_with_its_keys_sorted(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    write_all(plan)
-    exported(plan, tmp_path / "out")
-    [first, *_] = (tmp_path / "out").glob("*/results.jsonl")
-    content = first.read_text()
-    assert content.endswith("}\n")
-    for line in content.splitlines():
-        assert line == json.dumps(json.loads(line), sort_keys=True)
+        written = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+        assert (folder / "results.jsonl").read_text() == written
 
 
 def test_the_arguments_are_those_of_domainbeds_training(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage", trial_seeds=[3], training={"steps": 5, "evaluate_every": 2, "holdout": 0.25})
-    write_all(plan)
-    exported(plan, tmp_path / "out")
-    run = plan.runs[3]
-    folder, lines = written_run(tmp_path / "out", run)
+    training = {"steps": 5, "evaluate_every": 2, "holdout": 0.25}
+    plan, _ = planned_and_exported(tmp_path, trial_seeds=[3], training=training)
+    folder, lines = written_run(tmp_path / "out", plan.runs[3])
     args = lines[-1]["args"]
     seed = int(hashlib.md5(b"('RotatedDigits', 'ERM', [5], 1, 3)").hexdigest(), 16) % 2**31
     assert args.pop("hparams") == json.dumps(lines[-1]["hparams"], sort_keys=True)
@@ -207,18 +208,14 @@ def test_the_arguments_are_those_of_domainbeds_training(tmp_path: Path) -> None:
     }
 
 
-def test_a_folder_is_named_by_the_arguments_its_launcher_would_know(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    write_all(plan)
-    exported(plan, tmp_path / "out")
+def test_a_folder_is_named_by_the_arguments_its_launcher_would_know(default: tuple[Plan, Exported]) -> None:
     by_training = ("checkpoint_freq", "output_dir", "uda_holdout_fraction")
     by_training += ("skip_model_save", "save_model_every_checkpoint")
-    folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
-    assert len(folders) == 8
-    for folder in folders:
-        args = json.loads((folder / "results.jsonl").read_text().splitlines()[0])["args"]
-        known = json.dumps({name: value for name, value in args.items() if name not in by_training}, sort_keys=True)
-        assert folder.name == hashlib.md5(known.encode()).hexdigest()
+    runs = read_runs(default[1].folder)
+    assert len(runs) == 8
+    for folder, [line, *_] in runs.items():
+        known = {name: value for name, value in line["args"].items() if name not in by_training}
+        assert folder.name == hashlib.md5(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def test_where_a_tree_is_written_does_not_name_its_folders(tmp_path: Path) -> None:
@@ -233,9 +230,7 @@ def test_where_a_tree_is_written_does_not_name_its_folders(tmp_path: Path) -> No
 
 def test_hyperparameters_go_by_domainbeds_names_and_the_annealings_are_prefixed(tmp_path: Path) -> None:
     defaults = {"lr": 2e-3, "batch_size": 16, "weight_decay": 1e-4, "dropout": 0.1}
-    plan = planned(tmp_path / "storage", defaults=defaults, search_space={}, draws=1)
-    write_all(plan)
-    exported(plan, tmp_path / "out")
+    plan, _ = planned_and_exported(tmp_path, defaults=defaults, search_space={}, draws=1)
     plain = written_run(tmp_path / "out", plan.runs[0])[1][0]["hparams"]
     assert plain == {
         "lr": 2e-3,
@@ -275,9 +270,7 @@ def test_an_algorithms_own_hyperparameters_go_by_domainbeds_names(
     tmp_path: Path, algorithm: str, hparams: dict[str, Scalar]
 ) -> None:
     arms = [{"algorithm": "ERM"}, {"algorithm": algorithm}]
-    plan = planned(tmp_path / "storage", arms=arms, search_space={}, draws=1)
-    write_all(plan)
-    exported(plan, tmp_path / "out")
+    plan, _ = planned_and_exported(tmp_path, arms=arms, search_space={}, draws=1)
     plain, own = (written_run(tmp_path / "out", plan.runs[i])[1][0]["hparams"] for i in (0, -1))
     assert {name: value for name, value in own.items() if name not in plain} == hparams
 
@@ -311,9 +304,7 @@ def test_the_switches_of_the_training_are_among_the_hyperparameters(augmentation
 
 def test_an_epoch_is_the_smallest_training_split_over_the_batch(tmp_path: Path) -> None:
     training = {"steps": 5, "evaluate_every": 2, "holdout": 0.201}
-    plan = planned(tmp_path / "storage", defaults={"batch_size": 16}, training=training)
-    write_all(plan)
-    exported(plan, tmp_path / "out")
+    plan, _ = planned_and_exported(tmp_path, defaults={"batch_size": 16}, training=training)
     splits = [size - int(0.201 * size) for size in plan.sweep.dataset.domain_sizes.values()]
     assert set(splits) == {239, 240}
     assert {line["step"]: line["epoch"] for line in read_tree(tmp_path / "out")} == {
@@ -369,7 +360,7 @@ def test_a_run_that_was_never_evaluated_is_left_out_and_counted(tmp_path: Path) 
     write_run(ledger, plan.runs[1], [], RunStatus.FAILED)
     result = exported(plan, tmp_path / "out")
     assert (result.runs, result.records) == (1, 3)
-    assert "Left out, since never evaluated: 1 run." in result.remarks
+    assert "Left out, because never evaluated: 1 run." in result.remarks
 
 
 def test_equal_draws_are_one_run_under_the_highest_number(tmp_path: Path) -> None:
@@ -387,9 +378,7 @@ def test_equal_draws_are_one_run_under_the_highest_number(tmp_path: Path) -> Non
 
 
 def test_a_pair_of_test_domains_is_written_in_dataset_order_with_its_singles_hyperparameters(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage", test_domains=["15", ["75", "15"]])
-    write_all(plan)
-    exported(plan, tmp_path / "out")
+    planned_and_exported(tmp_path, test_domains=["15", ["75", "15"]])
     lines = read_tree(tmp_path / "out")
     assert {tuple(line["args"]["test_envs"]) for line in lines} == {(1,), (1, 5)}
     hparams = defaultdict(set)
@@ -400,9 +389,7 @@ def test_a_pair_of_test_domains_is_written_in_dataset_order_with_its_singles_hyp
 
 
 def test_a_run_shared_by_two_arms_is_written_for_each(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage", arms=[{"name": "one"}, {"name": "two"}])
-    write_all(plan)
-    exported(plan, tmp_path / "out")
+    planned_and_exported(tmp_path, arms=[{"name": "one"}, {"name": "two"}])
     lines = read_tree(tmp_path / "out")
     assert len(lines) == 24
     assert {line["args"]["algorithm"] for line in lines} == {"one", "two"}
@@ -452,9 +439,9 @@ def test_a_renamed_arm_and_names_alike_where_domainbed_cuts_them_are_told(tmp_pa
     plan = planned(tmp_path / "storage", arms=arms, draws=1)
     write_all(plan)
     remarks = exported(plan, tmp_path / "out").remarks
-    assert "The arm Baseline is written as the algorithm ERM, for it is nothing else." in remarks
-    [cut] = [remark for remark in remarks if "cut names after 20 characters" in remark]
-    assert cut.endswith("alike: ERM + GGA with radius 1e-4; ERM + GGA with radius 1e-5.")
+    assert "The arm Baseline is written as the algorithm ERM." in remarks
+    [cut] = [remark for remark in remarks if "show 20 characters of a name" in remark]
+    assert cut.endswith("equal: ERM + GGA with radius 1e-4; ERM + GGA with radius 1e-5.")
     assert {line["args"]["algorithm"] for line in read_tree(tmp_path / "out")} == {
         "ERM",
         "ERM + GGA with radius 1e-4",
@@ -462,11 +449,9 @@ def test_a_renamed_arm_and_names_alike_where_domainbed_cuts_them_are_told(tmp_pa
     }
 
 
-def test_a_dataset_that_domainbed_does_not_know_is_told(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    write_all(plan)
-    [remark] = exported(plan, tmp_path / "out").remarks
-    assert remark.startswith("DomainBed does not know the dataset RotatedDigits")
+def test_a_remark_says_that_domainbed_does_not_know_the_dataset(default: tuple[Plan, Exported]) -> None:
+    [remark] = default[1].remarks
+    assert remark.startswith("DomainBed's collect_results prints no table of the dataset RotatedDigits")
 
 
 def test_what_the_plan_leaves_out_is_told(tmp_path: Path) -> None:
@@ -508,9 +493,7 @@ def test_an_export_is_made_anew_in_its_place(tmp_path: Path) -> None:
 
 
 def test_exporting_twice_writes_the_same_bytes(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    write_all(plan)
-    exported(plan, tmp_path / "out")
+    plan, _ = planned_and_exported(tmp_path)
     before = files_below(tmp_path / "out")
     exported(plan, tmp_path / "out")
     assert files_below(tmp_path / "out") == before
@@ -537,11 +520,8 @@ def test_an_export_that_broke_off_forgets_nothing_that_is_to_be_deleted(
     assert set(files_below(tmp_path / "out")) == set(files_below(tmp_path / "whole"))
 
 
-def test_the_tree_tells_its_protocol(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    write_all(plan)
-    exported(plan, tmp_path / "out")
-    marker = json.loads((tmp_path / "out" / MARKER).read_text())
+def test_the_tree_names_its_protocol(default: tuple[Plan, Exported]) -> None:
+    marker = json.loads((default[1].folder / MARKER).read_text())
     assert (marker["sweep"], marker["protocol"]) == ("invented", "quick")
     assert marker["deviations"] == ["steps is 5 (the protocol's: 300)", "evaluate_every is 2 (the protocol's: 50)"]
 
@@ -552,9 +532,10 @@ def refusal(plan: Plan, out: Path) -> str:
     return str(caught.value)
 
 
-def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    write_all(plan)
+def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(
+    default: tuple[Plan, Exported], tmp_path: Path
+) -> None:
+    plan, _ = default
     for name, content in (("notes.txt", "mine"), (MARKER, "{broken"), (MARKER, "[1]"), (MARKER, "{}")):
         out = tmp_path / f"out-{len(content)}"
         out.mkdir()
@@ -573,18 +554,12 @@ def test_the_export_of_another_sweep_is_refused(tmp_path: Path) -> None:
     assert files_below(tmp_path / "out") == before
 
 
-def test_an_export_into_the_sweep_itself_is_refused(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    write_all(plan)
+def test_a_folder_inside_the_sweep_or_a_file_is_refused(default: tuple[Plan, Exported], tmp_path: Path) -> None:
+    plan, _ = default
     (tmp_path / "link").symlink_to(plan.sweep.folder)
     for out in (plan.sweep.folder, plan.sweep.folder / "runs" / "new", tmp_path / "link" / "domainbed"):
         assert "must lie outside the sweep's own folder" in refusal(plan, out)
     assert not (plan.sweep.folder / "domainbed").exists()
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    plan = planned(tmp_path / "storage")
-    write_all(plan)
     (tmp_path / "out").write_text("")
     assert "--domainbed: must be a folder" in refusal(plan, tmp_path / "out")
     assert "--domainbed: cannot be written" in refusal(plan, tmp_path / "out" / "below")
@@ -608,7 +583,7 @@ def test_the_selected_run_of_each_cell_has_its_weights(trained: Sweep, tmp_path:
     result = export_domainbed(trained.folder, out, models=True)
     assert (result.runs, result.records, result.models) == (8, 24, 4)
     [remark] = [remark for remark in result.remarks if "model.pkl" in remark]
-    assert remark == "DomainBed has no network like small-cnn: model.pkl holds the weights under our own names."
+    assert remark == "DomainBed has no network like small-cnn: the weights in model.pkl have our own names."
     plan, ledger = read_plan(trained.folder), Ledger(trained.folder)
     selected = select(collect(plan, ledger).records)
     assert len(selected) == 4
@@ -651,7 +626,7 @@ def test_selected_weights_that_are_gone_or_damaged_are_told(
         damage(file)
     result = export_domainbed(sweep.folder, tmp_path / "out", models=True)
     assert result.models == 0
-    lost = "Without a model: 4 selected runs, since the ledger no longer holds the weights it left."
+    lost = "Without a model: 4 selected runs. Their weights are missing or damaged in the ledger."
     assert lost in result.remarks
 
 
@@ -691,8 +666,8 @@ def test_a_selected_step_whose_weights_are_not_kept_is_told(tmp_path: Path) -> N
     result = exported(plan, tmp_path / "out", models=True)
     assert result.models == 2
     told = (
-        "Without a model: 2 selected runs, since another step was selected than the best by training-domain "
-        "validation, whose weights alone the ledger keeps."
+        "Without a model: 2 selected runs. The ledger keeps only the weights of the best step by training-domain "
+        "validation, and another step was selected."
     )
     assert told in result.remarks
     lines = [read_runs(tmp_path / "out")[file.parent][0] for file in (tmp_path / "out").glob("*/model.pkl")]
@@ -753,9 +728,7 @@ def test_a_resnet_that_sees_more_than_an_image_keeps_its_own_names(tmp_path: Pat
     ours = nn.ModuleDict({"featurizer": nn.Linear(2, 2), "context_net": nn.Linear(2, 2), "classifier": nn.Linear(2, 2)})
     leave_weights(Ledger(plan.sweep.folder), run, ours)
     result = exported(plan, tmp_path / "out", models=True)
-    told = (
-        f"DomainBed has no network like the resnet18 of {algorithm}: model.pkl holds the weights under our own names."
-    )
+    told = f"DomainBed has no network like the resnet18 of {algorithm}: the weights in model.pkl have our own names."
     assert told in result.remarks
     assert not any("class ERM" in remark for remark in result.remarks)
     [file] = (tmp_path / "out").glob("*/model.pkl")

@@ -24,8 +24,8 @@ ADAPTIVE: dict[str, Any] = {
     "test_domains": ["north", "south"],
     "search": "tpe",
     "draws": 5,
-    "adaptive": {"startup": 2},
-    "early_stopping": {"reduction": 2, "grace": 6},
+    "adaptive": {"n_startup_trials": 2},
+    "early_stopping": {"reduction_factor": 2, "grace_period": 6},
     "search_space": {"lr": {"loguniform": [1e-3, 1e-1]}, "annealing.radius": {"loguniform": [1e-4, 1e-2]}},
     "training": {"steps": 10, "evaluate_every": 3},
 }

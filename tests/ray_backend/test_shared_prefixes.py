@@ -145,8 +145,8 @@ def test_adaptive_search_and_early_stopping_with_shared_steps_end_as_without(tmp
     adaptive: dict[str, Any] = {
         "search": "tpe",
         "draws": 4,
-        "adaptive": {"startup": 2},
-        "early_stopping": {"reduction": 2},
+        "adaptive": {"n_startup_trials": 2},
+        "early_stopping": {"reduction_factor": 2},
         "arms": [{"algorithm": "ERM", "annealing": ANNEALING}, {"algorithm": "ERM", "name": "plain"}],
         "search_space": {"lr": {"choice": [1e-2, 3e-2]}, "annealing.num_candidates": {"choice": [1, 2, 3, 4]}},
         "training": {"steps": 12, "evaluate_every": 3},

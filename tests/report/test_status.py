@@ -18,12 +18,12 @@ from gga_sweep.ledger.lease import LAUNCHES, Holder, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunState, RunStatus
 from gga_sweep.report.status import Work, plan_picture, read_states, read_work, status_picture
-from gga_sweep.spec import Contents, Plan, load, plan_sweep
+from gga_sweep.spec import Contents, Plan, load, outline_sweep, plan_sweep
 
 CONTENTS = Contents(dataset="0" * 32)
 
 
-def small_plan(contents: Contents | None = CONTENTS, storage: Path = Path("nowhere"), **fields: Any) -> Plan:
+def small_plan(contents: Contents | None = CONTENTS, storage: Path = Path("nowhere"), **fields: Any) -> Any:
     """ERM and an annealed arm, two test domains, two trial seeds, three draws: 24 runs."""
     content = {
         "name": "small",
@@ -36,7 +36,8 @@ def small_plan(contents: Contents | None = CONTENTS, storage: Path = Path("nowhe
         "training": {"steps": 200},
         **fields,
     }
-    return plan_sweep(load(content, storage=storage), contents)
+    sweep = load(content, storage=storage)
+    return outline_sweep(sweep) if contents is None else plan_sweep(sweep, contents)
 
 
 def lines(picture: RenderableType) -> list[str]:
@@ -57,7 +58,7 @@ def test_a_plan_counts_cells_and_runs_by_arm() -> None:
     assert "24 runs in 8 cells, 24 distinct training jobs of 200 steps." in shown
 
 
-def test_equal_runs_of_two_arms_are_one_job_with_and_without_keys() -> None:
+def test_equal_runs_of_two_arms_are_one_job_with_and_without_images() -> None:
     arms = [{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "again"}]
     for contents in (CONTENTS, None):
         assert "24 runs in 8 cells, 12 distinct training jobs of 200 steps." in lines(
@@ -252,10 +253,3 @@ def test_states_are_read_of_the_runs_that_were_started(tmp_path: Path) -> None:
     begun.write_state(RunStatus.RUNNING, 4)
     ledger.run("of-another-plan").claim({})
     assert read_states(plan, ledger) == {begun.name: RunState(RunStatus.RUNNING, None, 4, 1)}
-
-
-def test_a_plan_without_keys_has_no_states(tmp_path: Path) -> None:
-    plan = small_plan(None, tmp_path)
-    Ledger(plan.sweep.folder).run("some-run").claim({})
-    assert read_states(plan, Ledger(plan.sweep.folder)) == {}
-    assert "ERM 4 12 0" in lines(plan_picture(plan, {}))

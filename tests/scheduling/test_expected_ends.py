@@ -19,7 +19,7 @@ def sweep_of(draws: int, **fields: Any) -> Sweep:
         "draws": draws,
         "search_space": {"lr": {"loguniform": [1e-3, 1e-1]}},
         "training": {"steps": 100, "evaluate_every": 10},
-        "early_stopping": {"reduction": 2, "grace": 51},
+        "early_stopping": {"reduction_factor": 2, "grace_period": 51},
         **fields,
     }
     return load(content, storage=Path("nowhere"))
@@ -27,7 +27,7 @@ def sweep_of(draws: int, **fields: Any) -> Sweep:
 
 @pytest.mark.parametrize(("reduction", "draws"), [(2, 2), (2, 9), (3, 9)])
 def test_of_runs_in_any_order_as_many_end_as_are_not_among_the_best_so_far(reduction: int, draws: int) -> None:
-    found = expected_ends(sweep_of(draws, early_stopping={"reduction": reduction, "grace": 51}))
+    found = expected_ends(sweep_of(draws, early_stopping={"reduction_factor": reduction, "grace_period": 51}))
     # Run n is among the best max(1, n // reduction) of n with that probability; the first always goes on.
     ended = sum(1 - max(1, n // reduction) / n for n in range(2, draws + 1)) / draws
     assert found == {51: pytest.approx(ended, abs=0.03)}
@@ -35,12 +35,12 @@ def test_of_runs_in_any_order_as_many_end_as_are_not_among_the_best_so_far(reduc
 
 def test_draws_that_are_trained_side_by_side_are_compared_with_those_before() -> None:
     one_by_one = expected_ends(sweep_of(8))
-    together = expected_ends(sweep_of(8, search="tpe", adaptive={"startup": 4, "at_once": 4}))
+    together = expected_ends(sweep_of(8, search="tpe", adaptive={"n_startup_trials": 4, "at_once": 4}))
     assert together[51] < one_by_one[51]
 
 
 def test_runs_that_go_on_meet_the_next_rung() -> None:
-    found = expected_ends(sweep_of(9, early_stopping={"reduction": 2, "grace": 21}))
+    found = expected_ends(sweep_of(9, early_stopping={"reduction_factor": 2, "grace_period": 21}))
     assert list(found) == [21, 51, 91]
     assert sum(found.values()) < 1
 

@@ -37,7 +37,7 @@ def sweep_in(storage: Path, **changes: Any) -> Sweep:
             **DIGITS,
             "search": "tpe",
             "draws": 7,
-            "adaptive": {"startup": 3},
+            "adaptive": {"n_startup_trials": 3},
             "training": {"steps": 12, "evaluate_every": 2},
             **changes,
         },
@@ -99,14 +99,21 @@ def trained(sweep: Sweep) -> Trained:
     }
 
 
-STOPPING: dict[str, Any] = {"early_stopping": {"reduction": 2, "grace": 3}}
+STOPPING: dict[str, Any] = {"early_stopping": {"reduction_factor": 2, "grace_period": 3}}
 SEARCHES: dict[str, dict[str, Any]] = {
     "each cell": {},
     "with early stopping": STOPPING,
-    "two at once": {"adaptive": {"startup": 3, "at_once": 2}},
-    "over trial seeds": {"trial_seeds": [0, 1], "adaptive": {"startup": 3, "objective": "trial-seeds"}, **STOPPING},
+    "two at once": {"adaptive": {"n_startup_trials": 3, "at_once": 2}},
+    "over trial seeds": {
+        "trial_seeds": [0, 1],
+        "adaptive": {"n_startup_trials": 3, "objective": "trial-seeds"},
+        **STOPPING,
+    },
     "pooled": {"search": "tpe-pooled", "trial_seeds": [0, 1], "draws": 5},
-    "shared hyperparameters": {"protocol": "shared-hp", "adaptive": {"startup": 3, "objective": "test-domains"}},
+    "shared hyperparameters": {
+        "protocol": "shared-hp",
+        "adaptive": {"n_startup_trials": 3, "objective": "test-domains"},
+    },
     "random, with early stopping": {"search": "random", "adaptive": None, **STOPPING},
 }
 

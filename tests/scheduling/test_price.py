@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,15 @@ from gga_sweep.scheduling.price import (
     runs_at_once,
 )
 from gga_sweep.scheduling.shared_steps import inherited_steps
-from gga_sweep.spec import Contents, Plan, load, plan_sweep
+from gga_sweep.spec import Outline, Plan, Sweep, load, outline_sweep, plan_sweep
 from gga_sweep.spec.models import ResourcesConfig, RunSpec
 from gga_sweep.training.unit_costs import HostCosts, Line, SearchCosts, UnitCosts, form_of, host_of
 
 N_DOMAINS = 6  # of RotatedDigits
 
 
-def planned(contents: Contents | None = CONTENTS, **changes: Any) -> Plan:
-    return plan_sweep(load(content(**changes), storage=Path("nowhere")), contents)
+def planned(plan_of: Callable[[Sweep], Any] = lambda sweep: plan_sweep(sweep, CONTENTS), **changes: Any) -> Any:
+    return plan_of(load(content(**changes), storage=Path("nowhere")))
 
 
 def costs_for(plan: Plan, scale: float = 1.0) -> UnitCosts:
@@ -137,9 +137,9 @@ def test_a_plan_costs_what_its_jobs_cost_and_by_arm() -> None:
     assert (price.device, price.source, price.remarks) == ("some device", "calibration", ("A remark.",))
 
 
-@pytest.mark.parametrize("contents", [CONTENTS, None])
-def test_a_job_of_two_arms_is_paid_once_with_and_without_keys(contents: Contents | None) -> None:
-    plan = planned(contents, arms=[{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "again"}], test_domains=[0])
+@pytest.mark.parametrize("plan_of", [lambda sweep: plan_sweep(sweep, CONTENTS), outline_sweep])
+def test_a_job_of_two_arms_is_paid_once_with_and_without_images(plan_of: Callable[[Sweep], Outline]) -> None:
+    plan = planned(plan_of, arms=[{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "again"}], test_domains=[0])
     price = price_of(plan, costs_for(plan), {})
     assert price.jobs == 3
     assert [arm.jobs for arm in price.arms] == [3, 3]
@@ -239,7 +239,7 @@ def test_a_job_that_is_past_what_it_shares_saves_nothing_more() -> None:
 
 
 def test_decoded_photographs_take_a_byte_a_pixel_and_channel_and_the_digits_nothing() -> None:
-    benchmark = planned(None, dataset={"name": "PACS"}, test_domains="all").sweep.dataset
+    benchmark = planned(outline_sweep, dataset={"name": "PACS"}, test_domains="all").sweep.dataset
     assert decoded_bytes(benchmark, "PACS") == 9991 * 3 * 224 * 224
     assert decoded_bytes(WITH_ALL_METHODS.sweep.dataset, "RotatedDigits") == 0
 

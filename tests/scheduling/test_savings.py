@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from run_configs import annealing_options
-from sweep_content import CONTENTS, GGA, GGA_L, content
+from sweep_content import GGA, GGA_L, content
 
 from gga_sweep.scheduling.savings import Work, savings_of
-from gga_sweep.spec import Plan, load, plan_sweep
+from gga_sweep.spec import Outline, load, outline_sweep
 from gga_sweep.spec.models import RunSpec
 
 SIZES = {"art_painting": 2048, "cartoon": 2344, "photo": 1670, "sketch": 3929}  # PACS, as published
@@ -21,7 +21,7 @@ ENDED = {122: 0.25, 126: 0.5}  # past every window, as they must be
 DECODING = 0.01
 
 
-def pacs() -> Plan:
+def pacs() -> Outline:
     longer = {**GGA, "annealing": {**GGA["annealing"], "num_steps": 20}, "name": "longer"}
     changes = {
         "dataset": {"name": "PACS"},
@@ -32,13 +32,13 @@ def pacs() -> Plan:
         "search_space": {"batch_size": {"choice": [4, 8, 16, 30]}},
         "training": {"steps": STEPS, "evaluate_every": 50},
     }
-    return plan_sweep(load(content(**changes), storage=Path("nowhere")), None)
+    return outline_sweep(load(content(**changes), storage=Path("nowhere")))
 
 
 PLAN = pacs()
 
 
-def jobs(plan: Plan) -> list[RunSpec]:
+def jobs(plan: Outline) -> list[RunSpec]:
     return list({run.config.model_dump_json(): run.config for run in plan.runs}.values())
 
 
@@ -115,6 +115,6 @@ def test_what_was_not_measured_of_decoding_is_not_priced() -> None:
 
 
 def test_digits_are_not_decoded() -> None:
-    plan = plan_sweep(load(content(), storage=Path("nowhere")), CONTENTS)
+    plan = outline_sweep(load(content(), storage=Path("nowhere")))
     found = savings_of(plan, None, {})
     assert (found.without.decoded, found.altogether.decoded) == (0, 0)

@@ -16,11 +16,15 @@ from gga_sweep.spec import Sweep, load, plan_sweep
 from gga_sweep.spec.adaptive import draw_groups, grace_steps, pool_of, unsuggested_runs
 from gga_sweep.spec.models import RunSpec
 
-TPE: dict[str, Any] = {"search": "tpe", "draws": 6, "adaptive": {"startup": 3}}
-SHARED_HP: dict[str, Any] = {**TPE, "protocol": "shared-hp", "adaptive": {"startup": 3, "objective": "test-domains"}}
-OVER_SEEDS = {"adaptive": {"startup": 3, "objective": "trial-seeds"}}
+TPE: dict[str, Any] = {"search": "tpe", "draws": 6, "adaptive": {"n_startup_trials": 3}}
+SHARED_HP: dict[str, Any] = {
+    **TPE,
+    "protocol": "shared-hp",
+    "adaptive": {"n_startup_trials": 3, "objective": "test-domains"},
+}
+OVER_SEEDS = {"adaptive": {"n_startup_trials": 3, "objective": "trial-seeds"}}
 STOPPING: dict[str, Any] = {
-    "early_stopping": {"reduction": 2, "grace": 7},
+    "early_stopping": {"reduction_factor": 2, "grace_period": 7},
     "training": {"steps": 10, "evaluate_every": 2},
 }
 
@@ -116,11 +120,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a budget that random draws use up": (
         {"draws": 3},
-        "draws: must exceed the random draws at the start, adaptive.startup 3, got 3",
+        "draws: must exceed the random draws at the start, adaptive.n_startup_trials 3, got 3",
     ),
     "an arm's own budget that random draws use up": (
         {"arms": [{}, {**GGA, "draws": 2}]},
-        "arms[1].draws: must exceed the random draws at the start, adaptive.startup 3, got 2",
+        "arms[1].draws: must exceed the random draws at the start, adaptive.n_startup_trials 3, got 2",
     ),
     "nothing to search": (
         {"search_space": {}},
@@ -139,7 +143,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "selection: leave-one-domain-out needs the same draws with other test domains, which tpe does not make",
     ),
     "an objective that peeks": (
-        {"adaptive": {"startup": 3, "objective": "test-domains"}},
+        {"adaptive": {"n_startup_trials": 3, "objective": "test-domains"}},
         "adaptive.objective: over test domains a searcher would learn from the labels it is tested on; only protocol "
         "shared-hp, with its own selection, says so, got 'test-domains' (allowed: cell, trial-seeds)",
     ),
@@ -163,12 +167,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "(allowed: cell, test-domains)",
     ),
     "a grace period inside the window": (
-        {**STOPPING, "early_stopping": {"grace": 5}},
-        "early_stopping.grace: must end past the annealing window 2..4, got 5",
+        {**STOPPING, "early_stopping": {"grace_period": 5}},
+        "early_stopping.grace_period: must end past the annealing window 2..4, got 5",
     ),
     "a grace period to the end": (
-        {**STOPPING, "early_stopping": {"grace": 10}},
-        "early_stopping.grace: must leave an evaluation before the last step, at which to stop, got 10",
+        {**STOPPING, "early_stopping": {"grace_period": 10}},
+        "early_stopping.grace_period: must leave an evaluation before the last step, at which to stop, got 10",
     ),
     "no evaluation past the window": (
         {
@@ -179,16 +183,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "early_stopping: needs an evaluation past every annealing window and before the last step, at which to stop",
     ),
     "averages of runs that end early": (
-        {"early_stopping": {"grace": 7}, "training": {"steps": 20, "evaluate_every": 2, "averaging": "swad"}},
+        {"early_stopping": {"grace_period": 7}, "training": {"steps": 20, "evaluate_every": 2, "averaging": "swad"}},
         "early_stopping: training.averaging needs runs to their end",
     ),
     "a reduction that reduces nothing": (
-        {**STOPPING, "early_stopping": {"reduction": 1}},
-        "early_stopping.reduction: must be greater than or equal to 2, got 1",
+        {**STOPPING, "early_stopping": {"reduction_factor": 1}},
+        "early_stopping.reduction_factor: must be greater than or equal to 2, got 1",
     ),
     "an unknown field": (
         {"adaptive": {"start": 3}},
-        "adaptive.start: unknown field, got 3 (allowed: objective, startup, at_once)",
+        "adaptive.start: unknown field, got 3 (allowed: objective, n_startup_trials, at_once)",
     ),
 }
 
@@ -209,10 +213,10 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_search_changes_no_run_and_no_key_of_other_sweeps() -> None:
     assert "adaptive" not in RunSpec.model_fields
     plain = {run.key for run in plan_sweep(load(two_arms()), CONTENTS).runs}
-    stopped = two_arms(early_stopping={"grace": 7}, training={"steps": 10, "evaluate_every": 50})
+    stopped = two_arms(early_stopping={"grace_period": 7}, training={"steps": 10, "evaluate_every": 50})
     with pytest.raises(InputError):
         load(stopped)
-    stopped = two_arms(early_stopping={"grace": 7}, training={"steps": 10, "evaluate_every": 7})
+    stopped = two_arms(early_stopping={"grace_period": 7}, training={"steps": 10, "evaluate_every": 7})
     assert len({run.key for run in plan_sweep(load(stopped), CONTENTS).runs}) == len(plain)
 
 

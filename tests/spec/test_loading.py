@@ -167,8 +167,8 @@ def test_what_a_protocol_sets_may_lie_outside_its_own_search_space() -> None:
 
 def test_planning_loads_no_torch() -> None:
     code = (
-        "import sys; from gga_sweep.spec import load, plan_sweep\n"
-        "for name in ('demo', 'gga-paper-pacs', 'domainbed'): plan_sweep(load(name))\n"
+        "import sys; from gga_sweep.spec import load, outline_sweep\n"
+        "for name in ('demo', 'gga-paper-pacs', 'domainbed'): outline_sweep(load(name))\n"
         "print(sorted({'torch', 'torchvision', 'ray', 'mlflow'} & {*sys.modules}))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)

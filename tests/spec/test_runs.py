@@ -18,7 +18,17 @@ from sweep_content import CONTENTS, GGA, GGA_L, content, on_tree, two_arms, writ
 from gga_sweep import annealing
 from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.records import Cell, Scalar
-from gga_sweep.spec import Contents, Plan, PlannedRun, Sweep, load, plan_sweep, read_contents, searched_run
+from gga_sweep.spec import (
+    Contents,
+    Plan,
+    PlannedRun,
+    Sweep,
+    load,
+    outline_sweep,
+    plan_sweep,
+    read_contents,
+    searched_run,
+)
 
 
 def plan(source: dict[str, Any]) -> Plan:
@@ -81,14 +91,16 @@ def test_fields_of_gga_l_are_drawn_for_its_arms_alone() -> None:
     assert {run.hyperparameters["annealing.noise"] for run in noisy[1:]} == {"uniform"}
 
 
-@pytest.mark.parametrize("contents", [CONTENTS, None])
-def test_draws_that_differ_in_what_does_not_apply_are_one_run(contents: Contents | None) -> None:
+def test_draws_that_differ_in_what_does_not_apply_are_one_run() -> None:
     space = {
         "annealing.alpha": {"choice": ["adaptive", "constant"]},
         "annealing.domain_gradients": {"choice": ["loop", "layerwise"]},
     }
     source = content(arms=[GGA_L], test_domains=[0], trial_seeds=[0], search="grid", search_space=space)
-    assert [run.draws for run in plan_sweep(load(source), contents).runs] == [(0,), (1,), (2, 3)]
+    outline = outline_sweep(load(source))
+    for planned in (plan(source), outline):
+        assert [run.draws for run in planned.runs] == [(0,), (1,), (2, 3)]
+    assert not isinstance(outline, Plan)
 
 
 def test_draw_0_is_the_defaults_and_the_others_lie_in_the_range() -> None:
@@ -247,11 +259,9 @@ def _seed_hash(*args: object) -> int:
     return int(hashlib.md5(str(args).encode()).hexdigest(), 16) % 2**31
 
 
-def test_a_benchmark_without_images_is_planned_without_keys() -> None:
-    found = plan_sweep(load(content(dataset={"name": "PACS"}, draws=2)))
-    assert len(found.runs) == 4 * 3  # four domains, three seeds; both draws are the defaults
-    assert {(run.key, run.folder) for run in found.runs} == {(None, None)}
-    assert found.configs == {}
+def test_a_benchmark_without_images_has_an_outline() -> None:
+    found = outline_sweep(load(content(dataset={"name": "PACS"}, draws=2)))
+    assert len(found.runs) == len(found.configs) == 4 * 3  # four domains, three seeds; both draws are the defaults
 
 
 def test_a_changed_image_changes_every_key_and_a_moved_tree_none(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_gga_on_everything_has_each_host_of_the_paper_plain_and_annealed_on_equa
 def test_gga_on_everything_can_be_asked_of_photographs_as_its_header_says() -> None:
     command = shlex.split(header(EVERYTHING).partition("8640 runs")[2].partition("gga-sweep run gga-on-everything")[2])
     sweep = spec.load("gga-on-everything", overrides=[word for word in command if word != "--set"])
-    runs = spec.plan_sweep(sweep).runs
+    runs = spec.outline_sweep(sweep).runs
     assert (sweep.dataset.name, sweep.protocol.name) == ("PACS", "domainbed")
     assert sum(len(run.draws) for run in runs) == 8640
     assert {run.config.training.steps for run in runs} == {5001}
