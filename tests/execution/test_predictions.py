@@ -239,7 +239,7 @@ def test_predictions_unlike_the_records_have_a_warning(copy_of_erm: tuple[RunFol
     assert largest > 0.1
     assert found.largest_difference == largest
     assert f"recorded at step {found.step}, by up to {largest:.3g} (domain {domain}, {split}:" in (found.warning or "")
-    assert "though the environment is the one it was begun in" in (found.warning or "")
+    assert "although the environment is the same" in (found.warning or "")
 
 
 def test_warning_names_changes_of_the_environment(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
