@@ -336,6 +336,10 @@ def test_run_that_cannot_start_fails_with_the_reason() -> None:
     assert run.progress.status is RunStatus.FAILED
     assert "no_such_network" in (run.progress.reason or "")
     assert run.advance().step == -1
+    before = dict(store.files)
+    run.save_checkpoint()
+    run.preempt("its trial was stopped")
+    assert (run.progress.status, store.files) == (RunStatus.FAILED, before)
     assert RunFolder(store, RUN).read_state().status is RunStatus.FAILED
 
 

@@ -23,7 +23,7 @@ from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.training.checkpoint import parse_state
+from gga_sweep.training.checkpoint import dump_state, parse_state
 from gga_sweep.training.fingerprint import fingerprint
 
 DATASET = make_dataset()
@@ -247,6 +247,17 @@ def test_damaged_checkpoint_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
     assert resumed.progress.step == -1
     assert f"run {RUN}: its checkpoint cannot be used" in caplog.text
+
+
+def test_checkpoint_without_digests_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    open_small_run(store, ANNEALED, DATASET).advance(0)
+    state = parse_state(store.files[f"runs/{RUN}/checkpoint"])
+    del state["recorded"]["selected"]
+    store.files[f"runs/{RUN}/checkpoint"] = dump_state(state)
+
+    assert open_small_run(store, ANNEALED, DATASET).progress.step == -1
+    assert "it lacks selected" in caplog.text
 
 
 def test_weights_ahead_of_the_checkpoint_are_written_again() -> None:
