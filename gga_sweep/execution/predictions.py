@@ -39,7 +39,7 @@ class Prediction:
         sample_id: the image's stable name.
         label, predicted: class names, the true one and the model's.
         correct: whether they are the same.
-        probability: of the predicted class, in [0, 1], a float32; NaN where a logit is.
+        probability: of the predicted class, in [0, 1], a float32; NaN if a logit is NaN.
     """
 
     domain: str
@@ -80,7 +80,7 @@ class SplitPredictions:
 
     @property
     def difference(self) -> float:
-        """How far it lies from the recorded one."""
+        """The absolute difference from the recorded accuracy."""
         return abs(self.accuracy - self.recorded)
 
 
@@ -93,7 +93,7 @@ class Predictions:
         step: the best validation step, whose weights they are made with; of averaged weights the last.
         classes: names, in label order.
         parts: by domain in dataset order, the training split before the validation split.
-        environment: what of the fingerprint is no longer as in training, by name: (then, now).
+        environment: the changes of the fingerprint since training, by name: (then, now).
     """
 
     run: str
@@ -107,24 +107,24 @@ class Predictions:
 
     @property
     def largest_difference(self) -> float:
-        """Between the accuracy of a split and the recorded one; 0 where the predictions are those of the run."""
+        """The largest difference of a split's accuracy from the recorded one; 0 if the predictions are the run's."""
         return max(part.difference for part in self.parts)
 
     @property
     def warning(self) -> str | None:
-        """How far, and why, these are not the predictions that the recorded accuracies count; None if they are."""
+        """How far, and why, the accuracies differ from the recorded ones; None if they do not."""
         worst = max(self.parts, key=lambda part: part.difference)
         if worst.difference == 0:
             return None
         changed = ", ".join(f"{name} {now} (then {then})" for name, (then, now) in self.environment.items())
-        cause = f"another environment: {changed}" if changed else "though the environment is the one it was begun in"
+        cause = f"another environment: {changed}" if changed else "although the environment is the same"
         return (
             f"run {self.run}: accuracies are not those recorded at step {self.step}, by up to {worst.difference:.3g} "
             f"(domain {worst.domain}, {worst.split}: {worst.accuracy:.6g}, recorded {worst.recorded:.6g}); {cause}"
         )
 
     def rows(self) -> Iterator[Prediction]:
-        """Image by image, in the order of the splits: `split_digest` of a split's ids is that of the run."""
+        """One prediction for each image, in the order of the splits."""
         for part in self.parts:
             labels, predictions = part.labels.tolist(), part.predicted.tolist()
             for sample_id, label, predicted, probability in zip(
@@ -142,7 +142,7 @@ class Predictions:
                 )
 
     def write_csv(self, file: TextIO) -> None:
-        """RFC 4180: a line of names, then one an image; `correct` is 1 or 0, the probability a float32 in full."""
+        """Write RFC 4180 CSV: a header, then a line per image; `correct` is 1 or 0, the probability a full float32."""
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Prediction))
         for row in self.rows():
@@ -150,7 +150,7 @@ class Predictions:
             writer.writerow([*names, int(row.correct), str(row.probability)])
 
     def to_csv(self, path: Path) -> None:
-        """`write_csv` to a file, in UTF-8; file names that are no text keep their bytes."""
+        """Write a CSV file in UTF-8. File names that are not valid text keep their bytes."""
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             self.write_csv(file)
 
@@ -164,11 +164,11 @@ def predict(
 ) -> Predictions:
     """Predict every image as the evaluation at the run's best validation step did: same batches, same arithmetic.
 
-    On the kind of device the run was trained on, else on the CPU. Torch's threads are set to the run's.
+    Uses the kind of device the run was trained on, otherwise the CPU, and the run's number of threads.
 
     Args:
         folder: of a run that was evaluated.
-        data: root of the images, where they are no longer at the run's.
+        data: root of the images, if they were moved since training.
         cache: the storage's folder of decoded images; None decodes them into memory.
         split: of each domain; None takes both.
         weights: `averaged` predicts as the evaluation of the run's averaged weights did.

@@ -120,7 +120,7 @@ def begin_anew(
             training.remark(
                 folder, f"the prefix {name} cannot be used ({first_line(error)}): it trains those steps again"
             )
-            training.trainer = make_trainer()  # the other may have loaded half of it
+            training.trainer = make_trainer()  # the old one may have loaded a part of it
         else:
             _inherit(folder, training, prefix)
             break

@@ -29,7 +29,7 @@ _DECODER = msgspec.json.Decoder(SearchedRun)
 
 def keep_searched(ledger: Ledger, run: PlannedRun) -> None:
     """Store where a run stands, unless that is stored already."""
-    searched = SearchedRun(str(run.folder), run.place)
+    searched = SearchedRun(run.folder, run.place)
     arm = hashlib.blake2b(run.cell.arm.encode(), digest_size=4).hexdigest()  # two arms may share a run
     ledger.store.put_if_absent(f"{SEARCHED}/{run.folder}-{arm}.json", dump(searched).encode())
 

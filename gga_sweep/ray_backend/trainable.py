@@ -157,7 +157,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
 
     def _replay(self) -> Progress:
         """Report the evaluations of a final run again, one a step, so that a scheduler sees a curve."""
-        stored = self._ledger.run(self._planned.folder).read()
+        stored = self._ledger.run(self._planned.folder).read_result()
         last = min(self._replayed, len(stored.records) - 1)
         self._replayed += 1
         ended = self._replayed >= len(stored.records)

@@ -18,10 +18,10 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
     """The sweep with all runs of the plan that were started, and those that a user's own searcher added."""
     files = ledger.list_runs()
     entries, damaged = read_searched(ledger)
-    begun = [(run, folder) for run in plan.runs if (folder := run.folder) is not None and folder in files]
-    stored = ledger.read_results({folder for _, folder in begun} | {entry.folder for entry in entries}, files)
+    begun = [run for run in plan.runs if run.folder in files]
+    stored = ledger.read_results({run.folder for run in begun} | {entry.folder for entry in entries}, files)
     sweep = plan.sweep
-    started = [RunRecords(run.place, stored[folder]) for run, folder in begun]
+    started = [RunRecords(run.place, stored[run.folder]) for run in begun]
     pair_records = [run for run in started if run.cell.test_domains in sweep.pairs]
     planned = [run for run in started if run.cell.test_domains not in sweep.pairs]
     taken = {(run.cell, run.key) for run in planned}

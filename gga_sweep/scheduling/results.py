@@ -1,4 +1,4 @@
-"""What a searcher is told of a draw: from validation on the training domains alone."""
+"""The results of draws as a searcher sees them: from validation on the training domains only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WORST = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A run as a searcher may see it.
+    """What a searcher may see of a run.
 
     Args:
         validations: its evaluations of the training domains that may be selected, by ascending step.
-        stopped: whether it was ended early, for its curve.
+        stopped: whether it was stopped early.
     """
 
     validations: Sequence[ValidationRecord]
@@ -28,12 +28,12 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one draw.
+    """The result of one draw.
 
     Args:
-        values: what was drawn, by dotted name.
-        score: validation accuracy in [0, 1] (of `pooled` results a rank); the higher the better.
-        stopped_at: the step at which it was ended early; None where it ran to its end.
+        values: the drawn values, by dotted name.
+        score: validation accuracy in [0, 1] (for `pooled` results a rank); higher is better.
+        stopped_at: the step at which it was stopped early; None if it was trained to its end.
     """
 
     values: Mapping[str, Scalar]
@@ -42,12 +42,12 @@ class Result:
 
 
 def result_of(values: Mapping[str, Scalar], curves: Sequence[Curve]) -> Result:
-    """A draw judged by its runs: the mean of their highest validation accuracies.
+    """The result of a draw: the mean of the highest validation accuracies of its runs.
 
-    Where some were ended early, all are judged up to the earliest end, for more steps would be an advantage.
+    If some runs were stopped early, only steps up to the earliest end count, since more steps would be an advantage.
 
     Args:
-        curves: of the runs that were trained with these values, one or several (trial seeds, test domains).
+        curves: of the runs trained with these values, one or several (trial seeds, test domains).
     """
     ends = [curve.validations[-1].step if curve.validations else -1 for curve in curves if curve.stopped]
     last = min(ends, default=None)

@@ -123,7 +123,7 @@ class PlannedRun:
     @property
     def place(self) -> RunPlace:
         """Where it stands in the sweep."""
-        return RunPlace(str(self.key), self.cell, self.draws, self.hyperparameters)
+        return RunPlace(self.key, self.cell, self.draws, self.hyperparameters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def files(store: MemoryStore) -> dict[str, bytes]:
     return {name: content for name in DETERMINISTIC if (content := store.read(f"runs/{RUN}/{name}")) is not None}
 
 
-def test_a_run_leaves_what_a_trainer_alone_averages() -> None:
+def test_folder_holds_the_average_of_the_trainer() -> None:
     folder, _ = recorded()
     trainer = Trainer(SWAD, DATASET, CPU)
     while not trainer.finished:
@@ -48,21 +48,21 @@ def test_a_run_leaves_what_a_trainer_alone_averages() -> None:
     assert bits(load_model(folder).state_dict()) != bits(done.averaged.state)
 
 
-def test_all_else_is_what_a_run_that_averages_nothing_leaves() -> None:
+def test_averaging_changes_no_other_file() -> None:
     (folder, store), (plain, without) = recorded(), recorded(PLAIN)
     assert {name: content for name, content in files(store).items() if name not in AVERAGED} == files(without)
     assert set(files(store)) - set(files(without)) == set(AVERAGED) == folder.digests().keys() - plain.digests().keys()
     assert plain.read().averaged is None
 
 
-def test_the_index_tells_it_again() -> None:
+def test_index_holds_the_average() -> None:
     folder, store = recorded()
     first, again = (read_through(store, [RUN])[RUN] for _ in range(2))
     assert first.averaged == again.averaged == folder.read_averaged()
     assert again.averaged is not None
 
 
-def test_a_changed_average_fails_the_run_and_changed_weights_are_not_loaded() -> None:
+def test_damaged_average_fails_the_run_and_damaged_weights_are_refused() -> None:
     folder, store = recorded()
     store.replace(f"runs/{RUN}/averaged", store.files[f"runs/{RUN}/selected"])
     with pytest.raises(DamagedFileError, match="its averaged is not what the run left"):
@@ -73,7 +73,7 @@ def test_a_changed_average_fails_the_run_and_changed_weights_are_not_loaded() ->
     assert folder.read_result().averaged is None
 
 
-def test_the_averaged_model_predicts_what_was_recorded_of_it() -> None:
+def test_averaged_model_predicts_as_recorded() -> None:
     folder, _ = recorded()
     found = predict(folder, weights="averaged")
     record = folder.record_of("averaged")
@@ -89,13 +89,13 @@ def test_the_averaged_model_predicts_what_was_recorded_of_it() -> None:
 
 
 @pytest.mark.parametrize("ask", [load_model, lambda folder, weights: predict(folder, weights=weights)])
-def test_a_run_that_averages_nothing_says_so(ask: Callable[[RunFolder, str], object]) -> None:
+def test_run_without_averaged_weights_is_refused(ask: Callable[[RunFolder, str], object]) -> None:
     folder, _ = recorded(PLAIN)
     with pytest.raises(InputError, match="must hold averaged weights; this run has not averaged its weights"):
         ask(folder, "averaged")
 
 
-def test_a_run_that_keeps_no_weights_keeps_no_averaged_ones_and_knows_their_digest() -> None:
+def test_run_that_keeps_no_weights_keeps_the_digest_of_its_average() -> None:
     (folder, store), (_, whole) = recorded(kept="none"), recorded()
     assert files(store) == {name: content for name, content in files(whole).items() if name.endswith(".jsonl")}
     assert folder.read_state().removed == ("selected", "averaged")
@@ -105,14 +105,14 @@ def test_a_run_that_keeps_no_weights_keeps_no_averaged_ones_and_knows_their_dige
         load_model(folder, "averaged")
 
 
-def test_a_run_that_diverges_leaves_none_even_where_an_attempt_before_it_did() -> None:
+def test_diverged_run_deletes_the_average_of_an_earlier_attempt() -> None:
     config = SWAD.model_copy(update={"hyperparameters": {**SWAD.hyperparameters, "lr": 1e37}})
     folder, store = recorded(config)
     assert folder.read_state().status is RunStatus.DIVERGED
     assert not set(AVERAGED) & set(files(store))
 
 
-def test_what_an_attempt_left_behind_its_checkpoint_goes_before_training_goes_on() -> None:
+def test_average_after_the_checkpoint_is_deleted_when_resuming() -> None:
     _, store = recorded()
     begun = MemoryStore()
     run = open_small_run(begun, SWAD, DATASET)
@@ -127,13 +127,13 @@ def test_what_an_attempt_left_behind_its_checkpoint_goes_before_training_goes_on
     assert files(begun) == files(store)
 
 
-def test_a_run_put_back_into_the_queue_forgets_its_average() -> None:
+def test_requeued_run_has_no_average() -> None:
     folder, store = recorded()
     folder.requeue("put back by a test")
     assert files(store) == {}
 
 
-def test_a_checkpoint_of_the_end_knows_its_averaged_weights() -> None:
+def test_last_checkpoint_has_the_digests_of_the_average() -> None:
     folder, store = recorded(kept="all")
     written = parse_state(folder.read_checkpoint() or b"")["recorded"]
     assert {name: written[name] for name in AVERAGED} == {name: folder.digests()[name] for name in AVERAGED}

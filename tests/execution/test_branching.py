@@ -83,7 +83,7 @@ def own_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @every_pair
-def test_a_branch_leaves_the_bytes_of_a_run_trained_from_step_0(
+def test_branch_leaves_the_bytes_of_a_run_trained_from_step_0(
     leader: RunSpec, branch: RunSpec, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert steps_alike(leader, branch) == steps
@@ -99,7 +99,7 @@ def test_a_branch_leaves_the_bytes_of_a_run_trained_from_step_0(
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_branch_of_any_algorithm_ends_as_if_trained_alone(name: str) -> None:
+def test_branch_of_any_algorithm_ends_as_if_trained_alone(name: str) -> None:
     spec = ALGORITHMS[name]
     own = {key: item.default for key, item in spec.own.items()}
     gradients = "layerwise" if spec.splits_by_layer else "loop"
@@ -114,7 +114,7 @@ def test_a_branch_of_any_algorithm_ends_as_if_trained_alone(name: str) -> None:
     assert kept(store, "branch") == alone(branch)
 
 
-def test_a_branch_counts_the_seconds_that_it_would_take_alone_and_tells_which_it_inherited() -> None:
+def test_branch_counts_inherited_seconds() -> None:
     store = MemoryStore()
     trained(store, "leader", LONG, leaving(4))
     trained(store, "branch", SHORT, BEGINNING)
@@ -125,7 +125,7 @@ def test_a_branch_counts_the_seconds_that_it_would_take_alone_and_tells_which_it
     assert branch.seconds["search"] > 0  # the one annealed step of the prefix
 
 
-def test_of_several_prefixes_the_longest_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_longest_existing_prefix_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     store, updates = MemoryStore(), own_steps(monkeypatch)
     trained(store, "leader", LONG, Branching(left={3: "three", 4: "four"}))
     del updates[:]
@@ -135,7 +135,7 @@ def test_of_several_prefixes_the_longest_that_is_there_is_taken(monkeypatch: pyt
     assert kept(store, "branch") == alone(SHORT)
 
 
-def test_a_run_that_begins_with_a_prefix_leaves_one_itself() -> None:
+def test_branch_writes_prefixes_too() -> None:
     store = MemoryStore()
     trained(store, "leader", ERM_RUN, Branching(left={3: "three"}))
     trained(store, "next", LONG, Branching(start=("three",), left={4: "four"}))
@@ -154,7 +154,7 @@ def flipped(content: bytes) -> bytes:
     [lambda content: None, flipped, lambda content: content[:100], lambda content: b""],
     ids=["lost", "a bit flipped", "cut short", "empty"],
 )
-def test_a_branch_whose_prefix_is_lost_or_damaged_trains_it_anew(harm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_or_damaged_prefix_is_trained_again(harm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store, updates = MemoryStore(), own_steps(monkeypatch)
     trained(store, "leader", LONG, leaving(4))
     harmed = harm(store.files.pop(f"{PREFIXES}/shared"))
@@ -169,7 +169,7 @@ def test_a_branch_whose_prefix_is_lost_or_damaged_trains_it_anew(harm: Any, monk
     assert RunFolder(store, "branch").read_result().inherited_seconds == 0
 
 
-def test_a_prefix_of_another_environment_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefix_of_another_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     store, updates = MemoryStore(), own_steps(monkeypatch)
     trained(store, "leader", LONG, leaving(4))
     elsewhere = {**recorded_run.fingerprint(CPU), "torch": "9.9"}
@@ -181,7 +181,7 @@ def test_a_prefix_of_another_environment_is_not_taken(monkeypatch: pytest.Monkey
     assert len(updates) == 8
 
 
-def test_a_run_whose_environment_changed_on_the_way_leaves_no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_whose_environment_changed_writes_no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     first = opened(store, "leader", LONG, leaving(4))
     first.advance()
@@ -194,7 +194,7 @@ def test_a_run_whose_environment_changed_on_the_way_leaves_no_prefix(monkeypatch
 
 
 @pytest.mark.parametrize("victim", ["leader", "branch"])
-def test_killed_at_any_write_and_started_again_both_end_with_the_same_bytes(victim: str) -> None:
+def test_leader_and_branch_killed_at_any_write_end_with_the_same_bytes(victim: str) -> None:
     expected = {"leader": alone(LONG), "branch": alone(SHORT)}
     configs, branchings = {"leader": LONG, "branch": SHORT}, {"leader": leaving(4), "branch": BEGINNING}
     killed = 0
@@ -215,7 +215,7 @@ def test_killed_at_any_write_and_started_again_both_end_with_the_same_bytes(vict
     assert killed > 10
 
 
-def test_a_run_that_stands_where_a_prefix_is_due_when_it_is_taken_up_leaves_it() -> None:
+def test_resumed_run_writes_the_prefix_of_its_step() -> None:
     store = MemoryStore()
     first = opened(store, "leader", LONG)
     while first.progress.step < 3:
@@ -229,7 +229,7 @@ def test_a_run_that_stands_where_a_prefix_is_due_when_it_is_taken_up_leaves_it()
     assert kept(store, "branch") == alone(SHORT)
 
 
-def test_a_run_that_diverges_leaves_no_prefix_of_a_step_that_it_did_not_finish(
+def test_diverged_run_writes_no_prefix_of_its_last_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     update, updates = ERM.update, own_steps(monkeypatch)
@@ -246,7 +246,7 @@ def test_a_run_that_diverges_leaves_no_prefix_of_a_step_that_it_did_not_finish(
     assert store.list(PREFIXES) == []
 
 
-def test_an_algorithm_that_cannot_be_checkpointed_trains_and_its_branches_train_their_own(
+def test_algorithm_without_checkpoints_trains_without_prefixes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected, state_dict = (alone(LONG), alone(SHORT)), ERM.state_dict
@@ -262,7 +262,7 @@ def test_an_algorithm_that_cannot_be_checkpointed_trains_and_its_branches_train_
     assert [remark.partition(":")[0] for remark in leader.progress.remarks] == ["run leader"]
 
 
-def test_a_storage_that_takes_no_prefix_costs_the_saving_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_prefix_changes_no_bit(caplog: pytest.LogCaptureFixture) -> None:
     class Full(MemoryStore):
         def put_if_absent(self, path: str, content: bytes) -> bool:
             if path.startswith(PREFIXES):
@@ -275,7 +275,7 @@ def test_a_storage_that_takes_no_prefix_costs_the_saving_alone(caplog: pytest.Lo
     assert "No space left on device" in caplog.text
 
 
-def test_a_damaged_prefix_is_found_where_a_whole_one_is_counted() -> None:
+def test_verify_counts_prefixes_and_finds_damaged_ones() -> None:
     store = MemoryStore()
     trained(store, "leader", LONG, Branching(left={3: "three", 4: "four"}))
     ledger = Ledger("nowhere", store)
@@ -286,7 +286,7 @@ def test_a_damaged_prefix_is_found_where_a_whole_one_is_counted() -> None:
     assert "begin at step 0" in str(finding)
 
 
-def test_prefixes_are_deleted_all_at_once() -> None:
+def test_all_prefixes_are_deleted() -> None:
     store = MemoryStore()
     trained(store, "leader", LONG, Branching(left={3: "three", 4: "four"}))
     delete_prefixes(store)

@@ -68,7 +68,7 @@ def reference(network: Network, tree: Path, domain: str, gray: bool, normalise: 
     return float(np.mean(hits)), float(np.mean(losses))
 
 
-def test_the_selected_weights_are_loaded_ready_to_predict(tmp_path: Path) -> None:
+def test_selected_weights_are_loaded(tmp_path: Path) -> None:
     folder, network = write_run(tmp_path, 3, normalise=True)
     loaded = load_model(folder)
     assert not loaded.training
@@ -77,7 +77,7 @@ def test_the_selected_weights_are_loaded_ready_to_predict(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("shape", ["[-1,8,8]", "[3,1099511627776,8]", "[3,8,9223372036854775807]", "[3,16,16]"])
-def test_a_run_whose_network_cannot_be_that_of_its_weights_is_damaged(tmp_path: Path, shape: str) -> None:
+def test_weights_of_another_network_are_damaged(tmp_path: Path, shape: str) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     file = tmp_path / "sweep" / "runs" / "a-run" / "run.json"
     content = file.read_text()
@@ -88,7 +88,7 @@ def test_a_run_whose_network_cannot_be_that_of_its_weights_is_damaged(tmp_path: 
 
 
 @pytest.mark.parametrize(("channels", "normalise"), [(3, True), (3, False), (1, False)])
-def test_a_model_is_evaluated_as_image_by_image(tmp_path: Path, tree: Path, channels: int, normalise: bool) -> None:
+def test_evaluation_equals_a_loop_over_images(tmp_path: Path, tree: Path, channels: int, normalise: bool) -> None:
     folder, network = write_run(tmp_path, channels, normalise)
     results = evaluate_model(folder, tree)
     assert {domain: count for domain, (count, _) in results.items()} == {"day": 6, "night": 10}
@@ -97,31 +97,31 @@ def test_a_model_is_evaluated_as_image_by_image(tmp_path: Path, tree: Path, chan
         assert (score.accuracy, score.loss) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_tree_of_one_domain_is_enough(tmp_path: Path, tree: Path) -> None:
+def test_tree_of_one_domain_is_evaluated(tmp_path: Path, tree: Path) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     (tree / "night").rename(tmp_path / "night")
     assert list(evaluate_model(folder, tree)) == ["day"]
 
 
-def test_a_tree_of_other_classes_is_refused(tmp_path: Path, tree: Path) -> None:
+def test_tree_of_other_classes_is_refused(tmp_path: Path, tree: Path) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True, classes=("dog", "elk"))
     with pytest.raises(InputError, match=r"--data: .*got \['cat', 'dog'\] \(allowed: dog, elk\)"):
         evaluate_model(folder, tree)
 
 
-def test_a_model_of_two_channels_cannot_see_photographs(tmp_path: Path, tree: Path) -> None:
+def test_model_of_two_channels_is_refused(tmp_path: Path, tree: Path) -> None:
     folder, _ = write_run(tmp_path, 2, normalise=False)
     with pytest.raises(InputError, match=r"RUN_DIR: must be a model of 1 or 3 channels.*got 2"):
         evaluate_model(folder, tree)
 
 
-def test_a_run_that_was_never_evaluated_has_no_model(tmp_path: Path) -> None:
+def test_run_never_evaluated_has_no_model(tmp_path: Path) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True, selected=False)
     with pytest.raises(InputError, match=r"RUN_DIR: must hold selected weights.*got 'a-run'"):
         load_model(folder)
 
 
-def test_weights_that_were_removed_on_purpose_are_told_as_such_with_the_way_back(tmp_path: Path) -> None:
+def test_removed_weights_are_refused_with_the_command_that_restores_them(tmp_path: Path) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     folder.write_state(RunStatus.DONE, 7)
     folder.discard_weights()
@@ -131,7 +131,7 @@ def test_weights_that_were_removed_on_purpose_are_told_as_such_with_the_way_back
         load_model(folder)
 
 
-def test_weights_that_are_not_what_the_run_left_are_refused(tmp_path: Path) -> None:
+def test_changed_weights_are_refused(tmp_path: Path) -> None:
     folder, network = write_run(tmp_path, 3, normalise=True)
     folder.write_state(RunStatus.DONE, 7)
     with torch.no_grad():
@@ -142,26 +142,26 @@ def test_weights_that_are_not_what_the_run_left_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", dump_weights(torch.nn.Linear(2, 2))])
-def test_a_file_without_the_networks_weights_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_without_the_networks_weights_is_refused(tmp_path: Path, content: bytes) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     folder.write_selected(content)
     with pytest.raises(DamagedFileError, match="run a-run: its selected does not hold the weights"):
         load_model(folder)
 
 
-def test_a_folder_is_opened_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_is_opened_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     monkeypatch.chdir(tmp_path / "sweep")
     opened = open_run_folder(Path("runs/a-run"))
     assert opened.read_header() == folder.read_header()
 
 
-def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"RUN_DIR: must be a run's folder.*got 'nothing'"):
         load_model(open_run_folder(tmp_path / "sweep" / "runs" / "nothing"))
 
 
-def test_a_path_may_lead_up_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_with_dots_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     (tmp_path / "sweep" / "runs" / "a-run" / "below").mkdir()
     for place, path in (("runs/a-run", "."), ("runs/a-run/below", ".."), ("runs", "../runs/./a-run")):
@@ -169,7 +169,7 @@ def test_a_path_may_lead_up_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert open_run_folder(Path(path)).read_header() == folder.read_header()
 
 
-def test_a_path_elsewhere_does_not_open_a_run_of_that_name(tmp_path: Path) -> None:
+def test_path_outside_runs_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, 3, normalise=True)
     for path in (tmp_path / "sweep" / "copies" / "a-run", tmp_path / "sweep", Path("/"), Path("/a-run")):
         with pytest.raises(InputError, match=rf"RUN_DIR: must be a run's folder.*got '{path}'"):

@@ -128,7 +128,7 @@ def independent_split(domain: Domain, trial_seed: int = 0) -> dict[str, list[int
     return {"train": order[held_out:], "validation": order[:held_out]}
 
 
-def test_every_image_of_every_domain_is_predicted_as_its_network_does(erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_every_image_is_predicted_as_by_the_network_in_numpy(erm: tuple[RunFolder, MemoryStore]) -> None:
     folder, store = erm
     rows = iter(list(predict(folder).rows()))
     for domain in DATASET.domains:
@@ -156,7 +156,7 @@ RUNS: dict[str, RunSpec] = {
 
 
 @pytest.mark.parametrize("config", RUNS.values(), ids=RUNS)
-def test_accuracies_counted_from_the_predictions_are_those_recorded_at_the_best_step(config: RunSpec) -> None:
+def test_predicted_accuracies_are_those_recorded_at_the_best_step(config: RunSpec) -> None:
     folder, store = record(config)
     found, line = predict(folder), best_line(store)
     assert counted_accuracies(found.rows()) == recorded_accuracies(line)
@@ -165,11 +165,11 @@ def test_accuracies_counted_from_the_predictions_are_those_recorded_at_the_best_
     assert len(found) == 4 * 330
 
 
-def test_the_best_step_of_these_runs_is_neither_the_first_nor_the_last(erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_best_step_is_neither_the_first_nor_the_last(erm: tuple[RunFolder, MemoryStore]) -> None:
     assert 0 < predict(erm[0]).step < 7
 
 
-def test_a_run_predicts_on_as_many_threads_as_it_was_trained_on(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_prediction_uses_the_threads_of_training(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
     folder, store = copy_of_erm
     config = small_config(threads=2).model_dump(mode="json")
     change_header(store, config=config)
@@ -182,25 +182,25 @@ def test_a_run_predicts_on_as_many_threads_as_it_was_trained_on(copy_of_erm: tup
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_one_split_can_be_asked_for(erm: tuple[RunFolder, MemoryStore], split: str) -> None:
+def test_one_split_can_be_predicted(erm: tuple[RunFolder, MemoryStore], split: str) -> None:
     found = predict(erm[0], split=split)  # type: ignore[arg-type]
     assert list(found.rows()) == [row for row in predict(erm[0]).rows() if row.split == split]
     assert found.warning is None
 
 
-def test_an_unknown_split_is_refused(erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_unknown_split_is_refused(erm: tuple[RunFolder, MemoryStore]) -> None:
     with pytest.raises(InputError, match=r"--split: .* got 'test' \(allowed: train, validation\)"):
         predict(erm[0], split="test")  # type: ignore[arg-type]
 
 
-def test_a_run_that_was_never_evaluated_is_refused() -> None:
+def test_run_never_evaluated_is_refused() -> None:
     store = MemoryStore()
     open_small_run(store, small_config(), DATASET)
     with pytest.raises(InputError, match=r"RUN_DIR: must hold selected weights; this run was never evaluated"):
         predict(RunFolder(store, RUN))
 
 
-def test_a_folder_without_a_run_is_refused() -> None:
+def test_folder_without_a_run_is_refused() -> None:
     with pytest.raises(InputError, match=r"RUN_DIR: must be a run's folder.*got 'nothing'"):
         predict(RunFolder(MemoryStore(), "nothing"))
 
@@ -227,7 +227,7 @@ def vouch_for(store: MemoryStore) -> None:
     folder.mark(folder.read_state().status)
 
 
-def test_other_predictions_than_those_counted_come_with_a_warning(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_predictions_unlike_the_records_have_a_warning(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
     folder, store = copy_of_erm
     spoil(store)
     found = predict(folder)
@@ -239,10 +239,10 @@ def test_other_predictions_than_those_counted_come_with_a_warning(copy_of_erm: t
     assert largest > 0.1
     assert found.largest_difference == largest
     assert f"recorded at step {found.step}, by up to {largest:.3g} (domain {domain}, {split}:" in (found.warning or "")
-    assert "though the environment is the one it was begun in" in (found.warning or "")
+    assert "although the environment is the same" in (found.warning or "")
 
 
-def test_the_warning_names_what_changed_in_the_environment(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_warning_names_changes_of_the_environment(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
     folder, store = copy_of_erm
     present = fingerprint(torch.device("cpu"))
     then = {**present, "torch": "2.0", "cudnn": "90100"}
@@ -258,7 +258,7 @@ def test_the_warning_names_what_changed_in_the_environment(copy_of_erm: tuple[Ru
     assert changed in (other.warning or "")
 
 
-def test_what_a_gpu_trained_is_predicted_where_there_is_none(
+def test_gpu_run_is_predicted_on_a_cpu(
     copy_of_erm: tuple[RunFolder, MemoryStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, store = copy_of_erm
@@ -271,7 +271,7 @@ def test_what_a_gpu_trained_is_predicted_where_there_is_none(
 
 
 @pytest.mark.gpu
-def test_what_a_gpu_trained_is_predicted_there_to_the_recorded_digit() -> None:
+def test_gpu_run_is_predicted_on_a_gpu_as_recorded() -> None:
     store = MemoryStore()
     config = small_config(network="small-cnn")
     advance_to_the_end(RecordedRun.open(RunFolder(store, RUN), KEY, config, DATASET, torch.device("cuda")))
@@ -280,14 +280,12 @@ def test_what_a_gpu_trained_is_predicted_there_to_the_recorded_digit() -> None:
     assert (found.largest_difference, found.warning) == (0, None)
 
 
-def test_what_a_cpu_trained_is_predicted_on_the_cpu(
-    erm: tuple[RunFolder, MemoryStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cpu_run_is_predicted_on_the_cpu(erm: tuple[RunFolder, MemoryStore], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a CUDA device that is not there would raise
     assert predict(erm[0]).warning is None
 
 
-def test_the_ids_of_a_split_have_the_digest_that_the_run_keeps(erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_ids_of_a_split_have_the_digest_in_the_header(erm: tuple[RunFolder, MemoryStore]) -> None:
     header = json.loads(erm[1].files[f"runs/{RUN}/run.json"])
     ids = defaultdict(list)
     for row in predict(erm[0]).rows():
@@ -297,7 +295,7 @@ def test_the_ids_of_a_split_have_the_digest_that_the_run_keeps(erm: tuple[RunFol
         assert header["split_digests"][domain][split == "validation"] == digest
 
 
-def test_other_splits_than_those_trained_on_are_refused(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_other_splits_are_refused(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
     folder, store = copy_of_erm
     digests = json.loads(store.files[f"runs/{RUN}/run.json"])["split_digests"]
     change_header(store, split_digests={**digests, "b": digests["a"]})
@@ -325,9 +323,7 @@ def read_csv(path: Path) -> list[tuple[object, ...]]:
         ]
 
 
-def test_a_file_of_predictions_holds_them_all_and_each_probability_in_full(
-    erm: tuple[RunFolder, MemoryStore], tmp_path: Path
-) -> None:
+def test_csv_holds_every_prediction_in_full(erm: tuple[RunFolder, MemoryStore], tmp_path: Path) -> None:
     found = predict(erm[0])
     found.to_csv(tmp_path / "predictions.csv")
     assert read_csv(tmp_path / "predictions.csv") == as_in_the_file(found.rows())
@@ -338,7 +334,7 @@ def test_a_file_of_predictions_holds_them_all_and_each_probability_in_full(
     assert max(len(text) for text in (tmp_path / "predictions.csv").read_text().split(",")) < 20  # no float64 tails
 
 
-def test_names_that_a_file_could_break_on_are_kept(erm: tuple[RunFolder, MemoryStore], tmp_path: Path) -> None:
+def test_csv_keeps_unusual_names(erm: tuple[RunFolder, MemoryStore], tmp_path: Path) -> None:
     found = predict(erm[0], split="validation")
     names = ['a,"b"', "two\nlines", "caf\u00e9", "not text \udcff", "cr\r", " "]
     part = replace(found.parts[0], sample_ids=tuple(names[index % 6] for index in range(66)))
@@ -348,7 +344,7 @@ def test_names_that_a_file_could_break_on_are_kept(erm: tuple[RunFolder, MemoryS
     assert b"not text \xff" in (tmp_path / "predictions.csv").read_bytes()
 
 
-def test_a_nan_is_written_as_one(erm: tuple[RunFolder, MemoryStore], tmp_path: Path) -> None:
+def test_nan_is_written_as_nan(erm: tuple[RunFolder, MemoryStore], tmp_path: Path) -> None:
     found = predict(erm[0], split="validation")
     part = replace(found.parts[0], probabilities=np.full(66, np.nan, np.float32))
     replace(found, parts=(part,)).to_csv(tmp_path / "predictions.csv")
@@ -391,7 +387,7 @@ def images_as_seen(dataset: Dataset, domain: str, indices: list[int], step: int 
 
 
 @pytest.mark.parametrize("augmented", [True, False])
-def test_training_domains_are_augmented_as_at_the_best_step_where_the_run_did_so(tree: Path, augmented: bool) -> None:
+def test_training_domains_are_augmented_as_at_the_best_step(tree: Path, augmented: bool) -> None:
     folder, store, dataset = record_tree(tree, augment_validation=augmented)
     found = predict(folder)
     assert found.step > 0
@@ -405,7 +401,7 @@ def test_training_domains_are_augmented_as_at_the_best_step_where_the_run_did_so
         assert_is_the_network(rows, images, [row.sample_id.split("/")[1] for row in rows], store)
 
 
-def test_images_that_moved_are_found_where_one_says(tree: Path, tmp_path: Path) -> None:
+def test_moved_images_are_read_from_the_given_folder(tree: Path, tmp_path: Path) -> None:
     folder, _, _ = record_tree(tree)
     before = list(predict(folder).rows())
     moved = tree.rename(tmp_path / "moved")
@@ -414,7 +410,7 @@ def test_images_that_moved_are_found_where_one_says(tree: Path, tmp_path: Path) 
     assert list(predict(folder, moved).rows()) == before
 
 
-def test_images_decoded_into_a_cache_are_the_same(tree: Path, tmp_path: Path) -> None:
+def test_cached_images_give_the_same_predictions(tree: Path, tmp_path: Path) -> None:
     folder, _, _ = record_tree(tree)
     assert list(predict(folder, cache=tmp_path / "cache").rows()) == list(predict(folder).rows())
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 3
@@ -432,7 +428,7 @@ def test_other_images_are_refused_with_both_digests(tree: Path, tmp_path: Path) 
         assert (error.value.faults[0].got, error.value.faults[0].allowed) == (now, (dataset.digest,))
 
 
-def test_an_embedded_dataset_has_no_root_to_give(copy_of_erm: tuple[RunFolder, MemoryStore], tmp_path: Path) -> None:
+def test_embedded_dataset_accepts_no_root(copy_of_erm: tuple[RunFolder, MemoryStore], tmp_path: Path) -> None:
     folder, store = copy_of_erm
     config = small_config().model_dump(mode="json")
     change_header(store, config={**config, "dataset": {"name": "RotatedDigits"}})

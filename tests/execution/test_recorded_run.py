@@ -57,7 +57,7 @@ def annealed(store: MemoryStore) -> list[int]:
     return [line.step for line in RunFolder(store, RUN).read_annealed()]
 
 
-def test_a_folder_tells_the_run_from_its_first_moment() -> None:
+def test_folder_describes_the_run_from_its_start() -> None:
     store = MemoryStore()
     run = open_small_run(store, CONFIG, DATASET)
     stored = RunFolder(store, RUN).read()
@@ -79,7 +79,7 @@ def header_digests(config: RunSpec) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("scheme", ["stream", "domainbed"])
-def test_a_folder_tells_the_digest_of_each_split(scheme: Literal["stream", "domainbed"]) -> None:
+def test_header_has_the_digest_of_each_split(scheme: Literal["stream", "domainbed"]) -> None:
     def digest(name: str, indices: Iterable[int]) -> str:
         ids = [f"{name}-{index}" for index in indices]
         return hashlib.blake2b(json.dumps(ids).encode(), digest_size=8).hexdigest()
@@ -98,7 +98,7 @@ def test_arms_and_draws_share_their_splits_and_trial_seeds_do_not() -> None:
     assert all(other[name] != plain[name] for name in plain)
 
 
-def test_a_run_whose_domains_cannot_be_split_fails_with_its_reason() -> None:
+def test_run_whose_domains_cannot_be_split_fails_with_the_reason() -> None:
     store = MemoryStore()
     run = open_small_run(store, run_config(holdout=0.01), DATASET)
     header = RunFolder(store, RUN).read_header()
@@ -109,7 +109,7 @@ def test_a_run_whose_domains_cannot_be_split_fails_with_its_reason() -> None:
     assert header.split_digests == {}
 
 
-def test_a_folder_holds_what_a_trainer_alone_records() -> None:
+def test_folder_holds_the_records_of_the_trainer() -> None:
     store = MemoryStore()
     advance_to_the_end(open_small_run(store, CONFIG, DATASET))
     records, lines = train(Trainer(CONFIG, DATASET, CPU))
@@ -121,7 +121,7 @@ def test_a_folder_holds_what_a_trainer_alone_records() -> None:
     assert set(stored.seconds) == {"training", "search", "diagnostics", "evaluation"}
 
 
-def test_a_slice_between_evaluations_repeats_the_last_one() -> None:
+def test_progress_repeats_the_last_evaluation() -> None:
     run = open_small_run(MemoryStore(), CONFIG, DATASET)
     seen: list[tuple[int, int]] = []
     while (progress := run.advance(0)).status is RunStatus.RUNNING:
@@ -132,7 +132,7 @@ def test_a_slice_between_evaluations_repeats_the_last_one() -> None:
     assert (progress.step, progress.validation.step if progress.validation else None) == (7, 7)
 
 
-def test_a_resumed_run_repeats_the_last_evaluation_of_its_older_life() -> None:
+def test_resumed_run_repeats_the_last_evaluation() -> None:
     store = MemoryStore()
     run = open_small_run(store, CONFIG, DATASET)
     for _ in range(5):
@@ -142,7 +142,7 @@ def test_a_resumed_run_repeats_the_last_evaluation_of_its_older_life() -> None:
     assert open_small_run(store, CONFIG, DATASET).progress == before
 
 
-def test_a_run_that_ended_does_nothing_more() -> None:
+def test_ended_run_does_nothing_more() -> None:
     store = MemoryStore()
     run = advance_to_the_end(open_small_run(store, CONFIG, DATASET))
     files = dict(store.files)
@@ -154,7 +154,7 @@ def test_a_run_that_ended_does_nothing_more() -> None:
     assert store.files == files
 
 
-def test_a_run_that_is_done_keeps_no_checkpoint() -> None:
+def test_done_run_keeps_no_checkpoint() -> None:
     store = MemoryStore()
     run = open_small_run(store, CONFIG, DATASET)
     run.advance(FOREVER)
@@ -169,7 +169,7 @@ def checkpointed_step(store: MemoryStore) -> int:
     return step
 
 
-def test_between_evaluations_a_checkpoint_is_written_once_the_last_is_150_seconds_old(
+def test_checkpoint_between_evaluations_is_written_after_150_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A step takes 60 seconds of this clock."""
@@ -188,7 +188,7 @@ def test_between_evaluations_a_checkpoint_is_written_once_the_last_is_150_second
     assert steps == [1, 1, 1, 4, 4, 4, 7, 7]  # after the evaluation, then at 180 s, then 180 s later
 
 
-def test_at_evaluations_checkpoints_take_a_two_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_at_evaluations_take_half_a_percent_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step takes 10 seconds of this clock, and a checkpoint an eighth of a second: one after 25 seconds."""
     seconds = 0.0
 
@@ -215,7 +215,7 @@ def test_at_evaluations_checkpoints_take_a_two_hundredth_of_the_time(monkeypatch
     assert steps == [1, 1, 1, 4, 4, 4, 7, 7]
 
 
-def test_a_checkpoint_can_be_asked_for() -> None:
+def test_checkpoint_can_be_requested() -> None:
     store = MemoryStore()
     run = open_small_run(store, CONFIG, DATASET)
     run.advance(0)
@@ -227,7 +227,7 @@ def test_a_checkpoint_can_be_asked_for() -> None:
     assert run.progress.status is RunStatus.RUNNING
 
 
-def test_a_preempted_run_says_why() -> None:
+def test_preempted_run_has_a_reason() -> None:
     store = MemoryStore()
     run = open_small_run(store, CONFIG, DATASET)
     run.advance(0)
@@ -247,7 +247,7 @@ def ending_early(store: MemoryStore, kept: Kept = "selected") -> RecordedRun:
     )
 
 
-def test_a_run_that_is_ended_early_is_stopped_there_and_keeps_what_it_had() -> None:
+def test_early_stopped_run_keeps_its_records() -> None:
     store, whole = MemoryStore(), MemoryStore()
     run = ending_early(store)
     assert advance_to_the_end(run).progress.status is RunStatus.STOPPED
@@ -260,7 +260,7 @@ def test_a_run_that_is_ended_early_is_stopped_there_and_keeps_what_it_had() -> N
     assert RunFolder(whole, RUN).read_records()[:2] == RunFolder(store, RUN).read_records()
 
 
-def test_a_run_lost_between_its_last_checkpoint_and_its_early_end_ends_without_another_step(
+def test_run_that_crashed_before_its_early_stop_trains_no_further_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = MemoryStore()
@@ -275,7 +275,7 @@ def test_a_run_lost_between_its_last_checkpoint_and_its_early_end_ends_without_a
     assert recorded(store) == [0, 3]
 
 
-def test_a_huge_learning_rate_diverges_and_what_was_finite_stays() -> None:
+def test_diverged_run_keeps_its_finite_records() -> None:
     store = MemoryStore()
     config = run_config(hyperparameters={"lr": 1e37})
     run = advance_to_the_end(open_small_run(store, config, DATASET))
@@ -290,9 +290,7 @@ def test_a_huge_learning_rate_diverges_and_what_was_finite_stays() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, FOREVER])
-def test_a_diverged_run_keeps_its_finite_records_and_every_annealed_line_before(
-    seconds: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_diverged_run_keeps_every_annealed_step_before(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     break_at_step(monkeypatch, 5)
     run = advance_to_the_end(open_small_run(store, CONFIG, DATASET), seconds)
@@ -311,7 +309,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("error", "status", "reason"), ERRORS.values(), ids=ERRORS)
-def test_an_error_of_the_run_ends_it_with_a_status_and_no_exception(
+def test_error_of_the_run_ends_it_with_a_status(
     error: Exception, status: RunStatus, reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = MemoryStore()
@@ -331,17 +329,21 @@ def test_an_error_of_the_run_ends_it_with_a_status_and_no_exception(
     assert kept_files(store) == kept_files(whole)
 
 
-def test_a_run_that_cannot_even_begin_fails_with_its_reason() -> None:
+def test_run_that_cannot_start_fails_with_the_reason() -> None:
     store = MemoryStore()
     run = open_small_run(store, run_config(network="small_runs:no_such_network"), DATASET)
 
     assert run.progress.status is RunStatus.FAILED
     assert "no_such_network" in (run.progress.reason or "")
     assert run.advance().step == -1
+    before = dict(store.files)
+    run.save_checkpoint()
+    run.preempt("its trial was stopped")
+    assert (run.progress.status, store.files) == (RunStatus.FAILED, before)
     assert RunFolder(store, RUN).read_state().status is RunStatus.FAILED
 
 
-def test_an_interrupt_is_nobodys_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_is_not_a_failure_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     break_at_step(monkeypatch, 1, KeyboardInterrupt())
     run = open_small_run(store, CONFIG, DATASET)
@@ -360,7 +362,7 @@ OUTDATE: dict[str, Callable[[RunFolder], object]] = {
 
 @pytest.mark.parametrize("outdate", OUTDATE.values(), ids=OUTDATE)
 @pytest.mark.parametrize("action", ["advance", "checkpoint", "preempt"])
-def test_a_superseded_run_raises_and_writes_nothing(outdate: Callable[[RunFolder], object], action: str) -> None:
+def test_superseded_run_raises_and_writes_nothing(outdate: Callable[[RunFolder], object], action: str) -> None:
     store = MemoryStore()
     run = open_small_run(store, CONFIG, DATASET)
     run.advance(0)
@@ -378,7 +380,7 @@ def test_a_superseded_run_raises_and_writes_nothing(outdate: Callable[[RunFolder
     assert store.files == files
 
 
-def test_a_superseded_run_that_fails_writes_nothing_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_superseded_run_that_fails_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     break_at_step(monkeypatch, 0, RuntimeError("no such kernel"))
     run = open_small_run(store, CONFIG, DATASET)
@@ -390,7 +392,7 @@ def test_a_superseded_run_that_fails_writes_nothing_either(monkeypatch: pytest.M
     assert store.files == files
 
 
-def test_a_folder_of_another_run_is_refused() -> None:
+def test_folder_of_another_run_is_refused() -> None:
     store = MemoryStore()
     open_small_run(store, CONFIG, DATASET)
 
@@ -409,9 +411,7 @@ def weights_at_evaluations(config: RunSpec) -> list[tuple[float, bytes]]:
 
 
 @pytest.mark.parametrize(("lr", "tied"), [(0.03, False), (0.01, True)])
-def test_selected_are_the_weights_of_the_best_validation_step_and_of_the_first_among_equals(
-    lr: float, tied: bool
-) -> None:
+def test_selected_weights_are_of_the_first_best_validation_step(lr: float, tied: bool) -> None:
     config = run_config(hyperparameters={"lr": lr}, steps=12, evaluate_every=1)
     evaluations = weights_at_evaluations(config)
     accuracies = [accuracy for accuracy, _ in evaluations]
@@ -423,7 +423,7 @@ def test_selected_are_the_weights_of_the_best_validation_step_and_of_the_first_a
     assert (accuracies.count(max(accuracies)) > 1) == tied
 
 
-def test_a_resumed_run_does_not_take_a_later_equal_step_for_better() -> None:
+def test_later_equal_step_does_not_replace_the_selected_weights_after_resuming() -> None:
     config = run_config(hyperparameters={"lr": 1e-6}, evaluate_every=1)  # accuracies do not move
     store = MemoryStore()
     while (run := open_small_run(store, config, DATASET)).advance(0).status is RunStatus.RUNNING:
@@ -432,7 +432,7 @@ def test_a_resumed_run_does_not_take_a_later_equal_step_for_better() -> None:
     assert kept_files(store)["selected"] == weights_at_evaluations(config)[0][1]
 
 
-def test_with_noise_for_the_test_domain_nothing_changes_but_its_own_numbers() -> None:
+def test_test_domain_influences_only_its_own_numbers() -> None:
     def noisy(domain: Domain) -> Domain:
         return replace(domain, images=torch.rand(domain.images.shape), labels=domain.labels.flip(0))
 

@@ -31,14 +31,14 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_run_is_found_by_its_folder_and_by_the_start_of_its_key(plan: Plan) -> None:
+def test_run_is_found_by_folder_or_start_of_key(plan: Plan) -> None:
     for run in plan.runs:
         assert find_run(plan, str(run.folder)) == run
         assert find_run(plan, str(run.key)) == run
         assert find_run(plan, str(run.key)[:8]) == run
 
 
-def test_a_run_that_two_arms_share_is_one(plan: Plan) -> None:
+def test_run_shared_by_two_arms_is_found_once(plan: Plan) -> None:
     arms = [{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "the same again"}]
     content = {**plan.sweep.config.model_dump(exclude_none=True), "arms": arms}
     shared = plan_sweep(load(content), read_contents(plan.sweep))
@@ -46,13 +46,13 @@ def test_a_run_that_two_arms_share_is_one(plan: Plan) -> None:
     assert find_run(shared, str(shared.runs[0].key)).key == shared.runs[0].key
 
 
-def test_an_unknown_run_is_refused_with_the_list(plan: Plan) -> None:
+def test_unknown_run_is_refused_with_the_list(plan: Plan) -> None:
     with pytest.raises(InputError, match="must name one run of the plan, got 'no-such-run'") as error:
         find_run(plan, "no-such-run")
     assert error.value.faults[0].allowed == tuple(str(run.folder) for run in plan.runs)
 
 
-def test_an_ambiguous_start_of_a_key_is_refused_with_those_it_fits(plan: Plan) -> None:
+def test_ambiguous_start_of_key_is_refused_with_its_runs(plan: Plan) -> None:
     digit = next(digit for digit in "0123456789abcdef" if sum(str(run.key)[0] == digit for run in plan.runs) > 1)
     with pytest.raises(InputError, match=f"got '{digit}'") as error:
         find_run(plan, digit)
@@ -61,7 +61,7 @@ def test_an_ambiguous_start_of_a_key_is_refused_with_those_it_fits(plan: Plan) -
     assert error.value.faults[0].allowed == tuple(fitting)
 
 
-def test_of_many_runs_twenty_are_listed(plan: Plan) -> None:
+def test_at_most_twenty_runs_are_listed(plan: Plan) -> None:
     content = {**plan.sweep.config.model_dump(exclude_none=True), "trial_seeds": [0, 1, 2]}
     large = plan_sweep(load(content), read_contents(plan.sweep))
     with pytest.raises(InputError, match=re.escape("... 4 more)")) as error:
@@ -70,9 +70,7 @@ def test_of_many_runs_twenty_are_listed(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("position", [1, 5], ids=["ERM", "ERM + GGA"])
-def test_a_replay_has_the_sweeps_bytes_and_leaves_its_ledger_alone(
-    trained: Sweep, plan: Plan, tmp_path: Path, position: int
-) -> None:
+def test_replay_has_the_bytes_of_the_sweep(trained: Sweep, plan: Plan, tmp_path: Path, position: int) -> None:
     run, told, before = plan.runs[position], list[Progress](), files_of(trained.folder)
     folder, progress = replay(trained, str(run.folder), tmp_path / "alone", told.append)
     assert progress.status is RunStatus.DONE
@@ -86,7 +84,7 @@ def test_a_replay_has_the_sweeps_bytes_and_leaves_its_ledger_alone(
     assert ("annealing.jsonl" in replayed) == (run.config.annealing is not None)
 
 
-def test_without_a_folder_of_its_own_a_replay_stands_beside_the_runs(own_copy: Callable[[], Sweep]) -> None:
+def test_replay_is_written_to_replays_by_default(own_copy: Callable[[], Sweep]) -> None:
     sweep = own_copy()
     runs = files_of(sweep.folder / "runs")
     folder, _ = replay(sweep, Ledger(sweep.folder).run_names()[0], None, unheard)
@@ -94,7 +92,7 @@ def test_without_a_folder_of_its_own_a_replay_stands_beside_the_runs(own_copy: C
     assert files_of(sweep.folder / "runs") == runs
 
 
-def test_a_replay_in_the_sweeps_own_folder_is_refused(trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replay_in_the_sweeps_own_folder_is_refused(trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would train over the sweep's run."""
     name, before = Ledger(trained.folder).run_names()[0], files_of(trained.folder)
     monkeypatch.chdir(trained.storage)
@@ -104,7 +102,7 @@ def test_a_replay_in_the_sweeps_own_folder_is_refused(trained: Sweep, monkeypatc
     assert files_of(trained.folder) == before
 
 
-def test_a_replay_begins_at_step_0_whatever_was_left_there(trained: Sweep, plan: Plan, tmp_path: Path) -> None:
+def test_replay_begins_at_step_0(trained: Sweep, plan: Plan, tmp_path: Path) -> None:
     name = str(plan.runs[0].folder)
     left = Ledger(tmp_path).run(name)
     left.claim({})
@@ -115,7 +113,7 @@ def test_a_replay_begins_at_step_0_whatever_was_left_there(trained: Sweep, plan:
     assert compare(folder, trained) == EQUAL
 
 
-def test_a_run_whose_step_fails_ends_with_the_reason(
+def test_failing_run_ends_with_the_reason(
     trained: Sweep, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
@@ -126,7 +124,7 @@ def test_a_run_whose_step_fails_ends_with_the_reason(
     assert (progress.status, progress.reason) == (RunStatus.FAILED, "RuntimeError: told to fail")
 
 
-def test_a_single_changed_byte_is_named(own_copy: Callable[[], Sweep], trained: Sweep) -> None:
+def test_file_with_one_changed_byte_is_named(own_copy: Callable[[], Sweep], trained: Sweep) -> None:
     sweep = own_copy()
     ours, theirs = Ledger(trained.folder), Ledger(sweep.folder)
     name = ours.run_names()[0]
@@ -136,9 +134,7 @@ def test_a_single_changed_byte_is_named(own_copy: Callable[[], Sweep], trained: 
     assert compare(ours.run(name), sweep) == {**EQUAL, "records.jsonl": False}
 
 
-def test_a_run_that_the_sweep_has_not_done_is_compared_with_nothing(
-    own_copy: Callable[[], Sweep], trained: Sweep
-) -> None:
+def test_run_not_done_in_the_sweep_is_not_compared(own_copy: Callable[[], Sweep], trained: Sweep) -> None:
     sweep = own_copy()
     name = Ledger(sweep.folder).run_names()[0]
     Ledger(sweep.folder).run(name).mark(RunStatus.PREEMPTED, "told to stop")

@@ -1,4 +1,4 @@
-"""A run that is stopped, wherever and however, ends with the bits of one that never was."""
+"""A run that is stopped, wherever and however, ends with the bits of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ledger_in_memory import Killed, MemoryStore
 from small_ledger import RUN, advance_to_the_end, kept_files, open_small_run
 from small_runs import annealing_of, bits, make_dataset, run_config, trained
 
-from gga_sweep.datasets import load_dataset
 from gga_sweep.execution import recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun
 from gga_sweep.ledger.json_codec import digest
@@ -24,7 +23,7 @@ from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.training.checkpoint import parse_state
+from gga_sweep.training.checkpoint import dump_state, parse_state
 from gga_sweep.training.fingerprint import fingerprint
 
 DATASET = make_dataset()
@@ -59,7 +58,7 @@ def bits_of(run: RecordedRun) -> Mapping[str, str]:
     return bits(run._training.trainer.state())
 
 
-def test_the_reference_has_something_to_lose() -> None:
+def test_uninterrupted_run_has_every_file() -> None:
     kept = never_stopped()
 
     assert kept["state"] == b"DONE 7 None"
@@ -71,7 +70,7 @@ def test_the_reference_has_something_to_lose() -> None:
 
 
 @pytest.mark.parametrize("annealing", ARMS.values(), ids=ARMS)
-def test_a_run_in_slices_of_one_step_leaves_the_same_bytes(annealing: Mapping[str, Scalar] | None) -> None:
+def test_slices_of_one_step_give_the_same_bytes(annealing: Mapping[str, Scalar] | None) -> None:
     stores = MemoryStore(), MemoryStore()
     for store, seconds in zip(stores, (0.0, 1e9), strict=True):
         advance_to_the_end(open_small_run(store, run_config(annealing), DATASET), seconds)
@@ -80,7 +79,7 @@ def test_a_run_in_slices_of_one_step_leaves_the_same_bytes(annealing: Mapping[st
 
 
 @pytest.mark.parametrize("stop", range(8))
-def test_a_run_preempted_after_any_step_goes_on_from_there(stop: int) -> None:
+def test_preempted_run_resumes_from_its_last_step(stop: int) -> None:
     store = MemoryStore()
     run = open_small_run(store, ANNEALED, DATASET)
     for _ in range(stop):
@@ -95,9 +94,10 @@ def test_a_run_preempted_after_any_step_goes_on_from_there(stop: int) -> None:
 
     assert kept_files(store) == never_stopped()
     assert bits_of(resumed) == final_bits()
+    assert RunFolder(store, RUN).read_state().environments == ()
 
 
-def test_a_run_preempted_after_every_step_ends_the_same() -> None:
+def test_run_preempted_after_every_step_ends_the_same() -> None:
     store = MemoryStore()
     while (run := open_small_run(store, ANNEALED, DATASET)).advance(0).status is RunStatus.RUNNING:
         run.preempt("its trial was stopped")
@@ -107,8 +107,8 @@ def test_a_run_preempted_after_every_step_ends_the_same() -> None:
 
 
 @pytest.mark.parametrize("stop", range(1, 8))
-def test_a_run_whose_process_is_lost_after_any_step_goes_on_from_its_checkpoint(stop: int) -> None:
-    """Nobody said goodbye: records and annealed lines may be ahead of the checkpoint."""
+def test_run_whose_process_crashed_resumes_from_its_checkpoint(stop: int) -> None:
+    """Records and annealed lines may be ahead of the checkpoint."""
     store = MemoryStore()
     run = open_small_run(store, ANNEALED, DATASET)
     for _ in range(stop):
@@ -147,7 +147,7 @@ def end_after_dying_at_each_write(
 
 
 @pytest.mark.parametrize("averaging", [None, "swad"])
-def test_a_process_killed_at_any_write_costs_nothing(averaging: str | None) -> None:
+def test_process_killed_at_any_write_changes_no_bit(averaging: str | None) -> None:
     annealing = annealing_of(start_step=2, num_steps=1, num_candidates=1)
     config = run_config(annealing, test_domains=("c", "d"), steps=5, averaging=averaging)
     store = MemoryStore()
@@ -163,7 +163,7 @@ def test_a_process_killed_at_any_write_costs_nothing(averaging: str | None) -> N
         assert left_over is None or end is ends[-1]
 
 
-def test_a_run_begun_again_and_killed_at_any_write_never_goes_on_from_its_older_life() -> None:
+def test_restarted_run_killed_at_any_write_never_resumes_from_its_old_checkpoint() -> None:
     """Its old checkpoint, far ahead of the new records, must not be taken up."""
     config = run_config(test_domains=("c", "d"), steps=6)
     store, old = MemoryStore(), MemoryStore()
@@ -174,16 +174,6 @@ def test_a_run_begun_again_and_killed_at_any_write_never_goes_on_from_its_older_
 
     for end in end_after_dying_at_each_write(config, old, 1e9, from_checkpoint=False):
         assert {**end, "checkpoint": None} == kept_files(store)
-
-
-def test_a_run_begun_again_starts_at_step_0() -> None:
-    store = MemoryStore()
-    open_small_run(store, ANNEALED, DATASET).advance(0)
-    run = open_small_run(store, ANNEALED, DATASET, from_checkpoint=False)
-
-    assert run.progress.step == -1
-    assert run.progress.validation is None
-    assert kept_files(store)["checkpoint"] is None
 
 
 DAMAGES: Mapping[str, Callable[[bytes], bytes | None]] = {
@@ -214,9 +204,7 @@ def damage(store: MemoryStore, file: str, damaged: Callable[[bytes], bytes | Non
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("damaged", DAMAGES.values(), ids=DAMAGES)
-def test_whatever_happens_to_a_file_of_a_stopped_run_costs_time_and_no_bit(
-    file: str, damaged: Callable[[bytes], bytes | None]
-) -> None:
+def test_damaged_file_of_a_stopped_run_changes_no_bit(file: str, damaged: Callable[[bytes], bytes | None]) -> None:
     store = MemoryStore()
     run = open_small_run(store, ANNEALED, DATASET)
     for _ in range(6):  # the checkpoint is of step 3; an annealed line stands behind it
@@ -233,7 +221,7 @@ def test_whatever_happens_to_a_file_of_a_stopped_run_costs_time_and_no_bit(
 
 @pytest.mark.parametrize("file", ["records.jsonl", "annealing.jsonl", "status.json"])
 @pytest.mark.parametrize("damaged", DAMAGES.values(), ids=DAMAGES)
-def test_a_done_run_whose_file_is_damaged_has_failed_and_is_trained_to_the_same_bits(
+def test_done_run_with_a_damaged_file_is_trained_again_to_the_same_bits(
     file: str, damaged: Callable[[bytes], bytes | None]
 ) -> None:
     store = MemoryStore()
@@ -249,7 +237,7 @@ def test_a_done_run_whose_file_is_damaged_has_failed_and_is_trained_to_the_same_
     assert kept_files(store) == never_stopped()
 
 
-def test_a_checkpoint_that_is_damaged_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_checkpoint_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     open_small_run(store, ANNEALED, DATASET).advance(0)
     damage(store, "checkpoint", DAMAGES["one bit"])
@@ -261,7 +249,18 @@ def test_a_checkpoint_that_is_damaged_is_told(caplog: pytest.LogCaptureFixture) 
     assert f"run {RUN}: its checkpoint cannot be used" in caplog.text
 
 
-def test_weights_of_a_step_behind_the_checkpoint_are_written_again_when_it_comes() -> None:
+def test_checkpoint_without_digests_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    open_small_run(store, ANNEALED, DATASET).advance(0)
+    state = parse_state(store.files[f"runs/{RUN}/checkpoint"])
+    del state["recorded"]["selected"]
+    store.files[f"runs/{RUN}/checkpoint"] = dump_state(state)
+
+    assert open_small_run(store, ANNEALED, DATASET).progress.step == -1
+    assert "it lacks selected" in caplog.text
+
+
+def test_weights_ahead_of_the_checkpoint_are_written_again() -> None:
     """The process died between writing them and the next checkpoint: they are ahead, not damaged."""
     store = MemoryStore()
     config = run_config(hyperparameters={"lr": 0.03}, steps=12, evaluate_every=1)
@@ -281,8 +280,8 @@ def test_weights_of_a_step_behind_the_checkpoint_are_written_again_when_it_comes
     assert kept_files(store) == kept_files(whole)
 
 
-def test_weights_that_are_ahead_are_not_kept_in_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There the later evaluation may not win again, and nobody would write them anew: the run begins again."""
+def test_weights_ahead_of_the_checkpoint_are_not_used_in_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the later evaluation may not be the best again, so they might never be written again."""
     store = MemoryStore()
     config = run_config(hyperparameters={"lr": 0.03}, steps=12, evaluate_every=1)
     run = open_small_run(store, config, DATASET)
@@ -300,7 +299,7 @@ def test_weights_that_are_ahead_are_not_kept_in_another_environment(monkeypatch:
 
 
 @pytest.mark.parametrize("stop", range(1, 7))
-def test_a_run_that_is_asked_to_stop_ends_its_step_and_goes_on_from_there(stop: int) -> None:
+def test_run_with_a_reason_to_stop_resumes_from_its_last_step(stop: int) -> None:
     store = MemoryStore()
     asked = iter([None] * stop)
     run = open_small_run(store, ANNEALED, DATASET, reason_to_stop=lambda: next(asked, "told to"))
@@ -319,7 +318,7 @@ def moved_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_run, "fingerprint", lambda device: {**fingerprint(device), "torch": "99.0"})
 
 
-def test_a_run_that_goes_on_in_another_environment_says_so_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_in_another_environment_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     open_small_run(store, ANNEALED, DATASET).advance(0)
     with monkeypatch.context() as patch:
@@ -335,14 +334,7 @@ def test_a_run_that_goes_on_in_another_environment_says_so_for_good(monkeypatch:
     assert changes == (f"from step 1: torch {version} -> 99.0", f"from step 3: torch 99.0 -> {version}")
 
 
-def test_a_run_in_one_environment_has_no_changes_to_tell() -> None:
-    store = MemoryStore()
-    open_small_run(store, ANNEALED, DATASET).advance(0)
-    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
-    assert RunFolder(store, RUN).read_state().environments == ()
-
-
-def test_with_a_strict_environment_a_run_does_not_go_on_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strict_environment_refuses_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     open_small_run(store, ANNEALED, DATASET).advance(0)
     checkpoint = store.files[f"runs/{RUN}/checkpoint"]
@@ -358,11 +350,12 @@ def test_with_a_strict_environment_a_run_does_not_go_on_in_another(monkeypatch: 
     assert kept_files(store) == never_stopped()
 
 
-def test_a_run_begun_again_in_another_environment_has_a_new_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_restarted_in_another_environment_has_a_new_header(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     open_small_run(store, ANNEALED, DATASET).advance(0)
     first = RunFolder(store, RUN).read_header()
-    open_small_run(store, ANNEALED, DATASET, from_checkpoint=False)
+    again = open_small_run(store, ANNEALED, DATASET, from_checkpoint=False)
+    assert (again.progress.step, again.progress.validation, kept_files(store)["checkpoint"]) == (-1, None, None)
     assert RunFolder(store, RUN).read_header() == first
     moved_elsewhere(monkeypatch)
     open_small_run(store, ANNEALED, DATASET, from_checkpoint=False)
@@ -376,7 +369,7 @@ def test_a_run_begun_again_in_another_environment_has_a_new_start(monkeypatch: p
 @pytest.mark.parametrize(
     ("kept", "files"), [("none", set()), ("selected", {"selected"}), ("all", {"selected", "checkpoint"})]
 )
-def test_what_stays_of_a_final_run_is_what_was_asked_for(kept: Kept, files: set[str]) -> None:
+def test_final_run_keeps_the_files_of_its_option(kept: Kept, files: set[str]) -> None:
     store = MemoryStore()
     advance_to_the_end(open_small_run(store, ANNEALED, DATASET, kept=kept))
 
@@ -388,7 +381,7 @@ def test_what_stays_of_a_final_run_is_what_was_asked_for(kept: Kept, files: set[
         assert parse_state(folder.read_checkpoint() or b"")["next_step"] == ANNEALED.training.steps
 
 
-def test_a_run_that_is_requeued_begins_a_new_life() -> None:
+def test_requeued_run_begins_again_at_step_0() -> None:
     store = MemoryStore()
     advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
     folder = RunFolder(store, RUN)
@@ -407,27 +400,6 @@ def test_a_run_that_is_requeued_begins_a_new_life() -> None:
     assert kept_files(store) == never_stopped()
 
 
-def test_small_cnn_on_rotated_digits_preempted_inside_its_window_ends_the_same() -> None:
-    config = run_config(
-        annealing_of(start_step=1, num_steps=2, num_candidates=2, radius=1e-3),
-        dataset="RotatedDigits",
-        test_domains=("75",),
-        network="small-cnn",
-        steps=3,
-        evaluate_every=100,
-    )
-    digits = load_dataset(config.dataset, None)
-    whole, stopped = MemoryStore(), MemoryStore()
-    advance_to_the_end(open_small_run(whole, config, digits))
-    run = open_small_run(stopped, config, digits)
-    run.advance(0)
-    run.advance(0)
-    run.preempt("its trial was stopped")
-    advance_to_the_end(open_small_run(stopped, config, digits))
-
-    assert kept_files(stopped) == kept_files(whole)
-
-
 FIRST_HALF = """
 import os, sys
 from pathlib import Path
@@ -439,11 +411,11 @@ config = run_config(annealing_of("released"), network="small_runs:batch_norm_fea
 run = open_small_run(PosixStore(Path(sys.argv[1])), config, make_dataset())
 for _ in range(5):
     run.advance(0)
-os._exit(9)  # without a word
+os._exit(9)
 """
 
 
-def test_another_process_begins_a_run_dies_and_this_one_ends_it_with_the_same_bytes(tmp_path: Path) -> None:
+def test_run_of_a_crashed_process_ends_with_the_same_bytes(tmp_path: Path) -> None:
     helpers = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(helpers), "PYTHONHASHSEED": "7"}
     died = subprocess.run([sys.executable, "-c", FIRST_HALF, str(tmp_path)], env=environment, timeout=100, check=False)

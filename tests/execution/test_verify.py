@@ -1,4 +1,4 @@
-"""A whole ledger has no fault, whenever its writer died; of a damaged one each fault is found, and no other."""
+"""verify finds each fault of a damaged ledger and no other, and none in a whole one, whenever its writer crashed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC
 from gga_sweep.ledger.searched import SearchedRun
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.records import Cell, RunPlace, RunStatus
+from gga_sweep.records import AnnealingLine, Cell, Record, RunPlace, RunStatus
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 
@@ -111,7 +111,7 @@ def in_run(config: RunSpec, file: str) -> str:
     return f"runs/{name_of(config)}/{file}"
 
 
-def test_a_whole_ledger_has_no_fault_and_all_of_it_is_counted() -> None:
+def test_whole_ledger_has_no_finding_and_is_counted() -> None:
     configs = (GGA, SWAD, NOISY, TOO_FAST, ERM)
     statuses = [RunFolder(whole(), name_of(config)).read_state().status for config in configs]
     assert statuses == [RunStatus.DONE, RunStatus.DONE, RunStatus.DONE, RunStatus.DIVERGED, RunStatus.PREEMPTED]
@@ -134,8 +134,8 @@ def test_a_whole_ledger_has_no_fault_and_all_of_it_is_counted() -> None:
     assert annealed > 10
 
 
-def test_nothing_is_written() -> None:
-    """Not even the index, of runs that it lacks, or a run's place in it, once that is damaged."""
+def test_verify_writes_nothing() -> None:
+    """Not even the index, for runs that are missing in it or damaged."""
     store = whole()
     del store.files[index_of(GGA)]
     store.files[in_run(NOISY, "records.jsonl")] = b"{"
@@ -144,12 +144,12 @@ def test_nothing_is_written() -> None:
     assert (store.files, store.writes) == (before, writes)
 
 
-# Where nobody reads what stands inside, or it can be made anew, damage is no fault.
+# Files that are not read, or can be made again.
 HARMLESS = ("timings.jsonl", "attempts/", "index/", ".stop")
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied"])
-def test_each_file_that_is_cut_off_is_found_and_no_other(damage: str) -> None:
+def test_each_truncated_file_is_found(damage: str) -> None:
     for path, content in whole().files.items():
         store = whole()
         store.files[path] = content[: len(content) // 2 if damage == "cut" else 0]
@@ -161,14 +161,14 @@ def test_each_file_that_is_cut_off_is_found_and_no_other(damage: str) -> None:
             assert found(store) == [place_of(path)], path
 
 
-def test_each_file_that_is_gone_is_found_and_no_other() -> None:
-    """Unless it need not be there: an index, a finished launch, a checkpoint."""
+def test_each_missing_file_is_found() -> None:
+    """Except files that need not exist: an index, a finished launch, a checkpoint."""
     may_go = ("timings.jsonl", "index/", "launches/", "searched/", "checkpoint")
     for path in whole().files:
         store = whole()
         del store.files[path]
         if path.startswith(f"runs/{name_of(ERM)}/") and path.endswith(("selected", "records.jsonl")):
-            # Only the checkpoint of a run that is not final says what must be there.
+            # For a run that is not final, only the checkpoint says which files must exist.
             assert found(store) == [place_of(path)], path
         elif any(part in path for part in may_go):
             assert found(store) == [], path
@@ -186,7 +186,7 @@ def place_of(path: str) -> tuple[str | None, str]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([GGA, SWAD, NOISY, TOO_FAST]), st.data())
-def test_any_bit_that_flips_in_what_a_final_run_left_is_found(config: RunSpec, data: st.DataObject) -> None:
+def test_any_flipped_bit_of_a_final_run_is_found(config: RunSpec, data: st.DataObject) -> None:
     store = whole()
     file = data.draw(st.sampled_from([name for name in DETERMINISTIC if in_run(config, name) in store.files]))
     path = in_run(config, file)
@@ -213,7 +213,7 @@ ANYTHING = st.recursive(
     ANYTHING,
     st.data(),
 )
-def test_whatever_stands_in_a_field_verify_comes_to_its_end(file: str, value: object, data: st.DataObject) -> None:
+def test_verify_never_crashes_on_any_json_value(file: str, value: object, data: st.DataObject) -> None:
     store, config = whole(), SWAD if file == "averaged.jsonl" else GGA
     without_digests(store, config)
     lines = store.files[in_run(config, file)].splitlines()
@@ -226,7 +226,7 @@ def test_whatever_stands_in_a_field_verify_comes_to_its_end(file: str, value: ob
     verified(store)
 
 
-def test_averaged_weights_stand_at_the_end_of_runs_that_average_and_nowhere_else() -> None:
+def test_averaged_weights_belong_to_done_runs_that_average() -> None:
     averaged = {name: whole_files()[in_run(SWAD, name)] for name in AVERAGED}
 
     def found_in(config: RunSpec, files: Mapping[str, bytes | None]) -> list[str]:
@@ -249,7 +249,7 @@ def test_averaged_weights_stand_at_the_end_of_runs_that_average_and_nowhere_else
     assert found_in(SWAD, {"averaged": b"no weights"})[0].startswith("averaged holds no weights")
 
 
-def test_a_checkpoint_kept_behind_the_end_knows_the_averaged_weights() -> None:
+def test_last_checkpoint_is_checked_against_the_averaged_weights() -> None:
     store = MemoryStore()
     train(store, SWAD, kept="all")
     store.files["sweep.json"] = b"{}"
@@ -260,7 +260,7 @@ def test_a_checkpoint_kept_behind_the_end_knows_the_averaged_weights() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("key", 7), ("fingerprint", 7), ("evaluate_every", 0)])
-def test_a_header_that_holds_what_nobody_wrote_is_damaged(field: str, value: int) -> None:
+def test_header_with_impossible_values_is_damaged(field: str, value: int) -> None:
     store = whole()
     header = json.loads(store.files[in_run(GGA, "run.json")])
     header["fingerprint"]["gga-sweep"] = "0.0.1"  # so that its key is not made again
@@ -272,7 +272,7 @@ def test_a_header_that_holds_what_nobody_wrote_is_damaged(field: str, value: int
     assert finding.what.startswith("is damaged: ")
 
 
-def test_a_file_that_a_final_run_never_left_is_found() -> None:
+def test_file_added_to_a_final_run_is_found() -> None:
     """Weights of a run whose evaluations were all NaN, say."""
     store = whole()
     weights = store.files.pop(in_run(GGA, "selected"))
@@ -285,7 +285,7 @@ def test_a_file_that_a_final_run_never_left_is_found() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.data())
-def test_any_bit_that_flips_in_a_checkpoint_or_what_it_tells_of_is_found(data: st.DataObject) -> None:
+def test_any_flipped_bit_of_a_checkpoint_or_its_files_is_found(data: st.DataObject) -> None:
     store = whole()
     file = data.draw(st.sampled_from(["checkpoint", "records.jsonl", "selected"]))
     content = bytearray(store.files[in_run(ERM, file)])
@@ -309,9 +309,7 @@ def test_any_bit_that_flips_in_a_checkpoint_or_what_it_tells_of_is_found(data: s
         (("key",), "0123abcd" * 8),
     ],
 )
-def test_a_header_that_does_not_fit_its_key_is_found_and_cured_by_training_anew(
-    field: tuple[str, ...], value: object
-) -> None:
+def test_header_that_does_not_fit_its_key_is_repaired_by_retry(field: tuple[str, ...], value: object) -> None:
     for config in (GGA, ERM) if field[1:2] != ("annealing",) else (GGA,):
         store = whole()
         path = in_run(config, "run.json")
@@ -327,8 +325,8 @@ def test_a_header_that_does_not_fit_its_key_is_found_and_cured_by_training_anew(
 
 
 @pytest.mark.parametrize("stranger", ["version", "algorithm", "weights file"])
-def test_a_key_that_cannot_be_made_here_is_no_fault(stranger: str) -> None:
-    """Of another version, an algorithm of a package that is not here, a weights file that the sweep no longer names."""
+def test_key_that_cannot_be_computed_here_is_not_checked(stranger: str) -> None:
+    """For another version, an algorithm of another package, or a weights file."""
     store = whole()
     path = in_run(GGA, "run.json")
     header = json.loads(store.files[path])
@@ -346,7 +344,7 @@ def test_a_key_that_cannot_be_made_here_is_no_fault(stranger: str) -> None:
 
 
 class Snapshots(MemoryStore):
-    """Keeps what a reader would find after each write, had the writer died there."""
+    """Keeps the files after each write, as a reader would find them had the writer crashed there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -362,7 +360,7 @@ class Snapshots(MemoryStore):
 
 
 @pytest.mark.parametrize(("config", "kept"), [(GGA, "selected"), (TOO_FAST, "all"), (NOISY, "none")])
-def test_a_writer_that_dies_after_any_write_leaves_a_whole_ledger(config: RunSpec, kept: Kept) -> None:
+def test_writer_that_crashes_after_any_write_leaves_a_whole_ledger(config: RunSpec, kept: Kept) -> None:
     store = Snapshots()
     store.files["sweep.json"] = b"{}"
     run = begin(store, config, kept)
@@ -383,7 +381,7 @@ def test_a_writer_that_dies_after_any_write_leaves_a_whole_ledger(config: RunSpe
         assert verified(died).findings == ()
 
 
-def test_a_run_that_an_actor_lost_or_that_was_put_back_has_no_fault() -> None:
+def test_marked_and_requeued_runs_have_no_finding() -> None:
     store = whole()
     folder = RunFolder(store, name_of(ERM))
     folder.mark(RunStatus.FAILED, "its actor was lost")
@@ -394,7 +392,7 @@ def test_a_run_that_an_actor_lost_or_that_was_put_back_has_no_fault() -> None:
 
 
 def without_digests(store: MemoryStore, config: RunSpec, **changes: object) -> None:
-    """The status as an older version wrote it: then the steps alone say what lacks."""
+    """Remove the digests, so that only the steps show what is missing."""
     path = in_run(config, "status.json")
     store.files[path] = json.dumps({**json.loads(store.files[path]), "digests": {}, **changes}).encode()
 
@@ -409,7 +407,7 @@ def without_digests(store: MemoryStore, config: RunSpec, **changes: object) -> N
         ("annealing.jsonl", 2, "ends before step 5, although the run went on to step 7"),
     ],
 )
-def test_a_line_that_lacks_is_found_by_its_step(file: str, line: int, words: str) -> None:
+def test_missing_line_is_found_by_its_step(file: str, line: int, words: str) -> None:
     store = whole()
     without_digests(store, GGA)
     del store.files[index_of(GGA)]
@@ -420,7 +418,7 @@ def test_a_line_that_lacks_is_found_by_its_step(file: str, line: int, words: str
     assert (finding.file, finding.what) == (file, words)
 
 
-def test_the_evaluation_at_which_a_run_diverged_need_not_be_there() -> None:
+def test_diverging_evaluation_may_be_missing() -> None:
     store = whole()
     del store.files[index_of(GGA)]
     records = store.files[in_run(GGA, "records.jsonl")].splitlines(keepends=True)
@@ -431,35 +429,31 @@ def test_the_evaluation_at_which_a_run_diverged_need_not_be_there() -> None:
     assert found(store) == [(name_of(GGA), "records.jsonl")]
 
 
-def test_more_steps_than_the_configuration_has_are_found() -> None:
-    store = whole()
-    without_digests(store, GGA)
-    del store.files[index_of(GGA)]
-    records = RunFolder(store, name_of(GGA)).read_records()
+def test_steps_of_another_configuration_are_found() -> None:
+    def finding_after(file: str, lines: list[Record] | list[AnnealingLine]) -> str:
+        store = whole()
+        without_digests(store, GGA)
+        del store.files[index_of(GGA)]
+        store.files[in_run(GGA, file)] = dump_lines(lines)
+        [finding] = verified(store).findings
+        return finding.what
+
+    records = list(RunFolder(whole(), name_of(GGA)).read_records())
     late = replace(records[-1], validation=replace(records[-1].validation, step=9))
-    store.files[in_run(GGA, "records.jsonl")] = dump_lines([*records, late])
-    [finding] = verified(store).findings
-    assert finding.what == "has step 9, which should have none"
+    assert finding_after("records.jsonl", [*records, late]) == "has step 9, which should have none"
+    noisy = [line for line in RunFolder(whole(), name_of(NOISY)).read_annealed() if 3 <= line.step < 6]
+    expected = "holds steps of another method than the configuration's"
+    assert finding_after("annealing.jsonl", noisy) == expected
 
 
-def test_annealed_steps_of_another_method_are_found() -> None:
-    store = whole()
-    without_digests(store, GGA)
-    del store.files[index_of(GGA)]
-    noisy = RunFolder(store, name_of(NOISY)).read_annealed()
-    store.files[in_run(GGA, "annealing.jsonl")] = dump_lines(line for line in noisy if 3 <= line.step < 6)
-    [finding] = verified(store).findings
-    assert finding.what == "holds steps of another method than the configuration's"
-
-
-def test_a_run_that_is_done_before_its_last_step_is_found() -> None:
+def test_run_done_before_its_last_step_is_found() -> None:
     store = whole()
     without_digests(store, GGA, step=6)
     del store.files[index_of(GGA)]
     assert found(store) == [(name_of(GGA), "status.json")]
 
 
-def test_a_current_index_entry_that_tells_otherwise_is_found() -> None:
+def test_current_index_entry_unlike_the_files_is_found() -> None:
     store = whole()
     path = in_run(GGA, "timings.jsonl")  # no digest guards it
     store.files[path] += dump_lines([{"seconds": {"training": 1000.0}}])
@@ -469,14 +463,14 @@ def test_a_current_index_entry_that_tells_otherwise_is_found() -> None:
     assert found(store) == []
 
 
-def test_weights_that_were_removed_on_purpose_are_not_missing() -> None:
+def test_removed_weights_are_not_missing() -> None:
     store = whole()
     RunFolder(store, name_of(GGA)).discard_weights()
-    RunFolder(store, name_of(NOISY)).discard_weights()  # whose checkpoint tells of them
+    RunFolder(store, name_of(NOISY)).discard_weights()  # whose checkpoint has their digests
     assert found(store) == []
 
 
-def test_a_sweep_that_planning_cannot_read_is_damaged() -> None:
+def test_sweep_that_planning_cannot_read_is_damaged() -> None:
     def refuse() -> None:
         raise InputError([])
 
@@ -484,35 +478,35 @@ def test_a_sweep_that_planning_cannot_read_is_damaged() -> None:
     assert (finding.run, finding.file) == (None, "sweep.json")
 
 
-def test_a_folder_without_sweep_and_runs_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="DIR: must be a sweep's folder"):
         verify(Ledger(tmp_path))
 
 
-def test_progress_is_told_after_each_run() -> None:
+def test_progress_is_reported_after_each_run() -> None:
     told: list[tuple[int, int]] = []
     verify(ledger_in(whole()), show=lambda looked, of: told.append((looked, of)))
     assert told == [(n, 5) for n in range(1, 6)]
 
 
 class Busy(MemoryStore):
-    """Somebody writes while its reader reads: at the first reads of the weights the run moves on."""
+    """A run that is written while it is read: at the first reads of its weights."""
 
-    def __init__(self, moves: int, heal: Callable[[Busy], None] = lambda store: None) -> None:
+    def __init__(self, moves: int, repair: Callable[[Busy], None] = lambda store: None) -> None:
         super().__init__()
-        self.moves, self.heal = moves, heal
+        self.moves, self.repair = moves, repair
 
     def read(self, path: str) -> bytes | None:
         content = super().read(path)
         if path == in_run(GGA, "selected") and self.moves:
             self.moves -= 1
             self.replace(in_run(GGA, "timings.jsonl"), b"")
-            self.heal(self)
+            self.repair(self)
         return content
 
 
-def busy(moves: int, heal: Callable[[Busy], None] = lambda store: None) -> Busy:
-    store = Busy(0, heal)
+def busy(moves: int, repair: Callable[[Busy], None] = lambda store: None) -> Busy:
+    store = Busy(0, repair)
     for path, content in whole_files().items():
         store.replace(path, content)
     store.files[in_run(GGA, "records.jsonl")] = b"{"
@@ -520,14 +514,14 @@ def busy(moves: int, heal: Callable[[Busy], None] = lambda store: None) -> Busy:
     return store
 
 
-def test_a_run_that_was_written_meanwhile_is_looked_at_again() -> None:
+def test_run_written_meanwhile_is_checked_again() -> None:
     records = whole_files()[in_run(GGA, "records.jsonl")]
     assert found(busy(1, lambda store: store.replace(in_run(GGA, "records.jsonl"), records))) == []
-    assert found(busy(1)) == [(name_of(GGA), "records.jsonl")]  # nobody put it right
-    assert found(busy(1_000_000)) == []  # it never stood still
+    assert found(busy(1)) == [(name_of(GGA), "records.jsonl")]  # not repaired
+    assert found(busy(1_000_000)) == []  # written all the time
 
 
-def test_beside_a_live_launch_a_damaged_run_gets_a_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_run_of_a_live_launch_is_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     records = whole_files()[in_run(GGA, "records.jsonl")]
     store = whole()
     live = Holder("another-host", 1, time.time(), time.time())
@@ -536,14 +530,14 @@ def test_beside_a_live_launch_a_damaged_run_gets_a_second_look(monkeypatch: pyte
     store.files[in_run(GGA, "records.jsonl")] = b"{"
     assert found(store) == [(name_of(GGA), "records.jsonl")]
 
-    def put_right(seconds: float) -> None:
+    def repaired(seconds: float) -> None:
         store.replace(in_run(GGA, "records.jsonl"), records)
 
-    monkeypatch.setattr(verification.time, "sleep", put_right)
+    monkeypatch.setattr(verification.time, "sleep", repaired)
     assert found(store) == []
 
 
-def test_half_written_files_are_told_with_their_bytes_and_are_no_fault(tmp_path: Path) -> None:
+def test_partly_written_files_are_listed_and_are_no_fault(tmp_path: Path) -> None:
     store = PosixStore(tmp_path)
     store.replace("sweep.json", b"{}")
     (tmp_path / "runs" / "a-run").mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""A disk that fills up while a run is written: an error in words, and nothing that was there is lost.
+"""A disk that fills up while a run is written: a clear error, and no file is lost.
 
-Where no disk can be mounted the same is tried with a store that refuses to write.
+Where no disk can be mounted, a store that refuses to write takes its place.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def whole() -> dict[str, bytes | None]:
     return kept_files(store)
 
 
-def test_a_disk_that_is_full_at_any_place_of_a_run_costs_nothing(small_disk: Path) -> None:
+def test_disk_that_fills_up_anywhere_in_a_run_changes_no_bit(small_disk: Path) -> None:
     expected, refusals = whole(), []
     for kib in range(4, 100, 8):
         store = PosixStore(small_disk / f"ledger-{kib}")
@@ -70,7 +70,7 @@ def count_writes(train: Callable[[LedgerStore], object]) -> int:
     return store.writes
 
 
-def test_a_storage_that_refuses_any_write_is_told_and_costs_nothing() -> None:
+def test_refused_write_anywhere_in_a_run_changes_no_bit() -> None:
     def train(store: LedgerStore) -> None:
         run = advance_to_the_end(open_small_run(store, CONFIG, DATASET), seconds=0)
         assert run.progress.status is RunStatus.DONE

@@ -1,4 +1,4 @@
-"""What became of many runs is the same through the index as from their folders, whatever happened to either."""
+"""Results are the same through the index as from the runs' folders, whatever happened to either."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_in_memory import MemoryStore
+from record_strategies import annealed_steps, ascending, names, noisy_steps, records
 
 from gga_sweep.errors import StorageError
 from gga_sweep.ledger.json_codec import dump_lines
@@ -27,7 +28,6 @@ from gga_sweep.ledger.store import FileStat, LedgerStore, PosixStore
 from gga_sweep.records import (
     FINAL,
     Agreement,
-    AnnealedStep,
     AnnealingLine,
     Averaged,
     DomainScores,
@@ -40,44 +40,10 @@ from gga_sweep.records import (
     ValidationRecord,
 )
 
-numbers = st.one_of(st.floats(), st.just(math.nan))
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
-scores = st.builds(Score, accuracy=numbers, loss=numbers)
-domains = st.dictionaries(names, st.builds(DomainScores, train=scores, validation=scores), min_size=1, max_size=3)
-rows = st.lists(st.lists(numbers, max_size=2).map(tuple), max_size=2).map(tuple)
-agreements = st.builds(
-    Agreement, cosines=rows, norms=st.lists(numbers, max_size=2).map(tuple), minimum=numbers, mean=numbers
-)
-steps = st.integers(0, 10**6)
-validations = st.builds(
-    ValidationRecord,
-    step=steps,
-    domains=domains,
-    batch_loss=numbers,
-    agreement=agreements,
-    validation_agreement=agreements,
-)
-tests = st.builds(TestRecord, domains=domains, gradient_cosine=st.dictionaries(names, numbers, max_size=2))
-
-
-def by_step(line: Any) -> int:
-    """A run holds one line a step, ascending."""
-    return int(line.step)
-
-
-def ascending(lines: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
-    return st.lists(lines, max_size=3, unique_by=by_step).map(lambda drawn: sorted(drawn, key=by_step))
-
-
-records = ascending(st.builds(Record, validation=validations, test=tests))
-annealed_steps = st.builds(
-    AnnealedStep, step=steps, tried=steps, accepted=steps, chosen=st.none() | steps, alignment_before=numbers
-)
-noisy_steps = st.builds(NoisyStep, step=steps, mean_cosine=numbers, alpha=numbers)
 histories = st.tuples(
     st.sampled_from(RunStatus),
     st.none() | names,
-    records,
+    ascending(records),
     ascending(annealed_steps) | ascending(noisy_steps),
     st.lists(st.dictionaries(st.sampled_from(["training", "search"]), st.floats(0, 1e6)), max_size=3),
 )
@@ -178,7 +144,7 @@ class ReadOnlyStore(MemoryStore):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(histories, max_size=3))
-def test_runs_are_the_same_through_the_index_as_from_their_folders(
+def test_results_are_the_same_through_the_index_as_from_the_folders(
     runs: list[tuple[RunStatus, str | None, list[Record], list[AnnealingLine], list[dict[str, float]]]],
 ) -> None:
     store = MemoryStore()
@@ -199,7 +165,7 @@ def test_runs_are_the_same_through_the_index_as_from_their_folders(
         assert repr([one.validation.accuracy for one in found[name].records]) == repr(accuracies)
 
 
-def test_a_finished_run_is_read_from_its_folder_once() -> None:
+def test_finished_run_is_read_from_its_folder_once() -> None:
     store = CountingStore()
     for status in RunStatus:
         write_run(store, status.value, status=status)
@@ -210,7 +176,7 @@ def test_a_finished_run_is_read_from_its_folder_once() -> None:
         assert (store.reads == 0) is (status in FINAL)
 
 
-def test_a_first_look_asks_for_each_file_that_is_there_once_and_lists_twice() -> None:
+def test_first_reader_requests_each_existing_file_once_and_lists_twice() -> None:
     """Before it reads, and after: whatever the number of runs."""
     store = FarStore()
     names = [f"run-{number:02d}" for number in range(30)]
@@ -232,7 +198,7 @@ def test_a_first_look_asks_for_each_file_that_is_there_once_and_lists_twice() ->
     assert store.requests(lambda: ledger_on(store).read_results(listed, listed)) == sorted([*index, *of_others])
 
 
-def test_the_states_of_started_runs_are_asked_for_once_each_and_then_by_one_listing() -> None:
+def test_states_of_started_runs_are_requested_once_each_then_by_one_listing() -> None:
     store = FarStore()
     names = [f"run-{number:02d}" for number in range(12)]
     for name in names[:9]:
@@ -248,7 +214,7 @@ def test_the_states_of_started_runs_are_asked_for_once_each_and_then_by_one_list
     assert list(ledger.read_started_states(names[8:])) == names[8:10]  # too few to list all for
 
 
-def test_a_file_that_comes_after_the_listing_is_not_missing_from_what_a_final_run_tells() -> None:
+def test_file_written_after_the_listing_is_in_the_result() -> None:
     class Late(FarStore):
         """A run ends once it was listed."""
 
@@ -271,7 +237,7 @@ def test_a_file_that_comes_after_the_listing_is_not_missing_from_what_a_final_ru
     assert told(read(store, "run")["run"]) == told(found["run"])
 
 
-def test_runs_added_later_leave_those_before_in_the_index() -> None:
+def test_runs_added_later_keep_earlier_entries() -> None:
     store = CountingStore()
     names = [f"run-{number}" for number in range(130)]  # two in some file
     for half in (names[:65], names[65:]):
@@ -341,7 +307,7 @@ CHANGES = (
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_run_that_changed_is_read_anew(change: Callable[[MemoryStore], None]) -> None:
+def test_changed_run_is_read_again(change: Callable[[MemoryStore], None]) -> None:
     store = MemoryStore()
     write_run(store, "run")
     before = told(read(store, "run")["run"])
@@ -352,7 +318,7 @@ def test_a_run_that_changed_is_read_anew(change: Callable[[MemoryStore], None]) 
         assert after != before
 
 
-def test_a_run_that_is_written_while_it_is_read_is_not_indexed() -> None:
+def test_run_written_while_it_is_read_is_not_indexed() -> None:
     class Overtaken(CountingStore):
         def read(self, path: str) -> bytes | None:
             content = super().read(path)
@@ -388,7 +354,7 @@ def of_another_version(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [truncated, emptied, flipped, of_another_version])
-def test_a_damaged_index_is_ignored_and_replaced(damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_index_is_ignored_and_replaced(damage: Callable[[bytes], bytes]) -> None:
     store = CountingStore()
     write_run(store, "run")
     expected = told(read(store, "run")["run"])
@@ -403,7 +369,7 @@ def test_a_damaged_index_is_ignored_and_replaced(damage: Callable[[bytes], bytes
     assert store.reads == 0
 
 
-def test_entries_of_runs_that_are_gone_leave_the_index() -> None:
+def test_entries_of_deleted_runs_are_removed() -> None:
     store = MemoryStore()
     names = [f"run-{number}" for number in range(200)]
     for name in names:
@@ -418,7 +384,7 @@ def test_entries_of_runs_that_are_gone_leave_the_index() -> None:
     assert sum(len(store.files[file]) for file in index_files(store)) < 1.1 * full
 
 
-def test_a_storage_that_cannot_be_written_is_read_all_the_same() -> None:
+def test_read_only_storage_can_be_read() -> None:
     store = ReadOnlyStore()
     names = [f"run-{number}" for number in range(50)]
     for name in names:
@@ -428,7 +394,7 @@ def test_a_storage_that_cannot_be_written_is_read_all_the_same() -> None:
     assert store.refused == 1  # not once a file
 
 
-def test_two_that_add_at_once_never_spoil_the_index(tmp_path: Path) -> None:
+def test_concurrent_readers_never_damage_the_index(tmp_path: Path) -> None:
     names = [f"run-{number}" for number in range(20)]
     store = PosixStore(tmp_path)
     for name in names:
@@ -446,7 +412,7 @@ def test_two_that_add_at_once_never_spoil_the_index(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "index").iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_file_written_again_has_another_stamp_even_within_a_tick_of_the_clock(tmp_path: Path) -> None:
+def test_file_written_again_has_another_stamp_within_a_clock_tick(tmp_path: Path) -> None:
     store = PosixStore(tmp_path)
     assert store.stats("a") == {}
     store.replace("a/b", b"one")
@@ -466,7 +432,7 @@ def through_the_index(*wanted: float) -> tuple[Record, ...]:
     return read(store, "run")["run"].records
 
 
-def test_a_record_of_the_index_is_a_record_in_every_use() -> None:
+def test_packed_record_behaves_as_a_record() -> None:
     for use in (copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one)), dataclasses.replace):
         [mine] = through_the_index(0.25)
         other = use(mine)
@@ -486,7 +452,7 @@ def test_a_record_of_the_index_is_a_record_in_every_use() -> None:
         mine.validation.nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_records_of_the_index_are_equal_to_others_that_tell_the_same() -> None:
+def test_packed_records_are_equal_to_equal_records() -> None:
     plain = Record(
         ValidationRecord(0, record(0).validation.domains, 1.0, *[Agreement((), (), 0.0, 0.0)] * 2), TestRecord({}, {})
     )
@@ -505,17 +471,6 @@ def test_records_of_the_index_are_equal_to_others_that_tell_the_same() -> None:
         assert mine != 3
 
 
-def test_states_are_read_of_the_runs_named() -> None:
-    store = MemoryStore()
-    write_run(store, "done")
-    write_run(store, "stopped", status=RunStatus.STOPPED)
-    states = ledger_on(store).read_states(["stopped", "queued"])
-    assert {name: state.status for name, state in states.items()} == {
-        "stopped": RunStatus.STOPPED,
-        "queued": RunStatus.QUEUED,
-    }
-
-
 class CountedBucket(S3LedgerStore):
     """Counts what is read."""
 
@@ -528,7 +483,7 @@ class CountedBucket(S3LedgerStore):
         return super().read(path)
 
 
-def test_in_a_bucket_the_states_of_finished_runs_are_read_from_one_file_until_they_are_written_again(s3: None) -> None:
+def test_in_a_bucket_states_of_finished_runs_are_read_from_one_file(s3: None) -> None:
     store = CountedBucket(uuid.uuid4().hex)
     ledger = Ledger("s3://sweeps/whatever", store)
     names = [f"run-{number}" for number in range(12)]

@@ -1,8 +1,7 @@
-"""The ledger's lines: nothing is lost on the way there and back, and equal values are equal bytes."""
+"""The ledger's JSON: values are read as they were written, and equal values give equal bytes."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from typing import Any
@@ -11,61 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_strategies import annealed_steps, noisy_steps, records
 
 from gga_sweep.ledger.json_codec import dump, dump_lines, parse_annealed, parse_records, parse_timings
 from gga_sweep.records import (
     Agreement,
-    AnnealedStep,
     AnnealingLine,
     DomainScores,
-    NoisyStep,
     Record,
     RunStatus,
     Score,
     TestRecord,
     ValidationRecord,
-)
-
-numbers = st.floats()  # NaN and the infinities included
-names = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
-scores = st.builds(Score, accuracy=numbers, loss=numbers)
-domains = st.dictionaries(names, st.builds(DomainScores, train=scores, validation=scores), max_size=3)
-rows = st.lists(st.lists(numbers, max_size=3).map(tuple), max_size=3).map(tuple)
-agreements = st.builds(
-    Agreement, cosines=rows, norms=st.lists(numbers, max_size=3).map(tuple), minimum=numbers, mean=numbers
-)
-records = st.builds(
-    Record,
-    validation=st.builds(
-        ValidationRecord,
-        step=st.integers(0),
-        domains=domains,
-        batch_loss=numbers,
-        agreement=agreements,
-        validation_agreement=agreements,
-    ),
-    test=st.builds(TestRecord, domains=domains, gradient_cosine=st.dictionaries(names, numbers, max_size=3)),
-)
-annealed_steps = st.builds(
-    AnnealedStep,
-    **{
-        field.name: st.one_of(st.none(), st.integers(0))
-        if field.name == "chosen"
-        else st.integers(0)
-        if field.name in ("step", "tried", "accepted")
-        else numbers
-        for field in dataclasses.fields(AnnealedStep)
-    },
-)
-
-
-noisy_steps = st.builds(
-    NoisyStep,
-    step=st.integers(0),
-    mean_cosine=numbers,
-    alpha=numbers,
-    noise_norm=numbers,
-    gradient_norm=numbers,
 )
 
 
@@ -76,7 +32,7 @@ def same(one: Any, other: Any) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(records, max_size=3))
-def test_records_come_back_as_they_went(given_records: list[Record]) -> None:
+def test_records_are_read_as_they_were_written(given_records: list[Record]) -> None:
     content = dump_lines(given_records)
     back = parse_records(content)
     assert same(back, tuple(given_records))
@@ -86,27 +42,27 @@ def test_records_come_back_as_they_went(given_records: list[Record]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(annealed_steps, noisy_steps), max_size=3))
-def test_annealed_steps_of_either_method_come_back_as_they_went(steps: list[AnnealingLine]) -> None:
+def test_annealed_steps_of_either_method_are_read_as_they_were_written(steps: list[AnnealingLine]) -> None:
     assert same(parse_annealed(dump_lines(steps)), tuple(steps))
 
 
 @pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\x1cb", "a\nb", "a\r\nb", "größer", "\U0001f600"])
-def test_a_domains_name_may_hold_any_character(name: str) -> None:
+def test_domain_name_may_contain_any_character(name: str) -> None:
     assert parse_timings(dump_lines([{"seconds": {name: 1.0}}, {"seconds": {name: 2.0}}])) == ({name: 3.0}, 0.0)
 
 
-def test_a_file_that_is_not_there_has_no_lines() -> None:
+def test_missing_file_has_no_lines() -> None:
     assert parse_timings(None) == parse_timings(b"") == ({}, 0.0)
     assert parse_records(None) == parse_annealed(None) == ()
 
 
 @pytest.mark.parametrize("line", [b'{"seconds":{"training":1', b"\xff", b"{}", b'{"seconds":{"training":"long"}}'])
-def test_a_broken_line_of_seconds_counts_nothing(line: bytes) -> None:
+def test_broken_line_of_seconds_is_skipped(line: bytes) -> None:
     whole = dump_lines([{"seconds": {"training": 2.0}}])
     assert parse_timings(whole + line + b"\n" + whole) == ({"training": 4.0}, 0.0)
 
 
-def test_of_inherited_seconds_the_last_line_counts() -> None:
+def test_only_the_last_line_of_inherited_seconds_counts() -> None:
     own, inherited = {"seconds": {"training": 2.0}, "inherited": False}, {"training": 8.0, "evaluation": 1.0}
     lost = {"seconds": {"training": 5.0}, "inherited": True}
     lines = dump_lines([lost, own, {"seconds": inherited, "inherited": True}, own])
@@ -114,7 +70,7 @@ def test_of_inherited_seconds_the_last_line_counts() -> None:
 
 
 @pytest.mark.parametrize("line", [b'{"step":1', b'{"step":1}', b'{"validation":{},"test":{}}', b"[]"])
-def test_a_line_that_is_no_record_is_refused(line: bytes) -> None:
+def test_line_without_a_record_is_refused(line: bytes) -> None:
     for parse in (parse_records, parse_annealed):
         with pytest.raises(ValueError, match=r"truncated|missing required|Expected `object`"):
             parse(line)
@@ -133,18 +89,18 @@ def test_domains_keep_their_order() -> None:
         assert list(back.test.domains) == order[::-1]
 
 
-def test_lines_are_json_that_any_reader_takes() -> None:
+def test_lines_are_valid_json() -> None:
     text = dump({"b": (1, 2.5, None, True), "a": {"nan": math.nan, "inf": [math.inf, -math.inf]}, "s": "ä"})
     assert text == '{"b":[1,2.5,null,true],"a":{"nan":"nan","inf":["inf","-inf"]},"s":"ä"}'
     assert json.loads(text, parse_constant=pytest.fail)["b"] == [1, 2.5, None, True]
 
 
-def test_a_status_is_its_name() -> None:
+def test_status_is_written_as_its_name() -> None:
     assert dump({"status": RunStatus.OUT_OF_MEMORY}) == '{"status":"OUT_OF_MEMORY"}'
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_is_written_in_full(number: float) -> None:
+def test_number_is_written_in_full(number: float) -> None:
     assert float(json.loads(dump(number))) == number
     assert dump(np.float64(number)) == dump(number)

@@ -47,28 +47,28 @@ def write_holder(store: PosixStore, host: str, pid: int, seen_ago: float, number
 
 
 def wait_until_asked(taken: Lease) -> str:
-    assert taken.wait(10), "nobody told the holder to stop"
+    assert taken.wait(10), "the holder did not stop"
     return str(taken.reason)
 
 
 @pytest.fixture(scope="module")
 def dead_pid() -> int:
-    """Of a process that has ended."""
+    """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def zombie() -> Iterator[int]:
-    """Of a process that has ended, and that nobody has waited for."""
+    """The id of a process that has ended, and whose parent has not waited for it."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     yield process.pid
     process.wait()
 
 
-def test_a_second_live_worker_is_refused_and_leaves_the_first_alone(store: PosixStore) -> None:
+def test_second_live_worker_is_refused(store: PosixStore) -> None:
     with held(store) as first:
         before = store.read("launches/000001.json")
         with pytest.raises(SweepOwnedError, match=f"process {os.getpid()} on {HERE}, last seen 0 s ago"), held(store):
@@ -77,12 +77,12 @@ def test_a_second_live_worker_is_refused_and_leaves_the_first_alone(store: Posix
         assert first.reason is None
 
 
-def test_of_another_kind_of_work_one_may_be_live_too(store: PosixStore) -> None:
+def test_another_kind_of_work_has_its_own_lease(store: PosixStore) -> None:
     with held(store), held(store, "tracking") as other:
         assert other.number == 1
 
 
-def test_an_end_is_written_however_it_comes_and_the_next_number_follows(store: PosixStore) -> None:
+def test_end_is_written_after_success_and_error(store: PosixStore) -> None:
     with held(store):
         assert live_holder(store, LAUNCHES) is not None
     assert live_holder(store, LAUNCHES) is None
@@ -95,26 +95,26 @@ def test_an_end_is_written_however_it_comes_and_the_next_number_follows(store: P
     assert ended.started <= ended.ended
 
 
-def test_a_dead_process_of_this_host_is_followed_at_once(store: PosixStore, dead_pid: int) -> None:
-    write_holder(store, HERE, dead_pid, seen_ago=1)
+@pytest.mark.parametrize(
+    ("process", "host", "seen_ago"),
+    [
+        ("dead_pid", HERE, 1),
+        ("zombie", HERE, 1),
+        ("this process", HERE, 1),  # in a restarted container, a process may get the id of an earlier one
+        ("this process", HERE, 121),
+        ("this process", "another-host", 121),
+    ],
+)
+def test_dead_holder_is_followed(
+    store: PosixStore, request: pytest.FixtureRequest, process: str, host: str, seen_ago: float
+) -> None:
+    pid = os.getpid() if process == "this process" else request.getfixturevalue(process)
+    write_holder(store, host, pid, seen_ago)
     with held(store) as taken:
         assert taken.number == 2
 
 
-def test_a_process_that_is_dead_and_still_listed_is_followed_too(store: PosixStore, zombie: int) -> None:
-    write_holder(store, HERE, zombie, seen_ago=1)
-    with held(store) as taken:
-        assert taken.number == 2
-
-
-def test_a_dead_process_that_had_this_ones_number_is_followed_at_once(store: PosixStore) -> None:
-    """In a container that is started again every process may have the number it had before."""
-    write_holder(store, HERE, os.getpid(), seen_ago=1)
-    with held(store) as taken:
-        assert taken.number == 2
-
-
-def test_an_end_that_could_not_be_written_keeps_this_process_from_nothing(store: PosixStore) -> None:
+def test_lease_whose_end_could_not_be_written_is_followed(store: PosixStore) -> None:
     with held(store):
         before = store.read(f"{LAUNCHES}/000001.json")
     store.replace(f"{LAUNCHES}/000001.json", before or b"")
@@ -122,28 +122,21 @@ def test_an_end_that_could_not_be_written_keeps_this_process_from_nothing(store:
         assert taken.number == 2
 
 
-@pytest.mark.parametrize("host", [HERE, "another-host"])
-def test_an_old_heartbeat_is_followed(store: PosixStore, host: str) -> None:
-    write_holder(store, host, os.getpid(), seen_ago=121)
-    with held(store) as taken:
-        assert taken.number == 2
-
-
-def test_a_young_heartbeat_of_another_host_is_believed(store: PosixStore, dead_pid: int) -> None:
+def test_young_heartbeat_of_another_host_is_live(store: PosixStore, dead_pid: int) -> None:
     write_holder(store, "another-host", dead_pid, seen_ago=100)
     with pytest.raises(SweepOwnedError, match=f"process {dead_pid} on another-host, last seen 100 s ago"), held(store):
         pytest.fail("the sweep has two owners")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"host":1}'])
-def test_a_damaged_file_says_nothing_of_a_live_worker(store: PosixStore, content: bytes) -> None:
+def test_damaged_file_counts_as_dead(store: PosixStore, content: bytes) -> None:
     store.replace("launches/000007.json", content)
     store.replace("launches/notes.txt", b"whatever lies here")
     with held(store) as taken:
         assert taken.number == 8
 
 
-def test_the_heart_beats_while_the_lease_is_held(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_is_written_while_the_lease_is_held(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_HEARTBEAT_SECONDS", 0.01)
     with held(store):
         first = json.loads(store.read("launches/000001.json") or b"")
@@ -154,7 +147,7 @@ def test_the_heart_beats_while_the_lease_is_held(store: PosixStore, monkeypatch:
         assert now["seen"] > first["seen"]
 
 
-def test_of_many_that_follow_a_dead_one_at_once_exactly_one_wins(store: PosixStore, dead_pid: int) -> None:
+def test_only_one_of_many_concurrent_workers_wins(store: PosixStore, dead_pid: int) -> None:
     write_holder(store, HERE, dead_pid, seen_ago=1)
     starts, ends = threading.Barrier(8), threading.Event()
 
@@ -186,24 +179,24 @@ class ReadAtOnceStore(PosixStore):
         return put
 
 
-def test_a_lease_is_live_to_other_threads_from_the_moment_its_file_is_there(tmp_path: Path, dead_pid: int) -> None:
+def test_lease_is_live_to_other_threads_as_soon_as_its_file_exists(tmp_path: Path, dead_pid: int) -> None:
     store = ReadAtOnceStore(tmp_path)
     write_holder(store, HERE, dead_pid, seen_ago=1)
     with held(store):
         assert store.seen_alive
 
 
-def test_who_is_asked_to_stop_hears_why_and_nobody_after_it_does(store: PosixStore) -> None:
+def test_request_to_stop_reaches_only_its_worker(store: PosixStore) -> None:
     with held(store) as first:
-        assert ask_to_stop(store, LAUNCHES, first.number, "somebody said so")
-        assert not ask_to_stop(store, LAUNCHES, first.number, "said again")
-        assert wait_until_asked(first) == "somebody said so"
+        assert ask_to_stop(store, LAUNCHES, first.number, "first")
+        assert not ask_to_stop(store, LAUNCHES, first.number, "second")
+        assert wait_until_asked(first) == "first"
     with held(store) as second:
         assert not second.wait(0.1)
         assert second.reason is None
 
 
-def test_who_stops_by_itself_tells_those_that_work_for_it(store: PosixStore) -> None:
+def test_stopping_holder_stops_its_helpers(store: PosixStore) -> None:
     with held(store) as taken:
         notice = StopNotice(store, LAUNCHES, taken.number)
         assert notice() is None
@@ -211,11 +204,11 @@ def test_who_stops_by_itself_tells_those_that_work_for_it(store: PosixStore) -> 
         taken.ask("and again")
         deadline = time.monotonic() + 10
         while notice() is None:
-            assert time.monotonic() < deadline, "they were not told"
+            assert time.monotonic() < deadline, "no reason arrived"
         assert notice() == taken.reason == "interrupted by SIGTERM"
 
 
-def test_a_notice_looks_once_a_second_at_most(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_notice_reads_once_a_second_at_most(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(lease, "_LOOK_SECONDS", 1.0)
     monkeypatch.setattr(lease.time, "monotonic", lambda: now[0])
@@ -228,7 +221,7 @@ def test_a_notice_looks_once_a_second_at_most(store: PosixStore, monkeypatch: py
     assert notice() == "why"
 
 
-def test_who_takes_over_waits_for_the_end_of_the_other(store: PosixStore) -> None:
+def test_take_over_waits_for_the_end_of_the_other(store: PosixStore) -> None:
     order: list[str] = []
 
     def work() -> None:
@@ -250,23 +243,21 @@ def test_who_takes_over_waits_for_the_end_of_the_other(store: PosixStore) -> Non
     assert order == ["first works", "first ends", "second works"]
 
 
-def test_an_older_worker_that_did_not_hear_notices_the_newer_one(
-    store: PosixStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_older_worker_stops_when_a_newer_one_exists(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_PATIENCE_SECONDS", 0.05)
     with held(store) as first:
         write_holder(store, "another-host", 1, seen_ago=0, number=2)
         assert wait_until_asked(first) == "a newer launch took over"
 
 
-def test_waiting_for_an_end_ends_with_it_or_with_ones_patience(store: PosixStore, dead_pid: int) -> None:
+def test_waiting_for_an_end_has_a_timeout(store: PosixStore, dead_pid: int) -> None:
     write_holder(store, "another-host", 1, seen_ago=0)
     assert not wait_for_end(store, LAUNCHES, 1, 0.05)
     write_holder(store, HERE, dead_pid, seen_ago=0)
     assert wait_for_end(store, LAUNCHES, 1, 0.05)
 
 
-def test_nobody_has_a_reason_to_stop_that_nobody_gave(store: PosixStore) -> None:
+def test_no_lease_means_no_holder_and_no_reason_to_stop(store: PosixStore) -> None:
     assert reason_to_stop(store, LAUNCHES, 1) is None
     assert newest_holder(store, LAUNCHES) is None
     assert live_holder(store, LAUNCHES) is None
@@ -283,7 +274,7 @@ class FailingStore(PosixStore):
         super().replace(path, content)
 
 
-def test_a_storage_that_is_away_for_a_while_is_told_once_and_costs_nothing(
+def test_outage_of_the_storage_is_logged_once_and_survived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.01)
@@ -296,7 +287,7 @@ def test_a_storage_that_is_away_for_a_while_is_told_once_and_costs_nothing(
         seen = newest_holder(store, LAUNCHES)
         deadline = time.monotonic() + 10
         while newest_holder(store, LAUNCHES) == seen:
-            assert time.monotonic() < deadline, "the heart stopped"
+            assert time.monotonic() < deadline, "no heartbeat"
         store.away = True
     told = [record.message.partition(":")[0] for record in caplog.records]
     assert told[0] == "the heartbeat of this launch could not be written"

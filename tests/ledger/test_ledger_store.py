@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> PosixStore:
     return PosixStore(tmp_path / "sweep")
 
 
-def test_what_is_written_is_read(any_store: LedgerStore) -> None:
+def test_written_file_is_read(any_store: LedgerStore) -> None:
     assert any_store.read("runs/a/run.json") is None
     any_store.replace("runs/a/run.json", b"one")
     assert any_store.read("runs/a/run.json") == b"one"
@@ -40,13 +40,13 @@ def test_what_is_written_is_read(any_store: LedgerStore) -> None:
     assert any_store.read("runs/a/run.json") == b""
 
 
-def test_a_file_that_exists_stays_as_it_is(any_store: LedgerStore) -> None:
+def test_existing_file_is_not_created_again(any_store: LedgerStore) -> None:
     assert any_store.put_if_absent("run.json", b"one")
     assert not any_store.put_if_absent("run.json", b"two")
     assert any_store.read("run.json") == b"one"
 
 
-def test_of_many_that_want_a_file_exactly_one_wins(any_store: LedgerStore) -> None:
+def test_only_one_of_many_concurrent_creators_wins(any_store: LedgerStore) -> None:
     start = threading.Barrier(8)
 
     def want(file: int, content: bytes) -> bool:
@@ -61,7 +61,7 @@ def test_of_many_that_want_a_file_exactly_one_wins(any_store: LedgerStore) -> No
         assert any_store.read(f"attempts/{file}") == contents[won.index(True)]
 
 
-def test_a_reader_never_sees_a_half(any_store: LedgerStore) -> None:
+def test_reader_never_sees_a_partly_written_file(any_store: LedgerStore) -> None:
     contents = [bytes([number]) * 200_000 for number in range(2)]
     any_store.replace("records.jsonl", contents[0])
 
@@ -78,7 +78,7 @@ def test_a_reader_never_sees_a_half(any_store: LedgerStore) -> None:
     assert seen == set(contents)
 
 
-def test_a_failed_write_leaves_the_old_file(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_the_old_file(store: PosixStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.replace("runs/a/status.json", b"old")
 
     def full(descriptor: int) -> None:
@@ -91,7 +91,7 @@ def test_a_failed_write_leaves_the_old_file(store: PosixStore, monkeypatch: pyte
     assert [path.name for path in (store.root / "runs/a").iterdir()] == ["status.json"]
 
 
-def test_a_folder_is_listed_sorted(any_store: LedgerStore) -> None:
+def test_folder_is_listed_sorted(any_store: LedgerStore) -> None:
     for name in ("b", "a", "c/d"):
         any_store.replace(f"runs/{name}", b"")
     any_store.replace("runs-of-another", b"")
@@ -100,7 +100,7 @@ def test_a_folder_is_listed_sorted(any_store: LedgerStore) -> None:
     assert any_store.list("runs/a") == []  # a file
 
 
-def test_more_files_are_listed_than_one_answer_of_a_bucket_holds(s3: None) -> None:
+def test_more_files_than_a_page_of_a_bucket_are_listed(s3: None) -> None:
     store = open_store(as_location(f"s3://{BUCKET}/{uuid.uuid4().hex}"))
     names = [f"run-{number:04d}" for number in range(1100)]
     list(for_each(store, lambda name: store.replace(f"runs/{name}/status.json", b"{}"), names))
@@ -108,7 +108,7 @@ def test_more_files_are_listed_than_one_answer_of_a_bucket_holds(s3: None) -> No
     assert list(store.stats("runs")) == [f"{name}/status.json" for name in names]
 
 
-def test_the_files_below_a_folder_have_their_sizes_and_a_stamp_that_changes_with_them(any_store: LedgerStore) -> None:
+def test_stats_give_sizes_and_changing_stamps(any_store: LedgerStore) -> None:
     any_store.replace("runs/a/status.json", b"12345")
     any_store.replace("runs/b/attempts/000001", b"")
     any_store.replace("runs-of-another", b"")
@@ -122,7 +122,7 @@ def test_the_files_below_a_folder_have_their_sizes_and_a_stamp_that_changes_with
     assert any_store.stats("nowhere") == any_store.stats("runs/a/status.json") == {}
 
 
-def test_what_is_asked_of_each_is_told_in_their_order(any_store: LedgerStore) -> None:
+def test_for_each_keeps_the_order(any_store: LedgerStore) -> None:
     for number in range(100):
         any_store.replace(f"runs/{number}", str(number).encode())
     assert list(for_each(any_store, lambda number: any_store.read(f"runs/{number}"), range(100))) == [
@@ -130,12 +130,12 @@ def test_what_is_asked_of_each_is_told_in_their_order(any_store: LedgerStore) ->
     ]
 
 
-def test_an_error_of_one_is_an_error_of_all(any_store: LedgerStore) -> None:
+def test_for_each_raises_an_error_of_any_item(any_store: LedgerStore) -> None:
     with pytest.raises(StorageError, match="must stay below its root"):
         list(for_each(any_store, any_store.read, ["a", "../b", "c"]))
 
 
-def test_a_bucket_that_is_not_there_is_an_error_in_words(s3: None) -> None:
+def test_missing_bucket_is_a_clear_error(s3: None) -> None:
     store = open_store(as_location("s3://no-such-bucket/sweep"))
     with pytest.raises(
         StorageError, match=r"cannot write s3://no-such-bucket/sweep/a: NoSuchBucket: The .* not exist$"
@@ -145,7 +145,7 @@ def test_a_bucket_that_is_not_there_is_an_error_in_words(s3: None) -> None:
         store.read("a")
 
 
-def test_a_bucket_whose_server_is_away_is_an_error_in_words(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_is_a_clear_error(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(s3_store, "_RETRIES", {"max_retries": 0})
     store = S3LedgerStore(BUCKET, "away")
@@ -153,7 +153,7 @@ def test_a_bucket_whose_server_is_away_is_an_error_in_words(s3: None, monkeypatc
         store.read("a")
 
 
-def test_a_conflict_in_which_nobody_won_is_tried_again(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conflict_without_a_winner_is_retried(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 answers 409 to a conditional write that meets a deletion: then the object need not be there."""
     import obstore
     from obstore.exceptions import AlreadyExistsError
@@ -174,7 +174,7 @@ def test_a_conflict_in_which_nobody_won_is_tried_again(s3: None, monkeypatch: py
         store.put_if_absent("b", b"mine")
 
 
-def test_files_still_being_written_are_not_listed(store: PosixStore) -> None:
+def test_partly_written_files_are_not_listed(store: PosixStore) -> None:
     store.replace("runs/a", b"")
     (store.root / "runs" / ".new-0123").write_bytes(b"half")
     assert store.list("runs") == ["a"]
@@ -185,14 +185,14 @@ def test_files_still_being_written_are_not_listed(store: PosixStore) -> None:
     assert store.unfinished_writes(min_age=60) == {"runs/.new-0123": 4}
 
 
-def test_nothing_is_left_beside_the_files(store: PosixStore) -> None:
+def test_no_temporary_files_are_left(store: PosixStore) -> None:
     store.replace("a", b"1")
     store.put_if_absent("a", b"2")
     store.put_if_absent("b", b"2")
     assert sorted(path.name for path in store.root.iterdir()) == ["a", "b"]
 
 
-def test_files_have_the_permissions_that_any_file_of_the_user_gets(store: PosixStore, tmp_path: Path) -> None:
+def test_files_have_the_users_default_permissions(store: PosixStore, tmp_path: Path) -> None:
     ordinary = tmp_path / "ordinary"
     ordinary.write_bytes(b"")
     store.replace("a", b"")
@@ -200,7 +200,7 @@ def test_files_have_the_permissions_that_any_file_of_the_user_gets(store: PosixS
     assert {(store.root / name).stat().st_mode for name in "ab"} == {ordinary.stat().st_mode}
 
 
-def test_a_deleted_file_is_gone_and_may_be_deleted_again(any_store: LedgerStore) -> None:
+def test_deleting_twice_is_no_error(any_store: LedgerStore) -> None:
     any_store.replace("checkpoint", b"1")
     any_store.delete("checkpoint")
     any_store.delete("checkpoint")
@@ -208,7 +208,7 @@ def test_a_deleted_file_is_gone_and_may_be_deleted_again(any_store: LedgerStore)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../other", "runs/../../other", "", "a/.."])
-def test_a_path_cannot_leave_the_root(any_store: LedgerStore, path: str) -> None:
+def test_path_cannot_leave_the_root(any_store: LedgerStore, path: str) -> None:
     calls = (any_store.read, any_store.stats, any_store.list, any_store.delete)
     for call in (*calls, lambda p: any_store.replace(p, b""), lambda p: any_store.put_if_absent(p, b"")):
         with pytest.raises(StorageError, match=f"must stay below its root, got '{path}'"):

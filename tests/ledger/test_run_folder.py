@@ -50,6 +50,9 @@ def annealed(step: int) -> AnnealedStep:
     return AnnealedStep(step, 8, 2, 3, 0.1, 0.2, 1.0, 1.1, 0.1, 0.15, 0.1, 0.12, 0.6, 2.0)
 
 
+NOISY_STEPS = (NoisyStep(0, 0.25, 7.5e-4, 0.5, 2.0), NoisyStep(1, -0.5, 1.5e-3, 1.0, 2.0))
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "sweep")
@@ -63,7 +66,7 @@ def folder(ledger: Ledger) -> RunFolder:
     return folder
 
 
-def test_a_run_that_was_never_started_is_queued_and_empty(ledger: Ledger) -> None:
+def test_run_never_started_is_queued_and_empty(ledger: Ledger) -> None:
     stored = ledger.run("a-run").read()
     assert stored.state == RunState(RunStatus.QUEUED, None, -1, 0)
     assert (stored.header, stored.records, stored.annealed, stored.seconds) == (None, (), (), {})
@@ -71,10 +74,13 @@ def test_a_run_that_was_never_started_is_queued_and_empty(ledger: Ledger) -> Non
     assert ledger.run_names() == []
 
 
-def test_everything_written_is_read(ledger: Ledger, folder: RunFolder) -> None:
+@pytest.mark.parametrize("lines", [(annealed(20), annealed(21)), NOISY_STEPS], ids=["GGA", "GGA-L"])
+def test_everything_written_is_read(
+    ledger: Ledger, folder: RunFolder, lines: tuple[AnnealedStep, ...] | tuple[NoisyStep, ...]
+) -> None:
     folder.write_header(HEADER)
     folder.write_records([record(0), record(50)])
-    folder.write_annealed([annealed(20), annealed(21)])
+    folder.write_annealed(lines)
     folder.write_checkpoint(b"state")
     folder.write_selected(b"weights")
     folder.write_state(RunStatus.STOPPED, 50, "a scheduler ended it")
@@ -84,16 +90,10 @@ def test_everything_written_is_read(ledger: Ledger, folder: RunFolder) -> None:
     assert ledger.run_names() == ["a-run"]
     assert stored.header == HEADER
     assert stored.records == (record(0), record(50))
-    assert stored.annealed == (annealed(20), annealed(21))
+    assert stored.annealed == lines
     assert (read.read_checkpoint(), read.read_selected()) == (b"state", b"weights")
     assert stored.state == RunState(RunStatus.STOPPED, "a scheduler ended it", 50, 1, digests=stored.state.digests)
     assert stored.state.digests.keys() == {"records.jsonl", "annealing.jsonl", "selected"}
-
-
-def test_noisy_steps_written_are_read(ledger: Ledger, folder: RunFolder) -> None:
-    noisy = (NoisyStep(0, 0.25, 7.5e-4, 0.5, 2.0), NoisyStep(1, -0.5, 1.5e-3, 1.0, 2.0))
-    folder.write_annealed(noisy)
-    assert ledger.run("a-run").read().annealed == noisy
 
 
 def test_seconds_add_up_over_slices_and_attempts(ledger: Ledger, folder: RunFolder) -> None:
@@ -126,9 +126,7 @@ WRITES: dict[str, Callable[[RunFolder], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_an_older_attempt_may_not_write(
-    ledger: Ledger, folder: RunFolder, write: Callable[[RunFolder], object]
-) -> None:
+def test_older_attempt_may_not_write(ledger: Ledger, folder: RunFolder, write: Callable[[RunFolder], object]) -> None:
     folder.write_checkpoint(b"old")
     assert ledger.run("a-run").claim({}) == 2
     with pytest.raises(AttemptSupersededError, match="a-run: attempt 1 may not write any more, the newest is 2"):
@@ -139,13 +137,13 @@ def test_an_older_attempt_may_not_write(
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_who_never_claimed_a_run_may_not_write(ledger: Ledger, write: Callable[[RunFolder], object]) -> None:
+def test_writing_requires_a_claim(ledger: Ledger, write: Callable[[RunFolder], object]) -> None:
     with pytest.raises(AttemptSupersededError, match="attempt None"):
         write(ledger.run("a-run"))
     assert ledger.run_names() == []
 
 
-def test_claims_at_once_get_different_numbers_and_the_highest_writes(ledger: Ledger) -> None:
+def test_concurrent_claims_get_different_numbers_and_the_highest_writes(ledger: Ledger) -> None:
     folders = [ledger.run("a-run") for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         numbers = list(pool.map(lambda folder: folder.claim({}), folders))
@@ -164,7 +162,7 @@ def test_attempts_are_counted_beyond_the_width_of_their_names(ledger: Ledger, fo
     assert folder.newest_attempt() == 1_000_000
 
 
-def test_the_driver_marks_a_run_and_its_actor_can_write_no_more(ledger: Ledger, folder: RunFolder) -> None:
+def test_marked_run_can_no_longer_be_written_by_its_actor(ledger: Ledger, folder: RunFolder) -> None:
     folder.write_state(RunStatus.RUNNING, 40)
     ledger.run("a-run").mark(RunStatus.PREEMPTED, "its node was lost")
     with pytest.raises(AttemptSupersededError, match="attempt 1"):
@@ -172,9 +170,7 @@ def test_the_driver_marks_a_run_and_its_actor_can_write_no_more(ledger: Ledger, 
     assert folder.read_state() == RunState(RunStatus.PREEMPTED, "its node was lost", 40, 2)
 
 
-def test_a_state_says_when_it_was_written_and_weights_that_go_later_change_nothing_of_it(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removing_weights_keeps_the_time_of_the_state(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1000.5)
     folder.write_state(RunStatus.DONE, 40)
     monkeypatch.setattr("time.time", lambda: 2000.5)
@@ -187,7 +183,7 @@ def test_a_state_says_when_it_was_written_and_weights_that_go_later_change_nothi
     ("content", "host"),
     [(b'{"host":"node-7","pid":1}', "node-7"), (b'{"marked":"FAILED"}', None), (b"{", None), (b'{"host":1}', None)],
 )
-def test_an_attempt_tells_its_host_where_it_said_one(
+def test_host_of_an_attempt_is_read_if_its_file_has_one(
     content: bytes, host: str | None, ledger: Ledger, folder: RunFolder
 ) -> None:
     ledger.store.replace("runs/a-run/attempts/000002", content)
@@ -195,24 +191,7 @@ def test_an_attempt_tells_its_host_where_it_said_one(
     assert folder.read_host(3) is None
 
 
-def test_a_checkpoint_is_deleted_and_the_rest_stays(folder: RunFolder) -> None:
-    folder.write_checkpoint(b"state")
-    folder.write_selected(b"weights")
-    folder.delete_checkpoint()
-    assert folder.read_checkpoint() is None
-    assert folder.read_selected() == b"weights"
-
-
-def test_runs_of_one_ledger_do_not_meet(ledger: Ledger, folder: RunFolder) -> None:
-    other = ledger.run("b-run")
-    other.claim({})
-    other.write_state(RunStatus.DONE, 9)
-    folder.write_state(RunStatus.RUNNING, 1)
-    assert ledger.run_names() == ["a-run", "b-run"]
-    assert ledger.run("b-run").read_state().status is RunStatus.DONE
-
-
-def test_a_sweep_is_kept_as_last_launched(ledger: Ledger) -> None:
+def test_sweep_is_stored_as_last_launched(ledger: Ledger) -> None:
     assert ledger.read_sweep() is None
     ledger.write_sweep({"config": {"draws": 1}})
     ledger.write_sweep({"config": {"draws": 2, "lr": 1e-5}})

@@ -38,7 +38,7 @@ def check(ledger: Ledger, source: dict[str, Any], contents: Contents = CONTENTS)
         content(arms=[{}, {"annealing": {"variant": "guided"}}, {**GGA_L, "vary": {"annealing.gamma": [1e-3, 1]}}]),
     ],
 )
-def test_a_plan_read_again_is_the_plan_that_was_written(source: dict[str, Any], tmp_path: Path) -> None:
+def test_plan_is_read_as_it_was_written(source: dict[str, Any], tmp_path: Path) -> None:
     ledger = keep(source, tmp_path)
     written = plan_sweep(load(source, storage=tmp_path), CONTENTS)
     read = read_plan(ledger.folder)
@@ -46,7 +46,7 @@ def test_a_plan_read_again_is_the_plan_that_was_written(source: dict[str, Any], 
     assert read.sweep == written.sweep
 
 
-def test_a_plan_is_read_where_its_images_are_not(tmp_path: Path) -> None:
+def test_plan_is_read_without_its_images(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree")
     sweep = load(on_tree(tree, draws=2), storage=tmp_path / "storage")
     contents = prepare_ledger(sweep)
@@ -58,7 +58,7 @@ def test_a_plan_is_read_where_its_images_are_not(tmp_path: Path) -> None:
     assert read.sweep == written.sweep
 
 
-def test_a_ledger_may_be_copied_elsewhere(tmp_path: Path) -> None:
+def test_ledger_may_be_copied_elsewhere(tmp_path: Path) -> None:
     ledger = keep(two_arms(), tmp_path / "here")
     there = tmp_path / "there"
     shutil.copytree(ledger.folder, there / "tiny")
@@ -68,7 +68,7 @@ def test_a_ledger_may_be_copied_elsewhere(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"DIR: must be a sweep's folder .*got '{tmp_path}'"):
         read_plan(tmp_path)
 
@@ -85,7 +85,7 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
         {"resources": {"cpus": 2, "max_concurrent": 3}},
     ],
 )
-def test_a_sweep_may_be_extended_and_moved_under_its_name(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_sweep_may_be_extended_and_moved_under_its_name(changes: dict[str, Any], tmp_path: Path) -> None:
     check(keep(two_arms(), tmp_path), two_arms(**changes))
 
 
@@ -146,11 +146,11 @@ def test_published_weights_may_not_change(tmp_path: Path) -> None:
         check(ledger, on_tree(tree, training={"network": "resnet50", "weights": "IMAGENET1K_V2"}))
 
 
-def test_an_empty_ledger_takes_any_sweep(tmp_path: Path) -> None:
+def test_empty_ledger_accepts_any_sweep(tmp_path: Path) -> None:
     check(Ledger(tmp_path / "tiny"), two_arms())
 
 
-def test_preparing_keeps_the_sweep_and_refuses_a_changed_one_until_allowed(tmp_path: Path) -> None:
+def test_changed_sweep_is_refused_until_allowed(tmp_path: Path) -> None:
     contents = prepare_ledger(load(two_arms(), storage=tmp_path))
     changed = load(two_arms(training={"steps": 20}), storage=tmp_path)
     with pytest.raises(InputError, match="training: changed since this sweep was launched"):
@@ -160,7 +160,7 @@ def test_preparing_keeps_the_sweep_and_refuses_a_changed_one_until_allowed(tmp_p
     assert read_plan(changed.folder).sweep.training.steps == 20
 
 
-def test_images_are_decoded_once_into_the_storages_cache(tmp_path: Path) -> None:
+def test_images_are_decoded_once_into_the_cache(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree")
     sweep = load(on_tree(tree), storage=tmp_path / "storage")
     require_writable(sweep.storage)
@@ -171,6 +171,6 @@ def test_images_are_decoded_once_into_the_storages_cache(tmp_path: Path) -> None
     assert {path: path.stat().st_mtime_ns for path in (sweep.storage / "cache").rglob("*.npy")} == written
 
 
-def test_a_storage_is_made_where_there_is_none(tmp_path: Path) -> None:
+def test_missing_storage_folder_is_created(tmp_path: Path) -> None:
     require_writable(tmp_path / "deeper" / "still")
     assert list((tmp_path / "deeper" / "still").iterdir()) == []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from planned_sweep import ANNEALED, CONTENTS, invented_records, planned, write_run
 
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.searched import keep_searched
+from gga_sweep.ledger.searched import SearchedRun, keep_searched
 from gga_sweep.records import Cell, RunStatus
 from gga_sweep.report.collect import collect, fingerprint_of
 from gga_sweep.selection import build_table
@@ -189,6 +191,17 @@ def test_a_searched_run_of_an_arm_no_longer_planned_is_counted(plan: Plan, ledge
     view = collect(planned(tmp_path, arms=[{}]), ledger)
     assert (view.records, view.searched) == ((), frozenset())
     assert view.notes == ("Left out, since not in the present plan: 1 run of the ledger.",)
+
+
+def test_damaged_searched_runs_are_counted(plan: Plan, ledger: Ledger) -> None:
+    run = searched(plan)
+    add_searched(ledger, run)
+    place = dump(SearchedRun(run.folder, replace(run.place, draws=())))
+    for name, content in (("no-json", b"{"), ("no-place", b'{"folder":"a"}'), ("no-draw", place.encode())):
+        ledger.store.replace(f"searched/{name}.json", content)
+    view = collect(plan, ledger)
+    assert [found.key for found in view.records] == [run.key]
+    assert view.notes == ("Left out, since their files in searched/ are damaged: 3 runs of a user's own searcher.",)
 
 
 def test_the_environment_is_told_once_where_it_is_the_same_and_counted_where_not(plan: Plan, ledger: Ledger) -> None:

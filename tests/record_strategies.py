@@ -1,0 +1,51 @@
+"""Any records and annealed steps that a run could hold, for property tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from gga_sweep.records import (
+    Agreement,
+    AnnealedStep,
+    DomainScores,
+    NoisyStep,
+    Record,
+    Score,
+    TestRecord,
+    ValidationRecord,
+)
+
+numbers = st.floats()  # NaN and the infinities included
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
+steps = st.integers(0, 10**6)
+scores = st.builds(Score, accuracy=numbers, loss=numbers)
+domains = st.dictionaries(names, st.builds(DomainScores, train=scores, validation=scores), min_size=1, max_size=3)
+rows = st.lists(st.lists(numbers, max_size=2).map(tuple), max_size=2).map(tuple)
+agreements = st.builds(
+    Agreement, cosines=rows, norms=st.lists(numbers, max_size=2).map(tuple), minimum=numbers, mean=numbers
+)
+validations = st.builds(
+    ValidationRecord,
+    step=steps,
+    domains=domains,
+    batch_loss=numbers,
+    agreement=agreements,
+    validation_agreement=agreements,
+)
+tests = st.builds(TestRecord, domains=domains, gradient_cosine=st.dictionaries(names, numbers, max_size=2))
+records = st.builds(Record, validation=validations, test=tests)
+annealed_steps = st.builds(
+    AnnealedStep, step=steps, tried=steps, accepted=steps, chosen=st.none() | steps, alignment_before=numbers
+)
+noisy_steps = st.builds(NoisyStep, step=steps, mean_cosine=numbers, alpha=numbers)
+
+
+def ascending(lines: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    """A few lines of different steps, by ascending step."""
+    return st.lists(lines, max_size=3, unique_by=_step).map(lambda drawn: sorted(drawn, key=_step))
+
+
+def _step(line: Any) -> int:
+    return int(line.step)
