@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -148,14 +147,6 @@ def test_a_damaged_sweep_file_is_a_fault(gga: Command, ledger: Ledger) -> None:
     assert called.code == 1
     assert "1 fault:\n  sweep.json is damaged: " in called.out
     assert "retry" not in called.out
-
-
-@pytest.mark.parametrize("command", ["status", "verify", "clean", "retry"])
-def test_a_folder_without_a_sweep_is_bad_input(gga: Command, tmp_path: Path, command: str) -> None:
-    called = gga(command, tmp_path / "nowhere")
-    assert called.code == 2
-    assert "DIR: must be a sweep's folder" in called.err
-    assert not (tmp_path / "nowhere").exists()
 
 
 # clean
