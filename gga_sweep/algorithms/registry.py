@@ -15,7 +15,7 @@ def get_algorithm(name: str, field: str = "algorithm") -> AlgorithmSpec:
 
     A class named so tells by its attributes what `AlgorithmSpec` holds: `HYPERPARAMETERS` (its own) and `NUMERICS`, and
     where it differs from the default `MIN_DOMAINS`, `MIN_BATCH`, `NEEDS_BATCH_STATISTICS`, `SPLITS_BY_LAYER`,
-    `HAS_JOINT_GRADIENT`, `TRANSDUCTIVE`.
+    `HAS_JOINT_GRADIENT`, `TRANSDUCTIVE`, `PASSES`.
 
     Raises:
         InputError: unknown name, or nothing to import there.

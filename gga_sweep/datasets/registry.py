@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     from gga_sweep.datasets.config import DatasetConfig
 
 IMAGE_FOLDER = "ImageFolder"
+
+
+def holds_photographs(name: str) -> bool:
+    """Whether a dataset, as a sweep file names it, is a tree of photographs, decoded into a cache."""
+    return name == IMAGE_FOLDER or name in BENCHMARKS
+
+
+def decoded_bytes(dataset: DatasetDescription, name: str) -> int:
+    """Disk space of the decoded images: a byte a pixel and channel; 0 for datasets that are made in memory.
+
+    Args:
+        name: of the dataset, as a sweep file writes it.
+    """
+    return sum(dataset.domain_sizes.values()) * math.prod(dataset.image_shape) if holds_photographs(name) else 0
 
 
 def load_dataset(config: DatasetConfig, cache_dir: Path | None, progress: Progress | None = None) -> Dataset:

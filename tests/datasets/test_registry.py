@@ -15,6 +15,7 @@ from gga_sweep.datasets import (
     BENCHMARKS,
     Benchmark,
     Dataset,
+    DatasetDescription,
     Domain,
     check_dataset,
     dataset_digest,
@@ -25,6 +26,7 @@ from gga_sweep.datasets import (
     registry,
 )
 from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.datasets.registry import decoded_bytes, holds_photographs
 from gga_sweep.errors import InputError
 
 WriteTree = Callable[..., Path]
@@ -228,3 +230,10 @@ def test_a_dataset_of_an_installed_package_is_made_once(package: types.ModuleTyp
 def test_a_name_that_leads_to_no_dataset_is_refused(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         describe(config(name))
+
+
+@pytest.mark.parametrize(("name", "holds"), [("PACS", True), ("ImageFolder", True), ("RotatedDigits", False)])
+def test_decoded_photographs_take_a_byte_a_pixel_and_channel_and_digits_nothing(name: str, holds: bool) -> None:
+    dataset = DatasetDescription(name, {"art": 20, "photo": 30}, 7, None, (3, 224, 224), False)
+    assert holds_photographs(name) is holds
+    assert decoded_bytes(dataset, name) == (50 * 3 * 224 * 224 if holds else 0)

@@ -17,7 +17,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ray_backend.gpu_sharing import measured_share, one_of_each_kind
 from gga_sweep.spec import Plan, plan_sweep, read_contents
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.training.unit_costs import GPUMemory
+from gga_sweep.training.gpu_memory import GPUMemory
 
 GB = 10**9
 

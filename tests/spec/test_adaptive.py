@@ -11,7 +11,8 @@ from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.suggested import keep_suggested, read_suggested
 from gga_sweep.records import Cell
-from gga_sweep.scheduling.price import price_from_runs
+from gga_sweep.scheduling.estimate import estimate_from
+from gga_sweep.scheduling.price import price_of
 from gga_sweep.spec import Sweep, load, plan_sweep
 from gga_sweep.spec.adaptive import draw_groups, grace_steps, pool_of, unsuggested_runs
 from gga_sweep.spec.models import RunSpec
@@ -220,8 +221,8 @@ def test_a_search_changes_no_run_and_no_key_of_other_sweeps() -> None:
     assert len({run.key for run in plan_sweep(load(stopped), CONTENTS).runs}) == len(plain)
 
 
-def test_a_price_says_what_it_cannot_know() -> None:
+def test_a_price_says_what_it_leaves_out() -> None:
     plan = plan_sweep(sweep_of(**STOPPING), CONTENTS)
-    remarks = price_from_runs(plan, {}, {}, "a device").remarks
+    remarks = price_of(plan, estimate_from(plan.sweep.dataset, []), {}).remarks
     assert "The 24 runs that are still to be suggested are not in this price." in remarks
     assert "Runs are priced at their full length; early stopping will end some before." in remarks
