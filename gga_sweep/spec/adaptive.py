@@ -13,10 +13,11 @@ from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.selection.methods import METHODS, needing_pairs
-from gga_sweep.spec.arms import PREFIX, arm_values, searched_space
+from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.draws import whole_bounds
 from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
-from gga_sweep.spec.plan import Arm, Outline, Plan, Sweep
+from gga_sweep.spec.plan import Outline, Plan, Sweep
+from gga_sweep.spec.values import arm_values, searched_space
 
 ADAPTIVE = ("tpe", "tpe-pooled")
 """The searches whose later draws are suggested from the results of earlier ones."""
@@ -88,7 +89,7 @@ def open_ended_arms(plan: Plan) -> tuple[str, ...]:
     sweep = plan.sweep
     if not unsuggested_runs(plan):
         return ()
-    searched = {arm.name: searched_space(arm, sweep.config, sweep.protocol) for arm in sweep.arms if arm.annealing}
+    searched = {arm.name: searched_space(sweep, arm) for arm in sweep.arms if arm.annealing}
     return tuple(arm for arm, space in searched.items() if all(name.startswith(PREFIX) for name in space))
 
 
@@ -117,9 +118,9 @@ def grace_steps(sweep: Sweep) -> int:
 def _window_end(sweep: Sweep, arm: Arm) -> int:
     if arm.annealing is None or arm.annealing.kind is not GGA:
         return 0
-    defaults = arm_values(arm, sweep.config, sweep.protocol, {}).annealing
-    space = searched_space(arm, sweep.config, sweep.protocol)
-    last = {name: _largest(defaults[name], space.get(PREFIX + name)) for name in ("start_step", "num_steps")}
+    defaults = arm_values(sweep, arm, {}).annealing
+    space = searched_space(sweep, arm)
+    last = {name: _largest(defaults[name], space.get(annealing_name(name))) for name in ("start_step", "num_steps")}
     return 0 if option_faults(GGA, last) else GGA.of_variant("paper", **last).window.stop
 
 
@@ -159,7 +160,7 @@ def _search_faults(sweep: Sweep) -> Iterator[Fault]:
         return  # named where chosen cells are checked
     for arm in sweep.arms:
         place = f"arms[{arm.index}].draws" if config.arms[arm.index].draws else "draws"
-        if not searched_space(arm, config, sweep.protocol):
+        if not searched_space(sweep, arm):
             yield Fault("search_space", f"{config.search} needs something to search in the arm {arm.name!r}")
         elif arm.draws <= settings.n_startup_trials:
             rule = f"must exceed the random draws at the start, adaptive.n_startup_trials {settings.n_startup_trials}"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell
 from gga_sweep.selection.methods import needing_pairs
-from gga_sweep.spec.arms import fixed_values, hyperparameter_names
+from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.models import ChosenCell, ChosenConfig
-from gga_sweep.spec.plan import Arm, Sweep
+from gga_sweep.spec.plan import Sweep
 
 _REPLACED = "is replaced by `chosen`; leave it out"
 
@@ -75,7 +75,7 @@ def _rival_fields(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _name_faults(arm: Arm, entry: ChosenCell, field: str) -> Iterator[Fault]:
-    names, fixed = hyperparameter_names(arm), fixed_values(arm)
+    names, fixed = arm.hyperparameters, arm.fixed
     for name, value in entry.values.items():
         if name not in names:
             yield Fault(f"{field}.values.{name}", "the arm has no such hyperparameter", value, names)

@@ -18,7 +18,7 @@ from gga_sweep.spec.check import check_sweep
 from gga_sweep.spec.location import Location, as_location
 from gga_sweep.spec.models import SweepConfig, TrainingConfig
 from gga_sweep.spec.plan import Sweep
-from gga_sweep.spec.protocols import get_protocol, image_deviations
+from gga_sweep.spec.protocols import complete_training, get_protocol, image_deviations
 from gga_sweep.spec.sweep_file import override, read_sweep_file, validate
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
@@ -104,6 +104,7 @@ def complete(
         test_domains=test_domains,
         pairs=pairs,
         protocol=protocol,
+        training=complete_training(config, protocol),
         deviations=(
             *_deviations(config.training, protocol.training(config.dataset.name)),
             *image_deviations(config, protocol, description.image_shape),

@@ -17,7 +17,7 @@ from gga_sweep.errors import Fault, InputError
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.spec.adaptive import Suggested, is_adaptive, random_draws, seed_of_draws
-from gga_sweep.spec.arms import Values, arm_values, fixed_values, hyperparameter_names, searched_space
+from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.check import drawn_faults
 from gga_sweep.spec.chosen import chosen_for
 from gga_sweep.spec.draws import draw_hyperparameters, grid_points
@@ -25,7 +25,8 @@ from gga_sweep.spec.key import run_key
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plain_data import plain_faults
-from gga_sweep.spec.plan import CACHE_FOLDER, Arm, Contents, Outline, Plan, PlannedRun, Sweep
+from gga_sweep.spec.plan import CACHE_FOLDER, Contents, Outline, Plan, PlannedRun, Sweep
+from gga_sweep.spec.values import Values, arm_values, searched_space
 
 NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
 NOTHING_SUGGESTED: Suggested = MappingProxyType({})
@@ -71,7 +72,7 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
     values = dict(configuration)
     arms = {arm.name: arm for arm in sweep.arms}
     tests = {"+".join(names): names for names in sweep.test_domains}
-    known = {name for arm in sweep.arms for name in hyperparameter_names(arm)}
+    known = {name for arm in sweep.arms for name in arm.hyperparameters}
     faults = [
         Fault(field, "must be one of the sweep's", values.get(field), tuple(choices))
         for field, choices in (("arm", arms), ("test_domain", tests))
@@ -166,7 +167,7 @@ def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]
     """Draw numbers with what they draw. Draw 0 is the defaults; a grid's points, or what was chosen, are draws too."""
     if sweep.config.chosen is not None:
         return {0: chosen_for(sweep.config.chosen, cell).values}
-    space = searched_space(arm, sweep.config, sweep.protocol)
+    space = searched_space(sweep, arm)
     if sweep.config.search == "grid":
         return dict(enumerate(grid_points(space)))
     sampler, dataset, trial_seed = sweep.protocol.sampler, sweep.dataset.name, seed_of_draws(sweep, cell)
@@ -179,9 +180,9 @@ def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]
 def _planned(
     sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents
 ) -> PlannedRun:
-    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
+    values = arm_values(sweep, arm, drawn)
     config = _resolve(sweep, arm, cell, values)
-    searched = drawn if sweep.config.chosen else searched_space(arm, sweep.config, sweep.protocol)
+    searched = drawn if sweep.config.chosen else searched_space(sweep, arm)
     hyperparameters = {name: values.values[name] for name in searched}
     return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents))
 
@@ -203,7 +204,7 @@ def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunSpec:
 
 
 def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    names, fixed = hyperparameter_names(arm), fixed_values(arm)
+    names, fixed = arm.hyperparameters, arm.fixed
     return {name: value for name, value in drawn.items() if name in names and name not in fixed}
 
 
