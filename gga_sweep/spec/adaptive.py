@@ -1,4 +1,4 @@
-"""Adaptive search in a plan: which cells share their draws, which draws are suggested, what cannot be searched so."""
+"""Adaptive search: which cells share their draws, which draws are suggested, and faults of its settings."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Suggested = Mapping[Cell, Mapping[int, Mapping[str, Scalar]]]
 
 @dataclass(frozen=True, slots=True)
 class DrawGroup:
-    """Cells of an arm in which a draw number stands for the same values: one searcher's, with one score a draw."""
+    """Cells of an arm that share a searcher: a draw number has the same values in all of them, and one score."""
 
     arm: Arm
     cells: tuple[Cell, ...]
 
     @property
     def trial_seed(self) -> int:
-        """The one that draws for all of them: the first."""
+        """The first trial seed, whose draws all of them use."""
         return self.cells[0].trial_seed
 
 
@@ -46,7 +46,7 @@ def is_adaptive(config: SweepConfig) -> bool:
 
 
 def needs_order(config: SweepConfig) -> bool:
-    """Whether what is trained depends on what came of the runs before."""
+    """Whether the next runs depend on the results of earlier ones."""
     return is_adaptive(config) or config.early_stopping is not None
 
 
@@ -55,7 +55,7 @@ def adaptive_settings(config: SweepConfig) -> AdaptiveConfig:
 
 
 def draw_groups(sweep: Sweep) -> tuple[DrawGroup, ...]:
-    """Every cell in one group, by arms, test domains and trial seeds. Without adaptive search each is by itself."""
+    """Every cell in one group, by arms, test domains and trial seeds. Without adaptive search, one cell a group."""
     objective = adaptive_settings(sweep.config).objective if is_adaptive(sweep.config) else "cell"
     return tuple(
         DrawGroup(arm, tuple(Cell(sweep.dataset.name, arm.name, *place) for place in places))
@@ -65,9 +65,9 @@ def draw_groups(sweep: Sweep) -> tuple[DrawGroup, ...]:
 
 
 def pool_of(group: DrawGroup, groups: Sequence[DrawGroup]) -> tuple[DrawGroup, ...]:
-    """The groups whose results one pooled searcher takes together: those of the arm with the same test domains.
+    """The groups that one pooled searcher learns from: those of the arm with the same test domains.
 
-    Never more, for a test domain is a training domain of its neighbours.
+    Never other test domains: those are training domains here.
     """
     tests = {cell.test_domains for cell in group.cells}
     return tuple(
@@ -76,7 +76,7 @@ def pool_of(group: DrawGroup, groups: Sequence[DrawGroup]) -> tuple[DrawGroup, .
 
 
 def unsuggested_runs(plan: Outline) -> int:
-    """Runs that a searcher is still to suggest; equal ones, which will be one, count apart."""
+    """Number of runs still to be suggested; runs that may turn out equal are counted separately."""
     if not is_adaptive(plan.sweep.config):
         return 0
     planned = Counter(run.cell for run in plan.runs for _ in run.draws)
@@ -85,7 +85,7 @@ def unsuggested_runs(plan: Outline) -> int:
 
 
 def open_ended_arms(plan: Plan) -> tuple[str, ...]:
-    """Annealed arms of which runs are still to be suggested that differ in their annealing alone."""
+    """Annealed arms whose runs still to be suggested differ only in their annealing."""
     sweep = plan.sweep
     if not unsuggested_runs(plan):
         return ()
@@ -100,7 +100,7 @@ def seed_of_draws(sweep: Sweep, cell: Cell) -> int:
 
 
 def random_draws(sweep: Sweep, arm: Arm) -> int:
-    """How many of an arm's draws, the first ones, no searcher suggests."""
+    """The number of an arm's draws, the first ones, that are random."""
     return adaptive_settings(sweep.config).n_startup_trials if is_adaptive(sweep.config) else arm.draws
 
 
@@ -110,7 +110,7 @@ def last_window_end(sweep: Sweep) -> int:
 
 
 def grace_steps(sweep: Sweep) -> int:
-    """Steps that every run trains before it may be ended early: those the file asks for, else one past every window."""
+    """Steps that every run trains before it may be ended early: the file's `grace_period`, else 1 past every window."""
     stopping = sweep.config.early_stopping
     return (stopping.grace_period if stopping else None) or last_window_end(sweep) + 1
 
@@ -125,7 +125,7 @@ def _window_end(sweep: Sweep, arm: Arm) -> int:
 
 
 def _largest(default: Scalar, searched: Distribution | None) -> int:
-    """Among what is a whole number; the rest is a fault of its own."""
+    """The largest whole number that can be drawn; other values are reported elsewhere."""
     values: tuple[Scalar, ...] = ()
     if searched is not None and searched.choice is not None:
         values = searched.choice
@@ -135,14 +135,14 @@ def _largest(default: Scalar, searched: Distribution | None) -> int:
 
 
 def adaptive_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Searches that cannot be made: without Optuna, without anything to search, with too small a budget, and the like.
+    """Settings that cannot work: no Optuna, nothing to search, too small a budget, and the like.
 
-    That a grace period ends after every window is checked where windows are.
+    `spec.check` checks that the grace period ends after every window.
     """
     config = sweep.config
     if not is_adaptive(config):
         if config.adaptive is not None:
-            yield Fault("adaptive", f"needs a search that adapts, not {config.search}", None, ADAPTIVE)
+            yield Fault("adaptive", f"needs an adaptive search, not {config.search}", None, ADAPTIVE)
     else:
         yield from _search_faults(sweep)
         yield from _objective_faults(sweep)

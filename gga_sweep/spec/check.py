@@ -1,4 +1,4 @@
-"""What is wrong with a sweep, across its fields: every fault, each with the place in the file it comes from."""
+"""Checks across the fields of a sweep; each fault names its place in the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gga_sweep.spec.values import Values, arm_values, searched_space
 _INTERDEPENDENT = tuple(
     annealing_name(name) for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph")
 )
-"""Choices of which each may be allowed, and two together, or one with the network, not."""
+"""Choices that may be valid one by one but not together, or not with the network."""
 
 
 def check_sweep(sweep: Sweep) -> list[Fault]:
@@ -57,7 +57,7 @@ def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fa
 
 
 def _reserved_name(sweep: Sweep) -> Iterator[Fault]:
-    """A sweep's folder must not be what its storage holds for all sweeps; SQLite has files beside its own."""
+    """The storage needs these names for itself, and SQLite adds files beside its own."""
     name = sweep.name.casefold()  # on some disks `Cache` is `cache`
     if name == CACHE_FOLDER or name.startswith(TRACKING_FILE):
         rule = f"must not be {CACHE_FOLDER} nor begin with {TRACKING_FILE}, which the storage itself needs"
@@ -98,7 +98,7 @@ def _test_domain_faults(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _needed_domains(arm: Arm) -> int:
-    """Training domains that its algorithm needs, and its annealing: that compares two."""
+    """The number of training domains that its algorithm needs, and its annealing, which compares two."""
     return max(get_algorithm(arm.algorithm).min_domains, 1 if arm.annealing is None else 2)
 
 
@@ -108,7 +108,7 @@ def _listed(arms: Sequence[Arm]) -> str:
 
 
 def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Methods that cannot select here."""
+    """Selection methods that cannot work in this sweep."""
     methods = sweep.selection
     for method, times in Counter(methods).items():
         if times > 1:
@@ -124,7 +124,7 @@ def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _pair_faults(sweep: Sweep, method: str) -> Iterator[Fault]:
-    """A run that validates leaves out its test domain and one more."""
+    """A validating run leaves out its test domain and one more."""
     for names in sweep.test_domains:
         if len(names) > 1:
             rule = f"{method} needs test domains that stand alone"
@@ -140,7 +140,7 @@ def _pair_faults(sweep: Sweep, method: str) -> Iterator[Fault]:
 
 
 def _name_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Names of hyperparameters that nothing has."""
+    """Unknown names of hyperparameters."""
     everywhere = tuple(dict.fromkeys(name for arm in sweep.arms for name in arm.hyperparameters))
     for field in ("defaults", "search_space"):
         for name in getattr(sweep.config, field):
@@ -178,7 +178,7 @@ def _default_faults(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _space_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Ranges that reach where the hyperparameter makes no sense, and grids of what has no points."""
+    """Ranges beyond what a hyperparameter allows, and grids without points."""
     if sweep.config.search == "grid":
         try:
             grid_points(sweep.config.search_space)
@@ -218,7 +218,7 @@ def _network_and_images_faults(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _algorithm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
-    """What its algorithm cannot do whatever its hyperparameters."""
+    """What its algorithm cannot do with any hyperparameters."""
     training, name, spec = sweep.training, arm.algorithm, get_algorithm(arm.algorithm)
     if spec.needs_batch_statistics and lacks_batch_norm(training.network):
         rule = f"has no batch norm, whose batch statistics {name} needs"
@@ -232,12 +232,12 @@ def _algorithm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
 
 
 def _arm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
-    """Values out of range or at odds, windows past the end, batches and meta splits that do not fit.
+    """Values out of range or in conflict, windows past the end, batches and meta splits that do not fit.
 
-    Looked for among the defaults, every extreme, and every combination of the interdependent choices.
+    Checks the defaults, every extreme, and every combination of the interdependent choices.
     """
     if any(name not in arm.hyperparameters for name in arm.factors):
-        return  # named already
+        return  # reported already
     space = searched_space(sweep, arm)
     defaults = arm_values(sweep, arm, {})
     yield from _values_faults(sweep, arm, defaults)
@@ -255,7 +255,7 @@ def _arm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
 
 
 def _combinations(arm: Arm, space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
-    """What can be drawn of the interdependent choices; those that are wrong by themselves are named already."""
+    """Every combination of the interdependent choices that can be drawn; invalid ones are reported already."""
     choices = {
         name: [value for value in dict.fromkeys(_ends(space[name])) if not [*_value_faults(arm, name, value, name)]]
         for name in _INTERDEPENDENT
@@ -266,7 +266,7 @@ def _combinations(arm: Arm, space: Mapping[str, Distribution]) -> Iterator[dict[
 
 
 def _values_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
-    """Values out of range, and values that do not go together."""
+    """Values out of range or in conflict."""
     for name, value in values.training.items():
         yield from _value_faults(arm, name, value, values.origins[name])
     if arm.annealing is None:
@@ -295,7 +295,7 @@ def _window_faults(sweep: Sweep, values: Values) -> Iterator[Fault]:
     steps, config = sweep.training.steps, sweep.config
     place = {name: values.annealing[name] for name in ("start_step", "num_steps")}
     if option_faults(GGA, place):
-        return  # named already
+        return  # reported already
     window = GGA.of_variant("paper", **place).window
     shown = f"{window.start}..{window.stop - 1}"
     if window.stop > steps:
@@ -323,11 +323,11 @@ def _batch_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
 
 
 def _domain_count_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
-    """Numbers of domains that the smallest set of training domains cannot give."""
+    """Numbers of domains that the smallest set of training domains does not have."""
     held_out = max((*sweep.test_domains, *sweep.pairs), key=len)
     left = len(sweep.dataset.domain_names) - len(held_out)
     if left < _needed_domains(arm):
-        return  # named already
+        return  # reported already
     for name, item in get_algorithm(arm.algorithm).own.items():
         value, origin = values.values[name], values.origins[name]
         if item.below_domains and isinstance(value, int | float) and value >= left:

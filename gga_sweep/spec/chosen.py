@@ -1,4 +1,4 @@
-"""Cells that train what another sweep chose: which entry of `chosen:` is whose, and what is wrong with them."""
+"""The `chosen:` block: hyperparameters that another sweep chose for each cell, and its faults."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def chosen_for(chosen: ChosenConfig, cell: Cell) -> ChosenCell:
 
 
 def chosen_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Entries that fit no cell or stand twice, cells without one, values that no run can take, and rival fields."""
+    """Entries without a cell, twice or missing, values that no run can have, and fields that `chosen` replaces."""
     config = sweep.config
     if config.chosen is None:
         return

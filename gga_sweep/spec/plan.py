@@ -15,7 +15,7 @@ from gga_sweep.spec.protocols import Protocol
 
 CACHE_FOLDER = "cache"
 TRACKING_FILE = "mlflow.db"
-"""What a storage holds beside its sweeps: content hashes and decoded images, and MLflow's SQLite file."""
+"""Other contents of a storage: content hashes and decoded images, and MLflow's SQLite file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What stands in a key for the files a run reads, so that a path never does.
+    """Digests of the files that a run reads; they are part of its key, paths are not.
 
     Args:
         dataset: digest of the dataset's manifest.
@@ -77,7 +77,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A run of the plan. Equal runs of a cell are one, under all their draw numbers.
+    """A run of the plan. Equal runs of a cell are one run with several draw numbers.
 
     Args:
         cell: where it stands.

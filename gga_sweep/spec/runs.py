@@ -114,7 +114,7 @@ def read_contents(sweep: Sweep) -> Contents:
 
 
 def cache_folder(storage: Location) -> Path:
-    """Where content hashes and decoded images are kept, for all sweeps of a storage.
+    """The folder of content hashes and decoded images, for all sweeps of a storage.
 
     `GGA_SWEEP_CACHE` names another folder, such as one on the disk of each node. Of a storage in a bucket it is one of
     this user's on this machine.
@@ -129,7 +129,7 @@ def cache_folder(storage: Location) -> Path:
 def _arm_runs(
     sweep: Sweep, arm: Arm, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED
 ) -> Iterator[PlannedRun]:
-    """By test domains, trial seed and draw. What is drawn depends on no test domain, so it is resolved once for all."""
+    """By test domains, trial seed and draw. Draws do not depend on test domains and are resolved once for all."""
     resolved: dict[int, list[PlannedRun]] = {}
     for test_domains in (*sweep.test_domains, *sweep.pairs):
         for trial_seed in sweep.config.trial_seeds:
@@ -164,7 +164,7 @@ def _cell_runs(
 
 
 def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
-    """Draw numbers with what they draw. Draw 0 is the defaults; a grid's points, or what was chosen, are draws too."""
+    """The values of each draw number. Draw 0 is the defaults; the points of a grid and chosen values are draws too."""
     if sweep.config.chosen is not None:
         return {0: chosen_for(sweep.config.chosen, cell).values}
     space = searched_space(sweep, arm)
@@ -209,7 +209,7 @@ def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
-    """One run for all draws of a cell that came out equal, in the order of their first.
+    """One run for all equal draws of a cell, in the order of their first.
 
     Equal is what has one key: configurations may differ in a field that does not apply.
     """

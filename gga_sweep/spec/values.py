@@ -31,7 +31,7 @@ class Values:
 
 
 def searched_space(sweep: Sweep, arm: Arm) -> dict[str, Distribution]:
-    """What is drawn in this arm: the file's search space, else the protocol's, less what the arm lacks or fixes."""
+    """The search space of this arm: the file's, else the protocol's, less what the arm lacks or fixes."""
     if sweep.config.chosen is not None:
         return {}
     space = sweep.config.search_space or sweep.protocol.search_space(arm.algorithm, sweep.config.dataset.name)
@@ -74,14 +74,14 @@ def _of_variant(arm: Arm) -> dict[str, Scalar]:
 
 
 def _registered(arm: Arm) -> dict[str, Scalar]:
-    """The defaults of the algorithm and of the annealing, of which `domain_gradients` has none here."""
+    """The defaults of the algorithm and of the annealing; `domain_gradients` follows a rule instead."""
     found = {name: item.default for name, item in get_algorithm(arm.algorithm).hyperparameters.items()}
     options = {} if arm.annealing is None else options_of(arm.annealing.kind)
     return found | {annealing_name(name): item.default for name, item in options.items() if name != "domain_gradients"}
 
 
 def _domain_gradients(sweep: Sweep, arm: Arm, batch_size: Scalar) -> Scalar:
-    """The one hyperparameter that follows from others where no layer has it."""
+    """The rule for `annealing.domain_gradients`, where nothing sets it."""
     if not get_algorithm(arm.algorithm).splits_by_layer:
         return "loop"
     training, on_gpu = sweep.training, sweep.config.resources.on_gpu

@@ -1,4 +1,4 @@
-"""What a run has to do, counted: its evaluations and its annealed steps."""
+"""The number of evaluations and annealed steps that a run has left."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_evaluations_are_where_training_makes_them() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "settings without an adaptive search": (
         {"search": "random"},
-        "adaptive: needs a search that adapts, not random (allowed: tpe, tpe-pooled)",
+        "adaptive: needs an adaptive search, not random (allowed: tpe, tpe-pooled)",
     ),
     "a budget that random draws use up": (
         {"draws": 3},
