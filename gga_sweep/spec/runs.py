@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import decode
-from gga_sweep.datasets import dataset_digest
-from gga_sweep.datasets.files import is_folder
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.spec.adaptive import Suggested, is_adaptive, random_draws, seed_of_draws
 from gga_sweep.spec.arms import Arm
@@ -22,10 +16,9 @@ from gga_sweep.spec.check import drawn_faults
 from gga_sweep.spec.chosen import chosen_for
 from gga_sweep.spec.draws import draw_hyperparameters, grid_points
 from gga_sweep.spec.key import run_key
-from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plain_data import plain_faults
-from gga_sweep.spec.plan import CACHE_FOLDER, Contents, Outline, Plan, PlannedRun, Sweep
+from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, Sweep
 from gga_sweep.spec.values import Values, arm_values, searched_space
 
 NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
@@ -92,38 +85,6 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
     run = _planned(sweep, arm, cell, 0, drawn, contents)
     number = int(run.key[:8], 16)
     return replace(run, draws=(number,), hyperparameters={**run.hyperparameters, **_applying(arm, drawn)})
-
-
-def read_contents(sweep: Sweep) -> Contents:
-    """Digest the images and, where one is given, the weights file.
-
-    Raises:
-        InputError: the dataset's root is missing, or a file cannot be read.
-    """
-    if not sweep.dataset.available:
-        root = sweep.config.dataset.root
-        fault = Fault("dataset.root", "must be the folder that holds domain/class/image", str(root) if root else None)
-        raise InputError([fault], sweep.source)
-    cache = cache_folder(sweep.storage)
-    kept = is_folder(cache.parent)  # else there is no storage yet, and to look must not make one
-    weights = sweep.training.weights
-    return Contents(
-        dataset=dataset_digest(sweep.config.dataset, cache if kept else None),
-        weights=_file_digest(weights) if weights is not None and is_weights_file(weights) else None,
-    )
-
-
-def cache_folder(storage: Location) -> Path:
-    """The folder of content hashes and decoded images, for all sweeps of a storage.
-
-    `GGA_SWEEP_CACHE` names another folder, such as one on the disk of each node. Of a storage in a bucket it is one of
-    this user's on this machine.
-    """
-    if named := os.environ.get("GGA_SWEEP_CACHE"):
-        return Path(named).absolute()
-    if isinstance(storage, Path):
-        return storage / CACHE_FOLDER
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gga-sweep"
 
 
 def _arm_runs(
@@ -218,12 +179,3 @@ def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
         first = merged.get(run.key)
         merged[run.key] = run if first is None else replace(first, draws=(*first.draws, *run.draws))
     return list(merged.values())
-
-
-def _file_digest(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        rule = f"the weights file must be readable ({error.strerror})"
-        raise InputError([Fault("training.weights", rule, path)]) from error
