@@ -40,7 +40,7 @@ def test_the_first_draws_are_those_of_random_search() -> None:
     assert unsuggested_runs(adaptive) == 3 * 8
 
 
-def test_what_was_suggested_for_a_cell_is_a_run_of_it_with_the_key_that_its_values_give(tmp_path: Any) -> None:
+def test_a_suggestion_is_a_run_of_its_cell(tmp_path: Any) -> None:
     sweep, ledger = sweep_of(), Ledger(tmp_path)
     cell = Cell("RotatedDigits", "ERM", ("75",), 1)
     keep_suggested(ledger, cell, {3: {"lr": 2e-3}, 6: {"lr": 1e-3}})
@@ -98,7 +98,7 @@ def test_a_pool_never_holds_cells_of_other_test_domains() -> None:
         assert {cell.test_domains for other in pool for cell in other.cells} == {group.cells[0].test_domains}
 
 
-def test_runs_are_left_alone_until_they_are_past_every_window_they_can_have() -> None:
+def test_no_run_is_ended_before_every_possible_window_has_ended() -> None:
     space = {"annealing.num_steps": {"integers": [1, 4]}, "lr": {"loguniform": [3e-4, 3e-3]}}
     stopping = {"early_stopping": {}, "training": {"steps": 20, "evaluate_every": 5}}
     assert grace_steps(sweep_of(**stopping, search_space=space)) == 2 + 4 + 1

@@ -100,7 +100,7 @@ def test_an_arm_has_its_own_draws_or_the_sweeps() -> None:
         ),
     ],
 )
-def test_an_arm_is_compared_with_the_plain_one_or_the_first_or_the_one_it_names(
+def test_the_baseline_is_the_named_arm_else_the_plain_one_else_the_first(
     blocks: list[dict[str, Any]], baselines: dict[str, str | None]
 ) -> None:
     assert {arm.name: arm.baseline for arm in arms_of(*blocks)} == baselines
@@ -116,7 +116,7 @@ def test_an_annealed_arms_baseline_has_its_algorithm() -> None:
     }
 
 
-def test_an_arm_has_the_hyperparameters_of_its_algorithm_and_of_its_annealing() -> None:
+def test_an_arm_has_hyperparameters_of_its_algorithm_and_annealing() -> None:
     plain, searching, noisy = arms_of({}, GGA, GGA_L)
     own = ("lr", "batch_size", "weight_decay", "dropout")
     assert plain.hyperparameters == own
@@ -218,7 +218,7 @@ def test_the_defaults_of_the_noise_are_those_of_its_settings() -> None:
         ({"network": "my_package:my_network"}, 16, 0, "loop"),
     ],
 )
-def test_domain_gradients_follow_network_batch_and_device_unless_the_file_says(
+def test_domain_gradients_follow_network_batch_and_device_by_default(
     block: dict[str, Any], training: dict[str, Any], batch_size: int, gpus: int, by_rule: str
 ) -> None:
     def value(arm: dict[str, Any] = block, **defaults: Scalar) -> tuple[Scalar, str]:
@@ -235,9 +235,7 @@ def test_domain_gradients_follow_network_batch_and_device_unless_the_file_says(
 
 @pytest.mark.parametrize("method", ["gga", "gga-l"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_algorithms_whose_domains_see_each_other_in_one_forward_have_a_loop_by_rule(
-    algorithm: str, method: str
-) -> None:
+def test_algorithms_that_mix_domains_in_a_forward_use_the_loop(algorithm: str, method: str) -> None:
     sweep = sweep_of({"algorithm": algorithm, "annealing": {"method": method}}, defaults={"batch_size": 8})
     assert values_of(sweep).annealing["domain_gradients"] == ("loop" if algorithm in {"ARM", "MTL"} else "layerwise")
 

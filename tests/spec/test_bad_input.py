@@ -530,11 +530,11 @@ GOOD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.usefixtures("algorithms_of_somebody")
 @pytest.mark.parametrize("case", GOOD)
-def test_what_an_algorithm_can_do_is_let_pass(case: str) -> None:
+def test_valid_combinations_of_algorithms_have_no_fault(case: str) -> None:
     load(content() | GOOD[case])
 
 
-def test_faults_of_all_algorithms_are_told_at_once() -> None:
+def test_faults_of_all_algorithms_are_reported_at_once() -> None:
     arms = [MLDG, {**GGA_L, "algorithm": "Fish"}, {"algorithm": "CORAL"}, {**GGA, "algorithm": "ARM"}]
     defaults = {"batch_size": 1, "paper_form": 3, "annealing.domain_gradients": "layerwise", "mldg_n_meta_test": 9}
     faults = faults_of(content(arms=arms, defaults=defaults, training={"steps": 500}))
@@ -547,7 +547,7 @@ def test_faults_of_all_algorithms_are_told_at_once() -> None:
     ]
 
 
-def test_all_faults_of_a_file_are_told_at_once_with_its_name(tmp_path: Path) -> None:
+def test_all_faults_of_a_file_are_reported_at_once_with_its_name(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(
         """
@@ -587,7 +587,7 @@ def test_all_faults_of_a_file_are_told_at_once_with_its_name(tmp_path: Path) -> 
     ]
 
 
-def test_names_of_three_kinds_are_looked_up_before_giving_up() -> None:
+def test_unknown_names_of_three_kinds_are_reported_at_once() -> None:
     faults = faults_of(
         content(protocol="quik", dataset={"name": "PACSS"}, arms=[{"algorithm": "EMR"}], trial_seeds=[-1])
     )
@@ -622,7 +622,7 @@ def test_every_field_that_is_missing_is_named() -> None:
         ("", "must hold fields such as name and arms"),
     ],
 )
-def test_a_file_that_says_a_thing_twice_or_nothing_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_files_with_duplicate_keys_or_without_fields_are_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     with pytest.raises(InputError) as caught:
@@ -733,7 +733,7 @@ def test_a_storage_that_cannot_be_written_is_refused(tmp_path: Path, below: str)
         require_writable(file / below)
 
 
-def test_a_known_benchmark_is_planned_without_its_images_but_not_read() -> None:
+def test_contents_of_a_benchmark_without_images_cannot_be_read() -> None:
     for dataset in ({"name": "PACS"}, {"name": "PACS", "root": "/nowhere"}):
         sweep = load(content(dataset=dataset))
         assert not sweep.dataset.available
@@ -788,7 +788,7 @@ def test_a_known_benchmark_is_planned_without_its_images_but_not_read() -> None:
         ),
     ],
 )
-def test_a_searchers_configuration_that_makes_no_sense_is_refused(changes: dict[str, Any], messages: list[str]) -> None:
+def test_invalid_configurations_of_a_searcher_are_refused(changes: dict[str, Any], messages: list[str]) -> None:
     window = {"annealing.start_step": 0, "annealing.num_steps": 1}
     arms = [{}, GGA, GGA_L]
     sweep = load(content(arms=arms, test_domains=[0, 75], defaults=window, training={"steps": 10}))
@@ -807,7 +807,7 @@ def test_a_searchers_meta_split_of_all_training_domains_is_refused() -> None:
         searched_run(sweep, CONTENTS, {**trial, "mldg_n_meta_test": 2})
 
 
-def test_every_fault_of_an_annealing_block_is_told_at_once() -> None:
+def test_all_faults_of_an_annealing_block_are_reported_at_once() -> None:
     block = {
         "method": "gga-l",
         "variant": "guided",
@@ -826,7 +826,7 @@ def test_every_fault_of_an_annealing_block_is_told_at_once() -> None:
     ]
 
 
-def test_gga_l_has_no_window_to_fit_whatever_the_protocol_says_of_one() -> None:
+def test_gga_l_has_no_window_to_check() -> None:
     load(content(arms=[GGA_L], protocol="gga-paper", training={"steps": 10}))
     with pytest.raises(InputError, match=r"annealing\.num_steps: the window 100\.\.200 must end by the last step, 9"):
         load(content(arms=[GGA], protocol="gga-paper", training={"steps": 10}))

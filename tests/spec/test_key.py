@@ -70,19 +70,19 @@ def test_the_key_depends_on_each_option_of_the_annealing_that_changes_numbers(ki
 
 
 @pytest.mark.parametrize("field", DECISIVE_OF_AVERAGING)
-def test_the_key_of_a_run_that_averages_its_weights_depends_on_each_of_its_fields(field: str) -> None:
+def test_the_key_depends_on_each_field_of_averaging(field: str) -> None:
     averaging = {"method": "swad", field: DECISIVE_OF_AVERAGING[field]}
     assert key_of(training__averaging=averaging) != key_of(training__averaging="swad")
     assert {"method", *DECISIVE_OF_AVERAGING} == set(AveragingConfig.model_fields)
 
 
-def test_a_run_that_averages_nothing_has_the_key_it_had_before_there_was_averaging() -> None:
+def test_keys_without_averaging_never_change() -> None:
     assert key_of() == key_of(training__averaging=None)
     assert key_of() == "cc580ab493b849647536e265f113455004b8c803ac6211a0e3ca2fda8d9b44b0"
     assert key_of(annealing=None) == "180e606ff2fa4adac7a6e8cabccef0ed4e1af7d9d1ba7d6f76edca3ee1e97ade"
 
 
-def test_a_fix_of_the_averaging_gives_new_keys_to_runs_that_average_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_averaging_numerics_change_only_keys_of_runs_that_average(monkeypatch: pytest.MonkeyPatch) -> None:
     averaging, plain = key_of(training__averaging="swad"), key_of()
     monkeypatch.setattr(key, "AVERAGING_NUMERICS", key.AVERAGING_NUMERICS + 1)
     assert key_of(training__averaging="swad") != averaging
@@ -112,7 +112,7 @@ def test_the_key_depends_on_the_images_the_weights_and_every_numerics(monkeypatc
     assert len(keys) == 6
 
 
-def test_a_fix_of_the_annealing_gives_new_keys_to_annealed_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annealing_numerics_change_only_keys_of_annealed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     annealed, plain = key_of(), key_of(annealing=None)
     monkeypatch.setattr(key, "ANNEALING_NUMERICS", key.ANNEALING_NUMERICS + 1)
     assert key_of() != annealed
@@ -169,7 +169,7 @@ def test_each_augmentation_has_a_key_of_its_own() -> None:
     assert len({key_of(training__augmentation=name) for name in ("none", "domainbed", "domainbed-batched")}) == 3
 
 
-def test_a_hyperparameter_added_later_at_its_neutral_value_orphans_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_hyperparameter_at_its_neutral_value_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of()
     neutral = {**key._NEUTRAL, "hyperparameters": {**key._NEUTRAL["hyperparameters"], "clip": 0.0}}
     monkeypatch.setattr(key, "_NEUTRAL", neutral)
