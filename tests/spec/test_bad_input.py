@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sweep_content import CONTENTS, GGA, GGA_L, content, on_tree, write_tree
 
 from gga_sweep import annealing as methods
@@ -23,7 +25,6 @@ from gga_sweep.spec import load, read_contents, searched_run
 from gga_sweep.spec.models import ArmConfig, AveragingConfig, SweepConfig
 from gga_sweep.spec.protocols import PROTOCOLS
 
-DIGITS = "RotatedDigits"
 VALIDATION = "training-domain-validation"
 LEAVE_ONE_OUT = "leave-one-domain-out"
 
@@ -35,405 +36,289 @@ def faults_of(source: Any, overrides: tuple[str, ...] = ()) -> list[str]:
     return [shown(fault) for fault in caught.value.faults]
 
 
+def cases(text: str) -> list[tuple[dict[Any, Any], str]]:
+    """What a file changes, in YAML, and after an arrow the fault; a line that is indented continues the one above."""
+    found = re.findall(r"^(\S.*?)\n    -> (.*?)(?=\n\S|\n\Z)", text, flags=re.DOTALL | re.MULTILINE)
+    return [(yaml.safe_load(changes), " ".join(message.split())) for changes, message in found]
+
+
 def shown(fault: Fault) -> str:
     return str(replace(fault, allowed=()))
 
 
 # Without these fields too little is left to look for other faults.
-WITHOUT_MORE: list[tuple[dict[Any, Any], str]] = [
-    ({7: 1}, "[7]: keys should be strings, got 7"),
-    ({"arms": {}}, "arms: must be a list, got {}"),
-    ({"dataset": DIGITS}, "dataset: must be a block of fields, got 'RotatedDigits'"),
-    ({"arms": []}, "arms: must not be empty, got []"),
-]
+WITHOUT_MORE = cases(r"""
+{7: 1}
+    -> [7]: keys should be strings, got 7
+{arms: {}}
+    -> arms: must be a list, got {}
+{dataset: RotatedDigits}
+    -> dataset: must be a block of fields, got 'RotatedDigits'
+{arms: []}
+    -> arms: must not be empty, got []
+""")
 
-FIELDS: list[tuple[dict[str, Any], str]] = [
-    ({"trial_sedes": [0]}, "trial_sedes: unknown field, got [0]"),
-    ({"arms": [{}, {"algorthm": "ERM", "name": "b"}]}, "arms[1].algorthm: unknown field, got 'ERM'"),
-    ({"training": {"steps": "many"}}, "training.steps: must be an integer, got 'many'"),
-    ({"defaults": {"lr": [1e-3]}}, "defaults.lr: must be a number, text, true or false, got [0.001]"),
-    ({"defaults": {"lr": float("nan")}}, "defaults.lr: must be a finite number, got nan"),
-    ({"training": {"averaging": "swa"}}, "training.averaging: must be 'swad', got 'swa'"),
-    ({"training": {"averaging": {"n_converge": 2}}}, "training.averaging.method: must be given"),
-    ({"training": {"averaging": {"method": "swad", "n_end": 2}}}, "training.averaging.n_end: unknown field, got 2"),
-    (
-        {"training": {"averaging": {"method": "swad", "n_converge": 0}}},
-        "training.averaging.n_converge: must be greater than or equal to 1, got 0",
-    ),
-    (
-        {"arms": [{"annealing": {"radius": -1e-5}}], "training": {"steps": 500}},
-        "arms[0].annealing.radius: must be a finite number of at least 0, got -1e-05",
-    ),
-    (
-        {"arms": [GGA], "defaults": {"annealing.radius": -1e-5}},
-        "defaults.annealing.radius: must be a finite number of at least 0, got -1e-05",
-    ),
-    (
-        {"arms": [{**GGA, "vary": {"annealing.radius": [1e-5, -1e-4]}}]},
-        "arms[0].vary.annealing.radius: must be a finite number of at least 0, got -0.0001",
-    ),
-    (
-        {"arms": [{"annealing": {"variant": "papr"}}]},
-        "arms[0].annealing.variant: must be 'paper', 'released' or 'guided', got 'papr'",
-    ),
-    ({"arms": [{"annealing": {"method": "gga-x"}}]}, "arms[0].annealing.method: must be 'gga' or 'gga-l', got 'gga-x'"),
-    ({"draws": 0}, "draws: must be greater than or equal to 1, got 0"),
-    ({"trial_seeds": []}, "trial_seeds: must not be empty, got []"),
-    ({"trial_seeds": [0, -1]}, "trial_seeds[1]: must be greater than or equal to 0, got -1"),
-    ({"trial_seeds": [0, 1, 0]}, "trial_seeds: each may stand once, got 0"),
-    (
-        {"name": "demo/one"},
-        "name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'demo/one'",
-    ),
-    (
-        {"arms": [{}, {"name": "a/b"}]},
-        "arms[1].name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'a/b'",
-    ),
-    ({"test_domains": []}, "test_domains: must be 'all', or a list of domains or of lists of domains, got []"),
-    ({"test_domains": [0.5]}, "test_domains[0]: must be 'all', or a list of domains or of lists of domains, got 0.5"),
-    ({"resources": {"gpus": 2}}, "resources.gpus: must be a number from 0 to 1, or auto, got 2"),
-    ({"resources": {"gpus": "all"}}, "resources.gpus: must be a number from 0 to 1, or auto, got 'all'"),
-    (
-        {"search_space": {"lr": {}}},
-        "search_space.lr: exactly one of uniform, loguniform, integers, logintegers, choice must be given, "
-        "got none, got {}",
-    ),
-    ({"search_space": {"lr": {"uniform": [1e-3]}}}, "search_space.lr.uniform[1]: must be given"),
-    (
-        {"search_space": {"lr": {"uniform": [2, 1]}}},
-        "search_space.lr: low <= high must hold, got low=2.0, high=1.0, got {'uniform': [2, 1]}",
-    ),
-    ({"search": "grid", "search_space": {"lr": {"uniform": [1e-3]}}}, "search_space.lr.uniform[1]: must be given"),
-    ({"search_space": {"lr": {"choice": []}}}, "search_space.lr.choice: must not be empty, got []"),
-]
+FIELDS = cases(r"""
+{trial_sedes: [0]}
+    -> trial_sedes: unknown field, got [0]
+{arms: [{}, {algorthm: ERM, name: b}]}
+    -> arms[1].algorthm: unknown field, got 'ERM'
+{training: {steps: many}}
+    -> training.steps: must be an integer, got 'many'
+{defaults: {lr: [0.001]}}
+    -> defaults.lr: must be a number, text, true or false, got [0.001]
+{defaults: {lr: .nan}}
+    -> defaults.lr: must be a finite number, got nan
+{training: {averaging: swa}}
+    -> training.averaging: must be 'swad', got 'swa'
+{training: {averaging: {n_converge: 2}}}
+    -> training.averaging.method: must be given
+{training: {averaging: {method: swad, n_end: 2}}}
+    -> training.averaging.n_end: unknown field, got 2
+{training: {averaging: {method: swad, n_converge: 0}}}
+    -> training.averaging.n_converge: must be greater than or equal to 1, got 0
+{arms: [{annealing: {radius: -1.0e-5}}], training: {steps: 500}}
+    -> arms[0].annealing.radius: must be a finite number of at least 0, got -1e-05
+{arms: [{algorithm: ERM, annealing: {method: gga}}], defaults: {annealing.radius: -1.0e-5}}
+    -> defaults.annealing.radius: must be a finite number of at least 0, got -1e-05
+{arms: [{algorithm: ERM, annealing: {method: gga}, vary: {annealing.radius: [1.0e-5, -0.0001]}}]}
+    -> arms[0].vary.annealing.radius: must be a finite number of at least 0, got -0.0001
+{arms: [{annealing: {variant: papr}}]}
+    -> arms[0].annealing.variant: must be 'paper', 'released' or 'guided', got 'papr'
+{arms: [{annealing: {method: gga-x}}]}
+    -> arms[0].annealing.method: must be 'gga' or 'gga-l', got 'gga-x'
+{draws: 0}
+    -> draws: must be greater than or equal to 1, got 0
+{trial_seeds: []}
+    -> trial_seeds: must not be empty, got []
+{trial_seeds: [0, -1]}
+    -> trial_seeds[1]: must be greater than or equal to 0, got -1
+{trial_seeds: [0, 1, 0]}
+    -> trial_seeds: each may stand once, got 0
+{name: demo/one}
+    -> name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'demo/one'
+{arms: [{}, {name: a/b}]}
+    -> arms[1].name: must begin with a letter or digit and hold only letters, digits and . _ -, got 'a/b'
+{test_domains: []}
+    -> test_domains: must be 'all', or a list of domains or of lists of domains, got []
+{test_domains: [0.5]}
+    -> test_domains[0]: must be 'all', or a list of domains or of lists of domains, got 0.5
+{resources: {gpus: 2}}
+    -> resources.gpus: must be a number from 0 to 1, or auto, got 2
+{resources: {gpus: all}}
+    -> resources.gpus: must be a number from 0 to 1, or auto, got 'all'
+{search_space: {lr: {}}}
+    -> search_space.lr: exactly one of uniform, loguniform, integers, logintegers, choice must be given, got none,
+    got {}
+{search_space: {lr: {uniform: [0.001]}}}
+    -> search_space.lr.uniform[1]: must be given
+{search_space: {lr: {uniform: [2, 1]}}}
+    -> search_space.lr: low <= high must hold, got low=2.0, high=1.0, got {'uniform': [2, 1]}
+{search: grid, search_space: {lr: {uniform: [0.001]}}}
+    -> search_space.lr.uniform[1]: must be given
+{search_space: {lr: {choice: []}}}
+    -> search_space.lr.choice: must not be empty, got []
+""")
 
-UNFROZEN = {"network": "resnet18", "freeze_batch_norm": False}
 COLORED = {"name": "ColoredDigits"}
 
-ACROSS: list[tuple[dict[str, Any], str]] = [
-    (
-        {"training": {"steps": 100, "evaluate_every": 99, "averaging": "swad"}},
-        "training.averaging.n_converge: must be at most the number of a run's evaluations, 2 (steps 100, "
-        "evaluate_every 99), got 3",
-    ),
-    (
-        {"arms": [{}, {"name": "ERM + SWAD"}], "training": {"averaging": "swad"}},
-        "arms[1].name: must not be what the averaged weights of another arm are called, got 'ERM + SWAD'",
-    ),
-    (
-        {"arms": [{"annealing": {"start_step": 90, "num_steps": 20}}], "training": {"steps": 100}},
-        "arms[0].annealing.num_steps: the window 90..109 must end by the last step, 99, got 20",
-    ),
-    (
-        {"arms": [GGA], "defaults": {"annealing.start_step": 299, "annealing.num_steps": 2}},
-        "defaults.annealing.num_steps: the window 299..300 must end by the last step, 299, got 2",
-    ),
-    (
-        {"arms": [{"annealing": {"num_steps": 10}}], "search_space": {"annealing.start_step": {"choice": [100, 291]}}},
-        "arms[0].annealing.num_steps: the window 291..300 must end by the last step, 299, got 10",
-    ),
-    (
-        {"test_domains": [[0, 15, 30, 45, 60, 75]]},
-        "test_domains[0]: must leave a training domain, got ['0', '15', '30', '45', '60', '75']",
-    ),
-    (
-        {"arms": [{}, GGA], "test_domains": [0, [0, 15, 30, 45, 60]]},
-        "test_domains[1]: must leave 2 training domains or more for the arm 'ERM + GGA', got ['0', '15', "
-        "'30', '45', '60']",
-    ),
-    ({"test_domains": [0, 80]}, "test_domains[1]: must be a domain of RotatedDigits, got '80'"),
-    ({"test_domains": [[0, 0]]}, "test_domains[0]: a domain may be held out once, got ['0', '0']"),
-    ({"test_domains": [[0, 75], [75, 0]]}, "test_domains: each may stand once, got ('0', '75')"),
-    ({"dataset": {"name": "PACSS"}}, "dataset.name: must be a known dataset, got 'PACSS'"),
-    (
-        {"dataset": {"name": "nobodys_package:images"}},
-        "dataset.name: must name an attribute of an installed module (No module named 'nobodys_package'), "
-        "got 'nobodys_package:images'",
-    ),
-    (
-        {"dataset": {"name": DIGITS, "root": "/there"}},
-        "dataset.root: RotatedDigits is embedded and has none, got '/there'",
-    ),
-    ({"dataset": {"name": "ImageFolder"}}, "dataset.root: ImageFolder needs the folder that holds domain/class/image"),
-    (
-        {"dataset": {"name": "ImageFolder", "root": "/nowhere/at/all"}},
-        "dataset.root: must be a folder that holds domain/class/image, got '/nowhere/at/all'",
-    ),
-    ({"protocol": "quik"}, "protocol: must be a known protocol, got 'quik'"),
-    ({"arms": [{}, {"algorithm": "EMR"}]}, "arms[1].algorithm: unknown algorithm, got 'EMR'"),
-    ({"training": {"network": "vgg"}}, "training.network: unknown network, got 'vgg'"),
-    ({"training": {"network": "resnet18"}}, "training.network: resnet18 needs images of 3 channels, got 1"),
-    (
-        {"training": {"augmentation": "domainbed"}},
-        "training.augmentation: needs images of 3 channels, RotatedDigits has 1, got 'domainbed'",
-    ),
-    (
-        {"training": {"weights": "nowhere/weights.pt"}},
-        "training.weights: the weights file must exist, got 'nowhere/weights.pt'",
-    ),
-    (
-        {"defaults": {"batch_size": 241}},
-        "defaults.batch_size: must not exceed the training split of the smallest domain, '45' (240 images), got 241",
-    ),
-    (
-        {"search_space": {"batch_size": {"integers": [8, 241]}}},
-        "search_space.batch_size: must not exceed the training split of the smallest domain, '45' (240 "
-        "images), got 241",
-    ),
-    ({"defaults": {"lr": 0}}, "defaults.lr: must lie in (0, 100], got 0"),
-    ({"defaults": {"lr": "1e-3"}}, "defaults.lr: must be a number, got '1e-3'"),
-    (
-        {"search_space": {"annealing.radius": {"uniform": [0, 1]}}},
-        "search_space.annealing.radius: no arm has this hyperparameter",
-    ),
-    ({"defaults": {"momentum": 0.9}}, "defaults.momentum: no arm has this hyperparameter"),
-    (
-        {"arms": [{"vary": {"annealing.radius": [1e-5]}}]},
-        "arms[0].vary.annealing.radius: the arm has no such hyperparameter",
-    ),
-    (
-        {"defaults": {"lr": 0.1}, "search_space": {"lr": {"loguniform": [1e-4, 1e-2]}}},
-        "defaults.lr: must lie in its own search_space range loguniform [0.0001, 0.01], got 0.1",
-    ),
-    (
-        {"defaults": {"batch_size": 12}, "search_space": {"batch_size": {"choice": [8, 16]}}},
-        "defaults.batch_size: must lie in its own search_space range choice [8, 16], got 12",
-    ),
-    ({"search_space": {"dropout": {"uniform": [0, 1]}}}, "search_space.dropout: must lie in [0, 1), got 1.0"),
-    (
-        {"search_space": {"batch_size": {"uniform": [8, 32]}}},
-        "search_space.batch_size: must be searched among whole numbers, got 'uniform'",
-    ),
-    (
-        {"arms": [GGA], "search_space": {"annealing.num_candidates": {"loguniform": [8, 32]}}},
-        "search_space.annealing.num_candidates: must be searched among whole numbers, got 'loguniform'",
-    ),
-    (
-        {"arms": [GGA], "search_space": {"annealing.objective": {"choice": ["alignment", "luck"]}}},
-        "search_space.annealing.objective: must be one of the choices, got 'luck'",
-    ),
-    (
-        {"arms": [{"annealing": {"radius": 1e-3}, "vary": {"annealing.radius": [1e-4]}}]},
-        "arms[0].vary.annealing.radius: stands in the annealing block too; give it once",
-    ),
-    (
-        {"arms": [{"annealing": {"method": "gga-l", "radius": 1e-5}}]},
-        "arms[0].annealing.radius: no field of the method gga-l, got 1e-05",
-    ),
-    (
-        {"arms": [{"annealing": {"method": "gga-l", "variant": "paper"}}]},
-        "arms[0].annealing.variant: no field of the method gga-l, got 'paper'",
-    ),
-    ({"arms": [{"annealing": {"gamma": 1e-3}}]}, "arms[0].annealing.gamma: no field of the method gga, got 0.001"),
-    (
-        {"arms": [GGA_L], "defaults": {"annealing.num_steps": 5}},
-        "defaults.annealing.num_steps: no arm has this hyperparameter",
-    ),
-    (
-        {"arms": [{"annealing": {"direction": "gradient", "origin": "current"}}]},
-        "arms[0].annealing.origin: must be start where direction is gradient, got 'current'",
-    ),
-    (
-        {"arms": [{"annealing": {"variant": "released", "direction": "gradient"}}]},
-        "variant, annealing.origin: must be start where direction is gradient, got 'current'",
-    ),
-    (
-        {"arms": [{"annealing": {"variant": "guided"}}], "defaults": {"annealing.origin": "current"}},
-        "defaults.annealing.origin: must be start where direction is gradient, got 'current'",
-    ),
-    (
-        {
-            "arms": [GGA],
-            "search_space": {
-                "annealing.direction": {"choice": ["random", "gradient"]},
-                "annealing.origin": {"choice": ["start", "current"]},
-            },
-        },
-        "search_space.annealing.origin: must be start where direction is gradient, got 'current'",
-    ),
-    (
-        {"arms": [{"annealing": {"domain_gradients": "layerwise"}}], "dataset": COLORED, "training": UNFROZEN},
-        "arms[0].annealing.domain_gradients: batch norm that is not frozen couples the domains of resnet18,"
-        " got 'layerwise'",
-    ),
-    (
-        {
-            "arms": [GGA],
-            "search_space": {"annealing.domain_gradients": {"choice": ["loop", "layerwise"]}},
-            "dataset": COLORED,
-            "training": UNFROZEN,
-        },
-        "search_space.annealing.domain_gradients: batch norm that is not frozen couples the domains of "
-        "resnet18, got 'layerwise'",
-    ),
-    (
-        {"arms": [{"annealing": {"cuda_graph": True}}]},
-        "arms[0].annealing.cuda_graph: needs a GPU (resources.gpus above 0), got True",
-    ),
-    (
-        {"arms": [{"annealing": {"cuda_graph": True, "mask": "forward"}}], "resources": {"gpus": 1}},
-        "arms[0].annealing.mask: must be step where cuda_graph is true, got 'forward'",
-    ),
-    (
-        {"arms": [{"vary": {"lr": [1e-3, 1e-3]}}]},
-        "arms: two arms may not have one name (give one a `name:`), got 'ERM, lr 1e-3'",
-    ),
-    ({"arms": [{}, {}]}, "arms: two arms may not have one name (give one a `name:`), got 'ERM'"),
-    ({"arms": [{}, {"name": "other", "baseline": "EMR"}]}, "arms[1].baseline: must name an arm, got 'EMR'"),
-    (
-        {"search": "grid", "search_space": {"lr": {"uniform": [1e-3, 1e-2]}}},
-        "search_space.lr: must be a choice in a grid, got 'uniform'",
-    ),
-    (
-        {"search": "grid", "draws": 3, "search_space": {"lr": {"choice": [1e-3]}}},
-        "draws: a grid's points are its draws; leave it out, got 3",
-    ),
-    ({"search": "grid"}, "search_space: a grid needs something to search"),
-    ({"selection": [VALIDATION, VALIDATION]}, "selection: each may stand once, got 'training-domain-validation'"),
-    (
-        {"selection": ["oracle", VALIDATION]},
-        "selection: must not come first: what MLflow and chosen.yaml call selected may not look at a test "
-        "domain, got 'oracle'",
-    ),
-    (
-        {"selection": [LEAVE_ONE_OUT], "test_domains": [[0, 15]]},
-        "selection: leave-one-domain-out needs test domains that stand alone, got '0+15'",
-    ),
-    (
-        {"selection": [LEAVE_ONE_OUT], "arms": [{}, GGA], "dataset": COLORED},
-        "selection: trains on 1 of 3 domains, too few for the arm 'ERM + GGA', got 'leave-one-domain-out'",
-    ),
-    ({"select_from": "after-window"}, "select_from: no arm has an annealing window, got 'after-window'"),
-    (
-        {"select_from": "after-window", "arms": [GGA], "defaults": {"annealing.start_step": 199}},
-        "default annealing.num_steps: select_from after-window needs a step after the window 199..299, got 101",
-    ),
-]
+ACROSS = cases(r"""
+{training: {steps: 100, evaluate_every: 99, averaging: swad}}
+    -> training.averaging.n_converge: must be at most the number of a run's evaluations, 2 (steps 100,
+    evaluate_every 99), got 3
+{arms: [{}, {name: ERM + SWAD}], training: {averaging: swad}}
+    -> arms[1].name: must not be what the averaged weights of another arm are called, got 'ERM + SWAD'
+{arms: [{annealing: {start_step: 90, num_steps: 20}}], training: {steps: 100}}
+    -> arms[0].annealing.num_steps: the window 90..109 must end by the last step, 99, got 20
+{arms: [{algorithm: ERM, annealing: {method: gga}}], defaults: {annealing.start_step: 299, annealing.num_steps: 2}}
+    -> defaults.annealing.num_steps: the window 299..300 must end by the last step, 299, got 2
+{arms: [{annealing: {num_steps: 10}}], search_space: {annealing.start_step: {choice: [100, 291]}}}
+    -> arms[0].annealing.num_steps: the window 291..300 must end by the last step, 299, got 10
+{test_domains: [[0, 15, 30, 45, 60, 75]]}
+    -> test_domains[0]: must leave a training domain, got ['0', '15', '30', '45', '60', '75']
+{arms: [{}, {algorithm: ERM, annealing: {method: gga}}], test_domains: [0, [0, 15, 30, 45, 60]]}
+    -> test_domains[1]: must leave 2 training domains or more for the arm 'ERM + GGA', got ['0', '15', '30', '45',
+    '60']
+{test_domains: [0, 80]}
+    -> test_domains[1]: must be a domain of RotatedDigits, got '80'
+{test_domains: [[0, 0]]}
+    -> test_domains[0]: a domain may be held out once, got ['0', '0']
+{test_domains: [[0, 75], [75, 0]]}
+    -> test_domains: each may stand once, got ('0', '75')
+{dataset: {name: PACSS}}
+    -> dataset.name: must be a known dataset, got 'PACSS'
+{dataset: {name: 'nobodys_package:images'}}
+    -> dataset.name: must name an attribute of an installed module (No module named 'nobodys_package'), got
+    'nobodys_package:images'
+{dataset: {name: RotatedDigits, root: /there}}
+    -> dataset.root: RotatedDigits is embedded and has none, got '/there'
+{dataset: {name: ImageFolder}}
+    -> dataset.root: ImageFolder needs the folder that holds domain/class/image
+{dataset: {name: ImageFolder, root: /nowhere/at/all}}
+    -> dataset.root: must be a folder that holds domain/class/image, got '/nowhere/at/all'
+{protocol: quik}
+    -> protocol: must be a known protocol, got 'quik'
+{arms: [{}, {algorithm: EMR}]}
+    -> arms[1].algorithm: unknown algorithm, got 'EMR'
+{training: {network: vgg}}
+    -> training.network: unknown network, got 'vgg'
+{training: {network: resnet18}}
+    -> training.network: resnet18 needs images of 3 channels, got 1
+{training: {augmentation: domainbed}}
+    -> training.augmentation: needs images of 3 channels, RotatedDigits has 1, got 'domainbed'
+{training: {weights: nowhere/weights.pt}}
+    -> training.weights: the weights file must exist, got 'nowhere/weights.pt'
+{defaults: {batch_size: 241}}
+    -> defaults.batch_size: must not exceed the training split of the smallest domain, '45' (240 images), got 241
+{search_space: {batch_size: {integers: [8, 241]}}}
+    -> search_space.batch_size: must not exceed the training split of the smallest domain, '45' (240 images), got
+    241
+{defaults: {lr: 0}}
+    -> defaults.lr: must lie in (0, 100], got 0
+{defaults: {lr: 1e-3}}
+    -> defaults.lr: must be a number, got '1e-3'
+{search_space: {annealing.radius: {uniform: [0, 1]}}}
+    -> search_space.annealing.radius: no arm has this hyperparameter
+{defaults: {momentum: 0.9}}
+    -> defaults.momentum: no arm has this hyperparameter
+{arms: [{vary: {annealing.radius: [1.0e-5]}}]}
+    -> arms[0].vary.annealing.radius: the arm has no such hyperparameter
+{defaults: {lr: 0.1}, search_space: {lr: {loguniform: [0.0001, 0.01]}}}
+    -> defaults.lr: must lie in its own search_space range loguniform [0.0001, 0.01], got 0.1
+{defaults: {batch_size: 12}, search_space: {batch_size: {choice: [8, 16]}}}
+    -> defaults.batch_size: must lie in its own search_space range choice [8, 16], got 12
+{search_space: {dropout: {uniform: [0, 1]}}}
+    -> search_space.dropout: must lie in [0, 1), got 1.0
+{search_space: {batch_size: {uniform: [8, 32]}}}
+    -> search_space.batch_size: must be searched among whole numbers, got 'uniform'
+{arms: [{algorithm: ERM, annealing: {method: gga}}], search_space: {annealing.num_candidates: {loguniform: [8, 32]}}}
+    -> search_space.annealing.num_candidates: must be searched among whole numbers, got 'loguniform'
+{arms: [{algorithm: ERM, annealing: {method: gga}}], search_space: {annealing.objective: {choice: [alignment, luck]}}}
+    -> search_space.annealing.objective: must be one of the choices, got 'luck'
+{arms: [{annealing: {radius: 0.001}, vary: {annealing.radius: [0.0001]}}]}
+    -> arms[0].vary.annealing.radius: stands in the annealing block too; give it once
+{arms: [{annealing: {method: gga-l, radius: 1.0e-5}}]}
+    -> arms[0].annealing.radius: no field of the method gga-l, got 1e-05
+{arms: [{annealing: {method: gga-l, variant: paper}}]}
+    -> arms[0].annealing.variant: no field of the method gga-l, got 'paper'
+{arms: [{annealing: {gamma: 0.001}}]}
+    -> arms[0].annealing.gamma: no field of the method gga, got 0.001
+{arms: [{algorithm: ERM, annealing: {method: gga-l}}], defaults: {annealing.num_steps: 5}}
+    -> defaults.annealing.num_steps: no arm has this hyperparameter
+{arms: [{annealing: {direction: gradient, origin: current}}]}
+    -> arms[0].annealing.origin: must be start where direction is gradient, got 'current'
+{arms: [{annealing: {variant: released, direction: gradient}}]}
+    -> variant, annealing.origin: must be start where direction is gradient, got 'current'
+{arms: [{annealing: {variant: guided}}], defaults: {annealing.origin: current}}
+    -> defaults.annealing.origin: must be start where direction is gradient, got 'current'
+{arms: [{algorithm: ERM, annealing: {method: gga}}], search_space: {annealing.direction: {choice: [random, gradient]},
+  annealing.origin: {choice: [start, current]}}}
+    -> search_space.annealing.origin: must be start where direction is gradient, got 'current'
+{arms: [{annealing: {domain_gradients: layerwise}}], dataset: {name: ColoredDigits}, training: {network: resnet18,
+  freeze_batch_norm: false}}
+    -> arms[0].annealing.domain_gradients: batch norm that is not frozen couples the domains of resnet18, got
+    'layerwise'
+{arms: [{algorithm: ERM, annealing: {method: gga}}], search_space: {annealing.domain_gradients: {choice: [loop,
+  layerwise]}}, dataset: {name: ColoredDigits}, training: {network: resnet18, freeze_batch_norm: false}}
+    -> search_space.annealing.domain_gradients: batch norm that is not frozen couples the domains of resnet18, got
+    'layerwise'
+{arms: [{annealing: {cuda_graph: true}}]}
+    -> arms[0].annealing.cuda_graph: needs a GPU (resources.gpus above 0), got True
+{arms: [{annealing: {cuda_graph: true, mask: forward}}], resources: {gpus: 1}}
+    -> arms[0].annealing.mask: must be step where cuda_graph is true, got 'forward'
+{arms: [{vary: {lr: [0.001, 0.001]}}]}
+    -> arms: two arms may not have one name (give one a `name:`), got 'ERM, lr 1e-3'
+{arms: [{}, {}]}
+    -> arms: two arms may not have one name (give one a `name:`), got 'ERM'
+{arms: [{}, {name: other, baseline: EMR}]}
+    -> arms[1].baseline: must name an arm, got 'EMR'
+{search: grid, search_space: {lr: {uniform: [0.001, 0.01]}}}
+    -> search_space.lr: must be a choice in a grid, got 'uniform'
+{search: grid, draws: 3, search_space: {lr: {choice: [0.001]}}}
+    -> draws: a grid's points are its draws; leave it out, got 3
+{search: grid}
+    -> search_space: a grid needs something to search
+{selection: [training-domain-validation, training-domain-validation]}
+    -> selection: each may stand once, got 'training-domain-validation'
+{selection: [oracle, training-domain-validation]}
+    -> selection: must not come first: what MLflow and chosen.yaml call selected may not look at a test domain, got
+    'oracle'
+{selection: [leave-one-domain-out], test_domains: [[0, 15]]}
+    -> selection: leave-one-domain-out needs test domains that stand alone, got '0+15'
+{selection: [leave-one-domain-out], arms: [{}, {algorithm: ERM, annealing: {method: gga}}], dataset: {name:
+  ColoredDigits}}
+    -> selection: trains on 1 of 3 domains, too few for the arm 'ERM + GGA', got 'leave-one-domain-out'
+{select_from: after-window}
+    -> select_from: no arm has an annealing window, got 'after-window'
+{select_from: after-window, arms: [{algorithm: ERM, annealing: {method: gga}}], defaults: {annealing.start_step: 199}}
+    -> default annealing.num_steps: select_from after-window needs a step after the window 199..299, got 101
+""")
 
 MLDG, ONE_LEFT = {"algorithm": "MLDG"}, [[0, 15, 30, 45, 60]]
 STATISTICS = "somebodys_algorithms:NeedsStatistics"
 
-OF_ALGORITHMS: list[tuple[dict[str, Any], str]] = [
-    (
-        {"arms": [{}, {"algorithm": "CORAL"}, {"algorithm": "SAM"}, MLDG], "test_domains": ONE_LEFT},
-        "test_domains[0]: must leave 2 training domains or more for the arms 'CORAL', 'MLDG', got ['0', "
-        "'15', '30', '45', '60']",
-    ),
-    (
-        {"arms": [{"name": "four", "algorithm": "somebodys_algorithms:NeedsFour"}], "test_domains": [[0, 15, 30]]},
-        "test_domains[0]: must leave 4 training domains or more for the arm 'four', got ['0', '15', '30']",
-    ),
-    (
-        {"selection": [LEAVE_ONE_OUT], "arms": [{}, {"algorithm": "Mixup"}], "dataset": COLORED},
-        "selection: trains on 1 of 3 domains, too few for the arm 'Mixup', got 'leave-one-domain-out'",
-    ),
-    (
-        {"arms": [MLDG], "dataset": COLORED},
-        "default mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held out "
-        "(set defaults.mldg_n_meta_test), got 2",
-    ),
-    (
-        {"arms": [MLDG], "defaults": {"mldg_n_meta_test": 4}, "test_domains": [0, [15, 30, 45, 60]]},
-        "defaults.mldg_n_meta_test: must be below the number of training domains, 2 where '15+30+45+60' is "
-        "held out, got 4",
-    ),
-    (
-        {"arms": [{**MLDG, "vary": {"mldg_n_meta_test": [3, 4]}}], "selection": [LEAVE_ONE_OUT]},
-        "arms[0].vary.mldg_n_meta_test: must be below the number of training domains, 4 where '0+15' is "
-        "held out, got 4",
-    ),
-    (
-        {
-            "arms": [MLDG],
-            "defaults": {"mldg_n_meta_test": 1},
-            "search_space": {"mldg_n_meta_test": {"choice": [2, 1]}},
-            "dataset": COLORED,
-        },
-        "search_space.mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held out, got 2",
-    ),
-    (
-        {
-            "arms": [MLDG],
-            "defaults": {"mldg_n_meta_test": 1},
-            "test_domains": [90],
-            "trial_seeds": [0],
-            "chosen": {
-                "search": "ours",
-                "cells": [{"arm": "MLDG", "test_domains": 90, "values": {"mldg_n_meta_test": 3}}],
-            },
-            "dataset": COLORED,
-        },
-        "chosen.cells[0].values.mldg_n_meta_test: must be below the number of training domains, 2 where "
-        "'90' is held out, got 3",
-    ),
-    (
-        {"arms": [MLDG], "defaults": {"mldg_n_meta_test": 1}, "dataset": COLORED, "protocol": "domainbed"},
-        "search_space.mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held "
-        "out (the protocol searches it: fix it under arms[0].vary), got 2",
-    ),
-    (
-        {"arms": [{"algorithm": "CORAL"}], "defaults": {"batch_size": 1}},
-        "defaults.batch_size: CORAL needs 2 images or more a domain, got 1",
-    ),
-    (
-        {"arms": [{"algorithm": "IRM"}], "search_space": {"batch_size": {"integers": [1, 40]}}},
-        "search_space.batch_size: IRM needs 2 images or more a domain, got 1",
-    ),
-    (
-        {"arms": [{"algorithm": STATISTICS}]},
-        "training.network: has no batch norm, whose batch statistics somebodys_algorithms:NeedsStatistics "
-        "needs, got 'small-cnn'",
-    ),
-    (
-        {"arms": [{"algorithm": STATISTICS}], "dataset": COLORED, "training": {"network": "resnet18"}},
-        "training.freeze_batch_norm: must be false for somebodys_algorithms:NeedsStatistics, which needs "
-        "batch statistics, got True",
-    ),
-    (
-        {"arms": [GGA_L, {**GGA_L, "algorithm": "Fish"}]},
-        "arms[1].annealing.method: Fish takes no step along one gradient, to which noise could be added, got 'gga-l'",
-    ),
-    (
-        {"arms": [{"algorithm": "ARM", "annealing": {"domain_gradients": "layerwise"}}]},
-        "arms[0].annealing.domain_gradients: in one forward ARM lets a domain see the others, got 'layerwise'",
-    ),
-    (
-        {"arms": [{**GGA_L, "algorithm": "MTL"}], "defaults": {"annealing.domain_gradients": "layerwise"}},
-        "defaults.annealing.domain_gradients: in one forward MTL lets a domain see the others, got 'layerwise'",
-    ),
-    (
-        {
-            "arms": [GGA, {**GGA, "algorithm": "MTL"}],
-            "search_space": {"annealing.domain_gradients": {"choice": ["loop", "layerwise"]}},
-        },
-        "search_space.annealing.domain_gradients: in one forward MTL lets a domain see the others, got 'layerwise'",
-    ),
-    (
-        {"arms": [{"algorithm": "CORAL"}], "defaults": {"paper_form": 1}},
-        "defaults.paper_form: must be true or false, got 1",
-    ),
-    (
-        {"arms": [{"algorithm": "ARM"}], "search_space": {"paper_form": {"choice": [True, 0]}}},
-        "search_space.paper_form: must be true or false, got 0",
-    ),
-    (
-        {"arms": [{"algorithm": "ARM"}], "search_space": {"paper_form": {"uniform": [0, 1]}}},
-        "search_space.paper_form: must be searched as a choice of true and false, got 'uniform'",
-    ),
-    (
-        {"arms": [GGA], "search_space": {"annealing.cuda_graph": {"integers": [0, 1]}}},
-        "search_space.annealing.cuda_graph: must be searched as a choice of true and false, got 'integers'",
-    ),
-    (
-        {"arms": [{"algorithm": "MMD", "vary": {"irm_lambda": [1]}}]},
-        "arms[0].vary.irm_lambda: the arm has no such hyperparameter",
-    ),
-    (
-        {"arms": [{}, {"algorithm": "RSC"}], "defaults": {"sag_w_adv": 0.1}},
-        "defaults.sag_w_adv: no arm has this hyperparameter",
-    ),
-    ({"arms": [{"algorithm": "Fishr"}], "defaults": {"fishr_ema": 1}}, "defaults.fishr_ema: must lie in [0, 1), got 1"),
-]
+OF_ALGORITHMS = cases(r"""
+{arms: [{}, {algorithm: CORAL}, {algorithm: SAM}, {algorithm: MLDG}], test_domains: [[0, 15, 30, 45, 60]]}
+    -> test_domains[0]: must leave 2 training domains or more for the arms 'CORAL', 'MLDG', got ['0', '15', '30',
+    '45', '60']
+{arms: [{name: four, algorithm: 'somebodys_algorithms:NeedsFour'}], test_domains: [[0, 15, 30]]}
+    -> test_domains[0]: must leave 4 training domains or more for the arm 'four', got ['0', '15', '30']
+{selection: [leave-one-domain-out], arms: [{}, {algorithm: Mixup}], dataset: {name: ColoredDigits}}
+    -> selection: trains on 1 of 3 domains, too few for the arm 'Mixup', got 'leave-one-domain-out'
+{arms: [{algorithm: MLDG}], dataset: {name: ColoredDigits}}
+    -> default mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held out (set
+    defaults.mldg_n_meta_test), got 2
+{arms: [{algorithm: MLDG}], defaults: {mldg_n_meta_test: 4}, test_domains: [0, [15, 30, 45, 60]]}
+    -> defaults.mldg_n_meta_test: must be below the number of training domains, 2 where '15+30+45+60' is held out,
+    got 4
+{arms: [{algorithm: MLDG, vary: {mldg_n_meta_test: [3, 4]}}], selection: [leave-one-domain-out]}
+    -> arms[0].vary.mldg_n_meta_test: must be below the number of training domains, 4 where '0+15' is held out, got
+    4
+{arms: [{algorithm: MLDG}], defaults: {mldg_n_meta_test: 1}, search_space: {mldg_n_meta_test: {choice: [2, 1]}},
+  dataset: {name: ColoredDigits}}
+    -> search_space.mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held out, got 2
+{arms: [{algorithm: MLDG}], defaults: {mldg_n_meta_test: 1}, test_domains: [90], trial_seeds: [0], chosen: {search:
+  ours, cells: [{arm: MLDG, test_domains: 90, values: {mldg_n_meta_test: 3}}]}, dataset: {name: ColoredDigits}}
+    -> chosen.cells[0].values.mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held
+    out, got 3
+{arms: [{algorithm: MLDG}], defaults: {mldg_n_meta_test: 1}, dataset: {name: ColoredDigits}, protocol: domainbed}
+    -> search_space.mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held out (the
+    protocol searches it: fix it under arms[0].vary), got 2
+{arms: [{algorithm: CORAL}], defaults: {batch_size: 1}}
+    -> defaults.batch_size: CORAL needs 2 images or more a domain, got 1
+{arms: [{algorithm: IRM}], search_space: {batch_size: {integers: [1, 40]}}}
+    -> search_space.batch_size: IRM needs 2 images or more a domain, got 1
+{arms: [{algorithm: 'somebodys_algorithms:NeedsStatistics'}]}
+    -> training.network: has no batch norm, whose batch statistics somebodys_algorithms:NeedsStatistics needs, got
+    'small-cnn'
+{arms: [{algorithm: 'somebodys_algorithms:NeedsStatistics'}], dataset: {name: ColoredDigits}, training: {network:
+  resnet18}}
+    -> training.freeze_batch_norm: must be false for somebodys_algorithms:NeedsStatistics, which needs batch
+    statistics, got True
+{arms: [{algorithm: ERM, annealing: {method: gga-l}}, {algorithm: Fish, annealing: {method: gga-l}}]}
+    -> arms[1].annealing.method: Fish takes no step along one gradient, to which noise could be added, got 'gga-l'
+{arms: [{algorithm: ARM, annealing: {domain_gradients: layerwise}}]}
+    -> arms[0].annealing.domain_gradients: in one forward ARM lets a domain see the others, got 'layerwise'
+{arms: [{algorithm: MTL, annealing: {method: gga-l}}], defaults: {annealing.domain_gradients: layerwise}}
+    -> defaults.annealing.domain_gradients: in one forward MTL lets a domain see the others, got 'layerwise'
+{arms: [{algorithm: ERM, annealing: {method: gga}}, {algorithm: MTL, annealing: {method: gga}}], search_space:
+  {annealing.domain_gradients: {choice: [loop, layerwise]}}}
+    -> search_space.annealing.domain_gradients: in one forward MTL lets a domain see the others, got 'layerwise'
+{arms: [{algorithm: CORAL}], defaults: {paper_form: 1}}
+    -> defaults.paper_form: must be true or false, got 1
+{arms: [{algorithm: ARM}], search_space: {paper_form: {choice: [true, 0]}}}
+    -> search_space.paper_form: must be true or false, got 0
+{arms: [{algorithm: ARM}], search_space: {paper_form: {uniform: [0, 1]}}}
+    -> search_space.paper_form: must be searched as a choice of true and false, got 'uniform'
+{arms: [{algorithm: ERM, annealing: {method: gga}}], search_space: {annealing.cuda_graph: {integers: [0, 1]}}}
+    -> search_space.annealing.cuda_graph: must be searched as a choice of true and false, got 'integers'
+{arms: [{algorithm: MMD, vary: {irm_lambda: [1]}}]}
+    -> arms[0].vary.irm_lambda: the arm has no such hyperparameter
+{arms: [{}, {algorithm: RSC}], defaults: {sag_w_adv: 0.1}}
+    -> defaults.sag_w_adv: no arm has this hyperparameter
+{arms: [{algorithm: Fishr}], defaults: {fishr_ema: 1}}
+    -> defaults.fishr_ema: must lie in [0, 1), got 1
+""")
 
 
 @pytest.fixture
