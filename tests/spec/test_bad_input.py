@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import types
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from sweep_content import CONTENTS, GGA, GGA_L, content, on_tree, write_tree
+from sweep_content import CONTENTS, GGA, GGA_L, content, fault_cases, faults_of, on_tree, shown, write_tree
 
 from gga_sweep import annealing as methods
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.datasets import BENCHMARKS
 from gga_sweep.datasets.catalogue import EMBEDDED
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import InputError
 from gga_sweep.execution.prepare import decode_images, require_writable
 from gga_sweep.networks.choice import NETWORKS
 from gga_sweep.spec import load, read_contents, searched_run
@@ -29,25 +26,8 @@ VALIDATION = "training-domain-validation"
 LEAVE_ONE_OUT = "leave-one-domain-out"
 
 
-def faults_of(source: Any, overrides: tuple[str, ...] = ()) -> list[str]:
-    """Field, rule and value of each."""
-    with pytest.raises(InputError) as caught:
-        load(source, overrides=overrides)
-    return [shown(fault) for fault in caught.value.faults]
-
-
-def cases(text: str) -> list[tuple[dict[Any, Any], str]]:
-    """What a file changes, in YAML, and after an arrow the fault; a line that is indented continues the one above."""
-    found = re.findall(r"^(\S.*?)\n    -> (.*?)(?=\n\S|\n\Z)", text, flags=re.DOTALL | re.MULTILINE)
-    return [(yaml.safe_load(changes), " ".join(message.split())) for changes, message in found]
-
-
-def shown(fault: Fault) -> str:
-    return str(replace(fault, allowed=()))
-
-
 # Without these fields too little is left to look for other faults.
-WITHOUT_MORE = cases(r"""
+WITHOUT_MORE = fault_cases(r"""
 {7: 1}
     -> [7]: keys should be strings, got 7
 {arms: {}}
@@ -58,7 +38,7 @@ WITHOUT_MORE = cases(r"""
     -> arms: must not be empty, got []
 """)
 
-FIELDS = cases(r"""
+FIELDS = fault_cases(r"""
 {trial_sedes: [0]}
     -> trial_sedes: unknown field, got [0]
 {arms: [{}, {algorthm: ERM, name: b}]}
@@ -122,7 +102,7 @@ FIELDS = cases(r"""
 
 COLORED = {"name": "ColoredDigits"}
 
-ACROSS = cases(r"""
+ACROSS = fault_cases(r"""
 {training: {steps: 100, evaluate_every: 99, averaging: swad}}
     -> training.averaging.n_converge: must be at most the number of a run's evaluations, 2 (steps 100,
     evaluate_every 99), got 3
@@ -257,7 +237,7 @@ ACROSS = cases(r"""
 MLDG, ONE_LEFT = {"algorithm": "MLDG"}, [[0, 15, 30, 45, 60]]
 STATISTICS = "somebodys_algorithms:NeedsStatistics"
 
-OF_ALGORITHMS = cases(r"""
+OF_ALGORITHMS = fault_cases(r"""
 {arms: [{}, {algorithm: CORAL}, {algorithm: SAM}, {algorithm: MLDG}], test_domains: [[0, 15, 30, 45, 60]]}
     -> test_domains[0]: must leave 2 training domains or more for the arms 'CORAL', 'MLDG', got ['0', '15', '30',
     '45', '60']
