@@ -49,10 +49,9 @@ from gga_sweep.seeding import seed_hash
 from gga_sweep.selection import SweepView, build_table
 from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.spec import Plan
-from gga_sweep.spec.arms import PREFIX
+from gga_sweep.spec.arms import PREFIX, Arm
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.spec.plan import Arm
 from gga_sweep.spec.protocols import DOMAINBED_NAMES
 
 MARKER = "gga-sweep-export.json"

@@ -10,7 +10,7 @@ from ray import tune
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.spec import Sweep
-from gga_sweep.spec.arms import searched_space
+from gga_sweep.spec.values import searched_space
 
 ARM, TEST_DOMAIN, TRIAL_SEED = "arm", "test_domain", "trial_seed"
 
@@ -35,7 +35,7 @@ def param_space(sweep: Sweep) -> dict[str, Any]:
         TRIAL_SEED: tune.choice(list(sweep.config.trial_seeds)),
     }
     for arm in sweep.arms:
-        for name, searched in searched_space(arm, sweep.config, sweep.protocol).items():
+        for name, searched in searched_space(sweep, arm).items():
             space[name] = to_tune(searched)
     return space
 

@@ -1,4 +1,4 @@
-"""What a run has to do, counted: its evaluations, its annealed steps, and the work of each phase."""
+"""The work that a run has left, counted: evaluations, annealed steps, and the work of each phase."""
 
 from __future__ import annotations
 
