@@ -13,12 +13,7 @@ from gga_sweep.execution.replay import compare, replay
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.records import RunStatus
 
-pytestmark = [
-    pytest.mark.usefixtures("local_ray", "quick_launches"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = pytest.mark.usefixtures("local_ray", "quick_launches")
 
 ADAPTIVE: dict[str, Any] = {
     "test_domains": ["north", "south"],

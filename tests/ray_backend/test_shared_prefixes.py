@@ -16,12 +16,7 @@ from gga_sweep.ledger.json_codec import parse_timings
 from gga_sweep.ray_backend.callbacks import LaunchCallback
 from gga_sweep.scheduling.shared_steps import inherited_steps
 
-pytestmark = [
-    pytest.mark.usefixtures("local_ray", "quick_launches"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = pytest.mark.usefixtures("local_ray", "quick_launches")
 
 WINDOWS: dict[str, Any] = {
     "arms": [
