@@ -88,7 +88,6 @@ def test_dead_nodes_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("local_ray", "quick_launches")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
 def test_a_launch_without_gpus_is_refused_before_a_run_starts(tmp_path: Path) -> None:
     sweep = gga_sweep.load(small_sweep(resources={"gpus": "auto"}), storage=tmp_path)
     with pytest.raises(InputError, match=r"resources\.gpus: auto needs a GPU in the Ray cluster"):
