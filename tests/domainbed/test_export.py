@@ -434,7 +434,7 @@ def test_a_plain_arm_of_an_installed_class_keeps_its_name(tmp_path: Path) -> Non
     assert written_names(sweep.arms) == {"Mine": "Mine"}
 
 
-def test_a_renamed_arm_and_names_alike_where_domainbed_cuts_them_are_told(tmp_path: Path) -> None:
+def test_renamed_arms_and_names_that_domainbed_cuts_to_equal_ones_are_remarked(tmp_path: Path) -> None:
     arms = [{"name": "Baseline"}, *({**GGA, "name": f"ERM + GGA with radius 1e-{power}"} for power in (4, 5))]
     plan = planned(tmp_path / "storage", arms=arms, draws=1)
     write_all(plan)
@@ -454,7 +454,7 @@ def test_a_remark_says_that_domainbed_does_not_know_the_dataset(default: tuple[P
     assert remark.startswith("DomainBed's collect_results prints no table of the dataset RotatedDigits")
 
 
-def test_what_the_plan_leaves_out_is_told(tmp_path: Path) -> None:
+def test_runs_outside_the_plan_are_counted_in_a_remark(tmp_path: Path) -> None:
     write_all(planned(tmp_path / "storage"))
     smaller = planned(tmp_path / "storage", draws=1)
     result = exported(smaller, tmp_path / "out")
@@ -471,7 +471,7 @@ def test_the_ledger_stays_as_it_is(tmp_path: Path) -> None:
     assert {name: content for name, content in after.items() if "/index/" not in name} == before
 
 
-def test_an_export_is_made_anew_in_its_place(tmp_path: Path) -> None:
+def test_an_export_replaces_an_earlier_one(tmp_path: Path) -> None:
     larger = planned(tmp_path / "storage", draws=2)
     ledger = write_all(larger)
     out = tmp_path / "out"
@@ -499,7 +499,7 @@ def test_exporting_twice_writes_the_same_bytes(tmp_path: Path) -> None:
     assert files_below(tmp_path / "out") == before
 
 
-def test_an_export_that_broke_off_forgets_nothing_that_is_to_be_deleted(
+def test_an_export_after_an_interrupted_one_deletes_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     larger = planned(tmp_path / "storage", draws=2)
@@ -605,7 +605,7 @@ def test_the_selected_run_of_each_cell_has_its_weights(trained: Sweep, tmp_path:
     assert sum(line["args"]["skip_model_save"] for line in read_tree(out)) == 12
 
 
-def test_an_export_without_models_takes_back_those_of_a_former_one(trained: Sweep, tmp_path: Path) -> None:
+def test_an_export_without_models_deletes_those_of_an_earlier_one(trained: Sweep, tmp_path: Path) -> None:
     export_domainbed(trained.folder, tmp_path / "out", models=True)
     assert export_domainbed(trained.folder, tmp_path / "out").models == 0
     assert list((tmp_path / "out").glob("*/model.pkl")) == []
@@ -618,7 +618,7 @@ def flip_the_last_bit(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip_the_last_bit])
-def test_selected_weights_that_are_gone_or_damaged_are_told(
+def test_missing_or_damaged_weights_are_counted_in_a_remark(
     own_copy: Callable[[], Sweep], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     sweep = own_copy()
@@ -651,7 +651,7 @@ def leave_weights(ledger: Ledger, run: PlannedRun, module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(("method", "draw"), [("training-domain-validation", 0), ("leave-one-domain-out", 1)])
-def test_the_sweeps_first_method_says_whose_weights_are_written(tmp_path: Path, method: str, draw: int) -> None:
+def test_weights_are_those_selected_by_the_first_method(tmp_path: Path, method: str, draw: int) -> None:
     plan = planned(tmp_path / "storage", selection=[method], test_domains=["0"])
     # Draw 0 validates better by its own training domains, draw 1 where one of them was left out.
     with_weights(plan, lambda run, step, tested: step / 100 + 0.5 * (tested == (run.draws[-1] == 1)))
@@ -660,7 +660,7 @@ def test_the_sweeps_first_method_says_whose_weights_are_written(tmp_path: Path, 
         assert torch.load(file, weights_only=True)["model_dict"]["weight"].item() == draw
 
 
-def test_a_selected_step_whose_weights_are_not_kept_is_told(tmp_path: Path) -> None:
+def test_a_selected_step_without_kept_weights_is_remarked(tmp_path: Path) -> None:
     plan = planned(tmp_path / "storage", select_from="after-window")
     with_weights(plan, lambda run, step, tested: 0.9 if step == (0 if run.cell.test_domains == ("0",) else 2) else 0.5)
     result = exported(plan, tmp_path / "out", models=True)
@@ -735,7 +735,7 @@ def test_a_resnet_that_sees_more_than_an_image_keeps_its_own_names(tmp_path: Pat
     assert torch.load(file, weights_only=True)["model_dict"].keys() == ours.state_dict().keys()
 
 
-def test_nothing_heavy_is_imported_before_models_are_asked_for() -> None:
+def test_importing_the_export_loads_nothing_heavy() -> None:
     heavy = "{'matplotlib', 'pandas', 'pyarrow', 'scipy', 'torch', 'ray', 'mlflow'}"
     code = f"import sys, gga_sweep.domainbed.export; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
