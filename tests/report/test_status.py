@@ -79,7 +79,7 @@ def test_done_in_a_plan_is_what_no_launch_trains_again() -> None:
         ({}, "Each run occupies 1 CPU."),
         ({"cpus": 2, "gpus": 0.5}, "Each run occupies 2 CPU and 0.5 GPU."),
         ({"cpus": 0.25}, "Each run occupies 0.25 CPU."),
-        ({"gpus": "auto"}, "Each run occupies 1 CPU and as much of a GPU as its memory asks for."),
+        ({"gpus": "auto"}, "Each run occupies 1 CPU and the share of a GPU that its memory requires."),
     ],
 )
 def test_a_plan_names_what_a_run_occupies(resources: Mapping[str, float | str], sentence: str) -> None:
@@ -102,7 +102,7 @@ def test_a_benchmark_whose_images_are_missing_is_planned_from_what_was_published
 
 
 def test_images_that_are_there_are_not_mentioned() -> None:
-    assert not any("not there" in line for line in lines(plan_picture(small_plan(), {})))
+    assert not any("are missing" in line for line in lines(plan_picture(small_plan(), {})))
 
 
 def test_a_status_counts_by_arm_only_what_there_is() -> None:
@@ -189,10 +189,10 @@ def test_of_many_runs_twenty_are_named_and_the_rest_counted() -> None:
 def test_running_runs_without_a_live_launch_are_counted() -> None:
     plan = small_plan()
     shown = listed(plan, states_of(plan, RunStatus.RUNNING, RunStatus.RUNNING))
-    assert shown[0] == "2 runs are left running: no launch trains them; launching again continues."
+    assert shown[0] == "2 runs are marked as running without a live launch; launch again to continue them."
     live = Work(Holder("here", 42, time.time() - 60, time.time()), alive=True)
     assert not any(
-        "left running" in line for line in lines(status_picture(plan, states_of(plan, RunStatus.RUNNING), live))
+        "marked as running" in line for line in lines(status_picture(plan, states_of(plan, RunStatus.RUNNING), live))
     )
 
 
@@ -231,9 +231,9 @@ def test_runs_that_went_on_in_another_environment_are_counted_and_one_is_named()
     names = [str(run.folder) for run in plan.runs]
     changed = RunState(RunStatus.DONE, None, 199, environments=("from step 50: torch 2.8 -> 2.9",))
     one = lines(status_picture(plan, {names[0]: changed, names[1]: RunState(RunStatus.DONE, None, 199)}))[-1]
-    assert one == f"1 run went on in another environment than before: {names[0]} from step 50: torch 2.8 -> 2.9."
+    assert one == f"1 run resumed in another environment: {names[0]} from step 50: torch 2.8 -> 2.9."
     two = lines(status_picture(plan, dict.fromkeys(names[:2], changed)))[-1]
-    assert two.startswith(f"2 runs went on in another environment than before: e.g. {names[0]} from step 50")
+    assert two.startswith(f"2 runs resumed in another environment: e.g. {names[0]} from step 50")
 
 
 def test_a_terminal_of_80_columns_cuts_no_word() -> None:
