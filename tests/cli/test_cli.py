@@ -227,7 +227,7 @@ def test_a_benchmark_without_images_can_be_planned_but_not_run(
     planned = gga("plan", file, "--storage", tmp_path / "results")
     assert planned.code == 0
     assert "ERM 4 8 0" in planned.words
-    assert "The images of PACS are not there (no dataset.root given)" in planned.words
+    assert "The images of PACS are missing (no dataset.root given)" in planned.words
     launched = gga("run", file, "--storage", tmp_path / "results")
     assert launched.code == 2
     assert "dataset.root: must be the folder that holds domain/class/image" in launched.err

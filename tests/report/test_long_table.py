@@ -112,7 +112,7 @@ def test_gains_by_algorithm_and_their_mean_have_all_their_statistics() -> None:
     assert len(where(rows, kind="difference-hosts")) == 3 * 4
 
 
-def test_a_value_says_whether_its_own_trial_seed_is_incomplete(report: Report, rows: list[Row]) -> None:
+def test_a_value_of_an_incomplete_trial_seed_is_marked(report: Report, rows: list[Row]) -> None:
     lacking = {(one.cell.arm, one.cell.test_domains[0], one.cell.trial_seed) for one in report.table.incomplete}
     assert lacking
     for row in where(rows, kind="accuracy"):
@@ -298,7 +298,7 @@ def test_the_records_in_json_are_the_rows_of_the_csv(report: Report) -> None:
     assert [as_csv(record) for record in records] == [as_csv(row) for row in read(render_csv(report))]
 
 
-def test_json_says_once_what_holds_for_a_table(report: Report) -> None:
+def test_json_has_the_properties_of_a_table_once(report: Report) -> None:
     found = json.loads(render_json(replace(report, table=replace(report.table, seed_use="each draws its own."))))
     assert (found["sweep"], found["dataset"], found["trial_seeds"]) == ("demo", "RotatedDigits", [0, 1, 2, 5])
     assert found["test_domains"] == [["0"], ["45"], ["75"]]
