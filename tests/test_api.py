@@ -51,7 +51,7 @@ def test_the_records_are_all_runs_of_the_plan_with_their_evaluations(result: Swe
     assert all([record.step for record in run.records] == [0, 2, 4] for run in result.records)
 
 
-def test_what_was_spent_is_the_sum_over_the_runs_and_one_of_two_arms_counts_once(result: SweepResult) -> None:
+def test_device_seconds_count_a_run_of_two_arms_once(result: SweepResult) -> None:
     spent = sum(sum(run.seconds.values()) for run in result.records)
     assert 0 < result.device_seconds == pytest.approx(spent)
     shared = changed_run(result.records[0], cell=replace(result.records[0].cell, arm=GGA))
@@ -60,7 +60,7 @@ def test_what_was_spent_is_the_sum_over_the_runs_and_one_of_two_arms_counts_once
     assert twice.device_seconds == pytest.approx(spent)
 
 
-def test_a_cell_is_represented_by_its_best_draw(result: SweepResult) -> None:
+def test_the_best_draw_of_each_cell_is_selected(result: SweepResult) -> None:
     assert len(result.selected()) == 4
     for one in result.selected():
         runs = [run for run in result.records if run.cell == one.cell]
@@ -68,20 +68,20 @@ def test_a_cell_is_represented_by_its_best_draw(result: SweepResult) -> None:
         assert one.folder in {run.folder for run in runs if best_validation(run) == one.validation_accuracy}
 
 
-def test_the_table_has_a_row_an_arm(result: SweepResult) -> None:
+def test_the_table_has_one_row_for_each_arm(result: SweepResult) -> None:
     table = result.table()
     assert [row.arm for row in table.rows] == [ERM, GGA]
     assert table.selected == result.selected()
     assert not table.incomplete
 
 
-def test_an_unknown_method_of_selection_is_refused(result: SweepResult) -> None:
+def test_an_unknown_selection_method_is_refused(result: SweepResult) -> None:
     for ask in (result.table, result.selected):
         with pytest.raises(InputError, match="must be a known selection method, got 'by-the-stars'"):
             ask("by-the-stars")
 
 
-def test_the_failed_are_those_that_failed_or_lacked_memory(result: SweepResult) -> None:
+def test_failed_runs_are_those_that_failed_or_ran_out_of_memory(result: SweepResult) -> None:
     assert result.failed == ()
     ended = with_status(
         result, RunStatus.FAILED, RunStatus.OUT_OF_MEMORY, RunStatus.DIVERGED, RunStatus.STOPPED, RunStatus.PREEMPTED
@@ -92,7 +92,7 @@ def test_the_failed_are_those_that_failed_or_lacked_memory(result: SweepResult) 
 @pytest.mark.parametrize("arm", [None, ERM, GGA])
 @pytest.mark.parametrize("test_domain", [None, "0", "75", ("75",)])
 @pytest.mark.parametrize("trial_seed", [None, 0])
-def test_the_best_is_of_highest_validation_accuracy_among_those_asked_for(
+def test_best_has_the_highest_validation_accuracy_among_the_matching_cells(
     result: SweepResult, arm: str | None, test_domain: str | tuple[str, ...] | None, trial_seed: int | None
 ) -> None:
     def asked_for(run: RunRecords) -> bool:
@@ -109,7 +109,7 @@ def test_the_best_is_of_highest_validation_accuracy_among_those_asked_for(
     assert best.key in {run.key for run in asked}
 
 
-def test_of_equally_good_cells_the_first_is_the_best(result: SweepResult, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_is_the_first_of_equal_cells(result: SweepResult, monkeypatch: pytest.MonkeyPatch) -> None:
     equal = tuple(replace(one, validation_accuracy=0.5) for one in result.selected())
 
     def selected(self: SweepResult, method: str = "") -> tuple[Selected, ...]:
@@ -128,7 +128,7 @@ def test_of_equally_good_cells_the_first_is_the_best(result: SweepResult, monkey
         ({"arm": ERM, "trial_seed": 9}, r"arm='ERM', .*trial_seed=9"),
     ],
 )
-def test_what_was_not_selected_is_refused_with_the_cells(
+def test_best_without_a_matching_cell_is_refused_with_the_cells(
     result: SweepResult, asked: dict[str, object], shown: str
 ) -> None:
     with pytest.raises(InputError, match=shown) as error:
@@ -136,7 +136,7 @@ def test_what_was_not_selected_is_refused_with_the_cells(
     assert error.value.faults[0].allowed == (f"{ERM} / 0 / 0", f"{ERM} / 75 / 0", f"{GGA} / 0 / 0", f"{GGA} / 75 / 0")
 
 
-def test_a_cell_of_which_nothing_ended_has_no_best(result: SweepResult) -> None:
+def test_best_needs_a_finished_run(result: SweepResult) -> None:
     begun = with_status(result, RunStatus.RUNNING, RunStatus.RUNNING)
     with pytest.raises(InputError, match="no run was selected for this"):
         begun.best(arm=ERM, test_domain="0")
@@ -156,7 +156,7 @@ def validation_accuracies(network: Network, config: RunSpec) -> dict[str, float]
 
 @pytest.mark.parametrize("arm", [ERM, GGA])
 @pytest.mark.parametrize("test_domain", ["0", "75"])
-def test_the_loaded_model_reaches_the_accuracies_recorded_at_the_selected_step(
+def test_a_loaded_model_has_the_accuracies_of_the_selected_step(
     result: SweepResult, arm: str, test_domain: str
 ) -> None:
     chosen = result.best(arm=arm, test_domain=test_domain)
@@ -172,7 +172,7 @@ def test_the_loaded_model_reaches_the_accuracies_recorded_at_the_selected_step(
     assert sum(training) / len(training) == pytest.approx(chosen.selected.validation_accuracy)
 
 
-def test_a_model_is_that_of_its_runs_best_step_and_not_of_its_last(result: SweepResult) -> None:
+def test_a_model_is_that_of_the_best_step_not_the_last(result: SweepResult) -> None:
     run = next(run for run in result.records if best_validation(run) > run.records[-1].validation.accuracy)
     config = next(planned.config for planned in result.plan.runs if planned.key == run.key)
     found = validation_accuracies(load_model(result.ledger.run(run.folder)), config)
@@ -180,7 +180,7 @@ def test_a_model_is_that_of_its_runs_best_step_and_not_of_its_last(result: Sweep
     assert sum(training) / len(training) == pytest.approx(best_validation(run))
 
 
-def test_a_model_selected_by_another_step_than_its_weights_is_refused(result: SweepResult) -> None:
+def test_a_model_whose_selected_step_was_not_kept_is_refused(result: SweepResult) -> None:
     best = result.best(arm=ERM)
     other = replace(best, selected=replace(best.selected, step=best.selected.step + 2))
     with pytest.raises(InputError, match=r"the run kept only the weights of its best validation step, \d, got \d"):
@@ -189,7 +189,7 @@ def test_a_model_selected_by_another_step_than_its_weights_is_refused(result: Sw
         other.predict()
 
 
-def test_the_predictions_of_a_winner_give_its_accuracies(result: SweepResult) -> None:
+def test_predictions_are_those_of_the_selected_step(result: SweepResult) -> None:
     best = result.best(arm=GGA, test_domain="75")
     found = best.predict()
     assert (found.step, found.largest_difference) == (best.selected.step, 0)

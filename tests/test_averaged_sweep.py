@@ -1,4 +1,4 @@
-"""A sweep that averages its weights, from its file to its tables, its models and what is kept of it."""
+"""A sweep that averages its weights: its tables, models, export and cleaning."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_tables_have_a_row_for_the_averaged_weights_of_each_arm(trained: Sweep) 
     assert "n_converge 1, n_tolerance 6, tolerance_ratio 0.3" in note
 
 
-def test_every_form_of_the_report_tells_of_them_and_counts_runs_once(trained: Sweep) -> None:
+def test_every_report_format_has_them_and_counts_runs_once(trained: Sweep) -> None:
     result = result_of(trained)
     forms = {name: render(name, result.report, result.ledger) for name in FORMATS}
     assert all("SWAD" in text for text in forms.values())
@@ -85,10 +85,11 @@ def test_every_form_of_the_report_tells_of_them_and_counts_runs_once(trained: Sw
     lines = list(csv.DictReader(io.StringIO(forms["csv"])))
     assert [line["arm"] for line in lines if line["kind"] == "cost" and line["quantity"] == "runs"] == [ERM, GGA]
     assert sum(int(line["value"]) for line in lines if line["kind"] == "runs") == 4
-    assert [row["arm"] for row in json.loads(forms["json"])["rows"]] == [ERM, GGA, *AVERAGED]
+    records = json.loads(forms["json"])["records"]
+    assert [one["arm"] for one in records if one["kind"] == "average" and "n" in one] == [ERM, GGA, *AVERAGED]
 
 
-def test_the_best_of_averaged_weights_is_loaded_and_predicts_as_they_do(trained: Sweep) -> None:
+def test_the_best_averaged_weights_are_loaded_and_predict(trained: Sweep) -> None:
     result = result_of(trained)
     best, plain = result.best(arm=AVERAGED[0]), result.best(arm=ERM)
     assert (best.weights, plain.weights) == ("averaged", "selected")
@@ -101,7 +102,7 @@ def test_the_best_of_averaged_weights_is_loaded_and_predicts_as_they_do(trained:
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_the_console_predicts_with_averaged_weights_where_it_is_asked_to(gga: Command, trained: Sweep) -> None:
+def test_predict_uses_averaged_weights_on_request(gga: Command, trained: Sweep) -> None:
     result = result_of(trained)
     folder = trained.folder / "runs" / result.best(arm=AVERAGED[0]).selected.folder
     run = next(run for run in result.records if run.folder == folder.name)
@@ -114,13 +115,13 @@ def test_the_console_predicts_with_averaged_weights_where_it_is_asked_to(gga: Co
     assert gga("predict", folder).out != gga("predict", folder, "--averaged").out
 
 
-def test_a_ledger_with_averaged_weights_is_whole(trained: Sweep) -> None:
+def test_a_ledger_with_averaged_weights_verifies(trained: Sweep) -> None:
     seen = verify(Ledger(trained.folder), partial(read_plan, trained.folder))
     assert seen.findings == ()
     assert (seen.checked["averaged model"], seen.checked["evaluation"]) == (4, 16)
 
 
-def test_what_is_chosen_trains_the_runs_selected_by_step_again(trained: Sweep) -> None:
+def test_the_chosen_sweep_trains_the_runs_selected_by_step(trained: Sweep) -> None:
     chosen = yaml.safe_load(result_of(trained).report.chosen)
     assert [cell["arm"] for cell in chosen["chosen"]["cells"]] == [ERM, GGA]
     again = load({**chosen, "name": "again"})
@@ -143,22 +144,20 @@ def test_cleaning_keeps_both_weights_of_what_either_row_chose(sweep: Sweep) -> N
     assert result_of(sweep).table() == result.table()
 
 
-def test_a_run_trained_alone_leaves_the_same_averaged_weights(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_run_trained_alone_has_the_same_averaged_weights(sweep: Sweep, tmp_path: Path) -> None:
     run = plan_of(sweep).runs[-1]
     folder, _ = replay(sweep, str(run.key), tmp_path / "alone", lambda progress: None)
     equal = compare(folder, sweep)
     assert equal == dict.fromkeys(("records.jsonl", "annealing.jsonl", "selected", "averaged.jsonl", "averaged"), True)
 
 
-def test_averaged_weights_are_left_out_of_a_domainbed_tree_which_says_so(trained: Sweep, tmp_path: Path) -> None:
+def test_an_export_to_domainbed_leaves_averaged_weights_out_with_a_remark(trained: Sweep, tmp_path: Path) -> None:
     done = export_domainbed(trained.folder, tmp_path / "tree")
     assert (done.runs, done.records) == (4, 12)
     assert any("no place for averaged weights: the rows ERM + SWAD; " in remark for remark in done.remarks)
 
 
-def test_runs_of_the_same_sweep_without_averaging_have_other_keys_and_the_same_evaluations(
-    trained: Sweep, tmp_path: Path
-) -> None:
+def test_averaging_changes_keys_but_no_evaluation(trained: Sweep, tmp_path: Path) -> None:
     plain = load({**FILE, "training": {"steps": 7, "evaluate_every": 3}}, storage=tmp_path)
     train_without_ray(plain)
     without, averaging = (result_of(one).records for one in (plain, trained))

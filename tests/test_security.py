@@ -47,7 +47,6 @@ from gga_sweep.ray_backend import ray_internals
 from gga_sweep.ray_backend.callbacks import OwnTunerCallback
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
-from gga_sweep.report.plots.catalogue import DrawnPlot
 from gga_sweep.spec import Sweep, load, plan_sweep
 from gga_sweep.spec.key import folder_name
 from gga_sweep.spec.models import RunSpec, SweepConfig, TrainingSettings
@@ -459,7 +458,7 @@ def test_a_sweep_keeps_no_password_where_it_is_stored_or_pickled(
     own_copy: Callable[[], Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Drawing takes long, and knows of no store.
-    monkeypatch.setattr("gga_sweep.report.html.draw", lambda plot, *sources: DrawnPlot("", "", "", None))
+    monkeypatch.setattr("gga_sweep.report.html.draw", lambda name, report: None)
     sweep = replace(own_copy(), tracking_uri=f"https://anna:{SECRET}@127.0.0.1:9/mlflow")
     contents = prepare_ledger(sweep)
     plan, ledger = plan_sweep(sweep, contents), Ledger(sweep.folder)

@@ -140,10 +140,8 @@ class Wave:
         return bind_trainable(sweep, self._work.contents, self.runs, self._launch.lease.number, recording)
 
     def _longest_first(self) -> list[str]:
-        costs = self._work.costs
-        return longest_first(
-            {key: costs.total(run.config, self._before[key].step + 1) for key, run in self.runs.items()}
-        )
+        total = self._work.estimate.total
+        return longest_first({key: total(run.config, self._before[key].step + 1) for key, run in self.runs.items()})
 
     def _mark_killed(self, error: Exception) -> None:
         """Mark the runs whose actors Ray's memory monitor killed; if it names none, all that were in training."""

@@ -14,12 +14,12 @@ from gga_sweep.ray_backend.cluster import joined_cluster
 from gga_sweep.ray_backend.gpu_sharing import measured_share
 from gga_sweep.ray_backend.launch import Launch
 from gga_sweep.ray_backend.readiness import require_ready
-from gga_sweep.ray_backend.wave import Outcome, Wave
+from gga_sweep.ray_backend.wave import Wave
 from gga_sweep.records import FINAL, RunState
 from gga_sweep.report.launch_display import Display, outlook
 from gga_sweep.scheduling.cost_model import CostModel
 from gga_sweep.scheduling.launch_progress import LaunchProgress
-from gga_sweep.scheduling.next_runs import NextRuns
+from gga_sweep.scheduling.next_runs import NextRuns, RunSource
 from gga_sweep.scheduling.planned_runs import PlannedRuns, longest_first
 from gga_sweep.scheduling.prefix_sharing import PrefixSharing
 from gga_sweep.scheduling.remaining import Remaining
@@ -61,11 +61,12 @@ class _Waves:
         self._work, self._launch, self._progress = work, launch, progress
         self._sweep = work.plan.sweep
         self._ledger = Ledger(self._sweep.folder)
+        self._max_concurrent = launch.options.max_concurrent or self._sweep.config.resources.max_concurrent
 
     def train(self) -> None:
         alone = self._train_in_order() if needs_order(self._sweep.config) else self._train_in_any_order()
         while alone and not self._stops:
-            wave = Wave(self._work, self._launch, self._progress, alone)
+            wave = self._wave(alone)
             alone = wave.train(_with_whole_devices(self._sweep), max_concurrent=1).resumable
 
     @property
@@ -78,11 +79,10 @@ class _Waves:
         while left and not self._stops:
             sharing = self._prefix_sharing(left)
             if sharing is None:
-                wave = Wave(self._work, self._launch, self._progress, left)
+                wave = self._wave(left)
             else:
-                source = PlannedRuns(left, self._progress.expected, sharing, self._ledger)
-                wave = Wave(self._work, self._launch, self._progress, {}, source)
-            outcome = self._run(wave)
+                wave = self._wave({}, PlannedRuns(left, self._progress.expected, sharing, self._ledger))
+            outcome = wave.train(self._sweep, self._max_concurrent)
             left = {key: run for key, run in left.items() if key in outcome.resumable or key not in wave.runs}
             alone |= outcome.curable
         return alone
@@ -95,8 +95,8 @@ class _Waves:
             source = NextRuns(self._sweep, self._work.contents, self._ledger, given_up, sharing)
             if source.exhausted:
                 break
-            wave = Wave(self._work, self._launch, self._progress, {}, source)
-            outcome = self._run(wave)
+            wave = self._wave({}, source)
+            outcome = wave.train(self._sweep, self._max_concurrent)
             alone |= outcome.curable
             states = self._ledger.read_states(run.folder for run in wave.runs.values())
             given_up |= {
@@ -106,9 +106,8 @@ class _Waves:
             }
         return alone
 
-    def _run(self, wave: Wave) -> Outcome:
-        limit = self._launch.options.max_concurrent or self._sweep.config.resources.max_concurrent
-        return wave.train(self._sweep, limit)
+    def _wave(self, runs: Mapping[str, PlannedRun], source: RunSource | None = None) -> Wave:
+        return Wave(self._work, self._launch, self._progress, runs, source)
 
     def _prefix_sharing(self, left: Collection[str]) -> PrefixSharing | None:
         """For the runs of the plan; None where they have no steps in common, or each trains its own."""
@@ -126,25 +125,25 @@ def _progress_of(work: Remaining, options: LaunchOptions) -> LaunchProgress:
         {run.key: run for run in work.plan.runs},
         work.final,
         unsuggested=unsuggested_runs(work.plan),
-        expected=_expected(work.left, work.states, work.costs, options),
-        in_seconds=work.costs.known,
+        expected=_expected(work.left, work.states, work.estimate, options),
+        in_seconds=work.estimate.known,
     )
 
 
 def _expected(
     left: Mapping[str, PlannedRun],
     states: Mapping[str, RunState],
-    costs: CostModel,
+    estimate: CostModel,
     options: LaunchOptions,
 ) -> dict[str, float]:
     """What is left of each run, less what others train for it."""
     trained = {key: states.get(run.folder, RunState()).step + 1 for key, run in left.items()}
-    expected = {key: costs.total(run.config, trained[key]) for key, run in left.items()}
+    expected = {key: estimate.total(run.config, trained[key]) for key, run in left.items()}
     if options.unshared:
         return expected
     keys = longest_first(expected)
     inherited = dict(zip(keys, inherited_steps(left[key].config for key in keys), strict=True))
-    return {key: costs.total(run.config, max(trained[key], inherited[key])) for key, run in left.items()}
+    return {key: estimate.total(run.config, max(trained[key], inherited[key])) for key, run in left.items()}
 
 
 def _with_whole_devices(sweep: Sweep) -> Sweep:

@@ -15,7 +15,7 @@ from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.report.content import Report
 from gga_sweep.report.document import Sheet
 from gga_sweep.report.headline import protocol_note
-from gga_sweep.report.plots.catalogue import draw
+from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
 from gga_sweep.report.wording import ARM, count, counts_in_words, percent, run_in_words
 from gga_sweep.selection import domain_label
@@ -48,6 +48,7 @@ def render_html(report: Report) -> str:
         failed=failed[:1].upper() + failed[1:],
         protocol=protocol_note(report.table),
         facts=[*_flat(report.fingerprint)],
+        plots=PLOTS,
         draw=lambda name: draw(name, report),
     )
     return printable(page.lstrip())

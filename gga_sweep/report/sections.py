@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gga_sweep.report.document import Footnote, Section, Sheet
-from gga_sweep.report.units import Unit, unit_for
 from gga_sweep.report.wording import (
     ABSENT,
     ARM,
     INCOMPLETE_MARK,
+    Unit,
     count,
     difference_in_words,
     draws_in_words,
@@ -20,6 +20,7 @@ from gga_sweep.report.wording import (
     percent,
     points,
     time_in_words,
+    unit_for,
 )
 from gga_sweep.selection import (
     PHASES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import Entry, IncompleteCell, Row, SeedEstimate, Table, domain_label
@@ -62,6 +63,20 @@ def time_in_words(time: float) -> str:
         return ABSENT
     decimals = 0 if time >= 100 else 1 if time >= 10 else 2
     return f"{time:,.{decimals}f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit of device time: its name, and how many seconds it has."""
+
+    name: str
+    seconds: float
+
+
+def unit_for(seconds: Iterable[float]) -> Unit:
+    """Hours where the longest is an hour or more, else seconds; NaN is ignored."""
+    hour = 3600.0
+    return Unit("device-hours", hour) if any(one >= hour for one in seconds) else Unit("device-seconds", 1.0)
 
 
 def duration_in_words(seconds: float) -> str:

@@ -23,7 +23,7 @@ class Remaining:
         left: the runs to train, by key.
         final: statuses of the runs that need no training, by key.
         states: of the runs that were started, by folder.
-        costs: what runs take.
+        estimate: of how long the runs take.
     """
 
     plan: Plan
@@ -31,7 +31,7 @@ class Remaining:
     left: Mapping[str, PlannedRun]
     final: Mapping[str, RunStatus]
     states: Mapping[str, RunState]
-    costs: CostModel
+    estimate: CostModel
 
     @property
     def is_empty(self) -> bool:

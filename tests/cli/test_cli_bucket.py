@@ -32,14 +32,14 @@ def ledger(s3: None, on_disk: Ledger) -> Ledger:
     return copy
 
 
-def test_the_status_is_that_of_the_disk(gga: Command, ledger: Ledger, on_disk: Ledger) -> None:
+def test_status_is_that_of_the_disk(gga: Command, ledger: Ledger, on_disk: Ledger) -> None:
     assert gga("status", ledger.folder).out == gga("status", on_disk.folder).out
     ledger.run(ledger.run_names()[0]).mark(RunStatus.FAILED, "told to fail")
     assert "told to fail" in gga("status", ledger.folder).out
     assert gga("status", ledger.folder, "--watch").code == 0
 
 
-def test_the_tables_are_those_of_the_disk_read_from_runs_and_then_from_the_index(
+def test_reports_equal_those_of_the_disk_without_and_with_the_index(
     gga: Command, ledger: Ledger, on_disk: Ledger
 ) -> None:
     expected = gga("report", on_disk.folder, "--format", "csv").out
@@ -51,7 +51,7 @@ def test_the_tables_are_those_of_the_disk_read_from_runs_and_then_from_the_index
     assert ledger.store.list("index")
 
 
-def test_a_file_that_was_cut_off_is_found(gga: Command, ledger: Ledger) -> None:
+def test_verify_finds_a_truncated_file(gga: Command, ledger: Ledger) -> None:
     assert gga("verify", ledger.folder).code == 0
     path = f"runs/{ledger.run_names()[0]}/records.jsonl"
     ledger.store.replace(path, (ledger.store.read(path) or b"")[:-20])
@@ -60,7 +60,7 @@ def test_a_file_that_was_cut_off_is_found(gga: Command, ledger: Ledger) -> None:
     assert "records.jsonl" in called.out
 
 
-def test_what_is_not_needed_goes(gga: Command, ledger: Ledger, on_disk: Ledger) -> None:
+def test_clean_deletes_unneeded_weights(gga: Command, ledger: Ledger, on_disk: Ledger) -> None:
     weights = [path for path in ledger.store.stats("runs") if path.endswith("/selected")]
     told, told_on_disk = gga("clean", ledger.folder), gga("clean", on_disk.folder)
     assert told.out.splitlines()[:-1] == told_on_disk.out.splitlines()[:-1]
@@ -77,19 +77,19 @@ def test_a_selected_model_is_loaded_and_predicts(gga: Command, ledger: Ledger, o
     assert called.out == gga("predict", f"{on_disk.folder}/runs/{name}").out
 
 
-def test_mlflow_is_brought_up_to_date_from_there(gga: Command, ledger: Ledger, tmp_path: Path) -> None:
+def test_sync_reads_a_bucket(gga: Command, ledger: Ledger, tmp_path: Path) -> None:
     called = gga("sync", ledger.folder, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
     assert (called.code, called.err) == (0, "")
     assert "shows 8 runs: 8 new" in called.out
 
 
-def test_without_a_tracking_uri_there_is_none(gga: Command, ledger: Ledger) -> None:
+def test_sync_of_a_bucket_needs_a_tracking_uri(gga: Command, ledger: Ledger) -> None:
     called = gga("sync", ledger.folder)
     assert called.code == 2
     assert "give --tracking-uri" in called.err
 
 
-def test_a_folder_of_a_bucket_that_holds_no_sweep_is_bad_input(gga: Command, s3: None) -> None:
+def test_a_bucket_folder_without_a_sweep_is_bad_input(gga: Command, s3: None) -> None:
     called = gga("status", "s3://sweeps/nothing-here")
     assert called.code == 2
     assert "must be a sweep's folder" in called.err

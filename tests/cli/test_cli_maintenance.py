@@ -1,11 +1,10 @@
-"""What `status`, `verify`, `clean` and `retry` say, what their options change, and their exit codes."""
+"""What `status`, `verify`, `clean` and `retry` print, what their options change, and their exit codes."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ def ledger(own_copy: Callable[[], Sweep]) -> Ledger:
 
 @dataclass
 class Launches:
-    """Stands for the launch that follows a retry: keeps what it is called with."""
+    """Stands for the launch that follows a retry: stores its arguments."""
 
     sweep: Sweep | None = None
     options: LaunchOptions | None = None
@@ -52,7 +51,7 @@ def cut(ledger: Ledger, path: str) -> None:
 # status
 
 
-def test_the_status_names_what_did_not_go_well(gga: Command, ledger: Ledger) -> None:
+def test_status_names_failed_runs(gga: Command, ledger: Ledger) -> None:
     assert gga("status", ledger.folder).words == "digits: status Arm Done ERM 4 GGA 4 No launch is live."
     name = ledger.run_names()[0]
     ledger.run(name).mark(RunStatus.FAILED, "RuntimeError: [/told] to :fail:")
@@ -61,13 +60,13 @@ def test_the_status_names_what_did_not_go_well(gga: Command, ledger: Ledger) -> 
     assert f"failed {name} at step 4 of 5: RuntimeError: [/told] to :fail:" in called.words
 
 
-def test_the_status_tells_of_a_live_launch(gga: Command, ledger: Ledger) -> None:
+def test_status_shows_a_live_launch(gga: Command, ledger: Ledger) -> None:
     with held(ledger.store):
         assert "A launch is live: process " in gga("status", ledger.folder).out
     assert " ended 20" in gga("status", ledger.folder).out
 
 
-def test_a_watch_of_a_sweep_that_is_done_shows_it_once(gga: Command, ledger: Ledger) -> None:
+def test_watch_of_a_finished_sweep_prints_it_once(gga: Command, ledger: Ledger) -> None:
     called = gga("status", ledger.folder, "--watch")
     assert (called.code, called.err) == (0, "")
     assert called.out.splitlines()[0].endswith("  8 of 8 runs final")
@@ -75,7 +74,7 @@ def test_a_watch_of_a_sweep_that_is_done_shows_it_once(gga: Command, ledger: Led
 
 
 @pytest.mark.parametrize(("options", "seconds"), [((), 60), (("--every", "7"), 7)])
-def test_a_watch_is_ended_by_an_interrupt_without_a_word(
+def test_an_interrupt_ends_watch_without_a_message(
     options: tuple[str, ...], seconds: float, gga: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept = []
@@ -92,7 +91,7 @@ def test_a_watch_is_ended_by_an_interrupt_without_a_word(
     assert called.out.count("\n") == 1
 
 
-def test_seconds_without_a_watch_are_bad_input(gga: Command, ledger: Ledger) -> None:
+def test_every_without_watch_is_bad_input(gga: Command, ledger: Ledger) -> None:
     called = gga("status", ledger.folder, "--every", "7")
     assert called.code == 2
     assert "--every" in called.err
@@ -101,7 +100,7 @@ def test_seconds_without_a_watch_are_bad_input(gga: Command, ledger: Ledger) -> 
 # verify
 
 
-def test_of_a_whole_ledger_it_is_said_what_was_looked_at(gga: Command, trained: Sweep) -> None:
+def test_verify_counts_what_it_checked(gga: Command, trained: Sweep) -> None:
     called = gga("verify", trained.folder)
     assert (called.code, called.err) == (0, "")
     assert (
@@ -111,7 +110,7 @@ def test_of_a_whole_ledger_it_is_said_what_was_looked_at(gga: Command, trained: 
     assert called.out.endswith("No faults.\n")
 
 
-def test_each_fault_is_named_with_the_command_that_puts_it_right(
+def test_verify_prints_each_fault_and_the_command_that_repairs_it(
     gga: Command, ledger: Ledger, launches: Launches
 ) -> None:
     one, other, preempted = ledger.run_names()[:3]
@@ -135,14 +134,14 @@ def test_each_fault_is_named_with_the_command_that_puts_it_right(
     assert f"  {preempted}: records.jsonl is damaged" in left.out
 
 
-def test_half_written_files_are_told_and_no_fault(gga: Command, ledger: Ledger) -> None:
+def test_partly_written_files_are_counted_and_are_no_fault(gga: Command, ledger: Ledger) -> None:
     (ledger.folder / ".new-0123").write_bytes(bytes(3 * 2**20))
     called = gga("verify", ledger.folder)
     assert called.code == 0
     assert "Found 1 partly written file (3.0 MiB)" in called.out
 
 
-def test_a_damaged_sweep_file_is_a_fault_of_its_own(gga: Command, ledger: Ledger) -> None:
+def test_a_damaged_sweep_file_is_a_fault(gga: Command, ledger: Ledger) -> None:
     cut(ledger, "sweep.json")
     called = gga("verify", ledger.folder)
     assert called.code == 1
@@ -150,18 +149,10 @@ def test_a_damaged_sweep_file_is_a_fault_of_its_own(gga: Command, ledger: Ledger
     assert "retry" not in called.out
 
 
-@pytest.mark.parametrize("command", ["status", "verify", "clean", "retry"])
-def test_a_folder_that_holds_no_sweep_is_bad_input(gga: Command, tmp_path: Path, command: str) -> None:
-    called = gga(command, tmp_path / "nowhere")
-    assert called.code == 2
-    assert "DIR: must be a sweep's folder" in called.err
-    assert not (tmp_path / "nowhere").exists()
-
-
 # clean
 
 
-def test_what_may_go_is_told_and_deleted_only_on_request(gga: Command, ledger: Ledger) -> None:
+def test_clean_deletes_only_with_yes(gga: Command, ledger: Ledger) -> None:
     sizes = {path: path.stat().st_size for path in ledger.folder.rglob("selected")}
     called = gga("clean", ledger.folder)
     assert called.code == 0
@@ -177,7 +168,7 @@ def test_what_may_go_is_told_and_deleted_only_on_request(gga: Command, ledger: L
     assert " total 0 0.0" in gga("clean", ledger.folder).words
 
 
-def test_beside_a_live_launch_nothing_is_cleaned_or_retried(gga: Command, ledger: Ledger, launches: Launches) -> None:
+def test_nothing_is_cleaned_or_retried_during_a_launch(gga: Command, ledger: Ledger, launches: Launches) -> None:
     with held(ledger.store):
         for arguments in (["clean", ledger.folder, "--yes"], ["retry", ledger.folder]):
             called = gga(*arguments)
@@ -189,7 +180,7 @@ def test_beside_a_live_launch_nothing_is_cleaned_or_retried(gga: Command, ledger
 # retry
 
 
-def test_without_a_choice_those_that_failed_are_retried(gga: Command, ledger: Ledger, launches: Launches) -> None:
+def test_failed_runs_are_retried_by_default(gga: Command, ledger: Ledger, launches: Launches) -> None:
     failed, lost, diverged = ledger.run_names()[:3]
     ledger.run(failed).mark(RunStatus.FAILED, "by a test")
     ledger.run(lost).mark(RunStatus.OUT_OF_MEMORY, "by a test")
@@ -207,13 +198,13 @@ def test_without_a_choice_those_that_failed_are_retried(gga: Command, ledger: Le
     assert gga("retry", ledger.folder, "--diverged").words.endswith("start at step 0: 1 run.")
 
 
-def test_with_nothing_to_retry_nothing_is_launched(gga: Command, ledger: Ledger, launches: Launches) -> None:
+def test_nothing_to_retry_launches_nothing(gga: Command, ledger: Ledger, launches: Launches) -> None:
     called = gga("retry", ledger.folder, "--failed")
     assert (called.code, called.out) == (0, "Nothing to retry: no run has such a status.\n")
     assert launches.sweep is None
 
 
-def test_a_run_that_is_named_is_retried_alone(gga: Command, ledger: Ledger, launches: Launches) -> None:
+def test_a_named_run_is_retried_alone(gga: Command, ledger: Ledger, launches: Launches) -> None:
     failed, done = ledger.run_names()[:2]
     ledger.run(failed).mark(RunStatus.FAILED, "by a test")
     assert gga("retry", ledger.folder, done).code == 0
@@ -221,7 +212,7 @@ def test_a_run_that_is_named_is_retried_alone(gga: Command, ledger: Ledger, laun
     assert ledger.run(failed).read_state().status is RunStatus.FAILED
 
 
-def test_a_key_of_no_run_is_bad_input(gga: Command, ledger: Ledger, launches: Launches) -> None:
+def test_an_unknown_key_is_bad_input(gga: Command, ledger: Ledger, launches: Launches) -> None:
     called = gga("retry", ledger.folder, "nowhere", "neither")
     assert called.code == 2
     assert "KEY: must name one run of the plan, got 'nowhere'" in called.err
@@ -241,7 +232,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_the_launch_has_the_options_of_run(gga: Command, ledger: Ledger, launches: Launches, name: str) -> None:
+def test_retry_has_the_options_of_run(gga: Command, ledger: Ledger, launches: Launches, name: str) -> None:
     words, value = OPTIONS[name]
     assert gga("retry", ledger.folder, ledger.run_names()[0], *words).code == 0
     assert launches.options is not None
@@ -249,12 +240,14 @@ def test_the_launch_has_the_options_of_run(gga: Command, ledger: Ledger, launche
     assert (changed, getattr(launches.options, name)) == ({name}, value)
 
 
-def test_the_tracking_uri_is_the_launchs(gga: Command, ledger: Ledger, launches: Launches) -> None:
+def test_a_tracking_uri_is_checked_before_runs_are_discarded(gga: Command, ledger: Ledger, launches: Launches) -> None:
     name = ledger.run_names()[0]
     assert gga("retry", ledger.folder, name, "--tracking-uri", "http://localhost:5000").code == 0
     assert launches.sweep is not None
     assert launches.sweep.tracking_uri == "http://localhost:5000"
+    ledger.run(name).mark(RunStatus.DONE)
     assert gga("retry", ledger.folder, name, "--tracking-uri", "htp://localhost").code == 2
+    assert ledger.run(name).read_state().status is RunStatus.DONE
 
 
 def test_a_live_launch_is_taken_over_on_request(

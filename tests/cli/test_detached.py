@@ -1,4 +1,4 @@
-"""A launch in the background: it outlives its shell, and an error it begins with is not lost in its log."""
+"""A launch in the background continues after its shell, and reports an error at its start."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def loaded(folder: Path, **fields: Any) -> tuple[gga_sweep.Sweep, str]:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is left running on purpose
-def test_it_launches_in_a_session_of_its_own_and_keeps_what_it_says(tmp_path: Path) -> None:
+def test_it_launches_in_its_own_session_and_logs_its_output(tmp_path: Path) -> None:
     sweep, file = loaded(tmp_path)
     launched = launch_detached(sweep, [file], LaunchOptions())
     deadline = time.monotonic() + 60
@@ -49,7 +49,7 @@ def test_it_launches_in_a_session_of_its_own_and_keeps_what_it_says(tmp_path: Pa
     assert "ERM" in launched.log.read_text()
 
 
-def test_a_launch_that_does_not_begin_says_why(tmp_path: Path) -> None:
+def test_a_launch_that_cannot_start_reports_why(tmp_path: Path) -> None:
     sweep, file = loaded(tmp_path)
     with held(Ledger(sweep.folder).store), pytest.raises(GGASweepError, match="exit code 3:\nanother launch owns"):
         launch_detached(sweep, [file], LaunchOptions())
@@ -66,9 +66,7 @@ class Started:
         return 0
 
 
-def test_options_reach_it_and_a_tracking_uri_is_not_shown_to_everybody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_receives_the_options_and_hides_the_tracking_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = Started()
 
     def start(command: list[str], *, env: dict[str, str], start_new_session: bool, **streams: Any) -> Started:

@@ -78,7 +78,7 @@ def files(ledger: Ledger) -> dict[str, bytes]:
     return {name: content for name, content in named.items() if not name.startswith(("index/", "launches/"))}
 
 
-def test_the_weights_of_runs_that_were_not_selected_go_and_all_else_stays(plan: Plan, ledger: Ledger) -> None:
+def test_weights_of_unselected_runs_are_removed_and_nothing_else(plan: Plan, ledger: Ledger) -> None:
     before = files(ledger)
     losers = set(ledger.run_names()) - winners(plan, ledger)
     assert len(losers) == 4
@@ -94,9 +94,7 @@ def test_the_weights_of_runs_that_were_not_selected_go_and_all_else_stays(plan: 
     assert removed(plan, ledger) == ()
 
 
-def test_a_cleaned_sweep_is_whole_and_all_that_tables_and_the_page_are_made_of_is_the_same(
-    plan: Plan, ledger: Ledger
-) -> None:
+def test_a_cleaned_sweep_verifies_and_has_the_same_tables_and_page(plan: Plan, ledger: Ledger) -> None:
     def told() -> tuple[str, ...]:
         report = make_report(plan, ledger)
         page = replace(report, fingerprint=fingerprint_of(ledger, report.view.records))
@@ -108,7 +106,7 @@ def test_a_cleaned_sweep_is_whole_and_all_that_tables_and_the_page_are_made_of_i
     assert verify(ledger, partial(read_plan, ledger.folder)).findings == ()
 
 
-def test_a_model_that_was_removed_says_so_and_comes_back_as_it_says(plan: Plan, ledger: Ledger) -> None:
+def test_a_removed_model_can_be_trained_again_as_its_error_says(plan: Plan, ledger: Ledger) -> None:
     [name, *_] = folders(one.path for one in removed(plan, ledger))
     run = next(run for run in plan.runs if run.folder == name)
     key = str(run.key)[:8]
@@ -119,8 +117,8 @@ def test_a_model_that_was_removed_says_so_and_comes_back_as_it_says(plan: Plan, 
     load_model(again)
 
 
-def test_where_a_cell_lacks_a_run_its_weights_stay(plan: Plan, ledger: Ledger) -> None:
-    """Its selection may still change."""
+def test_weights_of_an_incomplete_cell_stay(plan: Plan, ledger: Ledger) -> None:
+    """Another run of it may still be selected."""
     cell = plan.runs[0].cell
     in_cell = {str(run.folder) for run in plan.runs if run.cell == cell}
     others = folders(paths(plan, ledger, WEIGHTS)) - in_cell
@@ -128,12 +126,12 @@ def test_where_a_cell_lacks_a_run_its_weights_stay(plan: Plan, ledger: Ledger) -
     assert folders(paths(plan, ledger, WEIGHTS)) == others
 
 
-def test_a_planned_run_that_was_never_started_keeps_its_cell_open(sweep: Sweep, ledger: Ledger) -> None:
+def test_a_run_that_was_never_started_makes_its_cell_incomplete(sweep: Sweep, ledger: Ledger) -> None:
     larger = changed(sweep, draws=3)
     assert paths(plan_sweep(larger, read_contents(larger)), ledger, WEIGHTS) == set()
 
 
-def test_what_any_method_of_the_sweep_selects_stays(sweep: Sweep, plan: Plan, ledger: Ledger) -> None:
+def test_weights_selected_by_any_method_stay(sweep: Sweep, plan: Plan, ledger: Ledger) -> None:
     [name, *others] = sorted(folders(paths(plan, ledger, WEIGHTS)))
     perfect_on_its_test_domain(ledger, name)
     assert name in folders(paths(plan, ledger, WEIGHTS))
@@ -189,7 +187,7 @@ def test_runs_outside_the_plan_keep_their_weights_but_no_checkpoint(sweep: Sweep
     assert paths(plan, ledger, CHECKPOINTS) == {f"runs/{name}/checkpoint" for name in ledger.run_names()}
 
 
-def test_a_run_that_goes_on_keeps_its_checkpoint(plan: Plan, ledger: Ledger) -> None:
+def test_a_run_that_can_resume_keeps_its_checkpoint(plan: Plan, ledger: Ledger) -> None:
     name = ledger.run_names()[0]
     ledger.store.replace(f"runs/{name}/checkpoint", b"to go on from")
     ledger.run(name).mark(RunStatus.PREEMPTED, "by a test")
@@ -198,7 +196,7 @@ def test_a_run_that_goes_on_keeps_its_checkpoint(plan: Plan, ledger: Ledger) -> 
     assert ledger.run(name).read_checkpoint() == b"to go on from"
 
 
-def test_shared_prefixes_go_once_no_run_is_left_to_begin_with_one(plan: Plan, ledger: Ledger) -> None:
+def test_prefixes_are_removed_once_every_run_is_final(plan: Plan, ledger: Ledger) -> None:
     ledger.store.replace(f"{PREFIXES}/0123-4", b"a prefix")
     folder = ledger.run(str(plan.runs[0].folder))
     state = folder.read_state()
@@ -210,7 +208,7 @@ def test_shared_prefixes_go_once_no_run_is_left_to_begin_with_one(plan: Plan, le
     assert ledger.store.list(PREFIXES) == []
 
 
-def test_a_removal_that_was_cut_short_is_brought_to_its_end(plan: Plan, ledger: Ledger) -> None:
+def test_an_interrupted_removal_is_completed(plan: Plan, ledger: Ledger) -> None:
     [winner, *_] = sorted(winners(plan, ledger))  # as --keep-checkpoints none removes them
     weights = ledger.run(winner).read_selected()
     assert weights is not None
@@ -219,7 +217,7 @@ def test_a_removal_that_was_cut_short_is_brought_to_its_end(plan: Plan, ledger: 
     assert winner in folders(paths(plan, ledger, WEIGHTS))
 
 
-def test_half_written_files_go_once_they_are_old(plan: Plan, ledger: Ledger) -> None:
+def test_partly_written_files_are_removed_once_they_are_old(plan: Plan, ledger: Ledger) -> None:
     young, old = ledger.folder / ".new-young", ledger.folder / "runs" / ".new-old"
     for path, age in ((young, 3000), (old, 4000)):
         path.write_bytes(b"half")
@@ -229,7 +227,7 @@ def test_half_written_files_go_once_they_are_old(plan: Plan, ledger: Ledger) -> 
     assert (young.exists(), old.exists()) == (True, False)
 
 
-def test_beside_a_live_launch_nothing_is_deleted(plan: Plan, ledger: Ledger) -> None:
+def test_nothing_is_removed_during_a_launch(plan: Plan, ledger: Ledger) -> None:
     before = files(ledger)
     with held(ledger.store), pytest.raises(SweepOwnedError):
         removed(plan, ledger)

@@ -1,4 +1,4 @@
-"""Runs put back into the queue begin anew, to the same bits; the others are not touched."""
+"""Requeued runs start again, to the same bits; others are not changed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def bytes_of(ledger: Ledger) -> dict[str, bytes]:
     return {path.relative_to(ledger.folder).as_posix(): path.read_bytes() for path in runs}
 
 
-def test_those_that_failed_begin_anew_and_the_others_are_not_touched(
+def test_failed_runs_start_again_and_others_are_not_changed(
     plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str]
 ) -> None:
     before = bytes_of(ledger)
@@ -63,20 +63,18 @@ def test_those_that_failed_begin_anew_and_the_others_are_not_touched(
         assert (stored.state.status, stored.state.step) == (RunStatus.QUEUED, -1)
         assert (stored.records, stored.annealed, stored.header) == ((), (), None)
         assert ledger.run(folder).read_checkpoint() is ledger.run(folder).read_selected() is None
-        assert stored.seconds  # spent is spent
+        assert stored.seconds  # time spent still counts
     after = bytes_of(ledger)
     assert {path.split("/")[1] for path in before.keys() | after if before.get(path) != after.get(path)} == set(failed)
 
 
-def test_those_that_diverged_are_put_back_on_request(
-    plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str]
-) -> None:
+def test_diverged_runs_are_requeued_on_request(plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str]) -> None:
     assert again(plan, ledger, diverged=True) == [troubled[RunStatus.DIVERGED]]
     assert again(plan, ledger, diverged=True) == []
     assert len(again(plan, ledger, diverged=True, failed=True)) == 2
 
 
-def test_a_run_that_is_named_is_put_back_whatever_its_state(
+def test_a_named_run_is_requeued_whatever_its_status(
     plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str]
 ) -> None:
     done, stopped = str(plan.runs[-1].folder), troubled[RunStatus.STOPPED]
@@ -92,7 +90,7 @@ def test_a_run_with_a_damaged_file_counts_as_failed(plan: Plan, ledger: Ledger) 
     assert again(plan, ledger, failed=True) == [name]
 
 
-def test_a_run_put_back_is_trained_to_the_same_bits_under_a_new_start_time(
+def test_a_requeued_run_is_trained_to_the_same_bits_with_a_new_start_time(
     sweep: Sweep, plan: Plan, ledger: Ledger
 ) -> None:
     run = plan.runs[-1]
@@ -109,9 +107,7 @@ def test_a_run_put_back_is_trained_to_the_same_bits_under_a_new_start_time(
     assert anew.start_time > header.start_time
 
 
-def test_every_key_of_no_run_or_of_several_is_named_at_once_and_nothing_is_forgotten(
-    plan: Plan, ledger: Ledger
-) -> None:
+def test_all_bad_keys_are_named_at_once_and_nothing_is_discarded(plan: Plan, ledger: Ledger) -> None:
     before = bytes_of(ledger)
     with pytest.raises(InputError) as refused:
         requeue(plan, ledger, keys=[str(plan.runs[0].folder), "nowhere", ""])
@@ -120,7 +116,7 @@ def test_every_key_of_no_run_or_of_several_is_named_at_once_and_nothing_is_forgo
     assert bytes_of(ledger) == before
 
 
-def test_a_run_that_two_arms_share_is_put_back_once(trained: Sweep, tmp_path: Path) -> None:
+def test_a_run_that_two_arms_share_is_requeued_once(trained: Sweep, tmp_path: Path) -> None:
     content = trained.config.model_dump(mode="json", exclude_none=True)
     sweep = load({**content, "arms": [{"name": "one"}, {"name": "two"}], "draws": 1}, storage=tmp_path)
     plan, ledger = plan_sweep(sweep, prepare_ledger(sweep)), Ledger(sweep.folder)
@@ -129,7 +125,7 @@ def test_a_run_that_two_arms_share_is_put_back_once(trained: Sweep, tmp_path: Pa
     assert again(plan, ledger, failed=True) == [plan.runs[0].folder]
 
 
-def test_beside_a_live_launch_nothing_is_forgotten(plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str]) -> None:
+def test_nothing_is_discarded_during_a_launch(plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str]) -> None:
     before = bytes_of(ledger)
     with held(ledger.store), pytest.raises(SweepOwnedError):
         requeue(plan, ledger, failed=True)
@@ -143,7 +139,7 @@ def refused(plan: Plan, ledger: Ledger, words: str) -> None:
     assert bytes_of(ledger) == before
 
 
-def test_where_the_launch_could_not_train_nothing_is_forgotten(
+def test_nothing_is_discarded_if_the_launch_would_be_refused(
     plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Ledger(ledger.folder.rename(ledger.folder.with_name("renamed")))

@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file that tells `small_sweep.Fragile` how to fail; trial actors see it too."""
+    """A file with the way in which `small_sweep.Fragile` fails; trial actors read it too."""
     path = tmp_path_factory.mktemp("orders") / "order"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SMALL_SWEEP_ORDERS", str(path))
@@ -44,7 +44,7 @@ def local_ray(orders: Path) -> Iterator[None]:
 
 @pytest.fixture
 def quick_launches(monkeypatch: pytest.MonkeyPatch, template_store: Path) -> None:
-    """Launches without what takes longest in them: a new MLflow store is a copy, the page's plots are empty."""
+    """Launches without their slowest parts: a new MLflow store is a copy, the page's plots are empty."""
 
     def copy_store(uri: str) -> None:
         path = sqlite_path(uri)

@@ -55,7 +55,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_swee
     return gga_sweep.run_sweep(sweep_of(tmp_path_factory.mktemp("adaptive")))
 
 
-def test_every_draw_of_every_cell_is_trained_and_some_are_ended_early(swept: gga_sweep.SweepResult) -> None:
+def test_every_draw_is_trained_and_some_are_ended_early(swept: gga_sweep.SweepResult) -> None:
     assert sum(len(run.draws) for run in swept.records) == 2 * 2 * 5
     statuses = {run.status for run in swept.records}
     assert statuses == {RunStatus.DONE, RunStatus.STOPPED}
@@ -67,7 +67,7 @@ def test_every_draw_of_every_cell_is_trained_and_some_are_ended_early(swept: gga
     assert swept.tracked
 
 
-def test_the_table_says_what_is_not_as_in_a_random_search(swept: gga_sweep.SweepResult) -> None:
+def test_the_table_says_how_it_differs_from_a_random_search(swept: gga_sweep.SweepResult) -> None:
     notes = " ".join(swept.report.view.notes)
     stopped = sum(run.status is RunStatus.STOPPED for run in swept.records)
     assert "The first 2 draws are random; later ones were suggested by a TPE, in each cell." in notes
@@ -77,7 +77,7 @@ def test_the_table_says_what_is_not_as_in_a_random_search(swept: gga_sweep.Sweep
     assert swept.report.comparison.budget == ()
 
 
-def test_what_a_run_trains_is_what_it_trains_alone(swept: gga_sweep.SweepResult, tmp_path: Path) -> None:
+def test_a_run_trained_alone_has_the_same_bytes(swept: gga_sweep.SweepResult, tmp_path: Path) -> None:
     sweep = swept.plan.sweep
     done = [run for run in swept.records if run.status is RunStatus.DONE][-1]
     assert max(done.draws) >= 2
@@ -88,7 +88,7 @@ def test_what_a_run_trains_is_what_it_trains_alone(swept: gga_sweep.SweepResult,
     assert folder.read_records()[: len(stopped.records)] == stopped.records
 
 
-def test_launching_again_trains_nothing_and_more_draws_go_on(swept: gga_sweep.SweepResult) -> None:
+def test_a_second_launch_trains_nothing_and_more_draws_continue(swept: gga_sweep.SweepResult) -> None:
     storage = swept.plan.sweep.storage
     again = gga_sweep.run_sweep(sweep_of(storage))
     assert contents_of(again) == contents_of(swept)

@@ -1,4 +1,4 @@
-"""The Ray of a launch: who can reach it, who is let in, and what it leaves behind."""
+"""The Ray of a launch: who can reach it and use it, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROGRAM = Path(__file__).with_name("seen_cluster.py")
 
 
 class FakeRay:
-    """Stands for Ray: remembers what it was started with, and how the world looked then."""
+    """Stands for Ray: stores its arguments, and the state of the process when it was started."""
 
     def __init__(self) -> None:
         self.running = False
@@ -73,8 +73,8 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
 
 @pytest.fixture(autouse=True)
-def _untouched_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As a user has it who never heard of Ray's variables; put back as it was."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Without Ray's variables; restored afterwards."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("RAY_")]:
         monkeypatch.delenv(name)
@@ -85,7 +85,7 @@ def _untouched_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's, on a machine where every new file is everybody's."""
+    """A user's home directory."""
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
@@ -93,7 +93,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _careless_umask() -> Iterator[None]:
+def _open_umask() -> Iterator[None]:
+    """New files are readable and writable for everybody."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -104,7 +105,7 @@ def mode(path: Path) -> int:
 
 
 def launch(address: str | None = None, dashboard: bool = False) -> str | None:
-    """Where its dashboard is, in words."""
+    """Returns where its dashboard is."""
     with joined_cluster(address, dashboard) as found:
         return found
 
@@ -116,7 +117,7 @@ needs_dashboard = pytest.mark.skipif(
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux who listens where")
 @pytest.mark.parametrize("dashboard", [False, pytest.param(True, marks=needs_dashboard)])
-def test_a_cluster_of_ones_own_is_closed_to_others(
+def test_a_private_ray_is_closed_to_others(
     dashboard: bool, home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="g-", dir="/tmp") as place:
@@ -148,7 +149,7 @@ def test_a_cluster_of_ones_own_is_closed_to_others(
             assert seen["dashboard"] is None
 
 
-def test_a_new_token_is_for_its_owner_alone(home: Path, fake_ray: FakeRay) -> None:
+def test_a_new_token_is_readable_by_its_owner_alone(home: Path, fake_ray: FakeRay) -> None:
     launch()
     token = home / ".ray" / "auth_token"
     assert re.fullmatch("[0-9a-f]{64}", token.read_text())
@@ -156,7 +157,7 @@ def test_a_new_token_is_for_its_owner_alone(home: Path, fake_ray: FakeRay) -> No
     assert [path.name for path in token.parent.iterdir()] == ["auth_token"]
 
 
-def test_a_token_that_others_could_read_is_closed_and_kept(home: Path, fake_ray: FakeRay) -> None:
+def test_a_readable_token_is_kept_and_its_permissions_are_removed(home: Path, fake_ray: FakeRay) -> None:
     (home / ".ray").mkdir(0o755)
     token = home / ".ray" / "auth_token"
     token.write_text("as Ray made it")
@@ -166,8 +167,8 @@ def test_a_token_that_others_could_read_is_closed_and_kept(home: Path, fake_ray:
     assert (mode(home / ".ray"), mode(token)) == (0o700, 0o600)
 
 
-def test_of_launches_at_once_all_find_the_same_token(home: Path) -> None:
-    """Each looks for it as it starts; the real thing may start but one Ray a process."""
+def test_concurrent_launches_use_one_token(home: Path) -> None:
+    """A process can start one Ray only, so this calls the part that writes the token."""
     from gga_sweep.ray_backend.cluster import _provide_token
 
     def look(_: int) -> str:
@@ -188,7 +189,7 @@ def test_of_launches_at_once_all_find_the_same_token(home: Path) -> None:
         ("RAY_AUTH_TOKEN_PATH", "/somewhere/else"),
     ],
 )
-def test_what_the_user_says_about_tokens_stands(
+def test_the_users_token_settings_are_kept(
     name: str, value: str, home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -198,7 +199,7 @@ def test_what_the_user_says_about_tokens_stands(
     assert said == {name: value}
 
 
-def test_without_a_home_that_can_be_written_the_token_lies_in_a_private_folder(
+def test_without_a_writable_home_the_token_is_in_a_private_folder(
     tmp_path: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -211,7 +212,7 @@ def test_without_a_home_that_can_be_written_the_token_lies_in_a_private_folder(
     assert fake_ray.then.environ["RAY_AUTH_TOKEN_PATH"] == str(token)
 
 
-def test_rays_own_files_lie_in_a_private_folder_that_goes_with_the_launch(home: Path, fake_ray: FakeRay) -> None:
+def test_rays_files_are_in_a_private_folder_that_is_removed_after_the_launch(home: Path, fake_ray: FakeRay) -> None:
     with joined_cluster(None):
         [(_, options)] = fake_ray.calls
         above = Path(options["_temp_dir"]).parent
@@ -220,7 +221,7 @@ def test_rays_own_files_lie_in_a_private_folder_that_goes_with_the_launch(home: 
     assert not above.exists()
 
 
-def test_a_path_to_a_socket_is_never_too_long(
+def test_socket_paths_are_short_enough(
     home: Path, fake_ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = tmp_path / "a-folder-of-a-batch-system-whose-name-is-long"
@@ -231,16 +232,14 @@ def test_a_path_to_a_socket_is_never_too_long(
     assert len(f"{options['_temp_dir']}/session_2026-11-23_15-29-36_522828_4194304/sockets/plasma_store") <= 103
 
 
-def test_a_folder_that_the_user_names_for_ray_is_rays(
-    home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_ray_tmpdir_is_used(home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     launch()
     [(_, options)] = fake_ray.calls
     assert options["_temp_dir"] is None
 
 
-def test_ray_is_as_before_once_it_has_started(home: Path, fake_ray: FakeRay) -> None:
+def test_patches_of_ray_end_when_it_has_started(home: Path, fake_ray: FakeRay) -> None:
     before = ray_constants.ENABLE_RAY_CLUSTER, utils.get_entrypoint_name()
     with joined_cluster(None):
         assert (ray_constants.ENABLE_RAY_CLUSTER, utils.get_entrypoint_name()) == before
@@ -248,8 +247,8 @@ def test_ray_is_as_before_once_it_has_started(home: Path, fake_ray: FakeRay) -> 
     assert fake_ray.then.entrypoint == "gga-sweep"
 
 
-def test_without_an_address_no_cluster_of_somebody_else_is_joined(home: Path, fake_ray: FakeRay) -> None:
-    """Ray would join what a file in /tmp names, where everybody may write."""
+def test_without_an_address_no_other_cluster_is_joined(home: Path, fake_ray: FakeRay) -> None:
+    """Ray would join the cluster that a file in /tmp names, where everybody may write."""
     launch()
     [(arguments, options)] = fake_ray.calls
     assert arguments == ("local",)
@@ -270,9 +269,7 @@ def test_a_cluster_at_an_address_keeps_its_own_authentication(
     assert list(home.iterdir()) == []
 
 
-def test_workers_elsewhere_get_our_variables_as_the_user_set_them_and_nothing_else(
-    fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remote_workers_receive_our_variables_and_no_others(fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
     launch("auto")
@@ -280,7 +277,7 @@ def test_workers_elsewhere_get_our_variables_as_the_user_set_them_and_nothing_el
     assert options["runtime_env"] == {"env_vars": {**forwarded_environment({}), "RAY_USAGE_STATS_ENABLED": "1"}}
 
 
-def test_a_dashboard_is_started_where_it_is_asked_for_and_on_the_loopback_interface(
+def test_a_dashboard_is_started_on_request_on_the_loopback_interface(
     home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert launch() is None
@@ -307,7 +304,7 @@ def test_a_dashboard_is_started_where_it_is_asked_for_and_on_the_loopback_interf
         ("https://ray.example/ours", "10.0.0.2", "https://ray.example/ours"),
     ],
 )
-def test_the_dashboard_of_a_cluster_is_found_from_here(
+def test_the_dashboard_of_a_cluster_has_an_address_from_here(
     told: str | None, here: str, words: str | None, fake_ray: FakeRay
 ) -> None:
     fake_ray.context.dashboard_url = told
@@ -315,7 +312,7 @@ def test_the_dashboard_of_a_cluster_is_found_from_here(
     assert launch("10.0.0.1:6379") == words
 
 
-def test_a_ray_that_is_up_is_used_and_left_up(home: Path, fake_ray: FakeRay) -> None:
+def test_a_running_ray_is_used_and_left_running(home: Path, fake_ray: FakeRay) -> None:
     fake_ray.running = True
     launch("10.0.0.1:6379")
     assert fake_ray.calls == []
@@ -326,7 +323,7 @@ def test_a_ray_that_is_up_is_used_and_left_up(home: Path, fake_ray: FakeRay) -> 
 @pytest.mark.parametrize(
     "make", [ConnectionError, ValueError, RuntimeError, AuthenticationError], ids=lambda make: make.__name__
 )
-def test_a_cluster_that_cannot_be_joined_is_named_with_what_to_do(
+def test_a_cluster_that_cannot_be_joined_is_an_error_with_a_remedy(
     make: Callable[[str], Exception], fake_ray: FakeRay
 ) -> None:
     fake_ray.error = make("no answer")
@@ -334,14 +331,14 @@ def test_a_cluster_that_cannot_be_joined_is_named_with_what_to_do(
         launch("10.0.0.1:6379")
 
 
-def test_an_address_that_nobody_listens_at_is_told_at_once(fake_ray: FakeRay) -> None:
-    """Ray would try for minutes."""
+def test_an_address_without_listener_fails_at_once(fake_ray: FakeRay) -> None:
+    """Ray would retry for minutes."""
     with pytest.raises(GGASweepError, match=r"at 127\.0\.0\.1:9: no answer \(Connection refused\)"):
         launch("127.0.0.1:9")
     assert fake_ray.calls == []
 
 
-def test_a_ray_that_cannot_be_started_leaves_nothing_behind(home: Path, fake_ray: FakeRay) -> None:
+def test_a_failed_start_leaves_nothing_behind(home: Path, fake_ray: FakeRay) -> None:
     fake_ray.error = RuntimeError("no room")
     with pytest.raises(GGASweepError, match="cannot start Ray on this machine: no room"):
         launch()

@@ -1,4 +1,4 @@
-"""Ray's dashboard is refused where it cannot be started, or would be open."""
+"""Ray's dashboard is refused where it cannot be started, or would be open to others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lacking(monkeypatch: pytest.MonkeyPatch, error: str | None) -> None:
         (None, {"RAY_AUTH_MODE": "disabled"}, r"--dashboard: needs RAY_AUTH_MODE=token.*RAY_AUTH_MODE=disabled"),
     ],
 )
-def test_a_dashboard_that_would_not_be_ours_or_would_be_open_is_refused(
+def test_a_dashboard_of_another_cluster_or_without_token_is_refused(
     address: str | None, environ: Mapping[str, str], rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lacking(monkeypatch, None)
@@ -34,7 +34,9 @@ def test_a_dashboard_that_would_not_be_ours_or_would_be_open_is_refused(
         check_dashboard(LaunchOptions(address=address, dashboard=True), environ)
 
 
-def test_without_its_packages_it_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dashboard_without_its_packages_is_refused_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lacking(monkeypatch, "No module named 'aiohttp_cors'")
     with pytest.raises(InputError, match=r"pip install 'gga-sweep\[dashboard\]'.*aiohttp_cors"):
         check_dashboard(LaunchOptions(dashboard=True), {})
@@ -42,6 +44,6 @@ def test_without_its_packages_it_is_refused_with_what_to_install(monkeypatch: py
 
 
 @pytest.mark.parametrize("environ", [{}, {"RAY_AUTH_MODE": "TOKEN"}, {"RAY_ADDRESS": "local"}])
-def test_else_it_is_started(environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_otherwise_a_dashboard_is_accepted(environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     lacking(monkeypatch, None)
     check_dashboard(LaunchOptions(dashboard=True), environ)

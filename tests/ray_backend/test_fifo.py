@@ -1,4 +1,4 @@
-"""Trials begin in the order that Tune's own scheduler gives, and those that ended cost nothing."""
+"""Trials start in the order of Tune's own scheduler, and ended trials cost nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATUSES = (Trial.PENDING, Trial.RUNNING, Trial.PAUSED, Trial.TERMINATED, Trial.
 
 
 class LookedAt:
-    """What a scheduler sees of a trial; counts how often it looks."""
+    """What a scheduler reads of a trial; counts how often."""
 
     def __init__(self) -> None:
         self._status = Trial.PENDING
@@ -56,7 +56,7 @@ class Experiment:
         return self.fifo.choose_trial_to_run(self.controller)
 
 
-def test_it_chooses_what_tunes_own_scheduler_chooses() -> None:
+def test_it_chooses_the_same_trial_as_tunes_scheduler() -> None:
     tunes: Any = FIFOScheduler()
     for seed in range(50):
         numbers, experiment = random.Random(seed), Experiment()
@@ -72,7 +72,7 @@ def test_it_chooses_what_tunes_own_scheduler_chooses() -> None:
             assert experiment.chosen() is tunes.choose_trial_to_run(experiment.controller)
 
 
-def test_trials_that_ended_are_looked_at_no_more() -> None:
+def test_ended_trials_are_not_read_again() -> None:
     experiment = Experiment()
     for _ in range(100):
         experiment.add()

@@ -1,4 +1,4 @@
-"""`resources: {gpus: auto}` at launch: what is measured where, and what a plan becomes of it."""
+"""`resources: {gpus: auto}` at launch: what is measured on which nodes, and the resulting share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GB = 10**9
 
 
 class Probe:
-    """Tells what it was given, and what it was asked."""
+    """Returns the memory it was made with, and stores its arguments."""
 
     def __init__(self, *memory: GPUMemory) -> None:
         self.memory = memory
@@ -50,7 +50,7 @@ def share(plan: Plan, probe: Probe) -> object:
     return measured_share(plan, [run.config for run in plan.runs], probe).sweep.config.resources.gpus
 
 
-def test_as_many_runs_share_a_gpu_as_the_smallest_has_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_runs_share_a_gpu_as_fit_on_the_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [node("head", 0), node("one", 1), node("two", 2, kind="T4")])
     probe = Probe(GPUMemory(10 * GB, 80 * GB), GPUMemory(6 * GB, 16 * GB))
     assert share(planned(tmp_path), probe) == 0.5
@@ -60,7 +60,7 @@ def test_as_many_runs_share_a_gpu_as_the_smallest_has_room_for(tmp_path: Path, m
 
 
 @pytest.mark.parametrize(("cpus", "expected"), [(16, 0.25), (4, 0.5), (2, 1.0), (1, 1.0)])
-def test_no_more_runs_share_a_gpu_than_there_are_cpus_for(
+def test_cpus_limit_how_many_runs_share_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: float, expected: float
 ) -> None:
     """Each takes two."""
@@ -68,7 +68,7 @@ def test_no_more_runs_share_a_gpu_than_there_are_cpus_for(
     assert share(planned(tmp_path), Probe(GPUMemory(20, 100))) == expected
 
 
-def test_a_share_that_is_a_number_is_not_measured(tmp_path: Path) -> None:
+def test_a_number_is_not_measured(tmp_path: Path) -> None:
     plan, probe = planned(tmp_path, 0.5), Probe()
     assert measured_share(plan, [], probe) is plan
     assert probe.asked == []
@@ -80,7 +80,7 @@ def test_one_node_of_each_kind_is_measured() -> None:
     assert one_of_each_kind([*nodes, {"id": "d", "GPU": 1.0}]) == ["a", "b", "d"]
 
 
-def test_a_node_that_is_gone_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_nodes_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [node("gone", 1, alive=False), node("one", 1)])
     probe = Probe(GPUMemory(50, 100))
     share(planned(tmp_path), probe)
@@ -89,14 +89,14 @@ def test_a_node_that_is_gone_is_not_asked(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("local_ray", "quick_launches")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
-def test_a_launch_without_a_gpu_in_its_cluster_is_refused_before_a_run_starts(tmp_path: Path) -> None:
+def test_a_launch_without_gpus_is_refused_before_a_run_starts(tmp_path: Path) -> None:
     sweep = gga_sweep.load(small_sweep(resources={"gpus": "auto"}), storage=tmp_path)
     with pytest.raises(InputError, match=r"resources\.gpus: auto needs a GPU in the Ray cluster"):
         gga_sweep.run_sweep(sweep)
     assert Ledger(sweep.folder).run_names() == []
 
 
-def test_a_tuner_of_ones_own_is_told_to_name_a_number(tmp_path: Path) -> None:
+def test_an_own_tuner_needs_a_number(tmp_path: Path) -> None:
     sweep = gga_sweep.load(small_sweep(resources={"gpus": "auto"}), storage=tmp_path)
     with pytest.raises(InputError, match=r"resources\.gpus: must be a number from 0 to 1"):
         gga_sweep.trainable(sweep)

@@ -40,27 +40,26 @@ def attempts(result: gga_sweep.SweepResult) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_sweep.SweepResult:
-    """Both arms, two test domains, two trial seeds, two draws."""
+    """Two arms, two test domains, two draws."""
     return launch(
         tmp_path_factory.mktemp("swept"),
         test_domains=["north", "south"],
-        trial_seeds=[0, 1],
         draws=2,
         search_space={"lr": {"loguniform": [1e-3, 1e-1]}},
         resources={"cpus": 1},
     )
 
 
-def test_every_run_of_the_plan_is_trained_and_selected_from(swept: gga_sweep.SweepResult) -> None:
-    assert len(swept.records) == 16
+def test_every_run_of_the_plan_is_trained_and_takes_part_in_selection(swept: gga_sweep.SweepResult) -> None:
+    assert len(swept.records) == 8
     assert {run.status for run in swept.records} == {RunStatus.DONE}
     assert [record.step for record in swept.records[0].records] == [0, 3, 6]
-    assert len(swept.selected()) == 8
+    assert len(swept.selected()) == 4
     assert not swept.table().incomplete
 
 
 def test_every_run_replayed_outside_ray_has_the_same_bytes(swept: gga_sweep.SweepResult, tmp_path: Path) -> None:
-    """So neither the order of runs, nor the reuse of actors, nor the other arms changed anything."""
+    """Neither the order of runs, nor the reuse of actors, nor other arms change them."""
     sweep = swept.plan.sweep
     for number, run in enumerate(swept.records[::3]):
         folder, _ = replay(sweep, run.key, tmp_path / str(number), show=lambda progress: None)
@@ -74,33 +73,13 @@ def test_mlflow_shows_parent_children_and_summaries(swept: gga_sweep.SweepResult
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=100)
     roles = [run.data.tags["gga_sweep.role"] for run in runs]
-    assert (roles.count("sweep"), roles.count("run"), roles.count("summary")) == (1, 16, 6)
+    assert (roles.count("sweep"), roles.count("run"), roles.count("summary")) == (1, 8, 6)
     child = next(run for run in runs if run.data.tags["gga_sweep.role"] == "run")
     record = next(run for run in swept.records if run.key == child.data.tags["gga_sweep.key"]).records[-1]
     assert child.data.metrics["val/accuracy"] == record.validation.accuracy
 
 
-def test_tracking_and_what_ray_would_count_leave_the_start_to_the_first_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both would import MLflow, and tracking would read all that its store holds of the sweep."""
-    ledger = Ledger(tmp_path / "small")
-    evaluated: list[int] = []
-    counted: list[object] = []
-    take = SoleWriter.take
-
-    def look(self: SoleWriter) -> bool:
-        evaluated.append(sum(len(run.records) for run in ledger.read_results(ledger.run_names()).values()))
-        return take(self)
-
-    monkeypatch.setattr(SoleWriter, "take", look)
-    monkeypatch.setattr(usage, "_count_callbacks", lambda callbacks: counted.append(callbacks))
-    assert launch(tmp_path, arms=[{"algorithm": "ERM"}]).tracked
-    assert evaluated[0] > 0
-    assert counted == []
-
-
-def test_the_report_stands_in_the_sweeps_folder(swept: gga_sweep.SweepResult) -> None:
+def test_the_report_is_written_to_the_sweeps_folder(swept: gga_sweep.SweepResult) -> None:
     table = json.loads(swept.paths["json"].read_text())
     assert table["sweep"] == "small"
     assert "<html" in swept.paths["html"].read_text()
@@ -113,47 +92,53 @@ def test_launching_again_trains_nothing_and_selects_the_same(swept: gga_sweep.Sw
     assert again.table() == swept.table()
 
 
-def test_a_launch_says_before_it_trains_what_it_takes_once_a_run_is_done(tmp_path: Path) -> None:
-    printed = []
-    for seeds in ([0], [0, 1]):
-        console = Console(file=io.StringIO(), width=200)
-        sweep = gga_sweep.load(small_sweep(trial_seeds=seeds), storage=tmp_path)
-        with console.capture() as captured:
-            gga_sweep.run_sweep(sweep, console=console)
-        printed.append(captured.get().splitlines()[0])
-    assert printed[0] == "How long it takes is not known yet: no run of it is done."
-    assert re.fullmatch(r"About \S+ device-hours left: .* with 1 run at once\.", printed[1])
+def test_a_first_launch_decodes_images_and_a_second_extends_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each prints before it trains; and the first run, which the second does not train again.
 
-
-def test_a_launch_that_decodes_images_says_so_and_the_next_finds_them_decoded(tmp_path: Path) -> None:
+    Importing MLflow waits until the first run has reported, and Ray does not import it to count callbacks.
+    """
     for index in range(24):
         folder = tmp_path / "tree" / "abc"[index % 3] / ("cat", "dog")[index // 3 % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((20, 30), 10 * index).save(folder / f"{index}.png")
-    dataset = {"name": "ImageFolder", "root": str(tmp_path / "tree"), "image_size": 16}
-    at_once = {"steps": 2, "evaluate_every": 1, "augmentation": "domainbed-batched"}
-    arms = [{"algorithm": "ERM"}]
-    fields = {"dataset": dataset, "test_domains": ["a"], "arms": arms, "training": at_once}
-    said = []
+    fields = {
+        "dataset": {"name": "ImageFolder", "root": str(tmp_path / "tree"), "image_size": 16},
+        "test_domains": ["a"],
+        "arms": [{"algorithm": "ERM"}],
+        "training": {"steps": 2, "evaluate_every": 1, "augmentation": "domainbed-batched"},
+    }
+    ledger = Ledger(tmp_path / "storage" / "small")
+    evaluated: list[int] = []
+    counted: list[object] = []
+    take = SoleWriter.take
+
+    def take_and_count(self: SoleWriter) -> bool:
+        evaluated.append(sum(len(run.records) for run in ledger.read_results(ledger.run_names()).values()))
+        return take(self)
+
+    monkeypatch.setattr(SoleWriter, "take", take_and_count)
+    monkeypatch.setattr(usage, "_count_callbacks", counted.append)
+    printed, results = [], []
     for seeds in ([0], [0, 1]):
         console = Console(file=io.StringIO(), width=200)
         sweep = gga_sweep.load(small_sweep(**fields, trial_seeds=seeds), storage=tmp_path / "storage")
         with console.capture() as captured:
-            result = gga_sweep.run_sweep(sweep, console=console)
-        said.append(captured.get().splitlines()[0])
-        assert {run.status for run in result.records} == {RunStatus.DONE}
-        assert any("whole minibatches in float32" in deviation for deviation in result.report.table.deviations)
-    assert re.fullmatch(r"Decoded 24 images in \d+ s\.", said[0])
-    assert re.fullmatch(r"About .*", said[1])
-
-
-def test_more_seeds_extend_a_sweep_and_change_nothing(tmp_path: Path) -> None:
-    arms = [{"algorithm": "ERM"}]
-    (first,) = train_without_ray(gga_sweep.load(small_sweep(arms=arms), storage=tmp_path))
-    more = launch(tmp_path, arms=arms, trial_seeds=[0, 1])
-    assert [run.cell.trial_seed for run in more.records] == [0, 1]
-    assert more.records[0].records == first.read_records()
-    assert first.newest_attempt() == 1
+            results.append(gga_sweep.run_sweep(sweep, console=console))
+        printed.append(captured.get().splitlines())
+    assert re.fullmatch(r"Decoded 24 images in \d+ s\.", printed[0][0])
+    assert printed[0][1] == "How long it takes is not known yet: no run of it is done."
+    assert re.fullmatch(r"About \S+ device-hours left: .* with 1 run at once\.", printed[1][0])
+    first, second = results
+    assert any("whole minibatches in float32" in deviation for deviation in first.report.table.deviations)
+    assert [(run.cell.trial_seed, run.status) for run in second.records] == [(0, "DONE"), (1, "DONE")]
+    assert second.records[0].records == first.records[0].records
+    assert set(attempts(second).values()) == {1}
+    assert first.tracked
+    assert second.tracked
+    assert evaluated[0] > 0
+    assert counted == []
 
 
 def test_a_file_that_changed_under_its_name_is_refused_unless_allowed(tmp_path: Path) -> None:
@@ -167,51 +152,37 @@ def test_a_file_that_changed_under_its_name_is_refused_unless_allowed(tmp_path: 
     assert any("not in the present plan" in note for note in result.table().notes)
 
 
-def test_a_failed_run_is_named_and_tried_once_more_by_the_next_launch(tmp_path: Path, orders: Path) -> None:
+def test_a_failed_run_stops_the_launch_on_request_and_is_retried_by_the_next(tmp_path: Path, orders: Path) -> None:
     arms = [{"algorithm": "small_sweep:Fragile"}, {"algorithm": "ERM"}]
+    sweep = gga_sweep.load(small_sweep(arms=arms, trial_seeds=[0, 1]), storage=tmp_path)
     orders.write_text("raise")
-    result = launch(tmp_path, arms=arms)
-    assert [run.reason for run in result.failed] == ["RuntimeError: told to fail"]
-    assert result.table().incomplete
-    assert result.stopped is None
+    stopped = gga_sweep.run_sweep(sweep, gga_sweep.LaunchOptions(on_error="stop"))
+    assert str(stopped.stopped).endswith("failed: RuntimeError: told to fail (--on-error stop)")
+    assert len(stopped.failed) < 2
+
+    continued = gga_sweep.run_sweep(sweep)
+    assert continued.stopped is None
+    assert [run.reason for run in continued.failed] == 2 * ["RuntimeError: told to fail"]
+    assert continued.table().incomplete
+    before, failed = attempts(continued), {run.folder for run in continued.failed}
+
     orders.unlink()
-    repaired = launch(tmp_path, arms=arms)
-    assert not repaired.failed
-    assert attempts(repaired)[result.failed[0].folder] == 2
+    repaired = gga_sweep.run_sweep(sweep)
+    assert {run.status for run in repaired.records} == {RunStatus.DONE}
+    assert attempts(repaired) == {name: number + (name in failed) for name, number in before.items()}
 
 
-def test_a_failed_run_ends_the_launch_where_that_was_asked_for(tmp_path: Path, orders: Path) -> None:
-    arms = [{"algorithm": "small_sweep:Fragile"}, {"algorithm": "ERM"}]
-    sweep = gga_sweep.load(small_sweep(arms=arms, trial_seeds=[0, 1, 2]), storage=tmp_path)
-    orders.write_text("raise")
-    result = gga_sweep.run_sweep(sweep, gga_sweep.LaunchOptions(on_error="stop"))
-    assert str(result.stopped).endswith("failed: RuntimeError: told to fail (--on-error stop)")
-    assert len([run for run in result.records if run.status is RunStatus.DONE]) < 3
-    orders.unlink()
-    assert {run.status for run in gga_sweep.run_sweep(sweep).records} == {RunStatus.DONE}
-
-
-def test_a_run_out_of_memory_gets_a_second_wave_alone(tmp_path: Path, orders: Path) -> None:
+def test_a_run_out_of_memory_is_trained_again_alone(tmp_path: Path, orders: Path) -> None:
     orders.write_text("out of memory")
     result = launch(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}])
     assert result.records[0].status is RunStatus.DONE
     assert attempts(result) == {result.records[0].folder: 2}
 
 
-def test_a_run_whose_actor_dies_goes_on_elsewhere_to_the_same_bits(tmp_path: Path, orders: Path) -> None:
-    orders.write_text("die")
-    result = launch(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}])
-    assert not orders.exists()  # it did die
-    (run,) = result.records
-    assert run.status is RunStatus.DONE
-    folder, _ = replay(result.plan.sweep, run.key, tmp_path / "replay", show=lambda progress: None)
-    assert set((compare(folder, result.plan.sweep) or {}).values()) == {True}
-
-
-def test_the_run_to_begin_is_at_every_step_the_one_that_tune_would_choose(
+def test_a_run_whose_actor_dies_resumes_to_the_same_bits(
     tmp_path: Path, orders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of a run whose actor died."""
+    """At every step, the trial to start is the one that Tune's own scheduler would choose."""
     agreed: list[bool] = []
     choose = FIFO.choose_trial_to_run
 
@@ -223,12 +194,17 @@ def test_the_run_to_begin_is_at_every_step_the_one_that_tune_would_choose(
     monkeypatch.setattr(FIFO, "choose_trial_to_run", compared)
     orders.write_text("die")
     result = launch(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}], trial_seeds=[0, 1, 2])
+    assert not orders.exists()  # it did die
+    assert {run.status for run in result.records} == {RunStatus.DONE}
     assert sorted(attempts(result).values()) == [1, 1, 2]
+    [died] = [run for run in result.records if attempts(result)[run.folder] == 2]
+    folder, _ = replay(result.plan.sweep, died.key, tmp_path / "replay", show=lambda progress: None)
+    assert set((compare(folder, result.plan.sweep) or {}).values()) == {True}
     assert len(agreed) > 3
     assert all(agreed)
 
 
-def test_two_arms_that_come_out_equal_share_one_run(tmp_path: Path) -> None:
+def test_two_equal_arms_share_one_run(tmp_path: Path) -> None:
     arms = [{"algorithm": "ERM"}, {"algorithm": "ERM", "name": "the same again"}]
     sweep = gga_sweep.load(small_sweep(arms=arms), storage=tmp_path)
     assert len(train_without_ray(sweep)) == 1

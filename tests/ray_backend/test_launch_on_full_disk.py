@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-def test_a_disk_that_fills_up_ends_a_launch_in_words_and_costs_no_bit(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_stops_a_launch_with_a_message_and_changes_no_bit(small_disk: Path, tmp_path: Path) -> None:
     content, uri = small_sweep(), f"sqlite:///{tmp_path}/mlflow.db"
     expected = train_without_ray(gga_sweep.load(content, storage=tmp_path / "large"))
     sweep = gga_sweep.load(content, storage=small_disk / "storage", tracking_uri=uri)

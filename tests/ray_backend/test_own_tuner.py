@@ -29,7 +29,7 @@ def searched_sweep(storage: Path, **fields: Any) -> gga_sweep.Sweep:
     return gga_sweep.load(small_sweep(search_space=space, **fields), storage=storage)
 
 
-def test_any_searcher_and_an_early_stopping_scheduler_land_in_ledger_and_mlflow(tmp_path: Path) -> None:
+def test_trials_of_a_searcher_and_scheduler_are_stored_and_tracked(tmp_path: Path) -> None:
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
@@ -65,7 +65,7 @@ def test_any_searcher_and_an_early_stopping_scheduler_land_in_ledger_and_mlflow(
 
 
 @pytest.mark.slow  # the refusal itself is tested in test_trainable.py
-def test_population_based_training_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_population_based_training_is_refused_with_a_reason(tmp_path: Path) -> None:
     from ray import tune
     from ray.tune.schedulers import PopulationBasedTraining
 

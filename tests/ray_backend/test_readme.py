@@ -61,7 +61,7 @@ def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("gga-sweep-results/searched/report.html").exists()
 
 
-def test_the_sweep_file_is_one(tmp_path: Path) -> None:
+def test_the_sweep_file_is_valid(tmp_path: Path) -> None:
     (block,) = blocks("yaml", "## A sweep file")
     file = tmp_path / "radius.yaml"
     file.write_text(block)

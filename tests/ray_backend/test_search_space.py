@@ -1,4 +1,4 @@
-"""The sweep's search space in Tune's words: nothing a searcher draws lies outside of the file's."""
+"""The sweep's search space for Tune: a searcher draws nothing outside the file's."""
 
 from __future__ import annotations
 
@@ -115,14 +115,14 @@ def test_a_name_that_every_arm_fixes_or_lacks_is_not_searched() -> None:
 
 
 @pytest.mark.parametrize("search", ["random", "grid"])
-def test_no_part_of_it_is_a_grid_search(search: str) -> None:
+def test_it_has_no_grid_search(search: str) -> None:
     """Most searchers refuse one; of a grid's points a searcher chooses."""
     space = space_of(search=search, search_space={"dropout": {"choice": [0.0, 0.2]}})
     assert all(isinstance(part, Domain) for part in space.values())  # `grid_search` makes a dictionary
     assert isinstance(space["dropout"], Categorical)
 
 
-def test_whatever_is_sampled_from_it_is_a_run_of_the_sweep() -> None:
+def test_every_sample_is_a_run_of_the_sweep() -> None:
     sweep = load(small_sweep(search_space=SPACE, test_domains=["north", "south"], trial_seeds=[0, 1]))
     space = param_space(sweep)
     cells, numbers = set(), np.random.default_rng(0)

@@ -1,7 +1,8 @@
-"""Launches whose runs share their first steps: the same bits for fewer steps, as planned."""
+"""Launches whose runs share their first steps: the same bits for fewer steps."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import gga_sweep
 from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.json_codec import parse_timings
+from gga_sweep.ray_backend.callbacks import LaunchCallback
 from gga_sweep.scheduling.shared_steps import inherited_steps
 
 pytestmark = [
@@ -51,7 +53,7 @@ def bytes_of(result: gga_sweep.SweepResult) -> dict[str, Any]:
 
 
 def inherited(result: gga_sweep.SweepResult) -> dict[str, int]:
-    """By run, the steps that it did not train itself, as its timings tell."""
+    """By run, the steps that it did not train itself, from its timings."""
     found = {}
     for run in result.records:
         lines = (result.ledger.run(run.folder).read_file("timings.jsonl") or b"").splitlines()
@@ -60,8 +62,6 @@ def inherited(result: gga_sweep.SweepResult) -> dict[str, int]:
 
 
 def _steps(line: bytes) -> int:
-    import json
-
     return int(json.loads(line)["step"]) + 1
 
 
@@ -77,7 +77,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_swe
     return gga_sweep.run_sweep(sweep_of(tmp_path_factory.mktemp("shared")))
 
 
-def test_runs_that_share_leave_the_bytes_and_the_table_of_runs_that_do_not(
+def test_shared_steps_change_neither_bytes_nor_the_table(
     apart: gga_sweep.SweepResult, shared: gga_sweep.SweepResult
 ) -> None:
     assert bytes_of(shared) == bytes_of(apart)
@@ -85,18 +85,18 @@ def test_runs_that_share_leave_the_bytes_and_the_table_of_runs_that_do_not(
     assert not any(inherited(apart).values())
 
 
-def test_as_many_steps_are_saved_as_the_plan_foretold(shared: gga_sweep.SweepResult) -> None:
-    foretold = sum(inherited_steps(shared.plan.configs.values()))
-    # Of each draw: ERM takes 2 steps of the longest window, the others 3 and 4 of it; GGA-L none.
-    assert foretold == 2 * (2 + 3 + 4)
-    assert sum(inherited(shared).values()) == foretold
+def test_as_many_steps_are_saved_as_planned(shared: gga_sweep.SweepResult) -> None:
+    planned = sum(inherited_steps(shared.plan.configs.values()))
+    # For each draw: ERM inherits 2 steps of the longest window, the others 3 and 4; GGA-L none.
+    assert planned == 2 * (2 + 3 + 4)
+    assert sum(inherited(shared).values()) == planned
 
 
-def test_nothing_stays_of_what_was_shared_when_all_is_done(shared: gga_sweep.SweepResult) -> None:
+def test_no_prefix_is_left_at_the_end(shared: gga_sweep.SweepResult) -> None:
     assert shared.ledger.store.list(PREFIXES) == []
 
 
-def test_a_run_counts_what_it_takes_alone_and_the_sweep_what_was_spent(shared: gga_sweep.SweepResult) -> None:
+def test_a_run_counts_the_seconds_it_takes_alone_and_the_sweep_those_spent(shared: gga_sweep.SweepResult) -> None:
     spent = 0.0
     for run in shared.records:
         seconds, own = parse_timings(shared.ledger.run(run.folder).read_file("timings.jsonl"))
@@ -105,33 +105,30 @@ def test_a_run_counts_what_it_takes_alone_and_the_sweep_what_was_spent(shared: g
     assert shared.device_seconds == pytest.approx(spent)
 
 
-@pytest.mark.parametrize("after", [1, 4, 7])
-def test_a_launch_that_was_stopped_anywhere_and_launched_again_ends_with_the_same_bytes(
-    apart: gga_sweep.SweepResult, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+def test_a_sweep_whose_launches_are_stopped_ends_with_the_same_bytes(
+    apart: gga_sweep.SweepResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gga_sweep.ray_backend.callbacks import LaunchCallback
-
     results = 0
-    heard = LaunchCallback.on_trial_result
+    on_trial_result = LaunchCallback.on_trial_result
 
     def stop_after(self: LaunchCallback, **info: Any) -> None:
         nonlocal results
         results += 1
-        if results == after:
-            self._launch.lease.ask("told to")
-        heard(self, **info)
+        if results in (1, 5, 9):
+            self._launch.lease.ask("told to stop")
+        on_trial_result(self, **info)
 
     monkeypatch.setattr(LaunchCallback, "on_trial_result", stop_after)
-    first = gga_sweep.run_sweep(sweep_of(tmp_path))
-    assert first.stopped == "told to"
-    second = gga_sweep.run_sweep(sweep_of(tmp_path))
+    for _ in range(3):
+        assert gga_sweep.run_sweep(sweep_of(tmp_path)).stopped == "told to stop"
+    last = gga_sweep.run_sweep(sweep_of(tmp_path))
+    assert last.stopped is None
+    assert bytes_of(last) == bytes_of(apart)
+    assert last.table() == apart.table()
+    assert last.ledger.store.list(PREFIXES) == []
 
-    assert bytes_of(second) == bytes_of(apart)
-    assert second.table() == apart.table()
-    assert second.ledger.store.list(PREFIXES) == []
 
-
-def test_a_launch_says_that_an_algorithm_cannot_be_checkpointed_and_trains_each_run_anew(
+def test_runs_of_an_algorithm_without_checkpoints_share_no_steps_which_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     arms = [{"algorithm": "small_sweep:Hoarder"}, {"algorithm": "small_sweep:Hoarder", "annealing": ANNEALING}]
@@ -141,7 +138,7 @@ def test_a_launch_says_that_an_algorithm_cannot_be_checkpointed_and_trains_each_
     assert inherited(result) == dict.fromkeys((run.key for run in result.records), 0)
 
 
-def test_adaptive_search_and_early_stopping_with_shared_steps_end_as_without(tmp_path: Path) -> None:
+def test_adaptive_search_and_early_stopping_give_the_same_with_shared_steps(tmp_path: Path) -> None:
     adaptive: dict[str, Any] = {
         "search": "tpe",
         "draws": 4,

@@ -23,7 +23,7 @@ from gga_sweep.spec import plan_sweep
 
 
 def actor(sweep: gga_sweep.Sweep, config: dict[str, Any], launch: int | None = None) -> RunTrainable:
-    """What Tune would make in another process; its steps are called here."""
+    """An actor as Tune makes it, in this process."""
     contents = prepare_ledger(sweep)
     runs = {run.key: run for run in plan_sweep(sweep, contents).runs}
     made = RunTrainable.__new__(RunTrainable)
@@ -56,7 +56,7 @@ def test_a_result_holds_key_step_and_numbers_of_training_domains_alone(tmp_path:
 
 
 @pytest.mark.usefixtures("quick_launches")
-def test_images_and_labels_of_the_test_domain_change_no_result_no_weight_and_no_choice(tmp_path: Path) -> None:
+def test_data_of_the_test_domain_change_no_result_no_weight_and_no_selection(tmp_path: Path) -> None:
     def sweep_of(dataset: str) -> gga_sweep.Sweep:
         space = {"lr": {"loguniform": [1e-3, 1e-1]}}
         return loaded(tmp_path / dataset, dataset={"name": f"small_sweep:{dataset}"}, draws=2, search_space=space)
@@ -75,7 +75,7 @@ def test_images_and_labels_of_the_test_domain_change_no_result_no_weight_and_no_
     assert [(one.draw, one.step) for one in of_real.selected()] == [(one.draw, one.step) for one in of_noise.selected()]
 
 
-def test_a_reused_actor_leaves_no_trace_in_the_next_run(tmp_path: Path) -> None:
+def test_reuse_of_an_actor_changes_no_result(tmp_path: Path) -> None:
     sweep, fresh = loaded(tmp_path / "reused"), loaded(tmp_path / "fresh")
     made = actor(sweep, {RUN: keys(sweep)[1]})
     results_of(made)
@@ -92,7 +92,7 @@ def test_a_slice_without_an_evaluation_repeats_the_last_one(tmp_path: Path, monk
     assert results[1]["val/accuracy"] == results[0]["val/accuracy"]
 
 
-def test_a_trial_stopped_from_outside_leaves_its_run_to_be_gone_on_with(tmp_path: Path) -> None:
+def test_a_run_of_a_stopped_trial_can_be_resumed(tmp_path: Path) -> None:
     sweep, undisturbed = loaded(tmp_path / "stopped"), loaded(tmp_path / "undisturbed")
     key = keys(sweep)[0]
     made = actor(sweep, {RUN: key})
@@ -106,7 +106,7 @@ def test_a_trial_stopped_from_outside_leaves_its_run_to_be_gone_on_with(tmp_path
     assert folder.read_records() == Ledger(undisturbed.folder).run(folder.name).read_records()
 
 
-def test_a_run_that_is_done_is_told_again_and_not_trained_again(tmp_path: Path) -> None:
+def test_a_finished_run_is_reported_again_and_not_trained_again(tmp_path: Path) -> None:
     sweep = loaded(tmp_path)
     folders = train_without_ray(sweep)
     results = results_of(actor(sweep, {RUN: keys(sweep)[0]}))
@@ -114,7 +114,7 @@ def test_a_run_that_is_done_is_told_again_and_not_trained_again(tmp_path: Path) 
     assert folders[0].newest_attempt() == 1
 
 
-def test_a_trial_whose_run_somebody_took_over_stops_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_trial_whose_run_was_taken_over_stops_and_writes_nothing(tmp_path: Path) -> None:
     sweep = loaded(tmp_path)
     made = actor(sweep, {RUN: keys(sweep)[0]})
     before = made.step()
@@ -124,7 +124,7 @@ def test_a_trial_whose_run_somebody_took_over_stops_and_writes_nothing(tmp_path:
     assert len(folder.read_records()) == 1
 
 
-def test_a_checkpoint_of_another_configuration_is_refused_as_population_based_training_makes_it(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
     sweep = loaded(tmp_path)
     one, other = (actor(sweep, {RUN: key}) for key in keys(sweep))
     checkpoint = str(tmp_path)
@@ -134,7 +134,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_as_population_based_tr
         other.load_checkpoint(checkpoint)
 
 
-def test_a_run_that_was_not_opened_yet_stays_in_the_queue_when_its_launch_stops(tmp_path: Path) -> None:
+def test_a_run_that_was_not_opened_stays_queued_when_its_launch_stops(tmp_path: Path) -> None:
     sweep = loaded(tmp_path)
     with held(Ledger(sweep.folder).store) as lease:
         stopping = actor(sweep, {RUN: keys(sweep)[0]}, launch=lease.number)
@@ -143,9 +143,7 @@ def test_a_run_that_was_not_opened_yet_stays_in_the_queue_when_its_launch_stops(
     assert Ledger(sweep.folder).run_names() == []
 
 
-def test_a_run_in_training_is_left_to_the_next_launch_when_its_own_stops(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_in_training_is_preempted_when_its_launch_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_LOOK_SECONDS", 0.0)
     sweep = loaded(tmp_path)
     store = Ledger(sweep.folder).store
@@ -161,7 +159,7 @@ def test_a_run_in_training_is_left_to_the_next_launch_when_its_own_stops(
     assert state.step == result["progress/step"] == 1
 
 
-def test_a_searchers_configuration_is_a_run_of_its_own_with_its_hash_as_draw(tmp_path: Path) -> None:
+def test_the_draw_of_a_searchers_run_is_its_hash(tmp_path: Path) -> None:
     sweep = loaded(tmp_path, search_space={"lr": {"loguniform": [1e-3, 1e-1]}})
     config = {"arm": "ERM", "test_domain": "north", "trial_seed": np.int64(0), "lr": np.float64(0.02)}
     results_of(actor(sweep, config))
@@ -181,14 +179,14 @@ def test_a_searchers_configuration_is_a_run_of_its_own_with_its_hash_as_draw(tmp
         ({"momentum": 0.9}, "momentum: no arm has this hyperparameter"),
     ],
 )
-def test_a_configuration_that_names_no_run_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+def test_an_invalid_configuration_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     config = {"arm": "ERM", "test_domain": "north", "trial_seed": 0, **changed}
     with pytest.raises(gga_sweep.InputError, match=message):
         actor(loaded(tmp_path), config)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a machine with a GPU it can be opened")
-def test_a_run_that_cannot_be_opened_fails_with_its_reason(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_opened_fails_with_a_reason(tmp_path: Path) -> None:
     sweep = loaded(tmp_path, resources={"cpus": 1, "gpus": 1})
     made = actor(sweep, {RUN: keys(sweep)[0]})
     (result,) = results_of(made)

@@ -1,4 +1,4 @@
-"""The display of a launch: lines in a pipe, a picture on a terminal."""
+"""The display of a launch: lines in a pipe, a table on a terminal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def runs() -> Mapping[str, PlannedRun]:
     return runs_by_key()
 
 
-def test_the_summary_counts_and_tells_the_time(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+def test_the_summary_has_counts_and_times(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
     first, second, third, _ = runs
     progress = LaunchProgress(runs, {first: RunStatus.DIVERGED}, clock=clock)
     assert summary_line(progress) == "1 of 4 runs done, 3 queued, 1 diverged; 0 s"
@@ -61,7 +61,7 @@ def test_the_summary_counts_and_tells_the_time(runs: Mapping[str, PlannedRun], c
     )
 
 
-def test_the_time_left_is_told_until_the_last_run_has_ended(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+def test_the_time_left_is_shown_until_the_last_run_has_ended(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
     first, second, *others = runs
     progress = LaunchProgress(runs, dict.fromkeys(others, RunStatus.DONE), clock=clock)
     progress.started(first)
@@ -83,7 +83,7 @@ def test_the_outlook_of_a_launch_is_its_device_hours_and_time_if_known(
     assert outlook(progress) == "How long it takes is not known yet: no run of it is done."
 
 
-def test_a_pipe_gets_a_line_now_and_then_and_a_last_one(
+def test_a_pipe_receives_periodic_lines_and_a_last_one(
     runs: Mapping[str, PlannedRun], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(display, "_LINE_SECONDS", 0.01)
@@ -99,7 +99,7 @@ def test_a_pipe_gets_a_line_now_and_then_and_a_last_one(
     assert screen.text.splitlines() == lines  # it has ended
 
 
-def test_a_short_launch_in_a_pipe_gets_the_last_line_alone(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+def test_a_short_launch_in_a_pipe_prints_the_last_line_alone(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
     screen = Screen(terminal=False)
     with Display(LaunchProgress(runs, {}, clock=clock), screen.console):
         pass
@@ -123,7 +123,7 @@ def test_a_terminal_shows_the_runs_in_training(runs: Mapping[str, PlannedRun], c
     )  # all else is wiped out
 
 
-def test_a_terminal_counts_the_runs_that_it_has_no_room_for(clock: Clock) -> None:
+def test_a_terminal_counts_the_runs_that_are_not_shown(clock: Clock) -> None:
     many = runs_by_key(trial_seeds=list(range(6)))
     screen, progress = Screen(terminal=True), LaunchProgress(many, {}, clock=clock)
     for key in many:
@@ -132,14 +132,14 @@ def test_a_terminal_counts_the_runs_that_it_has_no_room_for(clock: Clock) -> Non
         screen.wait_for(lambda text: "and 8 more" in text)
 
 
-def test_the_display_ends_with_an_error_too(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+def test_the_display_also_ends_after_an_error(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
     screen = Screen(terminal=False)
     with pytest.raises(RuntimeError, match="the cluster is gone"), Display(LaunchProgress(runs, {}), screen.console):
         raise RuntimeError("the cluster is gone")
     assert "0 of 4 runs done" in screen.text
 
 
-def test_decoding_prints_a_line_now_and_then_in_a_pipe(clock: Clock) -> None:
+def test_decoding_prints_periodic_lines_in_a_pipe(clock: Clock) -> None:
     screen = Screen(terminal=False)
     with DecodingDisplay(screen.console, clock) as decoding:
         for done in range(1, 2001):
@@ -162,14 +162,14 @@ def test_decoding_shows_a_bar_on_a_terminal(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_with_nothing_to_decode_nothing_is_printed(terminal: bool) -> None:
+def test_nothing_is_printed_if_nothing_is_decoded(terminal: bool) -> None:
     screen = Screen(terminal)
     with DecodingDisplay(screen.console):
         pass
     assert screen.text == ""
 
 
-def test_decoding_that_fails_is_not_said_to_be_done() -> None:
+def test_failed_decoding_prints_no_summary() -> None:
     screen = Screen(terminal=False)
     decoding = DecodingDisplay(screen.console)
 

@@ -20,6 +20,7 @@ from gga_sweep.report.wording import (
     percent,
     points,
     time_in_words,
+    unit_for,
 )
 from gga_sweep.selection.seed_statistics import estimate
 from gga_sweep.selection.table import summarize
@@ -89,3 +90,17 @@ def test_counts_leave_out_a_status_without_runs() -> None:
     some = {RunStatus.DONE: 12, RunStatus.OUT_OF_MEMORY: 1, RunStatus.QUEUED: 22, RunStatus.FAILED: 0}
     assert counts_in_words(some) == "22 queued, 12 done, 1 out of memory"
     assert counts_in_words(some, [RunStatus.FAILED]) == "no runs"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit"),
+    [
+        ([], "device-seconds"),
+        ([3599.9, 12.0], "device-seconds"),
+        ([12.0, 3600.0], "device-hours"),
+        ([math.nan, 4000.0], "device-hours"),
+        ([math.nan], "device-seconds"),
+    ],
+)
+def test_device_time_is_in_hours_if_the_longest_is_one(seconds: list[float], unit: str) -> None:
+    assert unit_for(seconds).name == unit

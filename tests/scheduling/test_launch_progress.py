@@ -1,4 +1,4 @@
-"""What a launch knows of itself: how many runs are where, and how long the rest takes."""
+"""The progress of a launch: counts of runs, and the time left."""
 
 from __future__ import annotations
 

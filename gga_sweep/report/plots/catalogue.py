@@ -43,26 +43,14 @@ class Plot:
     nothing: str
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnPlot:
-    """A plot's words with its drawing: an `<svg>` element, or None where there was nothing to draw."""
-
-    title: str
-    caption: str
-    nothing: str
-    svg: str | None
-
-
-def draw(name: str, report: Report) -> DrawnPlot:
-    """The plot of this sweep.
+def draw(name: str, report: Report) -> str | None:
+    """The plot of this sweep as an `<svg>` element; None without anything to draw.
 
     Args:
         name: in `PLOTS`; part of the ids in the drawing.
     """
-    plot = PLOTS[name]
-    figure = plot.draw(report)
-    svg = None if figure is None else figure_to_svg(figure, name, plot.title)
-    return DrawnPlot(plot.title, plot.caption, plot.nothing, svg)
+    figure = PLOTS[name].draw(report)
+    return None if figure is None else figure_to_svg(figure, name, PLOTS[name].title)
 
 
 def _of_table(draw: Callable[[SweepView, Table], Figure | None]) -> Callable[[Report], Figure | None]:

@@ -22,7 +22,7 @@ from gga_sweep.report.plots.style import (
     line_legend,
     new_figure,
 )
-from gga_sweep.report.units import unit_for
+from gga_sweep.report.wording import unit_for
 from gga_sweep.selection import PHASES, AlignmentAndAccuracy, Comparison, SweepView
 from gga_sweep.selection.expected_best import SearchBudget
 
