@@ -94,31 +94,23 @@ def read_through(
     Args:
         files: of these runs, as they were just listed; None lists them.
     """
-    members = _by_file(names)
-    results: dict[str, RunResult] = {}
-    lacking: dict[str, dict[str, _Entry]] = {}
+    names = list(dict.fromkeys(names))
     with _no_collection():
-        files = _listed(store, members) if files is None else files
-        for (file, wanted), entries in zip(members.items(), _read_files(store, members), strict=True):
-            results.update((name, entries[name].unpack()) for name in wanted if _is_current(name, entries, files))
-            if any(name not in results for name in wanted):
-                lacking[file] = entries
-        unread = [name for file in lacking for name in members[file] if name not in results]
+        files = files_of(store, names) if files is None else files
+        entries = _read_entries(store, names)
+        results = _current_results(entries, names, files)
+        unread = [name for name in names if name not in results]
         if added := _read_folders(store, unread, files, results):
-            _add(store, added, lacking, results)
+            _add(store, entries, added, results)
     return results
 
 
 def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
     """The current entries of these runs, by name. Writes nothing."""
-    members = _by_file(names)
-    results = {}
+    names = list(names)
     with _no_collection():
-        files = _listed(store, members)
-        for wanted, entries in zip(members.values(), _read_files(store, members), strict=True):
-            current = [name for name in wanted if _is_current(name, entries, files)]
-            results.update({name: entries[name].unpack() for name in current})
-    return results
+        files = files_of(store, names)
+        return _current_results(_read_entries(store, names), names, files)
 
 
 def read_states_through(
@@ -142,83 +134,68 @@ def read_states_through(
     return {name: states.get(name) or read_now.get(name, RunState()) for name in names}
 
 
-def _listed(store: LedgerStore, members: Mapping[str, Sequence[str]]) -> Mapping[str, RunFiles]:
-    return files_of(store, [name for wanted in members.values() for name in wanted])
+def _read_entries(store: LedgerStore, names: Iterable[str]) -> dict[str, _Entry]:
+    """All entries of the files in which these runs stand, by name."""
+    entries: dict[str, _Entry] = {}
+    for of_file in for_each(store, partial(_decoded, store, decoder=_ENTRIES), dict.fromkeys(map(_file_of, names))):
+        entries.update(of_file)
+    return entries
+
+
+def _current_results(
+    entries: Mapping[str, _Entry], names: Iterable[str], files: Mapping[str, RunFiles]
+) -> dict[str, RunResult]:
+    return {name: entries[name].unpack() for name in names if _is_current(name, entries, files)}
 
 
 def _read_folders(
-    store: LedgerStore, names: Iterable[str], files: Mapping[str, RunFiles], results: dict[str, RunResult]
+    store: LedgerStore, names: Sequence[str], files: Mapping[str, RunFiles], results: dict[str, RunResult]
 ) -> dict[str, _Entry]:
     """Read runs from their folders into `results`; returns an entry for each that is final."""
-
-    def read(name: str) -> tuple[RunResult, _Entry | None]:
-        found = files.get(name, {})
-        result = RunFolder(store, name).read_result(found)
-        return result, _entry(result_stamp(found), result) if result.state.status in FINAL else None
-
     added = {}
-    names = list(names)
-    for name, (result, entry) in zip(names, for_each(store, read, names), strict=True):
-        results[name] = result if entry is None else entry.unpack()
-        if entry is not None:
-            added[name] = entry
+    read = for_each(store, lambda name: RunFolder(store, name).read_result(files.get(name, {})), names)
+    for name, result in zip(names, read, strict=True):
+        results[name] = result
+        if result.state.status in FINAL:
+            stamp = result_stamp(files.get(name, {}))
+            added[name] = _Entry(stamp, replace(result, records=()), pack(result.records))
+            results[name] = added[name].unpack()
     return added
 
 
 def _add(
-    store: LedgerStore,
-    added: Mapping[str, _Entry],
-    kept: Mapping[str, Mapping[str, _Entry]],
-    results: dict[str, RunResult],
+    store: LedgerStore, kept: Mapping[str, _Entry], added: Mapping[str, _Entry], results: dict[str, RunResult]
 ) -> None:
-    """Write the new entries beside those kept, by file, without entries whose run has changed meanwhile.
+    """Write the new entries beside those kept, without entries whose run has changed meanwhile.
 
     A run that changed while it was read is read again into `results`, since it may have a file that was not listed.
     """
-    entries = {file: {**kept[file], **of_file} for file, of_file in _in_files(added).items()}
-    files = files_of(store, [name for of_file in entries.values() for name in of_file])
-    overtaken = [name for name in added if not _is_current(name, added, files)]
-    results.update((name, RunFolder(store, name).read_result(files.get(name, {}))) for name in overtaken)
-    for file, of_file in entries.items():
-        current = {name: entry for name, entry in of_file.items() if _is_current(name, of_file, files)}
-        if current.keys() & added.keys() and not _write(store, file, current):
+    entries = {**kept, **added}
+    files = files_of(store, entries)
+    by_file: dict[str, dict[str, _Entry]] = {}
+    for name, entry in entries.items():
+        if _is_current(name, entries, files):
+            by_file.setdefault(_file_of(name), {})[name] = entry
+        elif name in added:
+            results[name] = RunFolder(store, name).read_result(files.get(name, {}))
+    for file, of_file in by_file.items():
+        if of_file.keys() & added.keys() and not _write(store, file, of_file):
             return
-
-
-def _in_files(entries: Mapping[str, _Entry]) -> dict[str, dict[str, _Entry]]:
-    return {file: {name: entries[name] for name in names} for file, names in _by_file(entries).items()}
-
-
-def _entry(stamp: str, result: RunResult) -> _Entry:
-    return _Entry(stamp, replace(result, records=()), pack(result.records))
 
 
 def _is_current(name: str, entries: Mapping[str, _Entry], files: Mapping[str, RunFiles]) -> bool:
     return name in entries and entries[name].stamp == result_stamp(files.get(name, {}))
 
 
-def _by_file(names: Iterable[str]) -> dict[str, list[str]]:
-    members: dict[str, list[str]] = {}
-    for name in names:
-        members.setdefault(_file_of(name), []).append(name)
-    return members
-
-
 def _file_of(name: str) -> str:
     return f"index/{zlib.crc32(name.encode()) % _FILES:02d}"
 
 
-def _read_files(store: LedgerStore, files: Iterable[str]) -> Iterator[dict[str, _Entry]]:
-    return for_each(store, partial(_read, store), files)
-
-
-def _read(store: LedgerStore, file: str) -> dict[str, _Entry]:
-    """The checksum makes sure that records which are decoded later can be decoded."""
-    return _decoded(store, file, _ENTRIES)
-
-
 def _decoded(store: LedgerStore, file: str, decoder: msgspec.msgpack.Decoder[dict[str, Kept]]) -> dict[str, Kept]:
-    """The entries of a file, after its format and checksum. Empty if it is missing, damaged or of another format."""
+    """The entries of a file. Empty if it is missing, damaged or of another format.
+
+    The checksum makes sure that records which are decoded later can be decoded.
+    """
     content = memoryview(store.read(file) or b"")
     head = 8 + 4
     if content[:8] != _FORMAT or content[8:head] != _checksum(content[head:]):
@@ -227,7 +204,7 @@ def _decoded(store: LedgerStore, file: str, decoder: msgspec.msgpack.Decoder[dic
 
 
 def _write(store: LedgerStore, file: str, entries: Mapping[str, _Entry | _FinalState]) -> bool:
-    """Whether it could be written."""
+    """Write a file's entries; False if the storage refuses."""
     content = msgspec.msgpack.encode(entries)
     try:
         store.replace(file, _FORMAT + _checksum(content) + content)

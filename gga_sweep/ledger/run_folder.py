@@ -110,10 +110,6 @@ class RunFolder(RunReader):
         for name in state.removed:
             self.store.delete(f"{self._path}/{name}")
 
-    def discard_checkpoint(self) -> None:
-        """Remove the checkpoint of a final run. Requires the sweep's lease."""
-        self.store.delete(f"{self._path}/checkpoint")
-
     def _delete(self, file: str) -> None:
         self._check_owner()
         self.store.delete(f"{self._path}/{file}")

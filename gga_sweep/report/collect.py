@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.searched import read_searched
 from gga_sweep.records import Cell, RunRecords
-from gga_sweep.report.notes import count_runs, seed_use, sweep_notes
+from gga_sweep.report.notes import seed_use, sweep_notes
+from gga_sweep.report.wording import count
 from gga_sweep.selection import SweepView, with_averaged_arms
 from gga_sweep.spec.adaptive import is_adaptive, needs_order
 from gga_sweep.spec.averaging import averaged_name
@@ -68,7 +69,7 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
     return {
         name: next(iter(values))
         if len(values) == 1
-        else "; ".join(f"{value} ({count_runs(number)})" for value, number in values.items())
+        else "; ".join(f"{value} ({count(number, 'run')})" for value, number in values.items())
         for name, values in counts.items()
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.ledger.searched import SEARCHED
 from gga_sweep.records import RunRecords, RunStatus
+from gga_sweep.report.wording import count
 from gga_sweep.spec.adaptive import adaptive_settings, grace_steps, is_adaptive
 from gga_sweep.spec.plan import Plan, Sweep
 
@@ -33,12 +34,13 @@ def sweep_notes(
     yield from _adaptive_search(sweep)
     yield from _early_stopping(sweep, planned)
     if outside:
-        yield f"Left out, since not in the present plan: {count_runs(outside)} of the ledger."
+        yield f"Left out, since not in the present plan: {count(outside, 'run')} of the ledger."
     if damaged:
-        yield f"Left out, since their files in {SEARCHED}/ are damaged: {count_runs(damaged)} of a user's own searcher."
+        lost = count(damaged, "run")
+        yield f"Left out, since their files in {SEARCHED}/ are damaged: {lost} of a user's own searcher."
     if folders := {run.folder for run in (*planned, *searched, *pairs) if run.environments}:
         yield (
-            f"Not trained in one environment from end to end: {count_runs(len(folders))}, whose last bits may differ "
+            f"Not trained in one environment from end to end: {count(len(folders), 'run')}, whose last bits may differ "
             "from those of a run trained in one environment."
         )
 
@@ -64,11 +66,6 @@ def seed_use(plan: Plan) -> str:
     return "every trial seed draws its own hyperparameters and selects from them; the spread includes the search."
 
 
-def count_runs(number: int) -> str:
-    """A number of runs, in words."""
-    return f"{number} run" if number == 1 else f"{number} runs"
-
-
 def _transductive(sweep: Sweep) -> Iterator[str]:
     for name in dict.fromkeys(arm.algorithm for arm in sweep.arms):
         if get_algorithm(name).transductive:
@@ -88,7 +85,7 @@ def _averaging(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
         f"Rows + {averaging.method.upper()}: of the same runs the weights averaged over every step in a valley of the "
         f"validation loss (n_converge {averaging.n_converge}, n_tolerance {averaging.n_tolerance}, tolerance_ratio "
         f"{averaging.tolerance_ratio:g}), evaluated once; no step is selected."
-        + f" In {without} of {count_runs(len(averaged))} there was none: averaged since the last evaluation but one."
+        + f" In {without} of {count(len(averaged), 'run')} there was none: averaged since the last evaluation but one."
         * bool(without)
     )
 
@@ -116,5 +113,5 @@ def _early_stopping(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
     ended = {run.folder for run in runs if run.status is RunStatus.STOPPED}
     yield (
         f"Ended early, because not among the best 1/{stopping.reduction_factor} of their cell at a rung: "
-        f"{count_runs(len(ended))}; none before {grace_steps(sweep)} steps."
+        f"{count(len(ended), 'run')}; none before {grace_steps(sweep)} steps."
     )

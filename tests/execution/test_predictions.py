@@ -140,6 +140,7 @@ def test_every_image_is_predicted_as_by_the_network_in_numpy(erm: tuple[RunFolde
             labels = ["xyz"[index % 3] for index in indices]
             assert_is_the_network(part, domain.images.numpy()[indices], labels, store)
     assert next(rows, None) is None
+    assert 0 < predict(folder).step < 7  # neither the first evaluation nor the last
 
 
 RUNS: dict[str, RunSpec] = {
@@ -165,10 +166,6 @@ def test_predicted_accuracies_are_those_recorded_at_the_best_step(config: RunSpe
     assert len(found) == 4 * 330
 
 
-def test_best_step_is_neither_the_first_nor_the_last(erm: tuple[RunFolder, MemoryStore]) -> None:
-    assert 0 < predict(erm[0]).step < 7
-
-
 def test_prediction_uses_the_threads_of_training(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
     folder, store = copy_of_erm
     config = small_config(threads=2).model_dump(mode="json")
@@ -191,18 +188,6 @@ def test_one_split_can_be_predicted(erm: tuple[RunFolder, MemoryStore], split: s
 def test_unknown_split_is_refused(erm: tuple[RunFolder, MemoryStore]) -> None:
     with pytest.raises(InputError, match=r"--split: .* got 'test' \(allowed: train, validation\)"):
         predict(erm[0], split="test")  # type: ignore[arg-type]
-
-
-def test_run_never_evaluated_is_refused() -> None:
-    store = MemoryStore()
-    open_small_run(store, small_config(), DATASET)
-    with pytest.raises(InputError, match=r"RUN_DIR: must hold selected weights; this run was never evaluated"):
-        predict(RunFolder(store, RUN))
-
-
-def test_folder_without_a_run_is_refused() -> None:
-    with pytest.raises(InputError, match=r"RUN_DIR: must be a run's folder.*got 'nothing'"):
-        predict(RunFolder(MemoryStore(), "nothing"))
 
 
 def test_weights_without_records_are_refused(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:

@@ -154,16 +154,6 @@ def test_ended_run_does_nothing_more() -> None:
     assert store.files == files
 
 
-def test_done_run_keeps_no_checkpoint() -> None:
-    store = MemoryStore()
-    run = open_small_run(store, CONFIG, DATASET)
-    run.advance(FOREVER)
-    assert kept_files(store)["checkpoint"] is not None
-    advance_to_the_end(run)
-
-    assert kept_files(store)["checkpoint"] is None
-
-
 def checkpointed_step(store: MemoryStore) -> int:
     step: int = parse_state(store.files[f"runs/{RUN}/checkpoint"])["next_step"]
     return step
@@ -225,16 +215,6 @@ def test_checkpoint_can_be_requested() -> None:
 
     assert checkpointed_step(store) == 2
     assert run.progress.status is RunStatus.RUNNING
-
-
-def test_preempted_run_has_a_reason() -> None:
-    store = MemoryStore()
-    run = open_small_run(store, CONFIG, DATASET)
-    run.advance(0)
-    run.preempt("the launch was interrupted")
-    state = RunFolder(store, RUN).read_state()
-
-    assert (state.status, state.reason, state.step) == (RunStatus.PREEMPTED, "the launch was interrupted", 0)
 
 
 def behind_at_step_3(validations: Sequence[ValidationRecord]) -> str | None:

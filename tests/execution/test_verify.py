@@ -369,7 +369,7 @@ def test_writer_that_crashes_after_any_write_leaves_a_whole_ledger(config: RunSp
     run.preempt("stopped by a test")
     train(store, config, seconds=0.0, kept=kept)  # it goes on
     folder = RunFolder(store, name_of(config))
-    folder.discard_checkpoint()
+    store.delete(in_run(config, "checkpoint"))
     folder.discard_weights()
     folder.mark(RunStatus.PREEMPTED, "by a test")
     begin(store, config).advance(1e9)  # anew, since there is no checkpoint

@@ -16,11 +16,18 @@ from small_ledger import advance_to_the_end, kept_files, open_small_run
 from small_runs import annealing_of, make_dataset, run_config
 
 from gga_sweep.errors import StorageError
+from gga_sweep.execution import recorded_run
 from gga_sweep.ledger.store import LedgerStore, PosixStore
 from gga_sweep.records import RunStatus
 
 DATASET = make_dataset()
 CONFIG = run_config(annealing_of(num_steps=1, num_candidates=1), steps=6, evaluate_every=2)
+
+
+@pytest.fixture(autouse=True)
+def checkpoints_at_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the number of writes does not depend on the clock."""
+    monkeypatch.setattr(recorded_run, "CHECKPOINT_SHARE", 1e9)
 
 
 @pytest.fixture
