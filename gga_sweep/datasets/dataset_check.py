@@ -1,4 +1,4 @@
-"""A dataset as it lies on disk, compared with the published one; each image is opened."""
+"""Compare a dataset on disk with the published one, and open each of its images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UnreadableImage:
 
     Args:
         path: relative to the root, with forward slashes.
-        reason: what the decoder said.
+        reason: the decoder's error.
     """
 
     path: str
@@ -47,13 +47,13 @@ class DatasetCheck:
 
     Args:
         name: the dataset's.
-        domains: the benchmark's own, missing ones included, in dataset order; then the folders that are no domain of
-            it (`extra_domains`), which are not read. Without a benchmark: those found.
+        domains: the benchmark's own, missing ones included, in dataset order; then the folders that are none of its
+            domains (`extra_domains`) and are not read. Without a benchmark: those found.
         classes: names of all class folders in the domains that are read, sorted.
-        lacking_classes: domain -> classes that other domains have and it has not; only domains that lack some.
-        missing_classes, unknown_classes: the benchmark's that no domain has, and the reverse; empty where the
-            benchmark's class names are not listed.
-        unloadable: what keeps the tree from being read at all.
+        lacking_classes: domain -> classes that other domains have and it lacks; only domains that lack some.
+        missing_classes, unknown_classes: the benchmark's that no domain has, and the reverse; empty if the benchmark's
+            class names are not listed.
+        unloadable: faults that prevent loading the tree.
         unreadable: the images that do not open.
         remarks: what a reader of numbers on this dataset must know.
         variant: the known size other than the published one that was recognised, in words.
@@ -82,7 +82,7 @@ class DatasetCheck:
     @property
     def extra_domains(self) -> tuple[str, ...]:
         """Folders that are no domain of the benchmark."""
-        if all(domain.published is None for domain in self.domains):  # nothing is published: they are all its domains
+        if all(domain.published is None for domain in self.domains):  # nothing is published: all are its domains
             return ()
         return tuple(domain.name for domain in self.domains if domain.published is None)
 
@@ -93,12 +93,12 @@ class DatasetCheck:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All that is wrong or other than published; empty when all is well, or a known variant."""
+        """Everything wrong or other than published; empty for the published dataset and for a known variant."""
         return (*self.unloadable, *self._differences(), *map(_unreadable_fault, self.unreadable))
 
     @property
     def in_words(self) -> str:
-        """The outcome in a line: `PACS: 7 classes, 9,991 images, as published`."""
+        """The outcome in one line: `PACS: 7 classes, 9,991 images, as published`."""
         counted = f"{self.name}: {len(self.classes)} classes, {self.images:,} images"
         if self.faults:
             return f"{counted}, {len(self.faults)} {'thing differs' if len(self.faults) == 1 else 'things differ'}"
@@ -107,7 +107,7 @@ class DatasetCheck:
         return f"{counted}, as published" if any(domain.published for domain in self.domains) else counted
 
     def _differences(self) -> Iterator[Fault]:
-        """Other than published, though it may load; a missing domain is among the `unloadable`."""
+        """What differs from the published dataset without preventing loading."""
         known = tuple(domain.name for domain in self.domains if domain.published is not None)
         for name in self.extra_domains:
             yield Fault("dataset.root", f"folder is no domain of {self.name} and is not read", name, known)
@@ -129,33 +129,34 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
     Args:
         name: the dataset's.
         root: of the tree.
-        benchmark: None for a tree that nobody published: then only its domains are compared with each other.
-        progress: told of each image opened.
+        benchmark: None for an unpublished tree: then only its domains are compared with each other.
+        progress: called after each opened image.
 
     Raises:
-        InputError: the root is not a folder, folders in it cannot be listed, or names in it are no text.
+        InputError: the root is not a folder, folders in it cannot be listed, or names in it are not text.
     """
     present = scan_folders(root)
+    found = {domain: sum(map(len, classes.values())) for domain, classes in present.items()}
     sizes: Mapping[str, int | None] = dict.fromkeys(present) if benchmark is None else benchmark.domain_sizes
     folders = {domain: present[domain] for domain in sizes if domain in present}
-    found = {domain: sum(map(len, classes.values())) for domain, classes in present.items()}
     classes = tuple(sorted({name for domain in folders.values() for name in domain}))
-    domains = tuple(DomainCount(domain, found.get(domain), size) for domain, size in sizes.items())
-    extra = tuple(DomainCount(domain, found[domain], None) for domain in present if domain not in sizes)
-    known = None if benchmark is None else benchmark.classes
+    known = set(classes if benchmark is None else benchmark.classes or classes)
     variant, remarks = (None, ()) if benchmark is None else _known_variant(found, benchmark)
-    unloadable = folder_faults(
-        folders,
-        None if benchmark is None else tuple(benchmark.domain_sizes),
-        None if benchmark is None else benchmark.n_classes,
+    unloadable = (
+        folder_faults(folders)
+        if benchmark is None
+        else folder_faults(folders, tuple(benchmark.domain_sizes), benchmark.n_classes)
     )
     return DatasetCheck(
         name,
-        domains + extra,
-        classes,
+        domains=(
+            *(DomainCount(domain, found.get(domain), size) for domain, size in sizes.items()),
+            *(DomainCount(domain, found[domain], None) for domain in present if domain not in sizes),
+        ),
+        classes=classes,
         lacking_classes=_lacking(folders, classes),
-        missing_classes=() if known is None else tuple(sorted(set(known) - set(classes))),
-        unknown_classes=() if known is None else tuple(sorted(set(classes) - set(known))),
+        missing_classes=tuple(sorted(known - set(classes))),
+        unknown_classes=tuple(sorted(set(classes) - known)),
         unloadable=tuple(unloadable),
         unreadable=tuple(_unreadable(root, tuple(image_paths(folders)), progress)),
         remarks=remarks,
@@ -164,7 +165,7 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
 
 
 def check_of_tensors(name: str, domain_sizes: Mapping[str, int], classes: Sequence[str]) -> DatasetCheck:
-    """The check of a dataset that has been loaded and is no tree of images: there is nothing to compare it with."""
+    """The check of a loaded dataset that is no tree of images, with which nothing can be compared."""
     domains = tuple(DomainCount(domain, size, None) for domain, size in domain_sizes.items())
     return DatasetCheck(name, domains, tuple(classes), {}, (), (), (), (), (), None)
 
@@ -175,7 +176,7 @@ def _lacking(folders: Folders, classes: Sequence[str]) -> dict[str, tuple[str, .
 
 
 def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str | None, tuple[str, ...]]:
-    """(the variant a benchmark's tree is, remarks on it); (None, ()) if it is as published, or none that is known."""
+    """The known variant that a tree is, and remarks on it; (None, ()) if it is as published, or unknown."""
     counts = {domain: found.get(domain, 0) for domain in benchmark.domain_sizes}
     if counts == dict(benchmark.domain_sizes):
         return None, ()
@@ -195,7 +196,7 @@ def _unreadable(root: Path, paths: Sequence[str], progress: Progress | None) -> 
     def reason(path: str) -> str | None:
         try:
             photograph(image_bytes(root / path))
-        except Exception as error:  # on a broken file the decoders raise whatever they stumble over
+        except Exception as error:  # a decoder may raise anything on a broken file
             return why_unreadable(error)
         return None
 

@@ -1,4 +1,4 @@
-"""Datasets by name: the embedded digits, trees of photographs, and those of installed packages."""
+"""Describe, load and check a dataset by its name: embedded digits, trees of photographs, installed packages."""
 
 from __future__ import annotations
 
@@ -26,27 +26,26 @@ def load_dataset(config: DatasetConfig, cache_dir: Path | None, progress: Progre
 
     Args:
         config: which.
-        cache_dir: where content hashes and decoded photographs are kept; None reads and decodes each time.
+        cache_dir: for content hashes and decoded photographs; None reads and decodes each time.
         progress: called after each decoded photograph; not at all where the cache holds them.
 
     Raises:
         InputError: unknown name, an option the dataset does not have, missing root, a tree with faults, images that
             do not open or change meanwhile (all of them named).
-        StorageError: decoded photographs cannot be kept.
+        StorageError: decoded photographs cannot be written.
     """
     return _source(config).load(cache_dir, progress)
 
 
 def dataset_digest(config: DatasetConfig, cache_dir: Path | None) -> str:
-    """What identifies the dataset's content (32 hex digits), without decoding an image; errors as `load_dataset`."""
+    """The digest of the dataset's content, 32 hex digits. Decodes no image; raises as `load_dataset`."""
     return _source(config).digest(cache_dir)
 
 
 def describe(config: DatasetConfig) -> DatasetDescription:
-    """Domains, counts, classes and image shape, without opening an image.
+    """Domains, counts, classes and image shape. Opens no image.
 
-    A benchmark whose root is missing is described as published, with `available` False; other errors as
-    `load_dataset`.
+    A benchmark whose root is missing is described as published, with `available` False. Raises as `load_dataset`.
     """
     return _source(config).describe()
 
@@ -72,7 +71,7 @@ def known_datasets() -> tuple[DatasetDescription, ...]:
 
 
 class _Source(Protocol):
-    """Where a dataset comes from."""
+    """The source of a dataset; its methods are those of this module."""
 
     def describe(self) -> DatasetDescription: ...
 
@@ -139,7 +138,7 @@ class _Tree:
 
 @dataclass(frozen=True)
 class _Installed:
-    """A callable `(DatasetConfig) -> Dataset` of an installed package; called once a process for a configuration."""
+    """A callable `(DatasetConfig) -> Dataset` of an installed package; called once a process and configuration."""
 
     config: DatasetConfig
 

@@ -18,7 +18,7 @@ from small_disk import leave, make_room, mounted, read_only
 from torchvision import transforms
 
 from gga_sweep.datasets import image_cache
-from gga_sweep.datasets.image_cache import Told, decode, images_in_memory, images_on_disk, require_room
+from gga_sweep.datasets.image_cache import OnDecoded, decode, images_in_memory, images_on_disk, require_room
 from gga_sweep.datasets.manifest import ManifestEntry, read_manifest
 from gga_sweep.errors import InputError, StorageError
 
@@ -31,12 +31,12 @@ def listed(root: Path) -> tuple[ManifestEntry, ...]:
 
 
 def read_images(
-    root: Path, entries: Sequence[ManifestEntry], file: Path | None, told: Told | None = None
+    root: Path, entries: Sequence[ManifestEntry], file: Path | None, on_decoded: OnDecoded | None = None
 ) -> torch.Tensor:
     """On disk where a file is given, else in memory."""
     if file is None:
-        return images_in_memory(root, entries, 24, told)
-    return images_on_disk(root, entries, 24, file, told)
+        return images_in_memory(root, entries, 24, on_decoded)
+    return images_on_disk(root, entries, 24, file, on_decoded)
 
 
 def reference(path: Path, size: int) -> torch.Tensor:
@@ -111,12 +111,12 @@ from gga_sweep.datasets.manifest import read_manifest
 root, file = map(Path, sys.argv[1:3])
 decode = image_cache.decode
 image_cache.decode = lambda content, size: (time.sleep(0.2), decode(content, size))[1]
-told = []
+counts = []
 entries = read_manifest(root, sys.argv[3:], None).entries
 print("ready", flush=True)
 sys.stdin.readline()
-images = images_on_disk(root, entries, 24, file, told.append)
-print(len(told), int(images.sum()), flush=True)
+images = images_on_disk(root, entries, 24, file, counts.append)
+print(len(counts), int(images.sum()), flush=True)
 """
 
 
@@ -132,7 +132,7 @@ def test_of_two_processes_that_ask_at_once_one_decodes(write_tree: WriteTree, tm
         asker.stdin.write("\n")
         asker.stdin.flush()
     answers = [asker.communicate(timeout=60)[0].split() for asker in askers]
-    assert sorted(int(told) for told, _ in answers) == [0, len(PATHS)]
+    assert sorted(int(counts) for counts, _ in answers) == [0, len(PATHS)]
     assert {int(total) for _, total in answers} == {int(images_in_memory(root, listed(root), 24).sum())}
 
 
@@ -166,12 +166,12 @@ def test_every_image_that_changed_since_it_was_listed_is_named_and_nothing_is_le
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_who_waits_is_told_of_each_image(write_tree: WriteTree, tmp_path: Path, on_disk: bool) -> None:
+def test_each_decoded_image_is_counted(write_tree: WriteTree, tmp_path: Path, on_disk: bool) -> None:
     root = write_tree()
-    told: list[int] = []
+    counts: list[int] = []
     for _ in range(2):
-        read_images(root, listed(root), tmp_path / "art.npy" if on_disk else None, told.append)
-    assert told == [1, 2, 3, 4] * (1 if on_disk else 2)  # what is kept is not decoded again
+        read_images(root, listed(root), tmp_path / "art.npy" if on_disk else None, counts.append)
+    assert counts == [1, 2, 3, 4] * (1 if on_disk else 2)  # a second load from disk decodes nothing
 
 
 def test_room_is_asked_for_in_bytes(tmp_path: Path) -> None:
