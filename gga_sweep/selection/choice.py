@@ -4,7 +4,7 @@
 2. Of a cell, the run with the highest accuracy at that step; ties go to the highest draw number.
 3. NaN and infinity never win; a run without a finite accuracy cannot be chosen.
 
-Which accuracy that is, each method says.
+Each method defines the accuracy.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BestStep:
-    """The step of a run that selection takes.
+    """The step that stands for a run.
 
     Args:
         step: counted from 0.
-        accuracy: what it was chosen for, in [0, 1].
+        accuracy: by which it was chosen, in [0, 1].
         tied: how many other steps of the run reached the same accuracy.
     """
 

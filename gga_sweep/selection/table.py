@@ -30,7 +30,7 @@ class Entry:
     Args:
         values: accuracy of each trial seed, in [0, 1], in the table's order of trial seeds; NaN where there is none.
         mean: over the trial seeds that have one; NaN if none has.
-        standard_error: population standard deviation over sqrt(n); NaN below two values, where it says nothing.
+        standard_error: population standard deviation over sqrt(n); NaN below two values.
         incomplete: a trial seed has no value, or was selected from fewer runs than planned.
     """
 
@@ -56,8 +56,8 @@ class Row:
 
     Args:
         arm: its name.
-        searched: its draws came from a user's own searcher.
-        draws: draw numbers planned for each of its cells; 0 for an arm that was searched alone.
+        searched: whether its draws came from a user's own searcher.
+        draws: draw numbers planned for each of its cells; 0 for an arm that was only searched.
         entries: one a column.
         average: over the columns, trial seed by trial seed.
         tied_steps: selected runs whose best step was one of several.
@@ -78,13 +78,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class IncompleteCell:
-    """A cell that lacks something the plan wants.
+    """A cell that lacks something planned.
 
     Args:
         cell: which one.
-        reasons: the draws concerned, ascending, by what befell them: "missing" (no run), a status in words ("failed",
-            "out of memory"), or, in a cell where nothing could be selected, why its final runs could not be. Empty
-            where no draw was planned.
+        reasons: reason -> the draws concerned, ascending. A reason is "missing" (no run), a status in words ("failed",
+            "out of memory"), or, if nothing could be selected, why the final runs could not. No draws if none was
+            planned.
         selected: whether a run could still be selected from the others.
     """
 
@@ -95,7 +95,7 @@ class IncompleteCell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Arms by test domains, with all that must be printed beside the numbers.
+    """Arms by test domains, with everything that must be printed beside the numbers.
 
     Args:
         name: of the sweep.
@@ -103,13 +103,13 @@ class Table:
         method: name of the selection method.
         exclude_diverged: whether diverged runs were kept out of selection.
         select_from: `any` step, or those `after-window`: after every annealing window of the plan, in every arm.
-        first_step: evaluations before it took no part.
+        first_step: evaluations before it did not take part.
         seed_use: as in `SweepView`.
         columns: the test domains, in order.
         trial_seeds: in the order of `Entry.values`.
         rows: one an arm, in order.
         incomplete: cells that lack something, in the order of the plan.
-        selected: what the numbers were read from, in the order of the plan.
+        selected: the runs and steps that the numbers are from, in the order of the plan.
     """
 
     name: str
@@ -145,7 +145,7 @@ def build_table(
     exclude_diverged: bool = False,
     select_from: SelectFrom = "any",
 ) -> Table:
-    """Select in every cell of `view` and aggregate what the selected runs reached on their test domains.
+    """Select in every cell of `view`, and aggregate the accuracy of the selected runs on their test domains.
 
     Raises:
         InputError: as `select`.
@@ -230,7 +230,7 @@ def _row(
         entries=tuple(
             summarize(column.tolist(), incomplete=lacks) for column, lacks in zip(values, lacking, strict=True)
         ),
-        # A trial seed without one of its test domains is NaN here, and so stays out.
+        # A trial seed without one of its test domains is NaN here, and so left out.
         average=summarize(values.mean(axis=0).tolist(), incomplete=any(lacking)),
         tied_steps=sum(one.tied_steps > 0 for one in chosen),
         tied_draws=sum(one.tied_draws > 0 for one in chosen),
