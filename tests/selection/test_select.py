@@ -121,18 +121,6 @@ def test_a_run_that_is_not_final_takes_no_part_and_marks_its_cell(status: RunSta
     assert (selected.draw, selected.unfinished, selected.incomplete) == (0, {status: 1}, True)
 
 
-@pytest.mark.parametrize("status", ["DONE", "DIVERGED", "STOPPED"])
-def test_a_final_run_takes_part_and_leaves_its_cell_complete(status: str) -> None:
-    (selected,) = select([run([0.4], draws=(0,)), run([0.9, math.nan], draws=(1,), status=RunStatus(status))])
-    assert (selected.draw, selected.step, selected.incomplete) == (1, 0, False)
-
-
-def test_a_diverged_run_can_be_left_out() -> None:
-    records = [run([0.4], draws=(0,)), run([0.9], draws=(1,), status=RunStatus.DIVERGED)]
-    assert select(records)[0].draw == 1
-    assert select(records, exclude_diverged=True)[0].draw == 0
-
-
 def test_a_cell_without_a_selectable_run_is_absent() -> None:
     assert select([run([math.nan])]) == ()
     assert select([]) == ()
