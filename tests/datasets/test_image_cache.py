@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from subprocess import PIPE
@@ -82,26 +81,6 @@ def test_a_second_load_decodes_nothing(write_tree: WriteTree, tmp_path: Path, mo
         images_on_disk(root, listed(root), 24, tmp_path / "other.npy")
 
 
-def test_of_several_that_ask_at_once_one_decodes(
-    write_tree: WriteTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = write_tree()
-    entries = listed(root)
-    decoded: list[bytes] = []
-
-    def note(content: bytes, size: int) -> np.ndarray:
-        decoded.append(content)
-        return decode(content, size)
-
-    monkeypatch.setattr(image_cache, "decode", note)
-    askers = [threading.Thread(target=images_on_disk, args=(root, entries, 24, tmp_path / "art.npy")) for _ in range(4)]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
-    assert sorted(decoded) == sorted((root / path).read_bytes() for path in PATHS)
-
-
 ASKS = """
 import sys, time
 from pathlib import Path
@@ -163,15 +142,6 @@ def test_every_image_that_changed_since_it_was_listed_is_named_and_nothing_is_le
         f"dataset.root: image changed since it was listed, got {path!r}" for path in (PATHS[0], PATHS[3])
     ]
     assert [file.name for file in tmp_path.glob("cache/*")] == (["art.lock"] if on_disk else [])
-
-
-@pytest.mark.parametrize("on_disk", [False, True])
-def test_each_decoded_image_is_counted(write_tree: WriteTree, tmp_path: Path, on_disk: bool) -> None:
-    root = write_tree()
-    counts: list[int] = []
-    for _ in range(2):
-        read_images(root, listed(root), tmp_path / "art.npy" if on_disk else None, counts.append)
-    assert counts == [1, 2, 3, 4] * (1 if on_disk else 2)  # a second load from disk decodes nothing
 
 
 def test_room_is_asked_for_in_bytes(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,25 +98,19 @@ def test_all_faults_of_a_tree_are_named_at_once(write_tree: WriteTree) -> None:
     assert "must hold 5 classes, got 3" in text
 
 
-def test_a_tree_without_a_domain_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must hold domain folders"):
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [((), "must hold domain folders"), (("a", "b"), r"class folders in its domain folders, got \['a', 'b'\]")],
+)
+def test_a_tree_without_domains_or_classes_is_refused(tmp_path: Path, folders: Sequence[str], message: str) -> None:
+    for name in folders:
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=message):
         read_tree(tmp_path)
 
 
 def test_a_tree_of_one_domain_can_be_read_for_evaluating_on_it(write_tree: WriteTree) -> None:
     assert list(read_tree(write_tree(domains=("alone",))).domain_sizes) == ["alone"]
-
-
-def test_domains_without_class_folders_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "tree" / "a").mkdir(parents=True)
-    (tmp_path / "tree" / "b").mkdir()
-    with pytest.raises(InputError, match=r"class folders in its domain folders, got \['a', 'b'\]"):
-        read_tree(tmp_path / "tree")
-
-
-def test_a_missing_root_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"must be a folder .*, got '.*nowhere'"):
-        read_tree(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("cached", [False, True])

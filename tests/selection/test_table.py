@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -268,7 +269,7 @@ def test_a_cross_validated_cell_with_all_its_pair_runs_is_complete() -> None:
 def test_a_run_of_several_draws_names_its_lacking_pair_run_by_all_of_them() -> None:
     merged = crossed(pair("photo", 1), draws=(0, 1))
     runs = (changed_run(merged.records[0], draws=(0, 1)),)
-    (lacking,) = build_table(changed_run(merged, records=runs), "leave-one-domain-out").incomplete
+    (lacking,) = build_table(replace(merged, records=runs), "leave-one-domain-out").incomplete
     assert lacking.reasons["art+sketch missing"] == (0, 1)
     assert "art+photo missing" not in lacking.reasons
 
