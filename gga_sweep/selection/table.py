@@ -19,8 +19,7 @@ from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.declaration import Method, Reasons
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
 from gga_sweep.selection.select import Selected, select
-from gga_sweep.selection.view import SelectFrom, SweepView
-from gga_sweep.selection.view import status_in_words as status_in_words
+from gga_sweep.selection.view import SelectFrom, SweepView, status_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +163,7 @@ def build_table(
     accuracy = {
         cell: accuracy_on_test_domains(selected_record(one, runs[cell]), cell) for cell, one in selected.items()
     }
-    more_reasons = METHODS[method].reasons(view)
-    incomplete = {
-        cell: IncompleteCell(cell, reasons, cell in selected)
-        for cell in view.cells()
-        if (
-            reasons := _what_lacks(
-                view, cell, runs.get(cell, []), accuracy.get(cell), METHODS[method], more_reasons(cell)
-            )
-        )
-        is not None
-    }
+    incomplete = _incomplete_cells(view, runs, accuracy, METHODS[method])
     return Table(
         name=view.name,
         dataset=view.dataset,
@@ -238,33 +227,46 @@ def _row(
     )
 
 
-def _what_lacks(
+def _incomplete_cells(
+    view: SweepView, runs: Mapping[Cell, Sequence[RunRecords]], accuracy: Mapping[Cell, float], method: Method
+) -> dict[Cell, IncompleteCell]:
+    """The cells that lack something; `accuracy` is that of the selected runs."""
+    reasons_of_method = method.reasons(view)
+    incomplete = {}
+    for cell in view.cells():
+        reasons = _reasons(view, cell, runs.get(cell, []), accuracy.get(cell), method, reasons_of_method(cell))
+        if reasons:
+            incomplete[cell] = IncompleteCell(cell, reasons, cell in accuracy)
+    return incomplete
+
+
+def _reasons(
     view: SweepView,
     cell: Cell,
     runs: Sequence[RunRecords],
     accuracy: float | None,
     method: Method,
-    more_reasons: Reasons,
-) -> dict[str, tuple[int, ...]] | None:
-    """What keeps the cell from being complete (`IncompleteCell.reasons`); None when nothing does.
+    of_method: Reasons,
+) -> dict[str, tuple[int, ...]]:
+    """Why the cell is incomplete, as in `IncompleteCell`; empty if it is complete.
 
     Args:
         runs: of the cell.
         accuracy: of its selected run; None without one.
-        more_reasons: the method's own.
+        of_method: the method's own reasons.
     """
     reasons = view.not_final(cell, runs)
     if accuracy is None:
         for run in runs:
             if run.status in FINAL:
                 reasons.setdefault(_why_not_selectable(run, method), set()).update(run.draws)
-    for why, draws in more_reasons:
+    for why, draws in of_method:
         reasons.setdefault(why, set()).update(draws)
     if accuracy is not None and math.isnan(accuracy):
         reasons["selected, but without a test accuracy"] = set()
     if not runs and not reasons:
         reasons["no run"] = set()
-    return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()} or None
+    return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()}
 
 
 def _why_not_selectable(run: RunRecords, method: Method) -> str:
