@@ -73,6 +73,9 @@ def split_digest(sample_ids: Iterable[str]) -> str:
     """The digest of a split: 16 hex digits over its sample ids, in order.
 
     It is blake2b (8 bytes) of Python's `json.dumps(ids)`: a JSON list of ASCII text, with ", " between the ids.
+
+    >>> split_digest(["art/cat/1.png", "art/cat/2.png"]) == split_digest(["art/cat/2.png", "art/cat/1.png"])
+    False
     """
     return hashlib.blake2b(json.dumps(list(sample_ids)).encode(), digest_size=8).hexdigest()
 

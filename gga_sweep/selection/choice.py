@@ -68,7 +68,11 @@ class Choice:
 
 
 def highest_step(points: Iterable[tuple[int, float]]) -> BestStep | None:
-    """Of (step, accuracy) in any order the step with the highest finite accuracy (rules 1 and 3); None without one."""
+    """Of (step, accuracy) in any order the step with the highest finite accuracy (rules 1 and 3); None without one.
+
+    >>> highest_step([(0, 0.5), (10, 0.75), (20, 0.75), (30, math.nan)])
+    BestStep(step=10, accuracy=0.75, tied=1)
+    """
     best: int | None = None
     highest, tied = -math.inf, 0
     for step, accuracy in points:

@@ -85,6 +85,9 @@ def weights(n: int, k: int) -> tuple[float, ...]:
     """The probability that the i-th worst of n is the best of k drawn without replacement, i = k .. n; they sum to 1.
 
     The k - 1 worst never are. Exact up to the division, so that n may be large.
+
+    >>> weights(4, 2)
+    (0.16666666666666666, 0.3333333333333333, 0.5)
     """
     return tuple(math.comb(i - 1, k - 1) / math.comb(n, k) for i in range(k, n + 1))
 
@@ -95,6 +98,9 @@ def expected_best(ascending: Sequence[float], k: int) -> float:
     Args:
         ascending: one value a run, from the worst run to the best.
         k: 1 .. their number.
+
+    >>> expected_best([0.25, 0.5, 0.75], 1), expected_best([0.25, 0.5, 0.75], 3)
+    (0.5, 0.75)
     """
     return math.fsum(map(mul, weights(len(ascending), k), ascending[k - 1 :]))
 

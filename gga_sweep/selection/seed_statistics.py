@@ -86,7 +86,11 @@ def detectable_in_errors(freedom: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's step-down adjustment over the finite p values, each in [0, 1]; NaN stays NaN and is not counted."""
+    """Holm's step-down adjustment over the finite p values, each in [0, 1]; NaN stays NaN and is not counted.
+
+    >>> holm([0.25, math.nan, 0.125])
+    (0.25, nan, 0.25)
+    """
     ascending = sorted((p, i) for i, p in enumerate(p_values) if math.isfinite(p))
     adjusted = [math.nan] * len(p_values)
     highest = 0.0

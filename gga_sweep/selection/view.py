@@ -136,10 +136,18 @@ def group_by_cell(records: Iterable[RunRecords]) -> dict[Cell, list[RunRecords]]
 
 
 def status_in_words(status: RunStatus) -> str:
-    """`OUT_OF_MEMORY` -> "out of memory"."""
+    """A status as text for readers.
+
+    >>> status_in_words(RunStatus.OUT_OF_MEMORY)
+    'out of memory'
+    """
     return status.value.replace("_", " ").lower()
 
 
 def domain_label(test_domains: tuple[str, ...]) -> str:
-    """Test domains as one word: `("art", "sketch")` -> "art+sketch"."""
+    """Test domains as one word.
+
+    >>> domain_label(("art", "sketch"))
+    'art+sketch'
+    """
     return "+".join(test_domains)
