@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from random import Random
 
 import numpy as np
 import pytest
@@ -29,16 +28,6 @@ def test_mean_interval_and_p_are_those_of_a_one_sample_t_test(values: list[float
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.p == pytest.approx(test.pvalue)
     assert (found.n, found.expected) == (len(values), len(values))
-
-
-@given(VALUES, st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
-def test_the_order_of_trial_seeds_decides_nothing(values: list[float], random: Random) -> None:
-    shuffled = list(values)
-    random.shuffle(shuffled)
-    first, second = estimate(values), estimate(shuffled)
-    for name in ("mean", "standard_error", "low", "high", "p", "detectable"):
-        assert getattr(first, name) == pytest.approx(getattr(second, name), abs=1e-12)
 
 
 def test_an_absent_trial_seed_is_left_out_and_counted() -> None:

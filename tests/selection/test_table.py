@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import changed_run
-from random_sweeps import RandomSweep, random_sweep, seeds, trimmed
+from random_sweeps import RandomSweep, random_sweep, seeds
 from selection_by_definition import pick_all
 from selection_records import evaluation, run, run_of, view
 
@@ -188,31 +188,11 @@ def reported(sweep: RandomSweep, picks: dict, arm: str, column: tuple[str, ...],
     return math.nan
 
 
-@given(seeds, st.booleans())
-@settings(max_examples=25, deadline=None)
-def test_after_the_window_the_table_is_as_if_nothing_had_been_evaluated_before(
-    seed: int, exclude_diverged: bool
-) -> None:
-    sweep = random_sweep(seed)
-    later = sweep.with_runs(lambda one: trimmed(one, 15)).view
-    for method in METHODS:
-        found = build_table(sweep.view, method, exclude_diverged=exclude_diverged, select_from="after-window")
-        expected = build_table(later, method, exclude_diverged=exclude_diverged)
-        assert found.selected == expected.selected
-        for ours, theirs in zip(found.rows, expected.rows, strict=True):
-            assert repr([entry.values for entry in ours.entries]) == repr([entry.values for entry in theirs.entries])
-
-
 def test_a_run_that_ended_before_the_window_did_cannot_be_selected_after_it() -> None:
     sweep = view([run([0.9], status=RunStatus.STOPPED)], trial_seeds=(0,), after_windows=10)
     assert build_table(sweep).incomplete == ()
     (lacking,) = build_table(sweep, select_from="after-window").incomplete
     assert lacking.reasons == {"stopped without a finite validation accuracy": (0,)}
-
-
-def test_where_no_arm_has_a_window_every_step_is_after_it() -> None:
-    sweep = view([run([0.9, 0.5])], trial_seeds=(0,))
-    assert build_table(sweep, select_from="after-window").selected == build_table(sweep).selected
 
 
 TRAINED = ("photo", "sketch")

@@ -81,10 +81,6 @@ def test_every_domain_is_scored_on_both_splits(record: Record) -> None:
             assert score.loss == pytest.approx(loss, rel=1e-6)
 
 
-def test_a_record_says_its_step_and_the_loss_of_its_minibatches(record: Record) -> None:
-    assert (record.step, record.validation.batch_loss) == (4, 1.25)
-
-
 def test_means_are_over_training_domains_each_with_equal_weight() -> None:
     sizes = {"a": 30, "b": 60, "c": 12, "d": 30}
     domains = [
