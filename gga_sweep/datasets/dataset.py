@@ -75,6 +75,11 @@ class Dataset:
         return tuple(domain.name for domain in self.domains)
 
     @property
+    def domain_sizes(self) -> dict[str, int]:
+        """Images in each domain."""
+        return {domain.name: len(domain) for domain in self.domains}
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of an image."""
         channels, height, width = self.domains[0].images.shape[1:]

@@ -111,12 +111,6 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
     )
 
 
-def check_of_tensors(name: str, domain_sizes: Mapping[str, int], classes: Sequence[str]) -> DatasetCheck:
-    """The check of a loaded dataset that is no tree of images, with which nothing can be compared."""
-    domains = tuple(DomainCount(domain, size, None) for domain, size in domain_sizes.items())
-    return DatasetCheck(name, domains, sum(domain_sizes.values()), tuple(classes))
-
-
 def _differences(
     benchmark: Benchmark, found: Mapping[str, int], classes: Set[str], variant: str | None
 ) -> Iterator[Fault]:
