@@ -27,7 +27,7 @@ def test_a_folder_is_listed_with_sizes(tmp_path: Path) -> None:
     assert [file.path for file in list_folder(tmp_path)] == sorted(FILES)
 
 
-def test_hidden_files_links_and_other_kinds_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_links_and_other_kinds_are_skipped(tmp_path: Path) -> None:
     lay(tmp_path / "download", FILES)
     junk = {
         ".hidden/1.png": b"",

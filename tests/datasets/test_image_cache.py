@@ -99,7 +99,7 @@ print(len(counts), int(images.sum()), flush=True)
 """
 
 
-def test_of_two_processes_that_ask_at_once_one_decodes(write_tree: WriteTree, tmp_path: Path) -> None:
+def test_of_two_concurrent_processes_one_decodes(write_tree: WriteTree, tmp_path: Path) -> None:
     root = write_tree()
     command = [sys.executable, "-c", ASKS, str(root), str(tmp_path / "cache" / "art.npy"), *PATHS]
     askers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(2)]
@@ -115,7 +115,7 @@ def test_of_two_processes_that_ask_at_once_one_decodes(write_tree: WriteTree, tm
     assert {int(total) for _, total in answers} == {int(images_in_memory(root, listed(root), 24).sum())}
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_that_decodes(write_tree: WriteTree, tmp_path: Path) -> None:
+def test_drafts_of_a_killed_process_are_removed_by_the_next_writer(write_tree: WriteTree, tmp_path: Path) -> None:
     root, file = write_tree(), tmp_path / "art.npy"
     left = file.with_name(f"art.npy.{'0a' * 16}")
     others = [tmp_path / f"photo.npy.{'0a' * 16}", tmp_path / "art.npy.npy"]
@@ -127,7 +127,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_that_decodes(write_tr
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_every_image_that_changed_since_it_was_listed_is_named_and_nothing_is_left_behind(
+def test_every_image_that_changed_since_it_was_listed_is_named(
     write_tree: WriteTree, tmp_path: Path, on_disk: bool
 ) -> None:
     root = write_tree()
@@ -172,7 +172,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_no_half_file(write_tree: WriteTree
     assert torch.equal(images_on_disk(root, listed(root), 96, file), images_in_memory(root, listed(root), 96))
 
 
-def test_what_lies_on_a_disk_that_is_only_read_is_used_and_nothing_is_added(write_tree: WriteTree, disk: Path) -> None:
+def test_a_cache_on_a_read_only_disk_is_used(write_tree: WriteTree, disk: Path) -> None:
     root = write_tree()
     kept = images_on_disk(root, listed(root), 24, disk / "art.npy").clone()
     with read_only(disk):

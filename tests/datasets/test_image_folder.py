@@ -55,7 +55,7 @@ def test_images_are_ordered_by_class_then_by_file(write_tree: WriteTree) -> None
     assert read_tree(root).labels("art") == [0, 0, 1, 1]
 
 
-def test_hidden_files_and_other_files_are_passed_over(write_tree: WriteTree) -> None:
+def test_hidden_and_other_files_are_skipped(write_tree: WriteTree) -> None:
     root = write_tree()
     before = read_tree(root)
     shutil.copytree(root / "art", root / ".hidden")
@@ -155,7 +155,7 @@ def test_the_cache_follows_content_and_size(
     assert changed.domains[0].images[1, :, 0, 0].tolist() == [255, 0, 0]
 
 
-def test_what_another_version_decoded_is_decoded_anew(
+def test_images_of_another_decoding_version_are_decoded_again(
     write_tree: WriteTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree, cache = read_tree(write_tree()), tmp_path / "cache"
@@ -240,7 +240,7 @@ def test_a_change_that_kept_size_and_time_is_found_and_the_next_call_lists_anew(
     assert load_tree("ImageFolder", tree, 24, cache).digest == tree.manifest(None).digest != before
 
 
-def test_a_disk_without_room_for_all_domains_is_told_before_any_is_decoded(
+def test_too_little_space_for_all_domains_is_an_error_before_decoding(
     write_tree: WriteTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree, cache = read_tree(write_tree()), tmp_path / "cache"

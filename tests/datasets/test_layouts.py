@@ -39,7 +39,7 @@ def test_domain_folders_are_found_each_in_a_folder_of_its_own() -> None:
     assert found("VLCS", map(own, VLCS)) == {path: own(path) for path in VLCS}
 
 
-def test_files_of_other_datasets_and_lists_are_passed_over() -> None:
+def test_files_of_other_datasets_and_lists_are_skipped() -> None:
     other = ["domain_net/sketch/zebra/1.jpg", "domain_net/real/zebra/1.jpg", "kfold/sketch.json", "kfold/readme/1.jpg"]
     more = ["PACS/photo/person/1.jpg", "kfold/photo/person/readme.json"]
     assert found("PACS", ["kfold/" + path for path in PACS] + other + more) == {path: "kfold/" + path for path in PACS}

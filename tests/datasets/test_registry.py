@@ -86,7 +86,7 @@ def test_a_tree_is_described_as_it_loads(write_tree: WriteTree, tmp_path: Path) 
     assert check_dataset(folder).faults == ()
 
 
-def test_photographs_are_stored_at_224_pixels_unless_told_otherwise(write_tree: WriteTree) -> None:
+def test_photographs_are_stored_at_224_pixels_by_default(write_tree: WriteTree) -> None:
     tree = config("ImageFolder", write_tree(classes=("cat", "dog"), per_class=1))
     assert describe(tree).image_shape == load_dataset(tree, None).input_shape == (3, 224, 224)
 

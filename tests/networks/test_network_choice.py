@@ -33,7 +33,7 @@ OWN = "resnets:my_resnet18"
         (OWN, False, 8, False, "loop"),
     ],
 )
-def test_small_batches_on_a_cpu_are_split_by_layer_where_layers_are_known_and_images_are_not_coupled(
+def test_small_uncoupled_batches_on_a_cpu_are_split_by_layer(
     network: str, frozen: bool, batch_size: int, on_gpu: bool, method: str
 ) -> None:
     assert default_domain_gradients(network, frozen, batch_size, on_gpu) == method

@@ -236,7 +236,7 @@ def test_a_cell_without_a_selected_run_makes_a_missing_pair() -> None:
     assert (contrast.difference.n, contrast.pairs, contrast.incomplete) == (2, 2, True)
 
 
-def test_a_selected_contrast_is_marked_where_either_side_was_selected_from_fewer_runs_than_planned() -> None:
+def test_a_selected_contrast_with_an_incomplete_cell_is_marked() -> None:
     sweep = of_two_arms(pair_of_arms(status=RunStatus.FAILED))
     for baselines in ({"GGA": "ERM"}, {"ERM": "GGA"}):
         (contrast,) = selected_contrasts(build_table(sweep), baselines)

@@ -80,7 +80,7 @@ def test_the_mean_is_over_algorithms_within_a_trial_seed_and_then_over_trial_see
     assert mean.p == pytest.approx(stats.ttest_1samp(by_seed, 0).pvalue)
 
 
-def test_a_trial_seed_that_one_algorithm_lacks_is_left_out_of_the_mean_over_algorithms() -> None:
+def test_a_trial_seed_that_one_algorithm_lacks_is_left_out_of_the_mean() -> None:
     sweep = swept(without=("CORAL", 2))
     gains = compare(sweep, build_table(sweep)).algorithms
     mean = mean_gain(gains)

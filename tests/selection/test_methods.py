@@ -16,7 +16,7 @@ def test_the_methods_are_those_that_a_sweep_file_may_name() -> None:
     assert next(iter(METHODS)) == DEFAULT_METHOD == "training-domain-validation"
 
 
-def test_the_methods_that_let_a_test_domain_have_a_say_confess_it() -> None:
+def test_the_methods_that_peek_say_so() -> None:
     assert [name for name, method in METHODS.items() if method.peeks is not None] == ["oracle", "shared-draw"]
 
 

@@ -88,7 +88,7 @@ def test_holm_follows_its_definition(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(tuple(expected), nan_ok=True)
 
 
-def test_the_interval_covers_the_truth_in_95_of_100_sweeps_although_pairs_of_a_trial_seed_hang_together() -> None:
+def test_the_interval_covers_the_truth_in_95_percent_of_simulated_sweeps() -> None:
     rng = np.random.default_rng(0)
     truth, sweeps, seeds, pairs = 0.01, 2000, 4, 12
     shared = rng.normal(0, 0.02, (sweeps, seeds, 1))

@@ -111,7 +111,7 @@ def test_a_run_that_stands_twice_in_its_cell_or_has_no_draw_is_refused() -> None
     assert "must have a draw number, got 'drawless'" in str(caught.value)
 
 
-def test_a_pair_run_that_stands_twice_or_has_no_draw_is_refused_along_with_all_else() -> None:
+def test_faults_of_pair_runs_are_named_with_all_others() -> None:
     pairs = [run(key=key, draws=draws, test_domains=("art", "sketch")) for key, draws in [("b", (0,)), ("b", (1,))]]
     drawless = run(key="c", draws=(), test_domains=("art", "photo"))
     with pytest.raises(InputError) as caught:

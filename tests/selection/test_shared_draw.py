@@ -33,7 +33,7 @@ def pick(runs: Sequence[RunRecords], cells: Sequence[Cell] = CELLS) -> dict[str,
     return {one.cell.test_domains[0]: (one.draw, one.step) for one in select(runs, METHOD, cells=cells)}
 
 
-def test_the_draw_with_the_highest_mean_is_taken_everywhere_though_it_is_nowhere_the_best() -> None:
+def test_the_draw_with_the_highest_mean_is_selected_in_every_cell() -> None:
     runs = sweep_of({0: [[1.0], [0.0], [0.0]], 1: [[0.75], [0.75], [0.75]], 2: [[0.0], [1.0], [1.0]]})
     assert pick(runs) == dict.fromkeys(DOMAINS, (1, 0))
     assert [one.draw for one in select(runs, cells=CELLS)] == [0, 2, 2]

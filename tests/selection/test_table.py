@@ -301,7 +301,7 @@ def test_where_nothing_can_be_selected_each_method_says_what_is_lacking(method: 
     assert not lacking.selected
 
 
-def test_a_draw_that_no_neighbour_shares_is_named_in_every_cell_that_could_have_had_it() -> None:
+def test_a_draw_that_another_cell_lacks_is_named_as_not_shared() -> None:
     domains = (("art",), ("photo",), ("sketch",))
     runs = [
         run([0.5], test_domains=domain, draws=(draw,), status=status)
