@@ -1,4 +1,4 @@
-"""Every algorithm: where it lives, what it asks of a run, and its hyperparameters. Loads no torch.
+"""Every algorithm: its class, its requirements on a run, and its hyperparameters. Loads no torch.
 
 Names are DomainBed's, as are defaults and random ranges (facebookresearch/DomainBed, domainbed/hparams_registry.py),
 where it has them; those of the sharpness methods are the GGA release's (aristotelisballas/GGA at 5450c2b, the same
@@ -229,4 +229,4 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
         ),
     }
 )
-"""By name, ERM first, then the hosts of the paper's table, then rivals of the same idea."""
+"""By name, ERM first, then those of the paper's table, then other gradient-based methods."""

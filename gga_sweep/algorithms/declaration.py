@@ -1,4 +1,4 @@
-"""What an algorithm declares of itself: hyperparameters, and what it asks of a run. Loads no torch."""
+"""What an algorithm declares of itself: hyperparameters, and requirements on a run. Loads no torch."""
 
 from __future__ import annotations
 

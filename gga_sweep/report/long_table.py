@@ -243,9 +243,9 @@ def _of_seeds(table: Table, at: Record, values: Sequence[float]) -> Iterator[Rec
 def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Record]:
     for contrast in (*comparison.selected, *comparison.matched):
         yield from _of_contrast(table, {"kind": f"difference-{contrast.estimand}"}, contrast)
-    for gain in comparison.hosts:
-        yield from _of_contrast(table, {"kind": "difference-hosts", "quantity": gain.host}, gain.contrast)
-    if mean := mean_gain(comparison.hosts):
+    for gain in comparison.algorithms:
+        yield from _of_contrast(table, {"kind": "difference-hosts", "quantity": gain.algorithm}, gain.contrast)
+    if mean := mean_gain(comparison.algorithms):
         yield from _of_estimate(table, {"kind": "difference-hosts", "quantity": "mean"}, mean)
     for diagnostics in comparison.annealing:
         yield from _of_annealing(table, diagnostics)

@@ -18,7 +18,7 @@ from gga_sweep.ledger.lease import LAUNCHES, Holder, newest_holder, reason_to_st
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.wording import count
-from gga_sweep.selection.table import status_in_words
+from gga_sweep.selection.view import status_in_words
 from gga_sweep.spec import Outline, Plan
 from gga_sweep.spec.adaptive import unsuggested_runs
 

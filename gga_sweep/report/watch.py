@@ -19,7 +19,7 @@ from gga_sweep.records import RunStatus
 from gga_sweep.report.progress import FAILURES, SweepProgress
 from gga_sweep.report.status import counts_table, short, work_in_words
 from gga_sweep.report.wording import cell_in_words, count, counts_in_words, draws_in_words, duration_in_words
-from gga_sweep.selection.table import status_in_words
+from gga_sweep.selection.view import status_in_words
 
 SHOWN_RUNS = 12
 _SHOWN_FAILURES = 5

@@ -98,15 +98,15 @@ def test_differences_have_all_their_statistics(report: Report, rows: list[Row]) 
 def test_gains_by_algorithm_and_their_mean_have_all_their_statistics() -> None:
     report = invented_report(several_hosts())
     rows = read(render_csv(report))
-    for gain in report.comparison.hosts:
-        found = where(rows, kind="difference-hosts", quantity=gain.host, arm=gain.contrast.arm)
+    for gain in report.comparison.algorithms:
+        found = where(rows, kind="difference-hosts", quantity=gain.algorithm, arm=gain.contrast.arm)
         check(found, gain.contrast.difference, report.table.trial_seeds, "1")
-        assert (found[0]["baseline"], found[0]["pairs"]) == (gain.host, "9")
+        assert (found[0]["baseline"], found[0]["pairs"]) == (gain.algorithm, "9")
         assert same(number(found[0], "holm_p"), gain.contrast.holm_p)
-        alone, annealed = (where(rows, kind="average", arm=arm) for arm in (gain.host, gain.contrast.arm))
+        alone, annealed = (where(rows, kind="average", arm=arm) for arm in (gain.algorithm, gain.contrast.arm))
         check(alone, gain.alone, report.table.trial_seeds, "0")
         check(annealed, gain.annealed, report.table.trial_seeds, "0")
-    mean = mean_gain(report.comparison.hosts)
+    mean = mean_gain(report.comparison.algorithms)
     assert mean is not None
     check(where(rows, kind="difference-hosts", quantity="mean"), mean, report.table.trial_seeds, "1")
     assert len(where(rows, kind="difference-hosts")) == 3 * 4

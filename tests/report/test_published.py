@@ -324,9 +324,9 @@ def test_a_dataset_without_published_results_has_no_section(table: Table) -> Non
     assert published_section(table) is None
 
 
-def test_the_datasets_with_published_results_are_the_five_benchmarks() -> None:
+def test_the_datasets_with_published_results_are_benchmarks() -> None:
     assert PUBLISHED_DATASETS == ORDER
-    assert {*PUBLISHED_DATASETS} == BENCHMARKS.keys()
+    assert {*PUBLISHED_DATASETS} <= BENCHMARKS.keys()
     assert all(published(dataset) for dataset in PUBLISHED_DATASETS)
 
 

@@ -167,7 +167,7 @@ def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference
         assert row[3].startswith(f"{100 * contrast.difference.mean:+.2f} [")
         assert row[4] == f"{contrast.difference.p:.3f}"
         assert row[6] == "3 (9)"
-    assert [row[5] for row in rows] == [f"{gain.contrast.holm_p:.3f}" for gain in comparison.hosts]
+    assert [row[5] for row in rows] == [f"{gain.contrast.holm_p:.3f}" for gain in comparison.algorithms]
     average = sum(selected[f"{host} + GGA"].difference.mean for host in ("ERM", "CORAL")) / 2
     assert mean[:3] == ("Mean over 2 algorithms", ABSENT, ABSENT)
     assert mean[3].startswith(f"{100 * average:+.2f} [")
