@@ -1,1 +1,1 @@
-"""DomainBed interchange: its results read and its tables printed, our ledger written as it writes its own."""
+"""DomainBed's results read and tabled by its rules; our ledger written as a DomainBed tree."""

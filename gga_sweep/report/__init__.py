@@ -1,4 +1,4 @@
-"""A sweep told: tables in six forms, the HTML page, plans and prices on a terminal, what was chosen as a sweep file.
+"""Reports of a sweep: `document.py` is the model, `text`, `markdown`, `latex`, `html` and `long_table` write it.
 
-Import from the files: only `plots/` and `html` load matplotlib, and a table on a terminal should not wait for it.
+Import from the files: only `plots/` and `html` load matplotlib, which would delay a table on a terminal.
 """

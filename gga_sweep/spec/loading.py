@@ -16,9 +16,9 @@ from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.arms import expand_arms
 from gga_sweep.spec.check import check_sweep
 from gga_sweep.spec.location import Location, as_location
-from gga_sweep.spec.models import SweepConfig, TrainingConfig
+from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.plan import Sweep
-from gga_sweep.spec.protocols import complete_training, get_protocol, image_deviations
+from gga_sweep.spec.protocols import complete_training, deviations, get_protocol
 from gga_sweep.spec.sweep_file import override, read_sweep_file, validate
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
@@ -75,21 +75,13 @@ def complete(
     Raises:
         InputError: unknown protocol, dataset or algorithm, too many arms or runs, an unknown home directory.
     """
-    root = config.dataset.root
     if isinstance(storage, Path):
         storage = expanded(storage, "--storage").absolute()
-    if root is not None:
-        dataset = config.dataset.model_copy(update={"root": expanded(root, "dataset.root").absolute()})
-        config = config.model_copy(update={"dataset": dataset})
-    faults: list[Fault] = []
-    for index, arm in enumerate(config.arms):
-        faults.extend(_faults_of(get_algorithm, arm.algorithm, f"arms[{index}].algorithm"))
-    faults.extend(_faults_of(get_protocol, config.protocol))
-    if description is None:
-        faults.extend(_faults_of(describe, config.dataset))
-    if faults:
+    config = _with_absolute_root(config)
+    if faults := _unknown_names(config, described=description is not None):
         raise InputError(faults, source)
     protocol = get_protocol(config.protocol)
+    training = complete_training(config, protocol)
     description = description or describe(config.dataset)
     single = tuple((name,) for name in description.domain_names)
     test_domains = single if config.test_domains == "all" else config.test_domains
@@ -104,15 +96,30 @@ def complete(
         test_domains=test_domains,
         pairs=pairs,
         protocol=protocol,
-        training=complete_training(config, protocol),
-        deviations=(
-            *_deviations(config.training, protocol.training(config.dataset.name)),
-            *image_deviations(config, protocol, description.image_shape),
-        ),
+        training=training,
+        deviations=tuple(deviations(config, protocol, training, description.image_shape)),
         dataset=description,
         storage=storage,
         tracking_uri=tracking_uri,
     )
+
+
+def _with_absolute_root(config: SweepConfig) -> SweepConfig:
+    if config.dataset.root is None:
+        return config
+    root = expanded(config.dataset.root, "dataset.root").absolute()
+    return config.model_copy(update={"dataset": config.dataset.model_copy(update={"root": root})})
+
+
+def _unknown_names(config: SweepConfig, described: bool) -> list[Fault]:
+    """Of algorithms, of the protocol and, unless it is described, of the dataset."""
+    faults: list[Fault] = []
+    for index, arm in enumerate(config.arms):
+        faults.extend(_faults_of(get_algorithm, arm.algorithm, f"arms[{index}].algorithm"))
+    faults.extend(_faults_of(get_protocol, config.protocol))
+    if not described:
+        faults.extend(_faults_of(describe, config.dataset))
+    return faults
 
 
 def _size_faults(config: SweepConfig, held_out: int) -> list[Fault]:
@@ -157,12 +164,3 @@ def _faults_of(look_up: Callable[..., object], *names: object) -> tuple[Fault, .
     except InputError as error:
         return error.faults
     return ()
-
-
-def _deviations(given: TrainingConfig, protocol: TrainingConfig) -> tuple[str, ...]:
-    """What the file overrides of its protocol."""
-    return tuple(
-        f"{name} is {value} (the protocol's: {getattr(protocol, name)})"
-        for name, value in given.model_dump(exclude_unset=True, exclude_none=True).items()
-        if value != getattr(protocol, name) and name not in ("threads", "averaging")  # neither changes the training
-    )

@@ -87,20 +87,26 @@ def complete_training(config: SweepConfig, protocol: Protocol) -> TrainingSettin
     return TrainingSettings.model_validate(whole)
 
 
-def image_deviations(config: SweepConfig, protocol: Protocol, image_shape: tuple[int, int, int]) -> Iterator[str]:
-    """How what a network is fed differs from DomainBed's: by the stored size, and by the augmentation, where asked for.
+def deviations(
+    config: SweepConfig, protocol: Protocol, training: TrainingSettings, image_shape: tuple[int, int, int]
+) -> Iterator[str]:
+    """What the file overrides of its protocol, and how the images differ from DomainBed's, as sentences.
 
     Args:
+        training: completed by the protocol.
         image_shape: (channels, height, width) as stored.
     """
+    of_protocol = protocol.training(config.dataset.name)
+    for name, value in config.training.model_dump(exclude_unset=True, exclude_none=True).items():
+        if value != getattr(of_protocol, name) and name not in ("threads", "averaging"):  # neither changes the training
+            yield f"{name} is {value} (the protocol's: {getattr(of_protocol, name)})"
     stored = f"{image_shape[1]} x {image_shape[2]}"
     photographs = not traits_of(config.dataset.name).small_images
     if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
         yield f"images are {stored} (DomainBed's: {DOMAINBED_SIDE} x {DOMAINBED_SIDE})"
-    augmentation = complete_training(config, protocol).augmentation
-    if augmentation == "domainbed-batched":
+    if training.augmentation == "domainbed-batched":
         yield "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes)"
-    if augmentation != "none":
+    if training.augmentation != "none":
         yield f"crops are taken from images stored at {stored} (DomainBed's: from photographs as they lie on disk)"
 
 

@@ -15,9 +15,10 @@ from domainbed_tree import N_DOMAINS, Line, line, random_sweep, spread, write_tr
 from naive_domainbed import print_tables
 
 from gga_sweep.domainbed.registry import ALGORITHMS, DOMAINS
-from gga_sweep.domainbed.rendering import render
+from gga_sweep.domainbed.rendering import FORMATS, check_format, render
 from gga_sweep.domainbed.results import read_results
 from gga_sweep.domainbed.tables import build_tables
+from gga_sweep.errors import InputError
 
 MARK = " *"
 
@@ -229,6 +230,13 @@ def test_json_has_the_entries_of_the_csv_and_what_was_chosen(tmp_path: Path) -> 
     rows = [*csv.DictReader(io.StringIO(render("csv", results)))]
     in_json = [{name: "" if value is None else str(value) for name, value in one.items()} for one in read["records"]]
     assert rows == in_json
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
+    for report_format in FORMATS:
+        check_format(report_format)
+    with pytest.raises(InputError, match=r"got 'html' \(allowed: text, markdown, latex, csv, json\)"):
+        check_format("html")
 
 
 def test_an_entry_without_a_choice_is_empty_and_incomplete(tmp_path: Path) -> None:

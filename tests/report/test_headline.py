@@ -112,3 +112,9 @@ def test_notes_without_a_cause_are_left_out() -> None:
 
 def test_notes_of_the_sweep_are_added(table: Table) -> None:
     assert said(replace(table, notes=("12 runs stand outside the plan.",)))["Note"] == "12 runs stand outside the plan."
+
+
+def test_a_selection_after_the_annealing_windows_is_noted(table: Table) -> None:
+    assert "take part" not in said(table)["Selection"]
+    after = replace(table, select_from="after-window", first_step=60)
+    assert said(after)["Selection"].endswith("take part, from step 60 on, in every arm.")

@@ -1,1 +1,1 @@
-"""Everything drawn: figures by subject, what they share, and their place on the page."""
+"""The plots of a report, and their titles and captions."""
