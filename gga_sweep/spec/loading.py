@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing.options import option_faults, options_of
 from gga_sweep.datasets import DatasetDescription, describe
 from gga_sweep.datasets.files import expanded
 from gga_sweep.errors import Fault, InputError
@@ -79,7 +80,7 @@ def complete(
         storage = expanded(storage, "--storage").absolute()
     config = _with_absolute_root(config)
     if faults := _unknown_names(config, described=description is not None):
-        raise InputError(faults, source)
+        raise InputError([*faults, *_option_faults(config)], source)  # without the names nothing else can be checked
     protocol = get_protocol(config.protocol)
     training = complete_training(config, protocol)
     description = description or describe(config.dataset)
@@ -120,6 +121,16 @@ def _unknown_names(config: SweepConfig, described: bool) -> list[Fault]:
     if not described:
         faults.extend(_faults_of(describe, config.dataset))
     return faults
+
+
+def _option_faults(config: SweepConfig) -> Iterator[Fault]:
+    """Values that the annealing blocks may not have."""
+    for index, arm in enumerate(config.arms):
+        if arm.annealing is not None:
+            known = options_of(arm.annealing.kind)
+            given = {name: value for name, value in arm.annealing.given.items() if name in known}
+            for fault in option_faults(arm.annealing.kind, given):
+                yield Fault(f"arms[{index}].annealing.{fault.field}", fault.rule, fault.got, fault.allowed)
 
 
 def _size_faults(config: SweepConfig, held_out: int) -> list[Fault]:
