@@ -25,8 +25,8 @@ from gga_sweep.scheduling.remaining import find_remaining
 from gga_sweep.selection import Selected, Table, build_table, select
 from gga_sweep.spec import Plan, Sweep, load, plan_sweep
 from gga_sweep.spec.adaptive import is_adaptive
+from gga_sweep.spec.contents import cache_folder
 from gga_sweep.spec.location import Location
-from gga_sweep.spec.runs import cache_folder
 from gga_sweep.tracking.location import redact, resolve_tracking_uri
 from gga_sweep.tracking.projector import Projector
 

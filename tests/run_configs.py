@@ -5,33 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gga_sweep.annealing import GGA
 from gga_sweep.annealing.options import encode
 from gga_sweep.spec.models import RunSpec
-
-ANNEALING: dict[str, Any] = {
-    "method": "gga",
-    "start_step": 100,
-    "num_steps": 101,
-    "radius": 1e-5,
-    "num_candidates": 250,
-    "loss_tolerance": 0.1,
-    "objective": "alignment",
-    "direction": "random",
-    "origin": "start",
-    "perturbs": "all",
-    "mask": "step",
-    "joint_loss": "mean",
-    "loss_reference": "start",
-    "domain_gradients": "layerwise",
-}
-
-GGA_L: dict[str, Any] = {
-    "method": "gga-l",
-    "gamma": 1e-3,
-    "noise": "gaussian",
-    "alpha": "adaptive",
-    "domain_gradients": "layerwise",
-}
 
 TRAINING: dict[str, Any] = {
     "steps": 5001,
@@ -53,7 +29,7 @@ def run_config(**changes: Any) -> RunSpec:
         "dataset": {"name": "PACS", "root": Path("here"), "image_size": 224},
         "algorithm": "ERM",
         "hyperparameters": {"lr": 5e-5, "batch_size": 32, "weight_decay": 1e-4, "dropout": 0.5},
-        "annealing": dict(ANNEALING),
+        "annealing": GGA(domain_gradients="layerwise"),
         "test_domains": ("sketch",),
         "trial_seed": 0,
         "training": dict(TRAINING),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import yaml
 from PIL import Image
 
-from gga_sweep.spec import Contents
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.spec import Contents, load
 
 CONTENTS = Contents(dataset="d" * 32)
 
@@ -20,6 +25,23 @@ GGA_L: dict[str, Any] = {"algorithm": "ERM", "annealing": {"method": "gga-l"}}
 def content(**changes: Any) -> dict[str, Any]:
     """ERM on rotated digits, changed at the top."""
     return {"name": "tiny", "dataset": {"name": "RotatedDigits"}, "arms": [{"algorithm": "ERM"}], **changes}
+
+
+def faults_of(source: Any, overrides: tuple[str, ...] = ()) -> list[str]:
+    """Field, rule and value of each."""
+    with pytest.raises(InputError) as caught:
+        load(source, overrides=overrides)
+    return [shown(fault) for fault in caught.value.faults]
+
+
+def fault_cases(text: str) -> list[tuple[dict[Any, Any], str]]:
+    """What a file changes, in YAML, and after an arrow the fault; a line that is indented continues the one above."""
+    found = re.findall(r"^(\S.*?)\n    -> (.*?)(?=\n\S|\n\Z)", text, flags=re.DOTALL | re.MULTILINE)
+    return [(yaml.safe_load(changes), " ".join(message.split())) for changes, message in found]
+
+
+def shown(fault: Fault) -> str:
+    return str(replace(fault, allowed=()))
 
 
 def two_arms(**changes: Any) -> dict[str, Any]:

@@ -18,8 +18,8 @@ class AgrSum(GradientSurgery):
     have one sign, and 0 elsewhere; an entry of 0 has no sign, and agrees with nothing.
 
     There are no hyperparameters; where all domains agree this is ERM. DomainBed has no such algorithm; this is the
-    paper's form (lucasmansilla/DGvGS), save that the paper sums. Adam does not tell a sum from a mean, but weight decay
-    and GGA-L's noise, which are added to the gradient, do: by the mean they weigh what they weigh in ERM.
+    paper's form (lucasmansilla/DGvGS), but with a mean where the paper sums. For Adam the two are equal; weight decay
+    and GGA-L's noise, which are added to the gradient, keep their weight in ERM only with the mean.
     """
 
     def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:

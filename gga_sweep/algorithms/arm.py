@@ -25,9 +25,9 @@ class ARM(Algorithm):
 
         c = 1/n sum of h(x_i),   logits_i = classifier(featurizer([x_i, c])).
 
-    The loss is the mean cross-entropy of all images. A group is a domain's minibatch, in training. `predict` knows no
-    domains: it cuts its images, in order, into groups of `batch_size` if that divides them, else all are one group. So
-    predictions depend on batch size and order, in evaluation too.
+    The loss is the mean cross-entropy of all images. In training a group is a domain's minibatch. `predict` does not
+    get domains: it cuts its images, in order, into groups of `batch_size` if that divides them, else all are one group.
+    So predictions depend on batch size and order, in evaluation too.
 
     h is three 5x5 convolutions (64, 64 and 1 channels), the first two with batch norm and ReLU. Its batch norm takes
     the statistics of all images of a step, whatever becomes of the featurizer's.

@@ -1,4 +1,4 @@
-"""What a host algorithm offers the trainer and the annealing."""
+"""What an algorithm offers the trainer and the annealing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What an algorithm may know of its run, beside its network and its hyperparameters.
+    """The facts of a run that an algorithm may use, beside its network and its hyperparameters.
 
     Args:
         n_domains: how many domains it trains on.
@@ -40,9 +40,10 @@ class Algorithm(nn.Module, ABC):
     """A network and how one step of training changes it.
 
     `update` makes exactly one step. The annealing scores the plain cross-entropy of `domain_logits` before it and may
-    move the weights; the algorithm does not know. All that a step changes must be in `state_dict` (parameters, buffers:
-    moving averages, counters, queues) or in the optimisers' state: that is what a checkpoint holds. All that a step
-    draws comes from `batch.numbers`, so that a step is a function of the weights, the state and its number.
+    move the weights, independently of the algorithm. Everything that a step changes must be in `state_dict`
+    (parameters, buffers: moving averages, counters, queues) or in the optimisers' state, which a checkpoint holds.
+    Everything that a step draws comes from `batch.numbers`, so that a step is a function of the weights, the state and
+    its number.
 
     Args:
         network: on its device already; it takes `EXTRA_CHANNELS` channels more than the images have.

@@ -1,4 +1,4 @@
-"""What a host algorithm sees of a step: its minibatches, its dropout masks, its random numbers."""
+"""What an algorithm is given at a step: its minibatches, its dropout masks, its random numbers."""
 
 from __future__ import annotations
 

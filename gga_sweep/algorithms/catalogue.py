@@ -1,4 +1,4 @@
-"""Every algorithm: where it lives, what it asks of a run, and its hyperparameters. Loads no torch.
+"""Every algorithm: its class, its requirements on a run, and its hyperparameters. Loads no torch.
 
 Names are DomainBed's, as are defaults and random ranges (facebookresearch/DomainBed, domainbed/hparams_registry.py),
 where it has them; those of the sharpness methods are the GGA release's (aristotelisballas/GGA at 5450c2b, the same
@@ -157,6 +157,7 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
             numerics=1,
             own={"sag_w_adv": _Weight(0.1, doc="weight of the adversary", random=_loguniform(-2, 1))},
             has_joint_gradient=False,
+            passes=2.0,
         ),
         "RSC": AlgorithmSpec(
             "gga_sweep.algorithms.rsc:RSC",
@@ -182,7 +183,7 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
             },
             has_joint_gradient=False,
         ),
-        "SAM": AlgorithmSpec("gga_sweep.algorithms.sam:SAM", numerics=1, own={"sam_rho": _SAM_RADIUS}),
+        "SAM": AlgorithmSpec("gga_sweep.algorithms.sam:SAM", numerics=1, own={"sam_rho": _SAM_RADIUS}, passes=2.0),
         "GSAM": AlgorithmSpec(
             "gga_sweep.algorithms.gsam:GSAM",
             numerics=1,
@@ -192,6 +193,7 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
                     0.001, doc="weight of the gradient's part orthogonal to the ascent point's", random=_SHARPNESS_ALPHA
                 ),
             },
+            passes=2.0,
         ),
         "SAGM": AlgorithmSpec(
             "gga_sweep.algorithms.sagm:SAGM",
@@ -202,6 +204,7 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
                     0.001, doc="length, in gradients, by which the ascent is drawn back", random=_SHARPNESS_ALPHA
                 ),
             },
+            passes=2.0,
         ),
         "PCGrad": AlgorithmSpec("gga_sweep.algorithms.pcgrad:PCGrad", numerics=1, min_domains=2),
         "AgrSum": AlgorithmSpec("gga_sweep.algorithms.agr_sum:AgrSum", numerics=1, min_domains=2),
@@ -226,4 +229,4 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
         ),
     }
 )
-"""By name, ERM first, then the hosts of the paper's table, then rivals of the same idea."""
+"""By name, ERM first, then those of the paper's table, then other gradient-based methods."""

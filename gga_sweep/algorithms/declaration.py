@@ -1,4 +1,4 @@
-"""What an algorithm declares of itself: hyperparameters, and what it asks of a run. Loads no torch."""
+"""What an algorithm declares of itself: hyperparameters, and requirements on a run. Loads no torch."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ class AlgorithmSpec:
             so that the annealing may compute domain gradients layer by layer.
         has_joint_gradient: its update ends in one step of `optimizer` along one gradient, to which GGA-L can add.
         transductive: what it predicts of an image depends on the other images of its batch, in evaluation too.
+        passes: forwards and backwards of the joint minibatch that its update makes, in those of ERM.
     """
 
     target: str
@@ -83,6 +84,7 @@ class AlgorithmSpec:
     splits_by_layer: bool = True
     has_joint_gradient: bool = True
     transductive: bool = False
+    passes: float = 1.0
 
     @property
     def hyperparameters(self) -> dict[str, Hyperparameter]:

@@ -20,8 +20,8 @@ class PCGrad(GradientSurgery):
         p_d <- p_d - (p_d . g_e) / |g_e|^2 g_e   where p_d . g_e < 0.
 
     There are no hyperparameters; where no two domains conflict this is ERM. DomainBed has no such algorithm; this is
-    the paper's form, with domains for tasks, save that the paper sums. Adam does not tell a sum from a mean, but weight
-    decay and GGA-L's noise, which are added to the gradient, do: by the mean they weigh what they weigh in ERM.
+    the paper's form, with domains for tasks, but with a mean where the paper sums. For Adam the two are equal; weight
+    decay and GGA-L's noise, which are added to the gradient, keep their weight in ERM only with the mean.
     """
 
     def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:

@@ -39,7 +39,7 @@ class PenalisedAlgorithm(Algorithm):
         return weight
 
     def get_extra_state(self) -> int:
-        """The count: a number, and no buffer, so that a device need not be asked for it."""
+        """The count: a number and not a buffer, so that reading it needs no transfer from a device."""
         return self._updates
 
     def set_extra_state(self, state: int) -> None:

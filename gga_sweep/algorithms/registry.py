@@ -13,9 +13,9 @@ from gga_sweep.errors import Fault, InputError
 def get_algorithm(name: str, field: str = "algorithm") -> AlgorithmSpec:
     """A registered algorithm, or `module:Class` of an installed package.
 
-    A class named so tells by its attributes what `AlgorithmSpec` holds: `HYPERPARAMETERS` (its own) and `NUMERICS`, and
-    where it differs from the default `MIN_DOMAINS`, `MIN_BATCH`, `NEEDS_BATCH_STATISTICS`, `SPLITS_BY_LAYER`,
-    `HAS_JOINT_GRADIENT`, `TRANSDUCTIVE`.
+    Attributes of such a class declare what `AlgorithmSpec` holds: `HYPERPARAMETERS` (its own) and `NUMERICS`, and where
+    it differs from the default `MIN_DOMAINS`, `MIN_BATCH`, `NEEDS_BATCH_STATISTICS`, `SPLITS_BY_LAYER`,
+    `HAS_JOINT_GRADIENT`, `TRANSDUCTIVE`, `PASSES`.
 
     Raises:
         InputError: unknown name, or nothing to import there.
@@ -27,8 +27,8 @@ def get_algorithm(name: str, field: str = "algorithm") -> AlgorithmSpec:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-        told = {each.name: getattr(found, each.name.upper()) for each in _TRAITS if hasattr(found, each.name.upper())}
-        return AlgorithmSpec(name, numerics=found.NUMERICS, own=found.HYPERPARAMETERS, **told)
+        traits = {each.name: getattr(found, each.name.upper()) for each in _TRAITS if hasattr(found, each.name.upper())}
+        return AlgorithmSpec(name, numerics=found.NUMERICS, own=found.HYPERPARAMETERS, **traits)
     except Exception as error:  # a module may raise anything while it is imported
         raise InputError([Fault(field, f"cannot import it: {error}", name)]) from error
 

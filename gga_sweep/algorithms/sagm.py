@@ -20,9 +20,9 @@ class SAGM(SharpnessAware):
     `sam_rho`: radius of the ascent.
     `sagm_alpha`: how far it is drawn back, in gradients; with both at 0 this is ERM.
 
-    Source of the form: Wang-pengfei/SAGM; the paper writes the sum of the two losses, which Adam does not tell from the
-    mean. The GGA release (aristotelisballas/GGA at 5450c2b) holds the radius at 0.05 whatever `rho` says, and its
-    default alpha, 0.001, lies outside its own random set.
+    Source of the form: Wang-pengfei/SAGM; the paper writes the sum of the two losses, which for Adam equals the mean.
+    The GGA release (aristotelisballas/GGA at 5450c2b) keeps the radius at 0.05 whatever `rho` is, and its default
+    alpha, 0.001, lies outside its own random set.
     """
 
     def ascent(self, gradient_norm: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""SagNet: classify by content whatever the style, and pull the featurizer away from what tells classes by style.
+"""SagNet: classify by content whatever the style, and pull the featurizer away from what predicts classes by style.
 
 Nam, Lee, Park, Yoon & Yoo, "Reducing Domain Gap by Reducing Style Bias", CVPR 2021, arXiv 1910.11645.
 """

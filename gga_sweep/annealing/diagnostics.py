@@ -1,4 +1,4 @@
-"""Was the gain of a search signal or luck? The chosen point is measured where the search did not look."""
+"""Measures the gain of a search again on data and masks that the search did not use."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def diagnose(
 ) -> Diagnosis:
     """Measure the two ends of a search again; to be called before the weights change further.
 
-    The weights go back to where the step began and return, both by copy: they end with the bits the search left. What
-    the search leaves alone stays alone here too. Where nothing moved, each alignment is measured once.
+    The weights go back to where the step began and return, both by copy: they end with the bits they had.
+    Nothing else changes. If nothing moved, each alignment is measured once.
 
     Args:
         outcome: of `search_step` with the same model and parameters.

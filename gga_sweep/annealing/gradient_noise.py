@@ -38,7 +38,7 @@ def measure_mean_cosine(
 def noise_scale(settings: GGAL, mean_cosine: float) -> float:
     """Alpha: gamma * (1 - mean cosine over unordered pairs of domains), or gamma where it is constant.
 
-    0 where the mean cosine is NaN (a gradient is zero or not finite): with nothing to go by, nothing is added.
+    0 where the mean cosine is NaN, because a gradient is zero or not finite.
     """
     if settings.alpha == "constant":
         return settings.gamma

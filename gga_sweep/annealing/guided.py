@@ -1,4 +1,4 @@
-"""The direction of the variant `guided`: the gradient of what the search is after."""
+"""The direction of the variant `guided`: the gradient of the objective."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """All domains' gradients from one forward and one backward of the concatenated batch.
 
-The rows of a batch do not touch each other in the layers known here, so the backward of the summed domain losses gives
+In the layers supported here the rows of a batch do not mix, so the backward of the summed domain losses gives
 each row the gradient of its own domain's loss. Only the weights sum over rows: their gradients are computed here, layer
 by layer while the backward passes, from the rows of one domain at a time. Forward and backward run at the size of the
 whole batch, and nothing is computed twice (save one bias or weight of the first layer).
@@ -68,14 +68,14 @@ class LayerwiseGradients:
 
 
 class _FirstOutput(NamedTuple):
-    """The output of a layer in front of which nothing is differentiated."""
+    """The output of a layer with nothing to differentiate in front of it."""
 
     layer: nn.Module
     output: Tensor
     made_by: object
 
     def tensor(self) -> Tensor:
-        """What to ask autograd for, so that it goes back to this layer and no further."""
+        """The tensor to differentiate by, so that autograd goes back to this layer and no further."""
         overwritten = self.output.grad_fn is not self.made_by
         return min(_trainable(self.layer), key=Tensor.numel) if overwritten else self.output
 
@@ -196,7 +196,7 @@ def _trainable(layer: nn.Module) -> list[Tensor]:
 
 @contextmanager
 def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
-    """A parameter that is not asked for, in front of a layer, must not make autograd look further back."""
+    """A parameter that needs no gradient must not make autograd go further back."""
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:

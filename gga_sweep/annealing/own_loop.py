@@ -45,7 +45,7 @@ def anneal_step(
         n_domains: at least 2.
         step: counted from 0, as `start_step` is.
         seed: any integer; other seeds give other candidates and other dropout masks while scoring.
-        featurizer: a part of the model, the one that moves with `perturbs="featurizer"`; not looked at otherwise.
+        featurizer: a part of the model, the one that moves with `perturbs="featurizer"`; otherwise unused.
         joint_loss: gives the scalar loss of all minibatches in one forward, for `joint_loss="forward"`; not called
             otherwise.
 
@@ -139,7 +139,7 @@ class _Streams(NamedTuple):
 
 
 class _LoopModel:
-    """The losses of a training loop, as the search wants to see them (`ScoredModel`).
+    """The losses of a training loop as a `ScoredModel`.
 
     Dropout layers draw from torch's global generators: what those are seeded with before a forward decides its mask.
     """

@@ -32,10 +32,10 @@ DrawOf = Callable[[int], Draw]
 
 
 class ScoredModel(Protocol):
-    """A model with one fixed minibatch a training domain, as its host supplies it, in training mode.
+    """A model with one fixed minibatch a training domain, in training mode.
 
     A loss must depend on nothing but the weights, the buffers and the draw: the same call gives the same bits. It may
-    write buffers named to the search and consume torch's global random numbers; the search restores both.
+    write the buffers passed to the search and consume torch's global random numbers; the search restores both.
     """
 
     @property
@@ -46,7 +46,7 @@ class ScoredModel(Protocol):
         """Scalar loss of one domain's minibatch: plain cross-entropy, no penalty of the algorithm."""
 
     def joint_loss(self, draw: Draw) -> Tensor:
-        """Scalar loss of the concatenated minibatches; asked for with `joint_loss="forward"` only."""
+        """Scalar loss of the concatenated minibatches; called with `joint_loss="forward"` only."""
 
 
 class ConcatenatedModel(ScoredModel, Protocol):
@@ -77,7 +77,7 @@ class Score(NamedTuple):
 class Scorer:
     """Scores the present weights of a model and leaves buffers and `.grad` as they were.
 
-    What it measures stays on the parameters' device until somebody reads it, so that a device need never wait.
+    What it measures stays on the parameters' device until it is read, so that the device never waits.
 
     Args:
         model: has at least 2 domains; a `ConcatenatedModel` for the method `layerwise`.

@@ -104,7 +104,7 @@ def search_step(
         noise_generator: the generator of candidate k's noise, newly seeded at each call; it may be called more than
             once for a candidate. On the parameters' device, or the noise is copied there.
         choice_generator: the generator of the random choice; called with objective `none` only.
-        settings: window fields are not looked at: the caller decides which step is annealed.
+        settings: the window is not used: the caller decides which step is annealed.
 
     Raises:
         ValueError: if there are fewer than 2 domains, nothing to perturb, or nothing that requires a gradient; if the
@@ -158,11 +158,11 @@ def climb(
     choice_generator: Callable[[], torch.Generator],
     settings: GGA,
 ) -> SearchOutcome:
-    """The random search, whatever gives the scores: `measure(k)` is asked when the weights stand at candidate k.
+    """The random search. `measure(k)` is called with the weights at candidate k, and gives its score.
 
     A candidate is accepted when its joint loss exceeds the reference by less than the tolerance and it beats the best
-    so far; nothing that is NaN is accepted. Where no candidate depends on the fate of those before it (origin `start`)
-    all are measured before one is read, so that a device need never wait for a decision.
+    so far; nothing that is NaN is accepted. With origin `start` no candidate depends on earlier decisions:
+    all are measured before one is read, so that the device never waits.
     """
     judge = _Judge(before, settings)
     at_once = settings.num_candidates if settings.origin == "start" else 1
@@ -202,7 +202,7 @@ def backtrack(before: Score, measure: Callable[[int], Tensor], weights: MovableW
 
 
 class _Judge:
-    """Decides about one candidate after the other, and remembers."""
+    """Accepts or rejects the candidates of a search, in order."""
 
     def __init__(self, before: Score, settings: GGA) -> None:
         self._settings = settings

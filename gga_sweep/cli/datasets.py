@@ -55,7 +55,7 @@ def check(
 
 
 def prepare(
-    name: Annotated[str, typer.Argument(help="PACS, VLCS, OfficeHome, TerraIncognita or DomainNet.")],
+    name: Annotated[str, typer.Argument(help="A benchmark's name, e.g. PACS.")],
     download: Annotated[Path, typer.Option("--from", metavar="DOWNLOAD", help="Its download: a folder or an archive.")],
     root: Annotated[Path, typer.Option(help="Folder to make: the tree domain/class/image.")],
     link: Annotated[bool, typer.Option("--link", help="Hard links in the place of copies.")] = False,

@@ -97,7 +97,7 @@ def tracking_finding(uri: str, error: str | None, nodes: int) -> Finding:
 
 
 def _needs_of(sweep: Sweep) -> _Needs:
-    from gga_sweep.scheduling.price import decoded_bytes
+    from gga_sweep.datasets.registry import decoded_bytes
 
     dataset, resources = sweep.config.dataset, sweep.config.resources
     decoded = decoded_bytes(sweep.dataset, dataset.name)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,17 +21,6 @@ from gga_sweep.cli.console import (
     write,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from rich.console import RenderableType
-
-    from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.records import RunState
-    from gga_sweep.scheduling.price import Price
-    from gga_sweep.spec import Outline
-    from gga_sweep.spec.models import RunSpec
-
 
 def plan(
     file: SweepFile,
@@ -45,6 +32,7 @@ def plan(
 ) -> None:
     """Show the runs a sweep needs, its cells, devices and price. Trains nothing of it."""
     from gga_sweep.ledger.ledger import Ledger
+    from gga_sweep.report.plan_price import price_pictures
     from gga_sweep.report.status import plan_picture, read_states
     from gga_sweep.spec import Plan, outline_sweep, plan_sweep, read_contents
 
@@ -53,7 +41,7 @@ def plan(
     ledger = Ledger(sweep.folder)
     states = read_states(planned, ledger) if isinstance(planned, Plan) else {}
     out.print(plan_picture(planned, states))
-    for picture in _price_pictures(planned, ledger, states, calibrate):
+    for picture in price_pictures(planned, ledger, states, err.print if calibrate else None):
         out.print()
         out.print(picture)
 
@@ -87,45 +75,3 @@ def reseed(
     path = output or Path(f"{name or reseeded_name(plan.sweep)}.yaml")
     write(text, path)
     out.print(f"Run it with: gga-sweep run {shlex.quote(str(path))}", soft_wrap=True)
-
-
-def _price_pictures(
-    planned: Outline, ledger: Ledger, states: Mapping[str, RunState], calibrate: bool
-) -> Iterator[RenderableType]:
-    """The price, where it is known, and what the sweep has to do with and without what saves work."""
-    from gga_sweep.datasets.image_folder import decoding_seconds
-    from gga_sweep.report.price import UNKNOWN, done_results, ledger_price, price_picture
-    from gga_sweep.report.savings import savings_picture
-    from gga_sweep.scheduling.cost_model import learned_costs
-    from gga_sweep.scheduling.expected_ends import expected_ends
-    from gga_sweep.scheduling.price import price_of, run_seconds, runs_at_once
-    from gga_sweep.scheduling.savings import SecondsFrom, savings_of
-    from gga_sweep.spec import Plan
-    from gga_sweep.training.unit_costs import holds_photographs
-
-    sweep = planned.sweep
-    seconds_from: SecondsFrom | None = None
-    decoding: float | None = None
-    price: Price | None = None
-    if calibrate:
-        from gga_sweep.training.calibration import calibrate as measure
-
-        configs = [run.config for run in planned.runs]
-        costs = measure(configs, sweep.dataset, sweep.config.resources.on_gpu, err.print)
-        price = price_of(planned, costs, states)
-        root = sweep.config.dataset.root
-        if root is not None and sweep.dataset.available and holds_photographs(sweep.config.dataset.name):
-            decoding = decoding_seconds(root, sweep.dataset.image_shape[-1])
-
-        def seconds_from(config: RunSpec, trained: int) -> float:
-            return math.fsum(run_seconds(config, sweep.dataset, costs, trained).values())
-
-    elif isinstance(planned, Plan):
-        done = done_results(planned, ledger, states)
-        price = ledger_price(planned, ledger, states, done)
-        if price is not None:
-            seconds_from = learned_costs(planned, done).total
-    cpus, gpus = float(os.cpu_count() or 1), float(sweep.config.resources.on_gpu)
-    at_once = runs_at_once(sweep.config.resources, sweep.training.threads, cpus, gpus)
-    yield UNKNOWN if price is None else price_picture(price, at_once)
-    yield savings_picture(savings_of(planned, seconds_from, expected_ends(sweep), decoding), planned)

@@ -4,7 +4,7 @@ from gga_sweep.datasets.augmentation import Augmentation, augment, check_augment
 from gga_sweep.datasets.batched_augmentation import augment_batch
 from gga_sweep.datasets.catalogue import BENCHMARKS, Benchmark, Variant, traits_of
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription, Domain, digest_of_tensors
-from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount, UnreadableImage
+from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount
 from gga_sweep.datasets.digits import Ceilings, colored_digits_ceilings
 from gga_sweep.datasets.minibatches import Minibatch, draw_minibatch, evaluation_batch, minibatch_indices
 from gga_sweep.datasets.prepare import PreparedDataset, prepare_dataset
@@ -24,7 +24,6 @@ __all__ = [
     "Minibatch",
     "PreparedDataset",
     "Split",
-    "UnreadableImage",
     "Variant",
     "augment",
     "augment_batch",

@@ -1,7 +1,7 @@
-"""DomainBed's training augmentation, on tensors, with each image's own random numbers.
+"""DomainBed's training augmentation, on tensors, with random numbers for each image.
 
 Source: facebookresearch/DomainBed, domainbed/datasets.py: random resized crop, flip, colour jitter, greyscale.
-DomainBed crops from the photograph as it lies on disk; here the crop is taken from the stored size.
+DomainBed crops from the photograph on disk; here the crop is taken from the image as stored.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _CROP_TRIES = 10
 
 @dataclass(frozen=True)
 class AugmentationNumbers:
-    """What happens to one image, in this order.
+    """The augmentation of one image, in the order of its operations.
 
     Args:
         top, left, height, width: the crop in pixels, then enlarged to the image's size.
-        flip: left and right exchanged.
+        flip: whether left and right are exchanged.
         jitter: the four colour operations by name with their factor, in the order they are applied.
-        grey: whether it loses its colours.
+        grey: whether the image becomes grey.
     """
 
     top: int
@@ -51,14 +51,14 @@ def augment(image: Tensor, rng: np.random.Generator) -> Tensor:
     """One augmented image: (3, size, size), uint8 in 0..255 or float32 in [0, 1]; same shape and type out.
 
     Raises:
-        InputError: an image that has not three channels.
+        InputError: the image does not have three channels.
     """
     check_augmentation("domainbed", image.shape[0])
     return apply_numbers(image, draw_numbers(image.shape[1], image.shape[2], rng))
 
 
 def check_augmentation(augmentation: Augmentation, channels: int) -> None:
-    """InputError unless images of that many channels can be augmented that way."""
+    """Raise InputError unless the augmentation exists and fits images of that many channels."""
     if augmentation not in get_args(Augmentation):
         fault = Fault("training.augmentation", "must be known", augmentation, get_args(Augmentation))
         raise InputError([fault])
@@ -68,7 +68,7 @@ def check_augmentation(augmentation: Augmentation, channels: int) -> None:
 
 
 def draw_numbers(height: int, width: int, rng: np.random.Generator) -> AugmentationNumbers:
-    """Draw what happens to an image of `height` x `width` pixels."""
+    """Draw the augmentation of an image of `height` x `width` pixels."""
     top, left, crop_height, crop_width = _draw_crop(height, width, rng)
     flip = bool(rng.random() < FLIP_PROBABILITY)
     jitter = [(name, float(rng.uniform(1 - JITTER, 1 + JITTER))) for name in ("brightness", "contrast", "saturation")]
@@ -81,7 +81,7 @@ def draw_numbers(height: int, width: int, rng: np.random.Generator) -> Augmentat
 
 
 def apply_numbers(image: Tensor, numbers: AugmentationNumbers) -> Tensor:
-    """Do to an image (3, height, width) what was drawn for it."""
+    """Augment an image (3, height, width) by the numbers drawn for it."""
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as transforms
 
@@ -111,7 +111,7 @@ def apply_numbers(image: Tensor, numbers: AugmentationNumbers) -> Tensor:
 
 
 def _draw_crop(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a crop: uniform in area, log-uniform in aspect; the whole image if none fits."""
+    """(top, left, height, width) of a crop: uniform in area, log-uniform in aspect; the whole image if no try fits."""
     for _ in range(_CROP_TRIES):
         area = height * width * rng.uniform(*CROP_AREA)
         aspect = math.exp(rng.uniform(math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1])))

@@ -1,7 +1,7 @@
-"""DomainBed's training augmentation of a whole minibatch at once, in float32, on the device where its images are.
+"""DomainBed's training augmentation of a whole minibatch at once, in float32, on the device of its images.
 
-The same random numbers do the same to an image as in `augmentation`, which works image by image and, on photographs,
-rounds to bytes after each operation. Nothing is rounded here: so the pixels are others, by a few levels of 256.
+The random numbers mean the same as in `augmentation`, which works image by image and, on photographs, rounds to bytes
+after each operation. Here nothing is rounded, so pixels differ by a few levels of 256.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ if TYPE_CHECKING:  # a sweep is planned without loading torch
     from torch import Tensor
 
 _TOGETHER_ON_CPU = 1
-"""Images at a time: what is made on the way then stays in the processor's cache, which is measurably faster."""
+"""Images at a time: intermediate results then stay in the processor's cache, which is measurably faster."""
 
 _TOGETHER = 64
-"""On other devices, where it bounds the memory: 150 MB at 224 x 224."""
+"""Images at a time on other devices; it bounds the memory: 150 MB at 224 x 224."""
 
 _GREY = (0.2989, 0.587, 0.114)  # torchvision's, which sum to 0.9999
-_TINY = 1e-20  # in the place of 0, by which a grey pixel, whose hue does not show, would be divided
+_TINY = 1e-20  # avoids division by zero for a grey pixel, whose hue does not matter
 
 
 def augment_batch(images: Tensor, numbers: Sequence[AugmentationNumbers]) -> Tensor:
-    """Do to each image what was drawn for it.
+    """Augment each image by the numbers drawn for it.
 
-    What becomes of an image does not depend on those beside it: on a CPU to the bit, elsewhere up to 1e-5 (there sums
-    over several images may be taken in another order).
+    The result for an image does not depend on the others: on a CPU to the bit, on other devices up to 1e-5 (sums over
+    several images may be computed in another order there).
 
     Args:
         images: (m, 3, height, width), uint8 in 0..255 or float32 in [0, 1].
-        numbers: m of them, drawn for images of this size.
+        numbers: one for each image, drawn for images of this size.
 
     Returns:
         (m, 3, height, width) float32 in [0, 1], on the device of `images`.
@@ -43,13 +43,13 @@ def augment_batch(images: Tensor, numbers: Sequence[AugmentationNumbers]) -> Ten
     for rows in _alike(numbers, _TOGETHER_ON_CPU if images.device.type == "cpu" else _TOGETHER):
         chosen = _unit_floats(torch.stack([images[row] for row in rows]))
         augmented = _augment_alike(chosen, [numbers[row] for row in rows])
-        for row, image in zip(rows, augmented, strict=True):  # on a CPU many times faster than indexing by a list
+        for row, image in zip(rows, augmented, strict=True):  # on a CPU much faster than indexing by a list
             result[row] = image
     return result
 
 
 def _alike(numbers: Sequence[AugmentationNumbers], most: int) -> Iterator[list[int]]:
-    """The places of images whose hue is turned at the same place in their order; so many at a time."""
+    """Groups of at most `most` images whose hue is turned at the same position in their order of operations."""
     groups: dict[tuple[bool, ...], list[int]] = {}
     for place, drawn in enumerate(numbers):
         groups.setdefault(tuple(name == "hue" for name, _ in drawn.jitter), []).append(place)
@@ -77,7 +77,7 @@ def _unit_floats(images: Tensor) -> Tensor:
 
 
 def _cropped(images: Tensor, numbers: Sequence[AugmentationNumbers]) -> Tensor:
-    """Each crop, flipped or not, enlarged to the image's size; bilinear, as the crop alone would be."""
+    """Each crop, flipped or not, enlarged bilinearly to the image's size."""
     import torch
     from torch.nn.functional import grid_sample
 
@@ -94,13 +94,13 @@ def _cropped(images: Tensor, numbers: Sequence[AugmentationNumbers]) -> Tensor:
 
 
 def _source(targets: Tensor, first: Tensor, length: Tensor, full: int) -> Tensor:
-    """Where in the image a pixel of the enlarged crop comes from, (m, full) in -1..1: its centres first to last."""
+    """The position in the image of each pixel of the enlarged crop, (m, full), from -1 (first centre) to 1 (last)."""
     inside = ((targets + 0.5) * (length / full) - 0.5).clamp_(min=0).minimum(length - 1)
     return (first + inside) * (2 / max(1, full - 1)) - 1
 
 
 def _columns(like: Tensor, rows: Sequence[Sequence[float]]) -> Sequence[Tensor]:
-    """The columns of a table with a row an image, each (m, 1), moved to the device together."""
+    """The columns of a table with one row an image, each (m, 1), moved to the device together."""
     import torch
 
     return torch.tensor(rows, dtype=torch.float32).to(like.device).unsqueeze(2).unbind(1)
@@ -121,9 +121,9 @@ def _grey(planes: Tensor) -> Tensor:
 
 
 def _turn_hue(planes: Tensor, turns: Sequence[float]) -> None:
-    """Add to the hue, in turns of the colour circle; the darkest and the lightest of the channels keep their values.
+    """Add to the hue, in turns of the colour circle; the darkest and the lightest channel keep their values.
 
-    Without a mask: on a CPU they cost more than arithmetic.
+    Arithmetic replaces masks, which cost more on a CPU.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Which images a run is trained on: the `dataset:` block of a sweep file."""
+"""The `dataset:` block of a sweep file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from gga_sweep.distributions import Model, Whole
 
 
 class DatasetConfig(Model):
-    """Which images.
+    """The images that a run is trained on.
 
     Args:
-        name: of a dataset that `gga-sweep datasets list` shows, ImageFolder, or `module:attribute` of an installed
-            package.
+        name: of a dataset that `gga-sweep data list` shows, ImageFolder, or `module:attribute` of an installed package.
         root: folder of the tree `domain/class/image`; not for the embedded digits.
         image_size: side in pixels at which images are decoded and stored (default: the dataset's own).
     """

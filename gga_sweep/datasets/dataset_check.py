@@ -1,15 +1,15 @@
-"""A dataset as it lies on disk, compared with the published one; each image is opened."""
+"""Compare a dataset on disk with the published one, and open each of its images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from gga_sweep.datasets.catalogue import Benchmark
 from gga_sweep.datasets.files import Progress, for_each
 from gga_sweep.datasets.image_cache import image_bytes, photograph, why_unreadable
-from gga_sweep.datasets.image_folder import Folders, folder_faults, image_paths, scan_folders
+from gga_sweep.datasets.image_folder import folder_faults, image_paths, scan_folders
 from gga_sweep.errors import Fault
 
 
@@ -29,62 +29,31 @@ class DomainCount:
 
 
 @dataclass(frozen=True)
-class UnreadableImage:
-    """An image that does not open.
-
-    Args:
-        path: relative to the root, with forward slashes.
-        reason: what the decoder said.
-    """
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class DatasetCheck:
     """What a check found.
 
     Args:
         name: the dataset's.
-        domains: the benchmark's own, missing ones included, in dataset order; then the folders that are no domain of
-            it (`extra_domains`), which are not read. Without a benchmark: those found.
+        domains: the benchmark's own, missing ones included, in dataset order; then the folders that are none of its
+            domains and are not read. Without a benchmark: those found.
+        images: how many were found in the domains that are read.
         classes: names of all class folders in the domains that are read, sorted.
-        lacking_classes: domain -> classes that other domains have and it has not; only domains that lack some.
-        missing_classes, unknown_classes: the benchmark's that no domain has, and the reverse; empty where the
-            benchmark's class names are not listed.
-        unloadable: what keeps the tree from being read at all.
-        unreadable: the images that do not open.
+        unloadable: faults that prevent loading the tree.
+        differences: what differs from the published dataset without preventing loading.
+        unreadable: a fault for each image that does not open.
         remarks: what a reader of numbers on this dataset must know.
         variant: the known size other than the published one that was recognised, in words.
     """
 
     name: str
     domains: tuple[DomainCount, ...]
+    images: int
     classes: tuple[str, ...]
-    lacking_classes: Mapping[str, tuple[str, ...]]
-    missing_classes: tuple[str, ...]
-    unknown_classes: tuple[str, ...]
-    unloadable: tuple[Fault, ...]
-    unreadable: tuple[UnreadableImage, ...]
-    remarks: tuple[str, ...]
-    variant: str | None
-
-    @property
-    def images(self) -> int:
-        """How many images were found in the domains that are read."""
-        return sum(domain.found or 0 for domain in self.domains if domain.name not in self.extra_domains)
-
-    @property
-    def missing_domains(self) -> tuple[str, ...]:
-        return tuple(domain.name for domain in self.domains if domain.found is None)
-
-    @property
-    def extra_domains(self) -> tuple[str, ...]:
-        """Folders that are no domain of the benchmark."""
-        if all(domain.published is None for domain in self.domains):  # nothing is published: they are all its domains
-            return ()
-        return tuple(domain.name for domain in self.domains if domain.published is None)
+    unloadable: tuple[Fault, ...] = ()
+    differences: tuple[Fault, ...] = ()
+    unreadable: tuple[Fault, ...] = ()
+    remarks: tuple[str, ...] = ()
+    variant: str | None = None
 
     @property
     def loadable(self) -> bool:
@@ -93,34 +62,18 @@ class DatasetCheck:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All that is wrong or other than published; empty when all is well, or a known variant."""
-        return (*self.unloadable, *self._differences(), *map(_unreadable_fault, self.unreadable))
+        """Everything wrong or other than published; empty for the published dataset and for a known variant."""
+        return (*self.unloadable, *self.differences, *self.unreadable)
 
     @property
     def in_words(self) -> str:
-        """The outcome in a line: `PACS: 7 classes, 9,991 images, as published`."""
+        """The outcome in one line: `PACS: 7 classes, 9,991 images, as published`."""
         counted = f"{self.name}: {len(self.classes)} classes, {self.images:,} images"
         if self.faults:
             return f"{counted}, {len(self.faults)} {'thing differs' if len(self.faults) == 1 else 'things differ'}"
         if self.variant is not None:
             return f"{counted}, a known variant: {self.variant}"
         return f"{counted}, as published" if any(domain.published for domain in self.domains) else counted
-
-    def _differences(self) -> Iterator[Fault]:
-        """Other than published, though it may load; a missing domain is among the `unloadable`."""
-        known = tuple(domain.name for domain in self.domains if domain.published is not None)
-        for name in self.extra_domains:
-            yield Fault("dataset.root", f"folder is no domain of {self.name} and is not read", name, known)
-        if self.variant is None:
-            for domain in self.domains:
-                if None not in (domain.found, domain.published) and domain.found != domain.published:
-                    rule = f"domain {domain.name!r} was published with {domain.published} images"
-                    yield Fault("dataset.root", rule, domain.found)
-        if self.missing_classes:
-            rule = f"must have the class folders of {self.name}, no domain has {list(self.missing_classes)}"
-            yield Fault("dataset.root", rule)
-        if self.unknown_classes:
-            yield Fault("dataset.root", f"class folders are none of {self.name}", list(self.unknown_classes))
 
 
 def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Progress | None = None) -> DatasetCheck:
@@ -129,53 +82,56 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
     Args:
         name: the dataset's.
         root: of the tree.
-        benchmark: None for a tree that nobody published: then only its domains are compared with each other.
-        progress: told of each image opened.
+        benchmark: None for an unpublished tree: then only its domains are compared with each other.
+        progress: called after each opened image.
 
     Raises:
-        InputError: the root is not a folder, folders in it cannot be listed, or names in it are no text.
+        InputError: the root is not a folder, folders in it cannot be listed, or names in it are not text.
     """
     present = scan_folders(root)
+    found = {domain: sum(map(len, classes.values())) for domain, classes in present.items()}
     sizes: Mapping[str, int | None] = dict.fromkeys(present) if benchmark is None else benchmark.domain_sizes
     folders = {domain: present[domain] for domain in sizes if domain in present}
-    found = {domain: sum(map(len, classes.values())) for domain, classes in present.items()}
     classes = tuple(sorted({name for domain in folders.values() for name in domain}))
-    domains = tuple(DomainCount(domain, found.get(domain), size) for domain, size in sizes.items())
-    extra = tuple(DomainCount(domain, found[domain], None) for domain in present if domain not in sizes)
-    known = None if benchmark is None else benchmark.classes
+    published = (None, None) if benchmark is None else (tuple(benchmark.domain_sizes), benchmark.n_classes)
     variant, remarks = (None, ()) if benchmark is None else _known_variant(found, benchmark)
-    unloadable = folder_faults(
-        folders,
-        None if benchmark is None else tuple(benchmark.domain_sizes),
-        None if benchmark is None else benchmark.n_classes,
-    )
     return DatasetCheck(
         name,
-        domains + extra,
-        classes,
-        lacking_classes=_lacking(folders, classes),
-        missing_classes=() if known is None else tuple(sorted(set(known) - set(classes))),
-        unknown_classes=() if known is None else tuple(sorted(set(classes) - set(known))),
-        unloadable=tuple(unloadable),
+        domains=(
+            *(DomainCount(domain, found.get(domain), size) for domain, size in sizes.items()),
+            *(DomainCount(domain, found[domain], None) for domain in present if domain not in sizes),
+        ),
+        images=sum(found[domain] for domain in folders),
+        classes=classes,
+        unloadable=tuple(folder_faults(folders, *published)),
+        differences=() if benchmark is None else tuple(_differences(benchmark, found, set(classes), variant)),
         unreadable=tuple(_unreadable(root, tuple(image_paths(folders)), progress)),
         remarks=remarks,
         variant=variant,
     )
 
 
-def check_of_tensors(name: str, domain_sizes: Mapping[str, int], classes: Sequence[str]) -> DatasetCheck:
-    """The check of a dataset that has been loaded and is no tree of images: there is nothing to compare it with."""
-    domains = tuple(DomainCount(domain, size, None) for domain, size in domain_sizes.items())
-    return DatasetCheck(name, domains, tuple(classes), {}, (), (), (), (), (), None)
-
-
-def _lacking(folders: Folders, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    lacking = {domain: tuple(name for name in classes if name not in found) for domain, found in folders.items()}
-    return {domain: names for domain, names in lacking.items() if names}
+def _differences(
+    benchmark: Benchmark, found: Mapping[str, int], classes: Set[str], variant: str | None
+) -> Iterator[Fault]:
+    sizes = benchmark.domain_sizes
+    for name in found:
+        if name not in sizes:
+            yield Fault("dataset.root", f"folder is no domain of {benchmark.name} and is not read", name, tuple(sizes))
+    if variant is None:
+        for domain, size in sizes.items():
+            if found.get(domain, size) != size:
+                rule = f"domain {domain!r} was published with {size} images"
+                yield Fault("dataset.root", rule, found[domain])
+    known = set(benchmark.classes or classes)
+    if missing := sorted(known - classes):
+        yield Fault("dataset.root", f"must have the class folders of {benchmark.name}, no domain has {missing}")
+    if unknown := sorted(classes - known):
+        yield Fault("dataset.root", f"class folders are none of {benchmark.name}", unknown)
 
 
 def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str | None, tuple[str, ...]]:
-    """(the variant a benchmark's tree is, remarks on it); (None, ()) if it is as published, or none that is known."""
+    """The known variant that a tree is, and remarks on it; (None, ()) if it is as published, or unknown."""
     counts = {domain: found.get(domain, 0) for domain in benchmark.domain_sizes}
     if counts == dict(benchmark.domain_sizes):
         return None, ()
@@ -191,20 +147,16 @@ def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str 
     return None, ()
 
 
-def _unreadable(root: Path, paths: Sequence[str], progress: Progress | None) -> Iterator[UnreadableImage]:
+def _unreadable(root: Path, paths: Sequence[str], progress: Progress | None) -> Iterator[Fault]:
     def reason(path: str) -> str | None:
         try:
             photograph(image_bytes(root / path))
-        except Exception as error:  # on a broken file the decoders raise whatever they stumble over
+        except Exception as error:  # a decoder may raise anything on a broken file
             return why_unreadable(error)
         return None
 
-    for done, (path, outcome) in enumerate(zip(paths, for_each(reason, paths), strict=True), start=1):
-        if outcome is not None:
-            yield UnreadableImage(path, outcome)
+    for done, (path, why) in enumerate(zip(paths, for_each(reason, paths), strict=True), start=1):
+        if why is not None:
+            yield Fault("dataset.root", f"image must open ({why})", path)
         if progress is not None:
             progress("opening", done, len(paths))
-
-
-def _unreadable_fault(image: UnreadableImage) -> Fault:
-    return Fault("dataset.root", f"image must open ({image.reason})", image.path)

@@ -1,7 +1,7 @@
 """The embedded datasets: scikit-learn's 1,797 real digits (8x8), rotated or coloured into domains.
 
-Near-duplicate digits stand in blocks of that collection, so the domains are dealt from a permutation; each image goes
-to one domain only. All draws are from constant streams: the data are the same for every trial seed.
+Near-duplicates are neighbours in that collection, so the images are permuted before they are dealt to the domains; each
+goes to one domain only. All draws are from constant streams: the data are the same for every trial seed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ COLORED_CLASSES = ("5 to 9", "0 to 4")
 COLOUR_AGREEMENT = {"90": 0.9, "80": 0.8, "10": 0.1}
 SIZE = 28
 
-_RECIPE = 1  # part of the digests; raised when the images are made in another way
+_RECIPE = 1  # part of the digests; increased when the images are made in another way
 _DATA_SEED = 0
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What each cue alone can reach on a domain of ColoredDigits: accuracies in [0, 1], from the realised counts.
+    """The accuracy, in [0, 1], that each cue alone can reach on a domain of ColoredDigits, from the realised counts.
 
     Args:
         shape: of naming the label that the digit's shape had before the flips.
@@ -98,7 +98,7 @@ def colored_digits() -> Dataset:
 
 
 def colored_digits_ceilings() -> Mapping[str, Ceilings]:
-    """Per domain of ColoredDigits, what shape alone and colour alone can reach."""
+    """By domain of ColoredDigits, the accuracies that shape alone and colour alone can reach."""
     return {
         name: Ceilings(
             shape=float(np.mean(colouring.shapes == colouring.labels)),
@@ -111,7 +111,7 @@ def colored_digits_ceilings() -> Mapping[str, Ceilings]:
 def rotated_digits_digest() -> str:
     """Over the digits as scikit-learn has them and the way they are dealt, not over the turned pixels.
 
-    Those may differ in the last bit between CPUs, which must not change what the dataset is called.
+    The pixels may differ in the last bit between CPUs, which must not change the dataset's digest.
     """
     dealt = _deal(ROTATED, len(ANGLES))
     return _digest(ROTATED, {str(angle): (indices,) for angle, indices in zip(ANGLES, dealt, strict=True)})
@@ -123,13 +123,13 @@ def colored_digits_digest() -> str:
 
 
 def describe_rotated_digits() -> DatasetDescription:
-    """What RotatedDigits is, without making an image."""
+    """The description of RotatedDigits; makes no image."""
     sizes = {str(angle): len(indices) for angle, indices in zip(ANGLES, _deal(ROTATED, len(ANGLES)), strict=True)}
     return DatasetDescription(ROTATED, sizes, 10, ROTATED_CLASSES, (1, SIZE, SIZE), available=True)
 
 
 def describe_colored_digits() -> DatasetDescription:
-    """What ColoredDigits is, without making an image; its remarks say what each cue can reach."""
+    """The description of ColoredDigits, with the accuracy that each cue can reach; makes no image."""
     remarks = ["a stress test of selection: validation favours colour, which fails on domain 10"]
     for name, ceilings in colored_digits_ceilings().items():
         remarks.append(f"domain {name}: shape alone reaches {ceilings.shape:.3f}, colour alone {ceilings.colour:.3f}")
@@ -140,7 +140,7 @@ def describe_colored_digits() -> DatasetDescription:
 
 @lru_cache(maxsize=1)
 def colourings() -> Mapping[str, Colouring]:
-    """Per domain of ColoredDigits, which digits it holds, their labels and colours."""
+    """By domain of ColoredDigits, its digits, labels and colours."""
     classes = _source()[1]
     dealt = _deal(COLORED, len(COLOUR_AGREEMENT))
     return {

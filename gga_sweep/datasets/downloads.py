@@ -1,7 +1,7 @@
-"""What lies in a download: files in folders and, unopened yet, in archives. Nothing is unpacked beside where it goes.
+"""List and read the files of a download, in folders and in archives, and write the wanted ones into a tree.
 
-Archives come from elsewhere. A member's name decides nothing but which image it is: files are written to paths that the
-layout makes, and an archive that names a path outside itself, or holds a link, is refused.
+Archives are not trusted: files are written to paths that the layout makes, never to a member's own path, and an archive
+that names a path outside itself, or holds a link, is refused.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class DownloadedFile:
 
 
 def list_folder(folder: Path) -> list[DownloadedFile]:
-    """Images and JSON files at any depth; hidden ones and symbolic links are passed over."""
+    """Images and JSON files at any depth; hidden ones and symbolic links are skipped."""
     found: list[DownloadedFile] = []
     waiting = [""]
     while waiting:
         above = waiting.pop()
         with os.scandir(folder / above) as entries:
-            visible = [entry for entry in entries if not entry.is_symlink() and not _passed_over(entry.name)]
+            visible = [entry for entry in entries if not entry.is_symlink() and not _is_skipped(entry.name)]
         for entry in visible:
             if entry.is_dir():
                 waiting.append(f"{above}{entry.name}/")
@@ -60,7 +60,7 @@ def list_folder(folder: Path) -> list[DownloadedFile]:
 
 
 def archives_in(folder: Path) -> list[Path]:
-    """The archives that lie directly in a folder, sorted."""
+    """The archives directly in a folder, sorted."""
     return sorted(file for file in folder.iterdir() if file.name.lower().endswith(ARCHIVE_SUFFIXES) and file.is_file())
 
 
@@ -84,7 +84,7 @@ def list_archive(archive: Path) -> list[DownloadedFile]:
     return [
         DownloadedFile(path, member.size, archive, packed=True)
         for path, member in members.items()
-        if member.is_file and _wanted(path) and not any(map(_passed_over, PurePosixPath(path).parts))
+        if member.is_file and _wanted(path) and not any(map(_is_skipped, PurePosixPath(path).parts))
     ]
 
 
@@ -99,12 +99,12 @@ def read_file(file: DownloadedFile) -> bytes:
 
 
 def copy_files(wanted: Mapping[str, DownloadedFile], target: Path, link: bool) -> Iterator[str]:
-    """Write the files, giving the path of each when it is written.
+    """Write the files; yields the path of each when it is written.
 
     Args:
-        wanted: path below the target -> where it comes from. A file may be wanted at several paths.
+        wanted: path below the target -> source. Several paths may have the same source.
         target: a folder that only this call writes to. The folders in it are made.
-        link: give unpacked files a second name (a hard link) instead of a copy.
+        link: make hard links to unpacked files instead of copies.
 
     Raises:
         InputError: a broken archive, or a file that cannot be written.
@@ -152,7 +152,7 @@ class _Member:
     path: str
     size: int
     is_file: bool
-    is_link: bool  # or a device: what is neither a file nor a folder
+    is_link: bool  # or a device: neither a file nor a folder
 
 
 def _members(archive: Path) -> Iterator[_Member]:
@@ -169,7 +169,7 @@ def _members(archive: Path) -> Iterator[_Member]:
 
 
 def _contents(archive: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """The wanted members, each once, in the archive's order: a packed tar has no other. Read one, then ask for more."""
+    """The wanted members, each once, in the archive's order. Each must be read before the next is requested."""
     left = set(wanted)
     if _is_zip(archive):
         with zipfile.ZipFile(archive) as unzipped:
@@ -191,7 +191,7 @@ def _contents(archive: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]
 def _readable(archive: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # on a broken archive the readers raise whatever they stumble over
+    except Exception as error:  # a reader may raise anything on a broken archive
         if isinstance(error, GGASweepError) or getattr(error, "errno", None) is not None:  # or the disk's own
             raise
         fault = Fault("download", f"archive must be readable ({type(error).__name__}: {error})", archive.name)
@@ -207,7 +207,7 @@ def _open_tar(archive: Path) -> tarfile.TarFile:
 
 
 def _in_order(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Its members. One of a negative size leads back to one that was there before, for ever."""
+    """Its members. A negative size would lead back to an earlier member, and so to an endless loop."""
     end = 0
     for member in archive:
         if member.offset_data <= end or member.size < 0:
@@ -222,8 +222,8 @@ def _plain(name: str) -> str:
 
 def _wanted(name: str) -> bool:
     suffix = PurePosixPath(name).suffix.lower()
-    return (suffix in IMAGE_SUFFIXES or suffix == ".json") and not _passed_over(PurePosixPath(name).name)
+    return (suffix in IMAGE_SUFFIXES or suffix == ".json") and not _is_skipped(PurePosixPath(name).name)
 
 
-def _passed_over(name: str) -> bool:
+def _is_skipped(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"

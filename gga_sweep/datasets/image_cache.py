@@ -26,7 +26,7 @@ DECODING = 1
 CHANGED = "image changed since it was listed"
 """The rule of a fault: the file's bytes are not those of the manifest."""
 
-Told = Callable[[int], None]
+OnDecoded = Callable[[int], None]
 """Called with the number of images decoded so far."""
 
 Shape = tuple[int, int, int, int]
@@ -87,7 +87,9 @@ def why_unreadable(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def images_in_memory(root: Path, entries: Sequence[ManifestEntry], size: int, told: Told | None = None) -> Tensor:
+def images_in_memory(
+    root: Path, entries: Sequence[ManifestEntry], size: int, on_decoded: OnDecoded | None = None
+) -> Tensor:
     """Decode photographs: (n, 3, size, size) uint8.
 
     Raises:
@@ -96,13 +98,13 @@ def images_in_memory(root: Path, entries: Sequence[ManifestEntry], size: int, to
     import torch
 
     images = np.empty((len(entries), 3, size, size), dtype=np.uint8)
-    for row, image in enumerate(_all_or_faults(decode_all(root, entries, size), root, told)):
+    for row, image in enumerate(_all_or_faults(decode_all(root, entries, size), root, on_decoded)):
         images[row] = image
     return torch.from_numpy(images)
 
 
 def images_on_disk(
-    root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, told: Told | None = None
+    root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, on_decoded: OnDecoded | None = None
 ) -> Tensor:
     """The photographs as a read-only map of `file`, which is written first if it is not there, whole.
 
@@ -112,7 +114,7 @@ def images_on_disk(
         root, entries: where the images are, and what they are.
         size: side in pixels.
         file: of `decoded_file`.
-        told: called after each image that this call decodes.
+        on_decoded: called after each image that this call decodes.
 
     Returns:
         (n, 3, size, size) uint8. Writing to it ends the process: take copies by indexing.
@@ -125,7 +127,7 @@ def images_on_disk(
 
     shape = (len(entries), 3, size, size)
     try:
-        _decode_once(root, entries, size, file, told)
+        _decode_once(root, entries, size, file, on_decoded)
         mapped = np.memmap(file, np.uint8, "r", offset=len(_header(shape)), shape=shape)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -174,7 +176,9 @@ def _header(shape: Shape) -> bytes:
     return header.getvalue()
 
 
-def _decode_once(root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, told: Told | None) -> None:
+def _decode_once(
+    root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, on_decoded: OnDecoded | None
+) -> None:
     """Write the file if it is not there. Of several processes the first writes it; the others wait, then find it."""
     if is_decoded(file, len(entries), size):
         return
@@ -183,17 +187,19 @@ def _decode_once(root: Path, entries: Sequence[ManifestEntry], size: int, file: 
             return
         if locked:
             drop_drafts(file)
-        _write(root, entries, size, file, told)
+        _write(root, entries, size, file, on_decoded)
 
 
-def _write(root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, told: Told | None) -> None:
+def _write(root: Path, entries: Sequence[ManifestEntry], size: int, file: Path, on_decoded: OnDecoded | None) -> None:
     with whole(file) as draft, draft.open("wb") as output:
         output.write(_header((len(entries), 3, size, size)))
-        for image in _all_or_faults(decode_all(root, entries, size), root, told):
+        for image in _all_or_faults(decode_all(root, entries, size), root, on_decoded):
             output.write(image.data)
 
 
-def _all_or_faults(images: Iterator[np.ndarray | Fault], root: Path, told: Told | None) -> Iterator[np.ndarray]:
+def _all_or_faults(
+    images: Iterator[np.ndarray | Fault], root: Path, on_decoded: OnDecoded | None
+) -> Iterator[np.ndarray]:
     """Yield the images up to the first fault, then collect all further faults and raise them."""
     faults: list[Fault] = []
     for done, image in enumerate(images, start=1):
@@ -201,7 +207,7 @@ def _all_or_faults(images: Iterator[np.ndarray | Fault], root: Path, told: Told 
             faults.append(image)
         elif not faults:
             yield image
-        if told is not None:
-            told(done)
+        if on_decoded is not None:
+            on_decoded(done)
     if faults:
         raise InputError(faults, source=str(root))

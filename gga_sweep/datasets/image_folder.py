@@ -13,7 +13,7 @@ from gga_sweep.datasets.dataset import Dataset, Domain
 from gga_sweep.datasets.files import Progress, is_folder, is_plain, unfit_names
 from gga_sweep.datasets.image_cache import (
     CHANGED,
-    Told,
+    OnDecoded,
     decode,
     decoded_file,
     images_in_memory,
@@ -154,12 +154,12 @@ def load_tree(
     for domain in tree.folders:
         paths = tree.paths(domain)
         entries = [listed[path] for path in paths]
-        told = _told(progress, domain, to_decode, sizes)
+        on_decoded = _progress_of(progress, domain, to_decode, sizes)
         try:
             if files:
-                images = images_on_disk(tree.root, entries, image_size, files[domain], told)
+                images = images_on_disk(tree.root, entries, image_size, files[domain], on_decoded)
             else:
-                images = images_in_memory(tree.root, entries, image_size, told)
+                images = images_in_memory(tree.root, entries, image_size, on_decoded)
         except InputError as error:
             faults += error.faults
         else:
@@ -196,7 +196,9 @@ def _decoding_seconds(path: Path, size: int) -> float:
     return time.perf_counter() - started
 
 
-def _told(progress: Progress | None, domain: str, to_decode: Sequence[str], sizes: Mapping[str, int]) -> Told | None:
+def _progress_of(
+    progress: Progress | None, domain: str, to_decode: Sequence[str], sizes: Mapping[str, int]
+) -> OnDecoded | None:
     """Reports one domain's images to `progress`, counted on from the domains before it."""
     if progress is None or domain not in to_decode:
         return None

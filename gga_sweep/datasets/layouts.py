@@ -1,7 +1,7 @@
-"""Which file of a download is which image of a benchmark: `domain/class/image` -> the file.
+"""Find the images of a benchmark in its download: `domain/class/image` -> the file.
 
-Layouts: domain folders, wherever they lie (PACS: `kfold/`, OfficeHome: `OfficeHomeDataset_10072016/`, VLCS: `VLCS/`,
-DomainNet: six folders of one archive each), and TerraIncognita as photographs and annotations. Source:
+Layouts: domain folders at any depth (PACS: `kfold/`, OfficeHome: `OfficeHomeDataset_10072016/`, VLCS: `VLCS/`,
+DomainNet: six folders of one archive each), and photographs with annotations (TerraIncognita). Source:
 facebookresearch/DomainBed, domainbed/scripts/download.py.
 """
 
@@ -20,7 +20,7 @@ from gga_sweep.datasets.image_folder import Folders, folder_faults
 from gga_sweep.errors import Fault, InputError
 
 Layout = Mapping[str, DownloadedFile]
-"""domain/class/image -> where it lies in the download."""
+"""domain/class/image -> the file of the download."""
 
 
 def find_layout(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout:
@@ -42,7 +42,7 @@ def find_layout(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout
 
 
 def read_duplicates(file: Path, domains: Iterable[str]) -> frozenset[str]:
-    """The images that a file lists, a `domain/class/image` a line, as DomainBed's list for DomainNet does.
+    """The images listed in a file, one `domain/class/image` a line, as in DomainBed's list for DomainNet.
 
     Raises:
         InputError: the file cannot be read, or has lines that name no image of the domains.
@@ -75,7 +75,7 @@ def _domain_folders(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> La
             above[parts[-3]].add(folder)
             placed.setdefault((parts[-3], folder), {})["/".join(parts[-3:])] = file
     together = set.intersection(*above.values())
-    # a domain of the same name may lie elsewhere, as another dataset's: the place that holds them all is meant
+    # another dataset in the download may have a domain of the same name: prefer the folder that holds all domains
     chosen = {domain: together if len(together) == 1 else folders for domain, folders in above.items()}
     faults = []
     if missing := [domain for domain, folders in chosen.items() if not folders]:

@@ -1,4 +1,4 @@
-"""A manifest names every image file of a tree, its size and its content: it identifies the dataset."""
+"""The manifest of a tree names every image file, its size and its content: it identifies the dataset."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """32 hex digits over paths, sizes and contents: neither where the tree lies nor when it was written."""
+        """32 hex digits over paths, sizes and contents, but not over the tree's place and times."""
         digest = hashlib.blake2b(digest_size=16)
         for entry in self.entries:
             digest.update(json.dumps([entry.path, entry.size, entry.content]).encode() + b"\n")
@@ -52,7 +52,7 @@ class Manifest:
 def read_manifest(root: Path, paths: Iterable[str], cache_dir: Path | None) -> Manifest:
     """The manifest of the files `paths` (relative to `root`).
 
-    With a `cache_dir`, a file whose size and modification time are those of an earlier call is not read again.
+    With a `cache_dir`, a file is not read again while its size and modification time are unchanged.
 
     Raises:
         InputError: naming every file that cannot be read.
@@ -83,8 +83,8 @@ def read_manifest(root: Path, paths: Iterable[str], cache_dir: Path | None) -> M
 
 
 def _fingerprint(file: Path, earlier: Fingerprint | None) -> Fingerprint:
-    """The earlier one, if size and modification time are still the same; else the file is read."""
-    status = status_of(file)  # before reading: a change in between shows as another time
+    """The earlier one if size and modification time are unchanged; else the file is read."""
+    status = status_of(file)  # before reading, so that a change while reading shows at the next call
     if earlier is not None and earlier[:2] == (status.st_size, status.st_mtime_ns):
         return earlier
     with file.open("rb") as opened:
@@ -97,7 +97,7 @@ def content_hash(file: BufferedIOBase) -> str:
 
 
 def forget(root: Path, cache_dir: Path) -> None:
-    """Read every file of a tree anew at the next call: one changed and kept its size and its time."""
+    """Delete a tree's cached hashes, after a file changed and kept its size and time."""
     with contextlib.suppress(OSError):
         _cache_file(cache_dir, root).unlink()
 
@@ -109,7 +109,7 @@ def _cache_file(cache_dir: Path, root: Path) -> Path:
 
 
 def _read_cache(file: Path) -> dict[str, Fingerprint]:
-    """What an earlier call found: a line with the digest of the next, which holds it. Nothing if it was altered."""
+    """What an earlier call found; empty if the file was altered. Its first line is the digest of the second."""
     try:
         status_of(file)
         head, _, body = file.read_bytes().partition(b"\n")

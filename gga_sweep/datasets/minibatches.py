@@ -1,4 +1,4 @@
-"""Minibatches: which images a step trains on, and the batches an evaluation reads."""
+"""The minibatches of training and the batches of evaluation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a sweep is planned without loading torch
 
 @dataclass(frozen=True, eq=False)
 class Minibatch:
-    """Images of one domain, ready for a network.
+    """Images of one domain, as a network takes them.
 
     Args:
         images: (m, channels, size, size) float32.
@@ -66,9 +66,9 @@ def draw_minibatch(
     augmentation: Augmentation,
     device: Device | None = None,
 ) -> Minibatch:
-    """One domain's minibatch of one step; augmented images take their numbers from their own streams.
+    """One domain's minibatch of one step. Each augmented image has its own stream of random numbers.
 
-    On the CPU; images of `domainbed-batched` on the `device`, where they are augmented.
+    It is on the CPU, or with `domainbed-batched` on `device`, where it is augmented.
 
     Raises:
         InputError: an augmentation that does not fit the images.
@@ -89,10 +89,10 @@ def evaluation_batch(
     augmentation: Augmentation,
     device: Device | None = None,
 ) -> Minibatch:
-    """The images of a domain at `indices` as an evaluation sees them; where they lie is as of `draw_minibatch`.
+    """The images of a domain at `indices` for an evaluation, on the device that `draw_minibatch` would use.
 
-    With augmentation (DomainBed augments validation images too) an image looks the same in whatever batch it stands
-    (`augment_batch` says how exactly): its numbers are those of its own index, at this step.
+    With augmentation (DomainBed augments validation images too) an image's random numbers depend on its own index and
+    the step, so it looks the same in every batch (within the precision that `augment_batch` names).
 
     Raises:
         InputError: an augmentation that does not fit the images.

@@ -1,4 +1,4 @@
-"""From a benchmark's download to the tree `domain/class/image` that is read. Nothing is fetched."""
+"""Make a benchmark's tree `domain/class/image` from its download. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ def prepare_dataset(
 ) -> PreparedDataset:
     """Make a benchmark's tree from its download, then check it.
 
-    The tree appears whole or not at all. What lies unpacked in the download is used first; archives directly in it are
-    opened if that is not enough. The download stays as it is.
+    The tree appears whole or not at all. Unpacked files of the download are used first; archives directly in it are
+    opened only if those do not suffice. The download is not changed.
 
     Args:
         name: of a benchmark.
         download: a folder, or an archive.
         root: the folder to be made; it may exist if it is empty.
-        link: give unpacked images a second name instead of copying them; only within one file system. Images in
-            archives are written all the same.
-        duplicates: a file with a `domain/class/image` a line to leave out (DomainNet).
-        progress: told of archives listed, images written and images opened.
+        link: make hard links to unpacked images instead of copies; only within one file system. Images in archives are
+            written in any case.
+        duplicates: a file that lists images to leave out, one `domain/class/image` a line (DomainNet).
+        progress: called after each listed archive, each written image and each opened image.
 
     Raises:
         InputError: an unknown benchmark, a download that is not there or does not hold it (named: what is missing), a
@@ -88,13 +88,13 @@ def prepare_dataset(
     _check_room(layout, root, link)
     with _whole_tree(root) as draft:
         for done, _ in enumerate(copy_files(layout, draft, link), start=1):
-            _tell(progress, "linking" if done <= linked else "copying", done, len(layout))
+            _report(progress, "linking" if done <= linked else "copying", done, len(layout))
     check = check_tree(name, root, benchmark, progress)
     return PreparedDataset(root, len(layout) - linked, linked, left_out, len(listed) - left_out, check)
 
 
 def _check_paths(name: str, **paths: Path) -> None:
-    """Paths that no file can have, or that may not be looked at."""
+    """Raise InputError for paths that are invalid or cannot be accessed."""
     faults = []
     for field, path in paths.items():
         try:
@@ -125,7 +125,7 @@ def _check_request(name: str, download: Path, root: Path, link: bool, duplicates
 
 
 def _find(name: str, download: Path, progress: Progress | None) -> Layout:
-    """Where the images lie; the archives are opened only if the unpacked files do not suffice."""
+    """The images in the download; archives are opened only if the unpacked files do not suffice."""
     try:
         unpacked = list_folder(download) if download.is_dir() else []
         archives = archives_in(download) if download.is_dir() else [download]
@@ -150,8 +150,8 @@ def _with_archives(
         if twice := [file.path for file in found if file.path in files and files[file.path].packed]:
             rule = f"archives must not hold the same files, {archive.name} repeats another's"
             faults.append(Fault("download", rule, shown(twice)))
-        files = {file.path: file for file in found} | files  # what lies unpacked comes first
-        _tell(progress, "listing", done, len(archives))
+        files = {file.path: file for file in found} | files  # unpacked files come first
+        _report(progress, "listing", done, len(archives))
     if faults:
         raise InputError(faults)
     return list(files.values())
@@ -168,7 +168,7 @@ def _check_room(layout: Layout, root: Path, link: bool) -> None:
 
 @contextlib.contextmanager
 def _whole_tree(root: Path) -> Iterator[Path]:
-    """A hidden folder beside the root that takes its place if the block succeeds, and is removed if it does not."""
+    """A hidden folder beside the root that replaces it if the block succeeds, and is removed otherwise."""
     draft = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
     try:
         try:
@@ -177,13 +177,13 @@ def _whole_tree(root: Path) -> Iterator[Path]:
             raise InputError([Fault("root", f"must be writable ({error.strerror})", str(root))]) from error
         yield draft
         try:
-            draft.replace(root)  # takes the place of an empty folder, fails on any other
+            draft.replace(root)  # fails if the folder is not empty
         except OSError as error:
             raise InputError([Fault("root", f"must stay empty meanwhile ({error.strerror})", str(root))]) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
+def _report(progress: Progress | None, what: str, done: int, total: int) -> None:
     if progress is not None:
         progress(what, done, total)

@@ -1,16 +1,17 @@
-"""Datasets by name: the embedded digits, trees of photographs, and those of installed packages."""
+"""Describe, load and check a dataset by its name: embedded digits, trees of photographs, installed packages."""
 
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from gga_sweep.datasets.catalogue import BENCHMARKS, EMBEDDED, Benchmark, Embedded
+from gga_sweep.datasets.catalogue import BENCHMARKS, EMBEDDED, Benchmark
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription
-from gga_sweep.datasets.dataset_check import DatasetCheck, check_of_tensors, check_tree
+from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount, check_tree
 from gga_sweep.datasets.files import Progress, expanded, is_folder
 from gga_sweep.datasets.image_folder import DEFAULT_IMAGE_SIZE, ImageTree, load_tree, read_tree
 from gga_sweep.errors import Fault, GGASweepError, InputError
@@ -21,34 +22,57 @@ if TYPE_CHECKING:
 IMAGE_FOLDER = "ImageFolder"
 
 
+def holds_photographs(name: str) -> bool:
+    """Whether a dataset, as a sweep file names it, is a tree of photographs, decoded into a cache."""
+    return name == IMAGE_FOLDER or name in BENCHMARKS
+
+
+def decoded_bytes(dataset: DatasetDescription, name: str) -> int:
+    """Disk space of the decoded images: a byte a pixel and channel; 0 for datasets that are made in memory.
+
+    Args:
+        name: of the dataset, as a sweep file writes it.
+    """
+    return sum(dataset.domain_sizes.values()) * math.prod(dataset.image_shape) if holds_photographs(name) else 0
+
+
 def load_dataset(config: DatasetConfig, cache_dir: Path | None, progress: Progress | None = None) -> Dataset:
     """The dataset itself.
 
     Args:
         config: which.
-        cache_dir: where content hashes and decoded photographs are kept; None reads and decodes each time.
+        cache_dir: for content hashes and decoded photographs; None reads and decodes each time.
         progress: called after each decoded photograph; not at all where the cache holds them.
 
     Raises:
         InputError: unknown name, an option the dataset does not have, missing root, a tree with faults, images that
             do not open or change meanwhile (all of them named).
-        StorageError: decoded photographs cannot be kept.
+        StorageError: decoded photographs cannot be written.
     """
-    return _source(config).load(cache_dir, progress)
+    tree = _tree(config)
+    return _made(config) if tree is None else load_tree(tree.name, tree.read(), tree.image_size, cache_dir, progress)
 
 
 def dataset_digest(config: DatasetConfig, cache_dir: Path | None) -> str:
-    """What identifies the dataset's content (32 hex digits), without decoding an image; errors as `load_dataset`."""
-    return _source(config).digest(cache_dir)
+    """The digest of the dataset's content, 32 hex digits. Decodes no image; raises as `load_dataset`."""
+    if (tree := _tree(config)) is not None:
+        return tree.read().manifest(cache_dir).digest
+    return EMBEDDED[config.name].digest() if config.name in EMBEDDED else _call_installed(config).digest
 
 
 def describe(config: DatasetConfig) -> DatasetDescription:
-    """Domains, counts, classes and image shape, without opening an image.
+    """Domains, counts, classes and image shape. Opens no image.
 
-    A benchmark whose root is missing is described as published, with `available` False; other errors as
-    `load_dataset`.
+    A benchmark whose root is missing is described as published, with `available` False. Raises as `load_dataset`.
     """
-    return _source(config).describe()
+    if (tree := _tree(config)) is not None:
+        return tree.describe()
+    if config.name in EMBEDDED:
+        return EMBEDDED[config.name].describe()
+    made = _call_installed(config)
+    return DatasetDescription(
+        made.name, made.domain_sizes, len(made.classes), made.classes, made.input_shape, available=True
+    )
 
 
 def check_dataset(config: DatasetConfig, progress: Progress | None = None) -> DatasetCheck:
@@ -62,42 +86,17 @@ def check_dataset(config: DatasetConfig, progress: Progress | None = None) -> Da
         InputError: unknown name, an option the dataset does not have, a missing root. Faults inside the tree
             are part of the result.
     """
-    return _source(config).check(progress)
+    if (tree := _tree(config)) is not None:
+        return check_tree(tree.name, tree.given_root(), tree.benchmark, progress)
+    made = _made(config)
+    domains = tuple(DomainCount(domain.name, len(domain), published=None) for domain in made.domains)
+    return DatasetCheck(made.name, domains, sum(made.domain_sizes.values()), made.classes)
 
 
 def known_datasets() -> tuple[DatasetDescription, ...]:
     """The datasets with a name of their own: the embedded ones, then the benchmarks as published."""
     embedded = tuple(entry.describe() for entry in EMBEDDED.values())
     return embedded + tuple(_published(benchmark, DEFAULT_IMAGE_SIZE) for benchmark in BENCHMARKS.values())
-
-
-class _Source(Protocol):
-    """Where a dataset comes from."""
-
-    def describe(self) -> DatasetDescription: ...
-
-    def digest(self, cache_dir: Path | None) -> str: ...
-
-    def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset: ...
-
-    def check(self, progress: Progress | None) -> DatasetCheck: ...
-
-
-@dataclass(frozen=True)
-class _Embedded:
-    entry: Embedded
-
-    def describe(self) -> DatasetDescription:
-        return self.entry.describe()
-
-    def digest(self, cache_dir: Path | None) -> str:
-        return self.entry.digest()
-
-    def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset:
-        return self.entry.load()
-
-    def check(self, progress: Progress | None) -> DatasetCheck:
-        return _check_loaded(self.entry.load())
 
 
 @dataclass(frozen=True)
@@ -112,55 +111,28 @@ class _Tree:
     def describe(self) -> DatasetDescription:
         if self.benchmark is not None and (self.root is None or not is_folder(self.root)):
             return _published(self.benchmark, self.image_size)
-        tree = self._read()
+        tree = self.read()
         shape = (3, self.image_size, self.image_size)
         return DatasetDescription(self.name, tree.domain_sizes, len(tree.classes), tree.classes, shape, available=True)
 
-    def digest(self, cache_dir: Path | None) -> str:
-        return self._read().manifest(cache_dir).digest
-
-    def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset:
-        return load_tree(self.name, self._read(), self.image_size, cache_dir, progress)
-
-    def check(self, progress: Progress | None) -> DatasetCheck:
-        return check_tree(self.name, self._given_root(), self.benchmark, progress)
-
-    def _read(self) -> ImageTree:
+    def read(self) -> ImageTree:
         if self.benchmark is None:
-            return read_tree(self._given_root())
-        return read_tree(self._given_root(), tuple(self.benchmark.domain_sizes), self.benchmark.n_classes)
+            return read_tree(self.given_root())
+        return read_tree(self.given_root(), tuple(self.benchmark.domain_sizes), self.benchmark.n_classes)
 
-    def _given_root(self) -> Path:
+    def given_root(self) -> Path:
         if self.root is None:
             fault = Fault("dataset.root", f"{self.name} needs the folder that holds domain/class/image")
             raise InputError([fault], source=f"dataset {self.name}")
         return self.root
 
 
-@dataclass(frozen=True)
-class _Installed:
-    """A callable `(DatasetConfig) -> Dataset` of an installed package; called once a process for a configuration."""
+def _tree(config: DatasetConfig) -> _Tree | None:
+    """The tree of photographs that a configuration names; None if its dataset is embedded or installed.
 
-    config: DatasetConfig
-
-    def describe(self) -> DatasetDescription:
-        dataset = _call_installed(self.config)
-        sizes = {domain.name: len(domain) for domain in dataset.domains}
-        return DatasetDescription(
-            dataset.name, sizes, len(dataset.classes), dataset.classes, dataset.input_shape, available=True
-        )
-
-    def digest(self, cache_dir: Path | None) -> str:
-        return _call_installed(self.config).digest
-
-    def load(self, cache_dir: Path | None, progress: Progress | None) -> Dataset:
-        return _call_installed(self.config)
-
-    def check(self, progress: Progress | None) -> DatasetCheck:
-        return _check_loaded(_call_installed(self.config))
-
-
-def _source(config: DatasetConfig) -> _Source:
+    Raises:
+        InputError: unknown name, or an option that the dataset does not have.
+    """
     if config.name in EMBEDDED:
         given = {"root": config.root, "image_size": config.image_size}
         faults = [
@@ -170,18 +142,23 @@ def _source(config: DatasetConfig) -> _Source:
         ]
         if faults:
             raise InputError(faults, source=f"dataset {config.name}")
-        return _Embedded(EMBEDDED[config.name])
+        return None
     if config.name == IMAGE_FOLDER or config.name in BENCHMARKS:
         root = None if config.root is None else expanded(config.root, "dataset.root")
         return _Tree(config.name, root, config.image_size or DEFAULT_IMAGE_SIZE, BENCHMARKS.get(config.name))
     if ":" in config.name:
-        return _Installed(config)
+        return None
     allowed = (*EMBEDDED, IMAGE_FOLDER, *BENCHMARKS, "module:attribute")
     raise InputError([Fault("dataset.name", "must be a known dataset", config.name, allowed)])
 
 
+def _made(config: DatasetConfig) -> Dataset:
+    return EMBEDDED[config.name].load() if config.name in EMBEDDED else _call_installed(config)
+
+
 @lru_cache(maxsize=4)
 def _call_installed(config: DatasetConfig) -> Dataset:
+    """What a callable `(DatasetConfig) -> Dataset` of an installed package makes, once a process and configuration."""
     module_name, _, attribute = config.name.partition(":")
     try:
         make = getattr(importlib.import_module(module_name), attribute)
@@ -206,8 +183,3 @@ def _published(benchmark: Benchmark, image_size: int) -> DatasetDescription:
     return DatasetDescription(
         benchmark.name, benchmark.domain_sizes, benchmark.n_classes, classes=None, image_shape=shape, available=False
     )
-
-
-def _check_loaded(dataset: Dataset) -> DatasetCheck:
-    sizes = {domain.name: len(domain) for domain in dataset.domains}
-    return check_of_tensors(dataset.name, sizes, dataset.classes)

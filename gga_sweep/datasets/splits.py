@@ -1,4 +1,4 @@
-"""Each domain's training split and validation split: a function of the trial seed and the domain alone."""
+"""Each domain's training split and validation split, a function of the trial seed and the domain alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SplitName = Literal["train", "validation"]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Indices into one domain: disjoint, together complete, each int64 and in the permuted order they were drawn in.
+    """Indices into one domain: disjoint, together complete, int64, in the order of the permutation.
 
     Args:
         train: (n - int(holdout * n),)
@@ -48,7 +48,7 @@ def split_domain(
         trial_seed: non-negative.
         domain_name: names the stream of scheme "stream".
         domain_index: position in the dataset; seeds scheme "domainbed".
-        scheme: "stream", or "domainbed" for the very split of DomainBed (domainbed/lib/misc.py and scripts/train.py).
+        scheme: "stream", or "domainbed" for DomainBed's own split (domainbed/lib/misc.py and scripts/train.py).
         holdout: in (0, 1).
 
     Raises:
@@ -70,9 +70,12 @@ def split_domain(
 
 
 def split_digest(sample_ids: Iterable[str]) -> str:
-    """What identifies a split: 16 hex digits over its sample ids, in order.
+    """The digest of a split: 16 hex digits over its sample ids, in order.
 
-    blake2b (8 bytes) of the ids as a JSON list of ASCII text, with ", " between them: Python's `json.dumps(ids)`.
+    It is blake2b (8 bytes) of Python's `json.dumps(ids)`: a JSON list of ASCII text, with ", " between the ids.
+
+    >>> split_digest(["art/cat/1.png", "art/cat/2.png"]) == split_digest(["art/cat/2.png", "art/cat/1.png"])
+    False
     """
     return hashlib.blake2b(json.dumps(list(sample_ids)).encode(), digest_size=8).hexdigest()
 

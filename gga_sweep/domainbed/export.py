@@ -49,10 +49,9 @@ from gga_sweep.seeding import seed_hash
 from gga_sweep.selection import SweepView, build_table
 from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.spec import Plan
-from gga_sweep.spec.arms import PREFIX
+from gga_sweep.spec.arms import PREFIX, Arm
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.spec.plan import Arm
 from gga_sweep.spec.protocols import DOMAINBED_NAMES
 
 MARKER = "gga-sweep-export.json"
@@ -308,7 +307,7 @@ def _write_run(store: PosixStore, out: Path, plan: Plan, folder: RunFolder, job:
         "save_model_every_checkpoint": False,
     }
     sizes = plan.sweep.dataset.domain_sizes
-    content = {RESULTS: _lines(job, args, sizes, _step_time(job.run, folder))}
+    content = {RESULTS: _lines(job, args, sizes, _step_time(job.run))}
     if weights is not None and header is not None:
         model = {
             "args": args,
@@ -359,8 +358,8 @@ def _accuracies(record: Record, domains: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _step_time(run: RunRecords, folder: RunFolder) -> float:
-    steps = folder.read_state().step + 1
+def _step_time(run: RunRecords) -> float:
+    steps = run.result.state.step + 1
     seconds = [run.seconds[phase] for phase in ("training", "search") if phase in run.seconds]
     return sum(seconds) / steps if seconds and steps else math.nan
 

@@ -18,8 +18,8 @@ from gga_sweep.datasets import describe
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.open_store import open_store
+from gga_sweep.spec.contents import cache_folder
 from gga_sweep.spec.location import Location
-from gga_sweep.spec.runs import cache_folder
 
 PACKAGES = ("gga-sweep", "torch", "torchvision", "numpy", "ray", "msgspec")
 """Packages that must have the same version on every node."""

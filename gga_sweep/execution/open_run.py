@@ -15,8 +15,8 @@ from gga_sweep.execution.recorded_run import FailedRun, ReasonToEnd, RecordedRun
 from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.spec import PlannedRun
+from gga_sweep.spec.contents import cache_folder
 from gga_sweep.spec.location import Location
-from gga_sweep.spec.runs import cache_folder
 
 
 def open_run(

@@ -80,6 +80,9 @@ def published_weights(network: str, weights: str) -> str:
 
     Raises:
         InputError: no such weights for this network.
+
+    >>> published_weights("resnet50", "imagenet")
+    'IMAGENET1K_V1'
     """
     name = "IMAGENET1K_V1" if weights == "imagenet" else weights
     known = NETWORKS[network].weights

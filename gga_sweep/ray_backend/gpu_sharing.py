@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.exceptions
@@ -16,9 +16,11 @@ from gga_sweep.ray_backend.nodes import on_node
 from gga_sweep.scheduling.gpu_share import gpu_share, most_demanding, runs_a_gpu
 from gga_sweep.spec import Plan
 from gga_sweep.spec.models import ResourcesConfig, RunSpec
-from gga_sweep.training.unit_costs import GPUMemory
 
-Measure = Callable[[Sequence[RunSpec], DatasetDescription, Sequence[str]], Sequence[GPUMemory]]
+if TYPE_CHECKING:  # the driver needs no torch
+    from gga_sweep.training.gpu_memory import GPUMemory
+
+Measure = Callable[[Sequence[RunSpec], DatasetDescription, Sequence[str]], "Sequence[GPUMemory]"]
 """Measures runs on the nodes of these ids, on one GPU each."""
 
 _KIND = "accelerator_type:"
@@ -81,6 +83,6 @@ def _on_cluster(resources: ResourcesConfig) -> Measure:
 
 
 def _measure(configs: Sequence[RunSpec], dataset: DatasetDescription) -> GPUMemory:
-    from gga_sweep.training.gpu_memory import measure_gpu_memory  # the driver needs no torch
+    from gga_sweep.training.gpu_memory import measure_gpu_memory
 
     return measure_gpu_memory(configs, dataset)

@@ -10,9 +10,7 @@ from ray import tune
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.spec import Sweep
-from gga_sweep.spec.arms import searched_space
-
-ARM, TEST_DOMAIN, TRIAL_SEED = "arm", "test_domain", "trial_seed"
+from gga_sweep.spec.values import searched_space
 
 
 def param_space(sweep: Sweep) -> dict[str, Any]:
@@ -30,12 +28,12 @@ def param_space(sweep: Sweep) -> dict[str, Any]:
     if sweep.config.chosen is not None:
         raise InputError([Fault("chosen", "leaves nothing to search; run the sweep as it is")], sweep.source)
     space: dict[str, Any] = {
-        ARM: tune.choice([arm.name for arm in sweep.arms]),
-        TEST_DOMAIN: tune.choice(["+".join(names) for names in sweep.test_domains]),
-        TRIAL_SEED: tune.choice(list(sweep.config.trial_seeds)),
+        "arm": tune.choice([arm.name for arm in sweep.arms]),
+        "test_domain": tune.choice(["+".join(names) for names in sweep.test_domains]),
+        "trial_seed": tune.choice(list(sweep.config.trial_seeds)),
     }
     for arm in sweep.arms:
-        for name, searched in searched_space(arm, sweep.config, sweep.protocol).items():
+        for name, searched in searched_space(sweep, arm).items():
             space[name] = to_tune(searched)
     return space
 

@@ -17,7 +17,7 @@ from gga_sweep.ray_backend.readiness import require_ready
 from gga_sweep.ray_backend.wave import Wave
 from gga_sweep.records import FINAL, RunState
 from gga_sweep.report.launch_display import Display, outlook
-from gga_sweep.scheduling.cost_model import CostModel
+from gga_sweep.scheduling.estimate import Estimate, runs_at_once
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.scheduling.next_runs import NextRuns, RunSource
 from gga_sweep.scheduling.planned_runs import PlannedRuns, longest_first
@@ -42,7 +42,10 @@ def train(work: Remaining, launch: Launch) -> None:
             console.print(f"Ray:     {dashboard}", highlight=False, markup=False, soft_wrap=True)
         require_ready(work.plan.sweep)
         plan = measured_share(work.plan, [run.config for run in work.left.values() or work.plan.runs])
-        progress.concurrent = _concurrency(plan.sweep, options)
+        resources, cluster = plan.sweep.config.resources, ray.cluster_resources()
+        progress.concurrent = runs_at_once(
+            resources, cluster.get("CPU", 1), cluster.get("GPU", 0), options.max_concurrent
+        )
         console.print(outlook(progress), highlight=False)
         with Display(progress, console), launch.signals.gentle():
             _Waves(replace(work, plan=plan), launch, progress).train()
@@ -125,15 +128,15 @@ def _progress_of(work: Remaining, options: LaunchOptions) -> LaunchProgress:
         {run.key: run for run in work.plan.runs},
         work.final,
         unsuggested=unsuggested_runs(work.plan),
+        estimate=work.estimate,
         expected=_expected(work.left, work.states, work.estimate, options),
-        in_seconds=work.estimate.known,
     )
 
 
 def _expected(
     left: Mapping[str, PlannedRun],
     states: Mapping[str, RunState],
-    estimate: CostModel,
+    estimate: Estimate,
     options: LaunchOptions,
 ) -> dict[str, float]:
     """What is left of each run, less what others train for it."""
@@ -151,13 +154,3 @@ def _with_whole_devices(sweep: Sweep) -> Sweep:
     resources = sweep.config.resources
     whole = resources.model_copy(update={"gpus": 1.0 if resources.on_gpu else 0.0, "max_concurrent": 1})
     return replace(sweep, config=sweep.config.model_copy(update={"resources": whole}))
-
-
-def _concurrency(sweep: Sweep, options: LaunchOptions) -> int:
-    """Runs at once, for the estimate of the time left."""
-    resources, available = sweep.config.resources, ray.cluster_resources()
-    fits = available.get("CPU", 1) / resources.cpus
-    if resources.on_gpu:
-        fits = min(fits, available.get("GPU", 0) / float(resources.gpus))
-    limit = options.max_concurrent or resources.max_concurrent
-    return max(1, min(int(fits), limit) if limit else int(fits))

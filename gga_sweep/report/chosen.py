@@ -1,4 +1,4 @@
-"""What a sweep chose, as a sweep file that runs it: cell by cell, or the winners of one trial seed on others."""
+"""The hyperparameters that a sweep chose as a sweep file: of each cell, or of one trial seed for others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LONGEST_NAME = 100
 def chosen_sweep(sweep: Sweep, view: SweepView, table: Table) -> str | None:
     """A sweep file that trains the selected run of every cell again, each with its own hyperparameters.
 
-    Averaged weights choose nothing here: a cell trains one draw, that of its arm. None where there is nothing to say: a
-    cell lacks a run, or nothing was searched.
+    Averaged weights are not selected here: a cell trains one draw, that of its arm. None if a cell is incomplete or
+    nothing was searched.
     """
     selected, incomplete = _of_trained_arms(view, table)
     if sweep.config.chosen is not None or incomplete:
@@ -49,12 +49,12 @@ def reseeded_sweep(
     Args:
         sweep, view, table: the search.
         trial_seeds: to train them on.
-        from_seed: the trial seed whose winners are taken; None: the sweep's only one.
+        from_seed: the trial seed of the winners; None: the sweep's only one.
         name: of the new sweep (default: the search's with `-reseeded`).
 
     Raises:
-        InputError: no trial seed, one twice, or the one that searched; several searched and none named; nothing was
-            searched; a name that cannot be a sweep's; or a cell that lacks a run.
+        InputError: no trial seed, one twice, or the one that searched; several searched and none is named; nothing was
+            searched; an invalid name; or an incomplete cell.
     """
     faults = []
     if name is not None and not _is_name(name):
@@ -90,12 +90,12 @@ def reseeded_sweep(
 
 
 def reseeded_name(sweep: Sweep) -> str:
-    """What a sweep of another's winners is called unless it is given a name."""
+    """The default name of a sweep of another's winners."""
     return f"{sweep.name}-reseeded"[-_LONGEST_NAME:]
 
 
 def _of_trained_arms(view: SweepView, table: Table) -> tuple[list[Selected], list[IncompleteCell]]:
-    """The table's selected and incomplete cells, less those of averaged weights."""
+    """The table's selected and incomplete cells, without those of averaged weights."""
     return (
         [one for one in table.selected if one.cell.arm not in view.averaged],
         [one for one in table.incomplete if one.cell.arm not in view.averaged],
@@ -124,7 +124,7 @@ def _entry(one: Selected, values: dict[str, Any], *, with_seed: bool = False) ->
 def _content(
     config: SweepConfig, name: str, trial_seeds: Sequence[int], search: str, cells: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The search's file, its search replaced by what it chose."""
+    """The search's file with the chosen hyperparameters in place of the search."""
     kept = config.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude=_REPLACED)
     arms = [arm.model_dump(mode="json", exclude_none=True, exclude={"draws"}) for arm in config.arms]
     return {

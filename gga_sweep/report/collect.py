@@ -50,7 +50,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         after_windows=_after_windows(plan),
         blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
-        hosts=_hosts(sweep),
+        algorithms=_hosts(sweep),
         seed_use=seed_use(plan),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
         notes=tuple(sweep_notes(sweep, planned, searched, pair_records, outside, damaged)),

@@ -95,7 +95,7 @@ def report_of(sweep: Sweep, view: SweepView, options: ReportOptions | None = Non
         for method in methods
     ]
     comparison = compare(view, tables[0])
-    published = published_section(tables[0], comparison.selected, view.hosts) if options.published else None
+    published = published_section(tables[0], comparison.selected, view.algorithms) if options.published else None
     if options.published and published is None:
         rule = "must be a dataset with published rows"
         raise InputError([Fault("--published", rule, sweep.dataset.name, PUBLISHED_DATASETS)])

@@ -20,7 +20,8 @@ from gga_sweep.report.plots.svg import printable
 from gga_sweep.report.wording import ARM, count, counts_in_words, percent, run_in_words
 from gga_sweep.selection import domain_label
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
-from gga_sweep.selection.table import selected_record, status_in_words
+from gga_sweep.selection.table import selected_record
+from gga_sweep.selection.view import status_in_words
 
 _QUIET = frozenset({RunStatus.DONE, RunStatus.QUEUED, RunStatus.RUNNING})
 _HALVES = re.compile(r"(.*?)( [\[(±].*?)?(\*?)", re.DOTALL)

@@ -44,7 +44,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import chain
 from typing import Any
@@ -140,7 +140,9 @@ def _plain(value: Any) -> Any:
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, tuple | list | frozenset):
+    if isinstance(value, frozenset):
+        return _plain(sorted(value))
+    if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     return value
 
@@ -191,8 +193,9 @@ def _with_cell(one: IncompleteCell | Selected) -> dict[str, Any]:
 
 
 def _of_table(table: Table) -> Iterator[Record]:
+    incomplete = {one.cell for one in table.incomplete}
     for row in table.rows:
-        yield from _of_row(table, row)
+        yield from _of_row(table, row, incomplete)
     for one in table.selected:
         for quantity in ("draw", "step", "validation_accuracy", "tied_steps", "tied_draws"):
             yield {
@@ -205,8 +208,7 @@ def _of_table(table: Table) -> Iterator[Record]:
             }
 
 
-def _of_row(table: Table, row: Row) -> Iterator[Record]:
-    incomplete = {one.cell for one in table.incomplete}
+def _of_row(table: Table, row: Row, incomplete: Container[Cell]) -> Iterator[Record]:
     for column, entry in zip(table.columns, row.entries, strict=True):
         at: Record = {"kind": "accuracy", "arm": row.arm, "test_domains": domain_label(column)}
         cells = [Cell(table.dataset, row.arm, column, seed) for seed in table.trial_seeds]
@@ -241,9 +243,9 @@ def _of_seeds(table: Table, at: Record, values: Sequence[float]) -> Iterator[Rec
 def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Record]:
     for contrast in (*comparison.selected, *comparison.matched):
         yield from _of_contrast(table, {"kind": f"difference-{contrast.estimand}"}, contrast)
-    for gain in comparison.hosts:
-        yield from _of_contrast(table, {"kind": "difference-hosts", "quantity": gain.host}, gain.contrast)
-    if mean := mean_gain(comparison.hosts):
+    for gain in comparison.algorithms:
+        yield from _of_contrast(table, {"kind": "difference-hosts", "quantity": gain.algorithm}, gain.contrast)
+    if mean := mean_gain(comparison.algorithms):
         yield from _of_estimate(table, {"kind": "difference-hosts", "quantity": "mean"}, mean)
     for diagnostics in comparison.annealing:
         yield from _of_annealing(table, diagnostics)

@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.records import RunResult, RunState, RunStatus
 from gga_sweep.report.wording import ABSENT, count
-from gga_sweep.scheduling.price import Price, price_from_runs
-from gga_sweep.spec import Plan
-
-UNKNOWN = "Price unknown: no run of it is done, and --calibrate was not asked to measure it."
+from gga_sweep.scheduling.price import Price
 
 _HOUR = 3600.0
 _SEARCHING = ("search", "diagnostics")
 
 
-def done_results(plan: Plan, ledger: Ledger, states: Mapping[str, RunState]) -> dict[str, RunResult]:
-    """What the DONE runs of a plan left, by folder."""
-    folders = dict.fromkeys(run.folder for run in plan.runs)
-    return ledger.read_results(
-        folder for folder in folders if folder in states and states[folder].status is RunStatus.DONE
-    )
-
-
-def ledger_price(
-    plan: Plan, ledger: Ledger, states: Mapping[str, RunState], done: Mapping[str, RunResult]
-) -> Price | None:
-    """The price by the DONE runs of the plan; None without one."""
-    if not done:
-        return None
-    devices = dict.fromkeys(header.fingerprint.get("device", "") for header in ledger.read_headers(done) if header)
-    named = ", ".join(sorted(filter(None, devices))) or "a device that is not recorded"
-    return price_from_runs(plan, done, states, named)
-
-
-def price_picture(price: Price, at_once: int) -> RenderableType:
-    """Device-hours by arm and in total, what of them is left, and what the sweep takes on disk.
+def price_picture(price: Price, at_once: int, notes: Sequence[str] = ()) -> RenderableType:
+    """Device-hours by arm and in total, and what of them is left.
 
     Args:
-        at_once: runs trained at the same time, see `scheduling.price.runs_at_once`.
+        at_once: runs trained at the same time, see `scheduling.estimate.runs_at_once`.
+        notes: on the source of the figures, as sentences.
     """
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Arm", "Jobs", "A run", "of it searching", "Device-hours", "Left"):
         table.add_column(heading, justify="left" if heading == "Arm" else "right", header_style="bold")
     for arm in price.arms:
-        searching = math.fsum(arm.seconds[phase] for phase in _SEARCHING)
+        searching = math.fsum(arm.seconds.get(phase, 0.0) for phase in _SEARCHING)
         table.add_row(
             Text(arm.arm),
             str(arm.jobs),
@@ -59,7 +36,24 @@ def price_picture(price: Price, at_once: int) -> RenderableType:
             device_hours(arm.total),
             device_hours(arm.seconds_left),
         )
-    return Group(table, Text(""), *map(Text, _notes(price, at_once)))
+    return Group(table, Text(""), *map(Text, (*_sums(price, at_once), *notes, *price.remarks)))
+
+
+def disk_in_words(images: int, selected: int = 0, checkpoint: int = 0) -> str:
+    """`On disk: 1.5 GB decoded images, 2 kB selected weights of all runs.`; what takes nothing is left out.
+
+    Args:
+        images: bytes of the decoded images, once for all sweeps of a storage.
+        selected: bytes of the selected weights of all runs.
+        checkpoint: bytes of the checkpoint of one run in training.
+    """
+    kinds = {
+        "decoded images": images,
+        "selected weights of all runs": selected,
+        "checkpoint of each run in training": checkpoint,
+    }
+    listed = [f"{bytes_in_words(size)} {what}" for what, size in kinds.items() if size]
+    return f"On disk: {', '.join(listed)}."
 
 
 def rough_duration(seconds: float) -> str:
@@ -84,22 +78,15 @@ def bytes_in_words(size: int) -> str:
     return f"{value:.3g} {names[0]}"
 
 
-def _notes(price: Price, at_once: int) -> list[str]:
-    notes = [
+def _sums(price: Price, at_once: int) -> list[str]:
+    sums = [
         f"Price: {device_hours(price.seconds)} device-hours, {device_hours(price.seconds_left)} of them left "
-        f"({price.left} of {count(price.jobs, 'job')}; one that two arms share counts once here)."
+        f"({len(price.left)} of {count(price.jobs, 'job')}; a job that two arms share counts once here)."
     ]
     if price.shared:
-        notes.append(f"Steps that runs share, trained once, save {device_hours(price.shared)} of those left.")
-    if price.scaled:
-        notes.append(f"Roughly, scaled from other arms, as no such run is done: {', '.join(price.scaled)}.")
+        sums.append(f"Steps that runs share, trained once, save {device_hours(price.shared)} of those left.")
+    if scaled := [arm.arm for arm in price.arms if arm.scaled]:
+        sums.append(f"Roughly, scaled from other arms, as no such run is done: {', '.join(scaled)}.")
     if price.seconds_left:
-        left = rough_duration(price.wall_clock(at_once))
-        notes.append(f"About {left} with {count(at_once, 'run')} at once.")
-    how = "a calibration" if price.source == "calibration" else "the done runs, and what they teach of the others"
-    notes.append(f"Device: {price.device}. From {how}.")
-    disk = [(price.disk.images, "decoded images"), (price.disk.selected, "selected weights of all runs")]
-    disk.append((price.disk.checkpoint, "checkpoint of each run in training"))
-    if listed := [f"{bytes_in_words(size)} {what}" for size, what in disk if size]:
-        notes.append(f"On disk: {', '.join(listed)}.")
-    return [*notes, *price.remarks]
+        sums.append(f"About {rough_duration(price.wall_clock(at_once))} with {count(at_once, 'run')} at once.")
+    return sums

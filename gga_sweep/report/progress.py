@@ -1,4 +1,4 @@
-"""How far a sweep is, as its ledger tells whoever sees it: what `gga-sweep status --watch` shows."""
+"""Progress of a sweep, read from its ledger alone: what `gga-sweep status --watch` shows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import heapq
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.status import Work, read_work
+from gga_sweep.scheduling.estimate import Estimate, estimate_from, wall_clock
 from gga_sweep.spec import Plan, PlannedRun
+from gga_sweep.spec.work import MeasuredWork, work_of
 
 FAILURES = (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY, RunStatus.DIVERGED)
-"""What a person who watches wants to know the reason of."""
+"""Statuses that are shown with their reasons."""
 
 _HOUR = 3600.0
 _LEFT_BY_LAUNCHES = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PREEMPTED)
@@ -23,24 +25,24 @@ _LEFT_BY_LAUNCHES = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PREEMPTED)
 
 @dataclass(frozen=True, slots=True)
 class SweepProgress:
-    """What a look at the ledger gave.
+    """What one reading of the ledger gave.
 
     Args:
         plan: of the sweep.
         runs: of the plan, by folder; a run that two arms share is one.
         states: by folder, of the runs that were started.
-        work: who works on it, or did last; None where nobody ever did.
-        durations: by arm, device seconds of some of its DONE runs; an arm without one is not there.
-        hosts: by folder, where the runs in training are trained, as far as was asked.
+        work: the live launch, or the last; None if there was none.
+        estimate: of how long runs take, from some DONE runs of each arm.
+        hosts: by folder, the nodes of runs in training, as far as they were read.
         now: seconds since the epoch.
-        trouble: why a later look gave nothing, in words; None where it did.
+        trouble: why a later reading failed, in words; None if it did not.
     """
 
     plan: Plan
     runs: Mapping[str, PlannedRun]
     states: Mapping[str, RunState]
     work: Work | None
-    durations: Mapping[str, Sequence[float]]
+    estimate: Estimate
     hosts: Mapping[str, str]
     now: float
     trouble: str | None = None
@@ -90,43 +92,36 @@ class SweepProgress:
 
     @property
     def unknown(self) -> list[str]:
-        """Arms with runs left and no DONE one to tell what they take."""
-        return list(dict.fromkeys(run.cell.arm for run, _ in self._left() if run.cell.arm not in self.durations))
+        """Arms with runs left of a kind of which none is DONE."""
+        return list(dict.fromkeys(run.cell.arm for run, _ in self._left() if not self.estimate.covers(run.config)))
 
     @property
     def seconds_left(self) -> float | None:
-        """From the mean of each arm's DONE runs and the runs that train at once now; None without either.
-
-        Of a run that was begun the steps it lacks count, as if all took alike; an arm without a DONE run counts as the
-        mean of the others. Never less than the longest of the runs that are left takes.
-        """
+        """By the estimate and the number of runs in training; None without DONE runs, or with none in training."""
         at_once = len(self.in_training)
-        if not self.durations or not self.live or not at_once:
+        if not self.estimate.in_seconds or not self.live or not at_once:
             return None
-        means = {arm: math.fsum(seconds) / len(seconds) for arm, seconds in self.durations.items()}
-        usual = math.fsum(means.values()) / len(means)
-        left = [means.get(run.cell.arm, usual) * share for run, share in self._left()]
-        return max(max(left, default=0.0), math.fsum(left) / at_once)
+        return wall_clock([self.estimate.total(run.config, trained) for run, trained in self._left()], at_once)
 
-    def _left(self) -> list[tuple[PlannedRun, float]]:
-        """What the live launch still trains, and which share of each: what failed in it waits for the next."""
+    def _left(self) -> list[tuple[PlannedRun, int]]:
+        """What the live launch still trains, and the steps done: what failed in it waits for the next."""
         started = self.work.holder.started if self.work is not None else -math.inf
         left = []
         for name, run in self.runs.items():
             state = self.states.get(name, RunState())
             if state.status in _LEFT_BY_LAUNCHES or (state.status not in FINAL and state.written < started):
-                left.append((run, 1 - (state.step + 1) / run.config.training.steps))
+                left.append((run, state.step + 1))
         return left
 
 
 class Watcher:
-    """Looks at a ledger again and again, and reads only what may have changed: a final run once for each launch.
+    """Reads a ledger again and again, but only what may have changed: a final run once for each launch.
 
     Args:
         read_plan: reads the sweep's plan.
         ledger: of the sweep.
-        most_hosts: of so many runs in training it is asked where they train.
-        sample: so many DONE runs of an arm are asked what they took.
+        most_hosts: runs in training whose nodes are read.
+        sample: DONE runs of an arm whose seconds are read.
         clock: seconds since the epoch.
     """
 
@@ -158,14 +153,14 @@ class Watcher:
             self._seen = seen
         states = self._ledger.read_started_states(name for name in self._runs if name not in self._final)
         self._final |= {name: state for name, state in states.items() if state.status in FINAL}
-        self._sample_durations()
-        self._ask_hosts({name: state for name, state in states.items() if state.status is RunStatus.RUNNING})
+        self._sample_seconds()
+        self._read_hosts({name: state for name, state in states.items() if state.status is RunStatus.RUNNING})
         return SweepProgress(
             plan=self._plan,
             runs=self._runs,
             states={**self._final, **states},
             work=work,
-            durations={arm: list(seconds.values()) for arm, seconds in self._durations.items()},
+            estimate=estimate_from(self._plan.sweep.dataset, self._measured.values()),
             hosts=dict(self._hosts),
             now=self._clock(),
         )
@@ -176,18 +171,20 @@ class Watcher:
         for run in self._plan.runs:
             self._runs.setdefault(run.folder, run)
         self._final: dict[str, RunState] = {}
-        self._durations: dict[str, dict[str, float]] = {}
+        self._measured: dict[str, MeasuredWork] = {}
         self._attempts: dict[str, int] = {}
         self._hosts: dict[str, str] = {}
 
-    def _sample_durations(self) -> None:
+    def _sample_seconds(self) -> None:
+        sampled = Counter(self._runs[name].cell.arm for name in self._measured)
         for name, state in self._final.items():
-            of_arm = self._durations.setdefault(self._runs[name].cell.arm, {})
-            if state.status is RunStatus.DONE and name not in of_arm and len(of_arm) < self._sample:
-                of_arm[name] = math.fsum(self._ledger.run(name).read_seconds().values())
-        self._durations = {arm: of_arm for arm, of_arm in self._durations.items() if of_arm}
+            run = self._runs[name]
+            if state.status is RunStatus.DONE and name not in self._measured and sampled[run.cell.arm] < self._sample:
+                sampled[run.cell.arm] += 1
+                work = work_of(run.config, self._plan.sweep.dataset)
+                self._measured[name] = MeasuredWork(work, self._ledger.run(name).read_seconds())
 
-    def _ask_hosts(self, training: Mapping[str, RunState]) -> None:
+    def _read_hosts(self, training: Mapping[str, RunState]) -> None:
         """Once an attempt, of the runs that come first in the plan."""
         for name in list(training)[: self._most_hosts]:
             attempt = training[name].attempt

@@ -1,4 +1,4 @@
-"""What a plan has to do with and without what saves work, as a terminal shows it."""
+"""The work of a plan with and without each saving, as a terminal shows it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def savings_picture(savings: Savings, plan: Outline) -> RenderableType:
 def _notes(savings: Savings, plan: Outline, stopping: bool) -> list[str]:
     notes = []
     if savings.without.decoded and not savings.prices_decoding and not math.isnan(savings.without.seconds):
-        notes.append("Device-hours without decoding, which --calibrate measures.")
+        notes.append("Device-hours do not include decoding, which --calibrate measures.")
     if not is_adaptive(plan.sweep.config):
         notes.append(f"Draws do not learn from one another (search: {plan.sweep.config.search}; tpe does).")
     if not stopping:

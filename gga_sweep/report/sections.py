@@ -24,12 +24,12 @@ from gga_sweep.report.wording import (
 )
 from gga_sweep.selection import (
     PHASES,
+    AlgorithmGain,
     AnnealingDiagnostics,
     Comparison,
     Contrast,
     Cost,
     Diagnostic,
-    HostGain,
     MissingPair,
     SeedEstimate,
     SelectedSteps,
@@ -61,8 +61,8 @@ def sections(comparison: Comparison) -> Iterator[Section]:
     """What the sweep has data for: differences, algorithms, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
-    if comparison.hosts:
-        yield _hosts(comparison.hosts)
+    if comparison.algorithms:
+        yield _hosts(comparison.algorithms)
     if comparison.annealing:
         yield _annealing(comparison.annealing)
     if comparison.budget:
@@ -179,7 +179,7 @@ def _selected_steps(steps: SelectedSteps) -> str:
     return f"{steps.arm}: " + ", ".join(f"{n} {place} ({percent(n / steps.total)} %)" for place, n in places.items())
 
 
-def _hosts(gains: Sequence[HostGain]) -> Section:
+def _hosts(gains: Sequence[AlgorithmGain]) -> Section:
     """As the paper's table has it: a line an algorithm."""
     rows = [
         (one.contrast.arm, entry_in_words(one.alone), entry_in_words(one.annealed), *_contrast_cells(one.contrast))

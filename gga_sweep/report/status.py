@@ -1,4 +1,4 @@
-"""Plans and statuses as a terminal shows them."""
+"""Plans and statuses on a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gga_sweep.ledger.lease import LAUNCHES, Holder, newest_holder, reason_to_st
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.wording import count
-from gga_sweep.selection.table import status_in_words
+from gga_sweep.selection.view import status_in_words
 from gga_sweep.spec import Outline, Plan
 from gga_sweep.spec.adaptive import unsuggested_runs
 
@@ -37,12 +37,12 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Who works on a sweep, or did last.
+    """The live launch of a sweep, or its last one.
 
     Args:
-        holder: of its lease.
-        alive: whether it still does.
-        asked: why it was asked to stop; None where it was not.
+        holder: of the lease.
+        alive: whether it is live.
+        asked: why it shall stop; None without a request.
     """
 
     holder: Holder
@@ -51,7 +51,7 @@ class Work:
 
 
 def plan_picture(plan: Outline, states: Mapping[str, RunState]) -> RenderableType:
-    """Runs and cells by arm, what needs no more training, and what each run occupies."""
+    """Cells, runs and finished runs by arm, the resources of a run, and the protocol."""
     sweep = plan.sweep
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Arm", "Cells", "Runs", "Done"):
@@ -66,7 +66,7 @@ def plan_picture(plan: Outline, states: Mapping[str, RunState]) -> RenderableTyp
     device = f"{resources.cpus:g} CPU" + _gpu_in_words(resources.gpus)
     notes = [
         f"{len(plan.runs)} runs in {cells} cells, {jobs} distinct training jobs of {sweep.training.steps} steps.",
-        *([f"To be suggested from their results: {later} more."] if (later := unsuggested_runs(plan)) else []),
+        *([f"{later} more will be suggested from their results."] if (later := unsuggested_runs(plan)) else []),
         f"Each run occupies {device}.",
         f"Protocol {sweep.protocol.name}: {sweep.protocol.summary}",
         *(
@@ -77,7 +77,7 @@ def plan_picture(plan: Outline, states: Mapping[str, RunState]) -> RenderableTyp
     if not sweep.dataset.available:
         root = sweep.config.dataset.root
         notes.append(
-            f"The images of {sweep.dataset.name} are not there ({root or 'no dataset.root given'}): planned from its "
+            f"The images of {sweep.dataset.name} are missing ({root or 'no dataset.root given'}): planned from its "
             "published domains and counts, without keys. `run` and `train` need them."
         )
     return Group(Text(f"{sweep.name}: plan", style="bold"), Text(""), table, Text(""), *map(Text, notes))
@@ -85,15 +85,15 @@ def plan_picture(plan: Outline, states: Mapping[str, RunState]) -> RenderableTyp
 
 def _gpu_in_words(gpus: float | Literal["auto"]) -> str:
     if gpus == "auto":
-        return " and as much of a GPU as its memory asks for"
+        return " and the share of a GPU that its memory requires"
     return f" and {gpus:g} GPU" if gpus else ""
 
 
 def status_picture(plan: Plan, states: Mapping[str, RunState], work: Work | None = None) -> RenderableType:
-    """Counts by arm and status, who works on the sweep, and the runs that are neither queued nor done.
+    """Counts by arm and status, the launch, and the runs that are neither queued nor done.
 
     Args:
-        work: who works on it, or did last; None where nobody ever did.
+        work: its live or last launch; None without any.
     """
     folders = dict.fromkeys(run.folder for run in plan.runs if run.folder in states)  # two arms may share a run
     known = {folder: states[folder] for folder in folders}
@@ -110,8 +110,7 @@ def counts_table(plan: Plan, states: Mapping[str, RunState], most_arms: int | No
     """Runs by arm and status.
 
     Args:
-        most_arms: of more arms than these, those that are left over make one line; those with runs in training are
-            shown before others. None shows them all.
+        most_arms: further arms share one line, those without a run in training first. None: each has its own.
     """
     counts: dict[str, Counter[RunStatus]] = {arm.name: Counter() for arm in plan.sweep.arms}
     for run in plan.runs:
@@ -137,7 +136,7 @@ def _with_others(counts: dict[str, Counter[RunStatus]], most_arms: int | None) -
 
 
 def work_in_words(work: Work | None) -> str:
-    """Whether a launch is live, whose it is, and what it was asked."""
+    """Whether a launch is live, its process, and a request to stop."""
     if work is None:
         return "No launch is live."
     holder, asked = work.holder, "" if work.asked is None else f" Asked to stop: {work.asked}."
@@ -154,8 +153,10 @@ def _abandoned(states: Mapping[str, RunState], work: Work | None) -> str:
     running = sum(state.status is RunStatus.RUNNING for state in states.values())
     if running == 0 or (work is not None and work.alive):
         return ""
-    those, them = ("is", "it") if running == 1 else ("are", "them")
-    return f"\n{count(running, 'run')} {those} left running: no launch trains {them}; launching again continues."
+    is_marked, it = ("is", "it") if running == 1 else ("are", "them")
+    return (
+        f"\n{count(running, 'run')} {is_marked} marked as running without a live launch; launch again to continue {it}."
+    )
 
 
 def _groups(states: Mapping[str, RunState]) -> list[list[tuple[str, RunState]]]:
@@ -191,11 +192,11 @@ def _listed(groups: Sequence[Sequence[tuple[str, RunState]]], steps: int) -> Tab
 def _changed_in_words(changed: Mapping[str, Sequence[str]]) -> str:
     folder, changes = next(iter(changed.items()))
     example = f"{'e.g. ' if len(changed) > 1 else ''}{folder} {'; '.join(changes)}"
-    return f"{count(len(changed), 'run')} went on in another environment than before: {example}."
+    return f"{count(len(changed), 'run')} resumed in another environment: {example}."
 
 
 def short(reason: str) -> str:
-    """On one line, cut where it is too long."""
+    """On one line, cut if it is too long."""
     line = " ".join(reason.split())
     return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 3] + "..."
 
@@ -205,7 +206,7 @@ def _moment(seconds: float) -> str:
 
 
 def read_work(ledger: Ledger) -> Work | None:
-    """Who works on a sweep, or did last."""
+    """The live launch of a sweep, or its last one; None without any."""
     holder = newest_holder(ledger.store, LAUNCHES)
     if holder is None or not holder.started:  # a damaged file
         return None

@@ -1,4 +1,4 @@
-"""A sweep watched from wherever its ledger can be read: a live picture on a terminal, a line now and then elsewhere."""
+"""Watch a sweep from wherever its ledger can be read: a live picture on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gga_sweep.records import RunStatus
 from gga_sweep.report.progress import FAILURES, SweepProgress
 from gga_sweep.report.status import counts_table, short, work_in_words
 from gga_sweep.report.wording import cell_in_words, count, counts_in_words, draws_in_words, duration_in_words
-from gga_sweep.selection.table import status_in_words
+from gga_sweep.selection.view import status_in_words
 
 SHOWN_RUNS = 12
 _SHOWN_FAILURES = 5
@@ -30,12 +30,12 @@ _BAR = 60
 def watch(look: Callable[[], SweepProgress], every: float, console: Console) -> None:
     """Show a sweep until it is over, and say why it is.
 
-    A look that the storage refuses is said and tried again, the first one excepted.
+    After the first reading, one that fails is shown and repeated.
 
     Args:
-        look: at the ledger.
-        every: seconds between two looks.
-        console: a terminal gets a live picture, anything else a line a look.
+        look: reads the ledger.
+        every: seconds between two readings.
+        console: a terminal gets a live picture, anything else a line for each reading.
     """
     with console.status("Reading the ledger"):  # shows nothing where there is no terminal
         progress = look()
@@ -63,7 +63,7 @@ def progress_line(progress: SweepProgress) -> str:
 
 
 def progress_picture(progress: SweepProgress) -> RenderableType:
-    """What is most wanted stands above: a terminal that is too low cuts the picture at its foot."""
+    """The most important first: a terminal that is too low cuts the picture at its foot."""
     parts: list[RenderableType] = [
         Text(f"{progress.plan.sweep.name}: status, {_time_of_day(progress.now)}", style="bold"),
         Text(f"\n{_counts_in_words(progress)}"),
@@ -118,7 +118,7 @@ def _counts_in_words(progress: SweepProgress) -> str:
 
 
 def _pace_in_words(progress: SweepProgress) -> list[str]:
-    """How many end in which time, and when the rest will have."""
+    """How many runs ended lately, and how long the rest takes."""
     if not progress.live:
         return []
     lately, ended = progress.lately, progress.ended_lately
@@ -129,7 +129,7 @@ def _pace_in_words(progress: SweepProgress) -> list[str]:
     if (left := progress.seconds_left) is not None and progress.final < len(progress.runs):
         guessed = progress.unknown
         arms = guessed[0] if len(guessed) == 1 else count(len(guessed), "arm")
-        note = f" (of {arms} no run is done: counted as the others)" if guessed else ""
+        note = f" (no run of {arms} is done: scaled from the others)" if guessed else ""
         words.append(f"about {duration_in_words(left)} left, {len(progress.in_training)} at once{note}")
     return words
 

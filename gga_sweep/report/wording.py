@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gga_sweep.records import Cell, RunRecords, RunStatus
 from gga_sweep.selection import Entry, IncompleteCell, Row, SeedEstimate, Table, domain_label
-from gga_sweep.selection.table import status_in_words
+from gga_sweep.selection.view import status_in_words
 from gga_sweep.spec import PlannedRun
 
 ABSENT = "\N{EN DASH}"

@@ -15,9 +15,9 @@ _CELLS = 400
 
 
 def expected_ends(sweep: Sweep) -> dict[int, float]:
-    """By number of steps trained, the share of runs that are ended after so many; nothing without early stopping.
+    """By number of steps, the share of runs that are ended after so many; empty without early stopping.
 
-    Where the runs of a cell come in any order, and which is better shows at the first rung as at the last.
+    Assumes that the runs of a cell come in random order and have the same ranking at all rungs.
     """
     rungs, stopping = rungs_of(sweep), sweep.config.early_stopping
     if stopping is None:
@@ -32,7 +32,7 @@ def expected_ends(sweep: Sweep) -> dict[int, float]:
 
 
 def _ends(table: RungTable, scores: list[int], at_once: int) -> list[int]:
-    """The rungs at which runs of one cell are ended, of scores that are the same at each rung."""
+    """The rungs at which runs of one cell are ended, if their scores are the same at each rung."""
     ends = []
     for first in range(0, len(scores), at_once):
         cutoffs, group = table.cutoffs(), scores[first : first + at_once]

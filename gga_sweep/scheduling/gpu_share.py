@@ -1,24 +1,28 @@
-"""`resources: {gpus: auto}`: how many runs a GPU has room for, from what the most demanding of them need. No torch."""
+"""`resources: {gpus: auto}`: how many runs fit on a GPU, by the memory of the most demanding ones. No torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.training.unit_costs import GPUMemory, form_of, host_of
+from gga_sweep.spec.work import form_of, step_images
+
+if TYPE_CHECKING:  # it loads torch
+    from gga_sweep.training.gpu_memory import GPUMemory
 
 MOST_RUNS = 8
-"""Runs on one GPU: more rarely train faster together than one after the other."""
+"""Runs on one GPU, at most: more are rarely faster together than one after the other."""
 
 USED_SHARE = 0.9
-"""Of a GPU's memory: what runs may fill, as none is measured in its worst moment for certain."""
+"""The share of a GPU's memory that runs may fill: the measurement may miss a run's peak."""
 
 _RESOLUTION = 10_000  # Ray counts ten thousandths of a GPU
 
 
 def most_demanding(configs: Iterable[RunSpec], n_domains: int) -> tuple[RunSpec, ...]:
-    """Of each algorithm and form of annealing the run with the most images in a step.
+    """For each algorithm and form of annealing, the run with the most images in a step.
 
     Args:
         configs: of one sweep, so of one network.
@@ -26,26 +30,22 @@ def most_demanding(configs: Iterable[RunSpec], n_domains: int) -> tuple[RunSpec,
     """
     found: dict[tuple[object, ...], RunSpec] = {}
     for config in configs:
-        kind = (config.algorithm, form_of(config.annealing))
-        if kind not in found or _images(config, n_domains) > _images(found[kind], n_domains):
+        kind = (config.algorithm, form_of(config))
+        if kind not in found or step_images(config, n_domains) > step_images(found[kind], n_domains):
             found[kind] = config
     return tuple(found.values())
 
 
 def runs_a_gpu(memory: GPUMemory, cpus: float) -> int:
-    """How many runs to put on one GPU, 1 .. `MOST_RUNS`. One that needs more than it should still gets a whole one.
+    """How many runs to put on one GPU, 1 .. `MOST_RUNS`. A run that needs more memory still gets a whole GPU.
 
     Args:
-        cpus: for how many runs there are CPUs beside each GPU.
+        cpus: runs for which there are CPUs beside each GPU.
     """
     fit = USED_SHARE * memory.total / memory.needed
     return max(1, math.floor(min(fit, cpus, MOST_RUNS)))
 
 
 def gpu_share(runs: int) -> float:
-    """What each of so many runs on a GPU reserves of it: so many fit in Ray's counting, and no more."""
+    """The share that each of so many runs reserves, so that exactly so many fit by Ray's counting."""
     return math.floor(_RESOLUTION / runs) / _RESOLUTION
-
-
-def _images(config: RunSpec, n_domains: int) -> int:
-    return int(config.hyperparameters["batch_size"]) * host_of(config, n_domains).training_domains

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from gga_sweep.records import RunStatus
+from gga_sweep.scheduling.estimate import Estimate, wall_clock
 from gga_sweep.spec import PlannedRun
 
 
@@ -23,13 +23,6 @@ class Training:
     best_validation: float = float("nan")
 
 
-class _Taken(NamedTuple):
-    """How long a run took, in seconds, and what was expected."""
-
-    seconds: float
-    expected: float
-
-
 @dataclass(slots=True)
 class LaunchProgress:
     """Counts and clocks of one launch; the driver updates them, a thread of the display reads them at any time.
@@ -38,8 +31,8 @@ class LaunchProgress:
         runs: of this launch's plan, by key; `add` adds those that are suggested later.
         finished: the statuses of those that were final before.
         concurrent: runs at once, for the time left.
-        expected: by key, what was left of each run when the launch began; 1 where it is not told.
-        in_seconds: whether these are device-seconds, rather than of use for comparing runs alone.
+        estimate: of how long runs take; None counts them as equal.
+        expected: by key, the estimate of what was left of each run when the launch began.
         unsuggested: runs that are to come and not known yet.
         clock: seconds, monotonic.
     """
@@ -47,13 +40,14 @@ class LaunchProgress:
     runs: dict[str, PlannedRun]
     finished: Mapping[str, RunStatus]
     concurrent: int = 1
+    estimate: Estimate | None = None
     expected: Mapping[str, float] = field(default_factory=dict)
-    in_seconds: bool = False
     unsuggested: int = 0
     clock: Callable[[], float] = time.monotonic
     ended: dict[str, RunStatus] = field(default_factory=dict, init=False)
     training: dict[str, Training] = field(default_factory=dict, init=False)
-    _taken: dict[str, list[_Taken]] = field(default_factory=dict, init=False)
+    _taken: float = field(default=0.0, init=False)
+    _foreseen: float = field(default=0.0, init=False)
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +58,8 @@ class LaunchProgress:
         if run.key not in self.runs:
             self.runs = {**self.runs, run.key: run}  # a copy: the display's thread may be iterating over the others
             self.unsuggested = max(0, self.unsuggested - 1)
+            if self.estimate is not None:
+                self.expected = {**self.expected, run.key: self.estimate.total(run.config)}
 
     @property
     def total(self) -> int:
@@ -89,8 +85,8 @@ class LaunchProgress:
     def ended_with(self, key: str, status: RunStatus) -> None:
         entry = self.training.pop(key, None)
         if entry is not None and status is RunStatus.DONE:
-            taken = _Taken(self.clock() - entry.since, self._expected(key))
-            self._taken.setdefault(entry.run.cell.arm, []).append(taken)
+            self._taken += self.clock() - entry.since
+            self._foreseen += self.expected.get(key, 1.0)
         if key in self.runs:
             self.ended[key] = status
 
@@ -110,32 +106,17 @@ class LaunchProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """What is expected, times how wrong that was for the runs of the arm that were done in this launch.
-
-        Not less than the longest of the runs that are left takes. None where no second is known.
-        """
-        taken, training = dict(self._taken), dict(self.training)
-        if not taken and not self.in_seconds:
+        """By the estimate, scaled by what the runs took that were done in this launch; None if no second is known."""
+        if not self._foreseen and (self.estimate is None or not self.estimate.in_seconds):
             return None
-        wrong = {arm: _ratio(of_arm) for arm, of_arm in taken.items()}
-        usually = _ratio([one for of_arm in taken.values() for one in of_arm]) if taken else 1.0
-        done, now = self._statuses(training), self.clock()
-        left = [0.0]
-        for key, run in self.runs.items():
-            if key not in done:
-                spent = now - training[key].since if key in training else 0.0
-                left.append(max(0.0, self._expected(key) * wrong.get(run.cell.arm, usually) - spent))
-        left.extend([usually] * self.unsuggested)
-        return max(*left, sum(left) / max(1, self.concurrent))
-
-    def _expected(self, key: str) -> float:
-        return self.expected.get(key, 1.0)
+        scale = self._taken / self._foreseen if self._foreseen else 1.0
+        expected, training, now = self.expected, dict(self.training), self.clock()
+        left = [scale * sum(expected.values()) / len(expected) if expected else scale] * self.unsuggested
+        for key in self.runs.keys() - self._statuses(training).keys():
+            spent = now - training[key].since if key in training else 0.0
+            left.append(max(0.0, scale * expected.get(key, 1.0) - spent))
+        return wall_clock(left, self.concurrent)
 
     def _statuses(self, training: Mapping[str, Training]) -> dict[str, RunStatus]:
         """Of the runs that have ended, and have not begun again."""
         return {key: status for key, status in {**self.finished, **self.ended}.items() if key not in training}
-
-
-def _ratio(taken: Sequence[_Taken]) -> float:
-    """Of what runs took to what was expected."""
-    return sum(one.seconds for one in taken) / sum(one.expected for one in taken)

@@ -32,8 +32,8 @@ from gga_sweep.spec.adaptive import (
     pool_of,
     random_draws,
 )
-from gga_sweep.spec.arms import searched_space
 from gga_sweep.spec.runs import suggested_run
+from gga_sweep.spec.values import searched_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class NextRuns:
 
     def _suggest(self, group: DrawGroup, draw: int, basis: int) -> dict[str, Scalar]:
         """Like all random numbers, those of a search depend on no arm and no test domain."""
-        space = searched_space(group.arm, self._sweep.config, self._sweep.protocol)
+        space = searched_space(self._sweep, group.arm)
         search = TPESearch(space, stream_seed(self._sweep.dataset.name, group.trial_seed, "search", draw))
         results = [self._results(other, basis) for other in self._informants(group)]
         feed(search, results[0] if self._sweep.config.search == "tpe" else pooled(results))

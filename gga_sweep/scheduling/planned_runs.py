@@ -1,4 +1,4 @@
-"""The runs of a plan one by one, where some wait for what they share with others."""
+"""The runs of a plan one by one; some wait for steps that another run trains."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gga_sweep.spec import PlannedRun
 
 
 class PlannedRuns:
-    """Those that take longest first.
+    """Returns the runs of a plan, those that take longest first.
 
     Args:
         runs: to train, by key.
-        expected: what each takes, by key, in any unit.
-        sharing: that knows them all.
-        ledger: whose prefixes it deletes when nobody needs them any more.
+        expected: how long each takes, by key, in any unit.
+        sharing: of the steps of all these runs.
+        ledger: prefixes that no run needs any more are deleted in it.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class PlannedRuns:
         return not self._queue and not self._blocked
 
     def take(self) -> NextRun | None:
-        """A run to train now; None while all that are left wait for one in training."""
+        """A run to train now; None while all the others wait for one in training."""
         while self._queue:
             _, key = heapq.heappop(self._queue)
             if (blocker := self._sharing.blocker(key)) is None:
@@ -46,12 +46,12 @@ class PlannedRuns:
         return None
 
     def reached(self, key: str, steps: int) -> None:
-        """A run that was taken has done so many steps."""
+        """Note that a run in training has done so many steps."""
         if self._sharing.reached(key, steps):
             self._requeue(key)
 
     def ended(self, key: str) -> None:
-        """A run that was taken is trained no more."""
+        """Note that a run in training has ended."""
         delete_prefixes(self._ledger.store, self._sharing.ended(key))
         self._requeue(key)
 
@@ -61,9 +61,9 @@ class PlannedRuns:
 
 
 def longest_first(expected: Mapping[str, float]) -> list[str]:
-    """The order in which runs begin: then the devices end at about the same time. Equal ones stay as they are.
+    """The order in which runs begin, so that all devices end at about the same time. Equal runs keep their order.
 
     Args:
-        expected: what each takes, by key, in any unit.
+        expected: how long each takes, by key, in any unit.
     """
     return sorted(expected, key=lambda key: -expected[key])

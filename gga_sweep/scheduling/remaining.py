@@ -9,7 +9,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.ledger.stored_sweep import read_results
 from gga_sweep.records import FINAL, RunState, RunStatus
-from gga_sweep.scheduling.cost_model import CostModel, learned_costs
+from gga_sweep.scheduling.estimate import Estimate, estimate_from_runs
 from gga_sweep.spec import Contents, Plan, PlannedRun
 from gga_sweep.spec.adaptive import unsuggested_runs
 
@@ -31,7 +31,7 @@ class Remaining:
     left: Mapping[str, PlannedRun]
     final: Mapping[str, RunStatus]
     states: Mapping[str, RunState]
-    estimate: CostModel
+    estimate: Estimate
 
     @property
     def is_empty(self) -> bool:
@@ -44,7 +44,7 @@ def find_remaining(plan: Plan, contents: Contents, ledger: Ledger) -> Remaining:
     results = read_results(plan, ledger)
     states = {name: result.state for name, result in results.items()}
     left, final = unfinished(plan, ledger, states)
-    return Remaining(plan, contents, left, final, states, learned_costs(plan, results))
+    return Remaining(plan, contents, left, final, states, estimate_from_runs(plan, results))
 
 
 def unfinished(

@@ -1,4 +1,4 @@
-"""What a plan has to do with and without each saving: steps, annealed steps, decoded images, device-seconds."""
+"""The work of a plan with and without each saving: steps, annealed steps, decoded photographs, device-seconds."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gga_sweep.datasets import DatasetDescription
+from gga_sweep.datasets.registry import holds_photographs
+from gga_sweep.scheduling.estimate import Estimate
 from gga_sweep.scheduling.price import jobs_of
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Outline
-from gga_sweep.spec.work import annealed_steps, evaluations
-from gga_sweep.training.unit_costs import holds_photographs
-
-SecondsFrom = Callable[[RunSpec, int], float]
-"""Device-seconds of a run, so many steps of which are done: what is left of it."""
+from gga_sweep.spec.work import annealed_steps, evaluations, step_images
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all jobs of a plan have to do.
+    """Work of all jobs of a plan.
 
     Args:
         steps, annealed: steps to train, and those of them that are annealed.
         decoded: photographs to decode.
-        seconds: device-seconds, those of decoding included where they are known; NaN where nothing is.
+        seconds: device-seconds, with decoding where it was measured; NaN if unknown.
     """
 
     steps: float
@@ -36,16 +33,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """The same plan with and without what saves work. A saving that it does not have changes nothing.
+    """The work of one plan. A saving that does not apply to it changes nothing.
 
     Args:
         jobs: distinct training jobs.
         without: each by itself, from step 0 to its end, decoding each photograph whenever it is looked at.
         decoded_once: with each photograph decoded once on one node.
-        shared_prefixes: with steps that runs have in common trained once.
-        early_stopping: as it is expected, with runs ended early.
+        shared_prefixes: with steps that runs share trained once.
+        early_stopping: with runs ended early, as expected.
         altogether: as the sweep is trained.
-        prices_decoding: whether `seconds` tell of decoding.
+        prices_decoding: whether `seconds` include decoding.
     """
 
     jobs: int
@@ -58,74 +55,56 @@ class Savings:
 
 
 def savings_of(
-    plan: Outline, seconds_from: SecondsFrom | None, ended: Mapping[int, float], decoding: float | None = None
+    plan: Outline, estimate: Estimate | None, ended: Mapping[int, float], decoding: float | None = None
 ) -> Savings:
-    """Compare.
+    """Count the work of a plan, each saving by itself and all together.
 
     Args:
-        seconds_from: None where no second is known.
+        estimate: of the seconds that runs take; None where it is not known.
         ended: by number of steps, the share of runs that are expected to be ended after so many.
         decoding: seconds that a photograph takes; None where it was not measured.
     """
-    count = _Count(plan, seconds_from, ended, decoding if seconds_from else None)
+    configs = [run.config for run in jobs_of(plan).values()]
+    inherited = list(inherited_steps(configs))
+    images = sum(plan.sweep.dataset.domain_sizes.values())
+    photographs = holds_photographs(plan.sweep.config.dataset.name)
+
+    def images_seen(config: RunSpec, trained: int) -> float:
+        """By minibatches, the next ones of annealed steps, and evaluations."""
+        minibatches = _steps_left(config, trained) + annealed_steps(config, trained)
+        drawn = minibatches * step_images(config, len(plan.sweep.dataset.domain_sizes))
+        return drawn + evaluations(config.training, trained) * images
+
+    def work(*, decoded_once: bool = False, shares: bool = False, stops: bool = False) -> Work:
+        def expected(amount_left: Callable[[RunSpec, int], float]) -> float:
+            """Of all jobs, from where each begins to where it is expected to end."""
+            begun = inherited if shares else [0] * len(configs)
+            return math.fsum(
+                amount_left(config, start)
+                - math.fsum(share * amount_left(config, end) for end, share in (ended if stops else {}).items())
+                for config, start in zip(configs, begun, strict=True)
+            )
+
+        decoded = 0.0
+        if photographs:
+            decoded = float(images) if decoded_once else expected(images_seen)
+        return Work(
+            steps=expected(_steps_left),
+            annealed=expected(annealed_steps),
+            decoded=decoded,
+            seconds=math.nan if estimate is None else expected(estimate.total) + decoded * (decoding or 0.0),
+        )
+
     return Savings(
-        jobs=len(count.configs),
-        without=count.work(decoded_once=False, shares=False, stops=False),
-        decoded_once=count.work(decoded_once=True, shares=False, stops=False),
-        shared_prefixes=count.work(decoded_once=False, shares=True, stops=False),
-        early_stopping=count.work(decoded_once=False, shares=False, stops=True),
-        altogether=count.work(decoded_once=True, shares=True, stops=True),
-        prices_decoding=count.decoding is not None,
+        jobs=len(configs),
+        without=work(),
+        decoded_once=work(decoded_once=True),
+        shared_prefixes=work(shares=True),
+        early_stopping=work(stops=True),
+        altogether=work(decoded_once=True, shares=True, stops=True),
+        prices_decoding=estimate is not None and decoding is not None,
     )
 
 
-class _Count:
-    def __init__(
-        self, plan: Outline, seconds_from: SecondsFrom | None, ended: Mapping[int, float], decoding: float | None
-    ) -> None:
-        self.configs = [run.config for run in jobs_of(plan).values()]
-        self.decoding = decoding
-        self._inherited = list(inherited_steps(self.configs))
-        self._dataset = plan.sweep.dataset
-        self._photographs = holds_photographs(plan.sweep.config.dataset.name)
-        self._seconds_from = seconds_from
-        self._ended = ended
-
-    def work(self, *, decoded_once: bool, shares: bool, stops: bool) -> Work:
-        begun = self._inherited if shares else [0] * len(self.configs)
-        ended = self._ended if stops else {}
-        images = self._expected(self._images_from, begun, ended) if self._photographs else 0.0
-        decoded = float(sum(self._dataset.domain_sizes.values()) * self._photographs) if decoded_once else images
-        seconds = math.nan
-        if self._seconds_from is not None:
-            seconds = self._expected(self._seconds_from, begun, ended) + decoded * (self.decoding or 0.0)
-        return Work(
-            steps=self._expected(_steps_from, begun, ended),
-            annealed=self._expected(annealed_steps, begun, ended),
-            decoded=decoded,
-            seconds=seconds,
-        )
-
-    def _expected(
-        self, amount_from: Callable[[RunSpec, int], float], begun: list[int], ended: Mapping[int, float]
-    ) -> float:
-        """Of all jobs, from where each begins to where it is expected to end."""
-        return math.fsum(
-            amount_from(config, start) - math.fsum(share * amount_from(config, end) for end, share in ended.items())
-            for config, start in zip(self.configs, begun, strict=True)
-        )
-
-    def _images_from(self, config: RunSpec, trained: int) -> float:
-        """Images that what is left of a run looks at: minibatches, the next ones of annealed steps, evaluations."""
-        domains = len(self._dataset.domain_sizes) - len(config.test_domains)
-        minibatches = _steps_from(config, trained) + annealed_steps(config, trained)
-        drawn = minibatches * domains * int(config.hyperparameters["batch_size"])
-        return drawn + evaluations(config.training, trained) * _images(self._dataset)
-
-
-def _steps_from(config: RunSpec, trained: int) -> float:
+def _steps_left(config: RunSpec, trained: int) -> float:
     return config.training.steps - trained
-
-
-def _images(dataset: DatasetDescription) -> int:
-    return sum(dataset.domain_sizes.values())

@@ -1,8 +1,8 @@
-"""Steps that several runs have in common: they are bit-identical up to where they part, and need be trained once.
+"""Steps that several runs share: they are bit-identical and are trained once.
 
-All that a step draws is named by dataset, trial seed and step. So runs with the same hyperparameters, trial seed, test
-domains and algorithm, in whatever arms, are the same run until the first of their annealing windows begins; and where
-their windows begin together and anneal alike, until the first of them ends.
+The random numbers of a step depend on dataset, trial seed and step alone. So runs with the same hyperparameters, trial
+seed, test domains and algorithm, in whatever arms, are the same run until the first of their annealing windows begins.
+If their windows begin together and anneal alike, they are the same until the first window ends.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def window_of(config: RunSpec) -> Window:
 
 
 def steps_alike(one: RunSpec, other: RunSpec) -> int:
-    """How many steps, from step 0 on, are the same in two runs that differ in nothing but their annealing."""
+    """How many steps, from step 0 on, are the same in two runs that differ only in their annealing."""
     windows = window_of(one), window_of(other)
     bounds = sorted({0, *(bound for window in windows for bound in (window.start, window.end))})
     parted = (bound for bound in bounds if windows[0].manner_at(bound) != windows[1].manner_at(bound))
@@ -55,20 +55,17 @@ def steps_alike(one: RunSpec, other: RunSpec) -> int:
 
 
 def trunk_of(config: RunSpec) -> str:
-    """A name that the runs of a plan have in common that differ in nothing but their annealing."""
+    """A name shared by the runs of a plan that differ only in their annealing."""
     return _key(config.model_copy(update={"annealing": None}), _ANY)
 
 
 def prefix_name(config: RunSpec, steps: int, contents: Contents) -> str:
-    """What the first steps of a run are called in the ledger: by the key of the run that anneals no more after them."""
+    """The name of a run's first steps in the ledger: their number, and the key of the run whose window ends there."""
     return f"{_key(_cut_off(config, steps), contents)[:16]}-{steps}"
 
 
 def inherited_steps(configs: Iterable[RunSpec]) -> Iterator[int]:
-    """How many steps each run of a plan need not train, where it begins from what those before it have trained.
-
-    Their sum does not depend on the order.
-    """
+    """How many steps each run of a plan takes over from those before it. Their sum does not depend on the order."""
     before: dict[str, list[RunSpec]] = {}
     for config in configs:
         others = before.setdefault(trunk_of(config), [])

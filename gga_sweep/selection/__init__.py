@@ -13,7 +13,7 @@ from gga_sweep.selection.comparison import Comparison, compare
 from gga_sweep.selection.contrasts import Contrast, MissingPair
 from gga_sweep.selection.cost import PHASES, Cost
 from gga_sweep.selection.declaration import Method
-from gga_sweep.selection.hosts import HostGain, mean_gain
+from gga_sweep.selection.gains import AlgorithmGain, mean_gain
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
 from gga_sweep.selection.seed_statistics import SeedEstimate
 from gga_sweep.selection.select import Selected, select
@@ -24,6 +24,7 @@ __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
     "PHASES",
+    "AlgorithmGain",
     "AlignmentAndAccuracy",
     "AnnealingDiagnostics",
     "Comparison",
@@ -31,7 +32,6 @@ __all__ = [
     "Cost",
     "Diagnostic",
     "Entry",
-    "HostGain",
     "IncompleteCell",
     "Method",
     "MissingPair",

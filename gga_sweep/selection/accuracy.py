@@ -1,4 +1,4 @@
-"""What a run reached on its test domains."""
+"""The accuracy of a run on its test domains."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gga_sweep.records import Cell, Record
 
 
 def accuracy_on_test_domains(record: Record, cell: Cell, split: Literal["train", "validation"] = "train") -> float:
-    """Accuracy on one split of the cell's test domains, in [0, 1]: their unweighted mean; NaN if one lacks.
+    """Accuracy on one split of the cell's test domains, in [0, 1]: their unweighted mean; NaN if one is missing.
 
-    The training split is the reported one; only the oracle looks at the other.
+    The training split is the reported one; only the oracle uses the other.
     """
     domains = record.test.domains
     if any(name not in domains for name in cell.test_domains):

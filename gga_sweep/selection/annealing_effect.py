@@ -1,4 +1,4 @@
-"""What annealing did to the gradients of every annealed arm, in trial seeds, and whether accuracy followed."""
+"""What annealing did to the gradients of every annealed arm, by trial seed, and whether accuracy followed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Diagnostic:
 
     Args:
         mean: over the steps of a run, then over the runs of a trial seed, then over trial seeds.
-        left_out: steps where it is undefined, as a cosine with a zero gradient is.
+        left_out: steps where it is undefined, e.g. a cosine with a zero gradient.
     """
 
     mean: SeedEstimate
@@ -72,13 +72,13 @@ class AnnealingDiagnostics:
 
 @dataclass(frozen=True, slots=True)
 class SelectedSteps:
-    """Where the selected steps of an arm that searches lie; before the window all arms are the same by construction.
+    """Where the selected steps of an arm that searches lie. Before the window all arms are equal by construction.
 
     Args:
         arm: its name.
         before: selected steps before the first annealed step of their run, or of a run that ended before it.
         inside: from the first annealed step of their run to the last.
-        after: behind the last.
+        after: after the last.
     """
 
     arm: str
@@ -93,7 +93,7 @@ class SelectedSteps:
 
 @dataclass(frozen=True, slots=True)
 class AlignmentAndAccuracy:
-    """What an arm's selected runs gained in alignment, beside what they gained in accuracy.
+    """The alignment that an arm's selected runs gained, beside the accuracy they gained.
 
     Args:
         arm, baseline: their names.
@@ -118,7 +118,7 @@ class AlignmentAndAccuracy:
 
     @property
     def correlation(self) -> float:
-        """Pearson's, over trial seeds; NaN below three of them, or where one side does not vary."""
+        """Pearson's, over trial seeds; NaN below three of them, or if one side does not vary."""
         if len(self.points) < 3:
             return math.nan
         _, alignment, accuracy = zip(*self.points, strict=True)
@@ -126,7 +126,7 @@ class AlignmentAndAccuracy:
 
 
 def annealing_diagnostics(view: SweepView) -> tuple[AnnealingDiagnostics, ...]:
-    """Every arm of which a final run annealed a step, in the order of the arms."""
+    """Every arm with a final run that annealed a step, in the order of the arms."""
     found = []
     for arm in view.arms:
         runs = [run for run in view.records if run.cell.arm == arm and run.status in FINAL and run.annealed]
@@ -136,7 +136,7 @@ def annealing_diagnostics(view: SweepView) -> tuple[AnnealingDiagnostics, ...]:
 
 
 def selected_steps(view: SweepView, table: Table) -> tuple[SelectedSteps, ...]:
-    """Every arm of which a run searched, in the order of the arms."""
+    """Every arm with a run that searched, in the order of the arms."""
     searching = {run.cell.arm for run in view.records if run.searches}
     runs = _by_place(view)
     places = {arm: [_place(one, runs) for one in table.selected if one.cell.arm == arm] for arm in view.arms}
@@ -193,7 +193,7 @@ def _each(
     runs: Sequence[tuple[int, Sequence[AnnealedStep] | Sequence[NoisyStep]]],
     trial_seeds: Sequence[int],
 ) -> dict[str, Diagnostic]:
-    """Each quantity over the runs, given as trial seed and steps; nothing where there is no step."""
+    """Each quantity over the runs, given as trial seed and steps; empty without a step."""
     steps: list[AnnealedStep | NoisyStep] = [step for _, of_run in runs for step in of_run]
     if not steps:
         return {}
@@ -219,7 +219,7 @@ def _diagnostic(
 
 
 def _seed_means(values: Iterable[tuple[int, float]], trial_seeds: Sequence[int]) -> tuple[float, ...]:
-    """A value a trial seed: the mean over its runs, given as trial seed and value; NaN where there is none."""
+    """One value a trial seed: the mean over its runs, given as trial seed and value; NaN without one."""
     of_seed: dict[int, list[float]] = {seed: [] for seed in trial_seeds}
     for trial_seed, value in values:
         of_seed[trial_seed].append(value)
@@ -227,13 +227,13 @@ def _seed_means(values: Iterable[tuple[int, float]], trial_seeds: Sequence[int])
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Of the finite ones; NaN where there is none."""
+    """The mean of the finite values; NaN without one."""
     finite = list(filter(math.isfinite, values))
     return fmean(finite) if finite else math.nan
 
 
 def _by_place(view: SweepView) -> dict[tuple[Cell, str], RunRecords]:
-    """A run shared by two arms stands in both, so its key alone does not name it."""
+    """Runs by cell and key: two arms may share a run, so its key alone is ambiguous."""
     return {(run.cell, run.key): run for run in view.records}
 
 

@@ -1,4 +1,4 @@
-"""Averaged weights as arms: rows of their own, in which no step is selected."""
+"""Averaged weights as arms: separate rows of the table, in which no step is selected."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gga_sweep.selection.view import SweepView
 
 
 def with_averaged_arms(view: SweepView, name: Callable[[str], str]) -> SweepView:
-    """The sweep with an arm of averaged weights for each arm, behind all of these.
+    """The sweep with an arm of averaged weights for each arm, after all of these.
 
-    Its runs are those of the arm, with one evaluation each: that of the averaged weights; none where a run has none. So
-    a draw is chosen by the validation accuracy of averaged weights. It is compared with the averaged weights of the
-    arm's baseline, or, where the arm is a baseline itself, with the arm.
+    Its runs are those of the arm, with the evaluation of the averaged weights as their only one, if they have any. So a
+    draw is chosen by the validation accuracy of averaged weights. The arm is compared with the averaged weights of its
+    arm's baseline; those of a baseline with the baseline.
 
     Args:
-        name: gives the name of an arm's averaged weights, and without factors that of a block's.
+        name: makes the name of the averaged weights of an arm, or of a block (without factors).
     """
     names = {arm: name(arm) for arm in view.arms}
 

@@ -4,7 +4,7 @@
 2. Of a cell, the run with the highest accuracy at that step; ties go to the highest draw number.
 3. NaN and infinity never win; a run without a finite accuracy cannot be chosen.
 
-Which accuracy that is, each method says.
+Each method defines the accuracy.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BestStep:
-    """The step of a run that selection takes.
+    """The step that stands for a run.
 
     Args:
         step: counted from 0.
-        accuracy: what it was chosen for, in [0, 1].
+        accuracy: by which it was chosen, in [0, 1].
         tied: how many other steps of the run reached the same accuracy.
     """
 
@@ -68,7 +68,11 @@ class Choice:
 
 
 def highest_step(points: Iterable[tuple[int, float]]) -> BestStep | None:
-    """Of (step, accuracy) in any order the step with the highest finite accuracy (rules 1 and 3); None without one."""
+    """Of (step, accuracy) in any order the step with the highest finite accuracy (rules 1 and 3); None without one.
+
+    >>> highest_step([(0, 0.5), (10, 0.75), (20, 0.75), (30, math.nan)])
+    BestStep(step=10, accuracy=0.75, tied=1)
+    """
     best: int | None = None
     highest, tied = -math.inf, 0
     for step, accuracy in points:

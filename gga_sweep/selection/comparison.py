@@ -1,4 +1,4 @@
-"""All that a report says beside its table: what each arm gained, what its annealing did, and what it cost."""
+"""Everything in a report beside its table: what each arm gained, what its annealing did, and what it cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gga_sweep.selection.annealing_effect import (
 from gga_sweep.selection.contrasts import Contrast, matched_contrasts, selected_contrasts
 from gga_sweep.selection.cost import Cost, costs
 from gga_sweep.selection.expected_best import SearchBudget, search_budgets
-from gga_sweep.selection.hosts import HostGain, host_gains
+from gga_sweep.selection.gains import AlgorithmGain, algorithm_gains
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
 
@@ -26,14 +26,14 @@ class Comparison:
 
     Args:
         selected: the headline contrast of every arm that has a baseline.
-        matched: the same without search; empty where draws do not match.
+        matched: the same without search; empty if draws do not match.
         steps: where the selected steps lie, of every arm that searches.
         annealing: what annealing did, of every annealed arm.
         gains: alignment gained beside accuracy gained, of every arm that searches and has a baseline.
         costs: of every arm that is trained.
-        budget: what fewer draws would have given, of every arm that could choose among several; empty where draws do
-            not match, for then they depend on each other.
-        hosts: what annealing adds to each algorithm; empty unless several are annealed beside themselves.
+        budget: the result of fewer draws, of every arm that could choose among several; empty if draws do not match,
+            since they then depend on each other.
+        algorithms: what annealing adds to each algorithm; empty unless several are annealed beside themselves.
     """
 
     selected: tuple[Contrast, ...]
@@ -43,7 +43,7 @@ class Comparison:
     gains: tuple[AlignmentAndAccuracy, ...]
     costs: tuple[Cost, ...]
     budget: tuple[SearchBudget, ...]
-    hosts: tuple[HostGain, ...] = ()
+    algorithms: tuple[AlgorithmGain, ...] = ()
 
 
 def compare(view: SweepView, table: Table) -> Comparison:
@@ -69,5 +69,5 @@ def compare(view: SweepView, table: Table) -> Comparison:
         gains=alignment_and_accuracy(view, table, selected),
         costs=costs(view, view.baselines),
         budget=search_budgets(view, table) if view.matched_draws else (),
-        hosts=host_gains(view, table, selected),
+        algorithms=algorithm_gains(view, table, selected),
     )

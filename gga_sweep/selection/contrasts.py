@@ -2,12 +2,12 @@
 
 Two estimands, never blended:
 
-- `selected`, the headline: the selected run of the arm minus that of the baseline. What a user of the arm gains, the
-  search of hyperparameters included.
-- `matched`: both at the same draw, each at its own best validation step. What the arm gains without the search.
+- `selected`, the headline: the selected run of the arm minus that of the baseline. The gain of a user of the arm,
+  hyperparameter search included.
+- `matched`: both at the same draw, each at its own best validation step. The gain without hyperparameter search.
 
 Pairs share trial seed and test domains (and draw). They are averaged within a trial seed first, draws before test
-domains. A pair whose one side is lacking is named, and its trial seed is left out of the mean and its interval.
+domains. A pair that lacks a side is named, and its trial seed is left out of the mean and its interval.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class MissingPair:
     """A pair that gives no difference.
 
     Args:
-        test_domains, trial_seed: where it stands.
-        draw: of a matched pair; None of a selected one.
+        test_domains, trial_seed: those of its runs.
+        draw: of a matched pair; None for a selected one.
         lacking: by arm (the arm itself, its baseline, or both) why it has no accuracy here.
     """
 
@@ -56,7 +56,7 @@ class Contrast:
         difference: of accuracies in [0, 1], so in [-1, 1]; one value a trial seed, NaN where a pair is missing or
             the two arms have no draw in common.
         holm_p: `difference.p` adjusted over the arms with the same estimand (Holm); NaN where there is no p.
-        pairs: how many stand behind the mean.
+        pairs: how many the mean is over.
         missing: pairs that lack a side, by test domain, trial seed and draw.
         incomplete: a trial seed is left out, or a number was selected from fewer runs than planned.
     """
@@ -73,7 +73,7 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The two sides of a difference: accuracies in [0, 1], or in words why there is none."""
+    """The two sides of a difference: accuracies in [0, 1], or why there is none, in words."""
 
     test_domains: tuple[str, ...]
     trial_seed: int
@@ -122,14 +122,14 @@ def matched_contrasts(
 ) -> tuple[Contrast, ...]:
     """Every draw of every arm that has a baseline, minus the same draw of its baseline.
 
-    A run that stands for several draws stands in the pair of each. Draws of which a cell and its counterpart know only
-    on one side, planned or run, make no pair.
+    A run of several draws is in the pair of each. A draw that only one of the two cells has, planned or run, makes no
+    pair.
 
     Args:
         view: the sweep.
         baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
-        exclude_diverged: let no run that diverged stand in a pair, its finite records included.
-        first_step: evaluations before it take no part.
+        exclude_diverged: leave out every run that diverged, its finite records included.
+        first_step: evaluations before it do not take part.
 
     Returns:
         One an arm with a baseline, in the order of the arms.
@@ -141,7 +141,7 @@ def matched_contrasts(
     cells = group_by_cell(from_step(run, first_step) for run in view.records)
     sides: dict[Cell, dict[int, float | str]] = {cell: {} for cell in cells}
     for cell, runs in cells.items():
-        for run in runs:  # once each: a baseline stands in the pairs of many arms
+        for run in runs:  # once each: a baseline is in the pairs of many arms
             sides[cell].update(dict.fromkeys(run.draws, _accuracy_without_search(run, exclude_diverged)))
     return _adjusted(
         _contrast(
@@ -157,7 +157,7 @@ def matched_contrasts(
 
 
 def check_baselines(baselines: Mapping[str, str], arms: Sequence[str]) -> None:
-    """Refuse baselines that name no arm.
+    """Check that baselines name arms.
 
     Raises:
         InputError: an arm or a baseline is not among `arms`, or an arm is its own baseline.
@@ -196,7 +196,7 @@ def _matched_pairs(
 
 
 def _accuracy_without_search(run: RunRecords, exclude_diverged: bool) -> float | str:
-    """On the test domains, at the run's own best validation step; or why there is none."""
+    """The accuracy on the test domains at the run's own best validation step; or why there is none."""
     if run.status not in FINAL or (exclude_diverged and run.status is RunStatus.DIVERGED):
         return status_in_words(run.status)
     best = by_validation(run)
@@ -231,7 +231,7 @@ def _contrast(
 
 
 def _mean_of_seed(pairs: Sequence[_Pair]) -> float:
-    """Over draws, then over test domains; NaN without a pair, or where one lacks a side."""
+    """The mean over draws, then over test domains; NaN without a pair, or if one lacks a side."""
     by_domains: dict[tuple[str, ...], list[float]] = {}
     for pair in pairs:
         by_domains.setdefault(pair.test_domains, []).append(pair.difference)

@@ -1,4 +1,4 @@
-"""What an arm costs: device-seconds by phase, beside its baseline's."""
+"""The cost of an arm: device-seconds by phase, beside its baseline's."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Cost:
     Args:
         arm: its name.
         baseline: the arm it is compared with; None for a baseline.
-        runs: its runs that have spent any time, whatever became of them, those of pairs of test domains included.
+        runs: its runs that took any time, whatever their status, including those of pairs of test domains.
         of_pairs: those of them with a pair of test domains.
-        seconds: device-seconds of these in total, by each of `PHASES`. A run that two arms share counts in both, and
-            steps that runs share in each.
-        inherited: device-seconds among them that other runs spent, on such steps.
-        done: its DONE runs, pairs left out: they alone went through all their steps, so they can be compared.
+        seconds: total device-seconds of these, by each of `PHASES`. A run that two arms share counts in both, and steps
+            that runs share count in each.
+        inherited: device-seconds among them that other runs spent on shared steps.
+        done: its DONE runs without pairs: only they completed all their steps, so they can be compared.
         seconds_a_run: mean over the DONE runs, by phase; empty without one.
-        ratio: of a DONE run of this arm to one of its baseline; NaN where either has none, or there is no baseline.
-        ratio_without_diagnostics: the same, less what measuring took.
+        ratio: of a DONE run of this arm to one of its baseline; NaN if either has none, or there is no baseline.
+        ratio_without_diagnostics: the same without the time of diagnostics.
     """
 
     arm: str
@@ -55,7 +55,7 @@ class Cost:
 
 
 def costs(view: SweepView, baselines: Mapping[str, str]) -> tuple[Cost, ...]:
-    """Every arm that is trained, in order: averaged weights come with their arm's runs.
+    """Every arm that is trained, in order. Averaged weights cost nothing beside their arm's runs.
 
     Args:
         baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.

@@ -1,10 +1,10 @@
 """How good the selected run would have been with fewer draws: the expected best against the search budget.
 
-In a cell whose n selectable runs are ranked from worst to best by what the table's method judges by, k of them, each
-set of k as likely, have the i-th worst as their best with probability C(i-1, k-1) / C(n, k): it is among them, with k-1
-of the i-1 below it. The expected test accuracy of the run selected among k is the mean of the runs' test accuracies
-under these weights: their plain mean at k = 1, the accuracy of the selected run at k = n. Ranking and accuracies are
-those of the table; nothing is drawn at random.
+A cell has n selectable runs, ranked from worst to best by the table's method. Of k runs drawn from them, each set of k
+equally likely, the i-th worst is the best with probability C(i-1, k-1) / C(n, k): it is drawn, with k-1 of the i-1
+below it. The expected test accuracy of the run selected among k is the mean of the runs' test accuracies under these
+weights: their plain mean at k = 1, the accuracy of the selected run at k = n. Ranking and accuracies are those of the
+table; nothing is drawn at random.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class SearchBudget:
 
     Args:
         arm: its name.
-        accuracy: of k = 1, 2, ... draws a cell the expected accuracy of the selected run on the test domains, in
-            [0, 1]: mean over test domains within a trial seed, one value a trial seed, NaN where a test domain has no
-            run to select. As many as the smallest cell of the other trial seeds has selectable runs.
+        accuracy: for k = 1, 2, ... draws a cell, the expected accuracy of the selected run on the test domains, in
+            [0, 1]: mean over test domains within a trial seed, one value a trial seed, NaN if a test domain has no run
+            to select. k ends at the number of selectable runs in the smallest cell of the other trial seeds.
         largest_cell: how many selectable runs the largest of those cells has.
-        seconds_a_draw: device-seconds of one draw in one cell: mean over the arm's selectable runs, with those of pairs
-            of test domains shared out among them where the method validates by pairs. NaN where no time is known.
+        seconds_a_draw: device-seconds of one draw in one cell: mean over the arm's selectable runs, plus their share of
+            the runs of pairs if the method validates by pairs. NaN if no time is known.
         left_out: runs of the arm that cannot be selected.
     """
 
@@ -57,7 +57,7 @@ class _Ranked:
     """A selectable run.
 
     Args:
-        accuracy: on its test domains at the step that stands for it, in [0, 1]; NaN where it is unknown.
+        accuracy: on its test domains at the step that stands for it, in [0, 1]; NaN if unknown.
         seconds: device-seconds it took.
     """
 
@@ -68,8 +68,8 @@ class _Ranked:
 def search_budgets(view: SweepView, table: Table) -> tuple[SearchBudget, ...]:
     """Every arm with several selectable runs in each cell, in the order of the arms.
 
-    Arms that a user's own searcher drew are absent: it chose each draw by those before it, so one set of k is not as
-    likely as another.
+    Arms whose draws a user's own searcher made are absent: it chose each draw by those before it, so sets of k are not
+    equally likely.
 
     Args:
         view: the sweep.
@@ -84,7 +84,10 @@ def search_budgets(view: SweepView, table: Table) -> tuple[SearchBudget, ...]:
 def weights(n: int, k: int) -> tuple[float, ...]:
     """The probability that the i-th worst of n is the best of k drawn without replacement, i = k .. n; they sum to 1.
 
-    The k - 1 worst never are. Exact until the division, so that n may be large.
+    The k - 1 worst never are. Exact up to the division, so that n may be large.
+
+    >>> weights(4, 2)
+    (0.16666666666666666, 0.3333333333333333, 0.5)
     """
     return tuple(math.comb(i - 1, k - 1) / math.comb(n, k) for i in range(k, n + 1))
 
@@ -93,8 +96,11 @@ def expected_best(ascending: Sequence[float], k: int) -> float:
     """Mean of the value of the best of k drawn without replacement.
 
     Args:
-        ascending: a value a run, those of the worst run first, whatever ranks them.
+        ascending: one value a run, from the worst run to the best.
         k: 1 .. their number.
+
+    >>> expected_best([0.25, 0.5, 0.75], 1), expected_best([0.25, 0.5, 0.75], 3)
+    (0.5, 0.75)
     """
     return math.fsum(map(mul, weights(len(ascending), k), ascending[k - 1 :]))
 
@@ -119,7 +125,7 @@ def _budget(view: SweepView, table: Table, arm: str, cells: Mapping[Cell, Sequen
 
 
 def _expected_of_seed(of_seed: Sequence[Sequence[_Ranked]], k: int) -> float:
-    """Over the test domains; NaN where one has no run to select."""
+    """The mean over the test domains; NaN if one has no run to select."""
     if not all(of_seed):
         return math.nan
     return fmean(expected_best([one.accuracy for one in ranked], k) for ranked in of_seed)

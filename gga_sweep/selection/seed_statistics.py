@@ -1,7 +1,7 @@
-"""What can be said of a mean over trial seeds: t with n - 1 degrees of freedom, Holm, and what could be detected.
+"""Statistics of a mean over trial seeds: t with n - 1 degrees of freedom, Holm, smallest detectable mean.
 
 The unit is the trial seed. Test domains and draws of one trial seed share its splits and minibatches, so they are
-averaged before anything here is computed and never count as observations of their own.
+averaged first and never count as separate observations.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from statistics import fmean
 
 LEVEL = 0.05
 POWER = 0.80
-_ROUNDING = 1e-9  # a spread this small beside the values is that of rounding
+_ROUNDING = 1e-9  # a relative spread this small is due to rounding
 
 
 @dataclass(frozen=True, slots=True)
 class SeedEstimate:
-    """A mean over trial seeds and how sure it is. NaN wherever a number cannot be given.
+    """A mean over trial seeds and its uncertainty. NaN where a number is undefined.
 
     Args:
         values: of each trial seed, in the table's order; NaN where there is none.
         mean: over the trial seeds that have one.
         standard_error: sample standard deviation (ddof 1) over sqrt(n); NaN below two values.
-        low, high: the 95 % interval, t with n - 1 degrees of freedom; NaN below two values, and where all values are
-            equal: they say nothing of how far another trial seed would lie.
-        p: two-sided, of a mean of zero; NaN where there is no interval.
-        detectable: the true mean that a two-sided test at 5 % finds with a power of 80 %, from as many trial seeds
-            with as large a spread (noncentral t); NaN where there is no interval.
+        low, high: the 95 % interval, t with n - 1 degrees of freedom; NaN below two values, and if all values are
+            equal, since they do not show how far another trial seed would lie.
+        p: two-sided, of a mean of zero; NaN without an interval.
+        detectable: the true mean that a two-sided test at 5 % detects with a power of 80 %, from as many trial seeds
+            with as large a spread (noncentral t); NaN without an interval.
     """
 
     values: tuple[float, ...]
@@ -75,7 +75,7 @@ def estimate(values: Sequence[float]) -> SeedEstimate:
 
 @lru_cache
 def detectable_in_errors(freedom: int) -> float:
-    """The true mean, in standard errors, at which a two-sided t test at 5 % finds it, with its sign, with 80 %.
+    """The true mean, in standard errors, that a two-sided t test at 5 % detects, with its sign, with a power of 80 %.
 
     Args:
         freedom: degrees of freedom, at least 1.
@@ -86,7 +86,11 @@ def detectable_in_errors(freedom: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's step-down adjustment over the finite p values, each in [0, 1]; NaN stays NaN and counts for nothing."""
+    """Holm's step-down adjustment over the finite p values, each in [0, 1]; NaN stays NaN and is not counted.
+
+    >>> holm([0.25, math.nan, 0.125])
+    (0.25, nan, 0.25)
+    """
     ascending = sorted((p, i) for i, p in enumerate(p_values) if math.isfinite(p))
     adjusted = [math.nan] * len(p_values)
     highest = 0.0

@@ -1,4 +1,4 @@
-"""From the records of many runs to one selected run and step a cell, by a named method."""
+"""Select one run and one step in each cell, by a named method."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Selected:
         key, folder: of the selected run.
         draw: the highest of its draw numbers.
         step: counted from 0.
-        validation_accuracy: at that step, in [0, 1]; whatever accuracy the method judges by.
+        validation_accuracy: the accuracy by which the method judges, at that step, in [0, 1].
         tied_steps: how many other steps of the run reached the same accuracy.
         tied_draws: how many other runs of the cell did.
         unfinished: runs of the cell that could not take part, counted by status; the cell is incomplete if any did not.
@@ -41,7 +41,7 @@ class Selected:
 
     @property
     def incomplete(self) -> bool:
-        """Whether a run of the cell is not final. Runs that were never started are known to the plan alone."""
+        """Whether a run of the cell is not final. Runs that were never started are not counted: see the plan."""
         return bool(self.unfinished)
 
 
@@ -64,14 +64,14 @@ def select(
         exclude_diverged: leave out every run that diverged, its finite records included.
         first_step: evaluations before it do not take part.
         pair_records: runs with two test domains that only validate those with one (leave-one-domain-out).
-        cells: every planned cell, with or without runs; a shared draw needs a run in each. Those of `records` count
-            anyway.
+        cells: every planned cell, with or without runs; a shared draw needs a run in each. Those of `records` are
+            added.
 
     Returns:
         In the order of `cells`, then in that in which cells first appear; a cell without a selectable run is absent.
 
     Raises:
-        InputError: unknown method; or a run standing twice in its cell; or a run without a draw number.
+        InputError: unknown method, a run that is twice in its cell, or a run without a draw number.
     """
     grouped: dict[Cell, list[RunRecords]] = {cell: [] for cell in cells} | group_by_cell(records)
     pairs = [*pair_records]
@@ -129,7 +129,7 @@ def from_step(run: RunRecords, first_step: int) -> RunRecords:
 
 
 def _faults(runs: Sequence[RunRecords]) -> list[Fault]:
-    """What would make the choice within a cell ambiguous."""
+    """Faults that make the choice within a cell ambiguous."""
     times = Counter(run.key for run in runs)
     repeated = [Fault("records", "a run may stand only once in its cell", key) for key, n in times.items() if n > 1]
     drawless = [Fault("records", "a run must have a draw number", run.key) for run in runs if not run.draws]

@@ -19,8 +19,7 @@ from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.declaration import Method, Reasons
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
 from gga_sweep.selection.select import Selected, select
-from gga_sweep.selection.view import SelectFrom, SweepView
-from gga_sweep.selection.view import status_in_words as status_in_words
+from gga_sweep.selection.view import SelectFrom, SweepView, status_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Entry:
     Args:
         values: accuracy of each trial seed, in [0, 1], in the table's order of trial seeds; NaN where there is none.
         mean: over the trial seeds that have one; NaN if none has.
-        standard_error: population standard deviation over sqrt(n); NaN below two values, where it says nothing.
+        standard_error: population standard deviation over sqrt(n); NaN below two values.
         incomplete: a trial seed has no value, or was selected from fewer runs than planned.
     """
 
@@ -56,8 +55,8 @@ class Row:
 
     Args:
         arm: its name.
-        searched: its draws came from a user's own searcher.
-        draws: draw numbers planned for each of its cells; 0 for an arm that was searched alone.
+        searched: whether its draws came from a user's own searcher.
+        draws: draw numbers planned for each of its cells; 0 for an arm that was only searched.
         entries: one a column.
         average: over the columns, trial seed by trial seed.
         tied_steps: selected runs whose best step was one of several.
@@ -78,13 +77,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class IncompleteCell:
-    """A cell that lacks something the plan wants.
+    """A cell that lacks something planned.
 
     Args:
         cell: which one.
-        reasons: the draws concerned, ascending, by what befell them: "missing" (no run), a status in words ("failed",
-            "out of memory"), or, in a cell where nothing could be selected, why its final runs could not be. Empty
-            where no draw was planned.
+        reasons: reason -> the draws concerned, ascending. A reason is "missing" (no run), a status in words ("failed",
+            "out of memory"), or, if nothing could be selected, why the final runs could not. No draws if none was
+            planned.
         selected: whether a run could still be selected from the others.
     """
 
@@ -95,7 +94,7 @@ class IncompleteCell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Arms by test domains, with all that must be printed beside the numbers.
+    """Arms by test domains, with everything that must be printed beside the numbers.
 
     Args:
         name: of the sweep.
@@ -103,13 +102,13 @@ class Table:
         method: name of the selection method.
         exclude_diverged: whether diverged runs were kept out of selection.
         select_from: `any` step, or those `after-window`: after every annealing window of the plan, in every arm.
-        first_step: evaluations before it took no part.
+        first_step: evaluations before it did not take part.
         seed_use: as in `SweepView`.
         columns: the test domains, in order.
         trial_seeds: in the order of `Entry.values`.
         rows: one an arm, in order.
         incomplete: cells that lack something, in the order of the plan.
-        selected: what the numbers were read from, in the order of the plan.
+        selected: the runs and steps that the numbers are from, in the order of the plan.
     """
 
     name: str
@@ -145,7 +144,7 @@ def build_table(
     exclude_diverged: bool = False,
     select_from: SelectFrom = "any",
 ) -> Table:
-    """Select in every cell of `view` and aggregate what the selected runs reached on their test domains.
+    """Select in every cell of `view`, and aggregate the accuracy of the selected runs on their test domains.
 
     Raises:
         InputError: as `select`.
@@ -164,17 +163,7 @@ def build_table(
     accuracy = {
         cell: accuracy_on_test_domains(selected_record(one, runs[cell]), cell) for cell, one in selected.items()
     }
-    more_reasons = METHODS[method].reasons(view)
-    incomplete = {
-        cell: IncompleteCell(cell, reasons, cell in selected)
-        for cell in view.cells()
-        if (
-            reasons := _what_lacks(
-                view, cell, runs.get(cell, []), accuracy.get(cell), METHODS[method], more_reasons(cell)
-            )
-        )
-        is not None
-    }
+    incomplete = _incomplete_cells(view, runs, accuracy, METHODS[method])
     return Table(
         name=view.name,
         dataset=view.dataset,
@@ -230,7 +219,7 @@ def _row(
         entries=tuple(
             summarize(column.tolist(), incomplete=lacks) for column, lacks in zip(values, lacking, strict=True)
         ),
-        # A trial seed without one of its test domains is NaN here, and so stays out.
+        # A trial seed without one of its test domains is NaN here, and so left out.
         average=summarize(values.mean(axis=0).tolist(), incomplete=any(lacking)),
         tied_steps=sum(one.tied_steps > 0 for one in chosen),
         tied_draws=sum(one.tied_draws > 0 for one in chosen),
@@ -238,33 +227,46 @@ def _row(
     )
 
 
-def _what_lacks(
+def _incomplete_cells(
+    view: SweepView, runs: Mapping[Cell, Sequence[RunRecords]], accuracy: Mapping[Cell, float], method: Method
+) -> dict[Cell, IncompleteCell]:
+    """The cells that lack something; `accuracy` is that of the selected runs."""
+    reasons_of_method = method.reasons(view)
+    incomplete = {}
+    for cell in view.cells():
+        reasons = _reasons(view, cell, runs.get(cell, []), accuracy.get(cell), method, reasons_of_method(cell))
+        if reasons:
+            incomplete[cell] = IncompleteCell(cell, reasons, cell in accuracy)
+    return incomplete
+
+
+def _reasons(
     view: SweepView,
     cell: Cell,
     runs: Sequence[RunRecords],
     accuracy: float | None,
     method: Method,
-    more_reasons: Reasons,
-) -> dict[str, tuple[int, ...]] | None:
-    """What keeps the cell from being complete (`IncompleteCell.reasons`); None when nothing does.
+    of_method: Reasons,
+) -> dict[str, tuple[int, ...]]:
+    """Why the cell is incomplete, as in `IncompleteCell`; empty if it is complete.
 
     Args:
         runs: of the cell.
         accuracy: of its selected run; None without one.
-        more_reasons: the method's own.
+        of_method: the method's own reasons.
     """
     reasons = view.not_final(cell, runs)
     if accuracy is None:
         for run in runs:
             if run.status in FINAL:
                 reasons.setdefault(_why_not_selectable(run, method), set()).update(run.draws)
-    for why, draws in more_reasons:
+    for why, draws in of_method:
         reasons.setdefault(why, set()).update(draws)
     if accuracy is not None and math.isnan(accuracy):
         reasons["selected, but without a test accuracy"] = set()
     if not runs and not reasons:
         reasons["no run"] = set()
-    return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()} or None
+    return {reason: tuple(sorted(draws)) for reason, draws in reasons.items()}
 
 
 def _why_not_selectable(run: RunRecords, method: Method) -> str:

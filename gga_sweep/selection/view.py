@@ -1,4 +1,4 @@
-"""What a table and a report need to know of a sweep: what was planned, and what the runs left."""
+"""A sweep as tables and reports read it: its plan and the records of its runs."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ SelectFrom = Literal["any", "after-window"]
 
 @dataclass(frozen=True, slots=True)
 class SweepView:
-    """A sweep as its plan wants it, beside the runs as they are.
+    """The plan of a sweep, and its runs as they are.
 
     Args:
         name: the sweep's name.
         dataset: the dataset's name.
         protocol: name of the protocol, printed with every table.
-        deviations: in words, where this sweep leaves that protocol.
+        deviations: in words, where this sweep deviates from that protocol.
         arms: in the order of the table's rows.
         test_domains: in the order of the table's columns; each nearly always a tuple of one.
         trial_seeds: ascending.
         draws: the draw numbers planned for each arm. A searched arm may be absent: then nothing was planned for it.
-        records: every run of the plan that exists. A planned draw that no run stands for counts as missing.
+        records: every run of the plan that exists. A planned draw without a run counts as missing.
         baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
         searched: arms whose draws came from a user's own searcher.
         pairs: pairs of test domains, no columns of the table, whose runs validate those of a single test domain.
-        pair_records: their runs that exist.
+        pair_records: the runs of pairs that exist.
         after_windows: the first step after every annealing window of the plan; 0 without one.
-        blocks: arm -> its name without its factors, which the arms of a block share.
-        hosts: annealed arm -> its algorithm, where its baseline is that algorithm without annealing.
-        factors: arm -> what sets it apart from the other arms of its block, by dotted name.
+        blocks: arm -> its name without its factors; the arms of a block share it.
+        algorithms: annealed arm -> its algorithm, where its baseline is that algorithm without annealing.
+        factors: arm -> what distinguishes it from the other arms of its block, by dotted name.
         seed_use: in a sentence, what the spread over trial seeds includes; empty if unknown.
-        matched_draws: whether a draw number stands for the same values in every arm that searches them, trained alike.
+        matched_draws: whether a draw number means the same values in every arm that searches them, trained alike.
         averaged: arm of averaged weights -> the arm whose runs they come from (`with_averaged_arms`).
         notes: further sentences to print with the table, e.g. runs counted but not in the present plan.
 
     Raises:
         InputError: no arm, test domain or trial seed; or one of them repeated; or an arm without its draws; or a run
-            that stands in no cell or pair of the plan.
+            in no cell or pair of the plan.
     """
 
     name: str
@@ -62,7 +62,7 @@ class SweepView:
     after_windows: int = 0
     blocks: Mapping[str, str] = field(default_factory=dict)
     factors: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
-    hosts: Mapping[str, str] = field(default_factory=dict)
+    algorithms: Mapping[str, str] = field(default_factory=dict)
     seed_use: str = ""
     matched_draws: bool = True
     averaged: Mapping[str, str] = field(default_factory=dict)
@@ -96,12 +96,12 @@ class SweepView:
 
     @property
     def trained_arms(self) -> tuple[str, ...]:
-        """The arms without those of averaged weights, for which nothing of their own is trained."""
+        """The arms without those of averaged weights, for which nothing is trained."""
         return tuple(arm for arm in self.arms if arm not in self.averaged)
 
     @property
     def trained_runs(self) -> tuple[RunRecords, ...]:
-        """Of `records`, every run once an arm that trains it."""
+        """The runs of the arms that are trained."""
         return tuple(run for run in self.records if run.cell.arm not in self.averaged)
 
     def cells(self) -> Iterator[Cell]:
@@ -136,10 +136,18 @@ def group_by_cell(records: Iterable[RunRecords]) -> dict[Cell, list[RunRecords]]
 
 
 def status_in_words(status: RunStatus) -> str:
-    """`OUT_OF_MEMORY` -> "out of memory"."""
+    """A status as text for readers.
+
+    >>> status_in_words(RunStatus.OUT_OF_MEMORY)
+    'out of memory'
+    """
     return status.value.replace("_", " ").lower()
 
 
 def domain_label(test_domains: tuple[str, ...]) -> str:
-    """Test domains as one word: `("art", "sketch")` -> "art+sketch"."""
+    """Test domains as one word.
+
+    >>> domain_label(("art", "sketch"))
+    'art+sketch'
+    """
     return "+".join(test_domains)

@@ -1,4 +1,4 @@
-"""Adaptive search in a plan: which cells share their draws, which draws are suggested, what cannot be searched so."""
+"""Adaptive search: which cells share their draws, which draws are suggested, and faults of its settings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.selection.methods import METHODS, needing_pairs
-from gga_sweep.spec.arms import PREFIX, arm_values, searched_space
+from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.draws import whole_bounds
 from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
-from gga_sweep.spec.plan import Arm, Outline, Plan, Sweep
+from gga_sweep.spec.plan import Outline, Plan, Sweep
+from gga_sweep.spec.values import arm_values, searched_space
 
 ADAPTIVE = ("tpe", "tpe-pooled")
 """The searches whose later draws are suggested from the results of earlier ones."""
@@ -29,14 +30,14 @@ Suggested = Mapping[Cell, Mapping[int, Mapping[str, Scalar]]]
 
 @dataclass(frozen=True, slots=True)
 class DrawGroup:
-    """Cells of an arm in which a draw number stands for the same values: one searcher's, with one score a draw."""
+    """Cells of an arm that share a searcher: a draw number has the same values in all of them, and one score."""
 
     arm: Arm
     cells: tuple[Cell, ...]
 
     @property
     def trial_seed(self) -> int:
-        """The one that draws for all of them: the first."""
+        """The first trial seed, whose draws all of them use."""
         return self.cells[0].trial_seed
 
 
@@ -45,7 +46,7 @@ def is_adaptive(config: SweepConfig) -> bool:
 
 
 def needs_order(config: SweepConfig) -> bool:
-    """Whether what is trained depends on what came of the runs before."""
+    """Whether the next runs depend on the results of earlier ones."""
     return is_adaptive(config) or config.early_stopping is not None
 
 
@@ -54,7 +55,7 @@ def adaptive_settings(config: SweepConfig) -> AdaptiveConfig:
 
 
 def draw_groups(sweep: Sweep) -> tuple[DrawGroup, ...]:
-    """Every cell in one group, by arms, test domains and trial seeds. Without adaptive search each is by itself."""
+    """Every cell in one group, by arms, test domains and trial seeds. Without adaptive search, one cell a group."""
     objective = adaptive_settings(sweep.config).objective if is_adaptive(sweep.config) else "cell"
     return tuple(
         DrawGroup(arm, tuple(Cell(sweep.dataset.name, arm.name, *place) for place in places))
@@ -64,9 +65,9 @@ def draw_groups(sweep: Sweep) -> tuple[DrawGroup, ...]:
 
 
 def pool_of(group: DrawGroup, groups: Sequence[DrawGroup]) -> tuple[DrawGroup, ...]:
-    """The groups whose results one pooled searcher takes together: those of the arm with the same test domains.
+    """The groups that one pooled searcher learns from: those of the arm with the same test domains.
 
-    Never more, for a test domain is a training domain of its neighbours.
+    Never other test domains: those are training domains here.
     """
     tests = {cell.test_domains for cell in group.cells}
     return tuple(
@@ -75,7 +76,7 @@ def pool_of(group: DrawGroup, groups: Sequence[DrawGroup]) -> tuple[DrawGroup, .
 
 
 def unsuggested_runs(plan: Outline) -> int:
-    """Runs that a searcher is still to suggest; equal ones, which will be one, count apart."""
+    """Number of runs still to be suggested; runs that may turn out equal are counted separately."""
     if not is_adaptive(plan.sweep.config):
         return 0
     planned = Counter(run.cell for run in plan.runs for _ in run.draws)
@@ -84,11 +85,11 @@ def unsuggested_runs(plan: Outline) -> int:
 
 
 def open_ended_arms(plan: Plan) -> tuple[str, ...]:
-    """Annealed arms of which runs are still to be suggested that differ in their annealing alone."""
+    """Annealed arms whose runs still to be suggested differ only in their annealing."""
     sweep = plan.sweep
     if not unsuggested_runs(plan):
         return ()
-    searched = {arm.name: searched_space(arm, sweep.config, sweep.protocol) for arm in sweep.arms if arm.annealing}
+    searched = {arm.name: searched_space(sweep, arm) for arm in sweep.arms if arm.annealing}
     return tuple(arm for arm, space in searched.items() if all(name.startswith(PREFIX) for name in space))
 
 
@@ -99,7 +100,7 @@ def seed_of_draws(sweep: Sweep, cell: Cell) -> int:
 
 
 def random_draws(sweep: Sweep, arm: Arm) -> int:
-    """How many of an arm's draws, the first ones, no searcher suggests."""
+    """The number of an arm's draws, the first ones, that are random."""
     return adaptive_settings(sweep.config).n_startup_trials if is_adaptive(sweep.config) else arm.draws
 
 
@@ -109,7 +110,7 @@ def last_window_end(sweep: Sweep) -> int:
 
 
 def grace_steps(sweep: Sweep) -> int:
-    """Steps that every run trains before it may be ended early: those the file asks for, else one past every window."""
+    """Steps that every run trains before it may be ended early: the file's `grace_period`, else 1 past every window."""
     stopping = sweep.config.early_stopping
     return (stopping.grace_period if stopping else None) or last_window_end(sweep) + 1
 
@@ -117,14 +118,14 @@ def grace_steps(sweep: Sweep) -> int:
 def _window_end(sweep: Sweep, arm: Arm) -> int:
     if arm.annealing is None or arm.annealing.kind is not GGA:
         return 0
-    defaults = arm_values(arm, sweep.config, sweep.protocol, {}).annealing
-    space = searched_space(arm, sweep.config, sweep.protocol)
-    last = {name: _largest(defaults[name], space.get(PREFIX + name)) for name in ("start_step", "num_steps")}
+    defaults = arm_values(sweep, arm, {}).annealing
+    space = searched_space(sweep, arm)
+    last = {name: _largest(defaults[name], space.get(annealing_name(name))) for name in ("start_step", "num_steps")}
     return 0 if option_faults(GGA, last) else GGA.of_variant("paper", **last).window.stop
 
 
 def _largest(default: Scalar, searched: Distribution | None) -> int:
-    """Among what is a whole number; the rest is a fault of its own."""
+    """The largest whole number that can be drawn; other values are reported elsewhere."""
     values: tuple[Scalar, ...] = ()
     if searched is not None and searched.choice is not None:
         values = searched.choice
@@ -134,14 +135,14 @@ def _largest(default: Scalar, searched: Distribution | None) -> int:
 
 
 def adaptive_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Searches that cannot be made: without Optuna, without anything to search, with too small a budget, and the like.
+    """Settings that cannot work: no Optuna, nothing to search, too small a budget, and the like.
 
-    That a grace period ends after every window is checked where windows are.
+    `spec.check` checks that the grace period ends after every window.
     """
     config = sweep.config
     if not is_adaptive(config):
         if config.adaptive is not None:
-            yield Fault("adaptive", f"needs a search that adapts, not {config.search}", None, ADAPTIVE)
+            yield Fault("adaptive", f"needs an adaptive search, not {config.search}", None, ADAPTIVE)
     else:
         yield from _search_faults(sweep)
         yield from _objective_faults(sweep)
@@ -159,7 +160,7 @@ def _search_faults(sweep: Sweep) -> Iterator[Fault]:
         return  # named where chosen cells are checked
     for arm in sweep.arms:
         place = f"arms[{arm.index}].draws" if config.arms[arm.index].draws else "draws"
-        if not searched_space(arm, config, sweep.protocol):
+        if not searched_space(sweep, arm):
             yield Fault("search_space", f"{config.search} needs something to search in the arm {arm.name!r}")
         elif arm.draws <= settings.n_startup_trials:
             rule = f"must exceed the random draws at the start, adaptive.n_startup_trials {settings.n_startup_trials}"

@@ -1,4 +1,4 @@
-"""Arms: the factors multiplied out, names, baselines, and the values a draw gives to each hyperparameter."""
+"""Arms: the factors of each block multiplied out, their names and baselines."""
 
 from __future__ import annotations
 
@@ -8,30 +8,53 @@ from dataclasses import dataclass, replace
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import options_of
-from gga_sweep.distributions import Distribution
-from gga_sweep.networks.choice import default_domain_gradients
 from gga_sweep.records import Scalar
-from gga_sweep.spec.models import ArmConfig, SweepConfig
-from gga_sweep.spec.plan import Arm
-from gga_sweep.spec.protocols import Protocol, complete_training
+from gga_sweep.spec.models import AnnealingConfig, ArmConfig, SweepConfig
 
 PREFIX = "annealing."
 
 
+def annealing_name(option: str) -> str:
+    """The hyperparameter that an option of the annealing is."""
+    return PREFIX + option
+
+
 @dataclass(frozen=True, slots=True)
-class Values:
-    """The hyperparameters of a run by dotted name, and where in the file each came from, for error messages."""
+class Arm:
+    """What is compared: an algorithm, annealed or not, at one setting of its factors.
 
-    values: Mapping[str, Scalar]
-    origins: Mapping[str, str]
+    Args:
+        name: unique in the sweep.
+        block: the name without the factors, which the arms of a block share.
+        factors: dotted hyperparameter name -> value; fixed in this arm, never selected over.
+        baseline: name of the arm it is compared with; None for an arm that is a baseline itself.
+        index: of its block in the file's `arms:`, for error messages.
+    """
+
+    name: str
+    block: str
+    algorithm: str
+    annealing: AnnealingConfig | None
+    factors: Mapping[str, Scalar]
+    draws: int
+    baseline: str | None
+    index: int
 
     @property
-    def annealing(self) -> dict[str, Scalar]:
-        return {name.removeprefix(PREFIX): value for name, value in self.values.items() if name.startswith(PREFIX)}
+    def hyperparameters(self) -> tuple[str, ...]:
+        """Every name that can be set, searched or varied in this arm.
+
+        Raises:
+            InputError: unknown algorithm.
+        """
+        own = tuple(get_algorithm(self.algorithm).hyperparameters)
+        return own if self.annealing is None else (*own, *map(annealing_name, options_of(self.annealing.kind)))
 
     @property
-    def training(self) -> dict[str, Scalar]:
-        return {name: value for name, value in self.values.items() if not name.startswith(PREFIX)}
+    def fixed(self) -> dict[str, Scalar]:
+        """The values that the arm sets itself, so that no draw changes them."""
+        given = {} if self.annealing is None else self.annealing.given
+        return {**{annealing_name(name): value for name, value in given.items()}, **self.factors}
 
 
 def expand_arms(config: SweepConfig) -> tuple[Arm, ...]:
@@ -53,79 +76,6 @@ def expand_arms(config: SweepConfig) -> tuple[Arm, ...]:
                 )
             )
     return tuple(replace(arm, baseline=_baseline(arm, arms)) for arm in arms)
-
-
-def hyperparameter_names(arm: Arm) -> tuple[str, ...]:
-    """Every name that can be set, searched or varied in this arm.
-
-    Raises:
-        InputError: unknown algorithm.
-    """
-    own = tuple(get_algorithm(arm.algorithm).hyperparameters)
-    return own if arm.annealing is None else (*own, *(PREFIX + name for name in options_of(arm.annealing.kind)))
-
-
-def searched_space(arm: Arm, config: SweepConfig, protocol: Protocol) -> dict[str, Distribution]:
-    """What is drawn in this arm: the file's search space, else the protocol's, less what the arm lacks or fixes."""
-    if config.chosen is not None:
-        return {}
-    space = config.search_space or protocol.search_space(arm.algorithm, config.dataset.name)
-    fixed = fixed_values(arm)
-    return {name: space[name] for name in space if name in hyperparameter_names(arm) and name not in fixed}
-
-
-def arm_values(
-    arm: Arm, config: SweepConfig, protocol: Protocol, drawn: Mapping[str, Scalar], place: str = "search_space."
-) -> Values:
-    """Every hyperparameter of a run of this arm.
-
-    The first that has it wins: the arm's factors, its annealing block, the draw, the file's defaults, the variant's,
-    the protocol's, the registry's.
-
-    Args:
-        drawn: the draw, or what was chosen for the cell.
-        place: where in the file that stands, for messages.
-    """
-    registered = {name: item.default for name, item in get_algorithm(arm.algorithm).hyperparameters.items()}
-    layers: list[tuple[str, Mapping[str, Scalar]]] = [
-        (f"arms[{arm.index}].vary.", arm.factors),
-        (f"arms[{arm.index}].", fixed_values(arm)),
-        (place, drawn),
-        ("defaults.", config.defaults),
-        ("variant, ", {} if arm.annealing is None else _prefixed(arm.annealing.of_variant)),
-        (f"protocol {protocol.name}, default ", protocol.defaults(arm.algorithm, config.dataset.name)),
-        ("default ", {**registered, **_annealing_defaults(arm)}),
-    ]
-    values: dict[str, Scalar] = {}
-    origins: dict[str, str] = {}
-    for name in hyperparameter_names(arm):
-        origin, layer = next(((origin, layer) for origin, layer in layers if name in layer), ("rule, ", {}))
-        values[name] = layer[name] if layer else _domain_gradients_by_rule(arm, config, protocol, values["batch_size"])
-        origins[name] = origin + name
-    return Values(values, origins)
-
-
-def _annealing_defaults(arm: Arm) -> dict[str, Scalar]:
-    """All but `domain_gradients`, which follows from the network."""
-    declared = {} if arm.annealing is None else options_of(arm.annealing.kind)
-    return _prefixed({name: option.default for name, option in declared.items() if name != "domain_gradients"})
-
-
-def _domain_gradients_by_rule(arm: Arm, config: SweepConfig, protocol: Protocol, batch_size: Scalar) -> Scalar:
-    """The one hyperparameter that follows from others where no layer has it."""
-    if not get_algorithm(arm.algorithm).splits_by_layer:
-        return "loop"
-    training = complete_training(config, protocol)
-    return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, config.resources.on_gpu)
-
-
-def fixed_values(arm: Arm) -> dict[str, Scalar]:
-    """What the arm sets itself, so that no draw changes it."""
-    return {**({} if arm.annealing is None else _prefixed(arm.annealing.given)), **arm.factors}
-
-
-def _prefixed(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    return {PREFIX + name: value for name, value in values.items()}
 
 
 def listed(values: Mapping[str, Scalar]) -> str:

@@ -1,4 +1,4 @@
-"""What a sweep that averages weights asks for, and what its rows of averaged weights are called."""
+"""Checks of weight averaging, and the names of averaged weights in tables."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from gga_sweep.spec.work import evaluations
 
 
 def averaged_name(name: str, averaging: AveragingConfig) -> str:
-    """Of an arm's averaged weights, the method before whatever is listed: "ERM + GGA, radius 1e-5" becomes
-    "ERM + GGA + SWAD, radius 1e-5"."""
+    """The name of an arm's averaged weights: "ERM + GGA, radius 1e-5" becomes "ERM + GGA + SWAD, radius 1e-5"."""
     head, comma, tail = name.partition(", ")
     return f"{head} + {averaging.method.upper()}{comma}{tail}"
 
 
 def averaging_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Runs evaluated too seldom to find a valley in, and arms that bear the name of another's averaged weights."""
+    """Too few evaluations to find a valley, and arms named like another arm's averaged weights."""
     training = sweep.training
     if training.averaging is None:
         return

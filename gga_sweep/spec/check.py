@@ -1,4 +1,4 @@
-"""What is wrong with a sweep, across its fields: every fault, each with the place in the file it comes from."""
+"""Checks across the fields of a sweep; each fault names its place in the file."""
 
 from __future__ import annotations
 
@@ -16,26 +16,21 @@ from gga_sweep.records import Scalar
 from gga_sweep.selection.methods import METHODS as SELECTION_METHODS
 from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.adaptive import adaptive_faults
-from gga_sweep.spec.arms import (
-    PREFIX,
-    Values,
-    arm_values,
-    hyperparameter_names,
-    searched_space,
-)
+from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.averaging import averaging_faults
 from gga_sweep.spec.chosen import chosen_faults
 from gga_sweep.spec.draws import contains, grid_points
-from gga_sweep.spec.models import SweepConfig, TrainingSettings
-from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, Arm, Sweep
+from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, Sweep
+from gga_sweep.spec.values import Values, arm_values, searched_space
 
-_INTERDEPENDENT = tuple(PREFIX + name for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph"))
-"""Choices of which each may be allowed, and two together, or one with the network, not."""
+_INTERDEPENDENT = tuple(
+    annealing_name(name) for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph")
+)
+"""Choices that may be valid one by one but not together, or not with the network."""
 
 
 def check_sweep(sweep: Sweep) -> list[Fault]:
     """All faults; empty if the sweep can be planned. Loads no image."""
-    training = sweep.training
     faults = [
         *_reserved_name(sweep),
         *_repetitions(sweep),
@@ -45,25 +40,24 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
         *_name_faults(sweep),
         *_default_faults(sweep),
         *_space_faults(sweep),
-        *_network_and_images_faults(sweep, training),
+        *_network_and_images_faults(sweep),
         *averaging_faults(sweep),
         *adaptive_faults(sweep),
     ]
     for arm in sweep.arms:
-        faults.extend(_algorithm_faults(arm, training))
-        faults.extend(_arm_faults(arm, sweep, training))
+        faults.extend(_algorithm_faults(sweep, arm))
+        faults.extend(_arm_faults(sweep, arm))
     return list({str(fault): fault for fault in faults}.values())
 
 
 def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fault]:
     """What is wrong with the values of a single run of an arm."""
-    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
-    training = sweep.training
-    return list(_values_faults(arm, values, sweep, training)) or list(_extent_faults(arm, values, sweep, training))
+    values = arm_values(sweep, arm, drawn)
+    return list(_values_faults(sweep, arm, values)) or list(_extent_faults(sweep, arm, values))
 
 
 def _reserved_name(sweep: Sweep) -> Iterator[Fault]:
-    """A sweep's folder must not be what its storage holds for all sweeps; SQLite has files beside its own."""
+    """The storage needs these names for itself, and SQLite adds files beside its own."""
     name = sweep.name.casefold()  # on some disks `Cache` is `cache`
     if name == CACHE_FOLDER or name.startswith(TRACKING_FILE):
         rule = f"must not be {CACHE_FOLDER} nor begin with {TRACKING_FILE}, which the storage itself needs"
@@ -104,7 +98,7 @@ def _test_domain_faults(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _needed_domains(arm: Arm) -> int:
-    """Training domains that its algorithm needs, and its annealing: that compares two."""
+    """The number of training domains that its algorithm needs, and its annealing, which compares two."""
     return max(get_algorithm(arm.algorithm).min_domains, 1 if arm.annealing is None else 2)
 
 
@@ -114,7 +108,7 @@ def _listed(arms: Sequence[Arm]) -> str:
 
 
 def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Methods that cannot select here."""
+    """Selection methods that cannot work in this sweep."""
     methods = sweep.selection
     for method, times in Counter(methods).items():
         if times > 1:
@@ -130,7 +124,7 @@ def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _pair_faults(sweep: Sweep, method: str) -> Iterator[Fault]:
-    """A run that validates leaves out its test domain and one more."""
+    """A validating run leaves out its test domain and one more."""
     for names in sweep.test_domains:
         if len(names) > 1:
             rule = f"{method} needs test domains that stand alone"
@@ -146,14 +140,14 @@ def _pair_faults(sweep: Sweep, method: str) -> Iterator[Fault]:
 
 
 def _name_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Names of hyperparameters that nothing has."""
-    everywhere = tuple(dict.fromkeys(name for arm in sweep.arms for name in hyperparameter_names(arm)))
+    """Unknown names of hyperparameters."""
+    everywhere = tuple(dict.fromkeys(name for arm in sweep.arms for name in arm.hyperparameters))
     for field in ("defaults", "search_space"):
         for name in getattr(sweep.config, field):
             if name not in everywhere:
                 yield Fault(f"{field}.{name}", "no arm has this hyperparameter", None, everywhere)
     for arm in sweep.arms:
-        names = hyperparameter_names(arm)
+        names = arm.hyperparameters
         for name in arm.factors:
             if name not in names:
                 yield Fault(f"arms[{arm.index}].vary.{name}", "the arm has no such hyperparameter", None, names)
@@ -184,7 +178,7 @@ def _default_faults(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _space_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Ranges that reach where the hyperparameter makes no sense, and grids of what has no points."""
+    """Ranges beyond what a hyperparameter allows, and grids without points."""
     if sweep.config.search == "grid":
         try:
             grid_points(sweep.config.search_space)
@@ -195,7 +189,7 @@ def _space_faults(sweep: Sweep) -> Iterator[Fault]:
         if not sweep.config.search_space:
             yield Fault("search_space", "a grid needs something to search")
     for name, searched in sweep.config.search_space.items():
-        arm = next((arm for arm in sweep.arms if name in hyperparameter_names(arm)), None)
+        arm = next((arm for arm in sweep.arms if name in arm.hyperparameters), None)
         if arm is None:
             continue
         if searched.choice is None and isinstance(_default(arm, name), bool):
@@ -210,7 +204,8 @@ def _space_faults(sweep: Sweep) -> Iterator[Fault]:
             yield from _value_faults(arm, name, value, f"search_space.{name}")
 
 
-def _network_and_images_faults(sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+def _network_and_images_faults(sweep: Sweep) -> Iterator[Fault]:
+    training = sweep.training
     channels = sweep.dataset.image_shape[0]
     yield from network_faults(training.network, channels, training.weights)
     if training.augmentation != "none" and channels != 3:
@@ -222,9 +217,9 @@ def _network_and_images_faults(sweep: Sweep, training: TrainingSettings) -> Iter
             yield Fault("training.holdout", rule, training.holdout)
 
 
-def _algorithm_faults(arm: Arm, training: TrainingSettings) -> Iterator[Fault]:
-    """What its algorithm cannot do whatever its hyperparameters."""
-    name, spec = arm.algorithm, get_algorithm(arm.algorithm)
+def _algorithm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
+    """What its algorithm cannot do with any hyperparameters."""
+    training, name, spec = sweep.training, arm.algorithm, get_algorithm(arm.algorithm)
     if spec.needs_batch_statistics and lacks_batch_norm(training.network):
         rule = f"has no batch norm, whose batch statistics {name} needs"
         fitting = [network.name for network in NETWORKS.values() if network.has_batch_norm]
@@ -236,31 +231,31 @@ def _algorithm_faults(arm: Arm, training: TrainingSettings) -> Iterator[Fault]:
         yield Fault(f"arms[{arm.index}].annealing.method", rule, "gga-l", ("gga",))
 
 
-def _arm_faults(arm: Arm, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
-    """Values out of range or at odds, windows past the end, batches and meta splits that do not fit.
+def _arm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
+    """Values out of range or in conflict, windows past the end, batches and meta splits that do not fit.
 
-    Looked for among the defaults, every extreme, and every combination of the interdependent choices.
+    Checks the defaults, every extreme, and every combination of the interdependent choices.
     """
-    if any(name not in hyperparameter_names(arm) for name in arm.factors):
-        return  # named already
-    space = searched_space(arm, sweep.config, sweep.protocol)
-    defaults = arm_values(arm, sweep.config, sweep.protocol, {})
-    yield from _values_faults(arm, defaults, sweep, training)
+    if any(name not in arm.hyperparameters for name in arm.factors):
+        return  # reported already
+    space = searched_space(sweep, arm)
+    defaults = arm_values(sweep, arm, {})
+    yield from _values_faults(sweep, arm, defaults)
     for drawn in _combinations(arm, space):
-        yield from _values_faults(arm, arm_values(arm, sweep.config, sweep.protocol, drawn), sweep, training)
-    yield from _extent_faults(arm, defaults, sweep, training)
+        yield from _values_faults(sweep, arm, arm_values(sweep, arm, drawn))
+    yield from _extent_faults(sweep, arm, defaults)
     for furthest in (min, max):
         extreme = {name: furthest(_ends(searched), key=_as_number) for name, searched in space.items()}
-        yield from _extent_faults(arm, arm_values(arm, sweep.config, sweep.protocol, extreme), sweep, training)
+        yield from _extent_faults(sweep, arm, arm_values(sweep, arm, extreme))
     for index, entry in enumerate(sweep.config.chosen.cells if sweep.config.chosen else ()):
-        if entry.arm == arm.name and entry.values.keys() <= set(hyperparameter_names(arm)):
-            values = arm_values(arm, sweep.config, sweep.protocol, entry.values, f"chosen.cells[{index}].values.")
-            yield from _values_faults(arm, values, sweep, training)
-            yield from _extent_faults(arm, values, sweep, training)
+        if entry.arm == arm.name and entry.values.keys() <= set(arm.hyperparameters):
+            values = arm_values(sweep, arm, entry.values, f"chosen.cells[{index}].values.")
+            yield from _values_faults(sweep, arm, values)
+            yield from _extent_faults(sweep, arm, values)
 
 
 def _combinations(arm: Arm, space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
-    """What can be drawn of the interdependent choices; those that are wrong by themselves are named already."""
+    """Every combination of the interdependent choices that can be drawn; invalid ones are reported already."""
     choices = {
         name: [value for value in dict.fromkeys(_ends(space[name])) if not [*_value_faults(arm, name, value, name)]]
         for name in _INTERDEPENDENT
@@ -270,36 +265,37 @@ def _combinations(arm: Arm, space: Mapping[str, Distribution]) -> Iterator[dict[
         yield dict(zip(choices, point, strict=True))
 
 
-def _values_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
-    """Values out of range, and values that do not go together."""
+def _values_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
+    """Values out of range or in conflict."""
     for name, value in values.training.items():
         yield from _value_faults(arm, name, value, values.origins[name])
     if arm.annealing is None:
         return
     for fault in option_faults(arm.annealing.kind, values.annealing):
-        yield Fault(values.origins[PREFIX + fault.field], fault.rule, fault.got, fault.allowed)
+        yield Fault(values.origins[annealing_name(fault.field)], fault.rule, fault.got, fault.allowed)
     how = values.annealing["domain_gradients"]
-    if how == "layerwise" and couples_images(training.network, training.freeze_batch_norm):
-        rule = f"batch norm that is not frozen couples the domains of {training.network}"
-        yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
+    if how == "layerwise" and couples_images(sweep.training.network, sweep.training.freeze_batch_norm):
+        rule = f"batch norm that is not frozen couples the domains of {sweep.training.network}"
+        yield Fault(values.origins["annealing.domain_gradients"], rule, how, ("loop",))
     if how == "layerwise" and not get_algorithm(arm.algorithm).splits_by_layer:
         rule = f"in one forward {arm.algorithm} lets a domain see the others"
-        yield Fault(values.origins[PREFIX + "domain_gradients"], rule, how, ("loop",))
+        yield Fault(values.origins["annealing.domain_gradients"], rule, how, ("loop",))
     if values.annealing.get("cuda_graph") is True and not sweep.config.resources.on_gpu:
-        yield Fault(values.origins[PREFIX + "cuda_graph"], "needs a GPU (resources.gpus above 0)", True)
+        yield Fault(values.origins["annealing.cuda_graph"], "needs a GPU (resources.gpus above 0)", True)
 
 
-def _extent_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+def _extent_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
     if arm.annealing is not None and arm.annealing.kind is GGA:
-        yield from _window_faults(values, training.steps, sweep.config)
-    yield from _batch_faults(arm, values, sweep, training)
-    yield from _domain_count_faults(arm, values, sweep)
+        yield from _window_faults(sweep, values)
+    yield from _batch_faults(sweep, arm, values)
+    yield from _domain_count_faults(sweep, arm, values)
 
 
-def _window_faults(values: Values, steps: int, config: SweepConfig) -> Iterator[Fault]:
+def _window_faults(sweep: Sweep, values: Values) -> Iterator[Fault]:
+    steps, config = sweep.training.steps, sweep.config
     place = {name: values.annealing[name] for name in ("start_step", "num_steps")}
     if option_faults(GGA, place):
-        return  # named already
+        return  # reported already
     window = GGA.of_variant("paper", **place).window
     shown = f"{window.start}..{window.stop - 1}"
     if window.stop > steps:
@@ -314,10 +310,10 @@ def _window_faults(values: Values, steps: int, config: SweepConfig) -> Iterator[
         yield Fault("early_stopping.grace_period", rule, grace)
 
 
-def _batch_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSettings) -> Iterator[Fault]:
+def _batch_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
     batch = values.values["batch_size"]
     name, size = min(sweep.dataset.domain_sizes.items(), key=lambda item: item[1])
-    left = size - int(training.holdout * size)
+    left = size - int(sweep.training.holdout * size)
     if isinstance(batch, int | float) and batch > left:
         rule = f"must not exceed the training split of the smallest domain, {name!r} ({left} images)"
         yield Fault(values.origins["batch_size"], rule, batch)
@@ -326,17 +322,17 @@ def _batch_faults(arm: Arm, values: Values, sweep: Sweep, training: TrainingSett
         yield Fault(values.origins["batch_size"], f"{arm.algorithm} needs {least} images or more a domain", batch)
 
 
-def _domain_count_faults(arm: Arm, values: Values, sweep: Sweep) -> Iterator[Fault]:
-    """Numbers of domains that the smallest set of training domains cannot give."""
+def _domain_count_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
+    """Numbers of domains that the smallest set of training domains does not have."""
     held_out = max((*sweep.test_domains, *sweep.pairs), key=len)
     left = len(sweep.dataset.domain_names) - len(held_out)
     if left < _needed_domains(arm):
-        return  # named already
+        return  # reported already
     for name, item in get_algorithm(arm.algorithm).own.items():
         value, origin = values.values[name], values.origins[name]
         if item.below_domains and isinstance(value, int | float) and value >= left:
             rule = f"must be below the number of training domains, {left} where {'+'.join(held_out)!r} is held out"
-            if not sweep.config.search_space and name in searched_space(arm, sweep.config, sweep.protocol):
+            if not sweep.config.search_space and name in searched_space(sweep, arm):
                 rule += f" (the protocol searches it: fix it under arms[{arm.index}].vary)"
             elif origin.startswith(("default ", "protocol ")):
                 rule += f" (set defaults.{name})"

@@ -1,4 +1,4 @@
-"""Cells that train what another sweep chose: which entry of `chosen:` is whose, and what is wrong with them."""
+"""The `chosen:` block: hyperparameters that another sweep chose for each cell, and its faults."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell
 from gga_sweep.selection.methods import needing_pairs
-from gga_sweep.spec.arms import fixed_values, hyperparameter_names
+from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.models import ChosenCell, ChosenConfig
-from gga_sweep.spec.plan import Arm, Sweep
+from gga_sweep.spec.plan import Sweep
 
 _REPLACED = "is replaced by `chosen`; leave it out"
 
@@ -31,7 +31,7 @@ def chosen_for(chosen: ChosenConfig, cell: Cell) -> ChosenCell:
 
 
 def chosen_faults(sweep: Sweep) -> Iterator[Fault]:
-    """Entries that fit no cell or stand twice, cells without one, values that no run can take, and rival fields."""
+    """Entries without a cell, twice or missing, values that no run can have, and fields that `chosen` replaces."""
     config = sweep.config
     if config.chosen is None:
         return
@@ -75,7 +75,7 @@ def _rival_fields(sweep: Sweep) -> Iterator[Fault]:
 
 
 def _name_faults(arm: Arm, entry: ChosenCell, field: str) -> Iterator[Fault]:
-    names, fixed = hyperparameter_names(arm), fixed_values(arm)
+    names, fixed = arm.hyperparameters, arm.fixed
     for name, value in entry.values.items():
         if name not in names:
             yield Fault(f"{field}.values.{name}", "the arm has no such hyperparameter", value, names)

@@ -21,7 +21,7 @@ Numbers = np.random.Generator | np.random.RandomState
 def draw_hyperparameters(
     space: Mapping[str, Distribution], sampler: Sampler, algorithm: str, dataset: str, trial_seed: int, draw: int
 ) -> dict[str, Scalar]:
-    """The values of one draw, in the order of `space`. What is drawn for one name depends on no other name in it.
+    """The values of one draw, in the order of `space`. The draw of a name does not depend on the other names.
 
     - `by-name`: each hyperparameter has a stream of its own.
     - `domainbed`: DomainBed draws its `domainbed_row` name after name from a single generator, an algorithm's own names
@@ -113,7 +113,7 @@ def _draw_as_domainbed_head(space: Mapping[str, Distribution], seed: int) -> dic
 
 
 def _sample(distribution: Distribution, numbers: Numbers) -> Scalar:
-    """One value. The powers are those DomainBed takes, of 10 for floats and of 2 for integers, to give its bits."""
+    """One value. Powers of 10 for floats and of 2 for integers, as in DomainBed, to give its bits."""
     if distribution.choice is not None:
         return distribution.choice[_index(numbers, len(distribution.choice))]
     low, high = _bounds(distribution)
@@ -142,7 +142,7 @@ def whole_bounds(distribution: Distribution) -> tuple[int, int]:
 
 
 def _clip(value: float, low: float, high: float) -> float:
-    """The last bit of a logarithm must not lead out of the range."""
+    """Rounding of the logarithm must not lead out of the range."""
     return min(max(float(value), low), high)
 
 

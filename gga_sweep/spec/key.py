@@ -1,4 +1,4 @@
-"""A run's key: a hash of everything that decides its numbers, and of nothing else."""
+"""A run's key: a hash of everything that decides its numbers, and nothing else."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ from gga_sweep.spec.check import check_sweep
 from gga_sweep.spec.location import Location, as_location
 from gga_sweep.spec.models import SweepConfig, TrainingConfig
 from gga_sweep.spec.plan import Sweep
-from gga_sweep.spec.protocols import get_protocol, image_deviations
+from gga_sweep.spec.protocols import complete_training, get_protocol, image_deviations
 from gga_sweep.spec.sweep_file import override, read_sweep_file, validate
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
 
 MOST_ARMS = 1_000
 MOST_RUNS = 1_000_000
-"""Beyond these a sweep is a slip of the pen, and planning it would take hours."""
+"""A larger sweep is a mistake, and planning it would take hours."""
 
 
 def load(
@@ -70,10 +70,10 @@ def complete(
     """The sweep of a typed file, not checked yet.
 
     Args:
-        description: of the dataset, where it is known; None looks at the images.
+        description: of the dataset, where it is known; if None, the images are inspected.
 
     Raises:
-        InputError: unknown protocol, dataset or algorithm, too many arms or runs, a home that nobody has.
+        InputError: unknown protocol, dataset or algorithm, too many arms or runs, an unknown home directory.
     """
     root = config.dataset.root
     if isinstance(storage, Path):
@@ -104,6 +104,7 @@ def complete(
         test_domains=test_domains,
         pairs=pairs,
         protocol=protocol,
+        training=complete_training(config, protocol),
         deviations=(
             *_deviations(config.training, protocol.training(config.dataset.name)),
             *image_deviations(config, protocol, description.image_shape),
@@ -115,7 +116,7 @@ def complete(
 
 
 def _size_faults(config: SweepConfig, held_out: int) -> list[Fault]:
-    """More arms or runs than can be meant; counted, for making them would take too long.
+    """Too many arms or runs; only counted, because expanding them would take too long.
 
     Args:
         held_out: how many sets of domains are held out.
@@ -146,7 +147,7 @@ def _pairs(test_domains: Sequence[tuple[str, ...]], domains: Sequence[str]) -> t
 
 
 def _lies_around(fault: Fault, faults: Sequence[Fault]) -> bool:
-    """Whether another fault lies inside its field: what that one left out may be all that is wrong here."""
+    """Whether another fault lies inside its field: leaving that out may have caused this one."""
     return any(other.field.startswith((f"{fault.field}.", f"{fault.field}[")) for other in faults)
 
 
@@ -163,5 +164,5 @@ def _deviations(given: TrainingConfig, protocol: TrainingConfig) -> tuple[str, .
     return tuple(
         f"{name} is {value} (the protocol's: {getattr(protocol, name)})"
         for name, value in given.model_dump(exclude_unset=True, exclude_none=True).items()
-        if value != getattr(protocol, name) and name not in ("threads", "averaging")  # it changes nothing in training
+        if value != getattr(protocol, name) and name not in ("threads", "averaging")  # neither changes the training
     )

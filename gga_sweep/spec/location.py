@@ -1,4 +1,4 @@
-"""Where ledgers lie: folders of a file system, or of an S3 bucket."""
+"""Where ledgers are stored: folders of a file system or of an S3 bucket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY = re.compile(r"[A-Za-z0-9._+/=-]*")
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
-    """A folder of a bucket; of a path it has what a ledger needs.
+    """A folder of a bucket, with the part of the interface of `Path` that a ledger needs.
 
     Args:
         bucket: its name.

@@ -1,6 +1,6 @@
 """The types of a sweep file and of a single run: frozen, validated field by field, no behaviour.
 
-What crosses fields or needs a registry (does this domain exist, does the window fit) is checked in `spec.check`.
+`spec.check` checks what crosses fields or needs a registry (does this domain exist, does the window fit).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def _domain_name(value: object) -> object:
 
 
 def _domain_set(value: object) -> object:
-    """A test domain may be written alone; a run has a tuple of them."""
+    """A single test domain may be written without a list."""
     value = _domain_name(value)
     return (value,) if isinstance(value, str) else value
 
 
 def _annealing(value: object) -> GGA | GGAL:
-    """Typed already, or as it is stored."""
+    """From the typed object, or from what `encode` stored."""
     if isinstance(value, GGA | GGAL):
         return value
     if not isinstance(value, Mapping):
@@ -70,7 +70,7 @@ class AnnealingConfig(Model):
 
     @property
     def kind(self) -> type[GGA] | type[GGAL]:
-        """What an annealing of this method is."""
+        """The type of an annealing of this method."""
         return METHODS[self.method]
 
     @property
@@ -123,7 +123,7 @@ class AveragingConfig(Model):
 
 
 def _averaging(value: object) -> object:
-    """A method may be written alone."""
+    """The method may be written without a block."""
     return {"method": value} if isinstance(value, str) else value
 
 
@@ -162,12 +162,12 @@ class TrainingConfig(Model):
 
 
 class ResourcesConfig(Model):
-    """What one run occupies. Fractions of a GPU are bookkeeping: its memory is shared, not divided.
+    """What one run occupies. Runs that share a GPU share its memory, whatever their fractions.
 
     Args:
         cpus: Ray CPUs a run reserves.
-        gpus: 0 trains on the CPU; 0.5 puts two runs on one GPU; above 1 makes no sense for one training job. "auto"
-            puts as many on one as its memory has room for, measured before the first run (`scheduling.gpu_share`).
+        gpus: 0 trains on the CPU; 0.5 puts two runs on one GPU; at most 1. "auto" puts as many on one GPU as
+            its memory has room for, measured before the first run (`scheduling.gpu_share`).
         max_concurrent: runs at once (default: what the resources allow).
     """
 
@@ -182,7 +182,7 @@ class ResourcesConfig(Model):
 
 
 class ChosenCell(Model):
-    """What was chosen for a cell.
+    """The hyperparameters chosen for a cell.
 
     Args:
         arm: its name.
@@ -225,7 +225,7 @@ class AdaptiveConfig(Model):
 
 
 class EarlyStoppingConfig(Model):
-    """Successive halving within each cell: runs that fall behind those before them in their cell are ended.
+    """Successive halving within each cell: ends runs that fall behind earlier runs of their cell.
 
     Args:
         reduction_factor: one in so many goes on at a rung.
@@ -268,7 +268,7 @@ class SweepConfig(Model):
 
 
 class TrainingSettings(Model):
-    """`TrainingConfig` after the protocol has filled it in: nothing is left open."""
+    """`TrainingConfig` completed by the protocol."""
 
     steps: int
     evaluate_every: int
@@ -290,7 +290,7 @@ class TrainingSettings(Model):
 
 
 class RunSpec(Model):
-    """One training job, whole: nothing else decides its numbers (save the machine's arithmetic).
+    """One training job. Nothing else decides its numbers, except the machine's arithmetic.
 
     Args:
         hyperparameters: of the algorithm and its training, e.g. lr, batch_size (per training domain).

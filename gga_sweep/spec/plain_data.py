@@ -1,4 +1,4 @@
-"""What a sweep file may be made of, whatever it says: plain values, not too many, not too deep."""
+"""Limits of a sweep file's content: plain values, not too many, not nested too deep."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Location = tuple[Any, ...]
 
 
 def plain_faults(content: object) -> list[Fault]:
-    """What keeps content from being read any further; empty if nothing does.
+    """The fault that makes content unreadable; empty if there is none.
 
-    An alias of YAML counts as often as it stands, so that a few lines cannot hold billions of values.
+    A YAML alias counts at each use, so that a few lines cannot stand for billions of values.
     """
     for number, (location, value) in enumerate(_values(content), start=1):
         if number > MOST_VALUES:
@@ -32,7 +32,7 @@ def plain_faults(content: object) -> list[Fault]:
 
 
 def copied(content: Any) -> Any:
-    """A copy that shares no list and no block; blocks become dictionaries, tuples lists."""
+    """A deep copy; blocks become dictionaries, tuples lists."""
     if isinstance(content, Mapping):
         return {key: copied(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

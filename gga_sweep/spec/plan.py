@@ -7,36 +7,15 @@ from dataclasses import dataclass, field
 
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.records import Cell, RunPlace, Scalar
+from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.key import folder_name
 from gga_sweep.spec.location import Location
-from gga_sweep.spec.models import AnnealingConfig, RunSpec, SelectionMethod, SweepConfig, TrainingSettings
-from gga_sweep.spec.protocols import Protocol, complete_training
+from gga_sweep.spec.models import RunSpec, SelectionMethod, SweepConfig, TrainingSettings
+from gga_sweep.spec.protocols import Protocol
 
 CACHE_FOLDER = "cache"
 TRACKING_FILE = "mlflow.db"
-"""What a storage holds beside its sweeps: content hashes and decoded images, and MLflow's SQLite file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """What is compared: an algorithm, annealed or not, at one setting of its factors.
-
-    Args:
-        name: unique in the sweep.
-        block: the name without the factors, which the arms of a block share.
-        factors: dotted hyperparameter name -> value; fixed in this arm, never selected over.
-        baseline: name of the arm it is compared with; None for an arm that is a baseline itself.
-        index: of its block in the file's `arms:`, for error messages.
-    """
-
-    name: str
-    block: str
-    algorithm: str
-    annealing: AnnealingConfig | None
-    factors: Mapping[str, Scalar]
-    draws: int
-    baseline: str | None
-    index: int
+"""Other contents of a storage: content hashes and decoded images, and MLflow's SQLite file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +29,7 @@ class Sweep:
         test_domains: the sets of held-out domains, in order.
         pairs: sets of two that are trained only to validate (leave-one-domain-out); none that is in `test_domains`.
         protocol: the named bundle of choices.
+        training: the file's `training:` block, completed by its protocol.
         deviations: what the file overrides of its protocol, and how its images differ from DomainBed's, as sentences.
         dataset: the dataset's domains and counts, as known or found.
         storage: folder of all sweeps, or of a bucket; this one lives in `storage / config.name`.
@@ -62,6 +42,7 @@ class Sweep:
     test_domains: tuple[tuple[str, ...], ...]
     pairs: tuple[tuple[str, ...], ...]
     protocol: Protocol
+    training: TrainingSettings
     deviations: tuple[str, ...]
     dataset: DatasetDescription
     storage: Location
@@ -80,15 +61,10 @@ class Sweep:
         """The methods that tables are made by, the headline's first."""
         return self.config.selection or self.protocol.selection
 
-    @property
-    def training(self) -> TrainingSettings:
-        """The file's `training:` block, completed by its protocol."""
-        return complete_training(self.config, self.protocol)
-
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What stands in a key for the files a run reads, so that a path never does.
+    """Digests of the files that a run reads; they are part of its key, paths are not.
 
     Args:
         dataset: digest of the dataset's manifest.
@@ -101,7 +77,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A run of the plan. Equal runs of a cell are one, under all their draw numbers.
+    """A run of the plan. Equal runs of a cell are one run with several draw numbers.
 
     Args:
         cell: where it stands.

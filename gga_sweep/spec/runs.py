@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import decode
-from gga_sweep.datasets import dataset_digest
-from gga_sweep.datasets.files import is_folder
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.spec.adaptive import Suggested, is_adaptive, random_draws, seed_of_draws
-from gga_sweep.spec.arms import Values, arm_values, fixed_values, hyperparameter_names, searched_space
+from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.check import drawn_faults
 from gga_sweep.spec.chosen import chosen_for
 from gga_sweep.spec.draws import draw_hyperparameters, grid_points
 from gga_sweep.spec.key import run_key
-from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plain_data import plain_faults
-from gga_sweep.spec.plan import CACHE_FOLDER, Arm, Contents, Outline, Plan, PlannedRun, Sweep
+from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, Sweep
+from gga_sweep.spec.values import Values, arm_values, searched_space
 
 NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
 NOTHING_SUGGESTED: Suggested = MappingProxyType({})
@@ -71,7 +65,7 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
     values = dict(configuration)
     arms = {arm.name: arm for arm in sweep.arms}
     tests = {"+".join(names): names for names in sweep.test_domains}
-    known = {name for arm in sweep.arms for name in hyperparameter_names(arm)}
+    known = {name for arm in sweep.arms for name in arm.hyperparameters}
     faults = [
         Fault(field, "must be one of the sweep's", values.get(field), tuple(choices))
         for field, choices in (("arm", arms), ("test_domain", tests))
@@ -93,42 +87,10 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
     return replace(run, draws=(number,), hyperparameters={**run.hyperparameters, **_applying(arm, drawn)})
 
 
-def read_contents(sweep: Sweep) -> Contents:
-    """Digest the images and, where one is given, the weights file.
-
-    Raises:
-        InputError: the dataset's root is missing, or a file cannot be read.
-    """
-    if not sweep.dataset.available:
-        root = sweep.config.dataset.root
-        fault = Fault("dataset.root", "must be the folder that holds domain/class/image", str(root) if root else None)
-        raise InputError([fault], sweep.source)
-    cache = cache_folder(sweep.storage)
-    kept = is_folder(cache.parent)  # else there is no storage yet, and to look must not make one
-    weights = sweep.training.weights
-    return Contents(
-        dataset=dataset_digest(sweep.config.dataset, cache if kept else None),
-        weights=_file_digest(weights) if weights is not None and is_weights_file(weights) else None,
-    )
-
-
-def cache_folder(storage: Location) -> Path:
-    """Where content hashes and decoded images are kept, for all sweeps of a storage.
-
-    `GGA_SWEEP_CACHE` names another folder, such as one on the disk of each node. Of a storage in a bucket it is one of
-    this user's on this machine.
-    """
-    if named := os.environ.get("GGA_SWEEP_CACHE"):
-        return Path(named).absolute()
-    if isinstance(storage, Path):
-        return storage / CACHE_FOLDER
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gga-sweep"
-
-
 def _arm_runs(
     sweep: Sweep, arm: Arm, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED
 ) -> Iterator[PlannedRun]:
-    """By test domains, trial seed and draw. What is drawn depends on no test domain, so it is resolved once for all."""
+    """By test domains, trial seed and draw. Draws do not depend on test domains and are resolved once for all."""
     resolved: dict[int, list[PlannedRun]] = {}
     for test_domains in (*sweep.test_domains, *sweep.pairs):
         for trial_seed in sweep.config.trial_seeds:
@@ -163,10 +125,10 @@ def _cell_runs(
 
 
 def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
-    """Draw numbers with what they draw. Draw 0 is the defaults; a grid's points, or what was chosen, are draws too."""
+    """The values of each draw number. Draw 0 is the defaults; the points of a grid and chosen values are draws too."""
     if sweep.config.chosen is not None:
         return {0: chosen_for(sweep.config.chosen, cell).values}
-    space = searched_space(arm, sweep.config, sweep.protocol)
+    space = searched_space(sweep, arm)
     if sweep.config.search == "grid":
         return dict(enumerate(grid_points(space)))
     sampler, dataset, trial_seed = sweep.protocol.sampler, sweep.dataset.name, seed_of_draws(sweep, cell)
@@ -179,9 +141,9 @@ def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]
 def _planned(
     sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents
 ) -> PlannedRun:
-    values = arm_values(arm, sweep.config, sweep.protocol, drawn)
+    values = arm_values(sweep, arm, drawn)
     config = _resolve(sweep, arm, cell, values)
-    searched = drawn if sweep.config.chosen else searched_space(arm, sweep.config, sweep.protocol)
+    searched = drawn if sweep.config.chosen else searched_space(sweep, arm)
     hyperparameters = {name: values.values[name] for name in searched}
     return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents))
 
@@ -203,12 +165,12 @@ def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunSpec:
 
 
 def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    names, fixed = hyperparameter_names(arm), fixed_values(arm)
+    names, fixed = arm.hyperparameters, arm.fixed
     return {name: value for name, value in drawn.items() if name in names and name not in fixed}
 
 
 def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
-    """One run for all draws of a cell that came out equal, in the order of their first.
+    """One run for all equal draws of a cell, in the order of their first.
 
     Equal is what has one key: configurations may differ in a field that does not apply.
     """
@@ -217,12 +179,3 @@ def _merge_equal(runs: list[PlannedRun]) -> list[PlannedRun]:
         first = merged.get(run.key)
         merged[run.key] = run if first is None else replace(first, draws=(*first.draws, *run.draws))
     return list(merged.values())
-
-
-def _file_digest(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        rule = f"the weights file must be readable ({error.strerror})"
-        raise InputError([Fault("training.weights", rule, path)]) from error

@@ -33,11 +33,11 @@ _RULES = {
     "string_too_short": "must not be empty",
     "int_parsing_size": "must be an integer below 2**63",
 }
-"""Our words for some of pydantic's complaints, by type."""
+"""Our messages for some of pydantic's errors, by type."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key written twice, and reads `1e-5` as the number it is (YAML 1.1 takes it for text)."""
+    """YAML that rejects duplicate keys and reads `1e-5` as a number (in YAML 1.1 it is text)."""
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -202,9 +202,9 @@ def _assign(target: Any, path: list[str | int], value: object) -> None:
 
 
 def _by_location(error: ValidationError, content: Mapping[str, Any]) -> dict[Location, list[Any]]:
-    """What pydantic found, by the innermost field it lies in: of a block and a field in it, the field.
+    """Pydantic's errors by the innermost field that they lie in.
 
-    The members of a union are each tried and each complain; they share a place here.
+    Each member of a union reports its own error; they share a place here.
     """
     found: dict[Location, list[Any]] = {}
     for item in error.errors():
@@ -247,7 +247,7 @@ def _rule(location: Location, items: Sequence[Any]) -> str:
 
 
 def _known_fields(location: Location) -> tuple[str, ...]:
-    """The fields that stand where an unknown one was found."""
+    """The fields that are known in that place."""
     blocks: dict[str, type[Model]] = {
         "training": models.TrainingConfig,
         "averaging": models.AveragingConfig,
@@ -267,7 +267,7 @@ def _known_fields(location: Location) -> tuple[str, ...]:
 
 
 def _location(item: Any, content: Any) -> Location:
-    """Where pydantic found it. It also names the member of a union it tried, e.g. `literal['all']`: left out."""
+    """The place of an error, without the members of unions that pydantic adds to it, e.g. `literal['all']`."""
     *parts, last = item["loc"]
     location: list[str | int] = []
     for part in (*parts, last):

@@ -29,7 +29,7 @@ from gga_sweep.training.randomness import RunStreams
 
 
 class StepModel:
-    """An algorithm on one step's minibatches, as the search wants to see it (`annealing.ScoredModel`)."""
+    """An algorithm on one step's minibatches, as an `annealing.ScoredModel`."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class StepModel:
 
 @dataclass(frozen=True, slots=True)
 class Annealing:
-    """What one search did, before the optimiser step whose length `finish` still needs."""
+    """What one search did, before the optimiser step that follows."""
 
     step: int
     outcome: SearchOutcome
@@ -122,7 +122,7 @@ def anneal(
     model: StepModel,
     next_model: Callable[[], StepModel],
 ) -> Annealing:
-    """Search in front of this step's update, and measure what was found on what the search did not see.
+    """Search in front of this step's update, and measure the gain on data and masks that the search did not use.
 
     Args:
         model: this step's minibatches.

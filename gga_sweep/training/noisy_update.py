@@ -1,4 +1,4 @@
-"""GGA-L in a run: noise laid on the gradient between a host's backward and its optimiser's step."""
+"""GGA-L in a run: noise added to the gradient between an algorithm's backward and its optimiser's step."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def noisy_update(
     model: StepModel,
     update: Callable[[], torch.Tensor],
 ) -> tuple[torch.Tensor, NoisyStep]:
-    """Make one update of the host, its gradient overlaid with noise.
+    """Make one update of the algorithm, with noise added to its gradient.
 
     Args:
         model: this step's minibatches.
-        update: the host's; it calls `algorithm.optimizer.step` when its gradient stands.
+        update: the algorithm's; it calls `algorithm.optimizer.step` when its gradient stands.
 
     Returns:
         What the update returned, and the line of the ledger.
@@ -45,7 +45,7 @@ def noisy_update(
     norms: list[tuple[float, float]] = []
 
     def add_noise(*_: object) -> None:
-        if not norms:  # a host's optimiser may step more than once; the joint gradient is that of the first
+        if not norms:  # an optimiser may step more than once; the joint gradient is that of the first
             gradients = l2_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
             xi = draw_gradient_noise(settings.noise, streams.gradient_noise(step, parameters[0].device), parameters)
             norms.append((add_to_gradients(parameters, xi, alpha), gradients))

@@ -125,7 +125,7 @@ class Trainer:
         """Train to the next evaluation, or for about so many seconds, whichever comes first; at least one step.
 
         Args:
-            interrupted: asked between steps; ends the slice.
+            interrupted: called between steps; True ends the slice.
 
         Where a slice ends never changes a number. A run diverges at the first step whose joint loss is not finite, or
         evaluation whose loss of a training domain is not; that evaluation leaves no record.
@@ -187,7 +187,7 @@ class Trainer:
         return batch_loss
 
     def _update(self, step: int, model: StepModel, done: Slice) -> float:
-        """The host's own update, with GGA-L's noise where the run asks for it; the joint loss before it."""
+        """The algorithm's own update, with GGA-L's noise if the run has it; returns the joint loss before it."""
 
         def update() -> torch.Tensor:
             self._streams.seed_global(step, STEP_MASK)

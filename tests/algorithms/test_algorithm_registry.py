@@ -24,7 +24,7 @@ def test_every_registered_algorithm_loads_and_lives_under_its_name() -> None:
         assert set(TRAINING_HYPERPARAMETERS) <= set(spec.hyperparameters)
 
 
-def test_the_docs_tell_every_algorithm_with_its_hyperparameters_and_their_defaults() -> None:
+def test_the_docs_list_every_algorithm_with_its_default_hyperparameters() -> None:
     docs = (Path(__file__).parents[2] / "docs" / "sweep-files.md").read_text(encoding="utf-8")
     words: dict[str, Scalar] = {"false": False, "1/3": 1 / 3}
     told: dict[str, dict[str, Scalar]] = {}
@@ -64,14 +64,14 @@ def package(monkeypatch: pytest.MonkeyPatch) -> type:
     return Mixup
 
 
-def test_an_algorithm_of_an_installed_package_tells_its_hyperparameters_and_numerics(package: type) -> None:
+def test_an_installed_algorithm_declares_hyperparameters_and_numerics(package: type) -> None:
     spec = get_algorithm("somebodys_algorithms:Mixup")
     assert spec.load() is package
     assert spec.numerics == 3
     assert set(spec.hyperparameters) == {*TRAINING_HYPERPARAMETERS, "alpha"}
 
 
-def test_it_tells_what_it_asks_of_a_run_by_attributes_too(package: type) -> None:
+def test_an_installed_algorithm_declares_requirements_by_attributes(package: type) -> None:
     assert get_algorithm("somebodys_algorithms:Mixup").min_domains == 1
     for name, value in {"MIN_DOMAINS": 3, "MIN_BATCH": 2, "HAS_JOINT_GRADIENT": False, "TRANSDUCTIVE": True}.items():
         setattr(package, name, value)

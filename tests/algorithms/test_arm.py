@@ -92,7 +92,7 @@ def test_a_step_descends_the_loss_of_images_in_the_context_of_their_domain(paper
         assert name in names or torch.equal(after[name], before[name]), name
 
 
-def test_the_step_moves_the_statistics_of_the_context_networks_batch_norm_by_the_joint_batch() -> None:
+def test_the_context_networks_statistics_are_those_of_the_joint_batch() -> None:
     host, batch = tiny_host("ARM"), tiny_batch()
     weights = weights_of(host)
     host.update(batch)
@@ -140,7 +140,7 @@ def test_a_scored_domain_is_a_group_of_its_own_in_batch_norm_too(dropout: float)
     torch.testing.assert_close(host.joint_logits(batch, batch.mask), each, rtol=1e-12, atol=1e-12)
 
 
-def test_scoring_leaves_the_state_alone_and_runs_the_context_network_once_a_domain_and_step() -> None:
+def test_scoring_runs_the_context_network_once_a_domain_and_step() -> None:
     host, batch = tiny_host("ARM"), tiny_batch()
     before, seen = weights_of(host), []
     host.network.context_net.register_forward_hook(lambda *_: seen.append(1))

@@ -73,9 +73,7 @@ def test_a_search_that_rejects_every_candidate_leaves_no_trace(name: str, varian
 
 
 @every_algorithm
-def test_an_accepted_point_is_where_the_plain_host_would_have_gone_on_from(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_an_accepted_point_the_step_is_that_of_plain_training(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plain host, started at the accepted weights with the state of before, takes the same step to the bit."""
     annealed = config_of(name, annealing_of(num_candidates=8, loss_tolerance=1e9, num_steps=1))
     trainer = trained(annealed, DATASET, until=3)

@@ -53,7 +53,7 @@ def test_equal_domains_have_no_discrepancy_and_far_ones_have_the_most() -> None:
     assert float(mean_discrepancy(apart, 2)) == pytest.approx(2 * 7)
 
 
-def test_in_single_precision_a_feature_is_at_no_distance_of_itself_and_its_kernel_has_no_slope() -> None:
+def test_in_single_precision_the_distance_to_itself_is_zero() -> None:
     features = torch.rand(6, 200, generator=torch.Generator().manual_seed(0)).mul(30).requires_grad_()
     kernels = gaussian_kernels(features)
     assert torch.equal(kernels.diagonal(), torch.full((6,), 7.0))

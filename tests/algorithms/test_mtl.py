@@ -47,7 +47,7 @@ def test_a_step_descends_the_sum_over_domains_with_noise_for_embeddings(dropout:
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.7, 1.0])
-def test_in_the_papers_form_the_embedding_is_the_moving_average_through_which_the_gradient_goes(ema: float) -> None:
+def test_in_the_papers_form_the_embedding_is_the_moving_average(ema: float) -> None:
     batch, host = tiny_batch(2, dropout=0.4), tiny_host("MTL", paper_form=True, mtl_ema=ema)
     host.embeddings.copy_(torch.rand(3, FEATURES, generator=torch.Generator().manual_seed(5)))
     before = host.embeddings.clone()

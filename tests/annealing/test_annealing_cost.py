@@ -41,11 +41,11 @@ def _scoring(method: str, joint_loss: str) -> Callable[[], object]:
     return lambda: scorer.measure(lambda _: STEP_MASK, joint_loss)
 
 
-def test_the_loop_makes_a_forward_and_a_backward_a_domain_and_no_joint_forward() -> None:
+def test_the_loop_makes_a_forward_and_a_backward_for_each_domain() -> None:
     assert _passes(_scoring("loop", "mean")) == (ImageHost.n_domains, ImageHost.n_domains)
 
 
-def test_layerwise_makes_one_forward_and_a_backward_that_ends_behind_the_first_layer() -> None:
+def test_layerwise_makes_one_forward_and_one_backward() -> None:
     assert _passes(_scoring("layerwise", "mean")) == (1, (CONVOLUTIONS - 1) / CONVOLUTIONS)
 
 
@@ -115,7 +115,7 @@ def _peak_copies(variant: str, method: str, num_candidates: int) -> float:
 
 @pytest.mark.parametrize("method", ["loop", "layerwise"])
 @pytest.mark.parametrize(("variant", "signs"), [("paper", 0.0), ("guided", 0.25)])
-def test_a_search_holds_the_domains_gradients_and_two_copies_whatever_the_candidates(
+def test_memory_of_a_search_does_not_depend_on_the_candidates(
     variant: str, signs: float, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside the gradients: the start, and the noise or the gradient just made; of guided also its signs, a byte each.

@@ -39,7 +39,7 @@ def test_a_radius_that_vanishes_in_the_weights_is_refused(variant: str, dtype: t
     _assert_unmoved(host, before)
 
 
-def test_the_share_that_did_not_move_is_told() -> None:
+def test_the_share_of_unmoved_entries_is_reported() -> None:
     host = ToyHost(dtype=torch.float32)
     with torch.no_grad():
         for parameter in host.parameters:

@@ -20,7 +20,7 @@ from gga_sweep.annealing import (
 THREE_DOMAINS = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 5.0]])  # cosines 1, 0 and 0
 
 
-def test_two_domains_that_agree_and_a_third_across_give_two_thirds_of_gamma() -> None:
+def test_alpha_of_two_equal_domains_and_an_orthogonal_one_is_two_thirds_of_gamma() -> None:
     alpha = noise_scale(GGAL(gamma=0.3), gradient_agreement(THREE_DOMAINS).mean)
     assert alpha == pytest.approx(0.3 * 2 / 3, rel=1e-15)
 

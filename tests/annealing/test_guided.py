@@ -81,7 +81,7 @@ def test_on_quadratic_losses_the_gradient_of_the_alignment_is_the_closed_form(se
     assert (signs.numpy() == np.sign(expected))[clear].all()
 
 
-def test_through_a_network_with_dropout_it_is_the_finite_difference_of_the_alignment() -> None:
+def test_with_dropout_the_direction_is_the_finite_difference_of_the_alignment() -> None:
     host = ToyHost()
     found = _alignment_gradient(_measured(host, host.parameters), _step_mask, host.parameters)
     generator = torch.Generator().manual_seed(0)

@@ -222,7 +222,7 @@ def test_no_hook_is_left_after_an_error() -> None:
     assert all(parameter.requires_grad for parameter in task.module.parameters())
 
 
-def test_activations_are_given_back_without_waiting_for_the_garbage_collector() -> None:
+def test_activations_are_freed_without_the_garbage_collector() -> None:
     task = Task(nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True), nn.Linear(3, 2)), (4,))
     seen: list[weakref.ref[Tensor]] = []
     task.module[0].register_forward_hook(lambda _, __, output: seen.append(weakref.ref(output)))

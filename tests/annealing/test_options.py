@@ -71,14 +71,14 @@ def test_an_annealing_cannot_be_changed() -> None:
     ("trained", "window", "steps"),
     [(300, range(100, 201), range(100, 201)), (150, range(100, 201), range(100, 150)), (50, range(100, 201), range(0))],
 )
-def test_the_default_window_is_steps_100_to_200_as_far_as_a_run_goes(trained: int, window: range, steps: range) -> None:
+def test_the_default_window_is_steps_100_to_200(trained: int, window: range, steps: range) -> None:
     assert GGA().window == window
     assert GGA().steps(trained) == steps
     assert list(GGAL().steps(trained)) == list(range(trained))
     assert not GGAL().window
 
 
-def test_the_first_steps_of_a_run_see_the_window_as_far_as_they_reach() -> None:
+def test_up_to_cuts_the_window_at_a_step() -> None:
     assert GGA().up_to(100) is None
     assert GGA().up_to(101) == GGA(num_steps=1)
     assert GGA().up_to(999) == GGA()
@@ -172,7 +172,7 @@ def _values(method: str) -> st.SearchStrategy[dict[str, OptionValue]]:
 
 @pytest.mark.parametrize("method", METHODS)
 @given(data=st.data())
-def test_an_annealing_comes_back_from_plain_values_and_from_a_pickle(method: str, data: st.DataObject) -> None:
+def test_encode_and_pickle_preserve_an_annealing(method: str, data: st.DataObject) -> None:
     values = data.draw(_values(method).filter(lambda values: not option_faults(METHODS[method], values)))
     annealing = METHODS[method].of_mapping(values)
     assert decode(encode(annealing)) == annealing == pickle.loads(pickle.dumps(annealing))

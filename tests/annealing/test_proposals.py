@@ -94,7 +94,7 @@ def test_a_path_that_goes_on_makes_only_the_noise_still_missing() -> None:
     assert made == [0, 1, 2, 3]
 
 
-def test_parameters_that_lie_in_memory_in_another_order_get_the_same_noise() -> None:
+def test_noise_does_not_depend_on_the_memory_format() -> None:
     plain, last = torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last)
     for tensor in (plain, last):
         noise = uniform_noise(torch.Generator().manual_seed(1), [tensor], 0.1)

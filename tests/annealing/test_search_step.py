@@ -211,17 +211,3 @@ def test_a_joint_forward_sees_the_mean_of_equal_batches() -> None:
     forward = _search(ToyHost(), _settings("paper", joint_loss="forward"))
     for left, right in zip(mean.candidates, forward.candidates, strict=True):
         assert left.score.loss == pytest.approx(right.score.loss, abs=1e-12)
-
-
-def test_a_domain_without_a_gradient_stops_the_search() -> None:
-    host = ToyHost(loss_scales=(1.0, 0.0, 1.0))
-    before = _snapshot(host)
-    outcome = _search(host, _settings())
-    assert math.isnan(outcome.before.alignment)
-    assert (outcome.tried, outcome.chosen) == (0, None)
-    assert _same(_snapshot(host), before)
-
-
-def test_a_single_domain_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 2 domains, got 1"):
-        _search(ToyHost(n_domains=1), _settings())

@@ -227,7 +227,7 @@ def test_a_benchmark_without_images_can_be_planned_but_not_run(
     planned = gga("plan", file, "--storage", tmp_path / "results")
     assert planned.code == 0
     assert "ERM 4 8 0" in planned.words
-    assert "The images of PACS are not there (no dataset.root given)" in planned.words
+    assert "The images of PACS are missing (no dataset.root given)" in planned.words
     launched = gga("run", file, "--storage", tmp_path / "results")
     assert launched.code == 2
     assert "dataset.root: must be the folder that holds domain/class/image" in launched.err
@@ -240,6 +240,19 @@ def test_a_plan_counts_the_runs_done_in_its_storage(gga: Command, digits_file: P
     assert not Path("elsewhere").exists()
     more = gga("plan", digits_file, "--storage", trained.storage, "--set", "draws=3").words
     assert "ERM 2 6 4" in more
+
+
+def test_a_plan_shows_its_price_from_done_runs_or_a_calibration(
+    gga: Command, digits_file: Path, trained: Sweep
+) -> None:
+    learned = gga("plan", digits_file, "--storage", trained.storage).words
+    assert "0 of them left (0 of 8 jobs" in learned
+    assert "Device: cpu. From the done runs, by counted work." in learned
+    assert "Price unknown: no run is done yet." in gga("plan", digits_file, "--storage", "elsewhere").words
+    calibrated = gga("plan", digits_file, "--storage", "elsewhere", "--calibrate").words
+    assert "(8 of 8 jobs" in calibrated
+    assert "From a calibration. On disk:" in calibrated
+    assert "As this sweep is trained 8" in calibrated
 
 
 # status and report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from subprocess import PIPE
@@ -18,7 +17,7 @@ from small_disk import leave, make_room, mounted, read_only
 from torchvision import transforms
 
 from gga_sweep.datasets import image_cache
-from gga_sweep.datasets.image_cache import Told, decode, images_in_memory, images_on_disk, require_room
+from gga_sweep.datasets.image_cache import OnDecoded, decode, images_in_memory, images_on_disk, require_room
 from gga_sweep.datasets.manifest import ManifestEntry, read_manifest
 from gga_sweep.errors import InputError, StorageError
 
@@ -31,12 +30,12 @@ def listed(root: Path) -> tuple[ManifestEntry, ...]:
 
 
 def read_images(
-    root: Path, entries: Sequence[ManifestEntry], file: Path | None, told: Told | None = None
+    root: Path, entries: Sequence[ManifestEntry], file: Path | None, on_decoded: OnDecoded | None = None
 ) -> torch.Tensor:
     """On disk where a file is given, else in memory."""
     if file is None:
-        return images_in_memory(root, entries, 24, told)
-    return images_on_disk(root, entries, 24, file, told)
+        return images_in_memory(root, entries, 24, on_decoded)
+    return images_on_disk(root, entries, 24, file, on_decoded)
 
 
 def reference(path: Path, size: int) -> torch.Tensor:
@@ -82,26 +81,6 @@ def test_a_second_load_decodes_nothing(write_tree: WriteTree, tmp_path: Path, mo
         images_on_disk(root, listed(root), 24, tmp_path / "other.npy")
 
 
-def test_of_several_that_ask_at_once_one_decodes(
-    write_tree: WriteTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = write_tree()
-    entries = listed(root)
-    decoded: list[bytes] = []
-
-    def note(content: bytes, size: int) -> np.ndarray:
-        decoded.append(content)
-        return decode(content, size)
-
-    monkeypatch.setattr(image_cache, "decode", note)
-    askers = [threading.Thread(target=images_on_disk, args=(root, entries, 24, tmp_path / "art.npy")) for _ in range(4)]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
-    assert sorted(decoded) == sorted((root / path).read_bytes() for path in PATHS)
-
-
 ASKS = """
 import sys, time
 from pathlib import Path
@@ -111,16 +90,16 @@ from gga_sweep.datasets.manifest import read_manifest
 root, file = map(Path, sys.argv[1:3])
 decode = image_cache.decode
 image_cache.decode = lambda content, size: (time.sleep(0.2), decode(content, size))[1]
-told = []
+counts = []
 entries = read_manifest(root, sys.argv[3:], None).entries
 print("ready", flush=True)
 sys.stdin.readline()
-images = images_on_disk(root, entries, 24, file, told.append)
-print(len(told), int(images.sum()), flush=True)
+images = images_on_disk(root, entries, 24, file, counts.append)
+print(len(counts), int(images.sum()), flush=True)
 """
 
 
-def test_of_two_processes_that_ask_at_once_one_decodes(write_tree: WriteTree, tmp_path: Path) -> None:
+def test_of_two_concurrent_processes_one_decodes(write_tree: WriteTree, tmp_path: Path) -> None:
     root = write_tree()
     command = [sys.executable, "-c", ASKS, str(root), str(tmp_path / "cache" / "art.npy"), *PATHS]
     askers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(2)]
@@ -132,11 +111,11 @@ def test_of_two_processes_that_ask_at_once_one_decodes(write_tree: WriteTree, tm
         asker.stdin.write("\n")
         asker.stdin.flush()
     answers = [asker.communicate(timeout=60)[0].split() for asker in askers]
-    assert sorted(int(told) for told, _ in answers) == [0, len(PATHS)]
+    assert sorted(int(counts) for counts, _ in answers) == [0, len(PATHS)]
     assert {int(total) for _, total in answers} == {int(images_in_memory(root, listed(root), 24).sum())}
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_that_decodes(write_tree: WriteTree, tmp_path: Path) -> None:
+def test_drafts_of_a_killed_process_are_removed_by_the_next_writer(write_tree: WriteTree, tmp_path: Path) -> None:
     root, file = write_tree(), tmp_path / "art.npy"
     left = file.with_name(f"art.npy.{'0a' * 16}")
     others = [tmp_path / f"photo.npy.{'0a' * 16}", tmp_path / "art.npy.npy"]
@@ -148,7 +127,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_that_decodes(write_tr
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_every_image_that_changed_since_it_was_listed_is_named_and_nothing_is_left_behind(
+def test_every_image_that_changed_since_it_was_listed_is_named(
     write_tree: WriteTree, tmp_path: Path, on_disk: bool
 ) -> None:
     root = write_tree()
@@ -163,15 +142,6 @@ def test_every_image_that_changed_since_it_was_listed_is_named_and_nothing_is_le
         f"dataset.root: image changed since it was listed, got {path!r}" for path in (PATHS[0], PATHS[3])
     ]
     assert [file.name for file in tmp_path.glob("cache/*")] == (["art.lock"] if on_disk else [])
-
-
-@pytest.mark.parametrize("on_disk", [False, True])
-def test_who_waits_is_told_of_each_image(write_tree: WriteTree, tmp_path: Path, on_disk: bool) -> None:
-    root = write_tree()
-    told: list[int] = []
-    for _ in range(2):
-        read_images(root, listed(root), tmp_path / "art.npy" if on_disk else None, told.append)
-    assert told == [1, 2, 3, 4] * (1 if on_disk else 2)  # what is kept is not decoded again
 
 
 def test_room_is_asked_for_in_bytes(tmp_path: Path) -> None:
@@ -202,7 +172,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_no_half_file(write_tree: WriteTree
     assert torch.equal(images_on_disk(root, listed(root), 96, file), images_in_memory(root, listed(root), 96))
 
 
-def test_what_lies_on_a_disk_that_is_only_read_is_used_and_nothing_is_added(write_tree: WriteTree, disk: Path) -> None:
+def test_a_cache_on_a_read_only_disk_is_used(write_tree: WriteTree, disk: Path) -> None:
     root = write_tree()
     kept = images_on_disk(root, listed(root), 24, disk / "art.npy").clone()
     with read_only(disk):

@@ -13,7 +13,7 @@ from small_downloads import PACS, SPECIES, VLCS, as_json, camera_traps, lay, tre
 
 from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.datasets.downloads import DownloadedFile, list_folder
-from gga_sweep.datasets.layouts import find_layout, read_duplicates
+from gga_sweep.datasets.layouts import Layout, find_layout, read_duplicates
 from gga_sweep.errors import InputError
 
 
@@ -39,7 +39,7 @@ def test_domain_folders_are_found_each_in_a_folder_of_its_own() -> None:
     assert found("VLCS", map(own, VLCS)) == {path: own(path) for path in VLCS}
 
 
-def test_files_of_other_datasets_and_lists_are_passed_over() -> None:
+def test_files_of_other_datasets_and_lists_are_skipped() -> None:
     other = ["domain_net/sketch/zebra/1.jpg", "domain_net/real/zebra/1.jpg", "kfold/sketch.json", "kfold/readme/1.jpg"]
     more = ["PACS/photo/person/1.jpg", "kfold/photo/person/readme.json"]
     assert found("PACS", ["kfold/" + path for path in PACS] + other + more) == {path: "kfold/" + path for path in PACS}
@@ -70,6 +70,10 @@ def test_classes_that_are_missing_are_named_before_anything_is_written() -> None
     assert "must hold 7 classes, got 6" in str(raised.value)
 
 
+def terra_incognita(folder: Path) -> Layout:
+    return find_layout(BENCHMARKS["TerraIncognita"], list_folder(folder))
+
+
 def lay_camera_traps(folder: Path, annotations: object, name: str = "caltech_images_20210113.json") -> Path:
     return lay(folder, {**camera_traps()[0], name: as_json(annotations)})
 
@@ -79,7 +83,7 @@ def test_annotated_photographs_become_locations_and_species(tmp_path: Path, name
     _, annotations, expected = camera_traps()
     folder = lay_camera_traps(tmp_path, annotations, name)
 
-    layout = find_layout(BENCHMARKS["TerraIncognita"], list_folder(folder))
+    layout = terra_incognita(folder)
 
     assert {path: (file.place / file.path).read_bytes() for path, file in layout.items()} == expected
     assert len(expected) == 4 * len(SPECIES) + 3
@@ -88,7 +92,7 @@ def test_annotated_photographs_become_locations_and_species(tmp_path: Path, name
 def test_camera_traps_that_are_a_tree_already_are_taken_as_they_are(tmp_path: Path) -> None:
     expected = camera_traps()[2]
     lay(tmp_path, {"terra_incognita/" + path: data for path, data in expected.items()})
-    layout = find_layout(BENCHMARKS["TerraIncognita"], list_folder(tmp_path))
+    layout = terra_incognita(tmp_path)
     assert {path: tree(tmp_path)[file.path] for path, file in layout.items()} == expected
 
 
@@ -99,20 +103,20 @@ def test_photographs_that_are_annotated_but_not_there_are_counted_and_named(tmp_
     with pytest.raises(
         InputError, match=r"lacks 7 of 43, got \['location_38/bird/photograph-0\.jpg', .*'and 2 more'\]"
     ):
-        find_layout(BENCHMARKS["TerraIncognita"], list_folder(folder))
+        terra_incognita(folder)
 
 
 def test_annotations_without_photographs_are_refused(tmp_path: Path) -> None:
     lay(tmp_path, {"caltech_camera_traps.json": as_json(camera_traps()[1])})
     with pytest.raises(InputError, match="must hold the photographs in eccv_18_all_images_sm/"):
-        find_layout(BENCHMARKS["TerraIncognita"], list_folder(tmp_path))
+        terra_incognita(tmp_path)
 
 
 def test_two_files_of_annotations_are_refused(tmp_path: Path) -> None:
     folder = lay_camera_traps(tmp_path, camera_traps()[1])
     lay(folder, {"old/caltech_camera_traps.json": b"{}"})
     with pytest.raises(InputError, match="must hold one file of annotations"):
-        find_layout(BENCHMARKS["TerraIncognita"], list_folder(folder))
+        terra_incognita(folder)
 
 
 def broken(change: str) -> Any:
@@ -143,13 +147,13 @@ def broken(change: str) -> Any:
 def test_annotations_that_cannot_be_used_are_refused(tmp_path: Path, change: str, message: str) -> None:
     folder = lay_camera_traps(tmp_path, broken(change))
     with pytest.raises(InputError, match=message):
-        find_layout(BENCHMARKS["TerraIncognita"], list_folder(folder))
+        terra_incognita(folder)
 
 
 def test_annotations_that_are_no_json_are_refused(tmp_path: Path) -> None:
     folder = lay(tmp_path, {**camera_traps()[0], "caltech_camera_traps.json": b"{"})
     with pytest.raises(InputError, match=r"caltech_camera_traps\.json: 1 fault\n  must be JSON"):
-        find_layout(BENCHMARKS["TerraIncognita"], list_folder(folder))
+        terra_incognita(folder)
 
 
 def test_a_list_of_duplicates_is_read_line_by_line(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from gga_sweep.datasets import (
     Dataset,
     Domain,
     Minibatch,
-    Split,
     augment,
     draw_minibatch,
     evaluation_batch,
@@ -95,11 +94,6 @@ def test_each_place_of_an_augmented_minibatch_has_its_own_stream() -> None:
     assert not torch.equal(batch.images, plain.images)
 
 
-def test_augmented_batches_of_two_sizes_share_their_start() -> None:
-    small, large = (draw_minibatch(DATASET, NEAR, SPLIT, size, 0, 0, "domainbed") for size in (4, 12))
-    assert torch.equal(large.images[:4], small.images)
-
-
 def unprepared(batch: Minibatch) -> torch.Tensor:
     """The images of a minibatch before they were normalised, in [0, 1]."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
@@ -173,9 +167,3 @@ def test_augmentation_that_does_not_fit_is_refused(read: Callable[[Dataset, str]
             read(grey, augmentation)
     with pytest.raises(InputError, match=r"got 'wild' \(allowed: none, domainbed, domainbed-batched\)"):
         read(DATASET, "wild")
-
-
-def test_a_split_of_another_domain_gives_other_images() -> None:
-    other = Split(train=SPLIT.train[:1], validation=SPLIT.validation)
-    batch = draw_minibatch(DATASET, NEAR, other, 3, 0, 0, "none")
-    assert torch.equal(batch.labels, NEAR.labels[torch.from_numpy(SPLIT.train[[0, 0, 0]])])

@@ -130,7 +130,7 @@ def test_a_line_that_is_no_json_object_is_named_and_the_others_used(text: bytes,
     assert results.runs[0].steps.tolist() == [0, 100]
 
 
-def test_all_that_is_wrong_with_a_record_is_said(tmp_path: Path) -> None:
+def test_every_fault_of_a_record_is_reported(tmp_path: Path) -> None:
     spoiled = line(-1, accuracies=((2, 0.5), (0.5, 0.5)))
     spoiled["args"]["dataset"] = 7
     write_tree(tmp_path, {"a": [line(), spoiled]})
@@ -250,7 +250,7 @@ def test_a_tree_without_a_usable_record_is_always_refused(strict: bool, tmp_path
         read_results(tmp_path, strict)
 
 
-def test_a_tree_given_one_floor_too_high_or_too_low_is_told_where_to_go(tmp_path: Path) -> None:
+def test_a_folder_above_or_below_a_tree_is_refused_with_the_path_of_the_tree(tmp_path: Path) -> None:
     write_tree(tmp_path / "sweeps" / "mine", {"a": [line()]})
     for given_folder in (tmp_path / "sweeps", tmp_path / "sweeps" / "mine" / "a"):
         with pytest.raises(InputError, match="such folders lie in ") as refused:

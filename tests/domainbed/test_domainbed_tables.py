@@ -78,7 +78,7 @@ def test_three_trial_seeds_print_as_in_domainbeds_own_example(tmp_path: Path) ->
     assert "Incomplete" not in notes
 
 
-def test_what_lacks_is_marked_and_listed(tmp_path: Path) -> None:
+def test_missing_cells_are_marked_and_listed(tmp_path: Path) -> None:
     lines = sweep(pairs=False)
     lines.remove(next(one for one in lines if one["args"]["test_envs"] == [3] and one["args"]["trial_seed"] == 1))
     tables, notes = tables_and_notes(text_of(tmp_path, lines))
@@ -101,7 +101,7 @@ def test_an_average_with_a_test_domain_missing_is_domainbeds_number_marked(tmp_p
     assert averages.splitlines()[2].split()[1:5] == ["40.0", "+/-", "0.0", "*"]
 
 
-def test_an_algorithm_without_runs_on_a_dataset_is_x_and_lacks_nothing(tmp_path: Path) -> None:
+def test_an_algorithm_without_runs_on_a_dataset_is_x_and_not_incomplete(tmp_path: Path) -> None:
     lines = [*sweep("PACS", "ERM"), *sweep("ColoredMNIST", "ERM"), *sweep("PACS", "IRM")]
     tables, notes = tables_and_notes(text_of(tmp_path, lines))
     colored = next(part for part in tables.split("--------") if part.startswith(" Dataset: ColoredMNIST"))

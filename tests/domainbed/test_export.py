@@ -8,12 +8,14 @@ import math
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from naive_domainbed import METHODS
+from naive_domainbed import choose as choose_naively
 from torch import nn
 from torchvision import models
 from written_ledger import CONTENTS, DOMAINS, GGA, STEPS, files_below, invented_records, planned, write_all, write_run
@@ -76,69 +78,15 @@ def written_run(out: Path, run: PlannedRun, algorithm: str | None = None) -> tup
     return found[0]
 
 
-def by_training_validation(records: list[Line], test_env: int) -> tuple[float, float] | None:
-    """(validation, test) of the first record with the highest mean of the training environments' `out`."""
-    best: tuple[float, float] | None = None
-    for record in records:
-        if len(record["args"]["test_envs"]) == 1:
-            envs = [env for env in range(len(DOMAINS)) if env != test_env]
-            validation = sum(record[f"env{env}_out_acc"] for env in envs) / len(envs)
-            if best is None or validation > best[0]:
-                best = validation, record[f"env{test_env}_in_acc"]
-    return best
-
-
-def by_leave_one_out(records: list[Line], test_env: int) -> tuple[float, float] | None:
-    """Of the lowest step with the highest mean of `in` of each environment left out beside the test environment."""
-    best: tuple[float, float] | None = None
-    for step in sorted({record["step"] for record in records}):
-        here = {tuple(record["args"]["test_envs"]): record for record in records if record["step"] == step}
-        envs = [env for env in range(len(DOMAINS)) if env != test_env]
-        pairs = [(env, here.get((min(env, test_env), max(env, test_env)))) for env in envs]
-        if (test_env,) in here and all(record is not None for _, record in pairs):
-            validation = sum(record[f"env{env}_in_acc"] for env, record in pairs if record) / len(envs)
-            if best is None or validation > best[0]:
-                best = validation, here[test_env,][f"env{test_env}_in_acc"]
-    return best
-
-
-def by_oracle(records: list[Line], test_env: int) -> tuple[float, float] | None:
-    """The last step's, judged by `out` of the test environment itself."""
-    alone = [record for record in records if len(record["args"]["test_envs"]) == 1]
-    last = max(alone, key=lambda record: int(record["step"]))
-    return last[f"env{test_env}_out_acc"], last[f"env{test_env}_in_acc"]
-
-
-RULES = {
-    "training-domain-validation": by_training_validation,
-    "leave-one-domain-out": by_leave_one_out,
-    "oracle": by_oracle,
-}
-
-
-def domainbed_table(lines: list[Line], method: str, test_envs: Sequence[int]) -> dict[tuple[str, int], list[float]]:
-    """(algorithm, test env) -> accuracies of the selected runs in [0, 1], one a trial seed, as DomainBed selects them.
-
-    Of a cell the draw with the highest validation, of equal ones the highest number.
-    """
-    cells: dict[tuple[str, int, int], dict[int, list[Line]]] = defaultdict(lambda: defaultdict(list))
-    for line in lines:
-        args = line["args"]
-        for test_env in set(args["test_envs"]) & set(test_envs):
-            cells[args["algorithm"], test_env, args["trial_seed"]][args["hparams_seed"]].append(line)
+def domainbed_table(lines: list[Line], method: str) -> dict[tuple[str, int], list[float]]:
+    """(algorithm, test env) -> accuracies in [0, 1] of the runs that DomainBed selects, one a trial seed."""
     table = defaultdict(list)
-    for (algorithm, test_env, _), draws in sorted(cells.items()):
-        best: tuple[float, float] | None = None
-        for _, records in sorted(draws.items(), reverse=True):
-            found = RULES[method](records, test_env)
-            if found is not None and (best is None or found[0] > best[0]):
-                best = found
-        if best is not None:
-            table[algorithm, test_env].append(best[1])
+    for (_, algorithm, test_env, _), (*_, accuracy) in sorted(choose_naively(lines, method).items()):
+        table[algorithm, test_env].append(accuracy)
     return dict(table)
 
 
-@pytest.mark.parametrize("method", RULES)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", range(2))
 def test_domainbeds_selection_finds_the_numbers_of_our_table_ties_included(
     tmp_path: Path, seed: int, method: str
@@ -148,7 +96,7 @@ def test_domainbeds_selection_finds_the_numbers_of_our_table_ties_included(
     assert any(len(run.cell.test_domains) == 2 for run in plan.runs) == (method == "leave-one-domain-out")
     ledger = write_all(plan, seed, values=(0.25, 0.5, 0.75) if seed % 2 else None)
     exported(plan, tmp_path / "out")
-    theirs = domainbed_table(read_tree(tmp_path / "out"), method, (0, 5))
+    theirs = domainbed_table(read_tree(tmp_path / "out"), method)
     ours = build_table(collect(plan, ledger), method)
     assert len(theirs) == 4
     for row in ours.rows:
@@ -434,7 +382,7 @@ def test_a_plain_arm_of_an_installed_class_keeps_its_name(tmp_path: Path) -> Non
     assert written_names(sweep.arms) == {"Mine": "Mine"}
 
 
-def test_a_renamed_arm_and_names_alike_where_domainbed_cuts_them_are_told(tmp_path: Path) -> None:
+def test_renamed_arms_and_names_that_domainbed_cuts_to_equal_ones_are_remarked(tmp_path: Path) -> None:
     arms = [{"name": "Baseline"}, *({**GGA, "name": f"ERM + GGA with radius 1e-{power}"} for power in (4, 5))]
     plan = planned(tmp_path / "storage", arms=arms, draws=1)
     write_all(plan)
@@ -454,7 +402,7 @@ def test_a_remark_says_that_domainbed_does_not_know_the_dataset(default: tuple[P
     assert remark.startswith("DomainBed's collect_results prints no table of the dataset RotatedDigits")
 
 
-def test_what_the_plan_leaves_out_is_told(tmp_path: Path) -> None:
+def test_runs_outside_the_plan_are_counted_in_a_remark(tmp_path: Path) -> None:
     write_all(planned(tmp_path / "storage"))
     smaller = planned(tmp_path / "storage", draws=1)
     result = exported(smaller, tmp_path / "out")
@@ -471,7 +419,7 @@ def test_the_ledger_stays_as_it_is(tmp_path: Path) -> None:
     assert {name: content for name, content in after.items() if "/index/" not in name} == before
 
 
-def test_an_export_is_made_anew_in_its_place(tmp_path: Path) -> None:
+def test_an_export_replaces_an_earlier_one(tmp_path: Path) -> None:
     larger = planned(tmp_path / "storage", draws=2)
     ledger = write_all(larger)
     out = tmp_path / "out"
@@ -499,7 +447,7 @@ def test_exporting_twice_writes_the_same_bytes(tmp_path: Path) -> None:
     assert files_below(tmp_path / "out") == before
 
 
-def test_an_export_that_broke_off_forgets_nothing_that_is_to_be_deleted(
+def test_an_export_after_an_interrupted_one_deletes_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     larger = planned(tmp_path / "storage", draws=2)
@@ -605,7 +553,7 @@ def test_the_selected_run_of_each_cell_has_its_weights(trained: Sweep, tmp_path:
     assert sum(line["args"]["skip_model_save"] for line in read_tree(out)) == 12
 
 
-def test_an_export_without_models_takes_back_those_of_a_former_one(trained: Sweep, tmp_path: Path) -> None:
+def test_an_export_without_models_deletes_those_of_an_earlier_one(trained: Sweep, tmp_path: Path) -> None:
     export_domainbed(trained.folder, tmp_path / "out", models=True)
     assert export_domainbed(trained.folder, tmp_path / "out").models == 0
     assert list((tmp_path / "out").glob("*/model.pkl")) == []
@@ -618,7 +566,7 @@ def flip_the_last_bit(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip_the_last_bit])
-def test_selected_weights_that_are_gone_or_damaged_are_told(
+def test_missing_or_damaged_weights_are_counted_in_a_remark(
     own_copy: Callable[[], Sweep], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     sweep = own_copy()
@@ -651,7 +599,7 @@ def leave_weights(ledger: Ledger, run: PlannedRun, module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(("method", "draw"), [("training-domain-validation", 0), ("leave-one-domain-out", 1)])
-def test_the_sweeps_first_method_says_whose_weights_are_written(tmp_path: Path, method: str, draw: int) -> None:
+def test_weights_are_those_selected_by_the_first_method(tmp_path: Path, method: str, draw: int) -> None:
     plan = planned(tmp_path / "storage", selection=[method], test_domains=["0"])
     # Draw 0 validates better by its own training domains, draw 1 where one of them was left out.
     with_weights(plan, lambda run, step, tested: step / 100 + 0.5 * (tested == (run.draws[-1] == 1)))
@@ -660,7 +608,7 @@ def test_the_sweeps_first_method_says_whose_weights_are_written(tmp_path: Path, 
         assert torch.load(file, weights_only=True)["model_dict"]["weight"].item() == draw
 
 
-def test_a_selected_step_whose_weights_are_not_kept_is_told(tmp_path: Path) -> None:
+def test_a_selected_step_without_kept_weights_is_remarked(tmp_path: Path) -> None:
     plan = planned(tmp_path / "storage", select_from="after-window")
     with_weights(plan, lambda run, step, tested: 0.9 if step == (0 if run.cell.test_domains == ("0",) else 2) else 0.5)
     result = exported(plan, tmp_path / "out", models=True)
@@ -735,7 +683,7 @@ def test_a_resnet_that_sees_more_than_an_image_keeps_its_own_names(tmp_path: Pat
     assert torch.load(file, weights_only=True)["model_dict"].keys() == ours.state_dict().keys()
 
 
-def test_nothing_heavy_is_imported_before_models_are_asked_for() -> None:
+def test_importing_the_export_loads_nothing_heavy() -> None:
     heavy = "{'matplotlib', 'pandas', 'pyarrow', 'scipy', 'torch', 'ray', 'mlflow'}"
     code = f"import sys, gga_sweep.domainbed.export; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -137,7 +137,7 @@ def test_leaving_one_out_averages_what_the_pairs_reach_on_their_other_domain(tmp
     assert chosen(results, LEAVE_ONE_OUT) == {("PACS", "ERM", 0, 0): (0, 0, 0.625, 0.125)}
 
 
-def test_leaving_one_out_a_tie_goes_to_the_lowest_step_in_whatever_order(tmp_path: Path) -> None:
+def test_leaving_one_out_a_tie_goes_to_the_lowest_step_in_any_order(tmp_path: Path) -> None:
     lines = [one for step in (200, 100, 300) for one in (alone(step), pair(step, 1, 0.5), pair(step, 2, 0.5))]
     assert chosen(of_lines(tmp_path, lines), LEAVE_ONE_OUT)["PACS", "ERM", 0, 0][1] == 100
 

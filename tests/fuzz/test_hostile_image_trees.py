@@ -63,7 +63,7 @@ def test_what_could_be_read_for_ever_is_not_read(tree: Path, replace: Callable[[
     message = "dataset.root: image must be readable (no regular file), got 'a/cat/0.png'"
     assert faults_of(lambda: load_dataset(of(tree), None)) == [message]
     [unreadable] = check_dataset(of(tree)).unreadable
-    assert unreadable.path == "a/cat/0.png"
+    assert unreadable.got == "a/cat/0.png"
 
 
 def test_links_that_lead_back_to_themselves_are_no_folders_and_no_images(tree: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is decided by a network's name alone."""
+"""What follows from the declared traits of a network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from gga_sweep.networks.builtin import NETWORKS
-from gga_sweep.networks.choice import couples_images, default_domain_gradients, lacks_batch_norm
+from gga_sweep.networks.choice import (
+    couples_images,
+    default_domain_gradients,
+    lacks_batch_norm,
+    pools_features,
+)
 from gga_sweep.networks.network import build_network
 
 OWN = "resnets:my_resnet18"
@@ -28,22 +33,24 @@ OWN = "resnets:my_resnet18"
         (OWN, False, 8, False, "loop"),
     ],
 )
-def test_small_batches_on_a_cpu_are_split_by_layer_where_layers_are_known_and_images_are_not_coupled(
+def test_small_uncoupled_batches_on_a_cpu_are_split_by_layer(
     network: str, frozen: bool, batch_size: int, on_gpu: bool, method: str
 ) -> None:
     assert default_domain_gradients(network, frozen, batch_size, on_gpu) == method
 
 
-def test_batch_statistics_couple_the_images_of_a_batch() -> None:
-    assert [name for name in (*NETWORKS, OWN) if couples_images(name, freeze_batch_norm=False)] == [
-        "resnet18",
-        "resnet50",
-    ]
-    assert not any(couples_images(name, freeze_batch_norm=True) for name in (*NETWORKS, OWN))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_declared_traits_are_those_of_the_network(name: str) -> None:
+    small, large = (build_network(name, (3, side, side), 2, None, torch.Generator()) for side in (28, 40))
+    normalises = any(isinstance(each, nn.BatchNorm2d) for each in small.modules())
+    assert lacks_batch_norm(name) == (not normalises)
+    assert couples_images(name, freeze_batch_norm=False) == normalises
+    assert not couples_images(name, freeze_batch_norm=True)
+    sizes = [sum(each.numel() for each in network.parameters()) for network in (small, large)]
+    assert pools_features(name) == (sizes[0] == sizes[1])
 
 
-def test_of_the_known_networks_small_cnn_alone_lacks_batch_norm() -> None:
-    for name in NETWORKS:
-        network = build_network(name, (3, 28, 28), 2, None, torch.Generator())
-        assert lacks_batch_norm(name) == (not any(isinstance(each, nn.BatchNorm2d) for each in network.modules()))
+def test_nothing_is_known_of_a_network_of_an_installed_package() -> None:
     assert not lacks_batch_norm(OWN)
+    assert not pools_features(OWN)
+    assert not couples_images(OWN, freeze_batch_norm=False)

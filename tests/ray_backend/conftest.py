@@ -17,8 +17,10 @@ FOLDER = Path(__file__).parent
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "local_ray" in getattr(item, "fixturenames", ()):  # its actors share the cores with other tests
-            item.add_marker(pytest.mark.timeout(300))
+        if "local_ray" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(300))  # its actors share the cores with other tests
+            for category in ("DeprecationWarning", "ResourceWarning", "FutureWarning"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore::{category}"))  # Ray's and MLflow's own
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,7 @@ from gga_sweep.execution.replay import compare, replay
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.records import RunStatus
 
-pytestmark = [
-    pytest.mark.usefixtures("local_ray", "quick_launches"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = pytest.mark.usefixtures("local_ray", "quick_launches")
 
 ADAPTIVE: dict[str, Any] = {
     "test_domains": ["north", "south"],
@@ -72,7 +67,7 @@ def test_the_table_says_how_it_differs_from_a_random_search(swept: gga_sweep.Swe
     stopped = sum(run.status is RunStatus.STOPPED for run in swept.records)
     assert "The first 2 draws are random; later ones were suggested by a TPE, in each cell." in notes
     assert "Arms have no matched draws." in notes
-    assert f"at a rung: {stopped} runs, which lack their full length; none before 6 steps." in notes
+    assert f"at a rung: {stopped} runs; none before 6 steps." in notes
     assert swept.report.comparison.matched == ()
     assert swept.report.comparison.budget == ()
 

@@ -149,22 +149,17 @@ def test_a_private_ray_is_closed_to_others(
             assert seen["dashboard"] is None
 
 
-def test_a_new_token_is_readable_by_its_owner_alone(home: Path, fake_ray: FakeRay) -> None:
-    launch()
+@pytest.mark.parametrize("present", [None, "as Ray wrote it"], ids=["new", "present"])
+def test_a_token_is_readable_by_its_owner_alone(present: str | None, home: Path, fake_ray: FakeRay) -> None:
     token = home / ".ray" / "auth_token"
-    assert re.fullmatch("[0-9a-f]{64}", token.read_text())
-    assert (mode(home / ".ray"), mode(token)) == (0o700, 0o600)
-    assert [path.name for path in token.parent.iterdir()] == ["auth_token"]
-
-
-def test_a_readable_token_is_kept_and_its_permissions_are_removed(home: Path, fake_ray: FakeRay) -> None:
-    (home / ".ray").mkdir(0o755)
-    token = home / ".ray" / "auth_token"
-    token.write_text("as Ray made it")
-    token.chmod(0o644)
+    if present is not None:
+        token.parent.mkdir(0o755)
+        token.write_text(present)
+        token.chmod(0o644)
     launch()
-    assert token.read_text() == "as Ray made it"
-    assert (mode(home / ".ray"), mode(token)) == (0o700, 0o600)
+    assert re.fullmatch(present or "[0-9a-f]{64}", token.read_text())
+    assert (mode(token.parent), mode(token)) == (0o700, 0o600)
+    assert list(token.parent.iterdir()) == [token]
 
 
 def test_concurrent_launches_use_one_token(home: Path) -> None:
@@ -247,14 +242,6 @@ def test_patches_of_ray_end_when_it_has_started(home: Path, fake_ray: FakeRay) -
     assert fake_ray.then.entrypoint == "gga-sweep"
 
 
-def test_without_an_address_no_other_cluster_is_joined(home: Path, fake_ray: FakeRay) -> None:
-    """Ray would join the cluster that a file in /tmp names, where everybody may write."""
-    launch()
-    [(arguments, options)] = fake_ray.calls
-    assert arguments == ("local",)
-    assert options["include_dashboard"] is False
-
-
 @pytest.mark.parametrize("given", ["10.0.0.1:6379", None])
 def test_a_cluster_at_an_address_keeps_its_own_authentication(
     given: str | None, home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
@@ -281,6 +268,7 @@ def test_a_dashboard_is_started_on_request_on_the_loopback_interface(
     home: Path, fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert launch() is None
+    assert fake_ray.calls[0][0] == ("local",)  # otherwise Ray joins the cluster that a file in /tmp names
     fake_ray.context.dashboard_url = "127.0.0.1:8266"
     assert launch(dashboard=True) == "http://127.0.0.1:8266 (requires the token: ~/.ray/auth_token)"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/somewhere/else")

@@ -17,7 +17,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ray_backend.gpu_sharing import measured_share, one_of_each_kind
 from gga_sweep.spec import Plan, plan_sweep, read_contents
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.training.unit_costs import GPUMemory
+from gga_sweep.training.gpu_memory import GPUMemory
 
 GB = 10**9
 
@@ -88,7 +88,6 @@ def test_dead_nodes_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("local_ray", "quick_launches")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
 def test_a_launch_without_gpus_is_refused_before_a_run_starts(tmp_path: Path) -> None:
     sweep = gga_sweep.load(small_sweep(resources={"gpus": "auto"}), storage=tmp_path)
     with pytest.raises(InputError, match=r"resources\.gpus: auto needs a GPU in the Ray cluster"):

@@ -22,12 +22,7 @@ from gga_sweep.ray_backend.fifo import FIFO
 from gga_sweep.records import RunStatus
 from gga_sweep.tracking.sole_writer import SoleWriter
 
-pytestmark = [
-    pytest.mark.usefixtures("local_ray", "quick_launches"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = pytest.mark.usefixtures("local_ray", "quick_launches")
 
 
 def launch(storage: Path, **fields: Any) -> gga_sweep.SweepResult:

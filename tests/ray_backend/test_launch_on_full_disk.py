@@ -15,12 +15,7 @@ from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.run_reader import DETERMINISTIC
 from gga_sweep.records import RunStatus
 
-pytestmark = [
-    pytest.mark.usefixtures("local_ray", "quick_launches"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = pytest.mark.usefixtures("local_ray", "quick_launches")
 
 
 @pytest.fixture

@@ -17,9 +17,6 @@ from gga_sweep.report.collect import collect
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray", "quick_launches"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 

@@ -16,12 +16,7 @@ from gga_sweep.ledger.json_codec import parse_timings
 from gga_sweep.ray_backend.callbacks import LaunchCallback
 from gga_sweep.scheduling.shared_steps import inherited_steps
 
-pytestmark = [
-    pytest.mark.usefixtures("local_ray", "quick_launches"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = pytest.mark.usefixtures("local_ray", "quick_launches")
 
 WINDOWS: dict[str, Any] = {
     "arms": [
@@ -108,18 +103,18 @@ def test_a_run_counts_the_seconds_it_takes_alone_and_the_sweep_those_spent(share
 def test_a_sweep_whose_launches_are_stopped_ends_with_the_same_bytes(
     apart: gga_sweep.SweepResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = 0
+    left = 0
     on_trial_result = LaunchCallback.on_trial_result
 
     def stop_after(self: LaunchCallback, **info: Any) -> None:
-        nonlocal results
-        results += 1
-        if results in (1, 5, 9):
+        nonlocal left
+        left -= 1
+        if left == 0:
             self._launch.lease.ask("told to stop")
         on_trial_result(self, **info)
 
     monkeypatch.setattr(LaunchCallback, "on_trial_result", stop_after)
-    for _ in range(3):
+    for left in (1, 4, 7):  # noqa: B007  results until this launch is stopped
         assert gga_sweep.run_sweep(sweep_of(tmp_path)).stopped == "told to stop"
     last = gga_sweep.run_sweep(sweep_of(tmp_path))
     assert last.stopped is None

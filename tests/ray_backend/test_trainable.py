@@ -1,3 +1,5 @@
+"""The trial actor, called in this process."""
+
 from __future__ import annotations
 
 import math
@@ -15,6 +17,7 @@ from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.ledger import lease as leases
 from gga_sweep.ledger.lease import LAUNCHES, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.ray_backend.trainable import RUN, RunTrainable
 from gga_sweep.records import RunStatus
@@ -37,6 +40,12 @@ def loaded(storage: Path, **fields: Any) -> gga_sweep.Sweep:
 
 def keys(sweep: gga_sweep.Sweep) -> list[str]:
     return [str(run.key) for run in plan_sweep(sweep, prepare_ledger(sweep)).runs]
+
+
+def only_run(sweep: gga_sweep.Sweep) -> RunFolder:
+    ledger = Ledger(sweep.folder)
+    [name] = ledger.run_names()
+    return ledger.run(name)
 
 
 def results_of(made: RunTrainable) -> list[dict[str, Any]]:
@@ -98,7 +107,7 @@ def test_a_run_of_a_stopped_trial_can_be_resumed(tmp_path: Path) -> None:
     made = actor(sweep, {RUN: key})
     made.step()
     made.cleanup()
-    (folder,) = (Ledger(sweep.folder).run(name) for name in Ledger(sweep.folder).run_names())
+    folder = only_run(sweep)
     assert folder.read_state().status is RunStatus.PREEMPTED
     results_of(actor(sweep, {RUN: key}))
     assert folder.read_state().status is RunStatus.DONE
@@ -118,7 +127,7 @@ def test_a_trial_whose_run_was_taken_over_stops_and_writes_nothing(tmp_path: Pat
     sweep = loaded(tmp_path)
     made = actor(sweep, {RUN: keys(sweep)[0]})
     before = made.step()
-    folder = Ledger(sweep.folder).run(Ledger(sweep.folder).run_names()[0])
+    folder = only_run(sweep)
     folder.claim({"somebody": "else"})
     assert made.step() == {**before, "done": True, "superseded": True}
     assert len(folder.read_records()) == 1
@@ -152,8 +161,7 @@ def test_a_run_in_training_is_preempted_when_its_launch_stops(tmp_path: Path, mo
         assert not stopping.step()["done"]
         ask_to_stop(store, LAUNCHES, lease.number, "stopped by `gga-sweep stop`")
         result = stopping.step()  # one step of training at most
-    (name,) = Ledger(sweep.folder).run_names()
-    state = Ledger(sweep.folder).run(name).read_state()
+    state = only_run(sweep).read_state()
     assert result["done"]
     assert (state.status, state.reason) == (RunStatus.PREEMPTED, "stopped by `gga-sweep stop`")
     assert state.step == result["progress/step"] == 1
@@ -170,19 +178,9 @@ def test_the_draw_of_a_searchers_run_is_its_hash(tmp_path: Path) -> None:
     assert view.searched == {"ERM"}
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"arm": "CORAL"}, "arm: must be one of the sweep's, got 'CORAL'"),
-        ({"test_domain": "west"}, "test_domain: must be one of the sweep's, got 'west'"),
-        ({"trial_seed": -1}, "trial_seed: must be a whole number from 0 on, got -1"),
-        ({"momentum": 0.9}, "momentum: no arm has this hyperparameter"),
-    ],
-)
-def test_an_invalid_configuration_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
-    config = {"arm": "ERM", "test_domain": "north", "trial_seed": 0, **changed}
-    with pytest.raises(gga_sweep.InputError, match=message):
-        actor(loaded(tmp_path), config)
+def test_an_invalid_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(gga_sweep.InputError, match="arm: must be one of the sweep's, got 'CORAL'"):
+        actor(loaded(tmp_path), {"arm": "CORAL", "test_domain": "north", "trial_seed": 0})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a machine with a GPU it can be opened")
@@ -191,6 +189,6 @@ def test_a_run_that_cannot_be_opened_fails_with_a_reason(tmp_path: Path) -> None
     made = actor(sweep, {RUN: keys(sweep)[0]})
     (result,) = results_of(made)
     assert math.isnan(result["val/accuracy"])
-    folder = Ledger(sweep.folder).run(Ledger(sweep.folder).run_names()[0])
+    folder = only_run(sweep)
     assert folder.read_state().status is RunStatus.FAILED
     assert "sees no CUDA device" in str(folder.read_state().reason)

@@ -172,7 +172,7 @@ def test_a_launch_prints_rays_dashboard_first(found: str | None, scene: Scene, m
         yield found
 
     monkeypatch.setattr(waves, "joined_cluster", joined)
-    monkeypatch.setattr(waves, "_concurrency", lambda sweep, options: 1)
+    monkeypatch.setattr(waves.ray, "cluster_resources", lambda: {"CPU": 1.0})
     monkeypatch.setattr(waves, "require_ready", lambda sweep: None)
     scene.options = LaunchOptions(address="auto", dashboard=True)
     scene.lease.ask("enough")  # no wave starts

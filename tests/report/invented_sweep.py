@@ -193,7 +193,7 @@ def several_hosts() -> SweepView:
     """The invented sweep of ERM and CORAL, each plain and annealed."""
     sweep = invented_sweep(arms=HOSTS, troubled=False)
     hosts = {"ERM + GGA": "ERM", "CORAL + GGA": "CORAL"}
-    return replace(sweep, baselines={**hosts, "CORAL": "ERM"}, hosts=hosts)
+    return replace(sweep, baselines={**hosts, "CORAL": "ERM"}, algorithms=hosts)
 
 
 PUBLISHED = Section(
@@ -209,6 +209,6 @@ def invented_report(view: SweepView, **parts: Any) -> Report:
 def whole_report() -> Report:
     """A report with every kind of section."""
     view = invented_sweep(arms=(*ARMS, NOISY))
-    hosts = invented_comparison(several_hosts()).hosts
+    hosts = invented_comparison(several_hosts()).algorithms
     report = invented_report(view, others=(build_table(view, "oracle"),), published=PUBLISHED)
-    return replace(report, comparison=replace(report.comparison, hosts=hosts))
+    return replace(report, comparison=replace(report.comparison, algorithms=hosts))

@@ -58,7 +58,7 @@ def test_the_chosen_file_trains_exactly_the_selected_runs(tmp_path: Path) -> Non
     assert again.sweep.arms == tuple(replace(arm, draws=1) for arm in plan.sweep.arms)
 
 
-def test_the_chosen_file_says_which_search_chose(tmp_path: Path) -> None:
+def test_the_chosen_file_names_its_search(tmp_path: Path) -> None:
     report = trained(planned(tmp_path), {0: 0.2, 1: 0.9})
     assert (
         yaml.safe_load(report.chosen)["chosen"]["search"] == "training-domain validation in sweep demo, 2 draws a cell"
@@ -72,7 +72,7 @@ def test_what_was_not_searched_cannot_be_reseeded(tmp_path: Path) -> None:
     ]
 
 
-def test_a_table_of_what_each_trial_seed_chose_says_that_its_spread_includes_the_search(tmp_path: Path) -> None:
+def test_a_note_says_that_the_spread_includes_the_search_if_each_seed_searched(tmp_path: Path) -> None:
     again = replanned(trained(planned(tmp_path, trial_seeds=[0, 1]), {0: 0.2, 1: 0.9}).chosen, tmp_path)
     later = make_report(again, Ledger(again.sweep.folder))
     assert later.table.seed_use.endswith("for each trial seed separately; the spread includes that search.")
@@ -129,7 +129,7 @@ def test_one_of_several_searched_trial_seeds_is_reseeded(tmp_path: Path) -> None
     assert {cell["values"]["lr"] for cell in content["chosen"]["cells"]} == of_seed
 
 
-def test_a_reseeded_table_says_that_its_spread_leaves_the_search_out(tmp_path: Path) -> None:
+def test_a_note_says_that_the_spread_of_reseeded_runs_excludes_the_search(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     found = trained(plan, {0: 0.2, 1: 0.9})
     assert "includes the search" in found.table.seed_use

@@ -85,7 +85,7 @@ def test_an_annealed_arm_stands_beside_its_own_algorithm_where_that_is_its_basel
         {"name": "f", "annealing": window},
     ]
     plan = planned(tmp_path, arms=arms)
-    assert collect(plan, Ledger(plan.sweep.folder)).hosts == {"a": "CORAL", "b": "CORAL", "f": "ERM"}
+    assert collect(plan, Ledger(plan.sweep.folder)).algorithms == {"a": "CORAL", "b": "CORAL", "f": "ERM"}
 
 
 def test_an_algorithm_that_predicts_from_its_evaluation_batch_is_said_to_once(tmp_path: Path) -> None:

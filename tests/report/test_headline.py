@@ -72,7 +72,7 @@ def test_incomplete_cells_are_named_with_draws_and_reasons(table: Table) -> None
     assert said(table)["Incomplete *"].startswith("3 of 27 cells are incomplete.")
 
 
-def test_a_cell_with_nothing_to_select_says_so() -> None:
+def test_a_cell_without_a_selectable_run() -> None:
     nothing = build_table(replace(invented_sweep(), records=()))
     assert incomplete_in_words(nothing.incomplete[0]) == (
         "ERM, test 0, trial seed 0: missing (draws 0, 1, 2, 3); nothing to select"

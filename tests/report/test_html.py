@@ -78,7 +78,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     leave_plots_empty(monkeypatch)
 
 
-def test_the_page_is_whole_and_asks_for_nothing_else(page: str) -> None:
+def test_the_page_is_self_contained(page: str) -> None:
     reader = read(page)
     assert not {"script", "link", "img", "iframe", "object"} & set(reader.tags)
     assert {
@@ -89,7 +89,7 @@ def test_the_page_is_whole_and_asks_for_nothing_else(page: str) -> None:
     assert re.findall(r"url\((?!#)", page) == []
 
 
-def test_no_id_stands_twice(page: str) -> None:
+def test_every_id_is_unique(page: str) -> None:
     ids = [value for name, value in read(page).attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
@@ -252,7 +252,7 @@ def shape(reader: Reader) -> tuple[Counter[str], set[tuple[str, str]]]:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(NAMES)
 @example("interval [<script>alert(1)</script>]")  # what follows the bracket is written by itself
-def test_a_name_is_text_whatever_stands_in_it(name: str) -> None:
+def test_any_name_is_escaped(name: str) -> None:
     """It changes neither tags nor attributes, and is read as it was written."""
     reader = read(render_html(named(name)))
     assert shape(reader) == plain_shape()
@@ -291,7 +291,7 @@ def test_a_sweep_without_a_run_still_gives_a_page() -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_stopped_run_without_a_reason_says_so() -> None:
+def test_a_stopped_run_without_a_reason() -> None:
     sweep = invented_sweep(troubled=False)
     stopped = changed_run(sweep.records[0], status=RunStatus.STOPPED)
     sweep = replace(sweep, records=(stopped, *sweep.records[1:]))

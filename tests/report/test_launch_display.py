@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from small_launch import Clock, runs_by_key
+from small_launch import Clock, estimate_in_seconds, runs_by_key
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report import launch_display as display
@@ -77,9 +77,10 @@ def test_the_outlook_of_a_launch_is_its_device_hours_and_time_if_known(
     runs: Mapping[str, PlannedRun], clock: Clock
 ) -> None:
     expected = dict(zip(runs, (4000.0, 3000.0, 2000.0, 1800.0), strict=True))
-    progress = LaunchProgress(runs, {}, concurrent=2, expected=expected, in_seconds=True, clock=clock)
+    estimate = estimate_in_seconds(runs)
+    progress = LaunchProgress(runs, {}, concurrent=2, estimate=estimate, expected=expected, clock=clock)
     assert outlook(progress) == "About 3 device-hours left: 1 h 30 min with 2 runs at once."
-    progress.in_seconds = False
+    progress.estimate = None
     assert outlook(progress) == "How long it takes is not known yet: no run of it is done."
 
 

@@ -98,21 +98,21 @@ def test_differences_have_all_their_statistics(report: Report, rows: list[Row]) 
 def test_gains_by_algorithm_and_their_mean_have_all_their_statistics() -> None:
     report = invented_report(several_hosts())
     rows = read(render_csv(report))
-    for gain in report.comparison.hosts:
-        found = where(rows, kind="difference-hosts", quantity=gain.host, arm=gain.contrast.arm)
+    for gain in report.comparison.algorithms:
+        found = where(rows, kind="difference-hosts", quantity=gain.algorithm, arm=gain.contrast.arm)
         check(found, gain.contrast.difference, report.table.trial_seeds, "1")
-        assert (found[0]["baseline"], found[0]["pairs"]) == (gain.host, "9")
+        assert (found[0]["baseline"], found[0]["pairs"]) == (gain.algorithm, "9")
         assert same(number(found[0], "holm_p"), gain.contrast.holm_p)
-        alone, annealed = (where(rows, kind="average", arm=arm) for arm in (gain.host, gain.contrast.arm))
+        alone, annealed = (where(rows, kind="average", arm=arm) for arm in (gain.algorithm, gain.contrast.arm))
         check(alone, gain.alone, report.table.trial_seeds, "0")
         check(annealed, gain.annealed, report.table.trial_seeds, "0")
-    mean = mean_gain(report.comparison.hosts)
+    mean = mean_gain(report.comparison.algorithms)
     assert mean is not None
     check(where(rows, kind="difference-hosts", quantity="mean"), mean, report.table.trial_seeds, "1")
     assert len(where(rows, kind="difference-hosts")) == 3 * 4
 
 
-def test_a_value_says_whether_its_own_trial_seed_is_incomplete(report: Report, rows: list[Row]) -> None:
+def test_a_value_of_an_incomplete_trial_seed_is_marked(report: Report, rows: list[Row]) -> None:
     lacking = {(one.cell.arm, one.cell.test_domains[0], one.cell.trial_seed) for one in report.table.incomplete}
     assert lacking
     for row in where(rows, kind="accuracy"):
@@ -298,7 +298,7 @@ def test_the_records_in_json_are_the_rows_of_the_csv(report: Report) -> None:
     assert [as_csv(record) for record in records] == [as_csv(row) for row in read(render_csv(report))]
 
 
-def test_json_says_once_what_holds_for_a_table(report: Report) -> None:
+def test_json_has_the_properties_of_a_table_once(report: Report) -> None:
     found = json.loads(render_json(replace(report, table=replace(report.table, seed_use="each draws its own."))))
     assert (found["sweep"], found["dataset"], found["trial_seeds"]) == ("demo", "RotatedDigits", [0, 1, 2, 5])
     assert found["test_domains"] == [["0"], ["45"], ["75"]]

@@ -189,7 +189,7 @@ def test_a_protocol_that_is_named_as_ours_exists() -> None:
     assert protocols & PROTOCOLS.keys() == {"domainbed", "gga-paper"}
 
 
-def test_every_source_and_caveat_is_said() -> None:
+def test_every_source_and_caveat_is_noted() -> None:
     notes = {note.heading: " ".join([note.sentence, *note.items]) for note in published_notes()}
     assert "arXiv 2502.20162 (corrected July 2025); aristotelisballas/GGA at 5450c2b, README images" in notes["Sources"]
     assert "results 2020_10_06_7df6f06" in notes["Sources"]
@@ -214,7 +214,7 @@ def test_our_rows_stand_first_and_the_published_ones_are_marked() -> None:
     )
 
 
-def test_test_domains_are_matched_by_name_whatever_their_order() -> None:
+def test_test_domains_are_matched_by_name_in_any_order() -> None:
     shuffled = pacs(columns=(("sketch",), ("cartoon",), ("art_painting",), ("photo",)))
     assert section(shuffled).sheets[0].rows[-1][1:5] == ("79.3 ± 1.0", "80.8 ± 0.6", "84.7 ± 0.4", "97.2 ± 0.3")
 
@@ -227,7 +227,7 @@ def test_without_a_test_domain_in_common_only_the_average_is_shown() -> None:
     assert sheet.rows[-1] == ("published: ERM, DomainBed", "85.5 ± 0.2")
 
 
-def test_an_average_over_other_test_domains_is_said_to_be_one(table: Table) -> None:
+def test_an_average_over_other_test_domains_is_noted(table: Table) -> None:
     words = said(replace(table, dataset="PACS", columns=(("art_painting",), ("cartoon",), ("sketch",))))["Average"]
     assert words == (
         "ours is over art_painting, cartoon, sketch; the published ones are over art_painting, cartoon, photo, sketch."
@@ -235,7 +235,7 @@ def test_an_average_over_other_test_domains_is_said_to_be_one(table: Table) -> N
     assert "Average" not in said(pacs())
 
 
-def test_under_another_protocol_every_row_is_said_to_be_under_another() -> None:
+def test_every_row_of_another_protocol_is_noted() -> None:
     words = said(pacs(protocol="quick"))["Protocol"]
     assert words.startswith("ours is quick; every published number was made under another")
     assert words.count("protocol gga-paper") == 2
@@ -270,7 +270,7 @@ def test_domainbeds_row_is_that_of_the_tables_selection_method() -> None:
     assert "Selection" not in said(pacs())
 
 
-def test_a_selection_method_that_nobody_published_stands_beside_training_domain_validation() -> None:
+def test_an_unpublished_selection_method_is_compared_with_training_domain_validation() -> None:
     table = pacs(method="shared-draw")
     assert section(table).sheets[0].rows == section(pacs()).sheets[0].rows
     assert "published: ERM, DomainBed." in said(table)["Selection"]
@@ -291,7 +291,7 @@ def test_gains_are_shown_for_the_algorithms_of_the_table() -> None:
 
 
 @pytest.mark.parametrize(("dataset", "column"), [(name, i) for i, name in enumerate(ORDER[:4])])
-def test_each_published_gain_stands_beside_ours_of_the_same_algorithm(dataset: str, column: int) -> None:
+def test_each_published_gain_is_beside_ours_of_the_same_algorithm(dataset: str, column: int) -> None:
     """All 17 by the names of our catalogue, in the order of the release, whatever the arms are called."""
     (contrast,) = invented_comparison(invented_sweep(arms=("ERM", "ERM + GGA, radius 1e-5"))).selected
     algorithms = [name for name in ALGORITHMS if name not in ("PCGrad", "AgrSum", "Fishr")]
@@ -324,9 +324,9 @@ def test_a_dataset_without_published_results_has_no_section(table: Table) -> Non
     assert published_section(table) is None
 
 
-def test_the_datasets_with_published_results_are_the_five_benchmarks() -> None:
+def test_the_datasets_with_published_results_are_benchmarks() -> None:
     assert PUBLISHED_DATASETS == ORDER
-    assert {*PUBLISHED_DATASETS} == BENCHMARKS.keys()
+    assert {*PUBLISHED_DATASETS} <= BENCHMARKS.keys()
     assert all(published(dataset) for dataset in PUBLISHED_DATASETS)
 
 

@@ -82,7 +82,7 @@ def test_missing_pairs_are_counted_and_named_with_their_draws(comparison: Compar
     assert "Missing pairs, selected runs" not in notes
 
 
-def test_draws_of_a_cell_that_lack_the_same_are_named_together() -> None:
+def test_draws_of_a_cell_with_the_same_reason_are_named_together() -> None:
     sweep = invented_sweep(troubled=False)
     comparison = invented_comparison(replace(sweep, records=sweep.records[4:]))
     assert missing_in_words(comparison.matched[0]) == (
@@ -103,7 +103,7 @@ def test_what_an_interval_is_depends_on_the_trial_seeds(comparison: Comparison) 
     assert alone.sheets[0].rows[0][2:] == (ABSENT, ABSENT, "1 (3)", ABSENT)
 
 
-def test_arms_that_are_alike_are_said_to_give_no_interval() -> None:
+def test_equal_arms_have_no_interval() -> None:
     sweep = invented_sweep(arms=("ERM", FIRST), troubled=False)
     erm = [run for run in sweep.records if run.cell.arm == "ERM"]
     alike = [changed_run(run, cell=replace(run.cell, arm=FIRST)) for run in erm]
@@ -167,7 +167,7 @@ def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference
         assert row[3].startswith(f"{100 * contrast.difference.mean:+.2f} [")
         assert row[4] == f"{contrast.difference.p:.3f}"
         assert row[6] == "3 (9)"
-    assert [row[5] for row in rows] == [f"{gain.contrast.holm_p:.3f}" for gain in comparison.hosts]
+    assert [row[5] for row in rows] == [f"{gain.contrast.holm_p:.3f}" for gain in comparison.algorithms]
     average = sum(selected[f"{host} + GGA"].difference.mean for host in ("ERM", "CORAL")) / 2
     assert mean[:3] == ("Mean over 2 algorithms", ABSENT, ABSENT)
     assert mean[3].startswith(f"{100 * average:+.2f} [")
@@ -201,7 +201,7 @@ def test_a_total_is_in_device_hours_once_an_arm_took_one() -> None:
     assert long.rows[0][2:4] == ("7.20", "720")
 
 
-def test_steps_trained_once_for_several_runs_are_told_where_there_are_any() -> None:
+def test_time_of_shared_steps_is_noted_if_there_is_any() -> None:
     sweep = invented_sweep(troubled=False)
     assert "trained once" not in said(by_name(invented_comparison(sweep))["cost"])["Cost"]
     first, *others = sweep.records
@@ -226,7 +226,7 @@ def test_budgets_double_up_to_the_draws_of_each_arm() -> None:
     assert sheet.rows[1][4:6] == (ABSENT, ABSENT)
 
 
-def test_cells_of_unequal_size_and_runs_left_out_of_the_budget_are_told(comparison: Comparison) -> None:
+def test_unequal_cells_and_runs_left_out_of_the_budget_are_noted(comparison: Comparison) -> None:
     notes = said(by_name(comparison)["budget"])
     assert "ERM: 3 to 4 runs a cell" in notes["Fewest draws"]
     assert notes["Not selectable"].endswith(f"ERM: 1 run {SECOND}: 1 run")

@@ -79,7 +79,7 @@ def test_done_in_a_plan_is_what_no_launch_trains_again() -> None:
         ({}, "Each run occupies 1 CPU."),
         ({"cpus": 2, "gpus": 0.5}, "Each run occupies 2 CPU and 0.5 GPU."),
         ({"cpus": 0.25}, "Each run occupies 0.25 CPU."),
-        ({"gpus": "auto"}, "Each run occupies 1 CPU and as much of a GPU as its memory asks for."),
+        ({"gpus": "auto"}, "Each run occupies 1 CPU and the share of a GPU that its memory requires."),
     ],
 )
 def test_a_plan_names_what_a_run_occupies(resources: Mapping[str, float | str], sentence: str) -> None:
@@ -101,8 +101,8 @@ def test_a_benchmark_whose_images_are_missing_is_planned_from_what_was_published
     assert "published domains and counts, without keys. `run` and `train` need them." in shown[-1]
 
 
-def test_where_the_images_are_nothing_is_said_of_them() -> None:
-    assert not any("not there" in line for line in lines(plan_picture(small_plan(), {})))
+def test_images_that_are_there_are_not_mentioned() -> None:
+    assert not any("are missing" in line for line in lines(plan_picture(small_plan(), {})))
 
 
 def test_a_status_counts_by_arm_only_what_there_is() -> None:
@@ -136,14 +136,14 @@ def test_every_run_that_is_neither_queued_nor_done_is_named_with_its_step_and_re
     }  # fmt: skip
 
 
-def test_what_needs_a_person_stands_first_and_what_trains_last() -> None:
+def test_failed_runs_are_first_and_running_ones_last() -> None:
     plan = small_plan()
     shown = listed(plan, states_of(plan, *reversed(RunStatus)))[1:]
     order = ["failed", "out of memory", "diverged", "preempted", "stopped", "running"]
     assert [line.split(" RotatedDigits")[0] for line in shown] == order
 
 
-def test_a_run_that_was_lost_before_its_first_step_says_so() -> None:
+def test_a_run_lost_before_its_first_step() -> None:
     plan = small_plan()
     folder = str(plan.runs[0].folder)
     [line] = listed(plan, {folder: RunState(RunStatus.FAILED, "its actor was lost")})
@@ -157,7 +157,7 @@ def test_a_run_that_two_arms_share_is_named_once() -> None:
     assert len(listed(plan, states)) == 1
 
 
-def test_runs_that_failed_for_one_reason_are_one_line_whatever_numbers_and_names_it_holds() -> None:
+def test_reasons_that_differ_in_numbers_and_run_names_are_one_line() -> None:
     plan = small_plan()
     names = [str(run.folder) for run in plan.runs]
     states = {
@@ -186,17 +186,17 @@ def test_of_many_runs_twenty_are_named_and_the_rest_counted() -> None:
     assert shown[-1] == "and 3 more runs"
 
 
-def test_runs_without_a_launch_to_train_them_are_told_as_such() -> None:
+def test_running_runs_without_a_live_launch_are_counted() -> None:
     plan = small_plan()
     shown = listed(plan, states_of(plan, RunStatus.RUNNING, RunStatus.RUNNING))
-    assert shown[0] == "2 runs are left running: no launch trains them; launching again continues."
+    assert shown[0] == "2 runs are marked as running without a live launch; launch again to continue them."
     live = Work(Holder("here", 42, time.time() - 60, time.time()), alive=True)
     assert not any(
-        "left running" in line for line in lines(status_picture(plan, states_of(plan, RunStatus.RUNNING), live))
+        "marked as running" in line for line in lines(status_picture(plan, states_of(plan, RunStatus.RUNNING), live))
     )
 
 
-def test_a_live_launch_is_named_and_what_it_was_asked(tmp_path: Path) -> None:
+def test_a_live_launch_is_named_with_its_stop_request(tmp_path: Path) -> None:
     plan = small_plan(storage=tmp_path)
     ledger = Ledger(plan.sweep.folder)
     with held(ledger.store) as lease:
@@ -210,7 +210,7 @@ def test_a_live_launch_is_named_and_what_it_was_asked(tmp_path: Path) -> None:
     assert line.endswith(" Asked to stop: stopped by a test.")
 
 
-def test_a_launch_that_was_killed_was_lost(tmp_path: Path) -> None:
+def test_a_killed_launch_is_reported_as_lost(tmp_path: Path) -> None:
     plan = small_plan(storage=tmp_path)
     ledger = Ledger(plan.sweep.folder)
     holder = Holder("elsewhere", 42, time.time() - 9000, time.time() - 8000, number=1)
@@ -231,9 +231,9 @@ def test_runs_that_went_on_in_another_environment_are_counted_and_one_is_named()
     names = [str(run.folder) for run in plan.runs]
     changed = RunState(RunStatus.DONE, None, 199, environments=("from step 50: torch 2.8 -> 2.9",))
     one = lines(status_picture(plan, {names[0]: changed, names[1]: RunState(RunStatus.DONE, None, 199)}))[-1]
-    assert one == f"1 run went on in another environment than before: {names[0]} from step 50: torch 2.8 -> 2.9."
+    assert one == f"1 run resumed in another environment: {names[0]} from step 50: torch 2.8 -> 2.9."
     two = lines(status_picture(plan, dict.fromkeys(names[:2], changed)))[-1]
-    assert two.startswith(f"2 runs went on in another environment than before: e.g. {names[0]} from step 50")
+    assert two.startswith(f"2 runs resumed in another environment: e.g. {names[0]} from step 50")
 
 
 def test_a_terminal_of_80_columns_cuts_no_word() -> None:

@@ -69,7 +69,7 @@ def test_a_name_that_looks_like_markup_stays_a_name() -> None:
     assert "[/] " in text
 
 
-def test_a_long_list_is_cut_and_says_so() -> None:
+def test_a_long_list_is_cut_with_a_count_of_the_rest() -> None:
     text = render_text(invented_report(replace(invented_sweep(), records=())), 120)
     assert text.count("nothing to select") == 10
     assert "and 17 more" in text

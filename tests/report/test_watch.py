@@ -21,7 +21,9 @@ from gga_sweep.report import watch as watching
 from gga_sweep.report.progress import SweepProgress
 from gga_sweep.report.status import Work
 from gga_sweep.report.watch import progress_line, progress_picture, watch
+from gga_sweep.scheduling.estimate import Estimate, estimate_from
 from gga_sweep.spec import Plan
+from gga_sweep.spec.work import MeasuredWork, work_of
 
 NOW = 1_800_000_000.0
 LIVE = Work(Holder("head", 42, NOW - 7200, NOW - 3, number=1), alive=True)
@@ -38,6 +40,15 @@ def state(status: RunStatus, age: float = 60, step: int = 4, reason: str | None 
     return RunState(status, reason, step, 1, written=NOW - age)
 
 
+def estimate(plan: Plan, arms: int | None = None) -> Estimate:
+    """Runs of the first arms take 100 s, their searches next to nothing."""
+    dataset = plan.sweep.dataset
+    configs = {run.cell.arm: run.config for run in plan.runs}
+    works = [work_of(configs[arm.name], dataset) for arm in plan.sweep.arms[:arms]]
+    seconds = {"training": 80.0, "evaluation": 20.0, "search": 1e-9, "diagnostics": 1e-9}
+    return estimate_from(dataset, (MeasuredWork(work, seconds) for work in works))
+
+
 def seen(plan: Plan, *states: RunState, work: Work | None = LIVE) -> SweepProgress:
     """The first runs of the plan are in these states."""
     runs = {str(run.folder): run for run in plan.runs}
@@ -46,7 +57,7 @@ def seen(plan: Plan, *states: RunState, work: Work | None = LIVE) -> SweepProgre
         runs=runs,
         states=dict(zip(runs, states, strict=False)),
         work=work,
-        durations={arm.name: [100.0] for arm in plan.sweep.arms},
+        estimate=estimate(plan),
         hosts={name: f"node-{number}" for number, name in enumerate(runs)},
         now=NOW,
     )
@@ -105,10 +116,10 @@ def test_a_launch_younger_than_an_hour_tells_its_pace_by_the_hour(plan: Plan) ->
     assert "3 runs ended in the last 1 min 30 s, 120 an hour" in progress_line(progress)
 
 
-def test_guessed_arms_are_named(plan: Plan) -> None:
-    first, second = (arm.name for arm in plan.sweep.arms)
-    progress = replace(seen(plan, state(RunStatus.RUNNING)), durations={first: [100.0]})
-    assert f"at once (of {second} no run is done: counted as the others)" in progress_line(progress)
+def test_arms_without_a_done_run_are_named(plan: Plan) -> None:
+    progress = replace(seen(plan, state(RunStatus.RUNNING)), estimate=estimate(plan, arms=1))
+    guessed = f"at once (no run of {plan.sweep.arms[1].name} is done: scaled from the others)"
+    assert guessed in progress_line(progress)
 
 
 def test_a_picture_tells_counts_launch_failures_and_what_trains(plan: Plan) -> None:
@@ -122,7 +133,7 @@ def test_a_picture_tells_counts_launch_failures_and_what_trains(plan: Plan) -> N
     lines = shown(seen(plan, *states))
     assert re.fullmatch(r"demo: status, \d\d:\d\d:\d\d", lines[0])
     assert lines[1] == "1 of 8 runs final, 4 queued, 1 running, 1 failed, 1 out of memory"
-    assert lines[3:5] == ["1 run ended in the last hour.", "About 7 min 20 s left, 1 at once."]
+    assert lines[3:5] == ["1 run ended in the last hour.", "About 7 min 22 s left, 1 at once."]
     assert lines[5].startswith("A launch is live: process 42 on head, since 2027-01-1")
     arms = [arm.name for arm in plan.sweep.arms]
     assert lines[6:] == [

@@ -14,7 +14,7 @@ from sweep_content import CONTENTS, GGA, GGA_L, content
 from gga_sweep.scheduling.gpu_share import MOST_RUNS, gpu_share, most_demanding, runs_a_gpu
 from gga_sweep.spec import Plan, load, plan_sweep
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.training.unit_costs import GPUMemory
+from gga_sweep.training.gpu_memory import GPUMemory
 
 
 def planned(**changes: Any) -> Plan:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 import pytest
-from small_launch import Clock, runs_by_key
+from small_launch import Clock, estimate_in_seconds, runs_by_key
 
 from gga_sweep.records import RunStatus
 from gga_sweep.scheduling.launch_progress import LaunchProgress
@@ -113,45 +113,48 @@ def train(progress: LaunchProgress, clock: Clock, key: str, seconds: float) -> N
     progress.ended_with(key, RunStatus.DONE)
 
 
-def test_the_time_left_goes_by_the_mean_of_each_arm(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
-    erm, other_erm, gga, other_gga = runs
-    progress = LaunchProgress(runs, {}, clock=clock)
-    train(progress, clock, erm, 10)
-    assert progress.seconds_left == 30  # all like the one that is known
-    train(progress, clock, gga, 50)
-    assert progress.seconds_left == 10 + 50
-    progress.started(other_gga)
-    clock.now += 20
-    assert progress.seconds_left == 10 + (50 - 20)
-    clock.now += 100
-    assert progress.seconds_left == 10  # it takes longer than the others did
-    train(progress, clock, other_erm, 10)
-    progress.ended_with(other_gga, RunStatus.DONE)
-    assert progress.seconds_left == 0
-
-
-def test_the_time_left_goes_by_what_was_expected_as_far_as_that_is_right(
+def test_the_time_left_is_the_estimate_times_what_done_runs_took_of_theirs(
     runs: Mapping[str, PlannedRun], clock: Clock
 ) -> None:
     erm, other_erm, gga, other_gga = runs
     expected = {erm: 1.0, other_erm: 2.0, gga: 10.0, other_gga: 5.0}
     progress = LaunchProgress(runs, {}, expected=expected, clock=clock)
-    assert progress.seconds_left is None  # of use for comparing alone
+    assert progress.seconds_left is None  # work, not seconds
     train(progress, clock, erm, 10)
     assert progress.seconds_left == 10 * (2 + 10 + 5)
-    train(progress, clock, gga, 200)
-    assert progress.seconds_left == 10 * 2 + 20 * 5
+    train(progress, clock, gga, 45)
+    assert progress.seconds_left == 5 * (2 + 5)
+    progress.started(other_gga)
+    clock.now += 20
+    assert progress.seconds_left == 5 * 2 + (25 - 20)
+    clock.now += 100
+    assert progress.seconds_left == 5 * 2  # it takes longer than expected
+    progress.ended_with(other_erm, RunStatus.DIVERGED)
+    progress.ended_with(other_gga, RunStatus.DIVERGED)
+    assert progress.seconds_left == 0
 
 
-def test_expected_seconds_are_the_time_left_before_any_run_has_ended(
+def test_an_estimate_in_seconds_is_the_time_left_before_any_run_has_ended(
     runs: Mapping[str, PlannedRun], clock: Clock
 ) -> None:
     expected = dict(zip(runs, (40.0, 30.0, 20.0, 10.0), strict=True))
-    progress = LaunchProgress(runs, {}, concurrent=2, expected=expected, in_seconds=True, clock=clock)
+    progress = LaunchProgress(
+        runs, {}, concurrent=2, estimate=estimate_in_seconds(runs), expected=expected, clock=clock
+    )
     assert progress.seconds_left == 50
     progress.started(next(iter(runs)))
     clock.now += 40
     assert progress.seconds_left == 30
+
+
+def test_runs_to_come_count_as_the_mean_until_they_are_known(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+    first, second, *_ = runs
+    progress = LaunchProgress(
+        {first: runs[first]}, {}, estimate=estimate_in_seconds(runs), expected={first: 20.0}, unsuggested=2, clock=clock
+    )
+    assert progress.seconds_left == 20 + 2 * 20
+    progress.add(runs[second])
+    assert progress.seconds_left == pytest.approx(20 + 8 + 14)
 
 
 def test_a_run_that_broke_off_says_nothing_of_the_time_that_others_take(

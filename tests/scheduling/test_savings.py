@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from run_configs import annealing_options
 from sweep_content import GGA, GGA_L, content
 
+from gga_sweep.scheduling.estimate import Estimate
 from gga_sweep.scheduling.savings import Work, savings_of
 from gga_sweep.spec import Outline, load, outline_sweep
 from gga_sweep.spec.models import RunSpec
@@ -54,9 +56,15 @@ def manners(config: RunSpec) -> Iterator[str]:
             yield "plain" if block["method"] == "none" else repr(rest)
 
 
-def seconds_from(config: RunSpec, trained: int) -> float:
-    steps = list(manners(config))[trained:]
-    return sum(SECONDS["plain" if manner == "plain" else "annealed"] for manner in steps)
+class StepByStep:
+    """In the place of an estimate."""
+
+    def total(self, config: RunSpec, trained: int) -> float:
+        steps = list(manners(config))[trained:]
+        return sum(SECONDS["plain" if manner == "plain" else "annealed"] for manner in steps)
+
+
+ESTIMATE = cast(Estimate, StepByStep())
 
 
 def walked(shares: bool, ended: dict[int, float], decodes: bool) -> Work:
@@ -90,7 +98,7 @@ def check(found: Work, expected: Work) -> None:
 
 
 def test_each_saving_saves_what_a_walk_through_every_step_says() -> None:
-    found = savings_of(PLAN, seconds_from, ENDED, DECODING)
+    found = savings_of(PLAN, ESTIMATE, ENDED, DECODING)
     assert found.jobs == len(jobs(PLAN)) == 32
     check(found.without, walked(shares=False, ended={}, decodes=True))
     check(found.decoded_once, walked(shares=False, ended={}, decodes=False))
@@ -101,15 +109,15 @@ def test_each_saving_saves_what_a_walk_through_every_step_says() -> None:
     assert len({round(work.seconds, 3) for work in amounts}) == 4
 
 
-def test_without_seconds_the_counts_are_told_alone() -> None:
+def test_without_an_estimate_work_is_counted_but_not_timed() -> None:
     found = savings_of(PLAN, None, {}, DECODING)
     assert math.isnan(found.altogether.seconds)
     assert found.altogether.steps < found.without.steps
     assert not found.prices_decoding
 
 
-def test_what_was_not_measured_of_decoding_is_not_priced() -> None:
-    found = savings_of(PLAN, seconds_from, {})
+def test_decoding_that_was_not_measured_is_not_priced() -> None:
+    found = savings_of(PLAN, ESTIMATE, {})
     assert not found.prices_decoding
     assert found.without.seconds == found.decoded_once.seconds
 

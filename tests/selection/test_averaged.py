@@ -41,7 +41,7 @@ TWO_DRAWS = (
 )
 
 
-def test_each_arm_stands_twice_once_selected_by_step_and_once_by_its_averaged_weights() -> None:
+def test_each_arm_has_a_row_by_step_and_one_of_averaged_weights() -> None:
     table = build_table(sweep(*TWO_DRAWS))
     assert [row.arm for row in table.rows] == [*NAMES, *NAMES.values()]
     assert [row.average.mean for row in table.rows] == [0.1, 0.8, 0.71, 0.91]
@@ -70,7 +70,7 @@ def test_rows_selected_by_step_are_those_of_a_sweep_that_averages_nothing(method
     assert compare(averaged, build_table(averaged)).costs == compare(plain, build_table(plain)).costs
 
 
-def test_averaged_weights_are_compared_with_the_baselines_and_those_of_a_baseline_with_its_steps() -> None:
+def test_averaged_weights_are_compared_with_those_of_the_baseline() -> None:
     whole = sweep(*TWO_DRAWS)
     assert whole.baselines == {
         "GGA, radius 1": "ERM",

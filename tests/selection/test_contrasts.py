@@ -107,38 +107,6 @@ def both(sweep: SweepView, baselines: Mapping[str, str] = BASELINES) -> tuple[Co
     return (*selected_contrasts(build_table(sweep), baselines), *matched_contrasts(sweep, baselines))
 
 
-def shifted(one: RunRecords, by: float) -> RunRecords:
-    """The same run, so much better on its test domains."""
-    (domain,) = one.cell.test_domains
-    accuracies = [record.test.domains[domain].train.accuracy + by for record in one.records]
-    validation = [record.validation.accuracy for record in one.records]
-    return run(
-        validation,
-        accuracies,
-        arm=one.cell.arm,
-        test_domains=(domain,),
-        trial_seed=one.cell.trial_seed,
-        draws=one.draws,
-    )
-
-
-@given(whole_sweeps(), st.integers(-5, 5))
-@settings(max_examples=25, deadline=None)
-def test_what_all_arms_gain_alike_changes_no_contrast(runs: list[RunRecords], by: int) -> None:
-    for before, after in zip(both(sweep_of(runs)), both(sweep_of([shifted(one, by) for one in runs])), strict=True):
-        assert after.difference.values == pytest.approx(before.difference.values, abs=1e-9)
-
-
-@given(whole_sweeps(), st.permutations(SEEDS))
-@settings(max_examples=25, deadline=None)
-def test_renaming_the_trial_seeds_changes_no_conclusion(runs: list[RunRecords], names: list[int]) -> None:
-    renamed = [changed_run(one, cell=replace(one.cell, trial_seed=names[one.cell.trial_seed])) for one in runs]
-    for before, after in zip(both(sweep_of(runs)), both(sweep_of(renamed)), strict=True):
-        assert after.difference.mean == pytest.approx(before.difference.mean, abs=1e-12)
-        assert after.difference.p == pytest.approx(before.difference.p, nan_ok=True)
-        assert after.holm_p == pytest.approx(before.holm_p, nan_ok=True)
-
-
 @given(whole_sweeps())
 @settings(max_examples=25, deadline=None)
 def test_an_arm_against_one_like_it_differs_by_nothing(runs: list[RunRecords]) -> None:
@@ -147,14 +115,6 @@ def test_an_arm_against_one_like_it_differs_by_nothing(runs: list[RunRecords]) -
     for contrast in both(sweep_of([*erm, *alike], ("ERM", "GGA")), {"GGA": "ERM"}):
         assert contrast.difference.values == (0.0, 0.0, 0.0)
         assert math.isnan(contrast.difference.p)
-
-
-@given(whole_sweeps())
-@settings(max_examples=25, deadline=None)
-def test_an_arm_gains_what_its_baseline_would_lose(runs: list[RunRecords]) -> None:
-    there, back = (both(sweep_of(runs), baselines) for baselines in ({"GGA": "ERM"}, {"ERM": "GGA"}))
-    for ours, theirs in zip(there, back, strict=True):
-        assert ours.difference.mean == pytest.approx(-theirs.difference.mean, abs=1e-12)
 
 
 def test_holm_adjusts_over_the_arms_of_one_estimand() -> None:
@@ -228,19 +188,6 @@ def test_evaluations_before_the_first_step_take_no_part(runs: list[RunRecords], 
     assert repr(selected_contrasts(selected, BASELINES)) == repr(selected_contrasts(build_table(later), BASELINES))
 
 
-def test_a_first_step_changes_which_step_is_compared() -> None:
-    runs = [
-        run([0.9, 0.5], [0.1, 0.1 + 0.2 * (arm == "GGA")], arm=arm, trial_seed=s) for arm in ARMS[:2] for s in SEEDS
-    ]
-    sweep = view(runs, arms=ARMS[:2])
-    means = [matched_contrasts(sweep, {"GGA": "ERM"}, first_step=step)[0].difference.mean for step in (0, 10)]
-    assert means == pytest.approx([0.0, 0.2])
-    (none,) = matched_contrasts(sweep, {"GGA": "ERM"}, first_step=11)
-    assert [dict(pair.lacking) for pair in none.missing] == [
-        dict.fromkeys(ARMS[:2], "done without a finite validation accuracy")
-    ] * 3
-
-
 @given(whole_sweeps())
 @settings(max_examples=15, deadline=None)
 def test_selected_contrasts_are_those_of_the_table_whatever_its_method(runs: list[RunRecords]) -> None:
@@ -289,7 +236,7 @@ def test_a_cell_without_a_selected_run_makes_a_missing_pair() -> None:
     assert (contrast.difference.n, contrast.pairs, contrast.incomplete) == (2, 2, True)
 
 
-def test_a_selected_contrast_is_marked_where_either_side_was_selected_from_fewer_runs_than_planned() -> None:
+def test_a_selected_contrast_with_an_incomplete_cell_is_marked() -> None:
     sweep = of_two_arms(pair_of_arms(status=RunStatus.FAILED))
     for baselines in ({"GGA": "ERM"}, {"ERM": "GGA"}):
         (contrast,) = selected_contrasts(build_table(sweep), baselines)

@@ -22,7 +22,7 @@ def costs_of(runs: list[RunRecords]) -> tuple[Cost, ...]:
     return costs(view(runs, arms=ARMS, draws=dict.fromkeys(ARMS, (0, 1))), {"GGA": "ERM"})
 
 
-def test_seconds_are_summed_by_phase_and_compared_with_the_baseline_with_and_without_diagnostics() -> None:
+def test_seconds_are_summed_by_phase_and_compared_with_the_baseline() -> None:
     erm, gga = costs_of([run(arm="ERM", seconds=PLAIN), run(arm="GGA", seconds=ANNEALED)])
     assert dict(erm.seconds) == {"training": 10, "search": 0, "diagnostics": 0, "evaluation": 2}
     assert dict(gga.seconds) == ANNEALED

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_sweeps import RandomSweep, random_sweep, renumbered, seeds, trimmed
+from random_sweeps import RandomSweep, random_sweep, renumbered, seeds
 from selection_by_definition import pick_all
 from selection_records import run
 
@@ -47,22 +46,6 @@ def test_the_random_sweeps_put_every_rule_of_a_method_to_the_test(method: str) -
     assert (sum(pick.other_steps > 0 for pick in picks) > 20) == (method != "oracle")
 
 
-@given(seeds, st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
-def test_the_order_of_records_and_cells_decides_nothing(seed: int, random: Random) -> None:
-    sweep = random_sweep(seed)
-    shuffled = replace(
-        sweep,
-        records=tuple(random.sample(sweep.records, len(sweep.records))),
-        pair_records=tuple(random.sample(sweep.pair_records, len(sweep.pair_records))),
-        columns=tuple(random.sample(sweep.columns, len(sweep.columns))),
-    )
-    for method in METHODS:
-        assert {one.cell: one for one in selection(method, shuffled)} == {
-            one.cell: one for one in selection(method, sweep)
-        }
-
-
 @given(seeds)
 @settings(max_examples=100, deadline=None)
 def test_no_number_on_a_test_domain_moves_training_domain_validation(seed: int) -> None:
@@ -70,17 +53,6 @@ def test_no_number_on_a_test_domain_moves_training_domain_validation(seed: int) 
     noise = Random(seed)
     changed = sweep.with_runs(lambda run: renumbered(run, run.cell.test_domains, noise.random))
     assert select(changed.records) == select(sweep.records)
-
-
-@given(seeds, st.booleans())
-@settings(max_examples=50, deadline=None)
-def test_steps_before_the_first_are_as_if_they_had_not_been_evaluated(seed: int, exclude_diverged: bool) -> None:
-    sweep = random_sweep(seed)
-    later = sweep.with_runs(lambda run: trimmed(run, 10))
-    for method in METHODS:
-        assert selection(method, sweep, first_step=1, exclude_diverged=exclude_diverged) == selection(
-            method, later, exclude_diverged=exclude_diverged
-        )
 
 
 def test_the_first_step_itself_takes_part() -> None:
@@ -121,18 +93,6 @@ def test_a_run_that_is_not_final_takes_no_part_and_marks_its_cell(status: RunSta
     assert (selected.draw, selected.unfinished, selected.incomplete) == (0, {status: 1}, True)
 
 
-@pytest.mark.parametrize("status", ["DONE", "DIVERGED", "STOPPED"])
-def test_a_final_run_takes_part_and_leaves_its_cell_complete(status: str) -> None:
-    (selected,) = select([run([0.4], draws=(0,)), run([0.9, math.nan], draws=(1,), status=RunStatus(status))])
-    assert (selected.draw, selected.step, selected.incomplete) == (1, 0, False)
-
-
-def test_a_diverged_run_can_be_left_out() -> None:
-    records = [run([0.4], draws=(0,)), run([0.9], draws=(1,), status=RunStatus.DIVERGED)]
-    assert select(records)[0].draw == 1
-    assert select(records, exclude_diverged=True)[0].draw == 0
-
-
 def test_a_cell_without_a_selectable_run_is_absent() -> None:
     assert select([run([math.nan])]) == ()
     assert select([]) == ()
@@ -151,7 +111,7 @@ def test_a_run_that_stands_twice_in_its_cell_or_has_no_draw_is_refused() -> None
     assert "must have a draw number, got 'drawless'" in str(caught.value)
 
 
-def test_a_pair_run_that_stands_twice_or_has_no_draw_is_refused_along_with_all_else() -> None:
+def test_faults_of_pair_runs_are_named_with_all_others() -> None:
     pairs = [run(key=key, draws=draws, test_domains=("art", "sketch")) for key, draws in [("b", (0,)), ("b", (1,))]]
     drawless = run(key="c", draws=(), test_domains=("art", "photo"))
     with pytest.raises(InputError) as caught:

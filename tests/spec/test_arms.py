@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,18 +12,25 @@ from sweep_content import GGA, GGA_L, content
 from gga_sweep import annealing
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.records import Scalar
-from gga_sweep.spec import Arm, load
-from gga_sweep.spec.arms import arm_values, expand_arms, hyperparameter_names, searched_space
+from gga_sweep.spec import Arm, Sweep, load
+from gga_sweep.spec.loading import complete
 from gga_sweep.spec.models import SweepConfig
-from gga_sweep.spec.protocols import GGA_PAPER, QUICK
+from gga_sweep.spec.protocols import QUICK
+from gga_sweep.spec.values import Values, arm_values, searched_space
 
 
-def config(**changes: Any) -> SweepConfig:
-    return SweepConfig.model_validate(content(**changes))
+def sweep_of(*blocks: dict[str, Any], **changes: Any) -> Sweep:
+    """Completed by its protocol, not checked."""
+    return complete(SweepConfig.model_validate(content(arms=list(blocks), **changes)), "a test", Path("nowhere"), None)
 
 
 def arms_of(*blocks: dict[str, Any], **changes: Any) -> tuple[Arm, ...]:
-    return expand_arms(config(arms=list(blocks), **changes))
+    return sweep_of(*blocks, **changes).arms
+
+
+def values_of(sweep: Sweep, drawn: dict[str, Scalar] | None = None) -> Values:
+    """Of its first arm."""
+    return arm_values(sweep, sweep.arms[0], drawn or {})
 
 
 @pytest.mark.parametrize(
@@ -92,7 +100,7 @@ def test_an_arm_has_its_own_draws_or_the_sweeps() -> None:
         ),
     ],
 )
-def test_an_arm_is_compared_with_the_plain_one_or_the_first_or_the_one_it_names(
+def test_the_baseline_is_the_named_arm_else_the_plain_one_else_the_first(
     blocks: list[dict[str, Any]], baselines: dict[str, str | None]
 ) -> None:
     assert {arm.name: arm.baseline for arm in arms_of(*blocks)} == baselines
@@ -108,23 +116,23 @@ def test_an_annealed_arms_baseline_has_its_algorithm() -> None:
     }
 
 
-def test_an_arm_has_the_hyperparameters_of_its_algorithm_and_of_its_annealing() -> None:
+def test_an_arm_has_hyperparameters_of_its_algorithm_and_annealing() -> None:
     plain, searching, noisy = arms_of({}, GGA, GGA_L)
     own = ("lr", "batch_size", "weight_decay", "dropout")
-    assert hyperparameter_names(plain) == own
+    assert plain.hyperparameters == own
     for arm, values in ((searching, annealing.GGA().values()), (noisy, annealing.GGAL().values())):
-        assert hyperparameter_names(arm) == (*own, *(f"annealing.{name}" for name in values))
+        assert arm.hyperparameters == (*own, *(f"annealing.{name}" for name in values))
 
 
 def test_a_name_of_one_method_does_not_apply_to_the_other() -> None:
     space = {"annealing.radius": {"uniform": [0, 1]}, "annealing.gamma": {"uniform": [0, 1]}}
     defaults = {"annealing.radius": 0.5, "annealing.gamma": 0.25, "annealing.domain_gradients": "loop"}
-    file = config(arms=[GGA, GGA_L], search_space=space, defaults=defaults)
-    searching, noisy = expand_arms(file)
-    assert list(searched_space(searching, file, QUICK)) == ["annealing.radius"]
-    assert list(searched_space(noisy, file, QUICK)) == ["annealing.gamma"]
-    assert arm_values(searching, file, QUICK, {}).annealing["radius"] == 0.5
-    assert arm_values(noisy, file, GGA_PAPER, {}).annealing == {
+    sweep = sweep_of(GGA, GGA_L, search_space=space, defaults=defaults, protocol="gga-paper")
+    searching, noisy = sweep.arms
+    assert list(searched_space(sweep, searching)) == ["annealing.radius"]
+    assert list(searched_space(sweep, noisy)) == ["annealing.gamma"]
+    assert arm_values(sweep, searching, {}).annealing["radius"] == 0.5
+    assert arm_values(sweep, noisy, {}).annealing == {
         "gamma": 0.25,
         "noise": "gaussian",
         "alpha": "adaptive",
@@ -148,11 +156,11 @@ def test_each_place_wins_over_the_next(highest: int) -> None:
     block: dict[str, Any] = {"annealing": {"radius": 2.0} if "block" in given else {}}
     if "factor" in given:
         block["vary"] = {"annealing.radius": [1.0]}
-    file = config(arms=[block], defaults={"annealing.radius": 4.0} if "defaults" in given else {})
+    sweep = sweep_of(block, defaults={"annealing.radius": 4.0} if "defaults" in given else {})
     at_protocol = {"annealing.radius": 5.0} if "protocol" in given else {}
-    protocol = replace(QUICK, defaults=lambda algorithm, dataset: at_protocol)
+    sweep = replace(sweep, protocol=replace(QUICK, defaults=lambda algorithm, dataset: at_protocol))
 
-    values = arm_values(expand_arms(file)[0], file, protocol, {"annealing.radius": 3.0} if "draw" in given else {})
+    values = values_of(sweep, {"annealing.radius": 3.0} if "draw" in given else {})
 
     expected, origin = LAYERS[given[0]]
     assert values.values["annealing.radius"] == values.annealing["radius"] == expected
@@ -161,8 +169,7 @@ def test_each_place_wins_over_the_next(highest: int) -> None:
 
 def test_a_variant_decides_where_the_file_does_not() -> None:
     def mask(defaults: dict[str, Any], **block: Any) -> tuple[Scalar, str]:
-        file = config(arms=[{"annealing": block}], defaults=defaults)
-        found = arm_values(expand_arms(file)[0], file, QUICK, {})
+        found = values_of(sweep_of({"annealing": block}, defaults=defaults))
         return found.annealing["mask"], found.origins["annealing.mask"]
 
     assert mask({}, variant="paper") == ("step", "default annealing.mask")
@@ -172,32 +179,30 @@ def test_a_variant_decides_where_the_file_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "drawn", "num_candidates"),
+    ("block", "defaults", "drawn", "num_candidates"),
     [
-        ({}, {}, 4),
-        ({"defaults": {"annealing.num_candidates": 6}}, {}, 6),
-        ({"defaults": {"annealing.num_candidates": 6}}, {"annealing.num_candidates": 7}, 7),
-        ({"arms": [{"annealing": {"variant": "guided", "num_candidates": 8}}]}, {"annealing.num_candidates": 7}, 8),
-        ({"arms": [{"annealing": {"variant": "paper"}}]}, {}, 250),
+        ({}, {}, {}, 250),
+        ({"variant": "guided"}, {}, {}, 4),
+        ({"variant": "guided"}, {"annealing.num_candidates": 6}, {}, 6),
+        ({"variant": "guided"}, {"annealing.num_candidates": 6}, {"annealing.num_candidates": 7}, 7),
+        ({"variant": "guided", "num_candidates": 8}, {}, {"annealing.num_candidates": 7}, 8),
     ],
 )
-def test_guided_tries_four_candidates_whatever_the_protocol_says_unless_the_file_does(
-    changes: dict[str, Any], drawn: dict[str, Scalar], num_candidates: int
+def test_guided_tries_four_candidates_unless_the_file_says_otherwise(
+    block: dict[str, Any], defaults: dict[str, Scalar], drawn: dict[str, Scalar], num_candidates: int
 ) -> None:
-    file = config(**{"arms": [{"annealing": {"variant": "guided"}}], **changes})
-    assert arm_values(expand_arms(file)[0], file, GGA_PAPER, drawn).annealing["num_candidates"] == num_candidates
+    sweep = sweep_of({"annealing": block}, defaults=defaults, protocol="gga-paper")
+    assert values_of(sweep, drawn).annealing["num_candidates"] == num_candidates
 
 
 def test_the_registrys_defaults_come_last() -> None:
-    file = config(arms=[GGA])
-    values = arm_values(expand_arms(file)[0], file, QUICK, {})
+    values = values_of(sweep_of(GGA))
     assert values.training == {name: item.default for name, item in TRAINING_HYPERPARAMETERS.items()}
     assert values.annealing == annealing.GGA().values()
 
 
 def test_the_defaults_of_the_noise_are_those_of_its_settings() -> None:
-    file = config(arms=[GGA_L], training={"network": "my_package:my_network"})
-    values = arm_values(expand_arms(file)[0], file, QUICK, {})
+    values = values_of(sweep_of(GGA_L, training={"network": "my_package:my_network"}))
     assert values.annealing == annealing.GGAL().values()
 
 
@@ -213,70 +218,64 @@ def test_the_defaults_of_the_noise_are_those_of_its_settings() -> None:
         ({"network": "my_package:my_network"}, 16, 0, "loop"),
     ],
 )
-def test_domain_gradients_follow_network_batch_and_device_unless_the_file_says(
+def test_domain_gradients_follow_network_batch_and_device_by_default(
     block: dict[str, Any], training: dict[str, Any], batch_size: int, gpus: int, by_rule: str
 ) -> None:
-    def value(defaults: dict[str, Scalar] | None = None, **changes: Any) -> tuple[Scalar, str]:
-        given = {"arms": [block], "training": training, "resources": {"gpus": gpus}, **changes}
-        file = config(**{**given, "defaults": {"batch_size": batch_size, **(defaults or {})}})
-        values = arm_values(expand_arms(file)[0], file, QUICK, {})
+    def value(arm: dict[str, Any] = block, **defaults: Scalar) -> tuple[Scalar, str]:
+        given = {"batch_size": batch_size, **defaults}
+        values = values_of(sweep_of(arm, training=training, resources={"gpus": gpus}, defaults=given))
         return values.annealing["domain_gradients"], values.origins["annealing.domain_gradients"]
 
     other = {"loop": "layerwise", "layerwise": "loop"}[by_rule]
     assert value() == (by_rule, "rule, annealing.domain_gradients")
-    assert value(defaults={"annealing.domain_gradients": other}) == (other, "defaults.annealing.domain_gradients")
+    assert value(**{"annealing.domain_gradients": other}) == (other, "defaults.annealing.domain_gradients")
     set_in_block = {"annealing": {**block["annealing"], "domain_gradients": other}}
-    assert value(arms=[set_in_block]) == (other, "arms[0].annealing.domain_gradients")
+    assert value(set_in_block) == (other, "arms[0].annealing.domain_gradients")
 
 
 @pytest.mark.parametrize("method", ["gga", "gga-l"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_algorithms_whose_domains_see_each_other_in_one_forward_have_a_loop_by_rule(
-    algorithm: str, method: str
-) -> None:
-    file = config(arms=[{"algorithm": algorithm, "annealing": {"method": method}}], defaults={"batch_size": 8})
-    found = arm_values(expand_arms(file)[0], file, QUICK, {}).annealing["domain_gradients"]
-    assert found == ("loop" if algorithm in {"ARM", "MTL"} else "layerwise")
+def test_algorithms_that_mix_domains_in_a_forward_use_the_loop(algorithm: str, method: str) -> None:
+    sweep = sweep_of({"algorithm": algorithm, "annealing": {"method": method}}, defaults={"batch_size": 8})
+    assert values_of(sweep).annealing["domain_gradients"] == ("loop" if algorithm in {"ARM", "MTL"} else "layerwise")
 
 
 def test_a_protocol_searches_by_algorithm() -> None:
     blocks = [{"algorithm": name} for name in ("ERM", "IRM", "ARM")]
     sweep = load(content(protocol="domainbed", dataset={"name": "PACS"}, arms=blocks))
     shared = ["dropout", "lr", "batch_size", "weight_decay"]
-    assert [list(searched_space(arm, sweep.config, sweep.protocol)) for arm in sweep.arms] == [
+    assert [list(searched_space(sweep, arm)) for arm in sweep.arms] == [
         shared,
         [*shared, "irm_lambda", "irm_penalty_anneal_iters"],
         ["dropout", "lr", "weight_decay"],
     ]
-    assert arm_values(sweep.arms[2], sweep.config, sweep.protocol, {}).values["batch_size"] == 8
+    assert arm_values(sweep, sweep.arms[2], {}).values["batch_size"] == 8
 
 
 def test_what_an_arm_lacks_or_fixes_is_not_searched_in_it() -> None:
     space = {"lr": {"uniform": [1e-3, 1e-2]}, "annealing.radius": {"uniform": [0, 1]}}
-    file = config(
-        arms=[
-            {},
-            GGA,
-            {"annealing": {"radius": 1}},
-            {**GGA, "vary": {"lr": [1e-3]}},
-            {**GGA, "vary": {"annealing.radius": [1], "lr": [1e-3]}},
-        ],
-        search_space=space,
-    )
-    searched = [list(searched_space(arm, file, QUICK)) for arm in expand_arms(file)]
-    assert searched == [["lr"], ["lr", "annealing.radius"], ["lr"], ["annealing.radius"], []]
+    fixed = {"annealing": {"radius": 1}}
+    varied = [{**GGA, "vary": {"lr": [1e-3]}}, {**GGA, "vary": {"annealing.radius": [1], "lr": [1e-3]}}]
+    sweep = sweep_of({}, GGA, fixed, *varied, search_space=space)
+    assert [list(searched_space(sweep, arm)) for arm in sweep.arms] == [
+        ["lr"],
+        ["lr", "annealing.radius"],
+        ["lr"],
+        ["annealing.radius"],
+        [],
+    ]
 
 
 def test_a_file_without_search_space_takes_the_protocols() -> None:
     of_protocol = load(content(protocol="domainbed", dataset={"name": "PACS"}))
-    assert list(searched_space(of_protocol.arms[0], of_protocol.config, of_protocol.protocol)) == [
+    assert list(searched_space(of_protocol, of_protocol.arms[0])) == [
         "dropout",
         "lr",
         "batch_size",
         "weight_decay",
     ]
     own = load(content(protocol="domainbed", dataset={"name": "PACS"}, search_space={"lr": {"choice": [1e-4, 5e-5]}}))
-    assert list(searched_space(own.arms[0], own.config, own.protocol)) == ["lr"]
+    assert list(searched_space(own, own.arms[0])) == ["lr"]
 
 
 def test_random_weights_override_those_of_a_protocol() -> None:

@@ -81,7 +81,7 @@ def test_a_chosen_run_is_the_run_that_the_search_trained() -> None:
     assert [run.key for run in plan_sweep(load(again), CONTENTS).runs] == [winner.key]
 
 
-def test_a_protocols_own_search_space_is_not_drawn_from_where_all_is_chosen() -> None:
+def test_chosen_values_replace_the_protocols_search_space() -> None:
     source = content(
         arms=[{}],
         test_domains=[0],

@@ -147,7 +147,7 @@ def test_an_algorithms_own_names_follow_the_shared_ones_in_domainbeds_row(algori
 
 
 @every_host
-def test_domainbeds_head_draws_an_algorithms_own_names_by_its_own_words(algorithm: str) -> None:
+def test_domainbed_head_seeds_draws_by_domainbeds_names(algorithm: str) -> None:
     space = PROTOCOLS["domainbed-head"].search_space(algorithm, "PACS")
     for trial_seed, draw in itertools.product(range(3), range(1, 20)):
         seed = _seed_hash(draw, trial_seed)
@@ -183,7 +183,7 @@ def test_what_two_algorithms_share_is_drawn_alike(sampler: Sampler) -> None:
         }
 
 
-def test_arm_searches_no_batch_size_on_photographs_and_its_other_draws_are_those_of_erm() -> None:
+def test_arm_searches_no_batch_size_on_photographs() -> None:
     space = PROTOCOLS["domainbed"].search_space("ARM", "PACS")
     expected = _reference_domainbed("PACS", 1, 7)
     del expected["batch_size"]
@@ -213,7 +213,7 @@ def test_a_name_fixed_elsewhere_moves_no_other_of_domainbeds_row() -> None:
         assert draw_hyperparameters(rest, "domainbed", "ERM", "PACS", 1, 7) == expected
 
 
-def test_a_name_with_a_range_of_its_own_leaves_domainbeds_row_and_moves_no_other() -> None:
+def test_a_name_with_another_range_is_drawn_apart_from_domainbeds_row() -> None:
     space = {**domainbed_space("PACS"), "lr": Distribution(loguniform=(1e-4, 1e-2))}
     own = np.random.RandomState(_seed_hash(_seed_hash(7, 1), "lr"))
     expected = {**_reference_domainbed("PACS", 1, 7), "lr": pytest.approx(10 ** own.uniform(-4, -2))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_configs import ANNEALING, GGA_L, run_config
+from run_configs import run_config
 
-from gga_sweep.annealing import GGA, GGAL
+from gga_sweep.annealing import GGAL, METHODS
+from gga_sweep.annealing.options import options_of
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.spec import key
 from gga_sweep.spec.key import canonical, folder_name, run_key
@@ -25,13 +25,6 @@ def key_of(*, numerics: int = 1, digest: str = DIGEST, weights: str | None = Non
     return run_key(run_config(**changes), digest, numerics, weights)
 
 
-DECISIVE_OF_GGA_L: dict[str, Any] = {
-    "annealing__gamma": 1e-2,
-    "annealing__noise": "uniform",
-    "annealing__alpha": "constant",
-    "annealing__domain_gradients": "loop",
-}
-
 DECISIVE: dict[str, Any] = {
     "dataset__name": "VLCS",
     "dataset__image_size": 128,
@@ -41,19 +34,6 @@ DECISIVE: dict[str, Any] = {
     "hyperparameters__weight_decay": 0.0,
     "hyperparameters__dropout": 0.0,
     "hyperparameters__penalty": 1.0,
-    "annealing__start_step": 101,
-    "annealing__num_steps": 100,
-    "annealing__radius": 1e-4,
-    "annealing__num_candidates": 8,
-    "annealing__loss_tolerance": 0.2,
-    "annealing__objective": "anti",
-    "annealing__direction": "gradient",
-    "annealing__origin": "current",
-    "annealing__perturbs": "featurizer",
-    "annealing__mask": "forward",
-    "annealing__joint_loss": "forward",
-    "annealing__loss_reference": "accepted",
-    "annealing__domain_gradients": "loop",
     "test_domains": ("photo",),
     "trial_seed": 1,
     "training__steps": 5000,
@@ -77,56 +57,47 @@ def test_the_key_depends_on_each_field_that_can_change_a_number(path: str) -> No
     assert key_of(**{path: DECISIVE[path]}) != key_of()
 
 
-@pytest.mark.parametrize("path", DECISIVE_OF_GGA_L)
-def test_the_key_of_a_run_of_gga_l_depends_on_each_of_its_fields(path: str) -> None:
-    noisy = key_of(annealing=dict(GGA_L))
-    assert key_of(annealing=dict(GGA_L), **{path: DECISIVE_OF_GGA_L[path]}) != noisy
-    assert noisy not in (key_of(), key_of(annealing=None))
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in METHODS.values() for name in options_of(kind)])
+def test_the_key_depends_on_each_option_of_the_annealing_that_changes_numbers(kind: Any, name: str) -> None:
+    option = options_of(kind)[name]
+    if option.choices:
+        other: Any = next(choice for choice in reversed(option.choices) if choice != option.default)
+    else:
+        other = True if option.type is bool else option.default + 1
+    one, two = key_of(annealing=kind()), key_of(annealing=kind(**{name: other}))
+    assert (one != two) == option.changes_numbers
+    assert key_of(annealing=None) not in (one, two)
 
 
 @pytest.mark.parametrize("field", DECISIVE_OF_AVERAGING)
-def test_the_key_of_a_run_that_averages_its_weights_depends_on_each_of_its_fields(field: str) -> None:
+def test_the_key_depends_on_each_field_of_averaging(field: str) -> None:
     averaging = {"method": "swad", field: DECISIVE_OF_AVERAGING[field]}
     assert key_of(training__averaging=averaging) != key_of(training__averaging="swad")
     assert {"method", *DECISIVE_OF_AVERAGING} == set(AveragingConfig.model_fields)
 
 
-def test_a_run_that_averages_nothing_has_the_key_it_had_before_there_was_averaging() -> None:
+def test_keys_without_averaging_never_change() -> None:
     assert key_of() == key_of(training__averaging=None)
     assert key_of() == "cc580ab493b849647536e265f113455004b8c803ac6211a0e3ca2fda8d9b44b0"
     assert key_of(annealing=None) == "180e606ff2fa4adac7a6e8cabccef0ed4e1af7d9d1ba7d6f76edca3ee1e97ade"
 
 
-def test_a_fix_of_the_averaging_gives_new_keys_to_runs_that_average_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_averaging_numerics_change_only_keys_of_runs_that_average(monkeypatch: pytest.MonkeyPatch) -> None:
     averaging, plain = key_of(training__averaging="swad"), key_of()
     monkeypatch.setattr(key, "AVERAGING_NUMERICS", key.AVERAGING_NUMERICS + 1)
     assert key_of(training__averaging="swad") != averaging
     assert key_of() == plain
 
 
-def test_how_domain_gradients_are_computed_matters_where_they_are() -> None:
-    constant = {**GGA_L, "alpha": "constant"}
-    loop, layerwise = (key_of(annealing={**constant, "domain_gradients": how}) for how in ("loop", "layerwise"))
-    assert loop == layerwise
-    assert key_of(annealing={**constant, "noise": "uniform"}) != loop
-
-
 def test_every_field_of_a_run_is_known_to_change_its_key_or_not_to() -> None:
     blocks = {
         "dataset": set(DatasetConfig.model_fields),
         "training": set(TrainingSettings.model_fields),
-        "annealing": {field.name for field in dataclasses.fields(GGA)},
         "hyperparameters": set(run_config().hyperparameters),
     }
-    assert {f"annealing__{field.name}" for field in dataclasses.fields(GGAL)} == set(DECISIVE_OF_GGA_L)
     fields = {f"{block}__{name}" for block, names in blocks.items() for name in names}
     fields |= set(RunSpec.model_fields) - set(blocks)
-    indifferent = {"dataset__root", "annealing__cuda_graph"}
-    assert fields - indifferent == set(DECISIVE) - {"hyperparameters__penalty"}
-
-
-def test_a_graph_replays_the_same_arithmetic_and_stays_out_of_the_key() -> None:
-    assert key_of(annealing__cuda_graph=True) == key_of(annealing__cuda_graph=False)
+    assert fields - {"dataset__root", "annealing"} == set(DECISIVE) - {"hyperparameters__penalty"}
 
 
 def test_all_changes_give_different_keys() -> None:
@@ -141,7 +112,7 @@ def test_the_key_depends_on_the_images_the_weights_and_every_numerics(monkeypatc
     assert len(keys) == 6
 
 
-def test_a_fix_of_the_annealing_gives_new_keys_to_annealed_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annealing_numerics_change_only_keys_of_annealed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     annealed, plain = key_of(), key_of(annealing=None)
     monkeypatch.setattr(key, "ANNEALING_NUMERICS", key.ANNEALING_NUMERICS + 1)
     assert key_of() != annealed
@@ -167,15 +138,10 @@ def test_imagenet_and_its_full_name_are_one() -> None:
 @given(
     test_domains=st.permutations(["sketch", "photo", "cartoon"]),
     names=st.permutations(["lr", "batch_size", "weight_decay", "dropout"]),
-    switches=st.permutations(list(ANNEALING)),
 )
-def test_no_order_matters(test_domains: list[str], names: list[str], switches: list[str]) -> None:
+def test_no_order_matters(test_domains: list[str], names: list[str]) -> None:
     values = run_config().hyperparameters
-    shuffled = run_config(
-        test_domains=tuple(test_domains),
-        hyperparameters={name: values[name] for name in names},
-        annealing={name: ANNEALING[name] for name in switches},
-    )
+    shuffled = run_config(test_domains=tuple(test_domains), hyperparameters={name: values[name] for name in names})
     plain = run_config(test_domains=("cartoon", "photo", "sketch"))
     assert run_key(shuffled, DIGEST, 1) == run_key(plain, DIGEST, 1)
     assert folder_name(shuffled, "0" * 64) == folder_name(plain, "0" * 64)
@@ -203,7 +169,7 @@ def test_each_augmentation_has_a_key_of_its_own() -> None:
     assert len({key_of(training__augmentation=name) for name in ("none", "domainbed", "domainbed-batched")}) == 3
 
 
-def test_a_hyperparameter_added_later_at_its_neutral_value_orphans_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_hyperparameter_at_its_neutral_value_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of()
     neutral = {**key._NEUTRAL, "hyperparameters": {**key._NEUTRAL["hyperparameters"], "clip": 0.0}}
     monkeypatch.setattr(key, "_NEUTRAL", neutral)
@@ -248,18 +214,6 @@ def test_canonical_is_what_the_design_says_for_a_full_run() -> None:
     }
 
 
-def test_canonical_of_a_run_of_gga_l_is_its_method_and_what_applies() -> None:
-    numerics = {"numerics": key.ANNEALING_NUMERICS}
-    assert canonical(run_config(annealing=GGA_L), DIGEST, 1)["annealing"] == {**GGA_L, **numerics}
-    assert canonical(run_config(annealing={**GGA_L, "alpha": "constant"}), DIGEST, 1)["annealing"] == {
-        "method": "gga-l",
-        "gamma": 1e-3,
-        "noise": "gaussian",
-        "alpha": "constant",
-        **numerics,
-    }
-
-
 def test_canonical_leaves_out_what_is_neutral_or_does_not_apply() -> None:
     config = run_config(
         dataset={"name": "RotatedDigits"},
@@ -296,7 +250,7 @@ def test_a_folders_name_reads_like_its_run() -> None:
     name = folder_name(run_config(test_domains=("sketch", "art_painting"), trial_seed=2), "0123456789" * 6)
     assert name == "PACS_ERM+gga_test-art-painting+sketch_seed-2-01234567"
     assert folder_name(run_config(annealing=None), "f" * 64) == "PACS_ERM_test-sketch_seed-0-ffffffff"
-    assert folder_name(run_config(annealing=GGA_L), "f" * 64) == "PACS_ERM+gga-l_test-sketch_seed-0-ffffffff"
+    assert folder_name(run_config(annealing=GGAL()), "f" * 64) == "PACS_ERM+gga-l_test-sketch_seed-0-ffffffff"
 
 
 @settings(max_examples=50, deadline=None)

@@ -68,7 +68,7 @@ def test_the_tracking_uri_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_file_that_leaves_the_training_to_its_protocol_departs_from_nothing(protocol: str) -> None:
+def test_a_file_without_training_block_has_no_deviations(protocol: str) -> None:
     sweep = load(content(protocol=protocol))
     assert sweep.deviations == ()
     expected = PROTOCOLS[protocol].training("RotatedDigits").model_dump()
@@ -142,7 +142,7 @@ def test_saying_what_the_protocol_says_is_no_deviation() -> None:
     assert load(content(training={"steps": 300, "holdout": 0.2})).deviations == ()
 
 
-def test_an_annealed_arm_may_leave_two_training_domains_and_a_plain_one_one() -> None:
+def test_annealed_arms_need_two_training_domains_and_plain_ones_one() -> None:
     assert load(content(arms=[{}, GGA], test_domains=[[0, 15, 30, 45]])).test_domains == (("0", "15", "30", "45"),)
     assert load(content(test_domains=[[0, 15, 30, 45, 60]])).test_domains == (("0", "15", "30", "45", "60"),)
 

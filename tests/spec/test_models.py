@@ -38,7 +38,7 @@ def test_other_test_domains_are_refused(written: object) -> None:
         sweep(test_domains=written)
 
 
-def test_a_small_file_has_three_trial_seeds_one_draw_and_the_protocol_quick() -> None:
+def test_defaults_of_a_small_file() -> None:
     config = sweep()
     assert (config.trial_seeds, config.draws, config.protocol, config.search) == ((0, 1, 2), 1, "quick", "random")
     assert config.arms[0] == ArmConfig(algorithm="ERM")

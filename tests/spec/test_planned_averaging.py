@@ -29,7 +29,7 @@ def test_averaging_is_no_deviation_from_a_protocol() -> None:
     assert sweep().deviations == sweep(None).deviations
 
 
-def test_an_arms_averaged_weights_are_called_by_its_name_with_the_method_before_the_list() -> None:
+def test_averaged_weights_are_named_after_their_arm() -> None:
     arms = [{"algorithm": "ERM"}, {"annealing": {"num_steps": 5}, "vary": {"annealing.radius": [1e-5, 1e-4]}}]
     found = sweep(arms=arms)
     averaging = found.training.averaging

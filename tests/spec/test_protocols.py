@@ -136,7 +136,7 @@ def test_a_protocol_crosses_process_borders(protocol: Protocol) -> None:
     assert pickle.loads(pickle.dumps(protocol)) == protocol
 
 
-def test_quick_trains_a_small_network_for_a_moment_and_searches_nothing() -> None:
+def test_quick_trains_a_small_network_briefly_and_searches_nothing() -> None:
     quick = get_protocol("quick")
     assert quick.sampler == "by-name"
     assert quick.training("RotatedDigits") == TrainingConfig(
@@ -183,7 +183,7 @@ def test_gga_paper_has_the_values_of_the_papers_table(dataset: str) -> None:
     assert paper.search_space("ERM", dataset) == {}
 
 
-def test_gga_paper_takes_the_hyperparameters_of_pacs_for_a_dataset_it_does_not_know() -> None:
+def test_gga_paper_uses_the_hyperparameters_of_pacs_for_other_datasets() -> None:
     paper = get_protocol("gga-paper")
     assert paper.defaults("ERM", "ImageFolder") == paper.defaults("ERM", "PACS")
 
@@ -204,7 +204,7 @@ def test_domainbed_validates_on_augmented_photographs() -> None:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_domainbeds_head_differs_from_its_paper_in_batch_norm_and_sampler_alone(dataset: str) -> None:
+def test_domainbed_head_differs_from_domainbed_in_batch_norm_and_sampler(dataset: str) -> None:
     paper, head = get_protocol("domainbed"), get_protocol("domainbed-head")
     assert head.training(dataset) == paper.training(dataset).model_copy(update={"freeze_batch_norm": False})
     assert head.defaults("ERM", dataset) == paper.defaults("ERM", dataset)

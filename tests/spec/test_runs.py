@@ -155,7 +155,7 @@ def test_another_searched_name_moves_no_draw_of_the_first() -> None:
         {"resources": {"cpus": 2}},
     ],
 )
-def test_extending_or_renaming_a_sweep_orphans_no_run(changes: dict[str, Any]) -> None:
+def test_extending_or_renaming_a_sweep_changes_no_key(changes: dict[str, Any]) -> None:
     before, after = plan(two_arms()), plan(two_arms(**changes))
     assert set(keys(before.runs)) <= set(keys(after.runs))
     assert {run.folder for run in before.runs} <= {run.folder for run in after.runs}
@@ -173,7 +173,7 @@ def test_two_arms_that_come_out_equal_share_their_runs() -> None:
     assert len(found.configs) == 3
 
 
-def test_an_arm_with_nothing_to_search_is_one_run_with_all_its_draws() -> None:
+def test_an_arm_without_search_is_one_run_with_all_draws() -> None:
     defaults = {**two_arms()["defaults"], "annealing.num_candidates": 4}
     searched = {"annealing.num_candidates": {"choice": [4, 8, 16]}}
     found = plan(two_arms(search_space=searched, draws=6, defaults=defaults))
@@ -195,7 +195,7 @@ def test_equal_draws_are_one_run_under_all_their_numbers() -> None:
     assert all(list(run.draws) == sorted(run.draws) for run in found.runs)
 
 
-def test_a_grids_points_are_its_draws_and_a_repeated_choice_is_one_run() -> None:
+def test_points_of_a_grid_are_draws_and_equal_points_one_run() -> None:
     space = {"lr": {"choice": [1e-2, 1e-3, 0.01]}, "batch_size": {"choice": [8, 16]}}
     found = plan(content(test_domains=[0], trial_seeds=[0], search="grid", search_space=space))
     assert [(run.draws, run.hyperparameters) for run in found.runs] == [
@@ -277,7 +277,7 @@ def test_a_changed_image_changes_every_key_and_a_moved_tree_none(tmp_path: Path)
     assert set(keys_of(moved)).isdisjoint(before)
 
 
-def test_the_size_at_which_images_are_stored_is_part_of_the_key_given_or_not(tmp_path: Path) -> None:
+def test_the_stored_image_size_is_part_of_the_key(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree")
 
     def keys_of(dataset: dict[str, Any]) -> list[str]:
@@ -312,7 +312,7 @@ def test_contents_are_the_same_with_and_without_a_cache_of_digests(tmp_path: Pat
 SEARCHED = {"arm": "ERM + GGA", "test_domain": "75", "trial_seed": 1}
 
 
-def test_a_searchers_configuration_that_the_plan_holds_has_its_key() -> None:
+def test_a_searchers_run_has_the_key_of_the_equal_planned_run() -> None:
     sweep = load(two_arms())
     for planned in plan_sweep(sweep, CONTENTS).runs:
         configuration = {
@@ -326,7 +326,7 @@ def test_a_searchers_configuration_that_the_plan_holds_has_its_key() -> None:
         assert searched.draws == (int(str(planned.key)[:8], 16),)
 
 
-def test_a_searchers_own_values_are_trained_and_listed() -> None:
+def test_a_searchers_values_become_hyperparameters() -> None:
     run = searched_run(load(two_arms()), CONTENTS, {**SEARCHED, "lr": 0.05, "annealing.radius": 1e-2})
     assert run.config.hyperparameters["lr"] == 0.05
     assert run.config.annealing is not None

@@ -143,7 +143,7 @@ HOSTS = [
 EVERYTHING = FOLDER / "gga-on-everything.yaml"
 
 
-def test_gga_on_everything_has_each_host_of_the_paper_plain_and_annealed_on_equal_terms() -> None:
+def test_gga_on_everything_has_each_algorithm_of_the_paper_plain_and_annealed() -> None:
     sweep = spec.load(EVERYTHING)
     plain = [arm for arm in sweep.arms if arm.annealing is None]
     annealed = [arm for arm in sweep.arms if arm.annealing is not None]
@@ -160,7 +160,7 @@ def test_gga_on_everything_has_each_host_of_the_paper_plain_and_annealed_on_equa
     assert warm_ups == {40}
 
 
-def test_gga_on_everything_can_be_asked_of_photographs_as_its_header_says() -> None:
+def test_the_command_in_the_header_of_gga_on_everything_works() -> None:
     command = shlex.split(header(EVERYTHING).partition("8640 runs")[2].partition("gga-sweep run gga-on-everything")[2])
     sweep = spec.load("gga-on-everything", overrides=[word for word in command if word != "--set"])
     runs = spec.outline_sweep(sweep).runs

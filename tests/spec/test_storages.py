@@ -11,8 +11,8 @@ from gga_sweep.execution import prepare
 from gga_sweep.execution.prepare import require_writable
 from gga_sweep.ledger.open_store import open_store
 from gga_sweep.ledger.store import PosixStore
+from gga_sweep.spec.contents import cache_folder
 from gga_sweep.spec.location import as_location
-from gga_sweep.spec.runs import cache_folder
 
 BUCKET = as_location("s3://sweeps/prepared")
 
@@ -51,7 +51,7 @@ def test_a_bucket_that_overwrites_what_is_there_is_refused(tmp_path: Path, monke
         require_writable(BUCKET)
 
 
-def test_images_are_kept_beside_the_sweeps_unless_another_folder_is_named(
+def test_the_cache_is_in_the_storage_unless_another_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GGA_SWEEP_CACHE", raising=False)

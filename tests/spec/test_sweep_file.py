@@ -101,7 +101,7 @@ def test_an_assignment_changes_one_field(assignment: str, changed: dict[str, Any
     assert override(before, [assignment]) == {**before, **changed}
 
 
-def test_assignments_are_applied_in_order_and_leave_the_given_content_alone() -> None:
+def test_assignments_apply_in_order_and_change_no_input() -> None:
     before = content()
     after = override(before, ["draws=2", "training.steps=10", "draws=3", "training.steps=20"])
     assert (after["draws"], after["training"]) == (3, {"steps": 20})

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sweep_content import CONTENTS, GGA, content
+from small_runs import annealing_of, run_config
+from sweep_content import CONTENTS, GGA, GGA_L, content
 
-from gga_sweep import annealing as methods
+from gga_sweep.annealing import FRESH_MASKS
+from gga_sweep.annealing import options as methods
+from gga_sweep.records import Scalar
 from gga_sweep.spec import load, plan_sweep
-from gga_sweep.spec.work import annealed_steps, evaluations
+from gga_sweep.spec.models import RunSpec
+from gga_sweep.spec.work import DIAGNOSTIC_SCORINGS, PROBE_IMAGES, annealed_steps, evaluations, form_of, work_of
+from gga_sweep.training import evaluation
 
-RUN = plan_sweep(load(content(arms=[GGA], training={"steps": 250}), storage=Path("nowhere")), CONTENTS).runs[0].config
+GUIDED = {"algorithm": "ERM", "annealing": {"variant": "guided"}}
+CONSTANT = {"algorithm": "ERM", "name": "constant", "annealing": {"method": "gga-l", "alpha": "constant"}}
+PLAN = plan_sweep(
+    load(
+        content(
+            arms=[{"algorithm": "SAM"}, GGA, GUIDED, GGA_L, CONSTANT],
+            test_domains=[["0"], ["0", "75"]],
+            training={"steps": 250},
+        ),
+        storage=Path("nowhere"),
+    ),
+    CONTENTS,
+)
+RUN = next(run.config for run in PLAN.runs if run.config.annealing)
+CONFIGS = list({(run.cell.arm, run.cell.test_domains): run.config for run in PLAN.runs}.values())
 
 
 @given(steps=st.integers(1, 500), every=st.integers(1, 600), trained=st.integers(0, 510))
@@ -34,3 +54,52 @@ def test_annealed_steps_are_those_of_the_window_that_are_to_come(
 
 def test_a_run_without_a_window_has_no_annealed_steps() -> None:
     assert annealed_steps(RUN.model_copy(update={"annealing": None})) == 0
+
+
+def walked(config: RunSpec, trained: int) -> dict[str, float]:
+    """Images forward and backward, step by step."""
+    annealing = config.annealing
+    sizes = PLAN.sweep.dataset.domain_sizes
+    batch = int(config.hyperparameters["batch_size"])
+    images = batch * (len(sizes) - len(config.test_domains))
+    units = {"training": 0.0, "evaluation": 0.0}
+    if isinstance(annealing, methods.GGA):
+        units |= {"search": 0.0, "diagnostics": 0.0}
+    for step in range(trained, config.training.steps):
+        units["training"] += images * (2 if config.algorithm == "SAM" else 1)
+        if isinstance(annealing, methods.GGAL) and annealing.alpha == "adaptive":
+            units["training"] += images
+        if isinstance(annealing, methods.GGA) and step in annealing.window:
+            units["search"] += images * (1 + annealing.num_candidates)
+            units["search"] += 6 * batch if annealing.direction == "gradient" else 0
+            units["diagnostics"] += 10 * images
+        if step in config.training.evaluated_steps:
+            for domain, size in sizes.items():
+                units["evaluation"] += size / 3 + (32 if domain in config.test_domains else 64)
+    return units
+
+
+@given(config=st.sampled_from(CONFIGS), batch=st.integers(1, 64), trained=st.integers(0, 255))
+def test_the_work_of_a_run_is_that_of_its_steps_to_come(config: RunSpec, batch: int, trained: int) -> None:
+    config = config.model_copy(update={"hyperparameters": {**config.hyperparameters, "batch_size": batch}})
+    found = {phase: work.units for phase, work in work_of(config, PLAN.sweep.dataset, trained).items()}
+    assert found == pytest.approx(walked(config, trained))
+
+
+def test_counts_agree_with_what_is_done() -> None:
+    assert DIAGNOSTIC_SCORINGS == 2 * (FRESH_MASKS + 1)
+    assert PROBE_IMAGES == evaluation.PROBE_IMAGES
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"start_step": 0, "num_steps": 7, "radius": 1.0, "num_candidates": 9, "loss_tolerance": 0.0}, True),
+        ({"origin": "current"}, False),
+        ({"mask": "forward"}, False),
+        ({"joint_loss": "forward"}, False),
+        ({"domain_gradients": "layerwise"}, False),
+    ],
+)
+def test_the_form_of_an_annealing_is_its_choices_not_its_numbers(changes: dict[str, Scalar], same: bool) -> None:
+    assert (form_of(run_config(annealing_of(**changes))) == form_of(run_config(annealing_of()))) is same

@@ -56,7 +56,7 @@ def test_every_run_with_a_finite_accuracy_is_a_mark_and_every_selected_one_ringe
     assert [rings(axes) for axes in figure.axes] == [9, 9, 9]
 
 
-def test_a_mark_stands_at_the_best_validation_step_of_its_run() -> None:
+def test_a_mark_is_at_the_best_validation_step_of_its_run() -> None:
     sweep = invented_sweep(arms=("ERM",), test_domains=("0",), trial_seeds=(0,), draws=1, troubled=False)
     (run,) = sweep.records
     best = max(run.records, key=lambda record: record.validation.accuracy)

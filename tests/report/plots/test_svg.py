@@ -57,7 +57,7 @@ def test_colours_follow_the_page() -> None:
     assert "#010203" not in svg
 
 
-def test_nothing_leaks_onto_the_page_or_asks_the_network() -> None:
+def test_a_drawing_changes_nothing_else_on_the_page_and_loads_nothing() -> None:
     svg = drawing()
     assert "<style" not in svg
     assert "<metadata" not in svg
@@ -102,7 +102,7 @@ def _contrast(first: str, second: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_every_colour_stands_out_from_its_page() -> None:
+def test_every_colour_contrasts_with_its_page() -> None:
     assert min(_contrast(color, "#ffffff") for color in ARM_COLORS_LIGHT) >= 3
     assert min(_contrast(color, "#15181c") for color in ARM_COLORS_DARK) >= 3
 

@@ -1,0 +1,55 @@
+"""Digests of the files that runs read, and the folder that keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from gga_sweep.datasets import dataset_digest
+from gga_sweep.datasets.files import is_folder
+from gga_sweep.errors import Fault, InputError
+from gga_sweep.networks.choice import is_weights_file
+from gga_sweep.spec.location import Location
+from gga_sweep.spec.plan import CACHE_FOLDER, Contents, Sweep
+
+
+def read_contents(sweep: Sweep) -> Contents:
+    """Digest the images and, where one is given, the weights file.
+
+    Raises:
+        InputError: the dataset's root is missing, or a file cannot be read.
+    """
+    if not sweep.dataset.available:
+        root = sweep.config.dataset.root
+        fault = Fault("dataset.root", "must be the folder that holds domain/class/image", str(root) if root else None)
+        raise InputError([fault], sweep.source)
+    cache = cache_folder(sweep.storage)
+    kept = is_folder(cache.parent)  # else there is no storage yet, and to look must not make one
+    weights = sweep.training.weights
+    return Contents(
+        dataset=dataset_digest(sweep.config.dataset, cache if kept else None),
+        weights=_file_digest(weights) if weights is not None and is_weights_file(weights) else None,
+    )
+
+
+def cache_folder(storage: Location) -> Path:
+    """The folder of content hashes and decoded images, for all sweeps of a storage.
+
+    `GGA_SWEEP_CACHE` names another folder, such as one on the disk of each node. Of a storage in a bucket it is one of
+    this user's on this machine.
+    """
+    if named := os.environ.get("GGA_SWEEP_CACHE"):
+        return Path(named).absolute()
+    if isinstance(storage, Path):
+        return storage / CACHE_FOLDER
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gga-sweep"
+
+
+def _file_digest(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        rule = f"the weights file must be readable ({error.strerror})"
+        raise InputError([Fault("training.weights", rule, path)]) from error

@@ -1,0 +1,88 @@
+"""What is searched in an arm, and the values that a draw gives to each hyperparameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gga_sweep.algorithms import get_algorithm
+from gga_sweep.annealing.options import options_of
+from gga_sweep.distributions import Distribution
+from gga_sweep.networks.choice import default_domain_gradients
+from gga_sweep.records import Scalar
+from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
+from gga_sweep.spec.plan import Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The hyperparameters of a run by dotted name, and where in the file each came from, for error messages."""
+
+    values: Mapping[str, Scalar]
+    origins: Mapping[str, str]
+
+    @property
+    def annealing(self) -> dict[str, Scalar]:
+        return {name.removeprefix(PREFIX): value for name, value in self.values.items() if name.startswith(PREFIX)}
+
+    @property
+    def training(self) -> dict[str, Scalar]:
+        return {name: value for name, value in self.values.items() if not name.startswith(PREFIX)}
+
+
+def searched_space(sweep: Sweep, arm: Arm) -> dict[str, Distribution]:
+    """The search space of this arm: the file's, else the protocol's, less what the arm lacks or fixes."""
+    if sweep.config.chosen is not None:
+        return {}
+    space = sweep.config.search_space or sweep.protocol.search_space(arm.algorithm, sweep.config.dataset.name)
+    names, fixed = arm.hyperparameters, arm.fixed
+    return {name: searched for name, searched in space.items() if name in names and name not in fixed}
+
+
+def arm_values(sweep: Sweep, arm: Arm, drawn: Mapping[str, Scalar], place: str = "search_space.") -> Values:
+    """Every hyperparameter of a run of this arm.
+
+    The first that has it wins: the arm's factors, its annealing block, the draw, the file's defaults, the variant's,
+    the protocol's, the registry's.
+
+    Args:
+        drawn: the draw, or what was chosen for the cell.
+        place: where in the file that stands, for messages.
+    """
+    protocol = sweep.protocol
+    layers: list[tuple[str, Mapping[str, Scalar]]] = [
+        (f"arms[{arm.index}].vary.", arm.factors),
+        (f"arms[{arm.index}].", arm.fixed),
+        (place, drawn),
+        ("defaults.", sweep.config.defaults),
+        ("variant, ", _of_variant(arm)),
+        (f"protocol {protocol.name}, default ", protocol.defaults(arm.algorithm, sweep.config.dataset.name)),
+        ("default ", _registered(arm)),
+    ]
+    values: dict[str, Scalar] = {}
+    origins: dict[str, str] = {}
+    for name in arm.hyperparameters:
+        origin, layer = next(((origin, layer) for origin, layer in layers if name in layer), ("rule, ", None))
+        values[name] = _domain_gradients(sweep, arm, values["batch_size"]) if layer is None else layer[name]
+        origins[name] = origin + name
+    return Values(values, origins)
+
+
+def _of_variant(arm: Arm) -> dict[str, Scalar]:
+    defaults = {} if arm.annealing is None else arm.annealing.of_variant
+    return {annealing_name(name): value for name, value in defaults.items()}
+
+
+def _registered(arm: Arm) -> dict[str, Scalar]:
+    """The defaults of the algorithm and of the annealing; `domain_gradients` follows a rule instead."""
+    found = {name: item.default for name, item in get_algorithm(arm.algorithm).hyperparameters.items()}
+    options = {} if arm.annealing is None else options_of(arm.annealing.kind)
+    return found | {annealing_name(name): item.default for name, item in options.items() if name != "domain_gradients"}
+
+
+def _domain_gradients(sweep: Sweep, arm: Arm, batch_size: Scalar) -> Scalar:
+    """The rule for `annealing.domain_gradients`, where nothing sets it."""
+    if not get_algorithm(arm.algorithm).splits_by_layer:
+        return "loop"
+    training, on_gpu = sweep.training, sweep.config.resources.on_gpu
+    return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, on_gpu)
