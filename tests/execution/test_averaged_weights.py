@@ -42,7 +42,7 @@ def test_folder_holds_the_average_of_the_trainer() -> None:
     while not trainer.finished:
         done = trainer.advance(1e9)
     assert done.averaged is not None
-    assert folder.read().averaged == folder.read_averaged() == folder.read_result().averaged == done.averaged.averaged
+    assert folder.read_averaged() == folder.read_result().averaged == done.averaged.averaged
     assert folder.record_of("averaged") == done.averaged.averaged.record
     assert bits(load_model(folder, "averaged").state_dict()) == bits(done.averaged.state)
     assert bits(load_model(folder).state_dict()) != bits(done.averaged.state)
@@ -52,7 +52,7 @@ def test_averaging_changes_no_other_file() -> None:
     (folder, store), (plain, without) = recorded(), recorded(PLAIN)
     assert {name: content for name, content in files(store).items() if name not in AVERAGED} == files(without)
     assert set(files(store)) - set(files(without)) == set(AVERAGED) == folder.digests().keys() - plain.digests().keys()
-    assert plain.read().averaged is None
+    assert plain.read_averaged() is None
 
 
 def test_index_holds_the_average() -> None:

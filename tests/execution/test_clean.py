@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -98,7 +99,8 @@ def test_a_cleaned_sweep_verifies_and_has_the_same_tables_and_page(plan: Plan, l
     def told() -> tuple[str, ...]:
         report = make_report(plan, ledger)
         page = replace(report, fingerprint=fingerprint_of(ledger, report.view.records))
-        return (repr(page), *(render(name, report, ledger) for name in FORMATS if name != "html"))
+        shown = re.sub(r"removed=\(.*?\)", "", repr(page))  # the page does not show which weights were removed
+        return (shown, *(render(name, report, ledger) for name in FORMATS if name != "html"))
 
     before = told()
     assert removed(plan, ledger)

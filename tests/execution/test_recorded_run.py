@@ -60,13 +60,13 @@ def annealed(store: MemoryStore) -> list[int]:
 def test_folder_describes_the_run_from_its_start() -> None:
     store = MemoryStore()
     run = open_small_run(store, CONFIG, DATASET)
-    stored = RunFolder(store, RUN).read()
+    header, state = RunFolder(store, RUN).read_header(), RunFolder(store, RUN).read_state()
 
-    assert stored.header is not None
-    assert (stored.header.key, stored.header.config, stored.header.dataset_digest) == (KEY, CONFIG, DATASET.digest)
-    assert (stored.header.classes, stored.header.input_shape) == (("x", "y", "z"), (1, 8, 8))
-    assert stored.header.fingerprint == fingerprint(CPU)
-    assert (stored.state.status, stored.state.step, stored.state.attempt) == (RunStatus.RUNNING, -1, 1)
+    assert header is not None
+    assert (header.key, header.config, header.dataset_digest) == (KEY, CONFIG, DATASET.digest)
+    assert (header.classes, header.input_shape) == (("x", "y", "z"), (1, 8, 8))
+    assert header.fingerprint == fingerprint(CPU)
+    assert (state.status, state.step, state.attempt) == (RunStatus.RUNNING, -1, 1)
     assert (run.progress.status, run.progress.step, run.progress.validation) == (RunStatus.RUNNING, -1, None)
 
 
@@ -113,7 +113,7 @@ def test_folder_holds_the_records_of_the_trainer() -> None:
     store = MemoryStore()
     advance_to_the_end(open_small_run(store, CONFIG, DATASET))
     records, lines = train(Trainer(CONFIG, DATASET, CPU))
-    stored = RunFolder(store, RUN).read()
+    stored = RunFolder(store, RUN).read_result()
 
     assert list(stored.records) == records
     assert list(stored.annealed) == lines

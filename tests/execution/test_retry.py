@@ -59,9 +59,9 @@ def test_failed_runs_start_again_and_others_are_not_changed(
     failed = [troubled[RunStatus.FAILED], troubled[RunStatus.OUT_OF_MEMORY]]
     assert again(plan, ledger, failed=True) == failed
     for folder in failed:
-        stored = ledger.run(folder).read()
+        stored = ledger.run(folder).read_result()
         assert (stored.state.status, stored.state.step) == (RunStatus.QUEUED, -1)
-        assert (stored.records, stored.annealed, stored.header) == ((), (), None)
+        assert (stored.records, stored.annealed, ledger.run(folder).read_header()) == ((), (), None)
         assert ledger.run(folder).read_checkpoint() is ledger.run(folder).read_selected() is None
         assert stored.seconds  # time spent still counts
     after = bytes_of(ledger)

@@ -216,7 +216,7 @@ def test_damaged_file_of_a_stopped_run_changes_no_bit(file: str, damaged: Callab
 
     assert kept_files(store) == never_stopped()
     assert bits_of(resumed) == final_bits()
-    assert RunFolder(store, RUN).read().header is not None
+    assert RunFolder(store, RUN).read_header() is not None
 
 
 @pytest.mark.parametrize("file", ["records.jsonl", "annealing.jsonl", "status.json"])

@@ -76,13 +76,13 @@ def read(store: LedgerStore, *wanted: str) -> dict[str, RunResult]:
     return ledger_on(store).read_results(wanted)
 
 
-def straight(store: LedgerStore, name: str) -> RunResult:
-    """From the run's folder alone."""
+def from_folder(store: LedgerStore, name: str) -> RunResult:
+    """The result read from the run's folder, without the index."""
     return RunFolder(store, name).read_result()
 
 
-def told(result: RunResult) -> tuple[Any, ...]:
-    """All that a result tells, NaN equal to itself."""
+def content_of(result: RunResult) -> tuple[Any, ...]:
+    """All that a result holds, with NaN equal to itself."""
     kinds = [type(line) for line in result.annealed]
     lines = (dump_lines(result.records), dump_lines(result.annealed))
     return result.folder, result.state, *lines, kinds, dict(result.seconds)
@@ -103,7 +103,7 @@ class CountingStore(MemoryStore):
 
 
 class FarStore(MemoryStore):
-    """Notes every request for what is there, as a store whose every answer takes long."""
+    """Records every request, as a store with slow requests."""
 
     parallel = 4
 
@@ -124,14 +124,14 @@ class FarStore(MemoryStore):
         return super().list(folder)
 
     def requests(self, look: Callable[[], object]) -> list[str]:
-        """What a look asks for, sorted."""
+        """The requests that a function makes, sorted."""
         self.asked.clear()
         look()
         return sorted(self.asked)
 
 
 class ReadOnlyStore(MemoryStore):
-    """Refuses to write the index, and counts how often it was asked."""
+    """Refuses to write the index, and counts the attempts."""
 
     refused = 0
 
@@ -159,7 +159,9 @@ def test_results_are_the_same_through_the_index_as_from_the_folders(
     wanted = [f"run-{number}" for number in range(len(runs) + 1)]  # the last was never started
     for _ in range(2):  # as the first reader, and through the index it leaves
         found = read(store, *wanted)
-        assert list(map(told, (found[name] for name in wanted))) == [told(straight(store, name)) for name in wanted]
+        assert list(map(content_of, (found[name] for name in wanted))) == [
+            content_of(from_folder(store, name)) for name in wanted
+        ]
     for name, (_, _, evaluated, _, _) in zip(wanted, runs, strict=False):
         accuracies = [one.validation.accuracy for one in evaluated]
         assert repr([one.validation.accuracy for one in found[name].records]) == repr(accuracies)
@@ -177,7 +179,7 @@ def test_finished_run_is_read_from_its_folder_once() -> None:
 
 
 def test_first_reader_requests_each_existing_file_once_and_lists_twice() -> None:
-    """Before it reads, and after: whatever the number of runs."""
+    """Once before it reads and once after, for any number of runs."""
     store = FarStore()
     names = [f"run-{number:02d}" for number in range(30)]
     for name in names:
@@ -234,7 +236,7 @@ def test_file_written_after_the_listing_is_in_the_result() -> None:
     store.asked.clear()
     found = read(store, *names)
     assert dict(found["run"].seconds) == {"training": 9.0}
-    assert told(read(store, "run")["run"]) == told(found["run"])
+    assert content_of(read(store, "run")["run"]) == content_of(found["run"])
 
 
 def test_runs_added_later_keep_earlier_entries() -> None:
@@ -310,11 +312,11 @@ CHANGES = (
 def test_changed_run_is_read_again(change: Callable[[MemoryStore], None]) -> None:
     store = MemoryStore()
     write_run(store, "run")
-    before = told(read(store, "run")["run"])
+    before = content_of(read(store, "run")["run"])
     change(store)
     for _ in range(2):
-        after = told(read(store, "run")["run"])
-        assert after == told(straight(store, "run"))
+        after = content_of(read(store, "run")["run"])
+        assert after == content_of(from_folder(store, "run"))
         assert after != before
 
 
@@ -357,12 +359,12 @@ def of_another_version(content: bytes) -> bytes:
 def test_damaged_index_is_ignored_and_replaced(damage: Callable[[bytes], bytes]) -> None:
     store = CountingStore()
     write_run(store, "run")
-    expected = told(read(store, "run")["run"])
+    expected = content_of(read(store, "run")["run"])
     [file] = index_files(store)
     whole = store.files[file]
     store.files[file] = damage(whole)
     assert store.files[file] != whole
-    assert told(read(store, "run")["run"]) == expected
+    assert content_of(read(store, "run")["run"]) == expected
     assert store.files[file] == whole
     store.reads = 0
     read(store, "run")
@@ -390,7 +392,7 @@ def test_read_only_storage_can_be_read() -> None:
     for name in names:
         write_run(store, name)
     found = read(store, *names)
-    assert [told(found[name]) for name in names] == [told(straight(store, name)) for name in names]
+    assert [content_of(found[name]) for name in names] == [content_of(from_folder(store, name)) for name in names]
     assert store.refused == 1  # not once a file
 
 
@@ -404,11 +406,11 @@ def test_concurrent_readers_never_damage_the_index(tmp_path: Path) -> None:
     def reader(turn: int) -> list[tuple[Any, ...]]:
         start.wait()
         mine = names[turn * 5 :] + names[: turn * 5]
-        return sorted(told(result) for result in Ledger(tmp_path).read_results(mine).values())
+        return sorted(content_of(result) for result in Ledger(tmp_path).read_results(mine).values())
 
     with ThreadPoolExecutor(4) as pool:
         seen = list(pool.map(reader, range(4)))
-    assert all(one == sorted(told(straight(store, name)) for name in names) for one in seen)
+    assert all(one == sorted(content_of(from_folder(store, name)) for name in names) for one in seen)
     assert [path.name for path in (tmp_path / "index").iterdir() if path.name.startswith(".")] == []
 
 

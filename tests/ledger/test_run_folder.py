@@ -20,6 +20,7 @@ from gga_sweep.records import (
     DomainScores,
     NoisyStep,
     Record,
+    RunResult,
     RunState,
     RunStatus,
     Score,
@@ -67,10 +68,10 @@ def folder(ledger: Ledger) -> RunFolder:
 
 
 def test_run_never_started_is_queued_and_empty(ledger: Ledger) -> None:
-    stored = ledger.run("a-run").read()
-    assert stored.state == RunState(RunStatus.QUEUED, None, -1, 0)
-    assert (stored.header, stored.records, stored.annealed, stored.seconds) == (None, (), (), {})
-    assert ledger.run("a-run").newest_attempt() == 0
+    folder = ledger.run("a-run")
+    assert folder.read_result() == RunResult("a-run", RunState(RunStatus.QUEUED, None, -1, 0), (), (), (), {})
+    assert folder.read_header() is None
+    assert folder.newest_attempt() == 0
     assert ledger.run_names() == []
 
 
@@ -86,9 +87,9 @@ def test_everything_written_is_read(
     folder.write_state(RunStatus.STOPPED, 50, "a scheduler ended it")
 
     read = ledger.run("a-run")
-    stored = read.read()
+    stored = read.read_result()
     assert ledger.run_names() == ["a-run"]
-    assert stored.header == HEADER
+    assert read.read_header() == HEADER
     assert stored.records == (record(0), record(50))
     assert stored.annealed == lines
     assert (read.read_checkpoint(), read.read_selected()) == (b"state", b"weights")
@@ -102,7 +103,7 @@ def test_seconds_add_up_over_slices_and_attempts(ledger: Ledger, folder: RunFold
     later = ledger.run("a-run")
     later.claim({})
     later.add_timing(30, {"training": 0.25, "search": 4.0})
-    assert later.read().seconds == {"training": 3.75, "evaluation": 0.5, "search": 4.0}
+    assert later.read_result().seconds == {"training": 3.75, "evaluation": 0.5, "search": 4.0}
 
 
 def test_the_header_is_written_once(ledger: Ledger, folder: RunFolder) -> None:
