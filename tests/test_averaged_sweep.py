@@ -154,7 +154,7 @@ def test_a_run_trained_alone_has_the_same_averaged_weights(sweep: Sweep, tmp_pat
 def test_an_export_to_domainbed_leaves_averaged_weights_out_with_a_remark(trained: Sweep, tmp_path: Path) -> None:
     done = export_domainbed(trained.folder, tmp_path / "tree")
     assert (done.runs, done.records) == (4, 12)
-    assert any("no place for averaged weights: the rows ERM + SWAD; " in remark for remark in done.remarks)
+    assert any("DomainBed has no averaged weights: the rows ERM + SWAD; " in remark for remark in done.remarks)
 
 
 def test_averaging_changes_keys_but_no_evaluation(trained: Sweep, tmp_path: Path) -> None:

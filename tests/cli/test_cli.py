@@ -207,11 +207,12 @@ def test_all_faults_of_a_file_are_printed_at_once(
         test_domains=["0", "180"],
         draws=0,
         colour="blue",
-        arms=[{"algorithm": "ERN"}, {"algorithm": "ERM", "annealing": {"radius": -1e-5}}],
+        arms=[{"algorithm": "ERN"}],
+        training={"steps": 0},
     )
     called = gga(command, file)
     assert called.code == 2
-    for place in ("draws: ", "colour: ", "arms[0].algorithm: ", "arms[1].annealing.radius: "):
+    for place in ("draws: ", "colour: ", "arms[0].algorithm: ", "training.steps: "):
         assert f"  {place}" in called.err
     assert str(file) in called.err
     assert launcher.sweep is None

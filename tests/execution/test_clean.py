@@ -96,15 +96,15 @@ def test_weights_of_unselected_runs_are_removed_and_nothing_else(plan: Plan, led
 
 
 def test_a_cleaned_sweep_verifies_and_has_the_same_tables_and_page(plan: Plan, ledger: Ledger) -> None:
-    def told() -> tuple[str, ...]:
+    def contents() -> list[str]:
         report = make_report(plan, ledger)
         page = replace(report, fingerprint=fingerprint_of(ledger, report.view.records))
         shown = re.sub(r"removed=\(.*?\)", "", repr(page))  # the page does not show which weights were removed
-        return (shown, *(render(name, report, ledger) for name in FORMATS if name != "html"))
+        return [shown, *(render(name, report, ledger) for name in FORMATS if name != "html")]
 
-    before = told()
+    before = contents()
     assert removed(plan, ledger)
-    assert told() == before
+    assert contents() == before
     assert verify(ledger, partial(read_plan, ledger.folder)).findings == ()
 
 
