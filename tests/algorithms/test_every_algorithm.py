@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -37,11 +38,11 @@ EARLY: dict[str, dict[str, Scalar]] = {
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
 
-def config_of(name: str, annealing: dict[str, Scalar] | None = None, **training: Any) -> RunSpec:
+def config_of(name: str, annealing: GGA | GGAL | None = None, **training: Any) -> RunSpec:
     """Eight steps of a small network with dropout; its annealing, where it has one, at steps 3, 4 and 5."""
     own = {key: item.default for key, item in ALGORITHMS[name].own.items()}
-    if annealing is not None and annealing["method"] == "gga" and not ALGORITHMS[name].splits_by_layer:
-        annealing = {**annealing, "domain_gradients": "loop"}
+    if isinstance(annealing, GGA) and not ALGORITHMS[name].splits_by_layer:
+        annealing = replace(annealing, domain_gradients="loop")
     return run_config(
         annealing,
         algorithm=name,
@@ -161,9 +162,7 @@ def test_a_run_resumed_from_its_checkpoint_ends_with_the_same_bits(name: str) ->
 @pytest.mark.parametrize("name", [name for name, spec in ALGORITHMS.items() if spec.has_joint_gradient])
 def test_noise_is_added_to_the_joint_gradient_once_a_step(name: str) -> None:
     def ended(gamma: float) -> tuple[Trainer, list[Any]]:
-        noise = GGAL(gamma=gamma)
-        fields = {key: getattr(noise, key) for key in ("gamma", "noise", "alpha", "domain_gradients")}
-        trainer = Trainer(config_of(name, {"method": "gga-l", **fields}), DATASET, CPU)
+        trainer = Trainer(config_of(name, GGAL(gamma=gamma)), DATASET, CPU)
         return trainer, train(trainer)[1]
 
     quiet, lines = ended(0.0)
