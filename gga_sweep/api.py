@@ -27,8 +27,8 @@ from gga_sweep.spec import Plan, Sweep, load, plan_sweep
 from gga_sweep.spec.adaptive import is_adaptive
 from gga_sweep.spec.contents import cache_folder
 from gga_sweep.spec.location import Location
-from gga_sweep.tracking.location import redact, resolve_tracking_uri
 from gga_sweep.tracking.projector import Projector
+from gga_sweep.tracking.tracking_uri import redact, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from gga_sweep.execution.predictions import Predictions

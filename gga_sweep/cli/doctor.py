@@ -54,8 +54,8 @@ def doctor(
     from gga_sweep.ray_backend.cluster import joined_cluster
     from gga_sweep.ray_backend.nodes import check_nodes
     from gga_sweep.spec.location import as_location
-    from gga_sweep.tracking.location import resolve_tracking_uri
     from gga_sweep.tracking.store import why_unusable
+    from gga_sweep.tracking.tracking_uri import resolve_tracking_uri
 
     sweep = None if file is None else load_sweep(file, overrides, storage, tracking_uri)
     needs = _Needs() if sweep is None else _needs_of(sweep)
@@ -82,7 +82,7 @@ def tracking_finding(uri: str, error: str | None, nodes: int) -> Finding:
         nodes: of the cluster.
     """
     from gga_sweep.execution.diagnosis import Finding, Level
-    from gga_sweep.tracking.location import SERVERS, redact, sqlite_path
+    from gga_sweep.tracking.tracking_uri import SERVERS, redact, sqlite_path
 
     shown, path = redact(uri), sqlite_path(uri)
     if error is not None:

@@ -74,7 +74,7 @@ def retry(
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.wording import count
-    from gga_sweep.tracking.location import resolve_tracking_uri
+    from gga_sweep.tracking.tracking_uri import resolve_tracking_uri
 
     plan = read_plan(folder)
     sweep = replace(plan.sweep, tracking_uri=tracking_uri)
@@ -152,7 +152,7 @@ def _print_outcome(sweep: Sweep, result: SweepResult) -> None:
 
 
 def _uri_flag(sweep: Sweep) -> str:
-    from gga_sweep.tracking.location import redact
+    from gga_sweep.tracking.tracking_uri import redact
 
     return "" if sweep.tracking_uri is None else f" --tracking-uri {shlex.quote(redact(sweep.tracking_uri))}"
 

@@ -14,10 +14,10 @@ def sync(
     folder: Folder,
     tracking_uri: TrackingURI = None,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds in which a server that is away or slow is waited for.")
+        float, typer.Option(min=1, help="Seconds to wait for a server that is away or makes no progress.")
     ] = 600.0,
 ) -> None:
-    """Show in MLflow what a sweep's folder holds, whatever is there by now. Doing it again changes nothing."""
+    """Show in MLflow what a sweep's folder holds, whatever MLflow shows now. Repeating it changes nothing."""
     from rich.progress import Progress
 
     from gga_sweep.ledger.ledger import Ledger
@@ -25,8 +25,8 @@ def sync(
     from gga_sweep.report.content import make_report
     from gga_sweep.report.files import write_report
     from gga_sweep.report.wording import count
-    from gga_sweep.tracking.location import redact, resolve_tracking_uri
     from gga_sweep.tracking.sync import sync as bring_up_to_date
+    from gga_sweep.tracking.tracking_uri import redact, resolve_tracking_uri
 
     plan, ledger = read_plan(folder), Ledger(folder)
     uri = resolve_tracking_uri(plan.sweep.storage, tracking_uri, os.environ)
@@ -35,20 +35,26 @@ def sync(
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(f"MLflow at {redact(uri)}", total=None)
 
-        def heard(left: int) -> None:
+        def progressed(left: int) -> None:
             total = max(left, progress.tasks[0].total or 0)
             progress.update(task, total=total, completed=total - left)
 
         result = bring_up_to_date(
-            plan, ledger, uri, report.table, [path.name for path in paths.values()], timeout=timeout, heard=heard
+            plan,
+            ledger,
+            uri,
+            report.table,
+            [path.name for path in paths.values()],
+            timeout=timeout,
+            on_progress=progressed,
         )
     changes = f"{result.new} new, {result.updated} updated, {count(result.points, 'point')} written"
-    if result.runs or not result.lacking:
+    if result.runs or not result.missing:
         out.print(f"MLflow at {redact(uri)} shows {count(result.runs, 'run')}: {changes}", soft_wrap=True)
     if result.outside:
-        out.print(f"Left out: {count(result.outside, 'run')} that the sweep's plan does not hold", soft_wrap=True)
-    if result.lacking:
-        err.print(f"{result.lacking}; run `gga-sweep sync` again")
+        out.print(f"Left out: {count(result.outside, 'run')} not in the sweep's plan", soft_wrap=True)
+    if result.missing:
+        err.print(f"{result.missing}; run `gga-sweep sync` again")
         raise typer.Exit(FAILED)
 
 
@@ -57,10 +63,11 @@ def ui(
     tracking_uri: TrackingURI = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
     host: Annotated[
-        str, typer.Option(help="Listen here; what is not the loopback interface is open to others, with a warning.")
+        str,
+        typer.Option(help="Address to listen on. Other than the loopback interface: open to others, with a warning."),
     ] = "127.0.0.1",
 ) -> None:
-    """Open MLflow's page on the store of a sweep. Serves on 127.0.0.1, unless told otherwise, until interrupted."""
+    """Open MLflow's page on the store of a sweep. Serves on 127.0.0.1 by default, until interrupted."""
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.tracking.page import serve_page
 

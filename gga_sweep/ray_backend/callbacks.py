@@ -26,9 +26,9 @@ from gga_sweep.ray_backend.tune_names import PROGRESS_STEP, REFUSED, REMARKS, RU
 from gga_sweep.records import RunState, RunStatus
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.spec import Contents, Plan, PlannedRun, Sweep, plan_sweep, searched_run
-from gga_sweep.tracking.location import resolve_tracking_uri
 from gga_sweep.tracking.names import VAL_ACCURACY
 from gga_sweep.tracking.projector import Projector
+from gga_sweep.tracking.tracking_uri import resolve_tracking_uri
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,10 @@ from gga_sweep.spec.plan import PlannedRun, Sweep
 from gga_sweep.tracking import names
 
 
-def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
-    """All that places a run, flat: MLflow's nesting is lost by sorting, filters and pages."""
+def run_tags(sweep: Sweep, run: PlannedRun) -> dict[str, str]:
+    """Where a run stands in the sweep, one tag each: sorting, filters and pages of MLflow ignore its nesting."""
     annealing = run.config.annealing
     return {
-        names.PARENT: parent_id,
         names.RUN_NAME: run_name(run),
         names.ROLE: "run",
         **sweep_tags(sweep),
@@ -26,7 +25,7 @@ def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
         **({} if annealing is None else {names.ANNEALING: annealing.method}),
         names.TEST_DOMAINS: domain_label(run.cell.test_domains),
         names.TRIAL_SEED: str(run.cell.trial_seed),
-        names.DRAW: str(max(run.draws)),
+        names.DRAW: str(_draw(run)),
         names.DRAWS: _listed(run.draws),
         names.RUN_KEY: run.key,
         names.FOLDER: run.folder,
@@ -34,7 +33,7 @@ def run_tags(sweep: Sweep, run: PlannedRun, parent_id: str) -> dict[str, str]:
 
 
 def sweep_tags(sweep: Sweep) -> dict[str, str]:
-    """What all runs of a sweep have in common, its summaries and the parent included."""
+    """Common to all runs of a sweep, its summaries and the parent included."""
     return {
         names.SWEEP: sweep.name,
         names.DATASET: sweep.config.dataset.name,
@@ -42,10 +41,9 @@ def sweep_tags(sweep: Sweep) -> dict[str, str]:
     }
 
 
-def summary_tags(sweep: Sweep, arm: str, test_domains: str, parent_id: str) -> dict[str, str]:
+def summary_tags(sweep: Sweep, arm: str, test_domains: str) -> dict[str, str]:
     """Of a summary run: one arm on one set of test domains, or on average (`names.AVERAGE`)."""
     return {
-        names.PARENT: parent_id,
         names.RUN_NAME: f"{arm} · {'average' if test_domains == names.AVERAGE else f'test {test_domains}'} · summary",
         names.ROLE: "summary",
         **sweep_tags(sweep),
@@ -55,7 +53,7 @@ def summary_tags(sweep: Sweep, arm: str, test_domains: str, parent_id: str) -> d
 
 
 def run_params(run: PlannedRun) -> dict[str, str]:
-    """Everything that decides a run's numbers, and where it stands. What does not apply is left out."""
+    """Everything that decides a run's numbers, and where it stands. Options that do not apply are left out."""
     config = run.config
     annealing = {} if config.annealing is None else encode(config.annealing)
     groups: Iterator[tuple[str, Scalar | None]] = iter(
@@ -65,7 +63,7 @@ def run_params(run: PlannedRun) -> dict[str, str]:
             (names.PARAM_DATASET, config.dataset.name),
             (names.PARAM_TEST_DOMAINS, domain_label(run.cell.test_domains)),
             (names.PARAM_TRIAL_SEED, run.cell.trial_seed),
-            (names.PARAM_DRAW, min(run.draws)),
+            (names.PARAM_DRAW, _draw(run)),
             *config.hyperparameters.items(),
             *((f"annealing.{name}", value) for name, value in annealing.items()),
             *_flat("training", config.training.model_dump()),
@@ -80,6 +78,11 @@ def _flat(place: str, block: Mapping[str, Any]) -> Iterator[tuple[str, Scalar | 
             yield from _flat(f"{place}.{name}", value)
         else:
             yield f"{place}.{name}", value
+
+
+def _draw(run: PlannedRun) -> int:
+    """The number that selection and tables use."""
+    return max(run.draws)
 
 
 def _listed(values: tuple[object, ...]) -> str:

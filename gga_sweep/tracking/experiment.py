@@ -11,7 +11,7 @@ from gga_sweep.tracking.mlflow_api import Experiment, MlflowClient, ViewType
 
 
 def find_experiment(client: MlflowClient, folder: Location) -> Experiment | None:
-    """The experiment whose artifacts lie in that sweep's folder, deleted or not."""
+    """The experiment of the sweep in that folder, deleted or not."""
     found = client.search_experiments(
         view_type=ViewType.ALL, filter_string=f"tags.`{names.FOLDER}` = '{folder.absolute().as_uri()}'"
     )
@@ -19,8 +19,10 @@ def find_experiment(client: MlflowClient, folder: Location) -> Experiment | None
 
 
 def find_or_create_experiment(client: MlflowClient, folder: Location) -> str:
-    """The id of a sweep's experiment. It bears the name of the sweep; if that is taken by a sweep in another folder
-    (another storage, or this one before it was moved: artifact locations cannot change), with a mark behind it.
+    """The id of a sweep's experiment.
+
+    It has the name of the sweep. If a sweep in another folder has that name (in another storage, or this one before it
+    was moved: MLflow cannot change where artifacts are), a mark follows it.
 
     Raises:
         GGASweepError: the marked name is taken too.
@@ -33,7 +35,7 @@ def find_or_create_experiment(client: MlflowClient, folder: Location) -> str:
         present = client.get_experiment_by_name(name)
         if present is None:
             return str(client.create_experiment(name, f"{uri}/{names.ARTIFACTS_FOLDER}", {names.FOLDER: uri}))
-        if present.tags.get(names.FOLDER) == uri:  # a slow server has made it since we looked
+        if present.tags.get(names.FOLDER) == uri:  # a slow server has created it in the meantime
             return _restored(client, present)
     raise GGASweepError(f"MLflow has experiments of other folders named {folder.name!r} and {name!r}; rename the sweep")
 
@@ -42,8 +44,3 @@ def _restored(client: MlflowClient, experiment: Experiment) -> str:
     if experiment.lifecycle_stage != "active":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)
-
-
-def runs_page(experiment: Experiment) -> str:
-    """What follows the server's address in the address of the experiment's run table."""
-    return f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"

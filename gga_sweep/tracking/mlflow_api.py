@@ -1,4 +1,4 @@
-"""The one place that imports MLflow, after the environment is set. Everything else here takes it from this module."""
+"""The only module that imports MLflow, after the environment is set."""
 
 from __future__ import annotations
 

@@ -18,10 +18,9 @@
 | `seconds/<phase>` | device seconds the run took | s | lower |
 | `summary/mean`, `summary/standard_error`, `summary/n` | of a summary run, over trial seeds | | |
 
-A run over six domains has 42 of them. MLflow slows down with more, so per domain there is only what tells domains
-apart: the training split and the validation gradients of single domains stay in the ledger, and of the alignment under
-other masks and on other minibatches only the gain is shown. What is undefined (an acceptance rate of nothing tried) is
-left out at that step.
+A run over six domains has 42 of them. More would slow MLflow down: the training split and the validation gradients of
+single domains stay in the ledger, and of the alignment under other masks and on other minibatches only the gain is
+shown. An undefined value (the acceptance rate when nothing was tried) is left out at that step.
 
 Tune results hold `validation_metrics` too; `test_metrics` is for MLflow alone.
 """
@@ -43,7 +42,7 @@ PREFIX = "gga_sweep."
 ROLE = PREFIX + "role"
 """`sweep` (the parent), `run` or `summary`."""
 LEDGER = PREFIX + "ledger"
-"""On the parent: which ledger it shows; two sweeps of one name on one server stay apart."""
+"""On every run: the ledger it shows; two sweeps of one name on one server stay apart."""
 FOLDER = PREFIX + "folder"
 """On the experiment: the sweep's folder; on a run: its folder in the ledger."""
 SWEEP = PREFIX + "sweep"
@@ -56,35 +55,30 @@ ANNEALING = PREFIX + "annealing"
 TEST_DOMAINS = PREFIX + "test_domains"
 TRIAL_SEED = PREFIX + "trial_seed"
 DRAW = PREFIX + "draw"
-"""The highest of a run's draw numbers, under which it stands in its cell."""
+"""The draw number that selection and tables use: the highest of a run that several draws have in common."""
 DRAWS = PREFIX + "draws"
 """All of them."""
 RUN_KEY = PREFIX + "key"
 STATUS = PREFIX + "status"
-"""Ours; MLflow's own status knows neither DIVERGED nor OUT_OF_MEMORY."""
+"""Ours; MLflow's own status has neither DIVERGED nor OUT_OF_MEMORY."""
 REASON = PREFIX + "reason"
 """Why the status is not DONE; empty when it is."""
-RECORDS = PREFIX + "records"
-"""How many evaluations were projected; the next projection starts behind them."""
-ANNEALED_STEPS = PREFIX + "annealed_steps"
-"""How many annealed steps were read; of those of GGA-L, the evaluated ones are shown."""
-SHOWN_DIGEST = PREFIX + "shown_digest"
-"""Of the evaluations and annealed steps that those two count: whether the ledger still says the same of them."""
+ATTEMPT = PREFIX + "attempt"
+"""The attempt that wrote the status. A final run with the attempt and status of the ledger is complete."""
+LOGGED = PREFIX + "logged"
+"""Digest of the evaluations and annealed steps that were logged. A run found in the store with another digest than the
+ledger's is deleted and logged anew."""
 SELECTED = PREFIX + "selected"
 """`true` on the run that was selected in its cell, `false` on one that no longer is."""
-SWEEP_FILE_DIGEST = PREFIX + "sweep_file_digest"
-"""On the parent: of the sweep file that hangs on it."""
 WEIGHTS_STEP = PREFIX + "weights_step"
-"""The step whose weights hang on the run as an artifact."""
+"""The step whose weights are attached to the run as an artifact."""
 INCOMPLETE = PREFIX + "incomplete"
-"""On a summary: whether runs lack behind its numbers."""
+"""On a summary: whether runs are missing from its numbers."""
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"
 """On the experiment and the parent: a description, Markdown."""
-SHARED_VIEW = "mlflow.sharedViewState."
-"""On the experiment: with a key behind it, a view of its page (`gga_sweep.tracking.views`)."""
 
 # Parameters: beside those below, hyperparameters by name, `annealing.<field>` and `training.<field>`
 PARAM_ARM = "arm"
@@ -93,7 +87,7 @@ PARAM_DATASET = "dataset"
 PARAM_TEST_DOMAINS = "test_domains"
 PARAM_TRIAL_SEED = "trial_seed"
 PARAM_DRAW = "draw"
-"""The lowest draw number: a parameter cannot be rewritten, and a longer plan only adds higher ones."""
+"""As the tag. MLflow cannot change a parameter: when a longer plan raises it, the run is logged anew."""
 
 # Artifacts
 SWEEP_FILE = "sweep.yaml"
@@ -118,13 +112,13 @@ SUMMARY_STANDARD_ERROR = "summary/standard_error"
 SUMMARY_N = "summary/n"
 
 AVERAGE = "(average)"
-"""Stands for the test domains of an arm's average."""
+"""In place of the test domains on the summary of an arm's average."""
 
-_LONGEST_DOMAIN = 150  # MLflow takes keys of up to 250 characters
+_LONGEST_DOMAIN = 150  # MLflow accepts keys of up to 250 characters
 
 
 def validation_metrics(record: ValidationRecord) -> dict[str, float]:
-    """Of the training domains: all that Tune may see. Only `val/*` and `train/*`."""
+    """`val/*` and `train/*`, of the training domains: all that Tune may see."""
     metrics = {
         **{f"val/{metric}": record.mean(metric, "validation") for metric in METRICS},
         **{f"train/{metric}": record.mean(metric, "train") for metric in METRICS},
@@ -141,7 +135,7 @@ def validation_metrics(record: ValidationRecord) -> dict[str, float]:
 
 
 def test_metrics(record: TestRecord) -> dict[str, float]:
-    """Of the test domains: never part of a Tune result. Only `test/*`."""
+    """`test/*`, of the test domains: never part of a Tune result."""
     metrics: dict[str, float] = {}
     for domain, scores in record.domains.items():
         for metric in METRICS:
@@ -152,14 +146,14 @@ def test_metrics(record: TestRecord) -> dict[str, float]:
     return metrics
 
 
-test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
+test_metrics.__test__ = False  # type: ignore[attr-defined]  # keeps pytest from collecting it
 
 
 def search_metrics(annealed: AnnealedStep) -> dict[str, float]:
     """Of one annealed step; see `AnnealedStep` for the meaning.
 
-    A gain is an alignment after the search less the one before: as the search saw it, under masks it did not see
-    (fresh), on minibatches it did not see (next). The acceptance rate is that of the candidates tried.
+    A gain is the alignment after the search minus the one before: under the masks of the search (alignment), under
+    other masks (fresh), on other minibatches (next). The acceptance rate is the fraction of tried candidates.
     """
     metrics = {
         "annealing/alignment_before": annealed.alignment_before,
@@ -180,7 +174,8 @@ def search_metrics(annealed: AnnealedStep) -> dict[str, float]:
 
 
 def noise_metrics(noisy: NoisyStep) -> dict[str, float]:
-    """Of one step of GGA-L: the noise's scale, the cosine that decided it, and the noise's norm over the gradient's."""
+    """Of one step of GGA-L: the noise's scale, the cosine that sets it, and the ratio of the noise's to the gradient's
+    norm."""
     metrics = {"annealing/alpha": noisy.alpha}
     if not math.isnan(noisy.mean_cosine):
         metrics["annealing/mean_cosine"] = noisy.mean_cosine
@@ -194,9 +189,10 @@ def seconds_key(phase: str) -> str:
 
 
 def domain_key(domain: str) -> str:
-    """A domain's name as part of a metric's: what MLflow forbids is written as its code point, `é` as `:e9:`.
+    """A domain's name as part of a metric's name.
 
-    Different names give different keys. Long ones are cut and end in a digest.
+    Characters that MLflow forbids become their code point, `é` becomes `:e9:`. Different names give different keys.
+    Long ones are cut and end in a digest.
     """
     kept = r"[^A-Za-z0-9_ .-]" if domain.strip(" .") == domain else r"[^A-Za-z0-9_-]"  # no "..", no blank at an end
     key = re.sub(kept, lambda character: f":{ord(character[0]):x}:", domain)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from gga_sweep.errors import Fault, GGASweepError, InputError
 from gga_sweep.spec.plan import Sweep
 from gga_sweep.tracking.environment import set_environment
-from gga_sweep.tracking.experiment import find_experiment, runs_page
-from gga_sweep.tracking.location import SERVERS, redact, redact_text, resolve_tracking_uri, sqlite_path
+from gga_sweep.tracking.experiment import find_experiment
+from gga_sweep.tracking.mlflow_internals import NO_JOBS, runs_address, server_environment
 from gga_sweep.tracking.store import open_store
+from gga_sweep.tracking.tracking_uri import SERVERS, redact, redact_text, resolve_tracking_uri, sqlite_path
 
 if TYPE_CHECKING:
     from gga_sweep.tracking.mlflow_api import Experiment
@@ -31,15 +32,15 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 def serve_page(
     sweep: Sweep, tracking_uri: str | None, port: int, show: Callable[[str], object], host: str = HOST
 ) -> None:
-    """Serve the store's page until interrupted; for a store that is a server, say where its page is.
+    """Serve the store's page until interrupted; if the store is a server, show the address of its page.
 
     Args:
         show: prints a line.
-        host: name or address of this machine to listen on; one that others can reach is warned of.
+        host: name or address of this machine to listen on. If other machines can reach it, a warning is shown.
 
     Raises:
-        InputError: a malformed URI, a store without this sweep, a port that is taken, or a host that is not here.
-        GGASweepError: the store cannot be asked, or MLflow's server ended by itself.
+        InputError: a malformed URI, a store without this sweep, a port in use, or a host that is not this machine.
+        GGASweepError: the store cannot be read, or MLflow's server ended by itself.
     """
     uri = resolve_tracking_uri(sweep.storage, tracking_uri, os.environ)
     experiment = _find(uri, sweep)
@@ -50,25 +51,30 @@ def serve_page(
     address = _check_free(host, port)
     if not address.is_loopback:
         show(
-            f"Warning: whoever reaches {host}, port {port}, can read, change and delete everything in this store: "
-            f"MLflow asks for no password. Safer: leave out --host, and `ssh -L {port}:{HOST}:{port} "
-            f"{socket.gethostname()}` from where you look."
+            f"Warning: anyone who reaches {host}, port {port}, can read, change and delete everything in this store: "
+            f"MLflow requires no password. Safer: leave out --host, and run `ssh -L {port}:{HOST}:{port} "
+            f"{socket.gethostname()}` on the machine with your browser."
         )
-    set_environment()
-    shown = socket.gethostname() if address.is_unspecified else _in_url(host)
-    *lines, last = _addresses(f"http://{shown}:{port}", experiment)
+    shown_host = socket.gethostname() if address.is_unspecified else _in_url(host)
+    *lines, last = _addresses(f"http://{shown_host}:{port}", experiment)
     for line in lines:
         show(line)
     show(f"{last}   (Ctrl-C ends)")
+    set_environment()
+    _run_server(uri, host, port, address)
+
+
+def _run_server(uri: str, host: str, port: int, address: _Address) -> None:
+    """Run MLflow's server until it ends, which is an error, or until this process is interrupted."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     environment = {
-        **_names_to_answer_to(host, port, address),
+        **server_environment(*_server_names(host, address), port),
         **os.environ,
+        **NO_JOBS,
         "MLFLOW_BACKEND_STORE_URI": uri,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "PYTHONSAFEPATH": "1",  # else `-m` runs a mlflow.py that lies where we were called
+        "PYTHONSAFEPATH": "1",  # else `-m` runs a mlflow.py in the current folder
     }
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us ends the server too
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = subprocess.Popen(command, env=environment, start_new_session=True)  # its children must end with it
     try:
         code = server.wait()
@@ -81,20 +87,20 @@ def serve_page(
 
 
 def _addresses(server: str, experiment: Experiment) -> list[str]:
-    """Of the experiment's prepared views; of its runs where it has none (it was written by an older version)."""
+    """Of the experiment's prepared views; of its runs if it has none, because no launch has projected it yet."""
     from gga_sweep.tracking.views import written_views
 
     found = written_views(experiment)
     width = max((len(view.heading) for view in found), default=0) + 2
     number = str(experiment.experiment_id)
     prepared = [f"{f'{view.heading}:':{width}}{server}{view.address(number)}" for view in found]
-    return prepared or [f"{server}{runs_page(experiment)}"]
+    return prepared or [f"{server}{runs_address(number)}"]
 
 
 def _check_free(host: str, port: int) -> _Address:
     """The host's address, which must be this machine's, with the port free."""
     fault = Fault("--host", "must be a name or address of this machine", host)
-    with suppress(OSError, ValueError):  # what no name can be is a ValueError
+    with suppress(OSError, ValueError):  # a ValueError if it cannot be a name
         for family, kind, _, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else closed connections count
@@ -110,28 +116,23 @@ def _check_free(host: str, port: int) -> _Address:
     raise InputError([fault])
 
 
-def _names_to_answer_to(host: str, port: int, address: _Address) -> dict[str, str]:
-    """What MLflow's server compares a request's `Host` and `Origin` with, against pages elsewhere that a browser would
-    lend its connection. Its default is too narrow for a server that others may reach, and too wide for any other."""
-    names = {"localhost", HOST, "[::1]"}  # as origins it knows them
+def _server_names(host: str, address: _Address) -> tuple[set[str], set[str]]:
+    """The names under which the server answers requests, and those among them that are not the loopback interface.
+
+    Web pages of other origins must not use a browser's connection to the server.
+    """
     others = set() if address.is_loopback else {_in_url(name).lower() for name in (host, *_own_names())}
-    # At any port, since a tunnel has its own. In a pattern with a star a bracket would begin a choice.
-    hosts = {pattern for name in names | others for pattern in (name, f"{name.replace('[', '[[]')}:*")}
-    origins = {origin for name in others for origin in (f"http://{name}", f"http://{name}:{port}")}
-    return {
-        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(sorted(hosts)),
-        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(sorted(origins)),
-    }
+    return {"localhost", HOST, "[::1]"} | others, others
 
 
 def _own_names() -> set[str]:
-    """Under which other machines may know this one."""
+    """Names under which other machines may reach this one."""
     name = socket.gethostname()
     names = {name, socket.getfqdn()}
     with suppress(OSError):
         names |= {str(place[0]) for *_, place in socket.getaddrinfo(name, None)}
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
-        outward.connect(("192.0.2.1", 9))  # sends nothing: a datagram's socket only chooses its way
+        outward.connect(("192.0.2.1", 9))  # sends nothing: a datagram socket only chooses its route
         names.add(outward.getsockname()[0])
     return names
 
@@ -142,13 +143,13 @@ def _in_url(host: str) -> str:
 
 def _find(uri: str, sweep: Sweep) -> Experiment:
     path = sqlite_path(uri)
-    try:  # looking must not make a file that is not there
+    try:  # looking for a file must not create it
         experiment = None if path and not path.exists() else find_experiment(open_store(uri), sweep.folder)
-    except Exception as error:  # whatever MLflow, its server or its database raise
+    except Exception as error:  # anything that MLflow, its server or its database raise
         reason = redact_text(f"{type(error).__name__}: {error}", uri)
-        raise GGASweepError(f"MLflow at {redact(uri)} cannot be asked: {reason}") from None
+        raise GGASweepError(f"MLflow at {redact(uri)} cannot be read: {reason}") from None
     if experiment is None:
-        raise InputError([Fault("DIR", f"the store {redact(uri)} does not know this sweep", str(sweep.folder))])
+        raise InputError([Fault("DIR", f"the store {redact(uri)} does not hold this sweep", str(sweep.folder))])
     return experiment
 
 

@@ -1,47 +1,39 @@
 """A ledger shown in MLflow: one experiment a sweep name, one parent run a sweep, one child a run and arm.
 
-Everything here may be repeated at any time, and after any interruption: what is there already is found by its tags
-and left as it is. What a slow or broken connection has made twice is found too, and one of it stays
-(`tracked_run.keep_oldest`). A run that began a new life in the ledger (it was put back into the queue, or evaluations
-were made again and came out otherwise) gets a new child: points of two lives never stand side by side.
+MLflow is a view. A child is deleted and logged anew from the ledger where it may not show what the ledger holds:
+
+- its tags do not agree with the ledger, because the process that logged it died, or the ledger went on without it;
+- a request for it failed, which may have been carried out all the same;
+- the ledger trained the run again, with other results or under a new start time.
+
+`mlflow gc` removes deleted runs for good.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
 import yaml
 
+from gga_sweep.errors import DamagedFileError
 from gga_sweep.ledger.json_codec import digest
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.ledger.run_reader import StoredRun
-from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunState, RunStatus
-from gga_sweep.selection.accuracy import accuracy_on_test_domains
-from gga_sweep.selection.methods.training_validation import best_step
-from gga_sweep.spec.models import TrainingSettings
+from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.spec.plan import PlannedRun, Sweep
 from gga_sweep.tracking import names
+from gga_sweep.tracking.changes import Changes, Place
 from gga_sweep.tracking.descriptions import run_params, run_tags, sweep_tags
 from gga_sweep.tracking.experiment import find_or_create_experiment
-from gga_sweep.tracking.mlflow_api import Metric, MlflowClient
-from gga_sweep.tracking.tally import Place, Tally
-from gga_sweep.tracking.tracked_run import (
-    TrackedRun,
-    Update,
-    by_age,
-    create_run,
-    find_runs,
-    keep_oldest,
-    metrics_at,
-    update_run,
-)
+from gga_sweep.tracking.mlflow_api import MlflowClient
+from gga_sweep.tracking.points import run_points
+from gga_sweep.tracking.tracked_run import TrackedRun, create_run, find_runs, update_run
 from gga_sweep.tracking.views import description, write_views
 
 MLFLOW_STATUS = {
@@ -55,246 +47,196 @@ MLFLOW_STATUS = {
     RunStatus.PREEMPTED: "KILLED",
 }
 
-_UNDER_WAY = (RunStatus.QUEUED, RunStatus.RUNNING)
-
 
 class Projection:
-    """One sweep's runs in one MLflow store, found or created when this is made.
+    """One sweep's runs in one MLflow store. Making it finds them, and finds or creates experiment and parent.
 
     Args:
         client: of the store; used from one thread.
         sweep: names the experiment and places its artifacts.
-        ledger: gives the sweep its identity; read for the weights of winners.
-        start_time: seconds since the epoch, of a parent that has to be created.
-        live: whether a launch works on the ledger now. If none does, what it left under way is shown as KILLED. May be
-            set later.
-        tally: counts what is done.
+        ledger: what is shown.
+        live: whether a launch works on the ledger now. If none does, unfinished runs are shown as KILLED. May be
+            changed later.
+        changes: counts what is written.
 
     Raises:
-        GGASweepError: other sweeps have taken every name the experiment could have.
-        Exception: whatever MLflow, its server or its database raise.
+        GGASweepError: experiments of other sweeps have all names that this one could have.
+        Exception: anything that MLflow, its server or its database raise.
     """
 
     def __init__(
-        self,
-        client: MlflowClient,
-        sweep: Sweep,
-        ledger: Ledger,
-        start_time: float,
-        live: bool = True,
-        tally: Tally | None = None,
+        self, client: MlflowClient, sweep: Sweep, ledger: Ledger, live: bool = True, changes: Changes | None = None
     ) -> None:
         self.client = client
         self.sweep = sweep
         self.ledger = ledger
         self.live = live
         self.experiment_id = find_or_create_experiment(client, sweep.folder)
-        self._tally = Tally() if tally is None else tally
-        ledger_id = _ledger_id(ledger)
-        parents = list(find_runs(client, self.experiment_id, names.LEDGER, ledger_id))
-        deleted = list(find_runs(client, self.experiment_id, names.LEDGER, ledger_id, deleted=True))
-        self.parent = self._parent(parents, ledger_id, start_time)
-        children = self._adopt([*parents, *deleted])
-        if parents:
-            keep_oldest(client, parents)  # not before their children are safe
-        self.runs = self._one_each(children, "run", names.RUN_KEY)
-        self.summaries = self._one_each(children, "summary", names.TEST_DOMAINS)
+        self.runs: dict[Place, TrackedRun] = {}
+        self._in_doubt: set[Place] = set()
+        self._changes = Changes() if changes is None else changes
+        self._ledger_id = _ledger_id(ledger)
+        self.parent = self._sole_parent()
+        for run in find_runs(client, self.experiment_id, self.tags_of("run")):
+            self._add_found(run)
 
-    def find(self, arm: str, key: str) -> TrackedRun | None:
-        """The child of a run in an arm, if it has been projected."""
-        return self.runs.get((arm, key))
+    @property
+    def common_tags(self) -> dict[str, str]:
+        """Of every run below the parent."""
+        return {names.PARENT: self.parent.run_id, names.LEDGER: self._ledger_id}
 
-    def up_to_date(self, run: PlannedRun) -> bool:
-        """Whether the ledger's records need not even be read: the run was final when it was last projected."""
-        child = self.find(run.cell.arm, run.key)
+    def tags_of(self, role: str) -> dict[str, str]:
+        """Finds the runs of this ledger in the store: `sweep` (the parent), `run` or `summary`."""
+        return {names.LEDGER: self._ledger_id, names.ROLE: role}
+
+    def is_complete(self, run: PlannedRun) -> bool:
+        """Whether MLflow shows a final run as it is, so that its records need not be read."""
+        child = self.runs.get(_place(run))
         if child is None or child.tags.get(names.STATUS) not in FINAL:
             return False
-        tags = run_tags(self.sweep, run, self.parent.run_id)  # a longer plan may have given it more draws
-        if child.status != MLFLOW_STATUS[RunStatus(child.tags[names.STATUS])] or not tags.items() <= child.tags.items():
+        tags = {**run_tags(self.sweep, run), **self.common_tags}  # a longer plan may have given it more draws
+        if not tags.items() <= child.tags.items():
             return False
-        header = self.ledger.run(run.folder).readable_header()
-        return header is not None and child.start_time == _milliseconds(header.start_time)
+        try:
+            state = self.ledger.run(run.folder).read_state()
+        except DamagedFileError:
+            return False
+        return (state.status, str(state.attempt)) == (child.tags[names.STATUS], child.tags.get(names.ATTEMPT))
 
     def project(self, run: PlannedRun, stored: StoredRun) -> None:
-        """Show in MLflow what the ledger holds of a run; nothing when it was never started."""
-        place = (run.cell.arm, run.key)
+        """Show in MLflow what the ledger holds of a run; nothing if it was never started."""
+        place = _place(run)
+        tags = {**run_tags(self.sweep, run), **self.common_tags}
         never_started = stored.header is None and stored.state.status is RunStatus.QUEUED
-        if place in self.runs and (never_started or _of_another_life(self.runs[place], stored)):
-            self.client.delete_run(self.runs.pop(place).run_id)
-        if never_started:
-            return
-        tags = run_tags(self.sweep, run, self.parent.run_id)
-        child = self.runs.get(place) or self._create_child(place, tags, stored)
-        start_time = child.start_time / 1000 if stored.header is None else stored.header.start_time
-        state = self._shown_state(stored)
-        tags[names.STATUS] = state.status
-        if not _behind(child, stored):
-            tags |= _shown_tags(stored)
-        if state.reason or names.REASON in child.tags:
-            tags[names.REASON] = state.reason or ""
-        update = Update(
-            metrics=_new_metrics(child, run, stored, start_time),
-            params=run_params(run),
-            tags=tags,
-            status=MLFLOW_STATUS[state.status],
-            end_time=_end_time(stored, start_time),
-        )
-        if update_run(self.client, child, update):
-            self._tally.changed.add(place)
-        self._tally.points += len(update.metrics)
+        child = self._remove_doubtful(place)
+        self._in_doubt.add(place)  # until all is written: whatever fails below leaves it so
+        if child is not None and (never_started or not _agrees(child, tags, stored)):
+            self.client.delete_run(child.run_id)
+            child = None
+        if not never_started:
+            self._log(place, child, run, stored, tags)
+        self._in_doubt.discard(place)
 
-    def write_views(self, searched: Sequence[str]) -> None:
-        """Prepare the experiment's page, and describe the parent, unless somebody has.
+    def write_sweep(self, searched: Sequence[str]) -> None:
+        """Attach the sweep file to the parent, describe it, and prepare the experiment's page.
 
         Args:
             searched: names of the hyperparameters that the draws differ in.
         """
-        write_views(self.client, self.experiment_id, searched)
-        if names.NOTE not in self.parent.tags:
-            update_run(self.client, self.parent, Update(tags={names.NOTE: description(self.experiment_id)}))
-
-    def write_sweep_file(self) -> None:
-        """Hang the sweep file, as it was understood, on the parent."""
         config = self.sweep.config.model_dump(mode="json", exclude_unset=True)
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        if self.parent.tags.get(names.SWEEP_FILE_DIGEST) != digest:
-            self.client.log_text(self.parent.run_id, text, names.SWEEP_FILE)
-            update_run(self.client, self.parent, Update(tags={names.SWEEP_FILE_DIGEST: digest}))
+        self.client.log_text(self.parent.run_id, text, names.SWEEP_FILE)
+        write_views(self.client, self.experiment_id, searched)
+        if names.NOTE not in self.parent.tags:  # else somebody may have edited it
+            update_run(self.client, self.parent, tags={names.NOTE: description(self.experiment_id)})
 
-    def _create_child(self, place: Place, tags: dict[str, str], stored: StoredRun) -> TrackedRun:
-        # A run may fail before it has written its header: then it has no metrics either.
-        started = time.time() if stored.header is None else stored.header.start_time
-        self.runs[place] = create_run(self.client, self.experiment_id, tags, _milliseconds(started))
-        self._tally.new.add(place)
-        return self.runs[place]
+    def _add_found(self, run: TrackedRun) -> None:
+        place = (run.tags[names.ARM], run.tags[names.RUN_KEY])
+        if place not in self._changes.written:
+            self._changes.found.add(place)
+        if place in self.runs or place in self._in_doubt:  # an interrupted request created it twice
+            self.runs.pop(place, None)
+            self._in_doubt.add(place)
+        else:
+            self.runs[place] = run
 
-    def _parent(self, found: Iterable[TrackedRun], ledger_id: str, start_time: float) -> TrackedRun:
-        tags = {
-            names.RUN_NAME: self.sweep.name,
-            names.ROLE: "sweep",
-            **sweep_tags(self.sweep),
-            names.LEDGER: ledger_id,
+    def _remove_doubtful(self, place: Place) -> TrackedRun | None:
+        """The child of a place. If it is in doubt, all that stands there is deleted."""
+        child = self.runs.pop(place, None)
+        if place not in self._in_doubt:
+            return child
+        arm, key = place
+        for run in list(find_runs(self.client, self.experiment_id, {**self.tags_of("run"), names.RUN_KEY: key})):
+            if run.tags[names.ARM] == arm:
+                self.client.delete_run(run.run_id)
+        return None
+
+    def _log(
+        self, place: Place, child: TrackedRun | None, run: PlannedRun, stored: StoredRun, tags: dict[str, str]
+    ) -> None:
+        """Bring a child up to date; None creates it."""
+        is_new = child is None
+        if child is None:
+            # A run may fail before it has written its header. Then it has no points either.
+            started = time.time() if stored.header is None else stored.header.start_time
+            child = create_run(self.client, self.experiment_id, tags, _milliseconds(started))
+            child.logged = (0, 0)
+        start_time = child.start_time / 1000 if stored.header is None else stored.header.start_time
+        state = self._shown_state(stored.state)
+        all_lines = (len(stored.records), len(stored.annealed))
+        points = run_points(run, stored, start_time, after=child.logged or all_lines)
+        tags |= {
+            names.STATUS: state.status,
+            names.ATTEMPT: str(state.attempt),
+            names.LOGGED: _digest(stored, *all_lines),
         }
-        parent = min(found, key=by_age, default=None)
-        if parent is None:
-            parent = create_run(self.client, self.experiment_id, tags, _milliseconds(start_time))
-        update_run(self.client, parent, Update(tags=tags, status="RUNNING" if self.live else None))
+        if state.reason or names.REASON in child.tags:
+            tags[names.REASON] = state.reason or ""
+        if update_run(
+            self.client,
+            child,
+            points=points,
+            params=run_params(run) if is_new else None,
+            tags=tags,
+            status=MLFLOW_STATUS[state.status],
+            end_time=_end_time(stored, start_time),
+        ):
+            self._changes.written.add(place)
+        self._changes.points += len(points)
+        child.logged = all_lines
+        self.runs[place] = child
+
+    def _sole_parent(self) -> TrackedRun:
+        """The parent, created if there is none. Of several, which an interrupted request created, the oldest stays."""
+        tags = {names.RUN_NAME: self.sweep.name, **self.tags_of("sweep"), **sweep_tags(self.sweep)}
+        found = list(find_runs(self.client, self.experiment_id, self.tags_of("sweep")))
+        if not found:
+            found = [create_run(self.client, self.experiment_id, tags, _milliseconds(_first_start(self.ledger)))]
+        parent, *others = sorted(found, key=lambda run: (run.start_time, run.run_id))
+        for other in others:
+            self.client.delete_run(other.run_id)
+        update_run(self.client, parent, tags=tags, status="RUNNING" if self.live else None)
         return parent
 
-    def _adopt(self, parents: Iterable[TrackedRun]) -> list[TrackedRun]:
-        """The children of all parents that the ledger ever had, now under the one that stays."""
-        children = [
-            child
-            for parent in parents
-            for child in find_runs(self.client, self.experiment_id, names.PARENT, parent.run_id)
-        ]
-        for child in children:
-            update_run(self.client, child, Update(tags={names.PARENT: self.parent.run_id}))
-        return children
+    def _shown_state(self, state: RunState) -> RunState:
+        """A run that no launch works on is shown as the next launch will mark it."""
+        if self.live or state.status not in (RunStatus.QUEUED, RunStatus.RUNNING):
+            return state
+        return replace(state, status=RunStatus.PREEMPTED, reason=LEFT_RUNNING)
 
-    def _one_each(self, children: Iterable[TrackedRun], role: str, second_tag: str) -> dict[Place, TrackedRun]:
-        """The children of a role by their place, which is their arm and another tag."""
-        places: dict[Place, list[TrackedRun]] = {}
-        for child in children:
-            if child.tags.get(names.ROLE) == role:
-                places.setdefault((child.tags[names.ARM], child.tags[second_tag]), []).append(child)
-        return {place: keep_oldest(self.client, runs) for place, runs in places.items()}
 
-    def _shown_state(self, stored: StoredRun) -> RunState:
-        """What nobody works on is shown as the next launch will mark it."""
-        if self.live or stored.state.status not in _UNDER_WAY:
-            return stored.state
-        return replace(stored.state, status=RunStatus.PREEMPTED, reason=LEFT_RUNNING)
+def _place(run: PlannedRun) -> Place:
+    return run.cell.arm, run.key
 
 
 def _ledger_id(ledger: Ledger) -> str:
-    """Drawn once a ledger, and kept in it."""
+    """Drawn once for each ledger, and kept in it."""
     file = "tracking-id"
     ledger.store.put_if_absent(file, os.urandom(8).hex().encode())
     return (ledger.store.read(file) or b"").decode()
 
 
-def _of_another_life(child: TrackedRun, stored: StoredRun) -> bool:
-    """Whether points of the ledger's run must not stand beside those that the child has."""
+def _first_start(ledger: Ledger) -> float:
+    """When the first run of the ledger began; now if none has. Seconds since the epoch."""
+    headers = ledger.read_headers(ledger.run_names())
+    return min((header.start_time for header in headers if header is not None), default=time.time())
+
+
+def _agrees(child: TrackedRun, tags: dict[str, str], stored: StoredRun) -> bool:
+    """Whether what the child shows is what the ledger holds, or the beginning of it if this process logged it."""
     if stored.header is not None and child.start_time != _milliseconds(stored.header.start_time):
-        return True
-    if names.SHOWN_DIGEST not in child.tags or _behind(child, stored):
         return False
-    return child.tags[names.SHOWN_DIGEST] != _digest(stored, *_shown(child))
-
-
-def _behind(child: TrackedRun, stored: StoredRun) -> bool:
-    """Whether the ledger holds less than is shown, and will hold it again: the run goes on from a checkpoint before its
-    last lines, or its files are damaged."""
-    records, annealed = _shown(child)
-    return stored.state.status not in FINAL and (len(stored.records) < records or len(stored.annealed) < annealed)
-
-
-def _shown(child: TrackedRun) -> tuple[int, int]:
-    """How many evaluations and annealed steps."""
-    return child.count(names.RECORDS), child.count(names.ANNEALED_STEPS)
-
-
-def _shown_tags(stored: StoredRun) -> dict[str, str]:
-    """Of a child that shows all of it."""
-    records, annealed = len(stored.records), len(stored.annealed)
-    return {
-        names.RECORDS: str(records),
-        names.ANNEALED_STEPS: str(annealed),
-        names.SHOWN_DIGEST: _digest(stored, records, annealed),
-    }
+    if child.tags.get(names.DRAW) != tags[names.DRAW]:  # also a parameter, which cannot be changed
+        return False
+    if child.tags.get(names.STATUS) in FINAL and child.tags.get(names.ATTEMPT) != str(stored.state.attempt):
+        return False  # it was trained again, which took more seconds
+    records, annealed = child.logged or (len(stored.records), len(stored.annealed))
+    return child.tags.get(names.LOGGED) == _digest(stored, records, annealed)
 
 
 def _digest(stored: StoredRun, records: int, annealed: int) -> str:
-    """Of the first evaluations and annealed steps."""
+    """Of so many evaluations and annealed steps from the beginning."""
     return digest(msgspec.msgpack.encode((stored.records[:records], stored.annealed[:annealed])))
-
-
-def _new_metrics(child: TrackedRun, run: PlannedRun, stored: StoredRun, start_time: float) -> list[Metric]:
-    """What the child does not show yet, in the order of steps."""
-    metrics: list[Metric] = []
-    shown_records, shown_annealed = _shown(child)
-    for record in stored.records[shown_records:]:
-        values = names.validation_metrics(record.validation) | names.test_metrics(record.test)
-        metrics += metrics_at(values, record.step, start_time)
-    for line in stored.annealed[shown_annealed:]:
-        metrics += metrics_at(_annealing_metrics(line, run.config.training), line.step, start_time)
-    if stored.state.status in FINAL:
-        metrics += _final_metrics(run, stored, start_time)
-    return metrics
-
-
-def _annealing_metrics(line: AnnealingLine, training: TrainingSettings) -> dict[str, float]:
-    """GGA-L has a line at every step: too many for a tracking store, so only evaluated steps show theirs."""
-    if isinstance(line, AnnealedStep):
-        return names.search_metrics(line)
-    evaluated = line.step % training.evaluate_every == 0 or line.step == training.steps - 1
-    return names.noise_metrics(line) if evaluated else {}
-
-
-def _final_metrics(run: PlannedRun, stored: StoredRun, start_time: float) -> list[Metric]:
-    """The values at the run's own best step, those of its averaged weights, and where its time went."""
-    seconds = {names.seconds_key(phase): value for phase, value in stored.seconds.items()}
-    metrics = metrics_at(seconds, max(stored.state.step, 0), start_time)
-    if best := best_step(record.validation for record in stored.records):
-        record = next(record for record in stored.records if record.step == best.step)
-        selected = {
-            names.SELECTED_STEP: best.step,
-            names.SELECTED_VAL_ACCURACY: best.accuracy,
-            names.SELECTED_TEST_ACCURACY: accuracy_on_test_domains(record, run.cell),
-        }
-        metrics += metrics_at(selected, best.step, start_time)
-    if averaged := stored.averaged:
-        values = {
-            names.AVERAGED_VAL_ACCURACY: averaged.record.validation.accuracy,
-            names.AVERAGED_VAL_LOSS: averaged.record.validation.loss,
-            names.AVERAGED_TEST_ACCURACY: accuracy_on_test_domains(averaged.record, run.cell),
-            names.AVERAGED_FIRST_STEP: averaged.first_step,
-            names.AVERAGED_LAST_STEP: averaged.last_step,
-        }
-        metrics += metrics_at(values, averaged.record.step, start_time)
-    return metrics
 
 
 def _milliseconds(seconds: float) -> int:
@@ -302,6 +244,6 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _end_time(stored: StoredRun, start_time: float) -> int:
-    """Milliseconds since the epoch: the start plus the seconds it ran, so that MLflow's duration is the run's own,
-    without the time it lay waiting between two launches."""
+    """Milliseconds since the epoch: the start plus the device seconds, so that MLflow's duration leaves out the time
+    between two launches."""
     return math.ceil((start_time + sum(stored.seconds.values())) * 1000)

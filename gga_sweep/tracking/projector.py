@@ -1,72 +1,75 @@
-"""A thread of the driver that keeps MLflow up with the ledger, and never holds a sweep up."""
+"""The thread that brings MLflow up to date with the ledger, and never holds a sweep up."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.selection import Table
 from gga_sweep.spec.plan import Plan, PlannedRun
-from gga_sweep.tracking.location import redact, redact_text
+from gga_sweep.tracking.changes import Changes
 from gga_sweep.tracking.sole_writer import SoleWriter
 from gga_sweep.tracking.store import open_store, prepare_store
-from gga_sweep.tracking.tally import Tally
+from gga_sweep.tracking.tracking_uri import redact, redact_text
 
-if TYPE_CHECKING:  # importing MLflow takes seconds, which a launch has better use for: see `lull`
+if TYPE_CHECKING:  # importing MLflow takes seconds
     from gga_sweep.tracking.mlflow_api import MlflowClient
     from gga_sweep.tracking.projection import Projection
-
-Job = Callable[["Projection"], None]
 
 _LOG = logging.getLogger(__name__)
 _OUTCOME = "the outcome of the sweep"
 _SWEEP_FILE = "the sweep file"
-_SECOND_LOOK = "a second look after an outage"
-_TRIES = 3
 _LONGEST_DELAY = 60.0  # seconds
-_GRACE = 1.0  # seconds in which the thread ends that is out of time, unless it waits for the store
+_GRACE = 1.0  # seconds until a thread that is out of time has ended, unless it waits for the store
 _LONGEST_REASON = 200  # characters
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the thread waits, in seconds.
+
+    Args:
+        gather: between two rounds of work; wake-ups of a run in that time are one.
+        retry_after: after a failed request, until the next one. By then the failed one was carried out, or never will
+            be. Doubled at each further failure, up to a minute.
+    """
+
+    gather: float = 1.0
+    retry_after: float = 10.0
+
+
 class Projector:
-    """Projects what is in the ledger, then each run that it is woken for, until it is closed.
+    """Projects what is in the ledger, then each run when it is woken for it, until it is closed.
 
-    A store that is away delays and loses nothing: the ledger has it all. One warning an outage, then the thread goes
-    on trying; what is not projected when the sweep ends is projected by its next launch. So it is while another process
-    projects the same ledger into the same store. A request that failed may be carried out all the same, and late: some
-    seconds after an outage, or after who projected before has died, everything is looked at again.
+    A context manager: entering it starts the thread, leaving it unclosed stops the thread at once, as after an error.
 
-    Leaving it as a context without having closed it stops it at once, as after an error.
+    An MLflow store that is away delays tracking and loses nothing, because the ledger holds everything. The thread
+    warns once an outage and tries again; the next launch adds what is missing when the sweep ends. The same holds while
+    another process writes the same ledger into the same store.
 
     Args:
         plan: its runs are projected; more can be added.
         ledger: of the sweep.
         uri: from `resolve_tracking_uri`.
-        require_tracking: raise now when the store cannot be used.
-        require_turn: raise now when another process projects this ledger there.
-        live: whether a launch works on the ledger; what it left under way is shown as KILLED if none does.
-        start_time: seconds since the epoch, of the sweep; default: now.
-        meanwhile: what goes on during an outage, for its warning.
-        heard: called with the number of jobs that are left, after each.
-        lull: seconds at most before the thread begins; it does at the first `wake`, or when closed. Importing MLflow
-            and reading its store hold the interpreter that starts the launch.
-        pause: seconds between two rounds, in which the wake-ups of a run are gathered into one.
-        retry_after: seconds until the first retry of a store that is away; doubled up to a minute.
-        settle: seconds after the last failed request in which it may still be carried out.
+        require_tracking: raise on entering if the store cannot be used.
+        require_ownership: raise on entering if another process writes this ledger there.
+        live: whether a launch works on the ledger. If none does, unfinished runs are shown as KILLED.
+        lull: seconds at most before the thread begins; it also begins at the first `wake`, and when closed. Importing
+            MLflow and reading its store take time from the interpreter that starts the launch.
+        on_progress: called with the number of jobs left, after each.
+        pace: how long the thread waits.
         connect: opens the store.
 
     Raises:
-        GGASweepError: `require_tracking`, and the store cannot be used.
-        SweepOwnedError: `require_turn`, and it is another's.
+        GGASweepError: on entering, with `require_tracking`: the store cannot be used.
+        SweepOwnedError: on entering, with `require_ownership`: another process writes there.
     """
 
     def __init__(
@@ -76,68 +79,48 @@ class Projector:
         uri: str,
         *,
         require_tracking: bool = False,
-        require_turn: bool = False,
+        require_ownership: bool = False,
         live: bool = True,
-        start_time: float | None = None,
-        meanwhile: str = "the sweep goes on, tracking catches up later",
-        heard: Callable[[int], object] = lambda left: None,
         lull: float = 0.0,
-        pause: float = 1.0,
-        retry_after: float = 2.0,
-        settle: float = 10.0,
+        on_progress: Callable[[int], object] = lambda left: None,
+        pace: Pace | None = None,
         connect: Callable[[str], MlflowClient] = open_store,
     ) -> None:
-        self.tally = Tally()
-        self._sweep = plan.sweep
+        self.changes = Changes()
+        self._plan = plan
         self._ledger = ledger
         self._uri = uri
+        self._require_tracking = require_tracking
+        self._require_ownership = require_ownership
         self._live = live
-        self._meanwhile = meanwhile
-        self._heard = heard
         self._lull = lull
-        self._pause = pause
-        self._retry_after = retry_after
-        self._settle = settle
+        self._on_progress = on_progress
+        self._pace = pace or Pace()
         self._connect = connect
-        self._start_time = time.time() if start_time is None else start_time
-        self._sole_writer = SoleWriter(ledger.store, uri)
+        self._writer = SoleWriter(ledger.store, uri)
         self._projection: Projection | None = None
-        self._away = False
-        self._doubted: float | None = None  # when a request last failed that may still be carried out
         self._runs: dict[str, list[PlannedRun]] = {}
-        self._woken: set[str] = set()
+        self._jobs: dict[str, object] = {_SWEEP_FILE: object()}  # by name; a job that is woken gets a new object
+        self._outcome: tuple[Table | None, Sequence[str]] = (None, ())
         self._changed = threading.Condition()
         self._begun = False
-        searched = tuple(dict.fromkeys(name for run in plan.runs for name in run.hyperparameters))
-        self._write_sweep: Job = partial(_write_sweep, searched=searched)
-        self._jobs: dict[str, Job] = {_SWEEP_FILE: self._write_sweep}
-        self._outcome: Job | None = None  # set by `close`, as is
-        self._deadline: float | None = None
-        self._patience: float | None = None
-        self._failures: Counter[str] = Counter()
-        self._given_up: set[str] = set()
-        if require_turn:
-            self._sole_writer.take()
-        try:
-            prepare_store(uri)  # before any thread
-            if require_tracking:
-                self._open()
-        except SweepOwnedError:
-            pass  # who projects there now found the store; the thread will wait for its turn
-        except Exception as error:  # whatever MLflow, its server or its database raise
-            if require_tracking:
-                self._sole_writer.release()
-                raise GGASweepError(f"tracking is required, but {self._error_in_words(error)}") from None
-            # otherwise the thread will meet it, and warn
-        started = set(ledger.run_names())
-        for run in plan.runs:
-            folder = self._register(run)
-            if folder in started:
-                self._add_job(folder)
+        self._deadline: float | None = None  # set when closing
+        self._timeout = 0.0
+        self._away = False
+        self._last_failure = -math.inf
+        self._refused: set[str] = set()  # jobs that the store refused, left until they are woken or the sweep ends
         self._thread = threading.Thread(target=self._work, name="mlflow-projector", daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> Projector:
+        started = set(self._ledger.run_names())
+        if self._require_ownership:
+            self._writer.take()
+        self._check_store()
+        for run in self._plan.runs:
+            folder = self._register(run)
+            if folder in started:
+                self._jobs[folder] = object()
+        self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -148,67 +131,76 @@ class Projector:
         self._thread.join(_GRACE)
 
     def wake(self, folder_name: str) -> None:
-        """Something new is in that run's folder. Returns at once."""
+        """Report that something new is in that run's folder. Returns at once."""
         with self._changed:
-            self._add_job(folder_name)
+            self._jobs[folder_name] = object()
             self._begun = True
             self._changed.notify()
 
     def add(self, run: PlannedRun) -> None:
-        """A run that the plan does not hold, of a user's own searcher."""
+        """Add a run that is not in the plan, of a user's own searcher."""
         self.wake(self._register(run))
 
     def close(self, timeout: float, table: Table | None = None, artifacts: Sequence[str] = ()) -> bool:
-        """Catch up with every run, then write what is known only at the end, and stop.
+        """Bring every run up to date, then write what is known only at the end, and stop.
 
         Args:
-            timeout: seconds without headway; what is not projected by then is left to the next launch.
+            timeout: seconds without progress; what is missing then is left to the next launch.
             table: winners and summaries are taken from it.
-            artifacts: names of files in the sweep's folder, to hang on the parent run.
+            artifacts: names of files in the sweep's folder, to attach to the parent run.
 
         Returns:
             Whether MLflow now shows everything.
         """
-        self._live = False  # what the launch has not ended by now, nobody works on
-        self._patience = timeout
-        lacking = self.finish(timeout, table, artifacts)
-        if lacking:
-            _LOG.warning("%s; the next launch catches up", self.in_words(lacking))
-        return not lacking
+        self._live = False  # no launch works on a run that is unfinished now
+        missing = self.finish(timeout, table, artifacts)
+        if missing:
+            _LOG.warning("%s; the next launch adds it", self.describe_missing(missing))
+        return not missing
 
     def finish(self, timeout: float, table: Table | None = None, artifacts: Sequence[str] = ()) -> tuple[str, ...]:
-        """As `close`, beside a launch that may go on; gives the names of what MLflow does not show."""
+        """As `close`, while a launch may go on. Returns the names of what MLflow does not show."""
         started = set(self._ledger.run_names())
         with self._changed:
-            self._failures.clear()
-            self._given_up.clear()
-            self._woken |= self._runs.keys() & started
-            runs = [run for shared in self._runs.values() for run in shared]
-            self._outcome = partial(_publish_outcome, runs=runs, table=table, artifacts=artifacts, headway=self._extend)
-            self._look_again()
+            names = [*self._refused, *(folder for folder in self._runs if folder in started), _OUTCOME]
+            self._jobs |= {name: object() for name in names}
+            self._refused.clear()
+            self._outcome = (table, artifacts)
+            self._timeout = timeout
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
         while self._thread.is_alive() and (remaining := self._remaining()) > 0:
             self._thread.join(remaining)
         self._thread.join(_GRACE)
         with self._changed:
-            unsettled = () if self._doubted is None else (_SECOND_LOOK,)
-            return tuple(dict.fromkeys([*self._given_up, *self._jobs])) or unsettled
+            return tuple(dict.fromkeys([*self._refused, *self._jobs]))
 
-    def in_words(self, lacking: Sequence[str]) -> str:
-        """What MLflow does not show, as `finish` names it."""
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        return f"MLflow at {redact(self._uri)} still lacks {', '.join(lacking[:3])}{more}"
+    def describe_missing(self, missing: Sequence[str]) -> str:
+        """A sentence about what `finish` returned."""
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        return f"MLflow at {redact(self._uri)} still lacks {', '.join(missing[:3])}{more}"
 
     @property
     def shown(self) -> int:
-        """How many of the runs MLflow shows, as far as is known."""
+        """How many of the runs MLflow shows, as far as this process has seen."""
         places = {(run.cell.arm, run.key) for shared in self._runs.values() for run in shared}
         return 0 if self._projection is None else len(places & self._projection.runs.keys())
 
-    def _add_job(self, folder_name: str) -> None:
-        self._woken.add(folder_name)
-        self._jobs[folder_name] = partial(self._project_folder, folder_name)
+    # Before the thread
+
+    def _check_store(self) -> None:
+        """Create a SQLite store that does not exist yet, and use the store if that is required."""
+        try:
+            prepare_store(self._uri)  # before any thread
+            if self._require_tracking:
+                self._open()
+        except SweepOwnedError:
+            pass  # the other process could use the store; the thread waits until it ends
+        except Exception as error:  # anything that MLflow, its server or its database raise
+            if self._require_tracking:
+                self._writer.release()
+                raise GGASweepError(f"tracking is required, but {self._describe(error)}") from None
+            # else the thread meets the same error, and warns
 
     def _register(self, run: PlannedRun) -> str:
         """The run's folder."""
@@ -218,196 +210,158 @@ class Projector:
                 shared.append(run)
         return run.folder
 
-    def _open(self) -> Projection:
-        """The projection, opened where it is not; what it knew no longer holds where another has written."""
-        if self._sole_writer.take():
-            self._projection = None
-            if self._sole_writer.unsettled:
-                self._doubted = time.monotonic()
-        if self._projection is None:
-            from gga_sweep.tracking.projection import Projection
-
-            self._projection = Projection(
-                self._connect(self._uri), self._sweep, self._ledger, self._start_time, self._live, self.tally
-            )
-        self._projection.live = self._live
-        return self._projection
+    # The thread
 
     def _work(self) -> None:
-        """The thread: rounds of all there is to do, until closed and done, or closed and out of time."""
-        delay = self._retry_after
+        """Rounds of all jobs, until closed and done, or closed and out of time."""
+        delay = self._pace.retry_after
         try:
-            with _retries_unheard():
-                self._wait_for_begin()
-                while (names := self._wait_for_work()) is not None:
-                    if all(self._do(name) for name in names):
-                        delay = self._retry_after
-                        self._rest(self._pause)
-                    else:
-                        self._rest(delay)
-                        delay = min(2 * delay, _LONGEST_DELAY)
+            self._wait_for_start()
+            while self._wait_for_jobs():
+                if self._do_round():
+                    delay = self._pace.retry_after
+                    self._wait(0.0, self._pace.gather)
+                else:
+                    self._wait(self._pace.retry_after, delay)
+                    delay = min(2 * delay, _LONGEST_DELAY)
         finally:
-            self._sole_writer.release(unsettled=self._doubted is not None)
+            self._writer.release(settled=time.monotonic() - self._last_failure >= self._pace.retry_after)
 
-    def _wait_for_begin(self) -> None:
+    def _wait_for_start(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._begun or self._deadline is not None, self._lull)
 
-    def _wait_for_work(self) -> list[str] | None:
-        """The names of the jobs to do, the outcome last; None when the thread should end."""
+    def _wait_for_jobs(self) -> bool:
+        """False when the thread should end."""
         with self._changed:
             while self._remaining() > 0:
                 if self._jobs:
-                    return sorted(self._jobs, key=_OUTCOME.__eq__)
-                if self._doubted is None:
-                    if self._deadline is not None:
-                        return None
-                    self._changed.wait()
-                elif (unsettled := self._doubted + self._settle - time.monotonic()) > 0:
-                    self._changed.wait(min(unsettled, self._remaining()))
-                else:
-                    self._projection = self._doubted = None
-                    self._look_again()
-        return None
+                    return True
+                if self._deadline is not None:
+                    return False
+                self._changed.wait()
+        return False
 
-    def _look_again(self) -> None:
-        """Everything becomes a job; what is as it should be costs little."""
-        self._jobs[_SWEEP_FILE] = self._write_sweep
-        for folder in self._runs:
-            if folder in self._woken:
-                self._jobs[folder] = partial(self._project_folder, folder)
-        if self._outcome is not None:
-            self._jobs[_OUTCOME] = self._outcome
-
-    def _rest(self, seconds: float) -> None:
+    def _wait(self, at_least: float, at_most: float) -> None:
+        """Wait so many seconds: `at_least` while there is time, and up to `at_most` until closing begins."""
+        begun = time.monotonic()
         with self._changed:
-            if not self._changed.wait_for(lambda: self._deadline is not None, seconds) or not self._away:
-                return
-        time.sleep(min(self._retry_after, self._remaining()))  # closing, and the store is away
+            while True:
+                until = at_most if self._deadline is None else at_least
+                left = min(begun + until - time.monotonic(), self._remaining())
+                if left <= 0:
+                    return
+                self._changed.wait(left)
 
     def _remaining(self) -> float:
         """Seconds until the thread must end."""
         return math.inf if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
+    def _do_round(self) -> bool:
+        """Do every job, the outcome last. False as soon as one fails; then the thread waits."""
+        with self._changed:
+            names = sorted(self._jobs, key=_OUTCOME.__eq__)
+        return all(self._remaining() == 0 or self._do(name) for name in names)
+
     def _do(self, name: str) -> bool:
-        """One job; False when it failed. It stays on the list until it is done, or has failed too often."""
         job = self._jobs[name]
-        opened = False
         try:
             projection = self._open()
-            opened = True
-            job(projection)
-        except Exception as error:  # a tracking store, whatever happens to it, must never end a sweep
-            self._projection = None  # what it knew may no longer hold
-            self._complain(name, error)
-            if _may_pass(error):
-                self._doubted = time.monotonic()
-                self._put_last(name)
-            elif opened:
-                self._count_failure(name, job)
-            elif isinstance(error, StorageError):
-                self._hurry()
+            self._do_job(name, projection)
+        except Exception as error:  # no error of a tracking store may end a sweep
+            self._failed(name, job, error)
             return False
         self._remove(name, job)
-        self._extend()
-        del self._failures[name]
         if self._away:
             self._away = False
             _LOG.info("MLflow at %s is back", redact(self._uri))
         return True
 
-    def _complain(self, name: str, error: Exception) -> None:
+    def _open(self) -> Projection:
+        """The projection. It is made anew when another process may have written in the meantime."""
+        if self._writer.take():
+            self._projection = None
+            if self._writer.after_crash:
+                self._wait(self._pace.retry_after, self._pace.retry_after)
+                if self._remaining() == 0:
+                    raise TimeoutError("requests of an earlier process may still be carried out")
+        if self._projection is None:
+            from gga_sweep.tracking.projection import Projection
+
+            client = self._connect(self._uri)
+            self._projection = Projection(client, self._plan.sweep, self._ledger, self._live, self.changes)
+        self._projection.live = self._live
+        return self._projection
+
+    def _do_job(self, name: str, projection: Projection) -> None:
+        if name == _SWEEP_FILE:
+            projection.write_sweep(list(dict.fromkeys(key for run in self._plan.runs for key in run.hyperparameters)))
+        elif name == _OUTCOME:
+            from gga_sweep.tracking.outcome import publish_outcome
+
+            runs = [run for shared in self._runs.values() for run in shared]
+            publish_outcome(projection, runs, *self._outcome, self._extend)
+        else:
+            with self._changed:
+                shared = list(self._runs.get(name, ()))
+            if runs := [run for run in shared if not projection.is_complete(run)]:
+                stored = self._ledger.run(name).read()
+                for run in runs:
+                    projection.project(run, stored)
+
+    def _failed(self, name: str, job: object, error: Exception) -> None:
+        """Keep the job, after all others, unless the store refused it."""
+        owned = isinstance(error, SweepOwnedError)  # then nothing was requested
+        if not owned:
+            self._last_failure = time.monotonic()
         if not self._away:
-            what = str(error) if isinstance(error, SweepOwnedError) else f"{self._error_in_words(error)} ({name})"
-            _LOG.warning("%s; %s", what, self._meanwhile)
+            _LOG.warning("%s; trying again", error if owned else f"{self._describe(error)} ({name})")
         self._away = True
+        if _may_pass(error):
+            with self._changed:
+                self._jobs[name] = self._jobs.pop(name)
+            return
+        opened = self._writer.owns and self._projection is not None
+        self._projection = None  # what it knows of the store may be wrong
+        if opened:
+            self._remove(name, job, refused=True)
+        elif isinstance(error, StorageError):
+            self._stop_closing()
 
-    def _put_last(self, name: str) -> None:
-        """One job that meets every fault of a store must not keep the others waiting."""
+    def _remove(self, name: str, job: object, refused: bool = False) -> None:
         with self._changed:
-            self._jobs[name] = self._jobs.pop(name)
+            if self._jobs.get(name) is job:  # else it was woken in the meantime, and has more to do
+                del self._jobs[name]
+            self._refused.discard(name)
+            if refused:
+                self._refused.add(name)
+            left = len(self._jobs)
+        self._extend()
+        self._on_progress(left)
 
-    def _hurry(self) -> None:
-        """Where the ledger cannot be used nothing can be shown: a sweep that wants to end need not wait."""
+    def _extend(self) -> None:
+        """Begin the timeout of closing anew: the store makes progress."""
+        with self._changed:
+            if self._deadline is not None and self._remaining() > 0:
+                self._deadline = time.monotonic() + self._timeout
+
+    def _stop_closing(self) -> None:
+        """If the ledger cannot be used, nothing can be shown, and the sweep need not wait."""
         with self._changed:
             if self._deadline is not None:
                 self._deadline = time.monotonic()
 
-    def _count_failure(self, name: str, job: Job) -> None:
-        """A job that the store refuses again and again is left until it is woken, or the sweep ends."""
-        self._failures[name] += 1
-        if self._failures[name] >= _TRIES:
-            self._remove(name, job)
-            with self._changed:
-                self._given_up.add(name)
-
-    def _remove(self, name: str, job: Job) -> None:
-        with self._changed:
-            if self._jobs.get(name) is job:  # else it was woken meanwhile, and has more to do
-                del self._jobs[name]
-            self._given_up.discard(name)
-            left = len(self._jobs)
-        self._heard(left)
-
-    def _extend(self) -> None:
-        """While a store takes what it is given, the end of a large sweep waits for it."""
-        with self._changed:
-            if self._patience is not None and self._deadline is not None:
-                self._deadline = time.monotonic() + self._patience
-
-    def _project_folder(self, folder: str, projection: Projection) -> None:
-        with self._changed:
-            shared = list(self._runs.get(folder, ()))
-        if runs := [run for run in shared if not projection.up_to_date(run)]:
-            stored = self._ledger.run(folder).read()
-            for run in runs:
-                projection.project(run, stored)
-
-    def _error_in_words(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
         first_line = str(error).strip().partition("\n")[0]
         reason = redact_text(f"{type(error).__name__}: {first_line}", self._uri)
         return f"MLflow at {redact(self._uri)} cannot be brought up to date: {reason[:_LONGEST_REASON]}"
 
 
-def _write_sweep(projection: Projection, searched: Sequence[str]) -> None:
-    projection.write_sweep_file()
-    projection.write_views(searched)
-
-
-def _publish_outcome(
-    projection: Projection,
-    runs: Sequence[PlannedRun],
-    table: Table | None,
-    artifacts: Sequence[str],
-    headway: Callable[[], None],
-) -> None:
-    from gga_sweep.tracking.outcome import publish_outcome
-
-    publish_outcome(projection, runs, table, artifacts, headway)
-
-
 def _may_pass(error: Exception) -> bool:
-    """Whether the store did not answer, rather than refused: the same request may do better later, or was carried out
-    although it seemed to fail."""
+    """Whether the store did not answer, rather than refuse: the request may succeed later, or was carried out."""
     from gga_sweep.tracking.mlflow_api import MlflowException
 
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()
         return status >= 500 or status in (408, 429)
     return isinstance(error, OSError)
-
-
-@contextlib.contextmanager
-def _retries_unheard() -> Iterator[None]:
-    """Without the warning that urllib3 gives at each retry of this thread: the projector gives one an outage."""
-    logger = logging.getLogger("urllib3.connectionpool")
-    thread = threading.get_ident()
-
-    def of_another_thread(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
-    logger.addFilter(of_another_thread)
-    try:
-        yield
-    finally:
-        logger.removeFilter(of_another_thread)

@@ -1,4 +1,4 @@
-"""Of all who would project a ledger into a store one does, or what each of them makes would stand there twice."""
+"""One process at a time writes a ledger into an MLflow store; two would create every run twice."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import hashlib
 from contextlib import ExitStack, suppress
 
 from gga_sweep.errors import StorageError, SweepOwnedError
-from gga_sweep.ledger.lease import Lease, held, live_holder, newest_holder
+from gga_sweep.ledger.lease import Lease, held, live_holder
 from gga_sweep.ledger.store import LedgerStore
-from gga_sweep.tracking.location import redact
+from gga_sweep.tracking.tracking_uri import redact
 
 
 class SoleWriter:
-    """The right to write into one MLflow store what a ledger holds. Not taken before it is asked for.
+    """The right to write one ledger into one MLflow store. `take` acquires it.
 
     Args:
-        store: of the ledger, where the right is kept; two stores of MLflow can have a writer each.
-        uri: of MLflow's store.
+        store: of the ledger, which keeps the lease; two MLflow stores may have a writer each.
+        uri: of the MLflow store.
     """
 
     def __init__(self, store: LedgerStore, uri: str) -> None:
-        self.unsettled = False
-        """Since it was taken: whether requests of who had it before may still be carried out."""
+        self.after_crash = False
+        """Whether requests of the previous writer may still be carried out: it died, or its last requests failed."""
         self._store = store
         self._uri = uri
         self._folder = f"tracking/{_digest(uri)}"
@@ -29,50 +29,50 @@ class SoleWriter:
         self._lease: Lease | None = None
         self._until_released = ExitStack()
 
+    @property
+    def owns(self) -> bool:
+        """Whether the right is held and no other process has taken it over."""
+        return self._lease is not None and self._lease.reason is None
+
     def take(self) -> bool:
-        """Have the right from here on; False if it was had all the time, so that nobody else has written.
+        """Acquire the right.
+
+        Returns:
+            False if it was held all the time, so that no other process has written.
 
         Raises:
-            SweepOwnedError: somebody else has it, in words.
+            SweepOwnedError: another process holds it.
             StorageError: the ledger cannot be read or written.
         """
-        if self._has_it():
+        if self.owns:
             return False
         self.release()
-        before = newest_holder(self._store, self._folder)
         try:
             self._lease = self._until_released.enter_context(held(self._store, self._folder))
         except SweepOwnedError:
             holder = live_holder(self._store, self._folder)
             who = "another process" if holder is None else f"{holder},"
             raise SweepOwnedError(
-                f"{who} projects this sweep into MLflow at {redact(self._uri)} already, and brings it up to date"
+                f"{who} already writes this sweep into MLflow at {redact(self._uri)}, and brings it up to date"
             ) from None
-        died = before is not None and before.ended is None
-        self.unsettled = died or self._store.read(self._note) is not None
+        self.after_crash = not self._store.put_if_absent(self._note, b"")
         return True
 
-    def release(self, unsettled: bool = False) -> None:
-        """Let the next one have it.
+    def release(self, settled: bool = True) -> None:
+        """Release the right.
 
         Args:
-            unsettled: requests that failed may still be carried out.
+            settled: no failed request of this process can still be carried out.
         """
-        if self._has_it():
-            with suppress(StorageError):  # the next one will hardly come before they are
-                if unsettled:
-                    self._store.replace(self._note, b"")
-                else:
-                    self._store.delete(self._note)
+        if self.owns and settled:
+            with suppress(StorageError):  # then the next writer waits, too
+                self._store.delete(self._note)
         self._lease = None
         self._until_released.close()
 
-    def _has_it(self) -> bool:
-        return self._lease is not None and self._lease.reason is None
-
 
 def _digest(uri: str) -> str:
-    """Of the store's address, whoever logs in there."""
+    """Of the store's address, without the login."""
     head, _, rest = redact(uri).partition("://")
     address = rest.removeprefix("***@").partition("?")[0].rstrip("/")
     return hashlib.blake2b(f"{head}://{address}".encode(), digest_size=8).hexdigest()

@@ -10,22 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gga_sweep.tracking.location import redact_text, sqlite_path
+from gga_sweep.tracking.mlflow_internals import SCHEMA_LOGGER
+from gga_sweep.tracking.tracking_uri import redact_text, sqlite_path
 
 if TYPE_CHECKING:
     from gga_sweep.tracking.mlflow_api import MlflowClient
 
 
 def open_store(uri: str) -> MlflowClient:
-    """A client of the store. Databases are connected to at once, a server at the first request."""
-    from gga_sweep.tracking.mlflow_api import MlflowClient  # takes seconds
+    """A client of the store. A database is connected to at once, a server at the first request."""
+    from gga_sweep.tracking.mlflow_api import MlflowClient  # takes seconds to import
 
     prepare_store(uri)
     return MlflowClient(uri)
 
 
 def why_unusable(uri: str) -> str | None:
-    """Why nothing can be tracked in the store, as it may be shown; None where it can. Makes a SQLite file."""
+    """Why the store cannot be used, without credentials; None if it can. Creates a SQLite file."""
     try:
         open_store(uri).search_experiments(max_results=1)
     except Exception as error:  # whatever MLflow, its server or its database raise
@@ -36,8 +37,8 @@ def why_unusable(uri: str) -> str | None:
 def prepare_store(uri: str) -> None:
     """Create a SQLite store that does not exist yet; nothing to do for any other.
 
-    MLflow makes the schema in many steps (seconds), and two processes that both find none leave a broken file. So it
-    is made beside and linked into place whole; of several callers the first wins.
+    MLflow creates the schema in many steps, which takes seconds, and two processes that do so at once leave a broken
+    file. So it is created beside and linked into place whole; of several callers the first wins.
     """
     path = sqlite_path(uri)
     if path is None or path.exists():
@@ -47,7 +48,7 @@ def prepare_store(uri: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-mlflow-", dir=path.parent) as folder:
         beside = Path(folder) / path.name
-        with _silent("mlflow.store.db.utils"):
+        with _silent(SCHEMA_LOGGER):
             MlflowClient(f"sqlite:///{beside}").search_experiments()
         with contextlib.suppress(FileExistsError):
             os.link(beside, path)
@@ -55,7 +56,7 @@ def prepare_store(uri: str) -> None:
 
 @contextlib.contextmanager
 def _silent(name: str) -> Iterator[None]:
-    """Without the notes of progress that a logger prints."""
+    """Without a logger's notes of progress."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.WARNING)

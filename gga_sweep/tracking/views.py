@@ -1,51 +1,33 @@
 """Prepared views of MLflow's page on a sweep.
 
-By itself the page shows of a thousand runs the hundred youngest, folded under their parent, and no chart. A view holds
-what one would set by hand: which runs, in which order, which columns and charts, grouped by what. It is a tag of the
-experiment, as the page's own "share" button writes it, and an address that names it opens it. MLflow documents neither;
-these are as its version 3.17 reads them, and a page that does not understand one says so and shows all runs.
+By itself the page shows, of a thousand runs, the hundred newest, folded under their parent, and no chart. A view says
+which runs are shown, in which order, with which columns and charts, and grouped by what.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from gga_sweep.tracking import names
 from gga_sweep.tracking.mlflow_api import Experiment, MlflowClient
+from gga_sweep.tracking.mlflow_internals import (
+    View,
+    bar,
+    charts,
+    line,
+    metric,
+    parallel_coordinates,
+    param,
+    scatter,
+    table,
+    tag,
+)
 
 _AXES = 8
 """Hyperparameters in one chart of parallel coordinates."""
 
 _RUN = (names.PARAM_ARM, names.PARAM_TEST_DOMAINS, names.PARAM_TRIAL_SEED, names.PARAM_DRAW)
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """One view.
-
-    Args:
-        key: in its address.
-        heading: of its address.
-        charts: whether it opens with charts, rather than with the table of runs.
-        state: of the page.
-    """
-
-    key: str
-    heading: str
-    charts: bool
-    state: Mapping[str, Any]
-
-    @property
-    def tag(self) -> str:
-        return names.SHARED_VIEW + self.key
-
-    def address(self, experiment_id: str) -> str:
-        """What follows the server's."""
-        mode = "&compareRunsMode=CHART" if self.charts else ""
-        return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={self.key}&workflowType=machine_learning{mode}"
+_IS_RUN = f"{tag(names.ROLE)} = 'run'"
 
 
 def views(searched: Sequence[str] = ()) -> tuple[View, ...]:
@@ -54,168 +36,85 @@ def views(searched: Sequence[str] = ()) -> tuple[View, ...]:
     Args:
         searched: names of the hyperparameters that its draws differ in.
     """
-    best_first = {"orderByKey": _metric(names.SELECTED_VAL_ACCURACY), "orderByAsc": False}
-    return (
-        View(
-            "gga-sweep-results",
-            "Results",
-            True,
-            {
-                "searchFilter": f"{_tag(names.ROLE)} = 'summary' and {_tag(names.TEST_DOMAINS)} = '{names.AVERAGE}'",
-                "orderByKey": _metric(names.SUMMARY_MEAN),
-                "orderByAsc": False,
-                "selectedColumns": [
-                    _param(names.PARAM_ARM),
-                    *map(_metric, (names.SUMMARY_MEAN, names.SUMMARY_STANDARD_ERROR, names.SUMMARY_N)),
-                ],
-                **_charts({"Accuracy on the test domains": [_bar(names.SUMMARY_MEAN)]}),
-            },
-        ),
-        View(
-            "gga-sweep-selected",
-            "Selected",
-            True,
-            {
-                "searchFilter": f"{_tag(names.SELECTED)} = 'true'",
-                **best_first,
-                "selectedColumns": [
-                    *map(_param, _RUN),
-                    *map(_metric, (names.SELECTED_VAL_ACCURACY, names.SELECTED_TEST_ACCURACY, names.SELECTED_STEP)),
-                ],
-                "groupBy": {
-                    "aggregateFunction": "average",
-                    "groupByKeys": [{"mode": "param", "groupByData": names.PARAM_ARM}],
-                },
-                **_charts(
-                    {
-                        "At the selected step": [_bar(names.SELECTED_TEST_ACCURACY), _bar(names.SELECTED_VAL_ACCURACY)],
-                        "Training": [_line(names.VAL_ACCURACY), _line("val/loss")],
-                        "Agreement of gradients": [_line("train/agreement_min"), _line("annealing/alignment_gain")],
-                    }
-                ),
-            },
-        ),
-        View(
-            "gga-sweep-runs",
-            "All runs",
-            False,
-            {
-                "searchFilter": f"{_tag(names.ROLE)} = 'run'",
-                **best_first,
-                "selectedColumns": [
-                    *map(_param, (*_RUN, *searched)),
-                    _tag(names.STATUS),
-                    *map(_metric, (names.SELECTED_VAL_ACCURACY, names.SELECTED_STEP)),
-                ],
-                **_charts({"Hyperparameters": _of_hyperparameters(searched)}),
-            },
-        ),
-        View(
-            "gga-sweep-not-done",
-            "Not done",
-            False,
-            {
-                "searchFilter": f"{_tag(names.ROLE)} = 'run' and {_tag(names.STATUS)} != 'DONE'",
-                "selectedColumns": [_tag(names.STATUS), _tag(names.REASON), *map(_param, _RUN)],
-            },
-        ),
-    )
+    return _results(), _selected(), _all_runs(searched), _not_done()
 
 
 def write_views(client: MlflowClient, experiment_id: str, searched: Sequence[str]) -> None:
-    """Write what the experiment lacks: the views, and a description with links to them, unless it has one."""
+    """Write the views that the experiment lacks, and a description with links to them, unless it has one."""
     present = client.get_experiment(experiment_id).tags
-    wanted = {view.tag: _compact(view.state) for view in views(searched)}
+    tags = {view.tag: view.text for view in views(searched)}
     if names.NOTE not in present:
-        wanted[names.NOTE] = description(experiment_id)
-    for tag, value in wanted.items():
-        if present.get(tag) != value:
-            client.set_experiment_tag(experiment_id, tag, value)
+        tags[names.NOTE] = description(experiment_id)
+    for name, value in tags.items():
+        if present.get(name) != value:
+            client.set_experiment_tag(experiment_id, name, value)
 
 
 def description(experiment_id: str) -> str:
-    """Where to look: Markdown, on one line, which is all that the page shows of it at first."""
+    """Links to the views. Markdown, on one line: the page folds what follows it."""
     links = " \N{MIDDLE DOT} ".join(f"[{view.heading}](.{view.address(experiment_id)})" for view in views())
     return f"A sweep of gga-sweep: {links} \N{MIDDLE DOT} tables and plots are artifacts of the parent of its runs."
 
 
 def written_views(experiment: Experiment) -> list[View]:
-    """Those that the experiment has."""
+    """The views that the experiment has."""
     return [view for view in views() if view.tag in experiment.tags]
 
 
-def _charts(sections: Mapping[str, Iterable[dict[str, Any]]]) -> dict[str, Any]:
-    """The page adds charts of all other metrics below."""
-    charts = [(section, chart) for section, of_section in sections.items() for chart in of_section]
-    return {
-        "runsHiddenMode": "SHOW_ALL",
-        "isAccordionReordered": True,
-        "compareRunCharts": [
-            {"uuid": f"gga-sweep-{number}", "metricSectionId": section, "deleted": False, "isGenerated": False, **chart}
-            for number, (section, chart) in enumerate(charts)
-        ],
-        "compareRunSections": [
-            {"uuid": name, "name": name, "display": True, "isReordered": False, "deleted": False, "isGenerated": False}
-            for name in sections
-        ],
-    }
-
-
-def _of_hyperparameters(searched: Sequence[str]) -> list[dict[str, Any]]:
-    every = {
-        "type": "PARALLEL",
-        "runsCountToCompare": 100,
-        "selectedParams": list(searched[:_AXES]),
-        "selectedMetrics": [names.SELECTED_VAL_ACCURACY],
-        "showAllRuns": True,
-    }
-    each = [
-        {
-            "type": "SCATTER",
-            "runsCountToCompare": 100,
-            "xaxis": {"key": name, "type": "PARAM"},
-            "yaxis": {"key": names.SELECTED_VAL_ACCURACY, "type": "METRIC"},
-        }
-        for name in searched[:_AXES]
+def _results() -> View:
+    columns = [
+        param(names.PARAM_ARM),
+        *map(metric, (names.SUMMARY_MEAN, names.SUMMARY_STANDARD_ERROR, names.SUMMARY_N)),
     ]
-    return [every, *each] if searched else []
-
-
-def _bar(metric: str) -> dict[str, Any]:
-    return {"type": "BAR", "runsCountToCompare": 100, "metricKey": metric}
-
-
-def _line(metric: str) -> dict[str, Any]:
-    return {
-        "type": "LINE",
-        "runsCountToCompare": 100,
-        "metricKey": metric,
-        "selectedMetricKeys": [metric],
-        "xAxisKey": "step",
-        "xAxisScaleType": "linear",
-        "scaleType": "linear",
-        "yAxisKey": "metric",
-        "yAxisExpressions": [],
-        "lineSmoothness": 0,
-        "selectedXAxisMetricKey": "",
-        "useGlobalLineSmoothing": True,
-        "useGlobalXaxisKey": True,
-        "ignoreOutliers": False,
+    search = f"{tag(names.ROLE)} = 'summary' and {tag(names.TEST_DOMAINS)} = '{names.AVERAGE}'"
+    state = {
+        **table(search, columns, best_first=names.SUMMARY_MEAN),
+        **charts({"Accuracy on the test domains": [bar(names.SUMMARY_MEAN)]}),
     }
+    return View("gga-sweep-results", "Results", True, state)
 
 
-def _metric(name: str) -> str:
-    return f"metrics.`{name}`"
+def _selected() -> View:
+    columns = [
+        *map(param, _RUN),
+        *map(metric, (names.SELECTED_VAL_ACCURACY, names.SELECTED_TEST_ACCURACY, names.SELECTED_STEP)),
+    ]
+    state = {
+        **table(
+            f"{tag(names.SELECTED)} = 'true'",
+            columns,
+            best_first=names.SELECTED_VAL_ACCURACY,
+            mean_over=names.PARAM_ARM,
+        ),
+        **charts(
+            {
+                "At the selected step": [bar(names.SELECTED_TEST_ACCURACY), bar(names.SELECTED_VAL_ACCURACY)],
+                "Training": [line(names.VAL_ACCURACY), line("val/loss")],
+                "Agreement of gradients": [line("train/agreement_min"), line("annealing/alignment_gain")],
+            }
+        ),
+    }
+    return View("gga-sweep-selected", "Selected", True, state)
 
 
-def _param(name: str) -> str:
-    return f"params.`{name}`"
+def _all_runs(searched: Sequence[str]) -> View:
+    columns = [
+        *map(param, (*_RUN, *searched)),
+        tag(names.STATUS),
+        *map(metric, (names.SELECTED_VAL_ACCURACY, names.SELECTED_STEP)),
+    ]
+    axes = searched[:_AXES]
+    of_hyperparameters = [scatter(name, names.SELECTED_VAL_ACCURACY) for name in axes]
+    if axes:
+        of_hyperparameters.insert(0, parallel_coordinates(axes, names.SELECTED_VAL_ACCURACY))
+    state = {
+        **table(_IS_RUN, columns, best_first=names.SELECTED_VAL_ACCURACY),
+        **charts({"Hyperparameters": of_hyperparameters}),
+    }
+    return View("gga-sweep-runs", "All runs", False, state)
 
 
-def _tag(name: str) -> str:
-    return f"tags.`{name}`"
-
-
-def _compact(state: Mapping[str, Any]) -> str:
-    """A tag of an experiment holds 5,000 characters."""
-    return json.dumps(state, separators=(",", ":"))
+def _not_done() -> View:
+    columns = [tag(names.STATUS), tag(names.REASON), *map(param, _RUN)]
+    state = table(f"{_IS_RUN} and {tag(names.STATUS)} != 'DONE'", columns)
+    return View("gga-sweep-not-done", "Not done", False, state)

@@ -59,12 +59,12 @@ PLANTED = (
         ("done twice",),
     ),
     Planted(
-        "MLflow is not asked which runs it has",
+        "runs that MLflow already has are not read",
         (
             (
                 "tracking/projection.py",
-                '        self.runs = self._one_each(children, "run", names.RUN_KEY)',
-                "        self.runs = {}",
+                "            self.runs[place] = run\n",
+                "            pass\n",
             ),
         ),
         "launch killed",

@@ -628,7 +628,7 @@ def test_data_prepare_makes_a_tree_from_a_download_and_checks_it(gga: Command, t
 def test_ui_refuses_a_store_without_the_sweep(gga: Command, trained: Sweep) -> None:
     called = gga("ui", trained.folder)
     assert called.code == 2
-    assert f"DIR: the store sqlite:///{trained.storage / 'mlflow.db'} does not know this sweep" in called.err
+    assert f"DIR: the store sqlite:///{trained.storage / 'mlflow.db'} does not hold this sweep" in called.err
     assert not (trained.storage / "mlflow.db").exists()
 
 

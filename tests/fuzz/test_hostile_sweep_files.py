@@ -16,7 +16,7 @@ from gga_sweep.ledger.stored_sweep import check_unchanged, read_plan, write_swee
 from gga_sweep.spec import Contents, load
 from gga_sweep.spec.loading import MOST_ARMS, MOST_RUNS
 from gga_sweep.spec.plain_data import DEEPEST, LARGEST, LONGEST_TEXT, MOST_VALUES
-from gga_sweep.tracking.location import resolve_tracking_uri, sqlite_path
+from gga_sweep.tracking.tracking_uri import resolve_tracking_uri, sqlite_path
 
 GGA: dict[str, Any] = {"annealing": {}}
 CONTENTS = Contents(dataset="d" * 32)

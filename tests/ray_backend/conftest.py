@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from empty_plots import leave_plots_empty
 
-from gga_sweep.tracking.location import sqlite_path
+from gga_sweep.tracking.tracking_uri import sqlite_path
 
 FOLDER = Path(__file__).parent
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from invented_ledger import invented_plan
+from memory_store import MemoryStore
+from tracked_sweep import TrackedSweep
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.spec import Plan
@@ -18,16 +20,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def storage(tmp_path: Path, template_store: Path) -> Path:
-    """A folder of sweeps with an empty store in it."""
-    folder = tmp_path / "results"
-    folder.mkdir()
-    (folder / "mlflow.db").write_bytes(template_store.read_bytes())
-    return folder
+def storage(tmp_path: Path) -> Path:
+    """A folder of sweeps."""
+    return tmp_path
 
 
 @pytest.fixture
-def uri(storage: Path) -> str:
+def uri(storage: Path, template_store: Path) -> str:
+    """An empty SQLite store in that folder."""
+    (storage / "mlflow.db").write_bytes(template_store.read_bytes())
     return f"sqlite:///{storage / 'mlflow.db'}"
 
 
@@ -39,3 +40,13 @@ def plan(storage: Path) -> Plan:
 @pytest.fixture
 def ledger(plan: Plan) -> Ledger:
     return Ledger(plan.sweep.folder)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def tracked(plan: Plan, store: MemoryStore) -> TrackedSweep:
+    return TrackedSweep(plan, store)

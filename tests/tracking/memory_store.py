@@ -39,8 +39,12 @@ class MemoryStore:
         self._late_seconds = late_seconds
         self.experiments: list[SimpleNamespace] = []
         self.runs: dict[str, SimpleNamespace] = {}
-        self.artifacts: set[str] = set()
+        self.artifacts: dict[str, dict[str, bytes]] = {}
+        """Content of files, by run and name."""
         self.late: list[tuple[float, Callable[[], object]]] = []
+        self.away = False
+        """While it is, every request fails."""
+        self.requests = 0
         self._lock = threading.RLock()
 
     def connect(self, uri: str = "", faults: Iterator[str | None] | None = None) -> Any:
@@ -49,9 +53,10 @@ class MemoryStore:
 
     def call(self, name: str, fault: str | None, *args: Any, **kwargs: Any) -> Any:
         with self._lock:
+            self.requests += 1
             self.settle()
-            if fault == "before":
-                raise ConnectionError("refused")
+            if fault == "before" or self.away:
+                raise ConnectionError("no answer from http://me:secret@host:5000\nand so on")
             if fault == "late":
                 if not name.startswith(_NEVER_LATE):
                     self.late.append(
@@ -163,13 +168,11 @@ class MemoryStore:
         self.runs[run_id].lifecycle_stage = "deleted"
 
     def _log_text(self, run_id: str, text: str, name: str) -> None:
-        self.artifacts.add(name)
+        self.artifacts.setdefault(run_id, {})[name] = text.encode()
 
-    def _log_artifact(self, run_id: str, path: str) -> None:
-        self.artifacts.add(Path(path).name)
-
-    def _log_artifacts(self, run_id: str, folder: str, name: str | None = None) -> None:
-        self.artifacts |= {path.name for path in Path(folder).iterdir()}
+    def _log_artifacts(self, run_id: str, folder: str) -> None:
+        files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        self.artifacts.setdefault(run_id, {}).update(files)
 
     def _get_metric_history(self, run_id: str, key: str) -> list[Any]:
         return [
@@ -205,5 +208,6 @@ def _half(metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Se
 
 
 def _matches(tags: dict[str, str], filter_string: str) -> bool:
-    found = re.fullmatch(r"tags\.`(.+?)` = '(.*)'", filter_string, re.DOTALL)
-    return not filter_string or (found is not None and tags.get(found[1]) == found[2])
+    wanted = re.findall(r"tags\.`(.+?)` = '(.*?)'(?: and |$)", filter_string, re.DOTALL)
+    assert bool(wanted) == bool(filter_string)
+    return all(tags.get(name) == value for name, value in wanted)

@@ -86,9 +86,9 @@ def _run_content(client: MlflowClient, run: Any, volatile: bool) -> dict[str, An
 
 
 def _tags(run: Any, volatile: bool) -> dict[str, str]:
-    """Ours; those that follow from the ledger's content alone, or all. An empty one says what a missing one says."""
+    """Ours; without `volatile`, those that follow from the ledger's numbers alone. An empty one counts as missing."""
     ours = {key: value for key, value in run.data.tags.items() if key.startswith(names.PREFIX) and value}
-    return ours if volatile else {key: value for key, value in ours.items() if key != names.LEDGER}
+    return ours if volatile else {key: value for key, value in ours.items() if key not in (names.LEDGER, names.ATTEMPT)}
 
 
 def _comparable(value: float) -> float | str:

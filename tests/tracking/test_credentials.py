@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented_ledger import finish, invented_table
+from tracked_sweep import QUICK
 
 from gga_sweep.errors import GGASweepError, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.spec import Plan
-from gga_sweep.tracking.location import redact, redact_text, resolve_tracking_uri
 from gga_sweep.tracking.projector import Projector
+from gga_sweep.tracking.tracking_uri import redact, redact_text, resolve_tracking_uri
 
 SECRETS = {
     "password": "s3cret-passw0rd",
@@ -54,8 +55,8 @@ def files_below(folder: Path) -> Iterator[Path]:
 def test_neither_mlflow_nor_the_ledger_holds_one(plan: Plan, ledger: Ledger, uri: str, storage: Path) -> None:
     for run in plan.runs:
         finish(ledger, run)
-    projector = Projector(plan, ledger, uri)
-    assert projector.close(60, invented_table(plan, ledger))
+    with Projector(plan, ledger, uri) as projector:
+        assert projector.close(60, invented_table(plan, ledger))
     files = list(files_below(storage))
     assert {"mlflow.db", "records.jsonl"} <= {path.name for path in files}
     assert {path.name: told(path.read_bytes()) for path in files if told(path.read_bytes())} == {}
@@ -70,8 +71,10 @@ def test_no_warning_of_an_outage_tells_one(
     plan: Plan, ledger: Ledger, storage: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     finish(ledger, plan.runs[0])
-    with caplog.at_level(logging.DEBUG):
-        projector = Projector(plan, ledger, URI, connect=complain, retry_after=0.01)
+    with (
+        caplog.at_level(logging.DEBUG),
+        Projector(plan, ledger, URI, connect=complain, pace=QUICK) as projector,
+    ):
         assert not projector.close(0.5)
     assert "no answer from https://***@127.0.0.1:9/mlflow?***" in caplog.text
     assert told(caplog.text) == []
@@ -79,8 +82,11 @@ def test_no_warning_of_an_outage_tells_one(
 
 
 def test_no_error_tells_one(plan: Plan, ledger: Ledger) -> None:
-    with pytest.raises(GGASweepError, match="tracking is required") as error:
-        Projector(plan, ledger, URI, connect=complain, require_tracking=True)
+    with (
+        pytest.raises(GGASweepError, match="tracking is required") as error,
+        Projector(plan, ledger, URI, connect=complain, require_tracking=True),
+    ):
+        pass
     assert told(str(error.value)) == []
     assert error.value.__cause__ is None
     assert error.value.__suppress_context__

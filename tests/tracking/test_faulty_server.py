@@ -9,11 +9,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import pytest
 from faulty_proxy import FAULTS, HOST, FaultyProxy
@@ -25,11 +23,11 @@ from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan
 from gga_sweep.tracking.environment import ENVIRONMENT
-from gga_sweep.tracking.projector import Projector
+from gga_sweep.tracking.projector import Pace, Projector
 from gga_sweep.tracking.sync import sync
 
 PATIENCE = 2
-QUICK = {"retry_after": 0.05, "settle": 2.0}
+QUICK = Pace(gather=0.0, retry_after=2.0)
 
 pytestmark = pytest.mark.timeout(400)  # the server takes long to start
 
@@ -88,19 +86,10 @@ def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyPro
     proxy.close()
 
 
-@pytest.fixture
-def undisturbed(uri: str) -> Callable[[Plan, Ledger], dict[str, Any]]:
-    def project(plan: Plan, ledger: Ledger) -> dict[str, Any]:
-        assert Projector(plan, ledger, uri, pause=0.0).close(60, invented_table(plan, ledger))
-        return store_content(uri, plan.sweep.folder, volatile=True)
-
-    return project
-
-
 def sweep_through(proxy: FaultyProxy, plan: Plan, ledger: Ledger, seconds: float) -> None:
     """Two launches of a sweep: the first is killed, the second ends. The server is there, behind the proxy."""
     runs = plan.runs
-    with Projector(plan, ledger, proxy.uri, pause=0.0, **QUICK) as projector:
+    with Projector(plan, ledger, proxy.uri, pace=QUICK) as projector:
         for run in runs[:3]:
             finish(ledger, run)
             projector.wake(str(run.folder))
@@ -113,7 +102,7 @@ def sweep_through(proxy: FaultyProxy, plan: Plan, ledger: Ledger, seconds: float
         time.sleep(0.5)
     for run in runs[3:5]:
         ledger.run(str(run.folder)).mark(RunStatus.PREEMPTED, LEFT_RUNNING)
-    with Projector(plan, ledger, proxy.uri, pause=0.0, **QUICK) as projector:
+    with Projector(plan, ledger, proxy.uri, pace=QUICK) as projector:
         for evaluations in (2, 3):
             for run in runs[3:5]:
                 progress(start(ledger, run), run, evaluations)
@@ -126,58 +115,26 @@ def sweep_through(proxy: FaultyProxy, plan: Plan, ledger: Ledger, seconds: float
         assert projector.close(seconds, invented_table(plan, ledger))
 
 
-def test_a_short_storm_loses_nothing_and_doubles_nothing(
-    proxy: FaultyProxy, server: Server, storage: Path, undisturbed: Callable[[Plan, Ledger], dict[str, Any]]
+@pytest.mark.parametrize(
+    ("seed", "draws", "faults", "chance"),
+    [
+        pytest.param(1, 2, 10, 0.25, id="short"),
+        pytest.param(1, 3, 80, 0.2, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+        pytest.param(2, 3, 80, 0.2, id="another", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+)
+def test_a_storm_of_faults_loses_nothing_and_doubles_nothing(
+    seed: int, draws: int, faults: int, chance: float, proxy: FaultyProxy, server: Server, storage: Path, uri: str
 ) -> None:
-    plan = invented_plan(storage)
+    plan = invented_plan(storage, draws=draws)
     ledger = Ledger(plan.sweep.folder)
-    proxy.storm(seed=1, faults=10, chance=0.25)
-    sweep_through(proxy, plan, ledger, seconds=100)
-    assert proxy.over
-    shown = store_content(server.store, plan.sweep.folder, volatile=True)
-    assert shown["faults"] == []
-    assert shown == undisturbed(plan, ledger)
-
-
-@pytest.mark.slow  # one test with a server in the quick ones: each process that runs tests would start its own
-def test_a_request_that_the_client_itself_repeats_is_healed(
-    proxy: FaultyProxy, server: Server, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As with a user's own MLFLOW_HTTP_REQUEST_MAX_RETRIES: a run is created again because its answer was lost."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
-    plan = invented_plan(storage)
-    ledger = Ledger(plan.sweep.folder)
-    fates = cycle(["lost", None])  # every second request is carried out, and its answer lost
-    monkeypatch.setattr(proxy, "next_fault", lambda: next(fates))
-    for run in plan.runs[:2]:
-        finish(ledger, run)
-    assert sync(plan, ledger, proxy.uri, timeout=60, **QUICK).lacking == ""
-    doubled = store_content(server.store, plan.sweep.folder)["faults"]
-    assert sync(plan, ledger, proxy.uri, timeout=60, **QUICK).lacking == ""
-    assert len(doubled) >= 2
-    assert store_content(server.store, plan.sweep.folder)["faults"] == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_long_storm_loses_nothing_and_doubles_nothing(
-    seed: int,
-    proxy: FaultyProxy,
-    server: Server,
-    storage: Path,
-    undisturbed: Callable[[Plan, Ledger], dict[str, Any]],
-) -> None:
-    plan = invented_plan(storage, draws=3)
-    ledger = Ledger(plan.sweep.folder)
-    proxy.storm(seed, faults=80, chance=0.2)
-    sweep_through(proxy, plan, ledger, seconds=900)
+    proxy.storm(seed, faults, chance)
+    sweep_through(proxy, plan, ledger, seconds=300)
     while not proxy.over:
-        assert sync(plan, ledger, proxy.uri, invented_table(plan, ledger), timeout=600, **QUICK).lacking == ""
-    assert set(proxy.felt) == set(FAULTS)
-    assert sync(plan, ledger, proxy.uri, invented_table(plan, ledger), timeout=600, **QUICK).lacking == ""
+        assert sync(plan, ledger, proxy.uri, invented_table(plan, ledger), timeout=300, pace=QUICK).missing == ""
+    assert faults < 80 or set(proxy.felt) == set(FAULTS)
     shown = store_content(server.store, plan.sweep.folder, volatile=True)
+    with Projector(plan, ledger, uri, pace=QUICK) as undisturbed:
+        assert undisturbed.close(60, invented_table(plan, ledger))
     assert shown["faults"] == []
-    assert shown == undisturbed(plan, ledger)
+    assert shown == store_content(uri, plan.sweep.folder, volatile=True)

@@ -16,7 +16,7 @@ def test_a_prepared_store_is_whole_and_leaves_nothing_beside(template_store: Pat
     assert open_store(f"sqlite:///{template_store}").get_experiment_by_name("Default") is not None
 
 
-def test_an_existing_store_is_left_alone(storage: Path, uri: str) -> None:
+def test_an_existing_store_is_left_alone(uri: str) -> None:
     MlflowClient(uri).create_experiment("mine")
     prepare_store(uri)
     assert MlflowClient(uri).get_experiment_by_name("mine") is not None
@@ -45,11 +45,6 @@ def test_of_two_that_prepare_a_store_at_once_the_first_wins(
         thread.join()
     assert path.read_text() in {thread.name for thread in threads}
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_server_needs_no_preparing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlflow_api, "MlflowClient", None)  # using it would raise
-    prepare_store("http://host:5000")
 
 
 def test_the_environment_is_set_where_the_user_has_not() -> None:

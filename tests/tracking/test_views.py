@@ -7,16 +7,17 @@ import re
 from typing import Any
 
 import pytest
-from invented_ledger import START_TIME, finish, invented_table
+from invented_ledger import finish, invented_table
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan
 from gga_sweep.tracking.mlflow_api import MlflowClient, Run
+from gga_sweep.tracking.mlflow_internals import View
 from gga_sweep.tracking.names import NOTE
 from gga_sweep.tracking.outcome import publish_outcome
 from gga_sweep.tracking.projection import Projection
-from gga_sweep.tracking.views import View, views, written_views
+from gga_sweep.tracking.views import views, write_views, written_views
 
 LONGEST_TAG = 5000
 """Of an experiment (mlflow/utils/validation.py)."""
@@ -24,8 +25,8 @@ LONGEST_TAG = 5000
 
 @pytest.fixture
 def projection(uri: str, plan: Plan, ledger: Ledger) -> Projection:
-    """Of a sweep of which one run failed and the others are done, with its outcome."""
-    projection = Projection(MlflowClient(uri), plan.sweep, ledger, START_TIME, live=False)
+    """Of a sweep with one failed run, all others done, and its outcome."""
+    projection = Projection(MlflowClient(uri), plan.sweep, ledger, live=False)
     failed, *done = plan.runs
     finish(ledger, failed, RunStatus.FAILED)
     for run in done:
@@ -33,12 +34,8 @@ def projection(uri: str, plan: Plan, ledger: Ledger) -> Projection:
     for run in plan.runs:
         projection.project(run, ledger.run(str(run.folder)).read())
     publish_outcome(projection, plan.runs, invented_table(plan, ledger))
-    projection.write_views(searched_by(plan))
+    projection.write_sweep(list(plan.runs[0].hyperparameters))
     return projection
-
-
-def searched_by(plan: Plan) -> list[str]:
-    return list(plan.runs[0].hyperparameters)
 
 
 def tags_of(projection: Projection) -> dict[str, str]:
@@ -53,36 +50,27 @@ def opened(projection: Projection, view: View) -> tuple[dict[str, Any], list[Run
     return state, list(projection.client.search_runs([projection.experiment_id], state["searchFilter"], order_by=order))
 
 
-def test_each_view_finds_its_runs(projection: Projection, plan: Plan) -> None:
+def test_each_view_finds_its_runs_the_best_first(projection: Projection, plan: Plan) -> None:
     results, selected, every, not_done = (opened(projection, view)[1] for view in views())
     assert {run.data.params["arm"] for run in results} == {arm.name for arm in plan.sweep.arms}
     assert all(run.data.params["test_domains"] == "(average)" for run in results)
     assert len(results) == len(plan.sweep.arms)
     assert {run.data.tags["gga_sweep.selected"] for run in selected} == {"true"}
     assert len(every) == len(plan.runs)
+    accuracies = [run.data.metrics["selected/val_accuracy"] for run in every[:-1]]  # the failed one has none
+    assert accuracies == sorted(accuracies, reverse=True)
     [failed] = not_done
     assert failed.data.tags["gga_sweep.key"] == plan.runs[0].key
 
 
-def test_the_best_runs_come_first(projection: Projection) -> None:
-    [view] = [view for view in views() if view.heading == "All runs"]
-    _, found = opened(projection, view)
-    accuracies = [
-        run.data.metrics["selected/val_accuracy"] for run in found if "selected/val_accuracy" in run.data.metrics
-    ]
-    assert accuracies == sorted(accuracies, reverse=True)
-    assert accuracies
-
-
 def test_every_column_group_and_chart_is_of_something_that_a_run_has(projection: Projection) -> None:
-    never_here = {"gga_sweep.reason"}  # the failed run of this test gives none
+    runs = list(projection.client.search_runs([projection.experiment_id]))
+    params = {name for run in runs for name in run.data.params}
+    metrics = {name for run in runs for name in run.data.metrics}
+    tags = {name for run in runs for name in run.data.tags} | {"gga_sweep.reason"}  # the failed run gives none
+    known = {"params": params, "metrics": metrics, "tags": tags}
     for view in views():
         state, _ = opened(projection, view)
-        runs = list(projection.client.search_runs([projection.experiment_id]))
-        params = {name for run in runs for name in run.data.params}
-        metrics = {name for run in runs for name in run.data.metrics}
-        tags = {name for run in runs for name in run.data.tags} | never_here
-        known = {"params": params, "metrics": metrics, "tags": tags}
         for column in state["selectedColumns"]:
             kind, name = re.fullmatch(r"(\w+)\.`(.+)`", column).groups()  # type: ignore[union-attr]
             assert name in known[kind], column
@@ -96,7 +84,7 @@ def test_every_column_group_and_chart_is_of_something_that_a_run_has(projection:
             assert set(chart.get("selectedMetrics", [])) <= metrics
 
 
-def test_the_charts_of_hyperparameters_are_of_those_that_were_searched() -> None:
+def test_the_charts_of_hyperparameters_are_of_the_searched_ones() -> None:
     def axes(*searched: str) -> list[list[str]]:
         [view] = [view for view in views(searched) if view.heading == "All runs"]
         charts = view.state["compareRunCharts"]
@@ -106,13 +94,12 @@ def test_the_charts_of_hyperparameters_are_of_those_that_were_searched() -> None
     assert axes("lr", "annealing.radius") == [["lr", "annealing.radius"], ["lr"], ["annealing.radius"]]
 
 
-def test_a_view_of_many_hyperparameters_fits_into_a_tag(uri: str, plan: Plan, ledger: Ledger) -> None:
-    projection = Projection(MlflowClient(uri), plan.sweep, ledger, START_TIME)
-    projection.write_views([f"annealing.a_hyperparameter_{number}" for number in range(30)])
-    assert all(len(tags_of(projection)[view.tag]) <= LONGEST_TAG for view in views())
+def test_a_view_of_many_hyperparameters_fits_into_a_tag() -> None:
+    searched = [f"annealing.a_hyperparameter_{number}" for number in range(30)]
+    assert all(len(view.text) <= LONGEST_TAG for view in views(searched))
 
 
-def test_views_follow_the_sweep_and_a_description_that_somebody_wrote_stays(projection: Projection) -> None:
+def test_views_follow_the_sweep_and_an_edited_description_stays(projection: Projection) -> None:
     client, number = projection.client, projection.experiment_id
     before = tags_of(projection)
     assert written_views(client.get_experiment(number)) == list(views())
@@ -120,13 +107,16 @@ def test_views_follow_the_sweep_and_a_description_that_somebody_wrote_stays(proj
         assert f"(.{view.address(number)})" in before[NOTE]
     assert client.get_run(projection.parent.run_id).data.tags[NOTE] == before[NOTE]
     client.set_experiment_tag(number, NOTE, "ours")
-    projection.parent.tags[NOTE] = "ours"
-    projection.write_views(["lr", "another"])
+    client.set_tag(projection.parent.run_id, NOTE, "ours")
+    Projection(client, projection.sweep, projection.ledger).write_sweep(["lr", "another"])
     after = tags_of(projection)
-    assert after[NOTE] == "ours"
+    assert after[NOTE] == client.get_run(projection.parent.run_id).data.tags[NOTE] == "ours"
     assert {tag for tag in before if before[tag] != after[tag]} == {NOTE, "mlflow.sharedViewState.gga-sweep-runs"}
 
 
-def test_an_experiment_of_an_older_version_has_no_views(uri: str, plan: Plan, ledger: Ledger) -> None:
-    projection = Projection(MlflowClient(uri), plan.sweep, ledger, START_TIME)
-    assert written_views(projection.client.get_experiment(projection.experiment_id)) == []
+def test_an_experiment_without_views_has_none(uri: str) -> None:
+    client = MlflowClient(uri)
+    number = client.create_experiment("demo")
+    assert written_views(client.get_experiment(number)) == []
+    write_views(client, number, [])
+    assert written_views(client.get_experiment(number)) == list(views())

@@ -1,4 +1,4 @@
-"""Which MLflow store a sweep is tracked in, checked without asking it."""
+"""Which MLflow store a sweep is tracked in, checked without connecting to it; and credentials kept out of messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATABASES = ("mssql", "mysql", "postgresql")
 SCHEMES = (*SERVERS, *DATABASES, "sqlite")
 
 CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""Where MLflow looks for what a URI does not hold."""
+"""Environment variables from which MLflow takes credentials."""
 
 # File systems on which SQLite's locks cannot be trusted.
 _IN_KERNEL = "9p afs beegfs ceph cifs glusterfs gpfs lustre nfs nfs4 orangefs panfs smb3 smbfs"
@@ -69,8 +69,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def redact(uri: str) -> str:
-    """The URI as it may be shown: without user, password and query. Of one in which they cannot be told from the host,
-    the scheme alone."""
+    """The URI without user, password and query. If they cannot be told from the host, only its scheme."""
     head = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|", uri)[0]  # type: ignore[index]  # it always matches
     before, at, after = uri[len(head) :].rpartition("@")  # all before the last one may be a password, whatever it holds
     if _QUERY.search(before):  # or the one stands in the query
@@ -80,12 +79,11 @@ def redact(uri: str) -> str:
 
 
 def redact_text(text: str, uri: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Text (an error's message, say) in which the URI, parts of it or MLflow's credentials may stand, as it may be
-    shown."""
+    """Text, such as an error message, without the credentials of the URI and of MLflow's environment variables."""
     login = (uri.partition("://")[2] or uri).rpartition("@")[0]
     password, query = login.partition(":")[2], "".join(_QUERY.split(uri, maxsplit=1)[1:])
     values = {value or name for name, value in parse_qsl(query, keep_blank_values=True)}
-    values = {value for value in values if len(value) > 3}  # a shorter one stands in every text
+    values = {value for value in values if len(value) > 3}  # a shorter one occurs in any text
     plain = {unquote(login), unquote(password), *values, *(environ.get(name, "") for name in CREDENTIALS)}
     secrets = {uri, query, login, password, *plain, *map(quote, plain), *map(quote_plus, plain)}
     for secret in sorted(secrets - {""}, key=len, reverse=True):
@@ -112,7 +110,7 @@ def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
 
 
 def _fault(uri: str, field: str, mounts: Path) -> Fault | None:
-    """What is wrong with it. No parser's message is passed on: it may quote a password."""
+    """The fault of a URI, if it has one. A parser's message is never passed on: it may quote a password."""
     try:
         parts = urlsplit(uri)
         _ = parts.port  # raises when it is not the number of a port

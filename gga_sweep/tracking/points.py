@@ -1,0 +1,81 @@
+"""The metric values of a run, each at its step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from gga_sweep.ledger.run_reader import StoredRun
+from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
+from gga_sweep.selection.methods.training_validation import best_step
+from gga_sweep.spec.models import TrainingSettings
+from gga_sweep.spec.plan import PlannedRun
+from gga_sweep.tracking import names
+from gga_sweep.tracking.mlflow_api import Metric
+
+
+def run_points(run: PlannedRun, stored: StoredRun, start_time: float, after: tuple[int, int] = (0, 0)) -> list[Metric]:
+    """All points of a run, in the order of steps.
+
+    Args:
+        start_time: seconds since the epoch.
+        after: how many evaluations and annealed steps to leave out.
+    """
+    points: list[Metric] = []
+    records, annealed = after
+    for record in stored.records[records:]:
+        values = names.validation_metrics(record.validation) | names.test_metrics(record.test)
+        points += points_at(values, record.step, start_time)
+    for line in stored.annealed[annealed:]:
+        points += points_at(_annealing_metrics(line, run.config.training), line.step, start_time)
+    if stored.state.status in FINAL:
+        points += _final_points(run, stored, start_time)
+    return points
+
+
+def points_at(values: Mapping[str, float], step: int, start_time: float) -> list[Metric]:
+    """Points at a step. Their timestamp is the run's start plus one second a step, so that logging them again stores
+    nothing twice.
+
+    Args:
+        values: infinite ones become NaN: MLflow would store them as 1.8e308.
+        start_time: seconds since the epoch.
+    """
+    timestamp = int((start_time + step) * 1000)
+    return [
+        Metric(key, float(value) if math.isfinite(value) else math.nan, timestamp, step)
+        for key, value in values.items()
+    ]
+
+
+def _annealing_metrics(line: AnnealingLine, training: TrainingSettings) -> dict[str, float]:
+    """GGA-L has a line at every step: too many for a tracking store, so only evaluated steps are logged."""
+    if isinstance(line, AnnealedStep):
+        return names.search_metrics(line)
+    evaluated = line.step % training.evaluate_every == 0 or line.step == training.steps - 1
+    return names.noise_metrics(line) if evaluated else {}
+
+
+def _final_points(run: PlannedRun, stored: StoredRun, start_time: float) -> list[Metric]:
+    """The values at the run's own best step, those of its averaged weights, and its device seconds."""
+    seconds = {names.seconds_key(phase): value for phase, value in stored.seconds.items()}
+    points = points_at(seconds, max(stored.state.step, 0), start_time)
+    if best := best_step(record.validation for record in stored.records):
+        record = next(record for record in stored.records if record.step == best.step)
+        selected = {
+            names.SELECTED_STEP: best.step,
+            names.SELECTED_VAL_ACCURACY: best.accuracy,
+            names.SELECTED_TEST_ACCURACY: accuracy_on_test_domains(record, run.cell),
+        }
+        points += points_at(selected, best.step, start_time)
+    if averaged := stored.averaged:
+        values = {
+            names.AVERAGED_VAL_ACCURACY: averaged.record.validation.accuracy,
+            names.AVERAGED_VAL_LOSS: averaged.record.validation.loss,
+            names.AVERAGED_TEST_ACCURACY: accuracy_on_test_domains(averaged.record, run.cell),
+            names.AVERAGED_FIRST_STEP: averaged.first_step,
+            names.AVERAGED_LAST_STEP: averaged.last_step,
+        }
+        points += points_at(values, averaged.record.step, start_time)
+    return points
