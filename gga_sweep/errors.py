@@ -46,6 +46,14 @@ class InputError(GGASweepError, ValueError):
     Args:
         faults: at least one.
         source: the file, folder or call the faults are in.
+
+    Example:
+        >>> import gga_sweep
+        >>> try:
+        ...     gga_sweep.load("demo", overrides=["draws=0"])
+        ... except gga_sweep.InputError as error:
+        ...     print(error.faults[0])
+        draws: must be greater than or equal to 1, got 0
     """
 
     def __init__(self, faults: Iterable[Fault], source: str = "") -> None:

@@ -35,6 +35,11 @@ def gradient_agreement(gradients: Tensor) -> GradientAgreement:
 
     Dot products are accumulated in float64, a fixed number of columns at a time: at radius 1e-6 candidates differ by
     1e-5 in their cosines, which float32 sums over millions of entries need not resolve.
+
+    Example:
+        >>> import torch
+        >>> gradient_agreement(torch.tensor([[1.0, 0.0], [0.0, 2.0]])).minimum
+        0.0
     """
     products = dot_products(gradients)
     norms, cosines = products.diagonal().sqrt(), pairwise_cosines(products)

@@ -148,6 +148,11 @@ class GGA(_Method):
 
     Raises:
         ValueError: if any value is outside its range; every fault is in the message.
+
+    Example:
+        >>> settings = GGA.of_variant("guided", start_step=20, num_steps=5, radius=1e-3)
+        >>> settings.window, settings.direction, settings.num_candidates
+        (range(20, 25), 'gradient', 4)
     """
 
     method: ClassVar[str] = "gga"
@@ -245,6 +250,10 @@ class GGAL(_Method):
 
     Raises:
         ValueError: if any value is outside its range; every fault is in the message.
+
+    Example:
+        >>> GGAL(gamma=1e-2).alpha
+        'adaptive'
     """
 
     method: ClassVar[str] = "gga-l"

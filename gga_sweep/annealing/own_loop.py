@@ -55,6 +55,21 @@ def anneal_step(
     Raises:
         ValueError: if the arguments do not fit the settings, at every step, every fault in the message; in the
             window, as `search_step` does, or if nothing that should move is trainable.
+
+    Example:
+        >>> import torch
+        >>> from gga_sweep.annealing import GGA
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Linear(4, 2)
+        >>> images, labels = torch.randn(3, 8, 4), torch.randint(2, (3, 8))
+        >>> def loss(domain):
+        ...     return torch.nn.functional.cross_entropy(model(images[domain]), labels[domain])
+        >>> settings = GGA(start_step=10, num_steps=5, radius=1e-2, num_candidates=20)
+        >>> found = anneal_step(model, loss, 3, settings, step=10)
+        >>> found.after.alignment >= found.before.alignment
+        True
+        >>> anneal_step(model, loss, 3, settings, step=15) is None  # after the window
+        True
     """
     raise_any(
         [
@@ -109,6 +124,18 @@ def add_gradient_noise(
 
     Raises:
         ValueError: if the arguments do not fit the settings or nothing is trainable.
+
+    Example:
+        >>> import torch
+        >>> from gga_sweep.annealing import GGAL
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Linear(4, 2)
+        >>> images, labels = torch.randn(3, 8, 4), torch.randint(2, (3, 8))
+        >>> def loss(domain):
+        ...     return torch.nn.functional.cross_entropy(model(images[domain]), labels[domain])
+        >>> torch.stack([loss(domain) for domain in range(3)]).mean().backward()
+        >>> add_gradient_noise(model, loss, 3, GGAL(gamma=1e-3, alpha="constant"), step=0)
+        0.001
     """
     raise_any(_loop_faults(n_domains, settings.domain_gradients))
     parameters = _trainable("model", model)

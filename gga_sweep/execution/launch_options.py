@@ -27,6 +27,10 @@ class LaunchOptions:
         strict_environment: a run fails, instead of resuming, if its checkpoint was written in another environment.
         unshared: train each run from step 0, also the steps that it has in common with others.
         dashboard: start the dashboard of a local Ray, on the loopback interface and behind Ray's token.
+
+    Example:
+        >>> LaunchOptions(address="auto", max_concurrent=8).keep_checkpoints
+        'selected'
     """
 
     address: str | None = None

@@ -24,6 +24,11 @@ def param_space(sweep: Sweep) -> dict[str, Any]:
 
     Raises:
         InputError: the sweep's hyperparameters are chosen already.
+
+    Example:
+        >>> from gga_sweep import load
+        >>> sorted(param_space(load("demo")))
+        ['arm', 'lr', 'test_domain', 'trial_seed']
     """
     if sweep.config.chosen is not None:
         raise InputError([Fault("chosen", "leaves nothing to search; run the sweep as it is")], sweep.source)

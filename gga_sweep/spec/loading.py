@@ -46,6 +46,11 @@ def load(
 
     Raises:
         InputError: with every fault of the file.
+
+    Example:
+        >>> sweep = load("demo", overrides=["trial_seeds=[0, 1]"])
+        >>> sweep.name, [arm.name for arm in sweep.arms], sweep.test_domains
+        ('demo', ['ERM', 'ERM + GGA'], (('0',), ('45',), ('75',)))
     """
     content, name = read_sweep_file(source)
     config, faults = validate(override(content, overrides))

@@ -31,6 +31,13 @@ def plan_sweep(sweep: Sweep, contents: Contents, suggested: Suggested = NOTHING_
     Args:
         contents: digests from `read_contents`.
         suggested: from `read_suggested`, of the sweep's ledger.
+
+    Example:
+        >>> from gga_sweep import load
+        >>> from gga_sweep.spec import read_contents
+        >>> sweep = load("demo", overrides=["test_domains=[75]", "trial_seeds=[0]", "draws=1"])
+        >>> [run.cell.arm for run in plan_sweep(sweep, read_contents(sweep)).runs]
+        ['ERM', 'ERM + GGA']
     """
     return Plan(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents, suggested)))
 
