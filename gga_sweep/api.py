@@ -23,7 +23,7 @@ from gga_sweep.report.content import Report
 from gga_sweep.report.launch_display import DecodingDisplay
 from gga_sweep.scheduling.remaining import find_remaining
 from gga_sweep.selection import Selected, Table, build_table, select
-from gga_sweep.spec import Plan, Sweep, load, plan_sweep
+from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep
 from gga_sweep.spec.adaptive import is_adaptive
 from gga_sweep.spec.contents import cache_folder
 from gga_sweep.spec.location import Location
@@ -45,9 +45,9 @@ __all__ = [
     "LaunchOptions",
     "Plan",
     "Selected",
-    "Sweep",
     "SweepOwnedError",
     "SweepResult",
+    "SweepSpec",
     "Table",
     "callbacks",
     "load",
@@ -68,7 +68,7 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(f"gga_sweep.ray_backend.{_NEED_RAY[name]}"), name)
 
 
-def run_sweep(sweep: Sweep, options: LaunchOptions | None = None, console: Console | None = None) -> SweepResult:
+def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: Console | None = None) -> SweepResult:
     """Train what is left of a sweep, track it, select, report. Launch again to continue.
 
     Args:

@@ -19,7 +19,7 @@ from gga_sweep.execution.prepare import prepare_ledger, require_writable
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.records import RunStatus
-from gga_sweep.spec import Sweep, plan_sweep
+from gga_sweep.spec import SweepSpec, plan_sweep
 
 ANNEALING = {"method": "gga", "variant": "paper", "start_step": 2, "num_steps": 2, "num_candidates": 3, "radius": 1e-3}
 
@@ -39,7 +39,7 @@ def small_sweep(name: str = "small", **fields: Any) -> dict[str, Any]:
     }
 
 
-def train_without_ray(sweep: Sweep) -> list[RunFolder]:
+def train_without_ray(sweep: SweepSpec) -> list[RunFolder]:
     """Train every run of a sweep in its own ledger, in this process."""
     require_writable(sweep.storage)
     contents = prepare_ledger(sweep)

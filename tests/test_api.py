@@ -16,13 +16,13 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.content import make_report, report_of
 from gga_sweep.selection import Selected
-from gga_sweep.spec import Sweep, plan_sweep, read_contents
+from gga_sweep.spec import SweepSpec, plan_sweep, read_contents
 
 ERM, GGA = "ERM", "GGA"
 
 
 @pytest.fixture(scope="module")
-def result(trained: Sweep) -> SweepResult:
+def result(trained: SweepSpec) -> SweepResult:
     plan, ledger = plan_sweep(trained, read_contents(trained)), Ledger(trained.folder)
     paths: dict[str, Path] = {}
     report = make_report(plan, ledger)

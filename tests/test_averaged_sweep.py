@@ -25,7 +25,7 @@ from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import FORMATS, render
 from gga_sweep.report.unselected import unselected_runs
-from gga_sweep.spec import Plan, Sweep, load, plan_sweep, read_contents
+from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep, read_contents
 
 if TYPE_CHECKING:
     from console import Command
@@ -41,28 +41,28 @@ FILE = small_sweep(
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> SweepSpec:
     sweep = load(FILE, storage=tmp_path_factory.mktemp("averaged"))
     train_without_ray(sweep)
     return sweep
 
 
 @pytest.fixture
-def sweep(trained: Sweep, tmp_path: Path) -> Sweep:
+def sweep(trained: SweepSpec, tmp_path: Path) -> SweepSpec:
     shutil.copytree(trained.folder, tmp_path / trained.name)
     return load(FILE, storage=tmp_path)
 
 
-def plan_of(sweep: Sweep) -> Plan:
+def plan_of(sweep: SweepSpec) -> Plan:
     return plan_sweep(sweep, read_contents(sweep))
 
 
-def result_of(sweep: Sweep) -> SweepResult:
+def result_of(sweep: SweepSpec) -> SweepResult:
     plan, ledger = plan_of(sweep), Ledger(sweep.folder)
     return SweepResult(plan, ledger, make_report(plan, ledger), {}, "sqlite:///nowhere", tracked=True, stopped=None)
 
 
-def test_tables_have_a_row_for_the_averaged_weights_of_each_arm(trained: Sweep) -> None:
+def test_tables_have_a_row_for_the_averaged_weights_of_each_arm(trained: SweepSpec) -> None:
     result = result_of(trained)
     assert [row.arm for row in result.table().rows] == [ERM, GGA, *AVERAGED]
     assert not result.table().incomplete
@@ -76,7 +76,7 @@ def test_tables_have_a_row_for_the_averaged_weights_of_each_arm(trained: Sweep) 
     assert "n_converge 1, n_tolerance 6, tolerance_ratio 0.3" in note
 
 
-def test_every_report_format_has_them_and_counts_runs_once(trained: Sweep) -> None:
+def test_every_report_format_has_them_and_counts_runs_once(trained: SweepSpec) -> None:
     result = result_of(trained)
     forms = {name: render(name, result.report, result.ledger) for name in FORMATS}
     assert all("SWAD" in text for text in forms.values())
@@ -89,7 +89,7 @@ def test_every_report_format_has_them_and_counts_runs_once(trained: Sweep) -> No
     assert [one["arm"] for one in records if one["kind"] == "average" and "n" in one] == [ERM, GGA, *AVERAGED]
 
 
-def test_the_best_averaged_weights_are_loaded_and_predict(trained: Sweep) -> None:
+def test_the_best_averaged_weights_are_loaded_and_predict(trained: SweepSpec) -> None:
     result = result_of(trained)
     best, plain = result.best(arm=AVERAGED[0]), result.best(arm=ERM)
     assert (best.weights, plain.weights) == ("averaged", "selected")
@@ -102,7 +102,7 @@ def test_the_best_averaged_weights_are_loaded_and_predict(trained: Sweep) -> Non
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_predict_uses_averaged_weights_on_request(gga: Command, trained: Sweep) -> None:
+def test_predict_uses_averaged_weights_on_request(gga: Command, trained: SweepSpec) -> None:
     result = result_of(trained)
     folder = trained.folder / "runs" / result.best(arm=AVERAGED[0]).selected.folder
     run = next(run for run in result.records if run.folder == folder.name)
@@ -115,13 +115,13 @@ def test_predict_uses_averaged_weights_on_request(gga: Command, trained: Sweep) 
     assert gga("predict", folder).out != gga("predict", folder, "--averaged").out
 
 
-def test_a_ledger_with_averaged_weights_verifies(trained: Sweep) -> None:
+def test_a_ledger_with_averaged_weights_verifies(trained: SweepSpec) -> None:
     seen = verify(Ledger(trained.folder), partial(read_plan, trained.folder))
     assert seen.findings == ()
     assert (seen.checked["averaged model"], seen.checked["evaluation"]) == (4, 16)
 
 
-def test_the_chosen_sweep_trains_the_runs_selected_by_step(trained: Sweep) -> None:
+def test_the_chosen_sweep_trains_the_runs_selected_by_step(trained: SweepSpec) -> None:
     chosen = yaml.safe_load(result_of(trained).report.chosen)
     assert [cell["arm"] for cell in chosen["chosen"]["cells"]] == [ERM, GGA]
     again = load({**chosen, "name": "again"})
@@ -130,7 +130,7 @@ def test_the_chosen_sweep_trains_the_runs_selected_by_step(trained: Sweep) -> No
     assert keys == {one.key for one in result_of(trained).selected() if one.cell.arm in (ERM, GGA)}
 
 
-def test_cleaning_keeps_both_weights_of_what_either_row_chose(sweep: Sweep) -> None:
+def test_cleaning_keeps_both_weights_of_what_either_row_chose(sweep: SweepSpec) -> None:
     result = result_of(sweep)
     chosen = {one.folder for one in result.selected()}
     before = {name: result.ledger.run(name).digests() for name in result.ledger.run_names()}
@@ -144,20 +144,20 @@ def test_cleaning_keeps_both_weights_of_what_either_row_chose(sweep: Sweep) -> N
     assert result_of(sweep).table() == result.table()
 
 
-def test_a_run_trained_alone_has_the_same_averaged_weights(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_run_trained_alone_has_the_same_averaged_weights(sweep: SweepSpec, tmp_path: Path) -> None:
     run = plan_of(sweep).runs[-1]
     folder, _ = replay(sweep, str(run.key), tmp_path / "alone", lambda progress: None)
     equal = compare(folder, sweep)
     assert equal == dict.fromkeys(("records.jsonl", "annealing.jsonl", "selected", "averaged.jsonl", "averaged"), True)
 
 
-def test_an_export_to_domainbed_leaves_averaged_weights_out_with_a_remark(trained: Sweep, tmp_path: Path) -> None:
+def test_an_export_to_domainbed_leaves_averaged_weights_out_with_a_remark(trained: SweepSpec, tmp_path: Path) -> None:
     done = export_domainbed(trained.folder, tmp_path / "tree")
     assert (done.runs, done.records) == (4, 12)
     assert any("DomainBed has no averaged weights: the rows ERM + SWAD; " in remark for remark in done.remarks)
 
 
-def test_averaging_changes_keys_but_no_evaluation(trained: Sweep, tmp_path: Path) -> None:
+def test_averaging_changes_keys_but_no_evaluation(trained: SweepSpec, tmp_path: Path) -> None:
     plain = load({**FILE, "training": {"steps": 7, "evaluate_every": 3}}, storage=tmp_path)
     train_without_ray(plain)
     without, averaging = (result_of(one).records for one in (plain, trained))

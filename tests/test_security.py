@@ -47,7 +47,7 @@ from gga_sweep.ray_backend import ray_internals
 from gga_sweep.ray_backend.callbacks import OwnTunerCallback
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
-from gga_sweep.spec import Sweep, load, plan_sweep
+from gga_sweep.spec import SweepSpec, load, plan_sweep
 from gga_sweep.spec.key import folder_name
 from gga_sweep.spec.models import RunSpec, SweepConfig, TrainingSettings
 from gga_sweep.tracking import environment
@@ -390,7 +390,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def train(sweep: Sweep) -> None:
+def train(sweep: SweepSpec) -> None:
     from trained_sweep import train_all  # not before pytest has it as a plugin
 
     train_all(sweep)
@@ -433,7 +433,7 @@ def test_a_sweep_of_such_images_writes_in_its_storage_alone(
 
 
 def test_an_export_deletes_nothing_outside_whatever_its_marker_says(
-    own_copy: Callable[[], Sweep], tmp_path: Path
+    own_copy: Callable[[], SweepSpec], tmp_path: Path
 ) -> None:
     sweep = own_copy()
     out = tmp_path / "export"
@@ -455,7 +455,7 @@ SECRET = "s3cret-passw0rd"
 
 
 def test_a_sweep_keeps_no_password_where_it_is_stored_or_pickled(
-    own_copy: Callable[[], Sweep], monkeypatch: pytest.MonkeyPatch
+    own_copy: Callable[[], SweepSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Drawing takes long, and knows of no store.
     monkeypatch.setattr("gga_sweep.report.html.draw", lambda name, report: None)

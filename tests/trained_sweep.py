@@ -12,7 +12,7 @@ import pytest
 from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
-from gga_sweep.spec import Sweep, load, plan_sweep
+from gga_sweep.spec import SweepSpec, load, plan_sweep
 
 ANNEALING = {"start_step": 1, "num_steps": 1, "num_candidates": 2, "radius": 1e-3}
 
@@ -30,7 +30,7 @@ DIGITS: dict[str, Any] = {
 """Two arms, two test domains, two draws: one learns, the other's rate is too high. Evaluated at steps 0, 2 and 4."""
 
 
-def train_all(sweep: Sweep) -> None:
+def train_all(sweep: SweepSpec) -> None:
     """Train every run of a sweep into its own ledger, as a launch would, one after the other."""
     from gga_sweep.execution.open_run import open_run
 
@@ -43,7 +43,7 @@ def train_all(sweep: Sweep) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> SweepSpec:
     """The trained sweep. To be looked at only."""
     sweep = load(DIGITS, storage=tmp_path_factory.mktemp("trained"))
     train_all(sweep)
@@ -51,10 +51,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 
 @pytest.fixture
-def own_copy(trained: Sweep, tmp_path: Path) -> Callable[[], Sweep]:
+def own_copy(trained: SweepSpec, tmp_path: Path) -> Callable[[], SweepSpec]:
     """Makes the trained sweep anew in a storage of the test's own, to be changed at will."""
 
-    def copy() -> Sweep:
+    def copy() -> SweepSpec:
         storage = tmp_path / "results"
         shutil.copytree(trained.folder, storage / trained.name)
         return load(DIGITS, storage=storage)

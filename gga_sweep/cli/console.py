@@ -15,7 +15,7 @@ from rich.console import Console
 from gga_sweep.errors import Fault, InputError
 
 if TYPE_CHECKING:
-    from gga_sweep.spec import Sweep
+    from gga_sweep.spec import SweepSpec
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 """Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or the sweep is
@@ -42,7 +42,7 @@ Address = Annotated[
 DEFAULT_STORAGE = "gga-sweep-results"
 
 
-def load_sweep(file: str, overrides: list[str], storage: str, tracking_uri: str | None) -> Sweep:
+def load_sweep(file: str, overrides: list[str], storage: str, tracking_uri: str | None) -> SweepSpec:
     from gga_sweep.spec import load
 
     return load(file, overrides=overrides, storage=storage, tracking_uri=tracking_uri)

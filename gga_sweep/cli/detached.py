@@ -16,7 +16,7 @@ from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.execution.prepare import require_writable
 from gga_sweep.ledger.lease import LAUNCHES, live_holder, newest_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.spec import Sweep
+from gga_sweep.spec import SweepSpec
 
 _START_SECONDS = 120.0
 _LOG = "launch.log"
@@ -30,7 +30,7 @@ class Detached:
     log: Path
 
 
-def launch_detached(sweep: Sweep, arguments: Sequence[str], options: LaunchOptions) -> Detached:
+def launch_detached(sweep: SweepSpec, arguments: Sequence[str], options: LaunchOptions) -> Detached:
     """Launch a sweep in a new process, and return once the process owns the sweep or has succeeded.
 
     Args:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gga_sweep.datasets.config import DatasetConfig
     from gga_sweep.execution.diagnosis import Finding
-    from gga_sweep.spec import Sweep
+    from gga_sweep.spec import SweepSpec
     from gga_sweep.spec.models import ResourcesConfig
 
 
@@ -96,7 +96,7 @@ def tracking_finding(uri: str, error: str | None, nodes: int) -> Finding:
     return Finding(Level.OK, "tracking", "this machine", f"{shown} {works}")
 
 
-def _needs_of(sweep: Sweep) -> _Needs:
+def _needs_of(sweep: SweepSpec) -> _Needs:
     from gga_sweep.datasets.registry import decoded_bytes
 
     dataset, resources = sweep.config.dataset, sweep.config.resources

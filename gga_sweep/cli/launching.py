@@ -28,7 +28,7 @@ from gga_sweep.execution.launch_options import LaunchOptions
 
 if TYPE_CHECKING:
     from gga_sweep.api import SweepResult
-    from gga_sweep.spec import Sweep
+    from gga_sweep.spec import SweepSpec
 
 _STOP_SECONDS = 900.0
 
@@ -121,7 +121,7 @@ def stop(
     out.print(f"It has ended. {CONTINUES}")
 
 
-def launch_and_print(sweep: Sweep, options: LaunchOptions) -> None:
+def launch_and_print(sweep: SweepSpec, options: LaunchOptions) -> None:
     """Launch, print the report, and exit with the documented code."""
     from gga_sweep.api import run_sweep
     from gga_sweep.report.text import print_report
@@ -138,7 +138,7 @@ def launch_and_print(sweep: Sweep, options: LaunchOptions) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
-def _print_outcome(sweep: Sweep, result: SweepResult) -> None:
+def _print_outcome(sweep: SweepSpec, result: SweepResult) -> None:
     from gga_sweep.report.price import device_hours
     from gga_sweep.report.wording import run_in_words
 
@@ -151,13 +151,13 @@ def _print_outcome(sweep: Sweep, result: SweepResult) -> None:
     out.print(f"MLflow:  gga-sweep ui {shlex.quote(str(result.ledger.folder))}{_uri_flag(sweep)}", soft_wrap=True)
 
 
-def _uri_flag(sweep: Sweep) -> str:
+def _uri_flag(sweep: SweepSpec) -> str:
     from gga_sweep.tracking.tracking_uri import redact
 
     return "" if sweep.tracking_uri is None else f" --tracking-uri {shlex.quote(redact(sweep.tracking_uri))}"
 
 
-def _detach(sweep: Sweep, file: str, overrides: list[str], options: LaunchOptions) -> None:
+def _detach(sweep: SweepSpec, file: str, overrides: list[str], options: LaunchOptions) -> None:
     from gga_sweep.cli.detached import launch_detached
 
     arguments = [str(Path(file).absolute()) if Path(file).exists() else file]

@@ -53,7 +53,7 @@ def reseed(
         int | None, typer.Option(help="The trial seed that searched, where there are several.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the new sweep. Default: the search's, with -reseeded.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Sweep file to write. Default: NAME.yaml here.")] = None,
+    output: Annotated[Path | None, typer.Option(help="SweepSpec file to write. Default: NAME.yaml here.")] = None,
     selection: Annotated[
         str | None, typer.Option(metavar="METHOD", help="Select the winners by this. Default: the sweep's first.")
     ] = None,

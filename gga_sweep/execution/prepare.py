@@ -14,10 +14,10 @@ from gga_sweep.ledger.open_store import open_store
 from gga_sweep.ledger.stored_sweep import check_unchanged, write_sweep
 from gga_sweep.spec.contents import cache_folder, read_contents
 from gga_sweep.spec.location import Location, S3Location
-from gga_sweep.spec.plan import Contents, Sweep
+from gga_sweep.spec.plan import Contents, SweepSpec
 
 
-def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
+def prepare_ledger(sweep: SweepSpec, allow_change: bool = False) -> Contents:
     """Check the sweep file against the ledger, and store the sweep there for reports.
 
     Raises:
@@ -31,7 +31,7 @@ def prepare_ledger(sweep: Sweep, allow_change: bool = False) -> Contents:
     return contents
 
 
-def decode_images(sweep: Sweep, progress: Progress | None = None) -> None:
+def decode_images(sweep: SweepSpec, progress: Progress | None = None) -> None:
     """Decode every image once, for all runs.
 
     Args:

@@ -14,10 +14,12 @@ from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC
 from gga_sweep.ledger.suggested import read_suggested
 from gga_sweep.records import RunStatus
-from gga_sweep.spec import Plan, PlannedRun, Sweep, plan_sweep, read_contents
+from gga_sweep.spec import Plan, PlannedRun, SweepSpec, plan_sweep, read_contents
 
 
-def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress], None]) -> tuple[RunFolder, Progress]:
+def replay(
+    sweep: SweepSpec, key: str, output: Path | None, show: Callable[[Progress], None]
+) -> tuple[RunFolder, Progress]:
     """Train one run from step 0 in a folder of its own; the sweep's ledger is not touched.
 
     Args:
@@ -48,7 +50,7 @@ def replay(sweep: Sweep, key: str, output: Path | None, show: Callable[[Progress
     return ledger.run(run.folder), progress
 
 
-def compare(replayed: RunFolder, sweep: Sweep) -> dict[str, bool] | None:
+def compare(replayed: RunFolder, sweep: SweepSpec) -> dict[str, bool] | None:
     """Whether the deterministic files equal those of the sweep's own run, by name; None if that run is not done.
 
     Files that were removed from it are compared by their digests.

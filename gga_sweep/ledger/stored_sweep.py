@@ -17,14 +17,14 @@ from gga_sweep.records import RunResult
 from gga_sweep.spec.loading import complete
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import SweepConfig
-from gga_sweep.spec.plan import Contents, Plan, Sweep
+from gga_sweep.spec.plan import Contents, Plan, SweepSpec
 from gga_sweep.spec.runs import plan_sweep
 
 _EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "selection", "select_from")
 """The fields that may change under one name: they add runs, move them or select among them, but change none."""
 
 
-def write_sweep(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
+def write_sweep(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> None:
     """Store the sweep as it is launched now."""
     ledger.write_sweep(
         {
@@ -58,7 +58,7 @@ def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
     return ledger.read_results({run.folder for run in plan.runs if run.folder in files}, files)
 
 
-def check_unchanged(ledger: Ledger, sweep: Sweep, contents: Contents) -> None:
+def check_unchanged(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> None:
     """Check that a sweep file changed only in what may change under one name.
 
     Raises:

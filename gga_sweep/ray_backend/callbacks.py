@@ -25,7 +25,7 @@ from gga_sweep.ray_backend.trainable import plain_values
 from gga_sweep.ray_backend.tune_names import PROGRESS_STEP, REFUSED, REMARKS, RUN, SUPERSEDED
 from gga_sweep.records import RunState, RunStatus
 from gga_sweep.scheduling.launch_progress import LaunchProgress
-from gga_sweep.spec import Contents, Plan, PlannedRun, Sweep, plan_sweep, searched_run
+from gga_sweep.spec import Contents, Plan, PlannedRun, SweepSpec, plan_sweep, searched_run
 from gga_sweep.tracking.names import VAL_ACCURACY
 from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.tracking_uri import resolve_tracking_uri
@@ -214,7 +214,7 @@ class OwnTunerCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         return self._runs_of_trials[trial.trial_id]
 
 
-def callbacks(sweep: Sweep) -> list[tune.Callback]:
+def callbacks(sweep: SweepSpec) -> list[tune.Callback]:
     """Callbacks for your own `tune.Tuner`: they keep statuses, track in MLflow and write the report at the end.
 
     Args:

@@ -8,10 +8,10 @@ from gga_sweep.errors import InputError
 from gga_sweep.execution.diagnosis import diagnose, launch_faults, resource_faults
 from gga_sweep.execution.node_check import installed_versions
 from gga_sweep.ray_backend.nodes import check_nodes
-from gga_sweep.spec import Sweep
+from gga_sweep.spec import SweepSpec
 
 
-def require_ready(sweep: Sweep) -> None:
+def require_ready(sweep: SweepSpec) -> None:
     """Check the cluster, and each node if it has several, which takes seconds.
 
     Raises:

@@ -9,11 +9,11 @@ from ray import tune
 
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
-from gga_sweep.spec import Sweep
+from gga_sweep.spec import SweepSpec
 from gga_sweep.spec.values import searched_space
 
 
-def param_space(sweep: Sweep) -> dict[str, Any]:
+def param_space(sweep: SweepSpec) -> dict[str, Any]:
     """The search space of a sweep for your own `tune.Tuner`.
 
     It has the arm, test domain, trial seed and every searched hyperparameter by dotted name, and no `grid_search`,

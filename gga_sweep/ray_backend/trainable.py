@@ -31,7 +31,7 @@ from gga_sweep.ray_backend.tune_names import (
 )
 from gga_sweep.records import FINAL, Cell, RunStatus, ValidationRecord
 from gga_sweep.scheduling.next_runs import EndedEarly, NextRun
-from gga_sweep.spec import Contents, PlannedRun, Sweep, searched_run
+from gga_sweep.spec import Contents, PlannedRun, SweepSpec, searched_run
 from gga_sweep.spec.runs import suggested_run
 from gga_sweep.tracking.names import VAL_ACCURACY, validation_metrics
 
@@ -49,7 +49,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         self,
         config: dict[str, Any],
         *,
-        sweep: Sweep,
+        sweep: SweepSpec,
         contents: Contents,
         runs: Mapping[str, PlannedRun],
         launch: int | None = None,
@@ -189,7 +189,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
 
 
 def bind_trainable(
-    sweep: Sweep,
+    sweep: SweepSpec,
     contents: Contents,
     runs: Mapping[str, PlannedRun],
     launch: int | None = None,
@@ -233,13 +233,13 @@ def as_parameter(following: NextRun) -> dict[str, Any]:
     }
 
 
-def _planned_in(sweep: Sweep, contents: Contents, parameter: Mapping[str, Any]) -> PlannedRun:
+def _planned_in(sweep: SweepSpec, contents: Contents, parameter: Mapping[str, Any]) -> PlannedRun:
     tests, trial_seed = tuple(parameter["test_domains"]), parameter["trial_seed"]
     cell = Cell(sweep.dataset.name, parameter["arm"], tests, trial_seed)
     return suggested_run(sweep, contents, cell, parameter["draw"], dict(parameter["values"]))
 
 
-def trainable(sweep: Sweep) -> Any:
+def trainable(sweep: SweepSpec) -> Any:
     """A trainable for your own `tune.Tuner`; its trials are stored in the sweep's ledger.
 
     Use it with `param_space(sweep)`, `callbacks(sweep)`, any searcher, and any scheduler that does not change the

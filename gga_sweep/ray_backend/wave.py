@@ -26,7 +26,7 @@ from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.scheduling.next_runs import RunSource
 from gga_sweep.scheduling.planned_runs import longest_first
 from gga_sweep.scheduling.remaining import Remaining
-from gga_sweep.spec import PlannedRun, Sweep
+from gga_sweep.spec import PlannedRun, SweepSpec
 
 LOST_ACTORS = 3
 """How often a wave retries a run after its actor or node was lost."""
@@ -74,7 +74,7 @@ class Wave:
         self._callback = LaunchCallback(runs, self._ledger, launch, progress)
         self._order = None if source is None else InOrder(source, launch.lease, self._add)
 
-    def train(self, sweep: Sweep, max_concurrent: int | None) -> Outcome:
+    def train(self, sweep: SweepSpec, max_concurrent: int | None) -> Outcome:
         """Train the runs.
 
         Args:
@@ -108,7 +108,7 @@ class Wave:
         self._before |= self._states([key])
         self._callback.add(run)
 
-    def _fit(self, sweep: Sweep, max_concurrent: int | None) -> None:
+    def _fit(self, sweep: SweepSpec, max_concurrent: int | None) -> None:
         # Tune's own files are never restored from (the ledger is), and are pickles: not for a shared storage.
         with tempfile.TemporaryDirectory(prefix="gga-sweep-tune-", ignore_cleanup_errors=True) as folder:
             tuner = tune.Tuner(
@@ -134,7 +134,7 @@ class Wave:
             with no_usage_tags():
                 tuner.fit()
 
-    def _trainable(self, sweep: Sweep) -> object:
+    def _trainable(self, sweep: SweepSpec) -> object:
         options = self._launch.options
         recording = RecordingOptions(kept=options.keep_checkpoints, strict_environment=options.strict_environment)
         return bind_trainable(sweep, self._work.contents, self.runs, self._launch.lease.number, recording)

@@ -24,7 +24,7 @@ from gga_sweep.scheduling.planned_runs import PlannedRuns, longest_first
 from gga_sweep.scheduling.prefix_sharing import PrefixSharing
 from gga_sweep.scheduling.remaining import Remaining
 from gga_sweep.scheduling.shared_steps import inherited_steps
-from gga_sweep.spec import PlannedRun, Sweep
+from gga_sweep.spec import PlannedRun, SweepSpec
 from gga_sweep.spec.adaptive import needs_order, open_ended_arms, unsuggested_runs
 
 
@@ -149,7 +149,7 @@ def _expected(
     return {key: estimate.total(run.config, max(trained[key], inherited[key])) for key, run in left.items()}
 
 
-def _with_whole_devices(sweep: Sweep) -> Sweep:
+def _with_whole_devices(sweep: SweepSpec) -> SweepSpec:
     """The sweep with a whole device for each run, which may prevent that it runs out of memory."""
     resources = sweep.config.resources
     whole = resources.model_copy(update={"gpus": 1.0 if resources.on_gpu else 0.0, "max_concurrent": 1})

@@ -11,14 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.report.wording import count, incomplete_in_words
 from gga_sweep.selection import IncompleteCell, Selected, SweepView, Table
-from gga_sweep.spec import Sweep
+from gga_sweep.spec import SweepSpec
 from gga_sweep.spec.models import FolderName, SweepConfig
 
 _REPLACED = {"name", "arms", "trial_seeds", "draws", "search", "search_space", "chosen", "selection"}
 _LONGEST_NAME = 100
 
 
-def chosen_sweep(sweep: Sweep, view: SweepView, table: Table) -> str | None:
+def chosen_sweep(sweep: SweepSpec, view: SweepView, table: Table) -> str | None:
     """A sweep file that trains the selected run of every cell again, each with its own hyperparameters.
 
     Averaged weights are not selected here: a cell trains one draw, that of its arm. None if a cell is incomplete or
@@ -36,7 +36,7 @@ def chosen_sweep(sweep: Sweep, view: SweepView, table: Table) -> str | None:
 
 
 def reseeded_sweep(
-    sweep: Sweep,
+    sweep: SweepSpec,
     view: SweepView,
     table: Table,
     trial_seeds: Sequence[int],
@@ -89,7 +89,7 @@ def reseeded_sweep(
     return _as_yaml(_content(sweep.config, name or reseeded_name(sweep), trial_seeds, search, cells))
 
 
-def reseeded_name(sweep: Sweep) -> str:
+def reseeded_name(sweep: SweepSpec) -> str:
     """The default name of a sweep of another's winners."""
     return f"{sweep.name}-reseeded"[-_LONGEST_NAME:]
 

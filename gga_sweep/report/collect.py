@@ -12,7 +12,7 @@ from gga_sweep.report.wording import count
 from gga_sweep.selection import SweepView, with_averaged_arms
 from gga_sweep.spec.adaptive import is_adaptive, needs_order
 from gga_sweep.spec.averaging import averaged_name
-from gga_sweep.spec.plan import Plan, Sweep
+from gga_sweep.spec.plan import Plan, SweepSpec
 
 
 def collect(plan: Plan, ledger: Ledger) -> SweepView:
@@ -84,7 +84,7 @@ def _planned_draws(plan: Plan, without: set[str]) -> dict[str, tuple[int, ...]]:
     return {arm: tuple(sorted(numbers)) for arm, numbers in draws.items() if arm not in without}
 
 
-def _hosts(sweep: Sweep) -> dict[str, str]:
+def _hosts(sweep: SweepSpec) -> dict[str, str]:
     """Annealed arms whose baseline is the same algorithm without annealing, with that algorithm."""
     plain = {arm.name: arm.algorithm for arm in sweep.arms if arm.annealing is None}
     return {

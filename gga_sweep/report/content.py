@@ -17,7 +17,7 @@ from gga_sweep.report.sections import sections
 from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table, compare
 from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.selection.view import SelectFrom
-from gga_sweep.spec import Plan, Sweep
+from gga_sweep.spec import Plan, SweepSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def make_report(plan: Plan, ledger: Ledger, options: ReportOptions | None = None
     return report_of(plan.sweep, collect(plan, ledger), options, str(ledger.folder))
 
 
-def report_of(sweep: Sweep, view: SweepView, options: ReportOptions | None = None, location: str = "") -> Report:
+def report_of(sweep: SweepSpec, view: SweepView, options: ReportOptions | None = None, location: str = "") -> Report:
     """Select and compare.
 
     Raises:
@@ -110,7 +110,7 @@ def report_of(sweep: Sweep, view: SweepView, options: ReportOptions | None = Non
     )
 
 
-def _check(methods: Sequence[str], select_from: str, sweep: Sweep) -> None:
+def _check(methods: Sequence[str], select_from: str, sweep: SweepSpec) -> None:
     faults = [
         Fault("--selection", "must be a known selection method", method, tuple(METHODS))
         for method in methods

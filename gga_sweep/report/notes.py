@@ -9,11 +9,11 @@ from gga_sweep.ledger.searched import SEARCHED
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.wording import count
 from gga_sweep.spec.adaptive import adaptive_settings, grace_steps, is_adaptive
-from gga_sweep.spec.plan import Plan, Sweep
+from gga_sweep.spec.plan import Plan, SweepSpec
 
 
 def sweep_notes(
-    sweep: Sweep,
+    sweep: SweepSpec,
     planned: Sequence[RunRecords],
     searched: Sequence[RunRecords],
     pairs: Sequence[RunRecords],
@@ -66,7 +66,7 @@ def seed_use(plan: Plan) -> str:
     return "every trial seed draws its own hyperparameters and selects from them; the spread includes the search."
 
 
-def _transductive(sweep: Sweep) -> Iterator[str]:
+def _transductive(sweep: SweepSpec) -> Iterator[str]:
     for name in dict.fromkeys(arm.algorithm for arm in sweep.arms):
         if get_algorithm(name).transductive:
             yield (
@@ -75,7 +75,7 @@ def _transductive(sweep: Sweep) -> Iterator[str]:
             )
 
 
-def _averaging(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
+def _averaging(sweep: SweepSpec, runs: Iterable[RunRecords]) -> Iterator[str]:
     averaging = sweep.training.averaging
     if averaging is None:
         return
@@ -90,7 +90,7 @@ def _averaging(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
     )
 
 
-def _adaptive_search(sweep: Sweep) -> Iterator[str]:
+def _adaptive_search(sweep: SweepSpec) -> Iterator[str]:
     if not is_adaptive(sweep.config):
         return
     settings = adaptive_settings(sweep.config)
@@ -106,7 +106,7 @@ def _adaptive_search(sweep: Sweep) -> Iterator[str]:
     )
 
 
-def _early_stopping(sweep: Sweep, runs: Iterable[RunRecords]) -> Iterator[str]:
+def _early_stopping(sweep: SweepSpec, runs: Iterable[RunRecords]) -> Iterator[str]:
     stopping = sweep.config.early_stopping
     if stopping is None:
         return

@@ -8,13 +8,13 @@ import numpy as np
 
 from gga_sweep.scheduling.next_runs import rungs_of
 from gga_sweep.scheduling.rungs import RungTable
-from gga_sweep.spec import Sweep
+from gga_sweep.spec import SweepSpec
 from gga_sweep.spec.adaptive import adaptive_settings
 
 _CELLS = 400
 
 
-def expected_ends(sweep: Sweep) -> dict[int, float]:
+def expected_ends(sweep: SweepSpec) -> dict[int, float]:
     """By number of steps, the share of runs that are ended after so many; empty without early stopping.
 
     Assumes that the runs of a cell come in random order and have the same ranking at all rungs.

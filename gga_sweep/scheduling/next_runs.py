@@ -22,7 +22,7 @@ from gga_sweep.scheduling.results import Curve, Result, result_of, score_at
 from gga_sweep.scheduling.rungs import RungTable, rung_steps
 from gga_sweep.scheduling.tpe import TPESearch
 from gga_sweep.seeding import stream_seed
-from gga_sweep.spec import Contents, PlannedRun, Sweep, plan_sweep
+from gga_sweep.spec import Contents, PlannedRun, SweepSpec, plan_sweep
 from gga_sweep.spec.adaptive import (
     DrawGroup,
     adaptive_settings,
@@ -83,7 +83,7 @@ class NextRuns:
 
     def __init__(
         self,
-        sweep: Sweep,
+        sweep: SweepSpec,
         contents: Contents,
         ledger: Ledger,
         given_up: Iterable[str] = (),
@@ -251,7 +251,7 @@ class EndedEarly:
         return None
 
 
-def rungs_of(sweep: Sweep) -> tuple[int, ...]:
+def rungs_of(sweep: SweepSpec) -> tuple[int, ...]:
     """The steps of its rungs; none without early stopping."""
     stopping = sweep.config.early_stopping
     if stopping is None:

@@ -3,7 +3,7 @@
 from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.contents import read_contents
 from gga_sweep.spec.loading import load
-from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, Sweep
+from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, SweepSpec
 from gga_sweep.spec.runs import outline_sweep, plan_sweep, searched_run
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "Outline",
     "Plan",
     "PlannedRun",
-    "Sweep",
+    "SweepSpec",
     "load",
     "outline_sweep",
     "plan_sweep",

@@ -16,7 +16,7 @@ from gga_sweep.selection.methods import METHODS, needing_pairs
 from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.draws import whole_bounds
 from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
-from gga_sweep.spec.plan import Outline, Plan, Sweep
+from gga_sweep.spec.plan import Outline, Plan, SweepSpec
 from gga_sweep.spec.values import arm_values, searched_space
 
 ADAPTIVE = ("tpe", "tpe-pooled")
@@ -54,7 +54,7 @@ def adaptive_settings(config: SweepConfig) -> AdaptiveConfig:
     return config.adaptive or AdaptiveConfig()
 
 
-def draw_groups(sweep: Sweep) -> tuple[DrawGroup, ...]:
+def draw_groups(sweep: SweepSpec) -> tuple[DrawGroup, ...]:
     """Every cell in one group, by arms, test domains and trial seeds. Without adaptive search, one cell a group."""
     objective = adaptive_settings(sweep.config).objective if is_adaptive(sweep.config) else "cell"
     return tuple(
@@ -93,29 +93,29 @@ def open_ended_arms(plan: Plan) -> tuple[str, ...]:
     return tuple(arm for arm, space in searched.items() if all(name.startswith(PREFIX) for name in space))
 
 
-def seed_of_draws(sweep: Sweep, cell: Cell) -> int:
+def seed_of_draws(sweep: SweepSpec, cell: Cell) -> int:
     """The trial seed whose random draws a cell takes: its own, unless all trial seeds share them."""
     shared = is_adaptive(sweep.config) and adaptive_settings(sweep.config).objective == "trial-seeds"
     return sweep.config.trial_seeds[0] if shared else cell.trial_seed
 
 
-def random_draws(sweep: Sweep, arm: Arm) -> int:
+def random_draws(sweep: SweepSpec, arm: Arm) -> int:
     """The number of an arm's draws, the first ones, that are random."""
     return adaptive_settings(sweep.config).n_startup_trials if is_adaptive(sweep.config) else arm.draws
 
 
-def last_window_end(sweep: Sweep) -> int:
+def last_window_end(sweep: SweepSpec) -> int:
     """The first step after every annealing window that a run of the sweep can have; 0 without one."""
     return max((_window_end(sweep, arm) for arm in sweep.arms), default=0)
 
 
-def grace_steps(sweep: Sweep) -> int:
+def grace_steps(sweep: SweepSpec) -> int:
     """Steps that every run trains before it may be ended early: the file's `grace_period`, else 1 past every window."""
     stopping = sweep.config.early_stopping
     return (stopping.grace_period if stopping else None) or last_window_end(sweep) + 1
 
 
-def _window_end(sweep: Sweep, arm: Arm) -> int:
+def _window_end(sweep: SweepSpec, arm: Arm) -> int:
     if arm.annealing is None or arm.annealing.kind is not GGA:
         return 0
     defaults = arm_values(sweep, arm, {}).annealing
@@ -134,7 +134,7 @@ def _largest(default: Scalar, searched: Distribution | None) -> int:
     return max((value for value in (default, *values) if isinstance(value, int)), default=0)
 
 
-def adaptive_faults(sweep: Sweep) -> Iterator[Fault]:
+def adaptive_faults(sweep: SweepSpec) -> Iterator[Fault]:
     """Settings that cannot work: no Optuna, nothing to search, too small a budget, and the like.
 
     `spec.check` checks that the grace period ends after every window.
@@ -150,7 +150,7 @@ def adaptive_faults(sweep: Sweep) -> Iterator[Fault]:
         yield from _stopping_faults(sweep)
 
 
-def _search_faults(sweep: Sweep) -> Iterator[Fault]:
+def _search_faults(sweep: SweepSpec) -> Iterator[Fault]:
     config, settings = sweep.config, adaptive_settings(sweep.config)
     if importlib.util.find_spec("optuna") is None:
         yield Fault(
@@ -170,7 +170,7 @@ def _search_faults(sweep: Sweep) -> Iterator[Fault]:
         yield Fault("selection", f"{method} {rule}", None)
 
 
-def _objective_faults(sweep: Sweep) -> Iterator[Fault]:
+def _objective_faults(sweep: SweepSpec) -> Iterator[Fault]:
     config, objective = sweep.config, adaptive_settings(sweep.config).objective
     shares = sweep.protocol.name == SHARED_HP and all(METHODS[name].peeks for name in sweep.selection)
     if objective == "test-domains" and not shares:
@@ -191,7 +191,7 @@ def _objective_faults(sweep: Sweep) -> Iterator[Fault]:
             yield Fault("trial_seeds", "tpe-pooled needs two cells or more to pool", list(config.trial_seeds))
 
 
-def _stopping_faults(sweep: Sweep) -> Iterator[Fault]:
+def _stopping_faults(sweep: SweepSpec) -> Iterator[Fault]:
     config, stopping = sweep.config, sweep.config.early_stopping
     if config.chosen is not None:
         yield Fault("early_stopping", "has no draws to choose among where they are chosen")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gga_sweep.errors import Fault
 from gga_sweep.spec.models import AveragingConfig
-from gga_sweep.spec.plan import Sweep
+from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.spec.work import evaluations
 
 
@@ -16,7 +16,7 @@ def averaged_name(name: str, averaging: AveragingConfig) -> str:
     return f"{head} + {averaging.method.upper()}{comma}{tail}"
 
 
-def averaging_faults(sweep: Sweep) -> Iterator[Fault]:
+def averaging_faults(sweep: SweepSpec) -> Iterator[Fault]:
     """Too few evaluations to find a valley, and arms named like another arm's averaged weights."""
     training = sweep.training
     if training.averaging is None:

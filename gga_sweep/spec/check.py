@@ -20,7 +20,7 @@ from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.averaging import averaging_faults
 from gga_sweep.spec.chosen import chosen_faults
 from gga_sweep.spec.draws import contains, grid_points
-from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, Sweep
+from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, SweepSpec
 from gga_sweep.spec.values import Values, arm_values, searched_space
 
 _INTERDEPENDENT = tuple(
@@ -29,7 +29,7 @@ _INTERDEPENDENT = tuple(
 """Choices that may be valid one by one but not together, or not with the network."""
 
 
-def check_sweep(sweep: Sweep) -> list[Fault]:
+def check_sweep(sweep: SweepSpec) -> list[Fault]:
     """All faults; empty if the sweep can be planned. Loads no image."""
     faults = [
         *_reserved_name(sweep),
@@ -50,13 +50,13 @@ def check_sweep(sweep: Sweep) -> list[Fault]:
     return list({str(fault): fault for fault in faults}.values())
 
 
-def drawn_faults(arm: Arm, sweep: Sweep, drawn: Mapping[str, Scalar]) -> list[Fault]:
+def drawn_faults(arm: Arm, sweep: SweepSpec, drawn: Mapping[str, Scalar]) -> list[Fault]:
     """What is wrong with the values of a single run of an arm."""
     values = arm_values(sweep, arm, drawn)
     return list(_values_faults(sweep, arm, values)) or list(_extent_faults(sweep, arm, values))
 
 
-def _reserved_name(sweep: Sweep) -> Iterator[Fault]:
+def _reserved_name(sweep: SweepSpec) -> Iterator[Fault]:
     """The storage needs these names for itself, and SQLite adds files beside its own."""
     name = sweep.name.casefold()  # on some disks `Cache` is `cache`
     if name == CACHE_FOLDER or name.startswith(TRACKING_FILE):
@@ -64,7 +64,7 @@ def _reserved_name(sweep: Sweep) -> Iterator[Fault]:
         yield Fault("name", rule, sweep.name)
 
 
-def _repetitions(sweep: Sweep) -> Iterator[Fault]:
+def _repetitions(sweep: SweepSpec) -> Iterator[Fault]:
     held_out = [tuple(sorted(names)) for names in sweep.test_domains]  # their order makes no other runs
     for field, values in (("trial_seeds", sweep.config.trial_seeds), ("test_domains", held_out)):
         for value, times in Counter(values).items():
@@ -79,7 +79,7 @@ def _repetitions(sweep: Sweep) -> Iterator[Fault]:
             yield Fault(f"arms[{arm.index}].baseline", "must name an arm", arm.baseline, names)
 
 
-def _test_domain_faults(sweep: Sweep) -> Iterator[Fault]:
+def _test_domain_faults(sweep: SweepSpec) -> Iterator[Fault]:
     known = sweep.dataset.domain_names
     for index, held_out in enumerate(sweep.test_domains):
         field = "test_domains" if sweep.config.test_domains == "all" else f"test_domains[{index}]"
@@ -107,7 +107,7 @@ def _listed(arms: Sequence[Arm]) -> str:
     return f"the arm{'s' * (len(arms) > 1)} {', '.join(repr(arm.name) for arm in arms)}"
 
 
-def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
+def _selection_faults(sweep: SweepSpec) -> Iterator[Fault]:
     """Selection methods that cannot work in this sweep."""
     methods = sweep.selection
     for method, times in Counter(methods).items():
@@ -123,7 +123,7 @@ def _selection_faults(sweep: Sweep) -> Iterator[Fault]:
         yield Fault("select_from", "no arm has an annealing window", "after-window", ("any",))
 
 
-def _pair_faults(sweep: Sweep, method: str) -> Iterator[Fault]:
+def _pair_faults(sweep: SweepSpec, method: str) -> Iterator[Fault]:
     """A validating run leaves out its test domain and one more."""
     for names in sweep.test_domains:
         if len(names) > 1:
@@ -139,7 +139,7 @@ def _pair_faults(sweep: Sweep, method: str) -> Iterator[Fault]:
         yield Fault("selection", rule, method)
 
 
-def _name_faults(sweep: Sweep) -> Iterator[Fault]:
+def _name_faults(sweep: SweepSpec) -> Iterator[Fault]:
     """Unknown names of hyperparameters."""
     everywhere = tuple(dict.fromkeys(name for arm in sweep.arms for name in arm.hyperparameters))
     for field in ("defaults", "search_space"):
@@ -170,14 +170,14 @@ def _block_faults(arm: Arm) -> Iterator[Fault]:
             yield Fault(f"arms[{arm.index}].annealing.{name}", f"no field of the method {block.method}", value, known)
 
 
-def _default_faults(sweep: Sweep) -> Iterator[Fault]:
+def _default_faults(sweep: SweepSpec) -> Iterator[Fault]:
     for name, value in sweep.config.defaults.items():
         searched = sweep.config.search_space.get(name)
         if searched is not None and not contains(searched, value):
             yield Fault(f"defaults.{name}", f"must lie in its own search_space range {_range(searched)}", value)
 
 
-def _space_faults(sweep: Sweep) -> Iterator[Fault]:
+def _space_faults(sweep: SweepSpec) -> Iterator[Fault]:
     """Ranges beyond what a hyperparameter allows, and grids without points."""
     if sweep.config.search == "grid":
         try:
@@ -204,7 +204,7 @@ def _space_faults(sweep: Sweep) -> Iterator[Fault]:
             yield from _value_faults(arm, name, value, f"search_space.{name}")
 
 
-def _network_and_images_faults(sweep: Sweep) -> Iterator[Fault]:
+def _network_and_images_faults(sweep: SweepSpec) -> Iterator[Fault]:
     training = sweep.training
     channels = sweep.dataset.image_shape[0]
     yield from network_faults(training.network, channels, training.weights)
@@ -217,7 +217,7 @@ def _network_and_images_faults(sweep: Sweep) -> Iterator[Fault]:
             yield Fault("training.holdout", rule, training.holdout)
 
 
-def _algorithm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
+def _algorithm_faults(sweep: SweepSpec, arm: Arm) -> Iterator[Fault]:
     """What its algorithm cannot do with any hyperparameters."""
     training, name, spec = sweep.training, arm.algorithm, get_algorithm(arm.algorithm)
     if spec.needs_batch_statistics and lacks_batch_norm(training.network):
@@ -231,7 +231,7 @@ def _algorithm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
         yield Fault(f"arms[{arm.index}].annealing.method", rule, "gga-l", ("gga",))
 
 
-def _arm_faults(sweep: Sweep, arm: Arm) -> Iterator[Fault]:
+def _arm_faults(sweep: SweepSpec, arm: Arm) -> Iterator[Fault]:
     """Values out of range or in conflict, windows past the end, batches and meta splits that do not fit.
 
     Checks the defaults, every extreme, and every combination of the interdependent choices.
@@ -265,7 +265,7 @@ def _combinations(arm: Arm, space: Mapping[str, Distribution]) -> Iterator[dict[
         yield dict(zip(choices, point, strict=True))
 
 
-def _values_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
+def _values_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]:
     """Values out of range or in conflict."""
     for name, value in values.training.items():
         yield from _value_faults(arm, name, value, values.origins[name])
@@ -284,14 +284,14 @@ def _values_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
         yield Fault(values.origins["annealing.cuda_graph"], "needs a GPU (resources.gpus above 0)", True)
 
 
-def _extent_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
+def _extent_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]:
     if arm.annealing is not None and arm.annealing.kind is GGA:
         yield from _window_faults(sweep, values)
     yield from _batch_faults(sweep, arm, values)
     yield from _domain_count_faults(sweep, arm, values)
 
 
-def _window_faults(sweep: Sweep, values: Values) -> Iterator[Fault]:
+def _window_faults(sweep: SweepSpec, values: Values) -> Iterator[Fault]:
     steps, config = sweep.training.steps, sweep.config
     place = {name: values.annealing[name] for name in ("start_step", "num_steps")}
     if option_faults(GGA, place):
@@ -310,7 +310,7 @@ def _window_faults(sweep: Sweep, values: Values) -> Iterator[Fault]:
         yield Fault("early_stopping.grace_period", rule, grace)
 
 
-def _batch_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
+def _batch_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]:
     batch = values.values["batch_size"]
     name, size = min(sweep.dataset.domain_sizes.items(), key=lambda item: item[1])
     left = size - int(sweep.training.holdout * size)
@@ -322,7 +322,7 @@ def _batch_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
         yield Fault(values.origins["batch_size"], f"{arm.algorithm} needs {least} images or more a domain", batch)
 
 
-def _domain_count_faults(sweep: Sweep, arm: Arm, values: Values) -> Iterator[Fault]:
+def _domain_count_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]:
     """Numbers of domains that the smallest set of training domains does not have."""
     held_out = max((*sweep.test_domains, *sweep.pairs), key=len)
     left = len(sweep.dataset.domain_names) - len(held_out)

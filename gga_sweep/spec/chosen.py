@@ -11,7 +11,7 @@ from gga_sweep.records import Cell
 from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.models import ChosenCell, ChosenConfig
-from gga_sweep.spec.plan import Sweep
+from gga_sweep.spec.plan import SweepSpec
 
 _REPLACED = "is replaced by `chosen`; leave it out"
 
@@ -30,7 +30,7 @@ def chosen_for(chosen: ChosenConfig, cell: Cell) -> ChosenCell:
     return entries.get(cell.trial_seed) or entries[None]
 
 
-def chosen_faults(sweep: Sweep) -> Iterator[Fault]:
+def chosen_faults(sweep: SweepSpec) -> Iterator[Fault]:
     """Entries without a cell, twice or missing, values that no run can have, and fields that `chosen` replaces."""
     config = sweep.config
     if config.chosen is None:
@@ -62,7 +62,7 @@ def chosen_faults(sweep: Sweep) -> Iterator[Fault]:
             yield Fault("chosen.cells", "must hold an entry for every cell; absent", place)
 
 
-def _rival_fields(sweep: Sweep) -> Iterator[Fault]:
+def _rival_fields(sweep: SweepSpec) -> Iterator[Fault]:
     config = sweep.config
     if config.search_space:
         yield Fault("search_space", _REPLACED, list(config.search_space))

@@ -11,10 +11,10 @@ from gga_sweep.datasets.files import is_folder
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.spec.location import Location
-from gga_sweep.spec.plan import CACHE_FOLDER, Contents, Sweep
+from gga_sweep.spec.plan import CACHE_FOLDER, Contents, SweepSpec
 
 
-def read_contents(sweep: Sweep) -> Contents:
+def read_contents(sweep: SweepSpec) -> Contents:
     """Digest the images and, where one is given, the weights file.
 
     Raises:

@@ -18,7 +18,7 @@ from gga_sweep.spec.arms import expand_arms
 from gga_sweep.spec.check import check_sweep
 from gga_sweep.spec.location import Location, as_location
 from gga_sweep.spec.models import SweepConfig
-from gga_sweep.spec.plan import Sweep
+from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.spec.protocols import complete_training, deviations, get_protocol
 from gga_sweep.spec.sweep_file import override, read_sweep_file, validate
 
@@ -35,7 +35,7 @@ def load(
     overrides: Sequence[str] = (),
     storage: str | Location = DEFAULT_STORAGE,
     tracking_uri: str | None = None,
-) -> Sweep:
+) -> SweepSpec:
     """Read and check a sweep. Starts nothing and writes nothing.
 
     Args:
@@ -72,7 +72,7 @@ def complete(
     storage: Location,
     tracking_uri: str | None,
     description: DatasetDescription | None = None,
-) -> Sweep:
+) -> SweepSpec:
     """The sweep of a typed file, not checked yet.
 
     Args:
@@ -95,7 +95,7 @@ def complete(
     pairs = _pairs(test_domains, description.domain_names) if validated else ()
     if faults := _size_faults(config, len(test_domains) + len(pairs)):
         raise InputError(faults, source)
-    return Sweep(
+    return SweepSpec(
         config=config,
         source=source,
         arms=expand_arms(config),

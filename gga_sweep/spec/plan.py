@@ -19,7 +19,7 @@ TRACKING_FILE = "mlflow.db"
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class SweepSpec:
     """A sweep file, read and checked: what `gga_sweep.load` returns.
 
     Args:
@@ -109,7 +109,7 @@ class Outline:
     Their keys tell them apart, but hash no images: no ledger has them.
     """
 
-    sweep: Sweep
+    sweep: SweepSpec
     runs: tuple[PlannedRun, ...]
 
     @property

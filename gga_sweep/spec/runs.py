@@ -18,14 +18,14 @@ from gga_sweep.spec.draws import draw_hyperparameters, grid_points
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plain_data import plain_faults
-from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, Sweep
+from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, SweepSpec
 from gga_sweep.spec.values import Values, arm_values, searched_space
 
 NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
 NOTHING_SUGGESTED: Suggested = MappingProxyType({})
 
 
-def plan_sweep(sweep: Sweep, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED) -> Plan:
+def plan_sweep(sweep: SweepSpec, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED) -> Plan:
     """All runs of a sweep; of an adaptive search those of its first draws and those that were suggested.
 
     Args:
@@ -42,19 +42,21 @@ def plan_sweep(sweep: Sweep, contents: Contents, suggested: Suggested = NOTHING_
     return Plan(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents, suggested)))
 
 
-def outline_sweep(sweep: Sweep) -> Outline:
+def outline_sweep(sweep: SweepSpec) -> Outline:
     """All runs of a sweep, known without its images; of an adaptive search those of its first draws."""
     contents = Contents("")
     return Outline(sweep, tuple(run for arm in sweep.arms for run in _arm_runs(sweep, arm, contents)))
 
 
-def suggested_run(sweep: Sweep, contents: Contents, cell: Cell, draw: int, values: Mapping[str, Scalar]) -> PlannedRun:
+def suggested_run(
+    sweep: SweepSpec, contents: Contents, cell: Cell, draw: int, values: Mapping[str, Scalar]
+) -> PlannedRun:
     """The run of a draw that a searcher suggests for a cell, as `plan_sweep` would plan it."""
     arm = next(arm for arm in sweep.arms if arm.name == cell.arm)
     return _planned(sweep, arm, cell, draw, values, contents)
 
 
-def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, Scalar]) -> PlannedRun:
+def searched_run(sweep: SweepSpec, contents: Contents, configuration: Mapping[str, Scalar]) -> PlannedRun:
     """The run of a configuration that a searcher outside the plan proposes.
 
     Args:
@@ -95,7 +97,7 @@ def searched_run(sweep: Sweep, contents: Contents, configuration: Mapping[str, S
 
 
 def _arm_runs(
-    sweep: Sweep, arm: Arm, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED
+    sweep: SweepSpec, arm: Arm, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED
 ) -> Iterator[PlannedRun]:
     """By test domains, trial seed and draw. Draws do not depend on test domains and are resolved once for all."""
     resolved: dict[int, list[PlannedRun]] = {}
@@ -121,7 +123,7 @@ def _key(config: RunSpec, contents: Contents) -> str:
 
 
 def _cell_runs(
-    sweep: Sweep,
+    sweep: SweepSpec,
     arm: Arm,
     cell: Cell,
     contents: Contents,
@@ -131,7 +133,7 @@ def _cell_runs(
     return _merge_equal([_planned(sweep, arm, cell, draw, drawn, contents) for draw, drawn in draws.items()])
 
 
-def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
+def _draws(sweep: SweepSpec, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]]:
     """The values of each draw number. Draw 0 is the defaults; the points of a grid and chosen values are draws too."""
     if sweep.config.chosen is not None:
         return {0: chosen_for(sweep.config.chosen, cell).values}
@@ -146,7 +148,7 @@ def _draws(sweep: Sweep, arm: Arm, cell: Cell) -> dict[int, Mapping[str, Scalar]
 
 
 def _planned(
-    sweep: Sweep, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents
+    sweep: SweepSpec, arm: Arm, cell: Cell, draw: int, drawn: Mapping[str, Scalar], contents: Contents
 ) -> PlannedRun:
     values = arm_values(sweep, arm, drawn)
     config = _resolve(sweep, arm, cell, values)
@@ -155,7 +157,7 @@ def _planned(
     return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents))
 
 
-def _resolve(sweep: Sweep, arm: Arm, cell: Cell, values: Values) -> RunSpec:
+def _resolve(sweep: SweepSpec, arm: Arm, cell: Cell, values: Values) -> RunSpec:
     registered = get_algorithm(arm.algorithm).hyperparameters
     dataset = sweep.config.dataset
     if dataset.root is not None:  # a tree of photographs: the stored size is part of the key, given or not

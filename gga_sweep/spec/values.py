@@ -11,7 +11,7 @@ from gga_sweep.distributions import Distribution
 from gga_sweep.networks.choice import default_domain_gradients
 from gga_sweep.records import Scalar
 from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
-from gga_sweep.spec.plan import Sweep
+from gga_sweep.spec.plan import SweepSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Values:
         return {name: value for name, value in self.values.items() if not name.startswith(PREFIX)}
 
 
-def searched_space(sweep: Sweep, arm: Arm) -> dict[str, Distribution]:
+def searched_space(sweep: SweepSpec, arm: Arm) -> dict[str, Distribution]:
     """The search space of this arm: the file's, else the protocol's, less what the arm lacks or fixes."""
     if sweep.config.chosen is not None:
         return {}
@@ -39,7 +39,7 @@ def searched_space(sweep: Sweep, arm: Arm) -> dict[str, Distribution]:
     return {name: searched for name, searched in space.items() if name in names and name not in fixed}
 
 
-def arm_values(sweep: Sweep, arm: Arm, drawn: Mapping[str, Scalar], place: str = "search_space.") -> Values:
+def arm_values(sweep: SweepSpec, arm: Arm, drawn: Mapping[str, Scalar], place: str = "search_space.") -> Values:
     """Every hyperparameter of a run of this arm.
 
     The first that has it wins: the arm's factors, its annealing block, the draw, the file's defaults, the variant's,
@@ -80,7 +80,7 @@ def _registered(arm: Arm) -> dict[str, Scalar]:
     return found | {annealing_name(name): item.default for name, item in options.items() if name != "domain_gradients"}
 
 
-def _domain_gradients(sweep: Sweep, arm: Arm, batch_size: Scalar) -> Scalar:
+def _domain_gradients(sweep: SweepSpec, arm: Arm, batch_size: Scalar) -> Scalar:
     """The rule for `annealing.domain_gradients`, where nothing sets it."""
     if not get_algorithm(arm.algorithm).splits_by_layer:
         return "loop"

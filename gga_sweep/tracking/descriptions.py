@@ -9,11 +9,11 @@ from gga_sweep.annealing.options import encode
 from gga_sweep.records import Scalar
 from gga_sweep.report.wording import run_name
 from gga_sweep.selection import domain_label
-from gga_sweep.spec.plan import PlannedRun, Sweep
+from gga_sweep.spec.plan import PlannedRun, SweepSpec
 from gga_sweep.tracking import names
 
 
-def run_tags(sweep: Sweep, run: PlannedRun) -> dict[str, str]:
+def run_tags(sweep: SweepSpec, run: PlannedRun) -> dict[str, str]:
     """Where a run stands in the sweep, one tag each: sorting, filters and pages of MLflow ignore its nesting."""
     annealing = run.config.annealing
     return {
@@ -32,7 +32,7 @@ def run_tags(sweep: Sweep, run: PlannedRun) -> dict[str, str]:
     }
 
 
-def sweep_tags(sweep: Sweep) -> dict[str, str]:
+def sweep_tags(sweep: SweepSpec) -> dict[str, str]:
     """Common to all runs of a sweep, its summaries and the parent included."""
     return {
         names.SWEEP: sweep.name,
@@ -41,7 +41,7 @@ def sweep_tags(sweep: Sweep) -> dict[str, str]:
     }
 
 
-def summary_tags(sweep: Sweep, arm: str, test_domains: str) -> dict[str, str]:
+def summary_tags(sweep: SweepSpec, arm: str, test_domains: str) -> dict[str, str]:
     """Of a summary run: one arm on one set of test domains, or on average (`names.AVERAGE`)."""
     return {
         names.RUN_NAME: f"{arm} · {'average' if test_domains == names.AVERAGE else f'test {test_domains}'} · summary",

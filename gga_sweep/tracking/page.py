@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gga_sweep.errors import Fault, GGASweepError, InputError
-from gga_sweep.spec.plan import Sweep
+from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.tracking.experiment import find_experiment
 from gga_sweep.tracking.mlflow_internals import NO_JOBS, runs_address, server_environment
@@ -30,7 +30,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def serve_page(
-    sweep: Sweep, tracking_uri: str | None, port: int, show: Callable[[str], object], host: str = HOST
+    sweep: SweepSpec, tracking_uri: str | None, port: int, show: Callable[[str], object], host: str = HOST
 ) -> None:
     """Serve the store's page until interrupted; if the store is a server, show the address of its page.
 
@@ -141,7 +141,7 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _find(uri: str, sweep: Sweep) -> Experiment:
+def _find(uri: str, sweep: SweepSpec) -> Experiment:
     path = sqlite_path(uri)
     try:  # looking for a file must not create it
         experiment = None if path and not path.exists() else find_experiment(open_store(uri), sweep.folder)

@@ -26,7 +26,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.ledger.run_reader import StoredRun
 from gga_sweep.records import FINAL, RunState, RunStatus
-from gga_sweep.spec.plan import PlannedRun, Sweep
+from gga_sweep.spec.plan import PlannedRun, SweepSpec
 from gga_sweep.tracking import names
 from gga_sweep.tracking.changes import Changes, Place
 from gga_sweep.tracking.descriptions import run_params, run_tags, sweep_tags
@@ -65,7 +65,7 @@ class Projection:
     """
 
     def __init__(
-        self, client: MlflowClient, sweep: Sweep, ledger: Ledger, live: bool = True, changes: Changes | None = None
+        self, client: MlflowClient, sweep: SweepSpec, ledger: Ledger, live: bool = True, changes: Changes | None = None
     ) -> None:
         self.client = client
         self.sweep = sweep

@@ -15,7 +15,7 @@ from tiny_hosts import adam_after, linear_network, tiny_batch
 import gga_sweep
 from gga_sweep.algorithms.base import Setting
 from gga_sweep.datasets import load_dataset
-from gga_sweep.spec.plan import Contents, Sweep
+from gga_sweep.spec.plan import Contents, SweepSpec
 from gga_sweep.spec.runs import plan_sweep
 from gga_sweep.training.trainer import Trainer
 
@@ -23,7 +23,7 @@ SECTION = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="ut
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepSpec:
     """The sweep of the example, its module where Python finds it."""
     (module,) = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
     (sweep,) = re.findall(r"```yaml\n(.*?)```", SECTION, flags=re.DOTALL)
@@ -34,7 +34,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return gga_sweep.load(tmp_path / "decoupled.yaml", storage=tmp_path)
 
 
-def test_it_is_planned_trained_and_annealed(installed: Sweep) -> None:
+def test_it_is_planned_trained_and_annealed(installed: SweepSpec) -> None:
     plain, annealed = (run.config for run in plan_sweep(installed, Contents("digits")).runs)
     assert plain.hyperparameters["sd_reg"] == 0.1
     dataset = load_dataset(plain.dataset, None)

@@ -33,7 +33,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
 from gga_sweep.report.content import make_report, report_of
 from gga_sweep.report.files import FORMATS
-from gga_sweep.spec import Sweep, plan_sweep, read_contents
+from gga_sweep.spec import SweepSpec, plan_sweep, read_contents
 
 if TYPE_CHECKING:  # pytest wants to import it itself
     from console import Command
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what
 
 
 @pytest.fixture
-def write(trained: Sweep, tmp_path: Path) -> Callable[..., Path]:
+def write(trained: SweepSpec, tmp_path: Path) -> Callable[..., Path]:
     """Writes a sweep file that differs from the trained sweep's in these fields."""
 
     def make(**fields: Any) -> Path:
@@ -59,7 +59,7 @@ def digits_file(write: Callable[..., Path]) -> Path:
     return write()
 
 
-def result_of(sweep: Sweep, **changes: Any) -> SweepResult:
+def result_of(sweep: SweepSpec, **changes: Any) -> SweepResult:
     """What a launch of the trained sweep would return."""
     plan, ledger = plan_sweep(sweep, read_contents(sweep)), Ledger(sweep.folder)
     paths = {"html": sweep.folder / "report.html"}
@@ -72,10 +72,10 @@ class Launcher:
     """Stands for `run_sweep`: stores its arguments, returns or raises its answer."""
 
     answer: SweepResult | BaseException
-    sweep: Sweep | None = None
+    sweep: SweepSpec | None = None
     options: LaunchOptions | None = None
 
-    def __call__(self, sweep: Sweep, options: LaunchOptions, console: Console) -> SweepResult:
+    def __call__(self, sweep: SweepSpec, options: LaunchOptions, console: Console) -> SweepResult:
         self.sweep, self.options = sweep, options
         if isinstance(self.answer, BaseException):
             raise self.answer
@@ -83,7 +83,7 @@ class Launcher:
 
 
 @pytest.fixture
-def launcher(trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> Launcher:
+def launcher(trained: SweepSpec, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     fake = Launcher(result_of(trained))
     monkeypatch.setattr("gga_sweep.api.run_sweep", fake)
     return fake
@@ -93,7 +93,7 @@ def launcher(trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> Launcher:
 
 
 def test_run_prints_the_table_and_where_everything_is(
-    gga: Command, launcher: Launcher, digits_file: Path, trained: Sweep
+    gga: Command, launcher: Launcher, digits_file: Path, trained: SweepSpec
 ) -> None:
     called = gga("run", digits_file)
     assert called.code == 0
@@ -107,7 +107,7 @@ def test_run_prints_the_table_and_where_everything_is(
 
 
 def test_failed_runs_are_printed_and_the_exit_code_is_1(
-    gga: Command, launcher: Launcher, digits_file: Path, trained: Sweep
+    gga: Command, launcher: Launcher, digits_file: Path, trained: SweepSpec
 ) -> None:
     result = result_of(trained)
     reason = "RuntimeError: [/told] to :fail:"
@@ -121,7 +121,7 @@ def test_failed_runs_are_printed_and_the_exit_code_is_1(
 
 
 def test_an_interrupted_sweep_prints_its_table_and_the_exit_code_is_3(
-    gga: Command, launcher: Launcher, digits_file: Path, trained: Sweep
+    gga: Command, launcher: Launcher, digits_file: Path, trained: SweepSpec
 ) -> None:
     launcher.answer = result_of(trained, stopped="interrupted by SIGINT")
     called = gga("run", digits_file)
@@ -235,7 +235,7 @@ def test_a_benchmark_without_images_can_be_planned_but_not_run(
     assert not (tmp_path / "results" / "mlflow.db").exists()
 
 
-def test_a_plan_counts_the_runs_done_in_its_storage(gga: Command, digits_file: Path, trained: Sweep) -> None:
+def test_a_plan_counts_the_runs_done_in_its_storage(gga: Command, digits_file: Path, trained: SweepSpec) -> None:
     assert "ERM 2 4 4" in gga("plan", digits_file, "--storage", trained.storage).words
     assert "ERM 2 4 0" in gga("plan", digits_file, "--storage", "elsewhere").words
     assert not Path("elsewhere").exists()
@@ -244,7 +244,7 @@ def test_a_plan_counts_the_runs_done_in_its_storage(gga: Command, digits_file: P
 
 
 def test_a_plan_shows_its_price_from_done_runs_or_a_calibration(
-    gga: Command, digits_file: Path, trained: Sweep
+    gga: Command, digits_file: Path, trained: SweepSpec
 ) -> None:
     learned = gga("plan", digits_file, "--storage", trained.storage).words
     assert "0 of them left (0 of 8 jobs" in learned
@@ -261,7 +261,7 @@ def test_a_plan_shows_its_price_from_done_runs_or_a_calibration(
 
 @pytest.mark.parametrize("report_format", FORMATS)
 def test_a_report_is_printed_or_written_in_each_format(
-    gga: Command, trained: Sweep, tmp_path: Path, report_format: str
+    gga: Command, trained: SweepSpec, tmp_path: Path, report_format: str
 ) -> None:
     printed = gga("report", trained.folder, "--format", report_format)
     assert printed.code == 0
@@ -286,20 +286,20 @@ def test_a_report_is_printed_or_written_in_each_format(
     assert "ERM" in content
 
 
-def test_a_report_is_text_unless_another_format_is_asked_for(gga: Command, trained: Sweep) -> None:
+def test_a_report_is_text_unless_another_format_is_asked_for(gga: Command, trained: SweepSpec) -> None:
     assert gga("report", trained.folder).out == gga("report", trained.folder, "--format", "text").out
     table = json.loads(gga("report", trained.folder, "--format", "json").out)
     assert table["sweep"] == "digits"
 
 
-def report_json(gga: Command, sweep: Sweep, *options: object) -> dict[str, Any]:
+def report_json(gga: Command, sweep: SweepSpec, *options: object) -> dict[str, Any]:
     called = gga("report", sweep.folder, "--format", "json", *options)
     assert called.code == 0, called.err
     answer: dict[str, Any] = json.loads(called.out)
     return answer
 
 
-def test_a_report_selects_by_the_given_methods_the_first_as_headline(gga: Command, trained: Sweep) -> None:
+def test_a_report_selects_by_the_given_methods_the_first_as_headline(gga: Command, trained: SweepSpec) -> None:
     found = report_json(gga, trained, "--selection", "oracle", "--selection", "training-domain-validation")
     assert found["selection"]["method"] == "oracle"
     assert {one["step"] for one in found["selected"]} == {4}
@@ -307,14 +307,14 @@ def test_a_report_selects_by_the_given_methods_the_first_as_headline(gga: Comman
     assert "It peeks" in gga("report", trained.folder, "--selection", "oracle").out
 
 
-def test_a_report_may_select_after_the_annealing_windows_alone(gga: Command, trained: Sweep) -> None:
+def test_a_report_may_select_after_the_annealing_windows_alone(gga: Command, trained: SweepSpec) -> None:
     assert report_json(gga, trained)["selection"]["first_step"] == 0
     after = report_json(gga, trained, "--select-from", "after-window")  # the window is step 1
     assert after["selection"]["first_step"] == 2
     assert {one["step"] for one in after["selected"]} <= {2, 4}
 
 
-def test_a_report_may_exclude_diverged_runs(gga: Command, own_copy: Callable[[], Sweep]) -> None:
+def test_a_report_may_exclude_diverged_runs(gga: Command, own_copy: Callable[[], SweepSpec]) -> None:
     sweep = own_copy()
     best = result_of(sweep).best(arm="ERM", test_domain="0").selected
     Ledger(sweep.folder).run(best.folder).mark(RunStatus.DIVERGED, "the loss became NaN")
@@ -325,7 +325,7 @@ def test_a_report_may_exclude_diverged_runs(gga: Command, own_copy: Callable[[],
 # reseed, export, predict
 
 
-def test_the_winners_are_written_as_a_sweep_that_plans(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+def test_the_winners_are_written_as_a_sweep_that_plans(gga: Command, trained: SweepSpec, tmp_path: Path) -> None:
     called = gga("reseed", trained.folder, "--trial-seeds", "1-2,5")
     assert called.code == 0
     assert called.out.endswith("Run it with: gga-sweep run digits-reseeded.yaml\n")
@@ -336,7 +336,7 @@ def test_the_winners_are_written_as_a_sweep_that_plans(gga: Command, trained: Sw
     assert yaml.safe_load((tmp_path / "other.yaml").read_text())["name"] == "again"
 
 
-def test_an_exported_sweep_is_reported_by_domainbeds_rules(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+def test_an_exported_sweep_is_reported_by_domainbeds_rules(gga: Command, trained: SweepSpec, tmp_path: Path) -> None:
     written = gga("export", trained.folder, "--domainbed", tmp_path / "tree")
     assert written.code == 0
     assert written.out.startswith(f"Wrote 8 runs, 24 records to {tmp_path / 'tree'}\n")
@@ -349,7 +349,7 @@ def test_an_exported_sweep_is_reported_by_domainbeds_rules(gga: Command, trained
         assert f"{100 * mean['value']:.1f}" in told.out
 
 
-def test_a_broken_line_is_refused_only_with_strict(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+def test_a_broken_line_is_refused_only_with_strict(gga: Command, trained: SweepSpec, tmp_path: Path) -> None:
     gga("export", trained.folder, "--domainbed", tmp_path / "tree")
     file = next((tmp_path / "tree").glob("*/results.jsonl"))
     with file.open("a") as results:
@@ -360,7 +360,9 @@ def test_a_broken_line_is_refused_only_with_strict(gga: Command, trained: Sweep,
     assert f"{file.parent.name}/results.jsonl" in strict.err
 
 
-def test_the_predictions_of_a_run_give_its_recorded_accuracies(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+def test_the_predictions_of_a_run_give_its_recorded_accuracies(
+    gga: Command, trained: SweepSpec, tmp_path: Path
+) -> None:
     selected = result_of(trained).best(arm="GGA", test_domain="75").selected
     file = tmp_path / "predictions.csv"
     called = gga("predict", trained.folder / "runs" / selected.folder, "--output", file)
@@ -438,7 +440,7 @@ NO_SEEDS = "--trial-seeds: must be whole numbers and ranges of them, as in 1-3,7
     ],
 )
 def test_bad_input_is_refused_with_exit_code_2(
-    gga: Command, trained: Sweep, tmp_path: Path, line: str, message: str
+    gga: Command, trained: SweepSpec, tmp_path: Path, line: str, message: str
 ) -> None:
     places = {"sweep": trained.folder, "run": trained.folder / "runs" / Ledger(trained.folder).run_names()[0]}
     tree = make_tree(tmp_path / "tree", ["cat", "dog"]) if "{tree}" in line else ""
@@ -461,7 +463,7 @@ def test_the_installed_script_refuses_an_unknown_format(tmp_path: Path) -> None:
 
 
 def test_train_compares_the_bytes_with_those_of_the_sweep(
-    gga: Command, own_copy: Callable[[], Sweep], digits_file: Path, tmp_path: Path
+    gga: Command, own_copy: Callable[[], SweepSpec], digits_file: Path, tmp_path: Path
 ) -> None:
     sweep = own_copy()
     run = plan_sweep(sweep, read_contents(sweep)).runs[-1]
@@ -519,7 +521,7 @@ def test_train_exits_with_0_when_a_run_diverges(
 
 @pytest.mark.parametrize("key", ["no-such-run", ""], ids=["unknown", "ambiguous"])
 def test_train_refuses_a_key_that_names_no_single_run(
-    gga: Command, digits_file: Path, trained: Sweep, key: str
+    gga: Command, digits_file: Path, trained: SweepSpec, key: str
 ) -> None:
     called = gga("train", digits_file, "--run", key, "--storage", trained.storage)
     assert called.code == 2
@@ -543,7 +545,7 @@ def make_tree(root: Path, classes: Sequence[str], size: int = 28) -> Path:
     return root
 
 
-def test_evaluate_equals_an_evaluation_image_by_image(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+def test_evaluate_equals_an_evaluation_image_by_image(gga: Command, trained: SweepSpec, tmp_path: Path) -> None:
     best = result_of(trained).best(arm="ERM")
     network = best.load_model()
     tree = make_tree(tmp_path / "tree", trained.dataset.classes or ())
@@ -625,17 +627,17 @@ def test_data_prepare_makes_a_tree_from_a_download_and_checks_it(gga: Command, t
 # ui
 
 
-def test_ui_refuses_a_store_without_the_sweep(gga: Command, trained: Sweep) -> None:
+def test_ui_refuses_a_store_without_the_sweep(gga: Command, trained: SweepSpec) -> None:
     called = gga("ui", trained.folder)
     assert called.code == 2
     assert f"DIR: the store sqlite:///{trained.storage / 'mlflow.db'} does not hold this sweep" in called.err
     assert not (trained.storage / "mlflow.db").exists()
 
 
-def test_every_option_of_ui_reaches_the_page(gga: Command, trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_of_ui_reaches_the_page(gga: Command, trained: SweepSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page itself is tested in tests/tracking."""
 
-    def serve(sweep: Sweep, uri: str | None, port: int, show: Callable[[str], object], host: str) -> None:
+    def serve(sweep: SweepSpec, uri: str | None, port: int, show: Callable[[str], object], host: str) -> None:
         show(f"{sweep.folder} {uri} {port} {host} " + 200 * "x")
 
     monkeypatch.setattr("gga_sweep.tracking.page.serve_page", serve)
@@ -645,7 +647,7 @@ def test_every_option_of_ui_reaches_the_page(gga: Command, trained: Sweep, monke
     assert called.out == f"{trained.folder} http://host 99 ::1 {200 * 'x'}\n"
 
 
-def test_a_moved_storage_is_still_a_sweeps_folder(gga: Command, trained: Sweep, tmp_path: Path) -> None:
+def test_a_moved_storage_is_still_a_sweeps_folder(gga: Command, trained: SweepSpec, tmp_path: Path) -> None:
     moved = tmp_path / "moved" / trained.name
     shutil.copytree(trained.folder, moved)
     assert gga("report", moved).out == gga("report", trained.folder).out

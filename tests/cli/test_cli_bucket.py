@@ -11,14 +11,14 @@ import pytest
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
-from gga_sweep.spec import Sweep
+from gga_sweep.spec import SweepSpec
 
 if TYPE_CHECKING:  # pytest wants to import it itself
     from console import Command
 
 
 @pytest.fixture
-def on_disk(own_copy: Callable[[], Sweep]) -> Ledger:
+def on_disk(own_copy: Callable[[], SweepSpec]) -> Ledger:
     return Ledger(own_copy().folder)
 
 

@@ -15,14 +15,14 @@ from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
-from gga_sweep.spec import Sweep
+from gga_sweep.spec import SweepSpec
 
 if TYPE_CHECKING:  # pytest wants to import it itself
     from console import Command
 
 
 @pytest.fixture
-def ledger(own_copy: Callable[[], Sweep]) -> Ledger:
+def ledger(own_copy: Callable[[], SweepSpec]) -> Ledger:
     return Ledger(own_copy().folder)
 
 
@@ -30,10 +30,10 @@ def ledger(own_copy: Callable[[], Sweep]) -> Ledger:
 class Launches:
     """Stands for the launch that follows a retry: stores its arguments."""
 
-    sweep: Sweep | None = None
+    sweep: SweepSpec | None = None
     options: LaunchOptions | None = None
 
-    def __call__(self, sweep: Sweep, options: LaunchOptions) -> None:
+    def __call__(self, sweep: SweepSpec, options: LaunchOptions) -> None:
         self.sweep, self.options = sweep, options
 
 
@@ -101,7 +101,7 @@ def test_every_without_watch_is_bad_input(gga: Command, ledger: Ledger) -> None:
 # verify
 
 
-def test_verify_counts_what_it_checked(gga: Command, trained: Sweep) -> None:
+def test_verify_counts_what_it_checked(gga: Command, trained: SweepSpec) -> None:
     called = gga("verify", trained.folder)
     assert (called.code, called.err) == (0, "")
     assert (

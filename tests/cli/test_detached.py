@@ -26,7 +26,7 @@ def modules_of_this_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
 
-def loaded(folder: Path, **fields: Any) -> tuple[gga_sweep.Sweep, str]:
+def loaded(folder: Path, **fields: Any) -> tuple[gga_sweep.SweepSpec, str]:
     """The sweep, its runs trained already, and its file."""
     file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(small_sweep(**fields)))

@@ -30,7 +30,7 @@ from gga_sweep.networks.network import build_network
 from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.report.collect import collect
 from gga_sweep.selection import build_table, select
-from gga_sweep.spec import Plan, PlannedRun, Sweep, load, searched_run
+from gga_sweep.spec import Plan, PlannedRun, SweepSpec, load, searched_run
 from gga_sweep.training.checkpoint import dump_weights, parse_weights
 
 Line = dict[str, Any]
@@ -526,7 +526,7 @@ def test_a_sweep_without_an_evaluation_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_the_selected_run_of_each_cell_has_its_weights(trained: Sweep, tmp_path: Path) -> None:
+def test_the_selected_run_of_each_cell_has_its_weights(trained: SweepSpec, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = export_domainbed(trained.folder, out, models=True)
     assert (result.runs, result.records, result.models) == (8, 24, 4)
@@ -553,7 +553,7 @@ def test_the_selected_run_of_each_cell_has_its_weights(trained: Sweep, tmp_path:
     assert sum(line["args"]["skip_model_save"] for line in read_tree(out)) == 12
 
 
-def test_an_export_without_models_deletes_those_of_an_earlier_one(trained: Sweep, tmp_path: Path) -> None:
+def test_an_export_without_models_deletes_those_of_an_earlier_one(trained: SweepSpec, tmp_path: Path) -> None:
     export_domainbed(trained.folder, tmp_path / "out", models=True)
     assert export_domainbed(trained.folder, tmp_path / "out").models == 0
     assert list((tmp_path / "out").glob("*/model.pkl")) == []
@@ -567,7 +567,7 @@ def flip_the_last_bit(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip_the_last_bit])
 def test_missing_or_damaged_weights_are_counted_in_a_remark(
-    own_copy: Callable[[], Sweep], tmp_path: Path, damage: Callable[[Path], None]
+    own_copy: Callable[[], SweepSpec], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     sweep = own_copy()
     for file in sweep.folder.glob("runs/*/selected"):

@@ -28,25 +28,25 @@ from gga_sweep.report.collect import fingerprint_of
 from gga_sweep.report.content import make_report
 from gga_sweep.report.files import FORMATS, render
 from gga_sweep.report.unselected import unselected_runs
-from gga_sweep.spec import Plan, Sweep, load, plan_sweep, read_contents
+from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep, read_contents
 
 
 @pytest.fixture
-def sweep(own_copy: Callable[[], Sweep]) -> Sweep:
+def sweep(own_copy: Callable[[], SweepSpec]) -> SweepSpec:
     return own_copy()
 
 
 @pytest.fixture
-def ledger(sweep: Sweep) -> Ledger:
+def ledger(sweep: SweepSpec) -> Ledger:
     return Ledger(sweep.folder)
 
 
 @pytest.fixture
-def plan(sweep: Sweep) -> Plan:
+def plan(sweep: SweepSpec) -> Plan:
     return plan_sweep(sweep, read_contents(sweep))
 
 
-def changed(sweep: Sweep, **fields: Any) -> Sweep:
+def changed(sweep: SweepSpec, **fields: Any) -> SweepSpec:
     content = sweep.config.model_dump(mode="json", exclude_none=True)
     return load({**content, **fields}, storage=sweep.storage)
 
@@ -128,12 +128,12 @@ def test_weights_of_an_incomplete_cell_stay(plan: Plan, ledger: Ledger) -> None:
     assert folders(paths(plan, ledger, WEIGHTS)) == others
 
 
-def test_a_run_that_was_never_started_makes_its_cell_incomplete(sweep: Sweep, ledger: Ledger) -> None:
+def test_a_run_that_was_never_started_makes_its_cell_incomplete(sweep: SweepSpec, ledger: Ledger) -> None:
     larger = changed(sweep, draws=3)
     assert paths(plan_sweep(larger, read_contents(larger)), ledger, WEIGHTS) == set()
 
 
-def test_weights_selected_by_any_method_stay(sweep: Sweep, plan: Plan, ledger: Ledger) -> None:
+def test_weights_selected_by_any_method_stay(sweep: SweepSpec, plan: Plan, ledger: Ledger) -> None:
     [name, *others] = sorted(folders(paths(plan, ledger, WEIGHTS)))
     perfect_on_its_test_domain(ledger, name)
     assert name in folders(paths(plan, ledger, WEIGHTS))
@@ -180,7 +180,7 @@ def test_runs_that_only_validate_others_need_no_weights(tmp_path: Path) -> None:
     assert folders(paths(plan, ledger, WEIGHTS)) == set(ledger.run_names()) - single - {pair.folder}
 
 
-def test_runs_outside_the_plan_keep_their_weights_but_no_checkpoint(sweep: Sweep, ledger: Ledger) -> None:
+def test_runs_outside_the_plan_keep_their_weights_but_no_checkpoint(sweep: SweepSpec, ledger: Ledger) -> None:
     for name in ledger.run_names():
         ledger.store.replace(f"runs/{name}/checkpoint", b"of a final run")
     smaller = changed(sweep, test_domains=["0"])

@@ -13,7 +13,7 @@ from gga_sweep.execution.recorded_run import Progress
 from gga_sweep.execution.replay import compare, find_run, replay
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
-from gga_sweep.spec import Plan, Sweep, load, plan_sweep, read_contents
+from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep, read_contents
 
 EQUAL = {"records.jsonl": True, "annealing.jsonl": True, "selected": True}
 
@@ -23,7 +23,7 @@ def unheard(progress: Progress) -> None:
 
 
 @pytest.fixture(scope="module")
-def plan(trained: Sweep) -> Plan:
+def plan(trained: SweepSpec) -> Plan:
     return plan_sweep(trained, read_contents(trained))
 
 
@@ -70,7 +70,7 @@ def test_at_most_twenty_runs_are_listed(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("position", [1, 5], ids=["ERM", "ERM + GGA"])
-def test_replay_has_the_bytes_of_the_sweep(trained: Sweep, plan: Plan, tmp_path: Path, position: int) -> None:
+def test_replay_has_the_bytes_of_the_sweep(trained: SweepSpec, plan: Plan, tmp_path: Path, position: int) -> None:
     run, told, before = plan.runs[position], list[Progress](), files_of(trained.folder)
     folder, progress = replay(trained, str(run.folder), tmp_path / "alone", told.append)
     assert progress.status is RunStatus.DONE
@@ -84,7 +84,7 @@ def test_replay_has_the_bytes_of_the_sweep(trained: Sweep, plan: Plan, tmp_path:
     assert ("annealing.jsonl" in replayed) == (run.config.annealing is not None)
 
 
-def test_replay_is_written_to_replays_by_default(own_copy: Callable[[], Sweep]) -> None:
+def test_replay_is_written_to_replays_by_default(own_copy: Callable[[], SweepSpec]) -> None:
     sweep = own_copy()
     runs = files_of(sweep.folder / "runs")
     folder, _ = replay(sweep, Ledger(sweep.folder).run_names()[0], None, unheard)
@@ -92,7 +92,7 @@ def test_replay_is_written_to_replays_by_default(own_copy: Callable[[], Sweep]) 
     assert files_of(sweep.folder / "runs") == runs
 
 
-def test_replay_in_the_sweeps_own_folder_is_refused(trained: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replay_in_the_sweeps_own_folder_is_refused(trained: SweepSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would train over the sweep's run."""
     name, before = Ledger(trained.folder).run_names()[0], files_of(trained.folder)
     monkeypatch.chdir(trained.storage)
@@ -102,7 +102,7 @@ def test_replay_in_the_sweeps_own_folder_is_refused(trained: Sweep, monkeypatch:
     assert files_of(trained.folder) == before
 
 
-def test_replay_begins_at_step_0(trained: Sweep, plan: Plan, tmp_path: Path) -> None:
+def test_replay_begins_at_step_0(trained: SweepSpec, plan: Plan, tmp_path: Path) -> None:
     name = str(plan.runs[0].folder)
     left = Ledger(tmp_path).run(name)
     left.claim({})
@@ -114,7 +114,7 @@ def test_replay_begins_at_step_0(trained: Sweep, plan: Plan, tmp_path: Path) -> 
 
 
 def test_failing_run_ends_with_the_reason(
-    trained: Sweep, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: SweepSpec, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
         raise RuntimeError("told to fail")
@@ -124,7 +124,7 @@ def test_failing_run_ends_with_the_reason(
     assert (progress.status, progress.reason) == (RunStatus.FAILED, "RuntimeError: told to fail")
 
 
-def test_file_with_one_changed_byte_is_named(own_copy: Callable[[], Sweep], trained: Sweep) -> None:
+def test_file_with_one_changed_byte_is_named(own_copy: Callable[[], SweepSpec], trained: SweepSpec) -> None:
     sweep = own_copy()
     ours, theirs = Ledger(trained.folder), Ledger(sweep.folder)
     name = ours.run_names()[0]
@@ -134,7 +134,7 @@ def test_file_with_one_changed_byte_is_named(own_copy: Callable[[], Sweep], trai
     assert compare(ours.run(name), sweep) == {**EQUAL, "records.jsonl": False}
 
 
-def test_run_not_done_in_the_sweep_is_not_compared(own_copy: Callable[[], Sweep], trained: Sweep) -> None:
+def test_run_not_done_in_the_sweep_is_not_compared(own_copy: Callable[[], SweepSpec], trained: SweepSpec) -> None:
     sweep = own_copy()
     name = Ledger(sweep.folder).run_names()[0]
     Ledger(sweep.folder).run(name).mark(RunStatus.PREEMPTED, "told to stop")

@@ -15,21 +15,21 @@ from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.records import RunStatus
-from gga_sweep.spec import Contents, Plan, Sweep, load, plan_sweep
+from gga_sweep.spec import Contents, Plan, SweepSpec, load, plan_sweep
 
 
 @pytest.fixture
-def sweep(own_copy: Callable[[], Sweep]) -> Sweep:
+def sweep(own_copy: Callable[[], SweepSpec]) -> SweepSpec:
     return own_copy()
 
 
 @pytest.fixture
-def ledger(sweep: Sweep) -> Ledger:
+def ledger(sweep: SweepSpec) -> Ledger:
     return Ledger(sweep.folder)
 
 
 @pytest.fixture
-def plan(sweep: Sweep) -> Plan:
+def plan(sweep: SweepSpec) -> Plan:
     return read_plan(sweep.folder)
 
 
@@ -91,7 +91,7 @@ def test_a_run_with_a_damaged_file_counts_as_failed(plan: Plan, ledger: Ledger) 
 
 
 def test_a_requeued_run_is_trained_to_the_same_bits_with_a_new_start_time(
-    sweep: Sweep, plan: Plan, ledger: Ledger
+    sweep: SweepSpec, plan: Plan, ledger: Ledger
 ) -> None:
     run = plan.runs[-1]
     folder = ledger.run(str(run.folder))
@@ -116,7 +116,7 @@ def test_all_bad_keys_are_named_at_once_and_nothing_is_discarded(plan: Plan, led
     assert bytes_of(ledger) == before
 
 
-def test_a_run_that_two_arms_share_is_requeued_once(trained: Sweep, tmp_path: Path) -> None:
+def test_a_run_that_two_arms_share_is_requeued_once(trained: SweepSpec, tmp_path: Path) -> None:
     content = trained.config.model_dump(mode="json", exclude_none=True)
     sweep = load({**content, "arms": [{"name": "one"}, {"name": "two"}], "draws": 1}, storage=tmp_path)
     plan, ledger = plan_sweep(sweep, prepare_ledger(sweep)), Ledger(sweep.folder)

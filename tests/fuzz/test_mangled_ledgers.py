@@ -23,7 +23,7 @@ from gga_sweep.report.content import make_report
 from gga_sweep.report.files import render
 from gga_sweep.report.status import read_states, read_work, status_picture
 from gga_sweep.scheduling.remaining import unfinished
-from gga_sweep.spec import Sweep
+from gga_sweep.spec import SweepSpec
 
 FORMATS = ("text", "csv", "json")
 
@@ -46,7 +46,7 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def opened(trained: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+def opened(trained: SweepSpec, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     """With every kind of file: launches, an index, runs in all states, a run that a searcher added."""
     import shutil
 

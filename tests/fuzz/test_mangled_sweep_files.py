@@ -15,7 +15,7 @@ from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors
 from gga_sweep.distributions import Distribution
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import check_unchanged, read_plan, write_sweep
-from gga_sweep.spec import Contents, Sweep, load, plan_sweep, searched_run
+from gga_sweep.spec import Contents, SweepSpec, load, plan_sweep, searched_run
 from gga_sweep.spec.models import AnnealingConfig, ArmConfig, SweepConfig, TrainingConfig
 from gga_sweep.spec.sweep_file import shipped_sweeps
 
@@ -172,7 +172,7 @@ PROPOSED = [
 
 @fuzzed
 @given(mangled_data(PROPOSED, ("arm", "test_domain", "trial_seed", "lr", "annealing.num_steps", "annealing.mask")))
-def test_mangled_proposals_of_a_searcher(launched: Sweep, configuration: Any) -> None:
+def test_mangled_proposals_of_a_searcher(launched: SweepSpec, configuration: Any) -> None:
     if isinstance(configuration, dict):
         only_our_errors(lambda: searched_run(launched, CONTENTS, configuration))
 
@@ -187,11 +187,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, ...]:
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def launched(tmp_path_factory: pytest.TempPathFactory) -> SweepSpec:
     return load(FULL, storage=tmp_path_factory.mktemp("launched"))
 
 
-def look_at(launched: Sweep, content: bytes) -> None:
+def look_at(launched: SweepSpec, content: bytes) -> None:
     """As `status` and `report` do, and as a launch does."""
     launched.folder.mkdir(exist_ok=True)
     (launched.folder / "sweep.json").write_bytes(content)
@@ -203,11 +203,11 @@ def look_at(launched: Sweep, content: bytes) -> None:
 
 @fuzzed
 @given(st.data())
-def test_a_stored_sweep_of_mangled_bytes(launched: Sweep, kept: tuple[bytes, ...], data: st.DataObject) -> None:
+def test_a_stored_sweep_of_mangled_bytes(launched: SweepSpec, kept: tuple[bytes, ...], data: st.DataObject) -> None:
     look_at(launched, data.draw(mangled_bytes(kept)))
 
 
 @fuzzed
 @given(st.data())
-def test_a_stored_sweep_of_mangled_fields(launched: Sweep, kept: tuple[bytes, ...], data: st.DataObject) -> None:
+def test_a_stored_sweep_of_mangled_fields(launched: SweepSpec, kept: tuple[bytes, ...], data: st.DataObject) -> None:
     look_at(launched, as_json(data.draw(mangled_data([json.loads(item) for item in kept], NAMES))))

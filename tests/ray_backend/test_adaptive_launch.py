@@ -26,7 +26,7 @@ ADAPTIVE: dict[str, Any] = {
 }
 
 
-def sweep_of(storage: Path, **fields: Any) -> gga_sweep.Sweep:
+def sweep_of(storage: Path, **fields: Any) -> gga_sweep.SweepSpec:
     return gga_sweep.load(small_sweep(**{**ADAPTIVE, **fields}), storage=storage)
 
 

@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 
-def searched_sweep(storage: Path, **fields: Any) -> gga_sweep.Sweep:
+def searched_sweep(storage: Path, **fields: Any) -> gga_sweep.SweepSpec:
     space = {"lr": {"loguniform": [1e-4, 1e-1]}, "annealing.radius": {"loguniform": [1e-5, 1e-2]}}
     return gga_sweep.load(small_sweep(search_space=space, **fields), storage=storage)
 

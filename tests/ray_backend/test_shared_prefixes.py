@@ -35,7 +35,7 @@ WINDOWS: dict[str, Any] = {
 }
 
 
-def sweep_of(storage: Path, **fields: Any) -> gga_sweep.Sweep:
+def sweep_of(storage: Path, **fields: Any) -> gga_sweep.SweepSpec:
     return gga_sweep.load(small_sweep(**{**WINDOWS, **fields}), storage=storage)
 
 

@@ -25,7 +25,7 @@ from gga_sweep.report.collect import collect
 from gga_sweep.spec import plan_sweep
 
 
-def actor(sweep: gga_sweep.Sweep, config: dict[str, Any], launch: int | None = None) -> RunTrainable:
+def actor(sweep: gga_sweep.SweepSpec, config: dict[str, Any], launch: int | None = None) -> RunTrainable:
     """An actor as Tune makes it, in this process."""
     contents = prepare_ledger(sweep)
     runs = {run.key: run for run in plan_sweep(sweep, contents).runs}
@@ -34,15 +34,15 @@ def actor(sweep: gga_sweep.Sweep, config: dict[str, Any], launch: int | None = N
     return made
 
 
-def loaded(storage: Path, **fields: Any) -> gga_sweep.Sweep:
+def loaded(storage: Path, **fields: Any) -> gga_sweep.SweepSpec:
     return gga_sweep.load(small_sweep(**fields), storage=storage)
 
 
-def keys(sweep: gga_sweep.Sweep) -> list[str]:
+def keys(sweep: gga_sweep.SweepSpec) -> list[str]:
     return [str(run.key) for run in plan_sweep(sweep, prepare_ledger(sweep)).runs]
 
 
-def only_run(sweep: gga_sweep.Sweep) -> RunFolder:
+def only_run(sweep: gga_sweep.SweepSpec) -> RunFolder:
     ledger = Ledger(sweep.folder)
     [name] = ledger.run_names()
     return ledger.run(name)
@@ -66,7 +66,7 @@ def test_a_result_holds_key_step_and_numbers_of_training_domains_alone(tmp_path:
 
 @pytest.mark.usefixtures("quick_launches")
 def test_data_of_the_test_domain_change_no_result_no_weight_and_no_selection(tmp_path: Path) -> None:
-    def sweep_of(dataset: str) -> gga_sweep.Sweep:
+    def sweep_of(dataset: str) -> gga_sweep.SweepSpec:
         space = {"lr": {"loguniform": [1e-3, 1e-1]}}
         return loaded(tmp_path / dataset, dataset={"name": f"small_sweep:{dataset}"}, draws=2, search_space=space)
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gga_sweep.scheduling.expected_ends import expected_ends
-from gga_sweep.spec import Sweep, load
+from gga_sweep.spec import SweepSpec, load
 
 
-def sweep_of(draws: int, **fields: Any) -> Sweep:
+def sweep_of(draws: int, **fields: Any) -> SweepSpec:
     content = {
         "name": "ends",
         "dataset": {"name": "RotatedDigits"},

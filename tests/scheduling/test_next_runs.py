@@ -22,7 +22,7 @@ from gga_sweep.records import (
     ValidationRecord,
 )
 from gga_sweep.scheduling.next_runs import EndedEarly, NextRun, NextRuns
-from gga_sweep.spec import Contents, PlannedRun, Sweep, load, plan_sweep
+from gga_sweep.spec import Contents, PlannedRun, SweepSpec, load, plan_sweep
 
 CONTENTS = Contents(dataset="d" * 32)
 NO_AGREEMENT = Agreement(((1.0,),), (1.0,), 1.0, 1.0)
@@ -31,7 +31,7 @@ HARD = {"0": 0.0, "75": 0.5}
 """Test domain -> by how much its cells score less."""
 
 
-def sweep_in(storage: Path, **changes: Any) -> Sweep:
+def sweep_in(storage: Path, **changes: Any) -> SweepSpec:
     return load(
         {
             **DIGITS,
@@ -76,7 +76,7 @@ Trained = dict[tuple[Cell, int], tuple[str, int]]
 """By cell and draw: the run's key, and its last step."""
 
 
-def train_all(sweep: Sweep, devices: int = 1, seed: int = 0, stop_after: int | None = None, **how: Any) -> Trained:
+def train_all(sweep: SweepSpec, devices: int = 1, seed: int = 0, stop_after: int | None = None, **how: Any) -> Trained:
     """Train a sweep on so many devices, whose runs end in an order of their own."""
     ledger, numbers = Ledger(sweep.folder), random.Random(seed)
     source, training, done = NextRuns(sweep, CONTENTS, ledger), list[NextRun](), 0
@@ -90,7 +90,7 @@ def train_all(sweep: Sweep, devices: int = 1, seed: int = 0, stop_after: int | N
     return trained(sweep)
 
 
-def trained(sweep: Sweep) -> Trained:
+def trained(sweep: SweepSpec) -> Trained:
     ledger = Ledger(sweep.folder)
     return {
         (run.cell, draw): (str(run.key), ledger.run(str(run.folder)).read_state().step)

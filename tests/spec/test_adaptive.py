@@ -13,7 +13,7 @@ from gga_sweep.ledger.suggested import keep_suggested, read_suggested
 from gga_sweep.records import Cell
 from gga_sweep.scheduling.estimate import estimate_from
 from gga_sweep.scheduling.price import price_of
-from gga_sweep.spec import Sweep, load, plan_sweep
+from gga_sweep.spec import SweepSpec, load, plan_sweep
 from gga_sweep.spec.adaptive import draw_groups, grace_steps, pool_of, unsuggested_runs
 from gga_sweep.spec.models import RunSpec
 
@@ -30,7 +30,7 @@ STOPPING: dict[str, Any] = {
 }
 
 
-def sweep_of(**changes: Any) -> Sweep:
+def sweep_of(**changes: Any) -> SweepSpec:
     return load(two_arms(**{**TPE, **changes}))
 
 

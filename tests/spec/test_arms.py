@@ -12,14 +12,14 @@ from sweep_content import GGA, GGA_L, content
 from gga_sweep import annealing
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.records import Scalar
-from gga_sweep.spec import Arm, Sweep, load
+from gga_sweep.spec import Arm, SweepSpec, load
 from gga_sweep.spec.loading import complete
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.protocols import QUICK
 from gga_sweep.spec.values import Values, arm_values, searched_space
 
 
-def sweep_of(*blocks: dict[str, Any], **changes: Any) -> Sweep:
+def sweep_of(*blocks: dict[str, Any], **changes: Any) -> SweepSpec:
     """Completed by its protocol, not checked."""
     return complete(SweepConfig.model_validate(content(arms=list(blocks), **changes)), "a test", Path("nowhere"), None)
 
@@ -28,7 +28,7 @@ def arms_of(*blocks: dict[str, Any], **changes: Any) -> tuple[Arm, ...]:
     return sweep_of(*blocks, **changes).arms
 
 
-def values_of(sweep: Sweep, drawn: dict[str, Scalar] | None = None) -> Values:
+def values_of(sweep: SweepSpec, drawn: dict[str, Scalar] | None = None) -> Values:
     """Of its first arm."""
     return arm_values(sweep, sweep.arms[0], drawn or {})
 

@@ -12,7 +12,7 @@ import yaml
 from sweep_content import GGA, content, on_tree, two_arms, write_tree
 
 from gga_sweep.errors import InputError
-from gga_sweep.spec import Sweep, load
+from gga_sweep.spec import SweepSpec, load
 from gga_sweep.spec.protocols import PROTOCOLS
 
 
@@ -148,7 +148,7 @@ def test_annealed_arms_need_two_training_domains_and_plain_ones_one() -> None:
 
 
 def test_a_window_may_end_with_the_last_step() -> None:
-    def window(start: int) -> Sweep:
+    def window(start: int) -> SweepSpec:
         return load(content(arms=[{"annealing": {"start_step": start, "num_steps": 5}}], training={"steps": 100}))
 
     assert window(95).training.steps == 100

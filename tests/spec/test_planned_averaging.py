@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sweep_content import content
 
-from gga_sweep.spec import Sweep, load
+from gga_sweep.spec import SweepSpec, load
 from gga_sweep.spec.averaging import averaged_name
 from gga_sweep.spec.models import AveragingConfig
 
 
-def sweep(averaging: object = "swad", **changes: Any) -> Sweep:
+def sweep(averaging: object = "swad", **changes: Any) -> SweepSpec:
     return load(content(**{"training": {"steps": 300, "averaging": averaging}, **changes}))
 
 

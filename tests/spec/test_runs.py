@@ -22,7 +22,7 @@ from gga_sweep.spec import (
     Contents,
     Plan,
     PlannedRun,
-    Sweep,
+    SweepSpec,
     load,
     outline_sweep,
     plan_sweep,
@@ -355,7 +355,7 @@ def test_a_searcher_may_try_a_set_of_test_domains_by_its_joined_name() -> None:
 
 
 @cache
-def two_arm_sweep() -> Sweep:
+def two_arm_sweep() -> SweepSpec:
     return load(two_arms())
 
 
