@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Literal
 
@@ -83,13 +82,6 @@ def result_stamp(files: RunFiles) -> str:
     return " ".join(files[name].stamp if name in files else "-" for name in _RESULT_FILES)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRun(RunResult):
-    """A run's result with its header; None before the first attempt."""
-
-    header: RunHeader | None = None
-
-
 def digest_faults(state: RunState, names: Iterable[str], read: ReadFile) -> Iterator[tuple[str, str]]:
     """Each of these files of a final run that is not as the run left it, and what is wrong with it."""
     for name in names if state.digests else ():
@@ -117,14 +109,6 @@ class RunReader:
         self.name = name
         self.store = store
         self._path = f"runs/{name}"
-
-    def read(self) -> StoredRun:
-        result, header = self.read_result(), None
-        try:
-            header = self.read_header()
-        except DamagedFileError as error:
-            result = RunResult(result.folder, RunState(RunStatus.FAILED, str(error)), seconds=result.seconds)
-        return StoredRun(**{item.name: getattr(result, item.name) for item in fields(RunResult)}, header=header)
 
     def read_result(self, files: RunFiles | None = None) -> RunResult:
         """What the run has left so far. A run with a damaged file counts as FAILED, without evaluations.

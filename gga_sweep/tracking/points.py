@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from gga_sweep.ledger.run_reader import StoredRun
-from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine
+from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunResult
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.methods.training_validation import best_step
 from gga_sweep.spec.models import TrainingSettings
@@ -15,7 +14,7 @@ from gga_sweep.tracking import names
 from gga_sweep.tracking.mlflow_api import Metric
 
 
-def run_points(run: PlannedRun, stored: StoredRun, start_time: float, after: tuple[int, int] = (0, 0)) -> list[Metric]:
+def run_points(run: PlannedRun, result: RunResult, start_time: float, after: tuple[int, int] = (0, 0)) -> list[Metric]:
     """All points of a run, in the order of steps.
 
     Args:
@@ -24,13 +23,13 @@ def run_points(run: PlannedRun, stored: StoredRun, start_time: float, after: tup
     """
     points: list[Metric] = []
     records, annealed = after
-    for record in stored.records[records:]:
+    for record in result.records[records:]:
         values = names.validation_metrics(record.validation) | names.test_metrics(record.test)
         points += points_at(values, record.step, start_time)
-    for line in stored.annealed[annealed:]:
+    for line in result.annealed[annealed:]:
         points += points_at(_annealing_metrics(line, run.config.training), line.step, start_time)
-    if stored.state.status in FINAL:
-        points += _final_points(run, stored, start_time)
+    if result.state.status in FINAL:
+        points += _final_points(run, result, start_time)
     return points
 
 
@@ -57,19 +56,19 @@ def _annealing_metrics(line: AnnealingLine, training: TrainingSettings) -> dict[
     return names.noise_metrics(line) if evaluated else {}
 
 
-def _final_points(run: PlannedRun, stored: StoredRun, start_time: float) -> list[Metric]:
+def _final_points(run: PlannedRun, result: RunResult, start_time: float) -> list[Metric]:
     """The values at the run's own best step, those of its averaged weights, and its device seconds."""
-    seconds = {names.seconds_key(phase): value for phase, value in stored.seconds.items()}
-    points = points_at(seconds, max(stored.state.step, 0), start_time)
-    if best := best_step(record.validation for record in stored.records):
-        record = next(record for record in stored.records if record.step == best.step)
+    seconds = {names.seconds_key(phase): value for phase, value in result.seconds.items()}
+    points = points_at(seconds, max(result.state.step, 0), start_time)
+    if best := best_step(record.validation for record in result.records):
+        record = next(record for record in result.records if record.step == best.step)
         selected = {
             names.SELECTED_STEP: best.step,
             names.SELECTED_VAL_ACCURACY: best.accuracy,
             names.SELECTED_TEST_ACCURACY: accuracy_on_test_domains(record, run.cell),
         }
         points += points_at(selected, best.step, start_time)
-    if averaged := stored.averaged:
+    if averaged := result.averaged:
         values = {
             names.AVERAGED_VAL_ACCURACY: averaged.record.validation.accuracy,
             names.AVERAGED_VAL_LOSS: averaged.record.validation.loss,

@@ -24,8 +24,7 @@ from gga_sweep.errors import DamagedFileError
 from gga_sweep.ledger.json_codec import digest
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING
-from gga_sweep.ledger.run_reader import StoredRun
-from gga_sweep.records import FINAL, RunState, RunStatus
+from gga_sweep.records import FINAL, RunResult, RunState, RunStatus
 from gga_sweep.spec.plan import PlannedRun, SweepSpec
 from gga_sweep.tracking import names
 from gga_sweep.tracking.changes import Changes, Place
@@ -103,18 +102,22 @@ class Projection:
             return False
         return (state.status, str(state.attempt)) == (child.tags[names.STATUS], child.tags.get(names.ATTEMPT))
 
-    def project(self, run: PlannedRun, stored: StoredRun) -> None:
-        """Show in MLflow what the ledger holds of a run; nothing if it was never started."""
+    def project(self, run: PlannedRun, result: RunResult, start_time: float | None) -> None:
+        """Show in MLflow what the ledger holds of a run; nothing if it was never started.
+
+        Args:
+            start_time: seconds since the epoch, as in its header; None without one that can be read.
+        """
         place = _place(run)
         tags = {**run_tags(self.sweep, run), **self.common_tags}
-        never_started = stored.header is None and stored.state.status is RunStatus.QUEUED
+        never_started = start_time is None and result.state.status is RunStatus.QUEUED
         child = self._remove_doubtful(place)
         self._in_doubt.add(place)  # until all is written: whatever fails below leaves it so
-        if child is not None and (never_started or not _agrees(child, tags, stored)):
+        if child is not None and (never_started or not _agrees(child, tags, result, start_time)):
             self.client.delete_run(child.run_id)
             child = None
         if not never_started:
-            self._log(place, child, run, stored, tags)
+            self._log(place, child, run, result, start_time, tags)
         self._in_doubt.discard(place)
 
     def write_sweep(self, searched: Sequence[str]) -> None:
@@ -152,23 +155,30 @@ class Projection:
         return None
 
     def _log(
-        self, place: Place, child: TrackedRun | None, run: PlannedRun, stored: StoredRun, tags: dict[str, str]
+        self,
+        place: Place,
+        child: TrackedRun | None,
+        run: PlannedRun,
+        result: RunResult,
+        start_time: float | None,
+        tags: dict[str, str],
     ) -> None:
         """Bring a child up to date; None creates it."""
         is_new = child is None
         if child is None:
             # A run may fail before it has written its header. Then it has no points either.
-            started = time.time() if stored.header is None else stored.header.start_time
+            started = time.time() if start_time is None else start_time
             child = create_run(self.client, self.experiment_id, tags, _milliseconds(started))
             child.logged = (0, 0)
-        start_time = child.start_time / 1000 if stored.header is None else stored.header.start_time
-        state = self._shown_state(stored.state)
-        all_lines = (len(stored.records), len(stored.annealed))
-        points = run_points(run, stored, start_time, after=child.logged or all_lines)
+        if start_time is None:
+            start_time = child.start_time / 1000
+        state = self._shown_state(result.state)
+        all_lines = (len(result.records), len(result.annealed))
+        points = run_points(run, result, start_time, after=child.logged or all_lines)
         tags |= {
             names.STATUS: state.status,
             names.ATTEMPT: str(state.attempt),
-            names.LOGGED: _digest(stored, *all_lines),
+            names.LOGGED: _digest(result, *all_lines),
         }
         if state.reason or names.REASON in child.tags:
             tags[names.REASON] = state.reason or ""
@@ -179,7 +189,7 @@ class Projection:
             params=run_params(run) if is_new else None,
             tags=tags,
             status=MLFLOW_STATUS[state.status],
-            end_time=_end_time(stored, start_time),
+            end_time=_end_time(result, start_time),
         ):
             self._changes.written.add(place)
         self._changes.points += len(points)
@@ -222,28 +232,28 @@ def _first_start(ledger: Ledger) -> float:
     return min((header.start_time for header in headers if header is not None), default=time.time())
 
 
-def _agrees(child: TrackedRun, tags: dict[str, str], stored: StoredRun) -> bool:
+def _agrees(child: TrackedRun, tags: dict[str, str], result: RunResult, start_time: float | None) -> bool:
     """Whether what the child shows is what the ledger holds, or the beginning of it if this process logged it."""
-    if stored.header is not None and child.start_time != _milliseconds(stored.header.start_time):
+    if start_time is not None and child.start_time != _milliseconds(start_time):
         return False
     if child.tags.get(names.DRAW) != tags[names.DRAW]:  # also a parameter, which cannot be changed
         return False
-    if child.tags.get(names.STATUS) in FINAL and child.tags.get(names.ATTEMPT) != str(stored.state.attempt):
+    if child.tags.get(names.STATUS) in FINAL and child.tags.get(names.ATTEMPT) != str(result.state.attempt):
         return False  # it was trained again, which took more seconds
-    records, annealed = child.logged or (len(stored.records), len(stored.annealed))
-    return child.tags.get(names.LOGGED) == _digest(stored, records, annealed)
+    records, annealed = child.logged or (len(result.records), len(result.annealed))
+    return child.tags.get(names.LOGGED) == _digest(result, records, annealed)
 
 
-def _digest(stored: StoredRun, records: int, annealed: int) -> str:
+def _digest(result: RunResult, records: int, annealed: int) -> str:
     """Of so many evaluations and annealed steps from the beginning."""
-    return digest(msgspec.msgpack.encode((stored.records[:records], stored.annealed[:annealed])))
+    return digest(msgspec.msgpack.encode((result.records[:records], result.annealed[:annealed])))
 
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _end_time(stored: StoredRun, start_time: float) -> int:
+def _end_time(result: RunResult, start_time: float) -> int:
     """Milliseconds since the epoch: the start plus the device seconds, so that MLflow's duration leaves out the time
     between two launches."""
-    return math.ceil((start_time + sum(stored.seconds.values())) * 1000)
+    return math.ceil((start_time + sum(result.seconds.values())) * 1000)

@@ -305,9 +305,10 @@ class Projector:
             with self._changed:
                 shared = list(self._runs.get(name, ()))
             if runs := [run for run in shared if not projection.is_complete(run)]:
-                stored = self._ledger.run(name).read()
+                folder = self._ledger.run(name)
+                result, header = folder.read_result(), folder.readable_header()
                 for run in runs:
-                    projection.project(run, stored)
+                    projection.project(run, result, None if header is None else header.start_time)
 
     def _failed(self, name: str, job: object, error: Exception) -> None:
         """Keep the job, after all others, unless the store refused it."""

@@ -23,6 +23,7 @@ from gga_sweep.records import (
 )
 from gga_sweep.selection import SweepView, Table, build_table
 from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
+from gga_sweep.tracking.projection import Projection
 
 STEPS = (0, 2, 4)
 WINDOW = (1, 2, 3)
@@ -152,8 +153,8 @@ def invented_noisy_step(step: int) -> NoisyStep:
 
 def invented_table(plan: Plan, ledger: Ledger) -> Table:
     """The table as the sweep would build it."""
-    stored = [(run, ledger.run(str(run.folder)).read()) for run in plan.runs]
-    records = tuple(RunRecords(run.place, of) for run, of in stored if of.header is not None)
+    folders = [(run, ledger.run(run.folder)) for run in plan.runs]
+    records = tuple(RunRecords(run.place, of.read_result()) for run, of in folders if of.read_header() is not None)
     return build_table(
         SweepView(
             name=plan.sweep.name,
@@ -167,3 +168,10 @@ def invented_table(plan: Plan, ledger: Ledger) -> Table:
             records=records,
         )
     )
+
+
+def show(projection: Projection, run: PlannedRun, ledger: Ledger) -> None:
+    """Project what the ledger holds of a run, as the projector does."""
+    folder = ledger.run(run.folder)
+    header = folder.readable_header()
+    projection.project(run, folder.read_result(), None if header is None else header.start_time)

@@ -15,6 +15,7 @@ from invented_ledger import (
     invented_plan,
     invented_record,
     progress,
+    show,
     start,
 )
 from memory_store import MemoryStore
@@ -350,7 +351,7 @@ def test_in_a_real_store_children_are_found_page_by_page_and_artifacts_lie_in_th
     projection = Projection(MlflowClient(uri), plan.sweep, ledger)
     for run in plan.runs:
         finish(ledger, run)
-        projection.project(run, ledger.run(str(run.folder)).read())
+        show(projection, run, ledger)
     projection.write_sweep([])
     monkeypatch.setattr(tracked_run, "_RUNS_A_PAGE", 3)
     again = Projection(MlflowClient(uri), plan.sweep, ledger)

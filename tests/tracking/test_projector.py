@@ -16,8 +16,7 @@ from tracked_sweep import QUICK, TrackedSweep, eventually
 from gga_sweep.errors import GGASweepError, StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
-from gga_sweep.ledger.run_reader import StoredRun
-from gga_sweep.records import RunStatus
+from gga_sweep.records import RunResult, RunStatus
 from gga_sweep.spec import Plan, PlannedRun, searched_run
 from gga_sweep.tracking import projection
 from gga_sweep.tracking.descriptions import run_params
@@ -95,9 +94,9 @@ def test_many_wakes_of_a_run_are_one_projection(tracked: TrackedSweep, monkeypat
     projected: list[str | None] = []
     original = Projection.project
 
-    def project(self: Projection, run: PlannedRun, stored: Any) -> None:
+    def project(self: Projection, run: PlannedRun, *read: Any) -> None:
         projected.append(run.key)
-        original(self, run, stored)
+        original(self, run, *read)
 
     monkeypatch.setattr(Projection, "project", project)
     with tracked.projector(pace=Pace(gather=1.0)) as projector:
@@ -147,12 +146,12 @@ def test_a_second_launch_reads_and_writes_no_run_that_is_complete(
         assert projector.close(30)
     read: list[str] = []
 
-    def read_all(self: RunFolder) -> StoredRun:
+    def read_all(self: RunFolder) -> RunResult:
         read.append(self.name)
         return original(self)
 
-    original = RunFolder.read
-    monkeypatch.setattr(RunFolder, "read", read_all)
+    original = RunFolder.read_result
+    monkeypatch.setattr(RunFolder, "read_result", read_all)
     before = tracked.content["children"]
     with tracked.projector() as projector:
         assert projector.close(30)

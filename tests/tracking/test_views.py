@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from invented_ledger import finish, invented_table
+from invented_ledger import finish, invented_table, show
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
@@ -32,7 +32,7 @@ def projection(uri: str, plan: Plan, ledger: Ledger) -> Projection:
     for run in done:
         finish(ledger, run)
     for run in plan.runs:
-        projection.project(run, ledger.run(str(run.folder)).read())
+        show(projection, run, ledger)
     publish_outcome(projection, plan.runs, invented_table(plan, ledger))
     projection.write_sweep(list(plan.runs[0].hyperparameters))
     return projection

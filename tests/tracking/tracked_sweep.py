@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from invented_ledger import finish, invented_table
+from invented_ledger import finish, invented_table, show
 from memory_store import LATE_SECONDS, MemoryStore
 from stores import content_of
 
@@ -41,7 +41,7 @@ class TrackedSweep:
         """What the ledger holds of these runs, by a new projection or by one that was returned before."""
         projection = projection or self.open(**options)
         for run in runs:
-            projection.project(run, self.ledger.run(str(run.folder)).read())
+            show(projection, run, self.ledger)
         return projection
 
     def projector(self, faults: Faults | None = None, **options: Any) -> Projector:
