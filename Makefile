@@ -1,11 +1,11 @@
-# make demo | test | test-lowest | test-cluster | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
+# make demo | test | test-lowest | test-cluster | golden | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 UV_VERSION := 0.13.9
 
-.PHONY: demo test test-lowest test-cluster chaos fuzz lint bench clean lock
+.PHONY: demo test test-lowest test-cluster golden chaos fuzz lint bench clean lock
 
 demo: $(VENV)/.ready
 	$(BIN)/gga-sweep run demo
@@ -25,6 +25,17 @@ test-lowest: $(VENV)/.ready
 # Several Ray nodes, PostgreSQL, an S3 server, on this machine. PostgreSQL's programs must be there.
 test-cluster: $(VENV)/.ready
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -m cluster -n 2 --dist loadfile
+
+# Small sweeps under the checkout BASE and under this one: every bit and every table must be the same. Each checkout
+# runs its own sweep files where it has some, since options may have other names.
+GOLDEN := $(BIN)/python tests/golden/freeze.py
+GOLDEN_SWEEPS = $(firstword $(wildcard $(BASE)/tests/golden/sweeps) tests/golden/sweeps)
+golden: $(VENV)/.ready
+	test -n "$(BASE)" || { echo "make golden BASE=DIR, where DIR is the checkout to compare with" >&2; exit 2; }
+	mkdir -p build
+	env -u PYTHONDONTWRITEBYTECODE $(GOLDEN) freeze build/golden-base.json --package $(BASE) --sweeps $(GOLDEN_SWEEPS)
+	env -u PYTHONDONTWRITEBYTECODE $(GOLDEN) freeze build/golden.json
+	$(GOLDEN) compare build/golden-base.json build/golden.json
 
 chaos: $(VENV)/.ready
 	$(BIN)/python tests/chaos/chaos.py
