@@ -23,7 +23,7 @@ from gga_sweep.ledger.ledger import Ledger
 
 @pytest.fixture(autouse=True)
 def modules_of_this_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
 
 
 def loaded(folder: Path, **fields: Any) -> tuple[gga_sweep.SweepSpec, str]:

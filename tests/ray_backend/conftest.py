@@ -38,7 +38,7 @@ def local_ray(orders: Path) -> Iterator[None]:
     import ray
 
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER), str(FOLDER.parent)]))
+        environment.setenv("PYTHONPATH", str(FOLDER.parent), prepend=os.pathsep)
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
