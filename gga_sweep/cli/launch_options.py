@@ -43,7 +43,7 @@ _OPTIONS: dict[str, Any] = {
     ],
     "dashboard": Annotated[
         bool,
-        typer.Option("--dashboard", help="Start Ray's dashboard too, on 127.0.0.1. Needs gga-sweep[dashboard]."),
+        typer.Option("--dashboard", help="Start Ray's dashboard too, on 127.0.0.1. Needs gga-sweep\\[dashboard]."),
     ],
 }
 """By field of `LaunchOptions`, which has the defaults."""

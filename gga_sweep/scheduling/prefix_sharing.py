@@ -110,7 +110,7 @@ class PrefixSharing:
         return Branching(tuple(name for _, name in there), left)
 
     def reached(self, key: str, steps: int) -> bool:
-        """A run in training has done so many steps; gives whether it left a prefix since it was last heard of."""
+        """Note that a run has trained `steps` steps. Returns whether it saved a prefix since the last call."""
         training = self._trunk_of[key].training.get(key)
         if training is None:
             return False

@@ -33,7 +33,7 @@ class RunStreams:
     Args:
         features: width of the dropout mask.
         dropout: its rate.
-        device: where masks are wanted.
+        device: of the masks.
     """
 
     dataset: str
