@@ -1,4 +1,4 @@
-"""Candidates: the points that a search scores.
+"""Candidates: the points that the candidate search scores.
 
 A candidate is a path: the indices of the displacements that are added, in order, to the weights the step began with.
 Only the path is kept; a displacement is made again from its index whenever it is needed, so memory does not grow with
