@@ -77,7 +77,7 @@ def _number_of_good(draws: int) -> int:
 
 
 def _to_optuna(searched: Distribution) -> BaseDistribution:
-    """Choices by their positions: Optuna would take 1 and true for one."""
+    """Choices by their positions, because Optuna treats 1 and true as equal."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if searched.choice is not None:

@@ -45,7 +45,7 @@ class Valley:
         first: the evaluation that ends its first segment.
         last: its last evaluation.
         threshold: how high it reaches.
-        ended: whether nothing that follows can belong to it.
+        ended: whether later evaluations cannot belong to it.
     """
 
     first: int
@@ -114,7 +114,7 @@ class WeightAveraging:
         """Of the steps since the last evaluation, in float64, so that their number rounds nothing."""
 
     def add(self, network: nn.Module) -> None:
-        """Take the weights after a step."""
+        """Add the weights after a step."""
         for name, weight in _floating(network):
             if self._steps == 0:
                 self._sums[name] = weight.to(torch.float64, copy=True)
@@ -123,7 +123,7 @@ class WeightAveraging:
         self._steps += 1
 
     def end_segment(self, step: int, loss: float) -> None:
-        """Tell the validation loss of an evaluation, made after this step, whose weights were added."""
+        """Add the validation loss of the evaluation after this step, whose weights were added."""
         weights = {name: (total / self._steps).float().cpu() for name, total in self._sums.items()}
         self._kept.append(Average(len(self._losses), step - self._steps + 1, step, weights))
         self._losses.append(loss)
