@@ -20,7 +20,7 @@ class ANDMask(GradientSurgery):
         mask = 1 where |mean over domains of sign(g_d)| >= andmask_tau, else 0,
         gradient = mask * mean over domains of g_d / (1e-10 + share of the tensor's entries in the mask).
 
-    `andmask_tau`: the agreement wanted; at 1 every domain has the same sign, at 0 nothing is masked and this is ERM.
+    `andmask_tau`: the required agreement; at 1 every domain has the same sign, at 0 nothing is masked and this is ERM.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class ANDMask. The paper's mask has no
     division; its code offers one, and DomainBed always divides. DomainBed has one forward of all domains, here each has

@@ -1,4 +1,4 @@
-"""Measures the gain of a search again on data and masks that the search did not use."""
+"""Measures the gain of a candidate search on data and masks that the search did not use."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from gga_sweep.annealing.scoring import STEP_MASK, ScoredModel, Scorer
 from gga_sweep.annealing.search import SearchOutcome
 
 FRESH_MASKS = 4
-"""Dropout masks, beyond those of the search, under which an alignment is measured again."""
+"""Number of fresh dropout masks under which an alignment is measured again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Alignments (minimum pairwise cosines, in [-1, 1]) before and after a search; NaN where undefined.
+    """Alignments (minimum pairwise cosines, in [-1, 1]) before and after a candidate search; NaN where
+    undefined.
 
     Args:
         fresh_alignment_before, fresh_alignment_after: on the step's minibatches, mean under `FRESH_MASKS` masks that
-            the search did not see, the same before and after.
+            the candidate search did not use, the same before and after.
         next_alignment_before, next_alignment_after: on the next minibatches, under their step's own mask.
         moved_radii: see `moved_radii`.
     """
@@ -47,15 +48,15 @@ def diagnose(
     buffers: Sequence[Tensor],
     settings: GGA,
 ) -> Diagnosis:
-    """Measure the two ends of a search again; to be called before the weights change further.
+    """Measure start and end of a candidate search again; to be called before the weights change further.
 
-    The weights go back to where the step began and return, both by copy: they end with the bits they had.
-    Nothing else changes. If nothing moved, each alignment is measured once.
+    The weights are moved to the start of the step and back, both by copy, so their bits do not change. Nothing else
+    changes. If nothing moved, each alignment is measured once.
 
     Args:
         outcome: of `search_step` with the same model and parameters.
         next_model: the same network on the next step's minibatches.
-        settings: of the search.
+        settings: of the candidate search.
     """
     distance_in_radii = moved_radii(outcome.distance, settings.radius, entry_count(perturbed))
     scorer = Scorer(model, scored, buffers, settings.domain_gradients)
@@ -74,7 +75,7 @@ def diagnose(
 
 
 def moved_radii(distance: float, radius: float, entries: int) -> float:
-    """An L2 distance over that from the centre of the box to its corners, radius * sqrt(entries).
+    """An L2 distance divided by that from the centre of the box to its corners, radius * sqrt(entries).
 
     In [0, 1] for a point of the box around the start; 1 / sqrt(3) is typical of uniform noise. 0 where nothing moved.
     """

@@ -17,7 +17,7 @@ def entry_count(tensors: Sequence[Tensor]) -> int:
 
 
 def working_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
-    """float64 if any tensor is, else float32: half-precision noise or gradients would lose what the search compares."""
+    """float64 if any tensor is, else float32: half precision loses the differences between candidates."""
     return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
 
 

@@ -59,7 +59,7 @@ class GraphedMeasure:
             self._trusted = torch.equal(measured, self._recorded())
             if not self._trusted:
                 warnings.warn(
-                    "the scoring does not replay as a CUDA graph; it is computed anew each time", stacklevel=2
+                    "the scoring does not replay as a CUDA graph; it is computed again each time", stacklevel=2
                 )
             return measured
         return self._recorded() if self._trusted else self._measure()

@@ -15,8 +15,8 @@ from gga_sweep.annealing.options import Objective
 from gga_sweep.annealing.scoring import DrawOf, Scorer
 
 _DEAD_END = "torch::autograd::Error"
-"""The node that stands for a derivative marked `once_differentiable`. Nothing lies behind it: where certain inputs are
-asked for, autograd passes it by in silence, and takes the derivative for a constant."""
+"""The node of a derivative marked `once_differentiable`. The graph ends there: if gradients of certain inputs are
+requested, autograd skips the node without an error, and treats the derivative as a constant."""
 
 _NO_SECOND_DERIVATIVE = (
     "direction 'gradient' (variant guided) needs second derivatives, and an operation of the model has none: {}. "

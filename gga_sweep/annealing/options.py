@@ -30,11 +30,11 @@ OptionValue = bool | int | float | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """What is declared of an option.
+    """The declaration of an option.
 
     Args:
-        name: as in sweep files, where it stands under `annealing`.
-        type: of its values; of an int given for a float, a float is made.
+        name: as in sweep files, under `annealing`.
+        type: of its values; an int given for a float is converted.
         choices: every allowed value of a str.
         default: of the variant `paper`.
         meaning: for the docs, in one sentence.
@@ -59,7 +59,7 @@ class Option:
 
     @property
     def rule(self) -> str:
-        """What must hold of a value, as messages say it."""
+        """The condition on a value, as in messages."""
         if self.choices:
             return "must be one of the choices"
         if self.type is bool:
@@ -100,7 +100,7 @@ def _option(default: OptionValue, meaning: str, **facts: Any) -> Any:
 
 
 class _Method:
-    """What both methods do with their options."""
+    """Shared by both methods: checks, and access to the options by name."""
 
     __slots__ = ()
 
@@ -113,7 +113,7 @@ class _Method:
 
     @classmethod
     def of_mapping(cls, values: Mapping[str, object]) -> Self:
-        """Of options by name; the others have their defaults.
+        """Build from options by name; the others have their defaults.
 
         Raises:
             ValueError: if an option is unknown, or a value is outside its range; every fault is in the message.
@@ -126,7 +126,7 @@ class _Method:
         return {name: getattr(self, name) for name in options_of(type(self))}
 
     def in_key(self) -> dict[str, OptionValue]:
-        """What a run's key holds: all that decides numbers, but for neutral values. The method is neutral where GGA."""
+        """The options in a run's key: all that change numbers, without neutral values. The method GGA is neutral."""
         found: dict[str, OptionValue] = {} if self.method == GGA.method else {"method": self.method}
         for name, option in options_of(type(self)).items():
             value = getattr(self, name)
@@ -138,13 +138,13 @@ class _Method:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GGA(_Method):
-    """Gradient-Guided Annealing: when to search, how far, how often, and by which rules.
+    """Gradient-Guided Annealing: window, radius and rules of the candidate search.
 
     Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162. Numbers: the paper's table as corrected in July 2025
     (aristotelisballas/GGA at 5450c2b, README image hp.png); `num_candidates` and `loss_tolerance` are literals of the
-    released code (domainbed/algorithms.py). Variants: `paper` is the algorithm as its text is reported; the text itself
-    could not be read, so this is partly our reading. `released` is what the authors' code does (class ERM_GGA).
-    `guided` is ours: in place of a random search of the box, a step along the gradient of the alignment to its corner.
+    released code (domainbed/algorithms.py). Variants: `paper` follows summaries of its text, which was not available,
+    so it is partly our interpretation. `released` follows the authors' code (class ERM_GGA). `guided` is ours: instead
+    of random candidates in the box, a step along the gradient of the alignment to its corner.
 
     Raises:
         ValueError: if any value is outside its range; every fault is in the message.
@@ -158,13 +158,13 @@ class GGA(_Method):
     method: ClassVar[str] = "gga"
 
     start_step: int = _option(100, "first annealed step, counted from 0", least=0)
-    num_steps: int = _option(101, "annealed steps; with start_step 100 the paper's 100 to 200", least=1)
+    num_steps: int = _option(101, "number of annealed steps; with start_step 100: the paper's 100 to 200", least=1)
     radius: float = _option(
-        1e-5, "rho: noise is U(-radius, radius), absolute, on every perturbed entry; 0 moves nothing", least=0
+        1e-5, "rho: absolute noise U(-radius, radius) on every perturbed entry; 0 moves nothing", least=0
     )
     num_candidates: int = _option(
         250,
-        "candidates scored at each annealed step; along the gradient at most so many",
+        "candidates scored at each annealed step; along the gradient: at most so many",
         least=1,
         variants={"guided": 4},
     )
@@ -172,41 +172,44 @@ class GGA(_Method):
         0.1, "a candidate's joint loss may exceed the reference by less than this (nats); -inf rejects all, inf none"
     )
     objective: Objective = _option(
-        "alignment", "what makes a candidate better; all but `alignment` are controls, see below", neutral="alignment"
+        "alignment",
+        "the quantity by which candidates are compared; all but `alignment` are controls, see below",
+        neutral="alignment",
     )
     direction: Direction = _option(
         "random",
-        "`random`: uniform in the box; `gradient`: to the corner of the box along the gradient of the objective, then "
+        "`random`: uniform in the box; `gradient`: along the gradient of the objective to the box's corner, then "
         "half as far, a quarter, ... until one is accepted (needs origin `start`)",
         neutral="random",
         variants={"guided": "gradient"},
     )
     origin: Origin = _option(
         "start",
-        "candidates lie around the weights the step began with (`start`), the previous candidate (`current`: a random "
-        "walk, back to the start on acceptance only) or the best point so far (`accepted`)",
+        "centre of the box of a candidate: the weights at the start of the step (`start`), the previous candidate "
+        "(`current`: a random walk, back to the start on acceptance only) or the best point so far (`accepted`)",
         variants={"released": "current"},
     )
     perturbs: Perturbs = _option(
         "all",
-        "what moves: all parameters that prediction uses, or the featurizer's",
+        "perturbed parameters: all that prediction uses, or the featurizer's",
         variants={"released": "featurizer"},
     )
     mask: Mask = _option(
         "step",
-        "dropout while scoring: the update's own mask at every scoring of a step, or a new one at every forward",
+        "dropout while scoring: the update's own mask for all scorings of a step, or a new mask at every forward",
         variants={"released": "forward"},
     )
     joint_loss: JointLoss = _option(
         "mean",
-        "the mean of the domain losses, or a forward of its own over the concatenated batch",
+        "the mean of the domain losses, or the loss of a separate forward of the concatenated batch",
         variants={"released": "forward"},
     )
     loss_reference: LossReference = _option(
         "start", "the joint loss at the start, or of the last accepted candidate", variants={"released": "accepted"}
     )
     domain_gradients: GradientMethod = _option(
-        "loop", "how a scoring computes them, see below; in a sweep file the default follows from the network"
+        "loop",
+        "how the domains' gradients are computed, see below; in a sweep file the default follows from the network",
     )
     cuda_graph: bool = _option(
         False,
@@ -232,21 +235,21 @@ class GGA(_Method):
         return range(self.start_step, self.start_step + self.num_steps)
 
     def steps(self, trained: int) -> range:
-        """The annealed steps of a run of so many steps."""
+        """The annealed steps of a run of `trained` steps."""
         return range(min(self.start_step, trained), min(self.window.stop, trained))
 
     def up_to(self, steps: int) -> GGA | None:
-        """What the first so many steps of a run see of it; None if none of them is annealed."""
+        """The annealing of a run's first `steps` steps; None if none of them is annealed."""
         annealed = self.steps(steps)
         return replace(self, num_steps=len(annealed)) if annealed else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GGAL(_Method):
-    """GGA-L: at every step alpha * xi is added to the joint gradient, all parameters, before the optimiser.
+    """GGA-L: every step adds alpha * xi to the joint gradient of all parameters, before the optimiser.
 
-    Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162; aristotelisballas/GGA at 5450c2b, class ERM_GGA_L, whose the
-    defaults are.
+    Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162; aristotelisballas/GGA at 5450c2b, class ERM_GGA_L, with
+    its defaults.
 
     Raises:
         ValueError: if any value is outside its range; every fault is in the message.
@@ -264,23 +267,23 @@ class GGAL(_Method):
         "xi, entry by entry: N(0, 1), the release's; U(0, 1), the paper's, whose mean is not zero; or U(-1/2, 1/2)",
     )
     alpha: Alpha = _option(
-        "adaptive", "gamma times (1 - mean cosine over pairs of domain gradients), or its control, gamma"
+        "adaptive", "gamma times (1 - mean cosine over pairs of domain gradients), or gamma (the control)"
     )
     domain_gradients: GradientMethod = _option(
-        "loop", "as of gga; without effect where alpha is constant", unused_where=("alpha", "constant")
+        "loop", "as for gga; without effect if alpha is constant", unused_where=("alpha", "constant")
     )
 
     @property
     def window(self) -> range:
-        """No step is searched."""
+        """Empty: no step has a candidate search."""
         return range(0)
 
     def steps(self, trained: int) -> range:
-        """Every step of a run of so many is annealed."""
+        """All steps of a run of `trained` steps."""
         return range(trained)
 
     def up_to(self, steps: int) -> GGAL:
-        """What the first so many steps of a run see of it."""
+        """The annealing of a run's first `steps` steps: the same."""
         return self
 
 

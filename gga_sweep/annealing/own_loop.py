@@ -1,8 +1,8 @@
-"""The annealing in anybody's training loop: any module, any loss, any number of domains.
+"""The annealing in a training loop of your own: any module, any loss, any number of domains.
 
-Every random number is a function of the seed, the step and what it is for; torch's global generators end as they began.
-So a step that moves nothing is bit for bit the step it would have been without annealing. The dropout masks of the
-search are therefore not those of the update that follows.
+Every random number is a function of the seed, the step and its purpose; torch's global generators are restored. So a
+step that moves nothing is bit for bit the step without annealing. The dropout masks of the candidate search are
+therefore not those of the update that follows.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ def anneal_step(
     featurizer: nn.Module | None = None,
     joint_loss: Callable[[], Tensor] | None = None,
 ) -> SearchOutcome | None:
-    """Search around the weights and leave them at the best point found; to be called in front of a step's update.
+    """Search for a better point around the weights, and move them there; to be called before a step's update.
 
-    Nothing else changes: buffers, `.grad` and torch's global random state end as they began. Outside the window
-    nothing happens at all.
+    Nothing else changes: buffers, `.grad` and torch's global random state are restored. Outside the window it does
+    nothing.
 
     Args:
         model: its trainable parameters are scored and, unless the settings say `featurizer`, moved; in training mode.
-        domain_loss: gives the scalar loss of this step's minibatch of domain 0 .. n_domains - 1, through the model. It
-            must depend on nothing but the weights, the buffers and torch's global generators, and is called often:
+        domain_loss: returns the scalar loss of this step's minibatch of domain 0 .. n_domains - 1, through the model.
+            It must depend on nothing but the weights, the buffers and torch's global generators, and is called often:
             data are drawn before it.
         n_domains: at least 2.
         step: counted from 0, as `start_step` is.
         seed: any integer; other seeds give other candidates and other dropout masks while scoring.
         featurizer: a part of the model, the one that moves with `perturbs="featurizer"`; otherwise unused.
-        joint_loss: gives the scalar loss of all minibatches in one forward, for `joint_loss="forward"`; not called
+        joint_loss: returns the scalar loss of all minibatches in one forward, for `joint_loss="forward"`; not called
             otherwise.
 
     Returns:
-        What the search found; None outside the window.
+        The result of the candidate search; None outside the window.
 
     Raises:
         ValueError: if the arguments do not fit the settings, at every step, every fault in the message; in the
@@ -151,7 +151,7 @@ def add_gradient_noise(
 
 
 class _Streams(NamedTuple):
-    """The random numbers of one step, by what they are for."""
+    """The random numbers of one step, by purpose."""
 
     seed: int
     step: int
@@ -215,7 +215,7 @@ def _loop_faults(n_domains: int, method: GradientMethod) -> list[OptionFault]:
     if n_domains < 2:
         faults.append(OptionFault("n_domains", "must be at least 2, for gradients to compare", n_domains))
     if method != "loop":
-        rule = "must be 'loop' here: a loss of one domain at a time shows no concatenated batch"
+        rule = "must be 'loop' here: a loss of one domain at a time has no concatenated batch"
         faults.append(OptionFault("domain_gradients", rule, method, ("loop",)))
     return faults
 

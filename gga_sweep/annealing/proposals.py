@@ -1,4 +1,4 @@
-"""Candidates: the points that a search scores.
+"""Candidates: the points that the candidate search scores.
 
 A candidate is a path: the indices of the displacements that are added, in order, to the weights the step began with.
 Only the path is kept; a displacement is made again from its index whenever it is needed, so memory does not grow with
@@ -129,17 +129,17 @@ class MovableWeights:
             self._check_that_it_moves(displacement)
 
     def _check_that_it_moves(self, displacement: Displacement) -> None:
-        asked, unmoved = [], []
+        perturbed, unmoved = [], []
         for tensors in zip(self._parameters, self.start, displacement.pieces, strict=True):
             for now, then, piece in zip(*map(_flat_chunks, tensors), strict=True):
-                asked.append((piece != 0).sum())
+                perturbed.append((piece != 0).sum())
                 unmoved.append(((now == then) & (piece != 0)).sum())
-        share = float(sum(unmoved) / max(sum(asked), 1))
+        share = float(sum(unmoved) / max(sum(perturbed), 1))
         if share > _MOST_UNMOVED:
             dtypes = ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in self._parameters}))
             raise ValueError(
                 f"the radius vanishes in the weights' precision ({dtypes}): {share:.0%} of the perturbed entries did "
-                f"not move, at most {_MOST_UNMOVED:.0%} may; take a larger radius or a wider type"
+                f"not move, at most {_MOST_UNMOVED:.0%} may; use a larger radius or a wider type"
             )
 
 

@@ -1,4 +1,4 @@
-"""The score of a point: how well the domains' gradients agree there, and the joint loss."""
+"""The score of a point: the alignment of the domains' gradients, and the joint loss."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Draw = tuple[int | str, ...]
 
 `("step",)`: the step's own. `("start", f)` and `("candidate", k, f)`: of forward `f` while scoring the start or
 candidate `k` with a new mask at every forward; forward i is domain i's, forward n_domains that of the joint loss.
-`("fresh", m)`: one of the masks that the search has not seen.
+`("fresh", m)`: one of the masks that the candidate search has not used.
 """
 
 STEP_MASK: Draw = ("step",)
@@ -35,7 +35,7 @@ class ScoredModel(Protocol):
     """A model with one fixed minibatch a training domain, in training mode.
 
     A loss must depend on nothing but the weights, the buffers and the draw: the same call gives the same bits. It may
-    write the buffers passed to the search and consume torch's global random numbers; the search restores both.
+    write the buffers passed to the search and consume torch's global random numbers; `search_step` restores both.
     """
 
     @property
@@ -50,7 +50,7 @@ class ScoredModel(Protocol):
 
 
 class ConcatenatedModel(ScoredModel, Protocol):
-    """One that can also put all domains through one forward, as `domain_gradients="layerwise"` needs."""
+    """A model with one forward of all domains, as `domain_gradients="layerwise"` needs."""
 
     @property
     def module(self) -> nn.Module:
@@ -75,9 +75,9 @@ class Score(NamedTuple):
 
 
 class Scorer:
-    """Scores the present weights of a model and leaves buffers and `.grad` as they were.
+    """Scores the present weights of a model; buffers and `.grad` do not change.
 
-    What it measures stays on the parameters' device until it is read, so that the device never waits.
+    Measurements stay on the parameters' device until they are read, so that the device never waits.
 
     Args:
         model: has at least 2 domains; a `ConcatenatedModel` for the method `layerwise`.
@@ -98,7 +98,7 @@ class Scorer:
         self._scored = tuple(scored)
         self._buffers = Buffers(buffers)
         self.vectors = empty_gradients(model.n_domains, self._scored)
-        """The domains' gradients, (n_domains, entries), at the last measurement; anybody's memory to use up."""
+        """The domains' gradients, (n_domains, entries), at the last measurement; callers may overwrite them."""
         self._layerwise = None if method == "loop" else self._split(cast(ConcatenatedModel, model))
 
     def on(self, model: ScoredModel) -> Scorer:
@@ -151,7 +151,7 @@ class Scorer:
 
 
 def read_scores(measured: Sequence[Tensor]) -> list[Score]:
-    """What `Scorer.measure` gave, read back from the device at once."""
+    """Copy the results of `Scorer.measure` from the device, all at once."""
     return [Score(*values) for values in torch.stack(list(measured)).tolist()] if measured else []
 
 

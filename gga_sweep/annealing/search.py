@@ -1,4 +1,4 @@
-"""The search of one annealed step: score candidates near the weights, keep the best.
+"""The candidate search of one annealed step: score candidates near the weights, keep the best.
 
 Source: Gradient-Guided Annealing, Ballas & Diou, CVPR 2025, arXiv 2502.20162.
 """
@@ -34,10 +34,10 @@ class Candidate:
     """One candidate that was scored.
 
     Args:
-        path: where it lies, see `proposals`. Random: its last index is the candidate's own; along the gradient: how
-            often the step was halved, plus `num_candidates` for the random signs of the control `none`.
-        passed: its score is defined and its joint loss passed the gate.
-        accepted: it passed and was better than the best before it (`none`: as `alignment` judges).
+        path: its position, see `proposals`. Random: the last index is that of the candidate. Along the gradient: the
+            number of halvings of the step, plus `num_candidates` for the random signs of the control `none`.
+        passed: whether its score is defined and its joint loss within the tolerance.
+        accepted: whether it passed and was better than the best before it (`none`: by the alignment).
     """
 
     path: Path
@@ -48,14 +48,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """What one annealed step found. The weights stand at the chosen point.
+    """The result of one annealed step. The weights are at the chosen point.
 
     Args:
-        before: score at the weights the step began with.
-        candidates: all that were scored, in order; none where `before` is not defined, for then nothing can win.
-        chosen: index of the winning candidate; None when the weights stayed.
-        distance: L2 distance the weights moved.
-        start: the perturbed weights the step began with, copied; empty where nothing was tried.
+        before: score at the weights at the start of the step.
+        candidates: all scored candidates, in order; none where `before` is undefined, since none can be accepted then.
+        chosen: index of the chosen candidate; None if the weights did not move.
+        distance: L2 distance that the weights moved.
+        start: a copy of the perturbed weights at the start of the step; empty where no candidate was tried.
     """
 
     before: Score
@@ -66,17 +66,17 @@ class SearchOutcome:
 
     @property
     def after(self) -> Score:
-        """Score at the chosen point, as the search saw it there; `before` when the weights stayed."""
+        """Score at the chosen point, as measured by the candidate search; `before` if the weights did not move."""
         return self.before if self.chosen is None else self.candidates[self.chosen].score
 
     @property
     def tried(self) -> int:
-        """Candidates scored."""
+        """Number of candidates scored."""
         return len(self.candidates)
 
     @property
     def accepted(self) -> int:
-        """Candidates accepted on the way; each but the last gave way to a better one."""
+        """Number of candidates accepted; a later one was better than each but the last."""
         return sum(candidate.accepted for candidate in self.candidates)
 
 
@@ -89,21 +89,21 @@ def search_step(
     choice_generator: Callable[[], torch.Generator],
     settings: GGA,
 ) -> SearchOutcome:
-    """Search around the present weights and leave them at the best point found.
+    """Search for a better point around the present weights, and move the weights to the best one.
 
-    Nothing else changes: buffers, `.grad` and torch's global random state end as they began. With no candidate
-    accepted, or after an error, the weights have the bits they had. Where a domain's gradient is zero or not finite,
+    Nothing else changes: buffers, `.grad` and torch's global random state are restored. If no candidate is accepted,
+    and after an error, the weights keep their bits. Where a domain's gradient is zero or not finite,
     the alignment is undefined: no candidate is tried.
 
     Args:
-        model: what is scored, with this step's minibatches (the same for all candidates).
+        model: the scored model, with this step's minibatches (the same for all candidates).
         scored: the parameters whose gradients are compared.
-        perturbed: the parameters that move (`settings.perturbs` says which they should be); on them the noise is
-            laid in order, so the same entries in the same order get the same noise.
+        perturbed: the parameters that move, to be chosen by `settings.perturbs`. Noise is drawn in their order, so the
+            same entries in the same order get the same noise.
         buffers: every buffer that a forward may write, in place.
-        noise_generator: the generator of candidate k's noise, newly seeded at each call; it may be called more than
-            once for a candidate. On the parameters' device, or the noise is copied there.
-        choice_generator: the generator of the random choice; called with objective `none` only.
+        noise_generator: returns the newly seeded generator of candidate k's noise; may be called more than once for a
+            candidate. If it is not on the parameters' device, the noise is copied there.
+        choice_generator: returns the generator of the random choice; called with objective `none` only.
         settings: the window is not used: the caller decides which step is annealed.
 
     Raises:
@@ -158,11 +158,11 @@ def climb(
     choice_generator: Callable[[], torch.Generator],
     settings: GGA,
 ) -> SearchOutcome:
-    """The random search. `measure(k)` is called with the weights at candidate k, and gives its score.
+    """The search of random candidates. `measure(k)` returns the score of candidate k, at which the weights are then.
 
-    A candidate is accepted when its joint loss exceeds the reference by less than the tolerance and it beats the best
-    so far; nothing that is NaN is accepted. With origin `start` no candidate depends on earlier decisions:
-    all are measured before one is read, so that the device never waits.
+    A candidate is accepted if its joint loss exceeds the reference by less than the tolerance and it is better than the
+    best so far; NaN is never accepted. With origin `start` no candidate depends on earlier decisions: all are measured
+    before any score is read, so that the device never waits.
     """
     judge = _Judge(before, settings)
     at_once = settings.num_candidates if settings.origin == "start" else 1
@@ -181,9 +181,9 @@ def climb(
 
 
 def backtrack(before: Score, measure: Callable[[int], Tensor], weights: MovableWeights, settings: GGA) -> SearchOutcome:
-    """The search along the gradient: the whole step, half, a quarter, ... until one is accepted, as `climb` would.
+    """The search along the gradient: the whole step, half, a quarter, ... until one is accepted by the rule of `climb`.
 
-    Objective `none` then goes as far along random signs, if the joint loss there passes.
+    Objective `none` then moves as far along random signs, if the joint loss there is within the tolerance.
     """
     judge = _Judge(before, settings)
     while judge.last_accepted is None and len(judge.candidates) < settings.num_candidates:
@@ -202,7 +202,7 @@ def backtrack(before: Score, measure: Callable[[int], Tensor], weights: MovableW
 
 
 class _Judge:
-    """Accepts or rejects the candidates of a search, in order."""
+    """Accepts or rejects the candidates of one step, in order."""
 
     def __init__(self, before: Score, settings: GGA) -> None:
         self._settings = settings
@@ -212,15 +212,15 @@ class _Judge:
         self.candidates: list[Candidate] = []
 
     def path_of(self, index: int) -> Path:
-        """Where a random candidate lies, after what was decided so far."""
+        """The position of a random candidate, after the decisions so far."""
         return candidate_path(self._settings.origin, index, self.last_accepted, self._best_path)
 
     def passes(self, found: Score) -> bool:
-        """Whether the score is defined and its joint loss passes the gate."""
+        """Whether the score is defined and its joint loss within the tolerance."""
         return found.is_defined() and found.loss - self._reference.loss < self._settings.loss_tolerance
 
     def take(self, path: Path, found: Score) -> None:
-        """Decide about the next candidate."""
+        """Accept or reject the next candidate."""
         passed = self.passes(found)
         accepted = passed and _is_better(self._settings.objective, found, self._best)
         if accepted:
@@ -230,7 +230,7 @@ class _Judge:
         self.candidates.append(Candidate(path, found, passed, accepted))
 
     def outcome(self, chosen: int | None, weights: MovableWeights) -> SearchOutcome:
-        """Put the weights at the chosen candidate, or back."""
+        """Move the weights to the chosen candidate, or back to the start."""
         weights.move_to(() if chosen is None else self.candidates[chosen].path)
         return SearchOutcome(self._before, tuple(self.candidates), chosen, weights.distance(), weights.start)
 

@@ -1,4 +1,4 @@
-"""What the commands share: consoles, exit codes, arguments, output files and error messages."""
+"""Shared by all commands: consoles, exit codes, arguments, output files and error messages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gga_sweep.spec import SweepSpec
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
-"""Exit codes: every run done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or the sweep is
-owned by another launch."""
+"""Exit codes: every run is done, diverged or stopped by a scheduler; some failed; bad input; interrupted, or another
+launch owns the sweep."""
 
 CONTINUES = "`gga-sweep run` continues where it stopped."
 INTERRUPTED_IN_WORDS = f"Interrupted. {CONTINUES}"
@@ -32,12 +32,12 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="The sweep's folder, 
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field, e.g. training.steps=100. Repeatable.")
 ]
-Storage = Annotated[str, typer.Option(help="Folder of all sweeps, or of a bucket: s3://BUCKET/FOLDER.")]
+Storage = Annotated[str, typer.Option(help="Folder of all sweeps, local or in a bucket: s3://BUCKET/FOLDER.")]
 TrackingURI = Annotated[
-    str | None, typer.Option(help="Of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage.")
+    str | None, typer.Option(help="URI of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage.")
 ]
 Address = Annotated[
-    str | None, typer.Option(help="Of a running Ray cluster; auto finds one. Default: start a local one.")
+    str | None, typer.Option(help="Address of a running Ray cluster; auto finds one. Default: start a local one.")
 ]
 DEFAULT_STORAGE = "gga-sweep-results"
 
@@ -59,7 +59,7 @@ def write(text: str, output: Path | None) -> None:
 
 @contextlib.contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Print the path of the file written; raise an error of writing as bad input."""
+    """Print the path of the written file; raise `InputError` if writing fails."""
     try:
         yield
     except OSError as error:
@@ -68,7 +68,7 @@ def writing(output: Path) -> Iterator[None]:
 
 
 def without_collection() -> None:
-    """Disable garbage collection, which takes long in a command that reads thousands of runs and then exits."""
+    """Disable garbage collection, which is slow in a command that reads thousands of runs and then exits."""
     gc.disable()
 
 

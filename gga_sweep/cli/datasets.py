@@ -1,4 +1,4 @@
-"""Commands on datasets: what is known, whether a tree is what it should be, and a tree from a download."""
+"""Commands that list, check and prepare datasets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check(
     name: Annotated[str, typer.Argument(help="A dataset's name, e.g. PACS or ImageFolder.")],
     root: Annotated[Path | None, typer.Option(help="Folder of the tree domain/class/image.")] = None,
 ) -> None:
-    """Check domains, classes and counts of a dataset, and that every image opens."""
+    """Check domains, classes and counts of a dataset, and that every image can be read."""
     from gga_sweep.datasets import check_dataset, describe
     from gga_sweep.datasets.config import DatasetConfig
 
@@ -56,28 +56,28 @@ def check(
 
 def prepare(
     name: Annotated[str, typer.Argument(help="A benchmark's name, e.g. PACS.")],
-    download: Annotated[Path, typer.Option("--from", metavar="DOWNLOAD", help="Its download: a folder or an archive.")],
-    root: Annotated[Path, typer.Option(help="Folder to make: the tree domain/class/image.")],
-    link: Annotated[bool, typer.Option("--link", help="Hard links in the place of copies.")] = False,
+    download: Annotated[Path, typer.Option("--from", metavar="DOWNLOAD", help="The download: a folder or an archive.")],
+    root: Annotated[Path, typer.Option(help="Folder to create, for the tree domain/class/image.")],
+    link: Annotated[bool, typer.Option("--link", help="Make hard links instead of copies.")] = False,
     duplicates: Annotated[
-        Path | None, typer.Option(help="File with a domain/class/image a line to leave out (DomainNet).")
+        Path | None, typer.Option(help="File that lists images to omit, one domain/class/image per line (DomainNet).")
     ] = None,
 ) -> None:
-    """Make a benchmark's tree from its download, whole or not at all, and check it. Downloads nothing."""
+    """Make a benchmark's complete tree from its download, and check it. Downloads nothing."""
     from gga_sweep.datasets import prepare_dataset
 
     with _progress() as bar:
         made = prepare_dataset(name, download, root, link=link, duplicates=duplicates, progress=_shown_on(bar))
     listed = made.duplicates + made.unknown_duplicates
-    left_out = f"; of {listed} listed duplicates {made.duplicates} were there and left out" if listed else ""
+    left_out = f"; of {listed} listed duplicates {made.duplicates} were found and omitted" if listed else ""
     out.print(f"{made.copied:,} images copied, {made.linked:,} linked{left_out}")
     _print_check(made.check)
-    if made.check.faults:  # the tree stays: what differs may be wanted
+    if made.check.faults:  # the tree is kept: the differences may be intended
         raise InputError(made.check.faults, str(made.root))
 
 
 def _print_check(found: DatasetCheck) -> None:
-    """The outcome, then every domain beside what was published of it."""
+    """The outcome, then every domain beside its published count."""
     from rich.table import Table
 
     out.print(found.in_words)
@@ -98,7 +98,7 @@ def _print_check(found: DatasetCheck) -> None:
 
 
 def _progress() -> ProgressBar:
-    """A bar on a terminal, nothing in a pipe."""
+    """A progress bar, disabled without a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as ProgressBar
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class _Needs(NamedTuple):
-    """What a sweep needs of each node; without a sweep, what can be checked."""
+    """What a sweep requires of each node; by default, what can be checked without a sweep."""
 
     dataset: DatasetConfig | None = None
     images: Mapping[str, int] | None = None
@@ -40,7 +40,7 @@ class _Needs(NamedTuple):
 
 def doctor(
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE|NAME]", help="A sweep, to check its images and resources too.")
+        str | None, typer.Argument(metavar="[FILE|NAME]", help="A sweep: also checks its images and resources.")
     ] = None,
     overrides: Overrides = [],  # noqa: B006
     address: Address = None,
@@ -74,7 +74,7 @@ def doctor(
 
 
 def tracking_finding(uri: str, error: str | None, nodes: int) -> Finding:
-    """Judge the MLflow store, which the launch alone writes to.
+    """Whether the MLflow store can be used. Only the launch writes to it.
 
     Args:
         uri: of MLflow.
@@ -86,14 +86,14 @@ def tracking_finding(uri: str, error: str | None, nodes: int) -> Finding:
 
     shown, path = redact(uri), sqlite_path(uri)
     if error is not None:
-        remedy = "Start it, or give its address with --tracking-uri; `gga-sweep sync` updates it later."
+        remedy = "Start it, or set its address with --tracking-uri; `gga-sweep sync` updates it later."
         return Finding(Level.FAULT, "tracking", "this machine", f"{shown}: {error}", remedy)
     if path is not None and nodes > 1:
         text = f"{shown} is a file on this machine; other nodes cannot read it"
         remedy = "Always launch from this machine, or use a server: infra/mlflow."
         return Finding(Level.NOTE, "tracking", "this machine", text, remedy)
-    works = "answers" if shown.partition("://")[0] in SERVERS else "opens"
-    return Finding(Level.OK, "tracking", "this machine", f"{shown} {works}")
+    state = "responds" if shown.partition("://")[0] in SERVERS else "can be opened"
+    return Finding(Level.OK, "tracking", "this machine", f"{shown} {state}")
 
 
 def _needs_of(sweep: SweepSpec) -> _Needs:

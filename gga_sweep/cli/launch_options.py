@@ -15,43 +15,45 @@ from gga_sweep.execution.launch_options import LaunchOptions
 
 _OPTIONS: dict[str, Any] = {
     "address": Address,
-    "max_concurrent": Annotated[int | None, typer.Option(min=1, help="Runs at once. Default: as many as fit.")],
+    "max_concurrent": Annotated[
+        int | None, typer.Option(min=1, help="Number of runs at once. Default: as many as fit.")
+    ],
     "require_tracking": Annotated[
         bool, typer.Option("--require-tracking", help="Refuse to start without the tracking server.")
     ],
     "allow_change": Annotated[
-        bool, typer.Option("--allow-change", help="Continue although the sweep file changed under its name.")
+        bool, typer.Option("--allow-change", help="Continue although the sweep file was changed under the same name.")
     ],
     "take_over": Annotated[
         bool, typer.Option("--take-over", help="Stop another live launch of this sweep, and continue in its place.")
     ],
     "on_error": Annotated[
-        Literal["continue", "stop"], typer.Option(help="After a run that failed: train the others, or stop.")
+        Literal["continue", "stop"], typer.Option(help="After a run failed: train the others, or stop.")
     ],
     "keep_checkpoints": Annotated[
         Literal["none", "selected", "all"],
-        typer.Option(help="Of a finished run: nothing, the weights of its best step, or its last checkpoint too."),
+        typer.Option(help="Keep of a finished run: no weights, those of its best step, or also its last checkpoint."),
     ],
     "strict_environment": Annotated[
         bool, typer.Option("--strict-environment", help="Refuse to resume from a checkpoint of another environment.")
     ],
     "unshared": Annotated[
         bool,
-        typer.Option("--unshared", help="Train every run from step 0, also the steps it has in common with others."),
+        typer.Option("--unshared", help="Train every run from step 0 instead of sharing steps between runs."),
     ],
     "dashboard": Annotated[
         bool,
-        typer.Option("--dashboard", help="Start Ray's dashboard too, on 127.0.0.1. Needs gga-sweep[dashboard]."),
+        typer.Option("--dashboard", help="Start Ray's dashboard too, on 127.0.0.1. Needs gga-sweep\\[dashboard]."),
     ],
 }
 """By field of `LaunchOptions`, which has the defaults."""
 
 
 def takes_launch_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a launch: it receives them as its keyword argument `options`.
+    """Add the options of a launch to a command, which receives them as its keyword argument `options`.
 
     Args:
-        without: fields of `LaunchOptions` that the command has no option for.
+        without: fields of `LaunchOptions` without an option of the command.
     """
     defaults = {field.name: field.default for field in fields(LaunchOptions) if field.name not in without}
 

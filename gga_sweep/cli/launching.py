@@ -40,12 +40,15 @@ def run(
     storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingURI = None,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Launch in the background; its output goes to launch.log of the sweep.")
+        bool,
+        typer.Option(
+            "--detach", help="Launch in the background; write its output to launch.log in the sweep's folder."
+        ),
     ] = False,
     *,
     options: LaunchOptions,
 ) -> None:
-    """Train what is left of a sweep, track it, select, print the table. Run it again to continue."""
+    """Train the unfinished runs of a sweep, track them, select, print the table. Run it again to continue."""
     sweep = load_sweep(file, overrides, storage, tracking_uri)
     if detach:
         _detach(sweep, file, overrides, options)
@@ -67,7 +70,7 @@ def retry(
     *,
     options: LaunchOptions,
 ) -> None:
-    """Train runs again from step 0, and what else is left of the sweep as it was last launched."""
+    """Train runs again from step 0, and all unfinished runs of the sweep as it was last launched."""
     import os
 
     from gga_sweep.execution.retry import requeue
@@ -78,7 +81,7 @@ def retry(
 
     plan = read_plan(folder)
     sweep = replace(plan.sweep, tracking_uri=tracking_uri)
-    resolve_tracking_uri(sweep.storage, tracking_uri, os.environ)  # refuse a malformed one before runs are discarded
+    resolve_tracking_uri(sweep.storage, tracking_uri, os.environ)  # reports a malformed URI before runs are deleted
     failed = failed or not (diverged or keys)
     requeued = requeue(
         replace(plan, sweep=sweep),
@@ -89,7 +92,7 @@ def retry(
         take_over=options.take_over,
     )
     if not requeued:
-        out.print("Nothing to retry: no run has such a status.")
+        out.print("Nothing to retry: no run has a matching status.")
         return
     out.print(f"Requeued, to start at step 0: {count(len(requeued), 'run')}.")
     launch_and_print(sweep, options)
@@ -97,9 +100,9 @@ def retry(
 
 def stop(
     folder: Folder,
-    wait: Annotated[bool, typer.Option(help="Until the launch has ended.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the launch has ended.")] = True,
 ) -> None:
-    """Stop the live launch of a sweep, from anywhere that can read its storage. Its runs write checkpoints first."""
+    """Stop the live launch of a sweep, from any machine that can read its storage. Its runs write checkpoints."""
     from gga_sweep.ledger.lease import LAUNCHES, ask_to_stop, live_holder, wait_for_end
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
@@ -145,7 +148,7 @@ def _print_outcome(sweep: SweepSpec, result: SweepResult) -> None:
     for failure in result.failed:
         err.print(f"Failed: {run_in_words(failure)}: {failure.reason}")
     out.print()
-    out.print(f"Spent:   {device_hours(result.device_seconds)} device-hours in total; the page has them by arm")
+    out.print(f"Spent:   {device_hours(result.device_seconds)} device-hours in total; the page shows them by arm")
     out.print(f"Page:    {result.paths['html']}", soft_wrap=True)
     out.print(f"Ledger:  {result.ledger.folder}", soft_wrap=True)
     out.print(f"MLflow:  gga-sweep ui {shlex.quote(str(result.ledger.folder))}{_uri_flag(sweep)}", soft_wrap=True)

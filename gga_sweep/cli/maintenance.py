@@ -1,4 +1,4 @@
-"""Commands on a sweep's folder: show its status, verify its files, remove what is not needed."""
+"""Commands on a sweep's folder: show its status, verify its files, delete unneeded ones."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from gga_sweep.execution.verify import Verification
 
 _TERMINAL_SECONDS, _LINE_SECONDS = 5.0, 60.0
-"""Between two updates of --watch, on a terminal and elsewhere."""
+"""Interval between updates of --watch, on a terminal and elsewhere."""
 
 
 def status(
     folder: Folder,
     follow: Annotated[
-        bool, typer.Option("--watch", help="Update it until all runs are final or no launch is live.")
+        bool, typer.Option("--watch", help="Update the status until all runs are final or no launch is live.")
     ] = False,
     every: Annotated[
         float | None,
-        typer.Option(min=1, metavar="SECONDS", help="Between updates of --watch. Default: 5; 60 without a terminal."),
+        typer.Option(
+            min=1, metavar="SECONDS", help="Interval between updates of --watch. Default: 5; 60 without a terminal."
+        ),
     ] = None,
 ) -> None:
     """Show the status of a sweep's runs, with reasons, and whether a launch is live."""
@@ -80,7 +82,7 @@ def verify(folder: Folder) -> None:
 
 def clean(
     folder: Folder,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete them; otherwise they are only counted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete the files; otherwise they are only counted.")] = False,
 ) -> None:
     """Count or delete files that a sweep no longer needs: weights of unselected runs, checkpoints, leftovers."""
     from collections import Counter
@@ -127,7 +129,7 @@ def _print_verification(found: Verification, folder: str) -> None:
         out.print(f"  {finding}", soft_wrap=True)
     if again := found.runs("retry"):
         keys = " ".join(shlex.quote(name) for name in again)
-        out.print(f"To train {count(len(again), 'run')} again from step 0, which a launch alone does not do:")
+        out.print(f"A launch does not repair {count(len(again), 'run')}. To train again from step 0:")
         out.print(f"  gga-sweep retry {quoted} {keys}", soft_wrap=True)
     if left := found.runs("launch"):
         out.print(f"The next launch repairs {count(len(left), 'run')}.")

@@ -30,12 +30,12 @@ Averaged = Annotated[bool, typer.Option("--averaged", help="Use the averaged wei
 
 def train(
     file: SweepFile,
-    key: Annotated[str, typer.Option("--run", metavar="KEY", help="Name of its folder, or start of its key.")],
+    key: Annotated[str, typer.Option("--run", metavar="KEY", help="Name of the run's folder, or start of its key.")],
     overrides: Overrides = [],  # noqa: B006
     storage: Storage = DEFAULT_STORAGE,
     output: Annotated[Path | None, typer.Option(help="Train in this folder. Default: STORAGE/SWEEP/replays.")] = None,
 ) -> None:
-    """Train one run of a plan alone, from step 0, without Ray or MLflow; it gives the same bits as in the sweep."""
+    """Train one run of a plan alone, from step 0, without Ray or MLflow, to the same bits as in the sweep."""
     from gga_sweep.execution.replay import compare, replay
     from gga_sweep.records import FINAL
 
@@ -73,7 +73,7 @@ def predict(
     run_dir: Annotated[str, typer.Argument(metavar="RUN_DIR", help="A run's folder, STORAGE/SWEEP/runs/RUN.")],
     output: Annotated[Path | None, typer.Option(help="CSV file to write (default: print).")] = None,
     split: Annotated[str | None, typer.Option(help="train or validation (default: both).")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="ROOT", help="Where the run's images are now.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="ROOT", help="Present folder of the run's images.")] = None,
     averaged: Averaged = False,
 ) -> None:
     """Write the predictions of a run's selected model for every image, by sample id."""
@@ -82,7 +82,7 @@ def predict(
     from gga_sweep.spec.contents import cache_folder
     from gga_sweep.spec.location import as_location
 
-    if output is not None and not output.absolute().parent.is_dir():  # otherwise it fails after predicting
+    if output is not None and not output.absolute().parent.is_dir():  # checked before the long prediction
         raise bad_input("--output", "must be in a folder that exists", str(output))
     folder = open_run_folder(run_dir)
     cache = cache_folder(as_location(run_dir).absolute().parent.parent.parent)

@@ -1,4 +1,4 @@
-"""Commands that tell what a sweep file means, and make one of what a sweep selected."""
+"""Commands that show the plan of a sweep file, and write a sweep file from selected runs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def plan(
     overrides: Overrides = [],  # noqa: B006
     storage: Storage = DEFAULT_STORAGE,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure the price by a short training on this machine.")
+        bool, typer.Option("--calibrate", help="Measure the price by training a few steps on this machine.")
     ] = False,
 ) -> None:
-    """Show the runs a sweep needs, its cells, devices and price. Trains nothing of it."""
+    """Show the runs of a sweep, its cells, devices and price. Trains none of the runs."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.report.plan_price import price_pictures
     from gga_sweep.report.status import plan_picture, read_states
@@ -48,20 +48,22 @@ def plan(
 
 def reseed(
     folder: Folder,
-    trial_seeds: Annotated[str, typer.Option(metavar="SEEDS", help="To train on, e.g. 1-4 or 1,2,7.")],
+    trial_seeds: Annotated[str, typer.Option(metavar="SEEDS", help="Trial seeds to train on, e.g. 1-4 or 1,2,7.")],
     from_seed: Annotated[
-        int | None, typer.Option(help="The trial seed that searched, where there are several.")
+        int | None, typer.Option(help="The trial seed whose winners are used, if the sweep has several.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the new sweep. Default: the search's, with -reseeded.")] = None,
-    output: Annotated[Path | None, typer.Option(help="SweepSpec file to write. Default: NAME.yaml here.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the new sweep. Default: that of the old sweep, with -reseeded.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Sweep file to write. Default: NAME.yaml here.")] = None,
     selection: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="Select the winners by this. Default: the sweep's first.")
+        str | None, typer.Option(metavar="METHOD", help="Selection method for the winners. Default: the sweep's first.")
     ] = None,
     select_from: Annotated[
         str | None, typer.Option(metavar="any|after-window", help="The steps that may be selected.")
     ] = None,
 ) -> None:
-    """Write the sweep file that trains the winners of one trial seed on others: the search is paid for once."""
+    """Write a sweep file that trains the winners of one trial seed on others, without another search."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.chosen import reseeded_name, reseeded_sweep

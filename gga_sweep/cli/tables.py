@@ -21,20 +21,20 @@ def report(
     output: Annotated[Path | None, typer.Option(help="File to write (default: print).")] = None,
     selection: Annotated[
         list[str],
-        typer.Option(metavar="METHOD", help="Select by this; the first makes the headline. Repeatable."),
+        typer.Option(metavar="METHOD", help="Selection method; the first one makes the headline table. Repeatable."),
     ] = [],  # noqa: B006
     select_from: Annotated[
         str | None, typer.Option(metavar="any|after-window", help="The steps that may be selected.")
     ] = None,
     exclude_diverged: Annotated[
-        bool, typer.Option("--exclude-diverged", help="Keep diverged runs out of selection.")
+        bool, typer.Option("--exclude-diverged", help="Exclude diverged runs from selection.")
     ] = False,
-    published: Annotated[bool, typer.Option("--published", help="Show the published rows beside ours.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Show the paper's rows beside ours.")] = False,
     domainbed: Annotated[
         bool, typer.Option("--domainbed", help="Read a tree of DomainBed's results.jsonl by DomainBed's rules.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="With --domainbed: refuse broken records (default: skip and count them).")
+        bool, typer.Option("--strict", help="With --domainbed: fail on broken records (default: skip and count them).")
     ] = False,
 ) -> None:
     """Print the selected table of a sweep and the comparison of its arms, or write its page."""
@@ -43,17 +43,19 @@ def report(
         _refuse({**ours, "--exclude-diverged": exclude_diverged, "--published": published}, _BY_ITS_RULES)
         text = _domainbed_report(Path(folder), report_format, strict)
     else:
-        _refuse({"--strict": strict}, "goes with --domainbed alone")
+        _refuse({"--strict": strict}, "needs --domainbed")
         text = _sweep_report(folder, report_format, selection, select_from, exclude_diverged, published, output is None)
     write(text, output)
 
 
 def export(
     folder: Folder,
-    domainbed: Annotated[Path, typer.Option(metavar="OUT", help="Folder for a tree as DomainBed writes it.")],
-    models: Annotated[bool, typer.Option("--models", help="With the selected weights, as its model.pkl.")] = False,
+    domainbed: Annotated[Path, typer.Option(metavar="OUT", help="Folder for a tree in DomainBed's layout.")],
+    models: Annotated[
+        bool, typer.Option("--models", help="Also write the selected weights, as DomainBed's model.pkl.")
+    ] = False,
 ) -> None:
-    """Write a sweep so that DomainBed's own tools read it. The ledger stays as it is."""
+    """Write a sweep as a tree that DomainBed's own tools can read. The ledger is not changed."""
     from gga_sweep.domainbed.export import export_domainbed
     from gga_sweep.report.wording import count
 
@@ -65,7 +67,7 @@ def export(
         out.print(remark, soft_wrap=True)
 
 
-_BY_ITS_RULES = "does not go with --domainbed, which follows DomainBed's rules"
+_BY_ITS_RULES = "cannot be combined with --domainbed, which follows DomainBed's rules"
 
 
 def _refuse(options: Mapping[str, object], rule: str) -> None:
@@ -91,7 +93,7 @@ def _sweep_report(
     published: bool,
     printed: bool,
 ) -> str:
-    """The report as text; empty if it was already printed, in colour."""
+    """The report as text; empty if it was printed already, in colour."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.content import ReportOptions, make_report

@@ -1,4 +1,4 @@
-"""Commands on a sweep in MLflow: bring it up to date, open its page."""
+"""Commands on a sweep in MLflow: update it, serve its page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from gga_sweep.cli.console import FAILED, Folder, TrackingURI, err, out
 def sync(
     folder: Folder,
     tracking_uri: TrackingURI = None,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds to wait for a server that is away or makes no progress.")
-    ] = 600.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for a server that is down or slow.")] = 600.0,
 ) -> None:
-    """Show in MLflow what a sweep's folder holds, whatever MLflow shows now. Repeating it changes nothing."""
+    """Update a sweep in MLflow from its folder. Running it again changes nothing."""
     from rich.progress import Progress
 
     from gga_sweep.ledger.ledger import Ledger
@@ -52,7 +50,7 @@ def sync(
     if result.runs or not result.missing:
         out.print(f"MLflow at {redact(uri)} shows {count(result.runs, 'run')}: {changes}", soft_wrap=True)
     if result.outside:
-        out.print(f"Left out: {count(result.outside, 'run')} not in the sweep's plan", soft_wrap=True)
+        out.print(f"Not shown: {count(result.outside, 'run')} outside the sweep's plan", soft_wrap=True)
     if result.missing:
         err.print(f"{result.missing}; run `gga-sweep sync` again")
         raise typer.Exit(FAILED)
@@ -64,10 +62,12 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Other than the loopback interface: open to others, with a warning."),
+        typer.Option(
+            help="Address to listen on. Any other than the loopback interface is open to others; prints a warning."
+        ),
     ] = "127.0.0.1",
 ) -> None:
-    """Open MLflow's page on the store of a sweep. Serves on 127.0.0.1 by default, until interrupted."""
+    """Serve MLflow's page on the store of a sweep until interrupted, on 127.0.0.1 by default."""
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.tracking.page import serve_page
 

@@ -430,9 +430,9 @@ def _remarks_on_runs(view: SweepView, jobs: Sequence[_Job]) -> Iterator[str]:
 
 
 def _remarks_on_models(plan: Plan, jobs: Sequence[_Job], written: Sequence[_Job]) -> Iterator[str]:
-    wanted = [job for job in jobs if job.selected_step is not None]
-    kept = sum(map(_is_kept, wanted))
-    if other := len(wanted) - kept:
+    selected = [job for job in jobs if job.selected_step is not None]
+    kept = sum(map(_is_kept, selected))
+    if other := len(selected) - kept:
         yield (
             f"Without a model: {count(other, 'selected run')}. The ledger keeps only the weights of the best step by "
             "training-domain validation, and another step was selected."

@@ -167,7 +167,7 @@ def _first_highest(accuracies: NDArray[np.float64]) -> int:
 
 
 def _last_of_each(steps: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Of `wanted` (ascending, each once) the positions that occur in `steps`, and where they occur last there."""
+    """Positions in `wanted` (ascending, unique) of values that occur in `steps`, and their last positions there."""
     if np.array_equal(steps, wanted):  # nearly always, and a fifth of the time
         every = np.arange(len(steps))
         return every, every

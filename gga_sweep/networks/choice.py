@@ -19,7 +19,7 @@ LAYERWISE_BATCH = 24
 
 
 def network_faults(name: str, channels: int | None, weights: str | None) -> list[Fault]:
-    """What is wrong with a choice of network, without building it."""
+    """The faults of a choice of network, found without building it."""
     if name not in NETWORKS:
         try:
             named_featurizer(name)
@@ -38,7 +38,7 @@ def network_faults(name: str, channels: int | None, weights: str | None) -> list
 def default_domain_gradients(
     network: str, freeze_batch_norm: bool, batch_size: object, on_gpu: bool
 ) -> Literal["loop", "layerwise"]:
-    """How gradients of single domains are computed where a sweep file does not say.
+    """The default of `domain_gradients` in a sweep file.
 
     It decides the last bits of a run, so it is a rule and not a measurement. It follows `make bench`: on a CPU, layer
     by layer is faster while a domain's batch is small. GPUs were not measured yet, and whether the layers of a network

@@ -1,4 +1,4 @@
-"""What a built-in network declares of itself. Loads no torch."""
+"""The declaration of a built-in network. Loads no torch."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class NetworkSpec:
             torch when it is called.
         has_batch_norm: whether its batch statistics couple the images of a batch, unless frozen.
         splits_by_layer: whether domain gradients can be computed layer by layer.
-        channels: of the images it takes in a sweep; None for any number. An algorithm may add channels: the first
-            convolution then repeats its weights.
+        channels: of the images that it accepts in a sweep; None for any number. An algorithm may add channels: the
+            first convolution then repeats its weights.
         weights: names of published weights.
         pools_features: whether its parameters are as many, and cost as much, whatever the size of an image.
         in_domainbed: whether DomainBed has the same featurizer under the same tensor names.

@@ -38,7 +38,7 @@ class Network(nn.Module):
         return cast(torch.Tensor, self.classifier(self.featurize(images, mask)))
 
     def featurize(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """What the classifier sees: the features, (n, features), those that the mask drops being zero."""
+        """The input of the classifier: the features, (n, features), with those that the mask drops set to zero."""
         features: torch.Tensor = self.featurizer(images)
         return features if mask is None else features * mask
 

@@ -35,7 +35,7 @@ def accuracy_section(table: Table) -> Section:
 
 
 def accuracy_rows(table: Table, *, by_domain: bool = True) -> tuple[tuple[str, ...], ...]:
-    """Each arm with its accuracy on each test domain, if wanted, and on average."""
+    """Each arm with its accuracy on each test domain (if `by_domain`) and on average."""
     return tuple(
         (arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries * by_domain, row.average)))
         for row in table.rows

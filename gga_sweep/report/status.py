@@ -42,12 +42,12 @@ class Work:
     Args:
         holder: of the lease.
         alive: whether it is live.
-        asked: why it shall stop; None without a request.
+        stop_request: the reason to stop; None without a request.
     """
 
     holder: Holder
     alive: bool
-    asked: str | None = None
+    stop_request: str | None = None
 
 
 def plan_picture(plan: Outline, states: Mapping[str, RunState]) -> RenderableType:
@@ -139,14 +139,15 @@ def work_in_words(work: Work | None) -> str:
     """Whether a launch is live, its process, and a request to stop."""
     if work is None:
         return "No launch is live."
-    holder, asked = work.holder, "" if work.asked is None else f" Asked to stop: {work.asked}."
-    who = f"process {holder.pid} on {holder.host}"
+    holder = work.holder
+    stop = "" if work.stop_request is None else f" Stop requested: {work.stop_request}."
+    process = f"process {holder.pid} on {holder.host}"
     if work.alive:
         seen = max(0.0, time.time() - holder.seen)
-        return f"A launch is live: {who}, since {_moment(holder.started)}, last seen {seen:.0f} s ago.{asked}"
+        return f"A launch is live: {process}, since {_moment(holder.started)}, last seen {seen:.0f} s ago.{stop}"
     if holder.ended is None:
-        return f"No launch is live. The last, {who}, was lost: last seen {_moment(holder.seen)}.{asked}"
-    return f"No launch is live. The last, {who}, ended {_moment(holder.ended)}.{asked}"
+        return f"No launch is live. The last, {process}, was lost: last seen {_moment(holder.seen)}.{stop}"
+    return f"No launch is live. The last, {process}, ended {_moment(holder.ended)}.{stop}"
 
 
 def _abandoned(states: Mapping[str, RunState], work: Work | None) -> str:

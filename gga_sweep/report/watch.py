@@ -100,7 +100,7 @@ def _training_table(progress: SweepProgress, training: list[str]) -> Table:
     table.add_column("In training", overflow="fold", header_style="bold")
     table.add_column("Step", justify="right", no_wrap=True, header_style="bold")
     table.add_column("Node", overflow="fold", header_style="bold")
-    table.add_column("Last heard", justify="right", no_wrap=True, header_style="bold", style="dim")
+    table.add_column("Last update", justify="right", no_wrap=True, header_style="bold", style="dim")
     for name in training[:SHOWN_RUNS]:
         run, state = progress.runs[name], progress.states[name]
         label = Text(f"{cell_in_words(run.cell)}{draws_in_words(run.draws)}")

@@ -1,7 +1,7 @@
-"""Adaptive search that respects the cell: what to try next, and which runs are not worth their end. Needs no Ray.
+"""Adaptive search within cells: the next draw of a cell, and the runs that early stopping ends. Needs no Ray.
 
-Everything is a function of the results it is told, in their order: there is no state to save, and after a restart the
-same results give the same suggestion.
+Everything is a function of the results and their order: there is no state to save, and after a restart the same
+results give the same suggestion.
 """
 
 from gga_sweep.scheduling.cell_search import CellSearch, feed

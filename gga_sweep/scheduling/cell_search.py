@@ -1,4 +1,4 @@
-"""What a searcher of one cell is to the rest: told results, it suggests the next draw."""
+"""The interface of a searcher of one cell: from the results so far it suggests the next draw."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from gga_sweep.scheduling.results import Result
 class CellSearch(Protocol):
     """A searcher for one cell, or for cells that share their draws. It maximises.
 
-    Deterministic: the same results told in the same order give the same suggestion.
+    Deterministic: the same results in the same order give the same suggestion.
     """
 
     def tell(self, values: Mapping[str, Scalar], score: float) -> None:
-        """The result of a run that went to its end."""
+        """Add the result of a run that was trained to its end."""
 
     def tell_pruned(self, values: Mapping[str, Scalar], step: int, score: float) -> None:
-        """The result of a run that was ended early: its score up to `step`."""
+        """Add the result of a run that was stopped early: its score up to `step`."""
 
     def suggest(self) -> dict[str, Scalar]:
         """The next draw, by dotted name."""
 
 
 def feed(search: CellSearch, results: Iterable[Result]) -> None:
-    """Tell a searcher results that are known already, in this order."""
+    """Add known results to a searcher, in this order."""
     for result in results:
         if result.stopped_at is None:
             search.tell(result.values, result.score)

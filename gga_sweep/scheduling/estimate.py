@@ -1,7 +1,7 @@
-"""How long runs take: counted work of each phase, times the seconds that a unit of it took where it was measured.
+"""Estimates the time of runs: counted work of each phase times measured seconds per unit of work.
 
 One estimate serves the order of runs, `plan`, and the time left of a launch and of `status --watch`. Within one sweep
-dataset and network are the same, so no kind of work names them.
+dataset and network are the same, so kinds of work do not distinguish them.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Estimate:
 
     @property
     def in_seconds(self) -> bool:
-        """Whether anything was measured. Otherwise estimates are units of work, good for comparing runs alone."""
+        """Whether anything was measured. If not, estimates are in units of work and only compare runs."""
         return bool(self.unit_seconds)
 
     def seconds(self, config: RunSpec, trained: int = 0) -> dict[str, float]:
         """Device-seconds by phase.
 
         Args:
-            trained: steps done; what is left counts.
+            trained: steps done; only the remaining ones count.
         """
         work = work_of(config, self.dataset, trained)
         return {phase: of_phase.units * self._unit_seconds(phase, of_phase.kind) for phase, of_phase in work.items()}
@@ -50,7 +50,7 @@ class Estimate:
         return math.fsum(self.seconds(config, trained).values())
 
     def covers(self, config: RunSpec) -> bool:
-        """Whether training and search of its kind were measured, and need not be scaled from other kinds."""
+        """Whether training and candidate search of its kind were measured, not scaled from other kinds."""
         work = work_of(config, self.dataset)
         return all((phase, work[phase].kind) in self.unit_seconds for phase in (_TRAINING, "search") if phase in work)
 
@@ -106,7 +106,7 @@ def runs_at_once(resources: ResourcesConfig, cpus: float, gpus: float, limit: in
     Args:
         resources: of a run; `gpus: auto` counts as a whole GPU.
         cpus, gpus: of the machine or cluster.
-        limit: in place of `resources.max_concurrent`.
+        limit: instead of `resources.max_concurrent`.
     """
     fits = cpus / resources.cpus
     if resources.on_gpu:
@@ -126,7 +126,7 @@ def undivided(resources: ResourcesConfig, threads: int) -> ResourcesConfig:
 
 
 def wall_clock(seconds: Collection[float], at_once: int, shared: float = 0.0) -> float:
-    """Seconds until runs have ended that take so many each: never less than the longest of them.
+    """Seconds until all runs have ended, from the seconds of each: never less than the longest.
 
     Args:
         at_once: runs trained at the same time.

@@ -1,4 +1,4 @@
-"""How many runs early stopping is expected to end at each rung, before any is trained."""
+"""How many runs early stopping is expected to stop at each rung."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CELLS = 400
 
 
 def expected_ends(sweep: SweepSpec) -> dict[int, float]:
-    """By number of steps, the share of runs that are ended after so many; empty without early stopping.
+    """By number of steps, the share of runs that are stopped after them; empty without early stopping.
 
-    Assumes that the runs of a cell come in random order and have the same ranking at all rungs.
+    Assumes that the runs of a cell are in random order and have the same ranking at all rungs.
     """
     rungs, stopping = rungs_of(sweep), sweep.config.early_stopping
     if stopping is None:
@@ -32,7 +32,7 @@ def expected_ends(sweep: SweepSpec) -> dict[int, float]:
 
 
 def _ends(table: RungTable, scores: list[int], at_once: int) -> list[int]:
-    """The rungs at which runs of one cell are ended, if their scores are the same at each rung."""
+    """The rungs at which runs of one cell are stopped, if their scores are the same at each rung."""
     ends = []
     for first in range(0, len(scores), at_once):
         cutoffs, group = table.cutoffs(), scores[first : first + at_once]

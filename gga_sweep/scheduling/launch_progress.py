@@ -32,8 +32,8 @@ class LaunchProgress:
         finished: the statuses of those that were final before.
         concurrent: runs at once, for the time left.
         estimate: of how long runs take; None counts them as equal.
-        expected: by key, the estimate of what was left of each run when the launch began.
-        unsuggested: runs that are to come and not known yet.
+        expected: by key, the estimated time left of each run when the launch began.
+        unsuggested: number of runs that will be suggested later.
         clock: seconds, monotonic.
     """
 

@@ -1,7 +1,7 @@
-"""Which run a sweep trains next, where that depends on what runs before it came to.
+"""Which run a sweep trains next, if that depends on results of earlier runs.
 
-Within a cell the order is that of the draws, and a draw depends on results of lower draws alone, whichever ended first
-on the clock: so suggestions and early ends are the same on any number of devices, and after any restart.
+Within a cell the order is that of the draws, and a draw depends only on results of lower draws, in whatever order they
+ended. So suggestions and early stopping are the same on any number of devices, and after any restart.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class NextRun:
 
     Args:
         run: of the plan, or a suggested one.
-        cutoffs: by step of a rung, the score below which it is ended there.
-        first_step: from which on evaluations count.
-        branching: from where it may begin, and what it leaves for others.
+        cutoffs: by step of a rung, the score below which the run is stopped there.
+        first_step: the first step whose evaluations count.
+        branching: the prefixes it may start from, and those it saves for others.
     """
 
     run: PlannedRun
@@ -54,31 +54,31 @@ class NextRun:
 
 
 class RunSource(Protocol):
-    """The runs of a launch one by one, where it matters which is trained when."""
+    """The interface of an order of runs: returns the runs of a launch one by one."""
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is none left to take."""
+        """Whether all runs have been returned."""
 
     def take(self) -> NextRun | None:
-        """A run to train now; None while all that are left wait for one in training."""
+        """A run to train now; None while all remaining ones wait for one in training."""
 
     def reached(self, key: str, steps: int) -> None:
-        """A run that was taken has done so many steps."""
+        """Note that a run in training has trained so many steps."""
 
     def ended(self, key: str) -> None:
-        """A run that was taken is trained no more: what came of it stands in the ledger."""
+        """Note that a run is no longer trained; its result is in the ledger."""
 
 
 class NextRuns:
-    """The runs of a sweep one by one, as soon as those they depend on have ended.
+    """Returns the runs of a sweep one by one, as soon as those that they depend on have ended.
 
     Args:
         sweep: with an adaptive search or early stopping.
-        contents: digests it is planned with.
-        ledger: what ended before is read from it, and suggestions are kept in it.
-        given_up: keys of runs that are not final, and not tried again by this launch.
-        sharing: of the steps that runs have in common; None where each trains all of its own.
+        contents: digests that it is planned with.
+        ledger: earlier results are read from it, and suggestions are stored in it.
+        given_up: keys of runs that are not final, and that this launch does not retry.
+        sharing: of the steps that runs have in common; None if each run trains all its steps.
     """
 
     def __init__(
@@ -117,17 +117,17 @@ class NextRuns:
         return all(self._settled_draws(group) >= group.arm.draws for group in self._groups)
 
     def take(self) -> NextRun | None:
-        """A run to train now, of a cell that is furthest behind; None while there is none that depends on no other."""
+        """A run to train now, of a cell with the fewest ended draws; None while all depend on runs in training."""
         waiting = sorted(self._groups, key=self._settled_draws)
         return next((found for group in waiting for found in self._startable(group)), None)
 
     def reached(self, key: str, steps: int) -> None:
-        """A run that was taken has done so many steps."""
+        """Note that a run in training has trained so many steps."""
         if self._sharing is not None:
             self._sharing.reached(key, steps)
 
     def ended(self, key: str) -> None:
-        """A run that was taken is trained no more: what came of it stands in the ledger."""
+        """Note that a run is no longer trained; its result is in the ledger."""
         run = self._training.pop(key)
         if self._sharing is not None:
             delete_prefixes(self._ledger.store, self._sharing.ended(key))
@@ -154,7 +154,7 @@ class NextRuns:
                 yield NextRun(run, self._cutoffs(cell, basis), self._first_step, branching)
 
     def _basis(self, group: DrawGroup, draw: int) -> int:
-        """The number of draws, the lowest, whose results a draw is based on."""
+        """How many of the lowest draws a draw is based on."""
         at_once, random = adaptive_settings(self._sweep.config).at_once, random_draws(self._sweep, group.arm)
         if draw >= random:
             return draw - (draw - random) % at_once
@@ -227,13 +227,13 @@ class NextRuns:
         return table.cutoffs()
 
     def _curve(self, result: RunResult) -> Curve:
-        """Validation of the training domains alone: no test number goes further than this."""
+        """Validation of the training domains only: test numbers are removed here."""
         validations = [record.validation for record in result.records if record.step >= self._first_step]
         return Curve(validations, stopped=result.state.status is RunStatus.STOPPED)
 
 
 class EndedEarly:
-    """Ends a run that falls behind those before it in its cell.
+    """Stops a run that is behind the earlier runs of its cell.
 
     Args:
         cutoffs, first_step: as `NextRun` has them.
@@ -243,7 +243,7 @@ class EndedEarly:
         self._cutoffs, self._first_step = dict(cutoffs), first_step
 
     def __call__(self, validations: Sequence[ValidationRecord]) -> str | None:
-        """Why a run with these evaluations goes no further; None where it does."""
+        """The reason to stop a run with these evaluations; None if it continues."""
         counting = [record for record in validations if record.step >= self._first_step]
         for step, cutoff in sorted(self._cutoffs.items()):
             if counting and counting[-1].step >= step and (score := score_at(counting, step)) < cutoff:

@@ -1,4 +1,4 @@
-"""The runs of a plan one by one; some wait for steps that another run trains."""
+"""Returns the runs of a plan one by one; some wait for steps that another run trains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gga_sweep.spec import PlannedRun
 
 
 class PlannedRuns:
-    """Returns the runs of a plan, those that take longest first.
+    """Returns the runs of a plan, the longest first.
 
     Args:
         runs: to train, by key.
@@ -33,11 +33,11 @@ class PlannedRuns:
 
     @property
     def exhausted(self) -> bool:
-        """Whether every run has been taken."""
+        """Whether all runs have been returned."""
         return not self._queue and not self._blocked
 
     def take(self) -> NextRun | None:
-        """A run to train now; None while all the others wait for one in training."""
+        """A run to train now; None while all remaining ones wait for one in training."""
         while self._queue:
             _, key = heapq.heappop(self._queue)
             if (blocker := self._sharing.blocker(key)) is None:

@@ -1,4 +1,4 @@
-"""Results of several cells for one searcher: accuracies compare within a cell alone, ranks compare across."""
+"""Results of several cells for one searcher: ranks are comparable across cells, accuracies only within one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gga_sweep.scheduling.results import Result
 def pooled(cells: Iterable[Sequence[Result]]) -> Iterator[Result]:
     """Every result with its rank in its own cell for a score, draw by draw: first each cell's first result.
 
-    The rank is the share of the cell's other results that it beats, ties for a half, in [0, 1]; 0.5 for one alone. A
-    run that was ended early is beaten by all that were not, and by those that were ended later.
+    The rank is the share of the cell's other results that are lower, ties counting half, in [0, 1]; 0.5 for a single
+    result. A run that was stopped early ranks below all that were not, and below those that were stopped later.
     """
     ranked = [_ranked(results) for results in cells]
     for position in range(max(map(len, ranked), default=0)):

@@ -1,7 +1,8 @@
-"""Which runs may begin, so that steps that several of them have in common are trained once.
+"""Decides which runs may start, so that steps that several of them have in common are trained once.
 
-Whichever run of a trunk begins first goes its whole way and leaves, at each step where another parts from it, a prefix
-for that other, which waits for it. A run that waits would do the same steps itself meanwhile: it ends no later for it.
+A trunk is a group of runs that differ only in their annealing. The first of them to start is trained to its end. At
+each step where another run departs from it, it saves a prefix for that run, which waits for it. Without waiting, the
+other run would train the same steps itself, so it ends no later.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class _Training:
 
     Args:
         steps: how many are done, as far as it is known.
-        left: as `Branching` has them.
+        left: the prefixes that it saves, as in `Branching`.
     """
 
     left: Mapping[int, str]
@@ -35,9 +36,9 @@ class _Trunk:
 
     Args:
         configs: of all of them.
-        waiting: those that are to be trained.
-        training: those that are.
-        known: names of the prefixes that were left for them, or will be.
+        waiting: runs to be trained.
+        training: runs in training.
+        known: names of the prefixes that were saved for them, or will be.
     """
 
     configs: dict[str, RunSpec] = field(default_factory=dict)
@@ -47,12 +48,12 @@ class _Trunk:
 
 
 class PrefixSharing:
-    """Keeps account of one launch's runs and of the prefixes in its ledger.
+    """Tracks the runs of one launch and the prefixes in its ledger.
 
     Args:
         contents: digests the runs are planned with.
         present: names of the prefixes that the ledger holds.
-        open_ended: arms of which more runs are to come that differ in their annealing alone.
+        open_ended: arms that will get more runs which differ only in their annealing.
     """
 
     def __init__(self, contents: Contents, present: Iterable[str], open_ended: Iterable[str] = ()) -> None:
@@ -64,7 +65,7 @@ class PrefixSharing:
         self._arms: dict[str, str] = {}
 
     def add(self, run: PlannedRun, waits: bool) -> None:
-        """Make a run known.
+        """Add a run.
 
         Args:
             waits: whether it is still to be trained.
@@ -80,7 +81,7 @@ class PrefixSharing:
 
     @property
     def has_shared(self) -> bool:
-        """Whether two runs that are known have steps in common, or more runs are to come that will."""
+        """Whether two known runs have steps in common, or later runs will."""
         return bool(self._open_ended) or any(
             steps_alike(*pair) > 0
             for trunk in self._trunks.values()
@@ -88,7 +89,7 @@ class PrefixSharing:
         )
 
     def blocker(self, key: str) -> str | None:
-        """The run in training that will leave a waiting run a longer prefix than any that is there."""
+        """The run in training that will save a longer prefix for a waiting run than any in the ledger."""
         trunk = self._trunk_of[key]
         for steps, name in self._prefixes(key, trunk.configs):
             if name in self._present:
@@ -99,7 +100,7 @@ class PrefixSharing:
         return None
 
     def begin(self, key: str) -> Branching:
-        """A waiting run is trained from now on: from where it may begin, and what it leaves for those that wait."""
+        """Start a waiting run. Returns the prefixes it may start from, and those it saves for waiting runs."""
         trunk = self._trunk_of[key]
         trunk.waiting.discard(key)
         there = [(steps, name) for steps, name in self._prefixes(key, trunk.configs) if name in self._present]
@@ -110,7 +111,7 @@ class PrefixSharing:
         return Branching(tuple(name for _, name in there), left)
 
     def reached(self, key: str, steps: int) -> bool:
-        """A run in training has done so many steps; gives whether it left a prefix since it was last heard of."""
+        """Note that a run has trained `steps` steps. Returns whether it saved a prefix since the last call."""
         training = self._trunk_of[key].training.get(key)
         if training is None:
             return False
@@ -120,7 +121,7 @@ class PrefixSharing:
         return bool(new)
 
     def ended(self, key: str) -> list[str]:
-        """A run is trained no more; gives the prefixes that no run of its trunk needs any longer."""
+        """Note that a run is no longer trained. Returns the prefixes that no run of its trunk needs any more."""
         trunk = self._trunk_of[key]
         trunk.training.pop(key, None)
         if trunk.waiting or trunk.training or any(self._arms[other] in self._open_ended for other in trunk.configs):
@@ -136,6 +137,6 @@ class PrefixSharing:
             yield steps, prefix_name(own, steps, self._contents)
 
     def _open_end(self, key: str) -> tuple[int, ...]:
-        """Where runs that are not known yet will part."""
+        """The steps at which later runs will depart."""
         window = window_of(self._trunk_of[key].configs[key])
         return (window.start,) if self._arms[key] in self._open_ended and window.start < window.end else ()

@@ -16,7 +16,7 @@ from gga_sweep.spec.plan import Outline, PlannedRun
 
 @dataclass(frozen=True, slots=True)
 class ArmPrice:
-    """One arm; a training job that two arms share counts in both.
+    """The price of one arm; a training job that two arms share counts in both.
 
     Args:
         arm: its name.
@@ -53,7 +53,7 @@ class Price:
         seconds: device-seconds of all jobs, each by itself.
         left: device-seconds of each job that a launch would train.
         shared: device-seconds of these on steps that another of these jobs trains for it.
-        remarks: what the estimate leaves out, as sentences.
+        remarks: what the estimate does not include, as sentences.
     """
 
     arms: tuple[ArmPrice, ...]
@@ -142,7 +142,7 @@ def _left(jobs: Mapping[str, PlannedRun], states: Mapping[str, RunState]) -> Ite
 
 
 def _open_ended(plan: Outline) -> Iterator[str]:
-    """What the runs known today do not say about a search that adapts."""
+    """What the price does not include of adaptive search and early stopping."""
     if later := unsuggested_runs(plan):
         yield f"The {later} runs that are still to be suggested are not in this price."
     if plan.sweep.config.early_stopping is not None:

@@ -1,4 +1,4 @@
-"""What a launch still has to train of a plan."""
+"""The unfinished runs of a plan, which a launch trains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gga_sweep.spec.adaptive import unsuggested_runs
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """A plan, and what is left of it.
+    """A plan, and its unfinished runs.
 
     Args:
         contents: digests that it was planned with.
@@ -35,7 +35,7 @@ class Remaining:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to train, now or once it is suggested."""
+        """Whether there is nothing to train, now or after later suggestions."""
         return not self.left and not unsuggested_runs(self.plan)
 
 

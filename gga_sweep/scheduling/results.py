@@ -1,4 +1,4 @@
-"""The results of draws as a searcher sees them: from validation on the training domains only."""
+"""The results of draws for a searcher: from validation on the training domains only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORST = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What a searcher may see of a run.
+    """The data of a run that a searcher receives.
 
     Args:
         validations: its evaluations of the training domains that may be selected, by ascending step.

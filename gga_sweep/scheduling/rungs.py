@@ -1,7 +1,8 @@
-"""Successive halving within a cell: at each rung the best of those that reached it there go on.
+"""Successive halving within a cell: at each rung only the best runs continue.
 
-The rule is that of ASHA (arXiv 1810.05934), for runs that come one after another: at a rung a run goes on if it is
-among the best 1/reduction of those of its cell that reached it so far, itself included; the best always is.
+The rule is that of ASHA (arXiv 1810.05934), for runs that are trained one after another: a run continues at a rung if
+it is among the best 1/reduction of the runs of its cell that reached it so far, itself included. The best always
+continues.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ class RungTable:
 
     Args:
         steps: of the rungs, ascending.
-        reduction: 2 or more: one in so many goes on.
+        reduction: the reduction factor, 2 or more.
     """
 
     def __init__(self, steps: Sequence[int], reduction: int) -> None:
@@ -24,17 +25,17 @@ class RungTable:
         self._scores: dict[int, list[float]] = {step: [] for step in steps}
 
     def reached(self, step: int, score: float) -> None:
-        """A run of this cell came to a rung with this score, whether it goes on or not."""
+        """Add the score of a run of this cell that reached a rung, whether it continues or not."""
         bisect.insort(self._scores[step], score)
 
     def cutoff(self, step: int) -> float | None:
-        """The score below which the next run at this rung is ended; None while any goes on."""
+        """The score below which the next run at this rung is stopped; None if every score continues."""
         scores = self._scores[step]
         places = max(1, (len(scores) + 1) // self._reduction)
         return None if len(scores) < places else scores[-places]
 
     def cutoffs(self) -> dict[int, float]:
-        """By step, of every rung that ends a run."""
+        """By step, of every rung with a cutoff."""
         return {step: cutoff for step in self.steps if (cutoff := self.cutoff(step)) is not None}
 
 
@@ -42,7 +43,7 @@ def rung_steps(grace: int, reduction: int, evaluated: Sequence[int]) -> tuple[in
     """The steps of the rungs: after `grace` steps, after `reduction` times as many, ..., each at the next evaluation.
 
     Args:
-        evaluated: the steps at which a run is evaluated, ascending. The last has no rung: nothing is left to save.
+        evaluated: the steps at which a run is evaluated, ascending. The last has no rung: stopping there saves nothing.
     """
     steps: list[int] = []
     trained = grace

@@ -37,10 +37,10 @@ class Savings:
 
     Args:
         jobs: distinct training jobs.
-        without: each by itself, from step 0 to its end, decoding each photograph whenever it is looked at.
+        without: each job alone, from step 0 to its end, decoding a photograph at every use.
         decoded_once: with each photograph decoded once on one node.
         shared_prefixes: with steps that runs share trained once.
-        early_stopping: with runs ended early, as expected.
+        early_stopping: with the expected early stopping.
         altogether: as the sweep is trained.
         prices_decoding: whether `seconds` include decoding.
     """
@@ -61,7 +61,7 @@ def savings_of(
 
     Args:
         estimate: of the seconds that runs take; None where it is not known.
-        ended: by number of steps, the share of runs that are expected to be ended after so many.
+        ended: by number of steps, the share of runs that are expected to be stopped after them.
         decoding: seconds that a photograph takes; None where it was not measured.
     """
     configs = [run.config for run in jobs_of(plan).values()]

@@ -1,8 +1,8 @@
 """Steps that several runs share: they are bit-identical and are trained once.
 
 The random numbers of a step depend on dataset, trial seed and step alone. So runs with the same hyperparameters, trial
-seed, test domains and algorithm, in whatever arms, are the same run until the first of their annealing windows begins.
-If their windows begin together and anneal alike, they are the same until the first window ends.
+seed, test domains and algorithm are the same run until the first of their annealing windows begins, also in different
+arms. If their windows start at the same step with equal options, they are the same until the first window ends.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _ANY = Contents("")  # within a plan they are the same
 
 
 class Window(NamedTuple):
-    """The steps that a run anneals, and how.
+    """The annealed steps of a run, and their options.
 
     Args:
         start: the first.
-        end: the first after them.
-        manner: the settings that decide what an annealed step does, by name.
+        end: the first step after them.
+        manner: the options that affect an annealed step, by name.
     """
 
     start: int
@@ -65,7 +65,7 @@ def prefix_name(config: RunSpec, steps: int, contents: Contents) -> str:
 
 
 def inherited_steps(configs: Iterable[RunSpec]) -> Iterator[int]:
-    """How many steps each run of a plan takes over from those before it. Their sum does not depend on the order."""
+    """How many steps each run of a plan shares with earlier ones. Their sum does not depend on the order."""
     before: dict[str, list[RunSpec]] = {}
     for config in configs:
         others = before.setdefault(trunk_of(config), [])

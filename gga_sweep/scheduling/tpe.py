@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _GOOD_SHARE = 0.2
-"""Of the draws told, those whose neighbourhood is searched. Optuna's tenth would be one to four of a cell's."""
+"""Share of the finished draws whose neighbourhood is searched. Optuna's tenth would be one to four draws of a cell."""
 
 _CANDIDATES = 64
-"""Points weighed for a suggestion; more than Optuna's 24, since a training costs so much more."""
+"""Points evaluated for a suggestion; more than Optuna's 24, since a training costs much more."""
 
 
 class TPESearch:
-    """Suggests the draws of one cell. Multivariate: what goes well together is drawn together.
+    """Suggests the draws of one cell, by a multivariate model: all hyperparameters are drawn jointly.
 
-    Optuna's random draws at the start are not used: whoever tells it results has made these.
+    Optuna's random draws at the start are not used: the caller makes these.
 
     Args:
-        space: what is searched, by dotted name; at least one.
+        space: the distributions by dotted name; at least one.
         seed: in [0, 2**63).
     """
 
     def __init__(self, space: Mapping[str, Distribution], seed: int) -> None:
-        import optuna  # the extra `search`, only where it is asked for
+        import optuna  # the extra `search`, imported only where it is used
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # each study would announce itself
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # each study would log its creation
         self._space = space
         self._distributions = {name: _to_optuna(searched) for name, searched in space.items()}
         with warnings.catch_warnings():
@@ -60,24 +60,24 @@ class TPESearch:
         from optuna.trial import TrialState
 
         trial = self._study.ask(self._distributions)
-        self._study.tell(trial, state=TrialState.FAIL)  # else it would count as a run under way, and a poor one
+        self._study.tell(trial, state=TrialState.FAIL)  # else it would count as a poor run in training
         return {name: _from_optuna(searched, trial.params[name]) for name, searched in self._space.items()}
 
-    def _add(self, values: Mapping[str, Scalar], **told: Any) -> None:
-        """A draw that lies outside the space, as a protocol's defaults may, has no place in the model."""
+    def _add(self, values: Mapping[str, Scalar], **result: Any) -> None:
+        """Add a draw to the model, unless it is outside the space, as a protocol's defaults may be."""
         from optuna.trial import create_trial
 
         if all(contains(searched, values[name]) for name, searched in self._space.items()):
             params = {name: _into_optuna(searched, values[name]) for name, searched in self._space.items()}
-            self._study.add_trial(create_trial(params=params, distributions=self._distributions, **told))
+            self._study.add_trial(create_trial(params=params, distributions=self._distributions, **result))
 
 
-def _number_of_good(told: int) -> int:
-    return math.ceil(_GOOD_SHARE * told)
+def _number_of_good(draws: int) -> int:
+    return math.ceil(_GOOD_SHARE * draws)
 
 
 def _to_optuna(searched: Distribution) -> BaseDistribution:
-    """Choices by their positions: Optuna would take 1 and true for one."""
+    """Choices by their positions, because Optuna treats 1 and true as equal."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if searched.choice is not None:

@@ -1,4 +1,4 @@
-"""The annealing in front of one optimiser step: the search of `gga_sweep.annealing` fed from the run's streams."""
+"""The annealing before one optimiser step: the candidate search with the random streams of the run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class StepModel:
 
 @dataclass(frozen=True, slots=True)
 class Annealing:
-    """What one search did, before the optimiser step that follows."""
+    """The result of one candidate search, before the optimiser step that follows."""
 
     step: int
     outcome: SearchOutcome
@@ -122,7 +122,7 @@ def anneal(
     model: StepModel,
     next_model: Callable[[], StepModel],
 ) -> Annealing:
-    """Search in front of this step's update, and measure the gain on data and masks that the search did not use.
+    """Search candidates before this step's update, and measure the gain on data and masks that were not used.
 
     Args:
         model: this step's minibatches.

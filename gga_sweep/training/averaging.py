@@ -1,8 +1,8 @@
 """SWAD: weights averaged densely over a valley of the validation loss (Cha et al., NeurIPS 2021, arXiv 2102.08604).
 
-It looks on and changes nothing in training. A *segment* is the steps since the evaluation before. Of the validation
-losses (the mean over training domains, at each evaluation) the valley is what the release takes (khanrc/swad,
-domainbed/swad.py, `LossValley`):
+Averaging does not change the training. A *segment* is the steps since the previous evaluation. The valley is that of
+the release (khanrc/swad, domainbed/swad.py, `LossValley`), in the validation losses (mean over training domains, at
+each evaluation):
 
 - It is found at the first evaluation that is the lowest of `n_converge` in a row, itself the first of them: t_s of the
   paper's Algorithm 1. Their mean times 1 + `tolerance_ratio` is the threshold.
@@ -10,8 +10,8 @@ domainbed/swad.py, `LossValley`):
   evaluations: its first segment is the first with both ends within, or the one that ends at t_s. (The paper begins at
   t_s.)
 - It ends with its last evaluation within the threshold, before `n_tolerance` in a row that lie above it, or before the
-  end of training. (The paper, where the valley does not end, takes the last step.)
-- Where none is found the last segment is taken.
+  end of training. (If the valley does not end, the paper uses the last step.)
+- If none is found, the last segment is averaged.
 
 The weights are the paper's: the mean over every step of the valley, each once. The release differs, in what look like
 slips: a segment counts as any other, however many steps it has; that of t_s can count twice, and not at all where
@@ -20,8 +20,8 @@ evaluations; segments in front of it count where training ends within `n_toleran
 training with the valley; here training goes on, since its own steps are selected from too.
 
 Averaged are all floating-point tensors of the network, buffers included. Those of batch norm are constant where it is
-frozen. Where it is not, the mean of its running statistics stands for those of the mean weights; the release makes
-them anew, from 500 further minibatches.
+frozen. If it is not, the mean of its running statistics replaces those of the mean weights; the release recomputes them
+from 500 further minibatches.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Valley:
         first: the evaluation that ends its first segment.
         last: its last evaluation.
         threshold: how high it reaches.
-        ended: whether nothing that follows can belong to it.
+        ended: whether later evaluations cannot belong to it.
     """
 
     first: int
@@ -96,8 +96,8 @@ class Average:
 class WeightAveraging:
     """Averages the weights of one run. Its whole state is `state()`.
 
-    What a later evaluation may still ask for is kept, averaged as far as it must come together: a handful of copies of
-    the weights until the valley is found, two from then on.
+    It stores what later evaluations may need, averaged as far as possible: about `n_tolerance` copies of the weights
+    until the valley is found, two afterwards.
 
     Args:
         settings: of the valley.
@@ -114,7 +114,7 @@ class WeightAveraging:
         """Of the steps since the last evaluation, in float64, so that their number rounds nothing."""
 
     def add(self, network: nn.Module) -> None:
-        """Take the weights after a step."""
+        """Add the weights after a step."""
         for name, weight in _floating(network):
             if self._steps == 0:
                 self._sums[name] = weight.to(torch.float64, copy=True)
@@ -123,7 +123,7 @@ class WeightAveraging:
         self._steps += 1
 
     def end_segment(self, step: int, loss: float) -> None:
-        """Tell the validation loss of an evaluation, made after this step, whose weights were added."""
+        """Add the validation loss of the evaluation after this step, whose weights were added."""
         weights = {name: (total / self._steps).float().cpu() for name, total in self._sums.items()}
         self._kept.append(Average(len(self._losses), step - self._steps + 1, step, weights))
         self._losses.append(loss)

@@ -18,11 +18,11 @@ def build_algorithm(
     memory_format: torch.memory_format = torch.contiguous_format,
     weights: str | None = None,
 ) -> Algorithm:
-    """The algorithm as its first step finds it.
+    """Build the algorithm in its state before the first step.
 
     Args:
         config: the resolved run.
-        setting: what the algorithm may know of it.
+        setting: the facts of the run that the algorithm receives.
         device: where it trains; None is the CPU.
         memory_format: of its images.
         weights: what the featurizer starts from, as `build_network` takes it.

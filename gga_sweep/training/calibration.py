@@ -1,4 +1,4 @@
-"""What the work of a sweep takes on this machine: a few steps of each kind of run, by the real trainer."""
+"""Measures the time of a sweep's work on this machine: the real trainer trains a few steps of each kind of run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gga_sweep.training.evaluation import EVALUATION_BATCH
 from gga_sweep.training.synthetic import short_run
 
 SECONDS = 45.0
-"""About how long a calibration may take. What is too expensive for it is measured once, with fewer images."""
+"""Approximate limit of a calibration. A step that exceeds it is measured once, with fewer images."""
 
 _CANDIDATES = 3
 _MOST_STEPS = 10  # after the first
@@ -31,7 +31,7 @@ _GROWTH = 4  # of the images, from one measurement to the next
 
 
 class Bytes(NamedTuple):
-    """What a run keeps on disk: its checkpoint while it is unfinished, and its selected weights."""
+    """The sizes of a run's files: its checkpoint while it is unfinished, and its selected weights."""
 
     checkpoint: int
     selected: int
@@ -45,7 +45,7 @@ class Calibration:
         device: on which, in words.
         measured: of every kind of run.
         sizes: of the files of a run, by algorithm.
-        remarks: what was not measured as the runs would do it, as sentences.
+        remarks: differences between the measurement and the runs, as sentences.
     """
 
     device: str
@@ -67,7 +67,7 @@ def calibrate(
         configs: of the sweep's runs, at least one.
         dataset: theirs; its images are not read.
         on_gpu: whether the runs train on one: then a GPU is measured where there is one, else a CPU.
-        show: is called with a line about what comes next.
+        show: is called with a line about the next measurement.
         seconds: about how long it may take.
     """
     kinds: dict[object, list[RunSpec]] = {}

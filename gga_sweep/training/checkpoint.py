@@ -15,7 +15,7 @@ _DIGEST_SIZE = 16
 
 
 def dump_state(state: Mapping[str, Any]) -> bytes:
-    """A digest, then the state: torch itself loads a file with a flipped bit without a word."""
+    """A digest, then the state: `torch.load` does not detect a flipped bit."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     content = buffer.getvalue()

@@ -53,7 +53,7 @@ class Evaluator:
 
     @classmethod
     def of_run(cls, config: RunSpec, dataset: Dataset, splits: Mapping[str, Split], device: torch.device) -> Evaluator:
-        """The one that evaluates this run."""
+        """The evaluator of this run."""
         training = config.training
         augmentation = training.augmentation if training.augment_validation else "none"
         return cls(dataset, splits, config.test_domains, config.trial_seed, augmentation, device)
@@ -84,7 +84,7 @@ class Evaluator:
     def logits(
         self, predict: Callable[[torch.Tensor], torch.Tensor], domain: Domain, split: SplitName, step: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """What the evaluation at a step sees of one split, in its order: see `batched_logits`.
+        """Logits and labels of one split at a step's evaluation, in its order: see `batched_logits`.
 
         Args:
             predict: logits of prepared images; in evaluation mode already.

@@ -1,4 +1,4 @@
-"""What the key leaves out and the bits still depend on: versions, device, arithmetic."""
+"""The environment, on which the bits of a run depend in addition to its key: versions, device, arithmetic."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def fingerprint(device: torch.device) -> dict[str, str]:
 def set_arithmetic(threads: int) -> None:
     """Make the arithmetic of this process a function of its inputs.
 
-    Other thread counts give other bits; TF32 has 10 bits of mantissa, in which a perturbation of 1e-5 drowns; and
-    cuDNN must not choose its kernels by a stopwatch.
+    Other thread counts give other bits. TF32 has 10 bits of mantissa, too few for a perturbation of 1e-5. cuDNN must
+    not choose its kernels by timing them.
     """
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

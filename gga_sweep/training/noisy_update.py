@@ -32,10 +32,10 @@ def noisy_update(
 
     Args:
         model: this step's minibatches.
-        update: the algorithm's; it calls `algorithm.optimizer.step` when its gradient stands.
+        update: the algorithm's; it calls `algorithm.optimizer.step` when its gradient is complete.
 
     Returns:
-        What the update returned, and the line of the ledger.
+        The return value of the update, and the line of the ledger.
     """
     parameters = algorithm.predict_parameters()
     mean_cosine = float("nan")

@@ -1,15 +1,15 @@
-"""The streams of a run: every purpose that training draws for, in one place.
+"""The random streams of a run: every purpose of training, in one place.
 
 | purpose | indices | what is drawn |
 |---|---|---|
 | `initialisation` | | the network's weights |
-| `initialisation` | module | the weights of what an algorithm has beside it |
+| `initialisation` | module | the weights of an algorithm's further modules |
 | `split`, `minibatch`, `augment` | see `gga_sweep.datasets` | which images, and how they are augmented |
 | `dropout` | step, draw ..., domain | a dropout mask: the rows of one domain |
 | `global` | step, draw ..., domain | torch's global generator, for layers of a user's own network that draw from it |
-| `host` | step, purpose | what an algorithm's update draws: pairs, mixing weights, domains set apart |
+| `host` | step, purpose | draws of an algorithm's update: pairs, mixing weights, held-out domains |
 | `perturbation` | step, candidate | the annealing's noise |
-| `choice` | step | which candidate the objective `none` takes, or its signs |
+| `choice` | step | the candidate that the objective `none` chooses, or its signs |
 | `gradient-noise` | step | the noise of GGA-L |
 | `probe` | domain, split | the images on which gradient agreement is measured |
 """
@@ -33,7 +33,7 @@ class RunStreams:
     Args:
         features: width of the dropout mask.
         dropout: its rate.
-        device: where masks are wanted.
+        device: of the masks.
     """
 
     dataset: str
@@ -50,7 +50,7 @@ class RunStreams:
         return dropout_mask(generator, rows, self.features, self.dropout, self.device)
 
     def seed_global(self, step: int, draw: Draw, domain: str = "") -> None:
-        """Make a forward's draws from torch's global generators a function of what it is for.
+        """Make a forward's draws from torch's global generators a function of its purpose.
 
         Not by `torch.manual_seed`, which formats a stack trace at each call until CUDA is initialised.
         """

@@ -46,13 +46,13 @@ class AveragedNetwork:
 
 @dataclass(slots=True)
 class Slice:
-    """What a stretch of training did.
+    """The result of a slice of training.
 
     Args:
         record: of the evaluation it ended with; None if it ended between two.
-        annealed: one entry an annealed step.
+        annealed: one entry per annealed step.
         averaged: at the end of a run that averages its weights.
-        diverged: why training cannot go on, where the loss became NaN or infinite; all else was done before that.
+        diverged: the reason, if the loss became NaN or infinite; the other fields are from before that.
         seconds: by phase: "training", "search", "diagnostics", "evaluation".
     """
 
@@ -71,11 +71,11 @@ class Trainer:
 
     Args:
         config: the resolved run.
-        dataset: the one that `config.dataset` names.
+        dataset: that of `config.dataset`.
         device: where it trains.
 
     Attributes:
-        algorithm: what it trains.
+        algorithm: the trained algorithm.
         next_step: how many steps are done.
     """
 
@@ -122,7 +122,7 @@ class Trainer:
         return self.algorithm.network
 
     def advance(self, seconds: float, interrupted: Callable[[], bool] = lambda: False) -> Slice:
-        """Train to the next evaluation, or for about so many seconds, whichever comes first; at least one step.
+        """Train to the next evaluation, or for about `seconds`, whichever comes first; at least one step.
 
         Args:
             interrupted: called between steps; True ends the slice.
@@ -142,7 +142,7 @@ class Trainer:
         return done
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain data: all that a step reads and no stream gives. The tensors are no copies."""
+        """Tensors and plain data: all that a step reads, except random streams. The tensors are not copies."""
         return {
             "next_step": self.next_step,
             "algorithm": self.algorithm.state_dict(),
@@ -214,7 +214,7 @@ class Trainer:
         return record
 
     def _evaluate_averaged(self, averaging: WeightAveraging, batch_loss: float, done: Slice) -> AveragedNetwork:
-        """As at the last step, with the averaged weights in the place of the network's, which come back."""
+        """Evaluate as at the last step, with the averaged weights; the network's own are restored."""
         started = time.perf_counter()
         average, valley, step = averaging.average, averaging.valley, self.next_step - 1
         own = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}

@@ -58,7 +58,7 @@ def test_a_recording_that_does_not_follow_the_weights_is_found_out() -> None:
     graphed = GraphedMeasure(counted, stale)
     assert graphed().tolist() == [0.0, 0.0]
     counted.weight.fill_(1)
-    with pytest.warns(UserWarning, match="does not replay as a CUDA graph; it is computed anew"):
+    with pytest.warns(UserWarning, match="does not replay as a CUDA graph; it is computed again"):
         assert graphed().tolist() == [2.0, 2.0]
     counted.weight.fill_(3)
     assert graphed().tolist() == [6.0, 6.0]

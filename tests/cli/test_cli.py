@@ -207,12 +207,12 @@ def test_all_faults_of_a_file_are_printed_at_once(
         test_domains=["0", "180"],
         draws=0,
         colour="blue",
-        arms=[{"algorithm": "ERN"}],
+        arms=[{"algorithm": "ERN"}, {"algorithm": "ERM", "annealing": {"radius": -1e-5}}],
         training={"steps": 0},
     )
     called = gga(command, file)
     assert called.code == 2
-    for place in ("draws: ", "colour: ", "arms[0].algorithm: ", "training.steps: "):
+    for place in ("draws: ", "colour: ", "arms[0].algorithm: ", "arms[1].annealing.radius: ", "training.steps: "):
         assert f"  {place}" in called.err
     assert str(file) in called.err
     assert launcher.sweep is None
@@ -413,11 +413,11 @@ NO_SEEDS = "--trial-seeds: must be whole numbers and ranges of them, as in 1-3,7
             "report {sweep} --published",
             "--published: must be a dataset with published rows, got 'Rotated",
         ),
-        ("report {sweep} --strict", "--strict: goes with --domainbed"),
-        ("report --domainbed {tmp} --published", "--published: does not go with --domainbed"),
+        ("report {sweep} --strict", "--strict: needs --domainbed"),
+        ("report --domainbed {tmp} --published", "--published: cannot be combined with --domainbed"),
         (
             "report --domainbed {tmp} --selection oracle",
-            "--selection: does not go with --domainbed, which follows DomainBed's rules",
+            "--selection: cannot be combined with --domainbed, which follows DomainBed's rules",
         ),
         ("reseed {sweep} --trial-seeds=one", NO_SEEDS + "'one'"),
         ("reseed {sweep} --trial-seeds=1-", NO_SEEDS + "'1-'"),

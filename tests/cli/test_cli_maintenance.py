@@ -201,7 +201,7 @@ def test_failed_runs_are_retried_by_default(gga: Command, ledger: Ledger, launch
 
 def test_nothing_to_retry_launches_nothing(gga: Command, ledger: Ledger, launches: Launches) -> None:
     called = gga("retry", ledger.folder, "--failed")
-    assert (called.code, called.out) == (0, "Nothing to retry: no run has such a status.\n")
+    assert (called.code, called.out) == (0, "Nothing to retry: no run has a matching status.\n")
     assert launches.sweep is None
 
 

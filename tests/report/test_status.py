@@ -204,10 +204,10 @@ def test_a_live_launch_is_named_with_its_stop_request(tmp_path: Path) -> None:
         assert line.startswith(f"A launch is live: process {os.getpid()} on {socket.gethostname()}, since 20")
         assert line.endswith(" s ago.")
         ask_to_stop(ledger.store, LAUNCHES, lease.number, "stopped by a test")
-        assert listed_work(plan, ledger)[0].endswith(" s ago. Asked to stop: stopped by a test.")
+        assert listed_work(plan, ledger)[0].endswith(" s ago. Stop requested: stopped by a test.")
     [line] = listed_work(plan, ledger)
     assert line.startswith(f"No launch is live. The last, process {os.getpid()} on {socket.gethostname()}, ended 20")
-    assert line.endswith(" Asked to stop: stopped by a test.")
+    assert line.endswith(" Stop requested: stopped by a test.")
 
 
 def test_a_killed_launch_is_reported_as_lost(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_picture_tells_counts_launch_failures_and_what_trains(plan: Plan) -> N
         "Failures Since Reason",
         f"out of memory 1 min 05 s ago {names[3]}",
         f"failed 10 min 00 s ago {names[2]}: RuntimeError: [/told] at [bold]",
-        "In training Step Node Last heard",
+        "In training Step Node Last update",
         "ERM, test 0, trial seed 0 (draw 1) 3 / 5 node-1 12 s ago",
     ]
 

@@ -26,8 +26,8 @@ from gga_sweep.report.wording import unit_for
 from gga_sweep.selection import PHASES, AlignmentAndAccuracy, Comparison, SweepView
 from gga_sweep.selection.expected_best import SearchBudget
 
-_FEW = 3  # arms whose bands can overlap and still be told apart
-_NAME = 40  # letters of an arm's name that stand in a line beside its bar
+_FEW = 3  # arms whose bands can overlap and remain distinguishable
+_NAME = 40  # characters of an arm's name in a line beside its bar
 
 
 def accuracy_against_alignment(view: SweepView, comparison: Comparison) -> Figure | None:

@@ -12,16 +12,16 @@ from gga_sweep.records import Scalar
 
 _LOG_FROM = 4.0  # a positive range whose ends differ by this factor is drawn on a logarithmic axis
 _DECADES = 50.0  # and from this factor on, its ticks are powers of ten alone
-_FEW = 6  # up to so many distinct values that are short to write, each gets its own tick
+_FEW = 6  # up to this number of distinct short values, each has its own tick
 _TICK_LENGTH = 5
 
 
 def set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float], float]:
-    """Give the axis the scale its values ask for.
+    """Set the scale of the axis that suits its values.
 
     Returns:
-        Where a value stands on it, moved by a share of the room to its neighbour: arms stand side by side where values
-        are few, so that they do not hide each other.
+        The position of a value on the axis, moved by a share of the distance to its neighbour: with few values, arms
+        are drawn side by side, so that they do not hide each other.
     """
     if any(isinstance(value, str | bool) for value in values):
         words = sorted({str(value) for value in values})
@@ -50,7 +50,7 @@ def set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float],
 
 
 def _is_logarithmic(numbers: Sequence[float]) -> bool:
-    """Whether ascending `numbers` ask for a logarithmic axis; with a zero among them only a wide range does."""
+    """Whether ascending `numbers` need a logarithmic axis; with a zero among them only a wide range does."""
     if numbers[0] == 0:
         return len(numbers) > 2 and numbers[-1] / numbers[1] >= _DECADES
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= _LOG_FROM

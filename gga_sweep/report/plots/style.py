@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 Line = Literal["-", "--", "-."] | tuple[int, tuple[float, ...]]
 
-# Told apart under all three kinds of colour blindness, light on dark and dark on light, and each by its marker too.
+# Distinguishable under all three kinds of colour blindness, light on dark and dark on light; markers differ too.
 ARM_COLORS_LIGHT = ("#2d4fbf", "#a63f06", "#299e92", "#6b2f76", "#b87d18", "#303030")
 ARM_COLORS_DARK = ("#6488ff", "#ee5a38", "#a5fdbb", "#b5739e", "#fcae38", "#b5bdca")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
 
-# Stand-ins, which `svg.py` turns into colours of the page: so that one drawing serves light and dark.
+# Placeholders, which `svg.py` replaces by colours of the page, so that one drawing serves light and dark.
 INK = "#010203"
 MUTED = "#6a6b6c"
 RULE = "#d9dadb"
 PAGE = "#fdfefe"
 
 WIDTH = 4.7  # inches; 338 points: a phone's width, so that text stays readable there
-_TITLE = 30  # letters of a line above a panel of half the width
-_MARKED = 24  # a line of up to so many points shows them
+_TITLE = 30  # characters of a line above a panel of half the width
+_MARKED = 24  # a line with up to this number of points has markers
 _SETTINGS: dict[RcKeyType, object] = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,

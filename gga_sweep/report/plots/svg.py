@@ -93,7 +93,7 @@ def _follow_the_page(root: ET.Element) -> None:
 
 
 def _shorten(root: ET.Element) -> None:
-    """Leave out digits nobody can see, and turns by nothing."""
+    """Remove invisible digits, and rotations by 0 degrees."""
     for element in root.iter():
         for key in ("d", "x", "y", "transform"):
             if key in element.attrib:
