@@ -33,7 +33,7 @@ class Clock:
 def runs_by_key(**fields: Any) -> Mapping[str, PlannedRun]:
     """ERM on two test domains, then an annealed arm on the same; of seven steps each."""
     plan = plan_sweep(load({**CONTENT, **fields}, storage=Path("nowhere")), Contents(dataset="0" * 32))
-    return {str(run.key): run for run in plan.runs}
+    return {run.key: run for run in plan.runs}
 
 
 def estimate_in_seconds(runs: Mapping[str, PlannedRun]) -> Estimate:

@@ -49,7 +49,7 @@ def train_without_ray(sweep: SweepSpec) -> list[RunFolder]:
         training = open_run(run, ledger, sweep.storage, contents.dataset, on_gpu=False)
         while training.advance().status is RunStatus.RUNNING:
             pass
-    return [ledger.run(str(run.folder)) for run in runs.values()]
+    return [ledger.run(run.folder) for run in runs.values()]
 
 
 def stripes(config: DatasetConfig) -> Dataset:

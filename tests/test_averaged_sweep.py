@@ -146,7 +146,7 @@ def test_cleaning_keeps_both_weights_of_what_either_row_chose(sweep: SweepSpec) 
 
 def test_a_run_trained_alone_has_the_same_averaged_weights(sweep: SweepSpec, tmp_path: Path) -> None:
     run = plan_of(sweep).runs[-1]
-    folder, _ = replay(sweep, str(run.key), tmp_path / "alone", lambda progress: None)
+    folder, _ = replay(sweep, run.key, tmp_path / "alone", lambda progress: None)
     equal = compare(folder, sweep)
     assert equal == dict.fromkeys(("records.jsonl", "annealing.jsonl", "selected", "averaged.jsonl", "averaged"), True)
 

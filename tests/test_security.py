@@ -423,7 +423,7 @@ def test_a_sweep_of_such_images_writes_in_its_storage_alone(
     plan = read_plan(sweep.folder)
     for run in plan.runs:
         keep_searched(ledger, run)
-        predict(open_run_folder(sweep.folder / "runs" / str(run.folder))).to_csv(here / "results" / "predictions.csv")
+        predict(open_run_folder(sweep.folder / "runs" / run.folder)).to_csv(here / "results" / "predictions.csv")
     exported = export_domainbed(sweep.folder, here / "results" / "export", models=True)
     assert exported.models == len(plan.runs) == 1
     written = files_in(tmp_path) - before[0]

@@ -98,14 +98,14 @@ def _write_run(sweep_folder: Path, run: PlannedRun) -> None:
     if annealed:
         files["annealing.jsonl"] = dump_lines(_annealed(step, numbers) for step in WINDOW)
     for name, written in files.items():
-        path = sweep_folder / "runs" / str(run.folder) / name
+        path = sweep_folder / "runs" / run.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(written)
 
 
 def _header(run: PlannedRun) -> RunHeader:
     return RunHeader(
-        key=str(run.key),
+        key=run.key,
         config=run.config,
         dataset_digest=CONTENTS.dataset,
         classes=("dog", "elephant", "giraffe", "guitar", "horse", "house", "person"),

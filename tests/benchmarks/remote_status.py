@@ -81,7 +81,7 @@ def ledger() -> Ledger:
 
 
 def read_states_as_a_launch_does() -> None:
-    ledger().read_states(str(run.folder) for run in read_plan(PLACE).runs)
+    ledger().read_states(run.folder for run in read_plan(PLACE).runs)
 
 
 def clear_index() -> None:

@@ -46,7 +46,7 @@ def main() -> None:
         many = _seconds_swept(folder, "many", FEW + MORE)
         file = Path(folder) / "few.yaml"
         sweep = load(file, storage=folder)
-        keys = [str(run.key) for run in plan_sweep(sweep, read_contents(sweep)).runs[:ALONE]]
+        keys = [run.key for run in plan_sweep(sweep, read_contents(sweep)).runs[:ALONE]]
         alone = sum(_seconds_alone(file, key, folder) for key in keys) / ALONE
     print(f"runs without training, {os.cpu_count()} CPUs{'':26}{'seconds':>9}{'a run':>9}")
     for runs, seconds in ((FEW, few), (FEW + MORE, many)):

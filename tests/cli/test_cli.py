@@ -470,7 +470,7 @@ def test_train_compares_the_bytes_with_those_of_the_sweep(
     called = gga("train", digits_file, "--run", run.folder, "--storage", sweep.storage)
     assert called.code == 0
     lines = called.out.splitlines()
-    accuracies = [record.validation.accuracy for record in Ledger(sweep.folder).run(str(run.folder)).read_records()]
+    accuracies = [record.validation.accuracy for record in Ledger(sweep.folder).run(run.folder).read_records()]
     assert lines[:3] == [
         f"step {step}: validation accuracy {100 * accuracy:.1f} %"
         for step, accuracy in zip((0, 2, 4), accuracies, strict=True)
@@ -483,11 +483,9 @@ def test_train_compares_the_bytes_with_those_of_the_sweep(
     ]
     assert Ledger(sweep.folder / "replays").run_names() == [run.folder]
 
-    records = sweep.folder / "runs" / str(run.folder) / "records.jsonl"
+    records = sweep.folder / "runs" / run.folder / "records.jsonl"
     records.write_bytes(records.read_bytes().replace(b"0", b"1", 1))
-    again = gga(
-        "train", digits_file, "--run", str(run.key)[:12], "--storage", sweep.storage, "--output", tmp_path / "o"
-    )
+    again = gga("train", digits_file, "--run", run.key[:12], "--storage", sweep.storage, "--output", tmp_path / "o")
     assert again.out.splitlines()[4:] == [
         "  records.jsonl: DIFFERS from the sweep's",
         "  annealing.jsonl: the same bytes as the sweep's",
@@ -525,7 +523,7 @@ def test_train_refuses_a_key_that_names_no_single_run(
 ) -> None:
     called = gga("train", digits_file, "--run", key, "--storage", trained.storage)
     assert called.code == 2
-    names = ", ".join(str(run.folder) for run in plan_sweep(trained, read_contents(trained)).runs)
+    names = ", ".join(run.folder for run in plan_sweep(trained, read_contents(trained)).runs)
     assert f"--run: must name one run of the plan, got '{key}' (allowed: {names})" in called.err
 
 

@@ -116,7 +116,7 @@ def test_every_evaluation_is_a_line_with_the_accuracies_of_all_domains(default: 
     assert all(line.keys() == keys for line in lines)
     for run in plan.runs:
         folder, lines = written_run(result.folder, run)
-        records = Ledger(plan.sweep.folder).run(str(run.folder)).read_records()
+        records = Ledger(plan.sweep.folder).run(run.folder).read_records()
         assert [line["step"] for line in lines] == list(STEPS)
         for line, record in zip(lines, records, strict=True):
             for index, name in enumerate(DOMAINS):
@@ -352,7 +352,7 @@ def test_a_searchers_run_is_written_under_its_own_number(tmp_path: Path) -> None
     write_run(ledger, run, invented_records(run, lambda *_: 0.5))
     exported(plan, tmp_path / "out")
     _, [first, *_] = written_run(tmp_path / "out", run)
-    assert first["args"]["hparams_seed"] == int(str(run.key)[:8], 16)
+    assert first["args"]["hparams_seed"] == int(run.key[:8], 16)
     assert first["hparams"]["lr"] == 0.02
 
 
@@ -591,7 +591,7 @@ def with_weights(plan: Plan, accuracy: Callable[[PlannedRun, int, bool], float])
 
 def leave_weights(ledger: Ledger, run: PlannedRun, module: nn.Module) -> None:
     """As those that a run which is done had selected."""
-    folder = ledger.run(str(run.folder))
+    folder = ledger.run(run.folder)
     state = folder.read_state()
     folder.claim({})
     folder.write_selected(dump_weights(module))

@@ -111,7 +111,7 @@ def test_a_cleaned_sweep_verifies_and_has_the_same_tables_and_page(plan: Plan, l
 def test_a_removed_model_can_be_trained_again_as_its_error_says(plan: Plan, ledger: Ledger) -> None:
     [name, *_] = folders(one.path for one in removed(plan, ledger))
     run = next(run for run in plan.runs if run.folder == name)
-    key = str(run.key)[:8]
+    key = run.key[:8]
     with pytest.raises(InputError, match=rf"this run's were removed.*`gga-sweep train FILE --run {key}`"):
         load_model(ledger.run(name))
     again, _ = replay(plan.sweep, key, None, lambda progress: None)
@@ -122,7 +122,7 @@ def test_a_removed_model_can_be_trained_again_as_its_error_says(plan: Plan, ledg
 def test_weights_of_an_incomplete_cell_stay(plan: Plan, ledger: Ledger) -> None:
     """Another run of it may still be selected."""
     cell = plan.runs[0].cell
-    in_cell = {str(run.folder) for run in plan.runs if run.cell == cell}
+    in_cell = {run.folder for run in plan.runs if run.cell == cell}
     others = folders(paths(plan, ledger, WEIGHTS)) - in_cell
     ledger.run(str(plan.runs[0].folder)).mark(RunStatus.FAILED, "by a test")
     assert folders(paths(plan, ledger, WEIGHTS)) == others
@@ -176,7 +176,7 @@ def test_runs_that_only_validate_others_need_no_weights(tmp_path: Path) -> None:
     assert folders(paths(plan, ledger, WEIGHTS)) == set(ledger.run_names()) - {winner}
     pair = next(run for run in plan.runs if len(run.cell.test_domains) == 2)
     ledger.run(str(pair.folder)).mark(RunStatus.PREEMPTED, "by a test")
-    single = {str(run.folder) for run in plan.runs if len(run.cell.test_domains) == 1}
+    single = {run.folder for run in plan.runs if len(run.cell.test_domains) == 1}
     assert folders(paths(plan, ledger, WEIGHTS)) == set(ledger.run_names()) - single - {pair.folder}
 
 
@@ -185,7 +185,7 @@ def test_runs_outside_the_plan_keep_their_weights_but_no_checkpoint(sweep: Sweep
         ledger.store.replace(f"runs/{name}/checkpoint", b"of a final run")
     smaller = changed(sweep, test_domains=["0"])
     plan = plan_sweep(smaller, read_contents(smaller))
-    assert folders(paths(plan, ledger, WEIGHTS)) < {str(run.folder) for run in plan.runs}
+    assert folders(paths(plan, ledger, WEIGHTS)) < {run.folder for run in plan.runs}
     assert paths(plan, ledger, CHECKPOINTS) == {f"runs/{name}/checkpoint" for name in ledger.run_names()}
 
 

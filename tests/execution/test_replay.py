@@ -33,9 +33,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_run_is_found_by_folder_or_start_of_key(plan: Plan) -> None:
     for run in plan.runs:
-        assert find_run(plan, str(run.folder)) == run
-        assert find_run(plan, str(run.key)) == run
-        assert find_run(plan, str(run.key)[:8]) == run
+        assert find_run(plan, run.folder) == run
+        assert find_run(plan, run.key) == run
+        assert find_run(plan, run.key[:8]) == run
 
 
 def test_run_shared_by_two_arms_is_found_once(plan: Plan) -> None:
@@ -49,14 +49,14 @@ def test_run_shared_by_two_arms_is_found_once(plan: Plan) -> None:
 def test_unknown_run_is_refused_with_the_list(plan: Plan) -> None:
     with pytest.raises(InputError, match="must name one run of the plan, got 'no-such-run'") as error:
         find_run(plan, "no-such-run")
-    assert error.value.faults[0].allowed == tuple(str(run.folder) for run in plan.runs)
+    assert error.value.faults[0].allowed == tuple(run.folder for run in plan.runs)
 
 
 def test_ambiguous_start_of_key_is_refused_with_its_runs(plan: Plan) -> None:
-    digit = next(digit for digit in "0123456789abcdef" if sum(str(run.key)[0] == digit for run in plan.runs) > 1)
+    digit = next(digit for digit in "0123456789abcdef" if sum(run.key[0] == digit for run in plan.runs) > 1)
     with pytest.raises(InputError, match=f"got '{digit}'") as error:
         find_run(plan, digit)
-    fitting = [str(run.folder) for run in plan.runs if str(run.key).startswith(digit)]
+    fitting = [run.folder for run in plan.runs if run.key.startswith(digit)]
     assert 1 < len(fitting) < len(plan.runs)
     assert error.value.faults[0].allowed == tuple(fitting)
 
@@ -72,7 +72,7 @@ def test_at_most_twenty_runs_are_listed(plan: Plan) -> None:
 @pytest.mark.parametrize("position", [1, 5], ids=["ERM", "ERM + GGA"])
 def test_replay_has_the_bytes_of_the_sweep(trained: SweepSpec, plan: Plan, tmp_path: Path, position: int) -> None:
     run, told, before = plan.runs[position], list[Progress](), files_of(trained.folder)
-    folder, progress = replay(trained, str(run.folder), tmp_path / "alone", told.append)
+    folder, progress = replay(trained, run.folder, tmp_path / "alone", told.append)
     assert progress.status is RunStatus.DONE
     assert told[-1] == progress
     assert [one.step for one in told] == [0, 2, 4]

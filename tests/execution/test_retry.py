@@ -37,14 +37,14 @@ def plan(sweep: SweepSpec) -> Plan:
 def troubled(plan: Plan, ledger: Ledger) -> dict[RunStatus, str]:
     """Of each status that may be retried the folder of one run; the others are done."""
     statuses = (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY, RunStatus.DIVERGED, RunStatus.PREEMPTED, RunStatus.STOPPED)
-    folders = {status: str(run.folder) for status, run in zip(statuses, plan.runs, strict=False)}
+    folders = {status: run.folder for status, run in zip(statuses, plan.runs, strict=False)}
     for status, folder in folders.items():
         ledger.run(folder).mark(status, "by a test")
     return folders
 
 
 def again(plan: Plan, ledger: Ledger, *keys: str, failed: bool = False, diverged: bool = False) -> list[str]:
-    return [str(run.folder) for run in requeue(plan, ledger, failed=failed, diverged=diverged, keys=keys)]
+    return [run.folder for run in requeue(plan, ledger, failed=failed, diverged=diverged, keys=keys)]
 
 
 def bytes_of(ledger: Ledger) -> dict[str, bytes]:
@@ -78,7 +78,7 @@ def test_a_named_run_is_requeued_whatever_its_status(
     plan: Plan, ledger: Ledger, troubled: dict[RunStatus, str]
 ) -> None:
     done, stopped = str(plan.runs[-1].folder), troubled[RunStatus.STOPPED]
-    key = next(str(run.key) for run in plan.runs if run.folder == stopped)
+    key = next(run.key for run in plan.runs if run.folder == stopped)
     assert again(plan, ledger, done, key[:8], done) == [stopped, done]
     assert {ledger.run(name).read_state().status for name in (done, stopped)} == {RunStatus.QUEUED}
     assert ledger.run(troubled[RunStatus.FAILED]).read_state().status is RunStatus.FAILED
@@ -94,10 +94,10 @@ def test_a_requeued_run_is_trained_to_the_same_bits_with_a_new_start_time(
     sweep: SweepSpec, plan: Plan, ledger: Ledger
 ) -> None:
     run = plan.runs[-1]
-    folder = ledger.run(str(run.folder))
+    folder = ledger.run(run.folder)
     before, header = folder.digests(), folder.read_header()
     assert header is not None
-    assert again(plan, ledger, str(run.folder)) == [run.folder]
+    assert again(plan, ledger, run.folder) == [run.folder]
     training = open_run(run, ledger, sweep.storage, header.dataset_digest, on_gpu=False)
     while training.progress.status is RunStatus.RUNNING:
         training.advance()

@@ -58,7 +58,7 @@ class Scene:
         self.folder.claim({})
         self.folder.write_state(RunStatus.RUNNING, 3)
         self.folder.write_checkpoint(b"state")
-        runs = {str(run.key): run for run in plan.runs}
+        runs = {run.key: run for run in plan.runs}
         self.lease_context = held(self.ledger.store)
         self.lease = self.lease_context.__enter__()
         projector = cast(Projector, SimpleNamespace(wake=lambda folder: None))

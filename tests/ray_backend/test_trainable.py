@@ -39,7 +39,7 @@ def loaded(storage: Path, **fields: Any) -> gga_sweep.SweepSpec:
 
 
 def keys(sweep: gga_sweep.SweepSpec) -> list[str]:
-    return [str(run.key) for run in plan_sweep(sweep, prepare_ledger(sweep)).runs]
+    return [run.key for run in plan_sweep(sweep, prepare_ledger(sweep)).runs]
 
 
 def only_run(sweep: gga_sweep.SweepSpec) -> RunFolder:

@@ -41,7 +41,7 @@ class Scene:
         sweep = gga_sweep.load(small_sweep(trial_seeds=[0, 1]), storage=storage)
         contents = prepare_ledger(sweep)
         plan = plan_sweep(sweep, contents)
-        self.runs: dict[str, PlannedRun] = {str(run.key): run for run in plan.runs}
+        self.runs: dict[str, PlannedRun] = {run.key: run for run in plan.runs}
         self.keys = tuple(self.runs)
         self.ledger = Ledger(sweep.folder)
         self.lease = stack.enter_context(held(self.ledger.store))
@@ -67,7 +67,7 @@ class Scene:
             wave._callback.actors[actor] = key
 
     def statuses(self) -> list[RunStatus]:
-        return [self.ledger.run(str(run.folder)).read_state().status for run in self.runs.values()]
+        return [self.ledger.run(run.folder).read_state().status for run in self.runs.values()]
 
     def train(self) -> Outcome:
         wave = Wave(self.work, self.launch(), self.progress, self.runs)

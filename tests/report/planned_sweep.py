@@ -57,11 +57,11 @@ def write_run(
     fingerprint: dict[str, str] | None = None,
 ) -> None:
     """A run from its start to its end."""
-    folder = ledger.run(str(run.folder))
+    folder = ledger.run(run.folder)
     folder.claim({})
     folder.write_header(
         RunHeader(
-            key=str(run.key),
+            key=run.key,
             config=run.config,
             dataset_digest=CONTENTS.dataset,
             classes=tuple("0123456789"),

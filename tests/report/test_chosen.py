@@ -34,7 +34,7 @@ def trained(plan: Plan, accuracies: Mapping[int, float], without: tuple[int, ...
         if i not in without:
             write_run(ledger, run)
             records = [with_validation(record, accuracies[max(run.draws)]) for record in invented_records(run)]
-            folder = ledger.run(str(run.folder))
+            folder = ledger.run(run.folder)
             folder.claim({})
             folder.write_records(records)
             folder.write_state(folder.read_state().status, 4)

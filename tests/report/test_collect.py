@@ -141,7 +141,7 @@ def test_a_searchers_run_enters_under_its_key_and_marks_its_arm(plan: Plan, ledg
     [_, found] = view.records
     assert (found.key, found.folder) == (run.key, run.folder)
     assert found.cell == Cell("RotatedDigits", "ERM + GGA, start step 1, num steps 1", ("75",), 0)
-    assert found.draws == (int(str(run.key)[:8], 16),)
+    assert found.draws == (int(run.key[:8], 16),)
     assert found.hyperparameters == {"lr": 0.02}
     assert found.records == invented_records(run)
     assert found.annealed == (ANNEALED,)

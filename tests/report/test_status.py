@@ -49,7 +49,7 @@ def lines(picture: RenderableType) -> list[str]:
 
 def states_of(plan: Plan, *statuses: RunStatus, reason: str | None = None) -> dict[str, RunState]:
     """The first runs are in these states."""
-    return {str(run.folder): RunState(status, reason, step=7) for run, status in zip(plan.runs, statuses, strict=False)}
+    return {run.folder: RunState(status, reason, step=7) for run, status in zip(plan.runs, statuses, strict=False)}
 
 
 def test_a_plan_counts_cells_and_runs_by_arm() -> None:
@@ -159,7 +159,7 @@ def test_a_run_that_two_arms_share_is_named_once() -> None:
 
 def test_reasons_that_differ_in_numbers_and_run_names_are_one_line() -> None:
     plan = small_plan()
-    names = [str(run.folder) for run in plan.runs]
+    names = [run.folder for run in plan.runs]
     states = {
         name: RunState(RunStatus.OUT_OF_MEMORY, f"run {name}: tried to allocate {number}.5 MiB", number)
         for number, name in enumerate(names[:12])
@@ -228,7 +228,7 @@ def listed_work(plan: Plan, ledger: Ledger) -> list[str]:
 
 def test_runs_that_went_on_in_another_environment_are_counted_and_one_is_named() -> None:
     plan = small_plan()
-    names = [str(run.folder) for run in plan.runs]
+    names = [run.folder for run in plan.runs]
     changed = RunState(RunStatus.DONE, None, 199, environments=("from step 50: torch 2.8 -> 2.9",))
     one = lines(status_picture(plan, {names[0]: changed, names[1]: RunState(RunStatus.DONE, None, 199)}))[-1]
     assert one == f"1 run resumed in another environment: {names[0]} from step 50: torch 2.8 -> 2.9."

@@ -110,7 +110,7 @@ def test_a_final_run_is_read_once_and_the_folder_listed_once_a_look(
     write_run(ledger, plan.runs[0])
     write_run(ledger, plan.runs[1], RunStatus.FAILED)
     running = begin(ledger, plan, 2)
-    names = [str(run.folder) for run in plan.runs]
+    names = [run.folder for run in plan.runs]
     store.states_read()
     watcher.look()
     assert store.states_read() == {names[0], names[1], running}
@@ -124,7 +124,7 @@ def test_a_final_run_is_read_once_and_the_folder_listed_once_a_look(
     assert watcher.look().final == 2
     assert store.states_read() == {names[1]}
     for run in plan.runs:
-        ledger.run(str(run.folder)).mark(RunStatus.DONE)
+        ledger.run(run.folder).mark(RunStatus.DONE)
     watcher.look()
     store.read_files.clear()
     watcher.look()
@@ -162,7 +162,7 @@ def test_the_runs_of_the_last_hour_are_counted_or_since_the_launch_began(
     now = time.time()
     for run, age in zip(plan.runs, (10, 900, 3500, 3700), strict=False):
         write_run(ledger, run)
-        write_state(ledger, str(run.folder), RunState(RunStatus.DONE, None, STEPS - 1, 1, written=now - age))
+        write_state(ledger, run.folder, RunState(RunStatus.DONE, None, STEPS - 1, 1, written=now - age))
     watcher = Watcher(lambda: plan, ledger, clock=lambda: now)
     for began, lately, ended in ((now - 9000, 3600, 3), (now - 1000, 1000, 2), (now, 1, 0)):
         store.replace(f"{LAUNCHES}/000001.json", dump(Holder("elsewhere", 42, began, now)).encode())
@@ -263,7 +263,7 @@ def test_the_nodes_of_the_first_runs_in_training_are_read_once_an_attempt(
 
 
 def test_the_newest_failures_come_first(plan: Plan, ledger: Ledger, watcher: Watcher) -> None:
-    names = [str(run.folder) for run in plan.runs]
+    names = [run.folder for run in plan.runs]
     statuses = (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY, RunStatus.DIVERGED, RunStatus.PREEMPTED, RunStatus.DONE)
     for name, status, written in zip(names, statuses, (20, 40, 30, 50, 60), strict=False):
         ledger.run(name).claim({})

@@ -51,7 +51,7 @@ def estimate(plan: Plan, arms: int | None = None) -> Estimate:
 
 def seen(plan: Plan, *states: RunState, work: Work | None = LIVE) -> SweepProgress:
     """The first runs of the plan are in these states."""
-    runs = {str(run.folder): run for run in plan.runs}
+    runs = {run.folder: run for run in plan.runs}
     return SweepProgress(
         plan=plan,
         runs=runs,
@@ -123,7 +123,7 @@ def test_arms_without_a_done_run_are_named(plan: Plan) -> None:
 
 
 def test_a_picture_tells_counts_launch_failures_and_what_trains(plan: Plan) -> None:
-    names = [str(run.folder) for run in plan.runs]
+    names = [run.folder for run in plan.runs]
     states = [
         state(RunStatus.DONE),
         state(RunStatus.RUNNING, age=12, step=2),

@@ -93,7 +93,7 @@ def train_all(sweep: SweepSpec, devices: int = 1, seed: int = 0, stop_after: int
 def trained(sweep: SweepSpec) -> Trained:
     ledger = Ledger(sweep.folder)
     return {
-        (run.cell, draw): (str(run.key), ledger.run(str(run.folder)).read_state().step)
+        (run.cell, draw): (run.key, ledger.run(run.folder).read_state().step)
         for run in plan_sweep(sweep, CONTENTS, read_suggested(ledger)).runs
         for draw in run.draws
     }

@@ -52,7 +52,7 @@ class Launch:
         self.sharing = PrefixSharing(CONTENTS, self.ledger.store.list(PREFIXES))
         for run in self.runs:
             self.sharing.add(run, waits=run.key not in self.ended)
-        left = {str(run.key): run for run in self.runs if run.key not in self.ended}
+        left = {run.key: run for run in self.runs if run.key not in self.ended}
         expected = {key: self.random.random() for key in left}
         self.source = PlannedRuns(left, expected, self.sharing, self.ledger)
 
@@ -97,7 +97,7 @@ def runs_of(configs: list[RunSpec]) -> list[PlannedRun]:
 
 
 def key_of(run: PlannedRun) -> str:
-    return str(run.key)
+    return run.key
 
 
 def distinct_steps(configs: list[RunSpec]) -> int:
@@ -122,7 +122,7 @@ def test_runs_that_are_lost_keep_nobody_waiting(
     configs: list[RunSpec], devices: int, data: st.DataObject, random: Random
 ) -> None:
     runs = runs_of(configs)
-    lost = data.draw(st.dictionaries(st.sampled_from([str(run.key) for run in runs]), st.integers(1, STEPS - 1)))
+    lost = data.draw(st.dictionaries(st.sampled_from([run.key for run in runs]), st.integers(1, STEPS - 1)))
     launch = Launch(runs, random, devices, lost)
     launch.go_on()
 

@@ -37,7 +37,7 @@ def plan(source: dict[str, Any]) -> Plan:
 
 def keys(runs: Iterable[PlannedRun]) -> list[str]:
     assert all(run.key is not None for run in runs)
-    return [str(run.key) for run in runs]
+    return [run.key for run in runs]
 
 
 def of_arm(found: Plan, arm: str) -> list[PlannedRun]:
@@ -54,7 +54,7 @@ def test_a_plan_holds_every_draw_of_every_cell_in_order() -> None:
         for draw in (0, 1, 2)
     ]
     assert len(set(keys(found.runs))) == len(found.configs) == 24
-    assert all(run.config == found.configs[str(run.key)] for run in found.runs)
+    assert all(run.config == found.configs[run.key] for run in found.runs)
 
 
 def test_a_run_is_its_cell_its_values_and_the_training_block() -> None:
@@ -74,8 +74,8 @@ def test_a_run_is_its_cell_its_values_and_the_training_block() -> None:
 def test_an_annealed_run_names_its_method_and_every_setting() -> None:
     found = plan(content(arms=[{}, GGA, GGA_L], test_domains=[0], trial_seeds=[0], protocol="gga-paper"))
     assert [run.config.annealing for run in found.runs] == [None, annealing.GGA(), annealing.GGAL()]
-    assert ["+gga_" in str(run.folder) for run in found.runs] == [False, True, False]
-    assert ["+gga-l_" in str(run.folder) for run in found.runs] == [False, False, True]
+    assert ["+gga_" in run.folder for run in found.runs] == [False, True, False]
+    assert ["+gga-l_" in run.folder for run in found.runs] == [False, False, True]
 
 
 def test_fields_of_gga_l_are_drawn_for_its_arms_alone() -> None:
@@ -323,7 +323,7 @@ def test_a_searchers_run_has_the_key_of_the_equal_planned_run() -> None:
         }
         searched = searched_run(sweep, CONTENTS, configuration)
         assert (searched.key, searched.cell, searched.config) == (planned.key, planned.cell, planned.config)
-        assert searched.draws == (int(str(planned.key)[:8], 16),)
+        assert searched.draws == (int(planned.key[:8], 16),)
 
 
 def test_a_searchers_values_become_hyperparameters() -> None:

@@ -94,7 +94,7 @@ def finish(
     folder = start(ledger, run)
     if evaluations:
         progress(folder, run, evaluations)
-    folder.write_selected(b"weights of " + str(run.key).encode())
+    folder.write_selected(b"weights of " + run.key.encode())
     folder.write_state(status, STEPS[evaluations - 1] if evaluations else -1, reason)
     return folder
 

@@ -90,7 +90,7 @@ def two_launches_among_faults(first: Schedule, second: Schedule, closed: bool) -
         done, stopped, failed, diverged = tracked.plan.runs
         with tracked.projector(faults_of(first)) as projector:
             finish(ledger, done)
-            projector.wake(str(done.folder))
+            projector.wake(done.folder)
             resumed = start(ledger, stopped)
             progress(resumed, stopped, 2)
             projector.wake(resumed.name)
@@ -387,7 +387,7 @@ def test_an_unfinished_run_is_shown_as_killed_where_no_launch_is_live(tracked: T
     assert (child["status"], content["parent"]["status"]) == (("RUNNING", "RUNNING") if live else ("KILLED", "KILLED"))
     assert child["tags"]["gga_sweep.status"] == ("RUNNING" if live else "PREEMPTED")
     assert child["tags"].get("gga_sweep.reason") == (None if live else LEFT_RUNNING)
-    assert tracked.ledger.run(str(run.folder)).read_state().status is RunStatus.RUNNING  # the ledger stays as it is
+    assert tracked.ledger.run(run.folder).read_state().status is RunStatus.RUNNING  # the ledger stays as it is
 
 
 def test_a_run_shown_as_killed_runs_again_when_a_launch_resumes_it(tracked: TrackedSweep) -> None:

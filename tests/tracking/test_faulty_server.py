@@ -92,25 +92,25 @@ def sweep_through(proxy: FaultyProxy, plan: Plan, ledger: Ledger, seconds: float
     with Projector(plan, ledger, proxy.uri, pace=QUICK) as projector:
         for run in runs[:3]:
             finish(ledger, run)
-            projector.wake(str(run.folder))
+            projector.wake(run.folder)
             time.sleep(0.2)
         with proxy.away():
             for run in runs[3:5]:
                 progress(start(ledger, run), run, 1)
-                projector.wake(str(run.folder))
+                projector.wake(run.folder)
             time.sleep(0.3)
         time.sleep(0.5)
     for run in runs[3:5]:
-        ledger.run(str(run.folder)).mark(RunStatus.PREEMPTED, LEFT_RUNNING)
+        ledger.run(run.folder).mark(RunStatus.PREEMPTED, LEFT_RUNNING)
     with Projector(plan, ledger, proxy.uri, pace=QUICK) as projector:
         for evaluations in (2, 3):
             for run in runs[3:5]:
                 progress(start(ledger, run), run, evaluations)
-                projector.wake(str(run.folder))
+                projector.wake(run.folder)
                 time.sleep(0.2)
         for run in runs[3:-1]:
             finish(ledger, run)
-            projector.wake(str(run.folder))
+            projector.wake(run.folder)
         finish(ledger, runs[-1], RunStatus.DIVERGED, evaluations=2, reason="the loss is NaN")
         assert projector.close(seconds, invented_table(plan, ledger))
 

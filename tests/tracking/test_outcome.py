@@ -40,7 +40,7 @@ def test_the_winner_of_each_cell_is_marked_and_carries_its_weights(tracked: Trac
     assert {run.tags["gga_sweep.key"] for run in tracked.runs("run", selected="true")} == {run.key for run in winners}
     for run in winners:
         files = tracked.store.artifacts[tracked.child(run).run_id]
-        assert files["selected.safetensors"] == b"weights of " + str(run.key).encode()
+        assert files["selected.safetensors"] == b"weights of " + run.key.encode()
         assert json.loads(files["run.json"])["key"] == run.key
     loser = next(run for run in tracked.plan.runs if run not in winners)
     assert "gga_sweep.selected" not in tracked.child(loser).tags

@@ -275,7 +275,7 @@ def test_a_run_that_was_never_started_is_not_shown(tracked: TrackedSweep) -> Non
 
 def test_a_run_that_failed_before_it_began_is_shown(tracked: TrackedSweep) -> None:
     run = tracked.plan.runs[0]
-    tracked.ledger.run(str(run.folder)).mark(RunStatus.FAILED, "no such device")
+    tracked.ledger.run(run.folder).mark(RunStatus.FAILED, "no such device")
     tracked.project(run)
     assert tracked.child(run).status == "FAILED"
     assert tracked.child(run).tags["gga_sweep.reason"] == "no such device"

@@ -75,7 +75,7 @@ def test_after_a_lull_it_begins_with_the_first_wake_or_when_closed(tracked: Trac
     assert shown(tracked).keys() == {first.key}
     tracked.finish(second, third)
     with tracked.projector(lull=60.0) as woken:
-        woken.wake(str(third.folder))
+        woken.wake(third.folder)
         eventually(lambda: shown(tracked).keys() == {first.key, second.key, third.key})
         assert woken.close(30)
 
@@ -224,7 +224,7 @@ def test_closing_gives_up_in_time_and_says_what_is_missing(
         assert time.monotonic() - began < 5
     [text] = [text for text in warnings(caplog) if "still lacks" in text]
     assert "the sweep file" in text
-    assert str(run.folder) in text
+    assert run.folder in text
     assert "the outcome of the sweep" in text
     tracked.store.away = False
     with tracked.projector() as projector:  # the next launch

@@ -135,7 +135,7 @@ def test_a_launch_that_was_taken_for_dead_stops_writing_and_reads_the_store_anew
         [folder] = tracked.ledger.store.list("tracking")
         overtake(tracked.ledger, f"tracking/{folder}/000002.json", ended=None)
         tracked.finish(first)
-        projector.wake(str(first.folder))
+        projector.wake(first.folder)
         time.sleep(0.1)
         assert not tracked.runs("run")
         overtake(tracked.ledger, f"tracking/{folder}/000002.json", ended=0.0)

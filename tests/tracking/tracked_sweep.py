@@ -79,7 +79,7 @@ class TrackedSweep:
         return [run.run_id for run in self.runs(role)]
 
     def child(self, run: PlannedRun) -> SimpleNamespace:
-        [child] = self.runs("run", arm=run.cell.arm, key=str(run.key))
+        [child] = self.runs("run", arm=run.cell.arm, key=run.key)
         return child
 
     def points(self, run: PlannedRun) -> dict[str, list[tuple[int, float, int]]]:
