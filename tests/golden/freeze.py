@@ -62,13 +62,11 @@ MORE_REPORTS: Mapping[str, Sequence[Sequence[str]]] = {
 
 _TIMES = ("seconds", "total", "inherited", "seconds_a_run", "a_run", "seconds_a_draw")
 _RATIOS = ("ratio", "ratio_without_diagnostics")
-VOLATILE = frozenset({"key", "folder", *_TIMES, *_RATIOS})
-"""Fields of the JSON report that differ from one execution to the next, or with the names on disk."""
+VOLATILE = frozenset({"key", "folder", "sections", *_TIMES, *_RATIOS})
+"""Fields of the JSON report that differ from one execution to the next, or with the names on disk. Sections are the
+report in words, with seconds in them."""
 
-VOLATILE_FOOTNOTES = frozenset({"cost"})
-"""Footnotes of these sections tell seconds."""
-
-PROSE = frozenset({"title", "label", "uncertainty", "deviations", "footnotes", "reasons"})
+PROSE = frozenset({"title", "label", "uncertainty", "deviations", "reasons", "seed_use"})
 """Fields of the JSON report that are written for people."""
 
 
@@ -101,13 +99,17 @@ def read_tables(sweep_folder: Path) -> dict[str, Json]:
 def normalised(node: Json) -> Json:
     """A report without what differs from one execution to the next."""
     if isinstance(node, list):
-        return [normalised(item) for item in node]
+        return [normalised(item) for item in node if not _is_a_time(item)]
     if not isinstance(node, dict):
         return node
-    kept = {name: normalised(value) for name, value in node.items() if name not in VOLATILE}
-    if isinstance(kept.get("footnotes"), dict):
-        kept["footnotes"] = {name: notes for name, notes in kept["footnotes"].items() if name not in VOLATILE_FOOTNOTES}
-    return kept
+    return {name: normalised(value) for name, value in node.items() if name not in VOLATILE}
+
+
+def _is_a_time(record: Json) -> bool:
+    """Whether a record of the table is measured in seconds, or a ratio of such."""
+    return isinstance(record, dict) and (
+        record.get("kind") == "cost" or any("seconds" in str(record.get(name)) for name in ("quantity", "budget"))
+    )
 
 
 def _field(node: Json, name: str) -> Json:
