@@ -43,7 +43,7 @@ def accuracy_rows(table: Table, *, by_domain: bool = True) -> tuple[tuple[str, .
 
 
 def uncertainty_in_words(table: Table) -> str:
-    """What the ± is."""
+    """The meaning of the ±."""
     n = len(table.trial_seeds)
     if n == 1:
         return "one trial seed, so without standard error"
@@ -57,7 +57,7 @@ def protocol_note(table: Table) -> Footnote:
 
 
 def _best(table: Table) -> Iterator[tuple[int, int]]:
-    """Where the highest printed means are; nowhere with a single arm."""
+    """The positions of the highest printed means; empty with a single arm."""
     rows = [(*row.entries, row.average) for row in table.rows]
     for j, column in enumerate(zip(*rows, strict=True), start=1):
         complete = {i: float(percent(entry.mean)) for i, entry in enumerate(column) if _is_complete(entry)}
@@ -100,11 +100,11 @@ def _notes_on_runs(table: Table) -> Iterator[Footnote]:
     if ties := _ties(table):
         yield Footnote("Ties", ties)
     draws = [(row.arm, row.draws) for row in table.rows if row.draws]
-    if len({n for _, n in draws}) > 1:  # more draws to choose from select a better best
+    if len({n for _, n in draws}) > 1:  # with more draws the best is better
         yield Footnote("Draws", f"cells differ in the number of draws to choose from: {_list(draws, 'draw')}.")
     if any(row.searched for row in table.rows):
         yield Footnote(
-            "Searched", "draws of these arms came from a user's own searcher, whose budget may differ from the plan's."
+            "Searched", "draws of these arms are from a user's own searcher, whose budget may differ from the plan's."
         )
 
 
@@ -119,7 +119,7 @@ def _what_is_marked(table: Table) -> str:
     seeds = len(table.trial_seeds)
     return (
         f"{n} of {count(cells, 'cell')} {'is' if n == 1 else 'are'} incomplete. Numbers that depend on them are "
-        f"marked; (n/{seeds}) stands where trial seeds are missing."
+        f"marked; (n/{seeds}) means that trial seeds are missing."
     )
 
 
@@ -128,9 +128,9 @@ def _ties(table: Table) -> str:
     draws = [(row.arm, row.tied_draws) for row in table.rows if row.tied_draws]
     parts = []
     if steps:
-        parts.append(f"Several steps were best and the lowest was taken ({_list(steps, 'selected run')}).")
+        parts.append(f"Several steps were best and the lowest was selected ({_list(steps, 'selected run')}).")
     if draws:
-        parts.append(f"Several draws were best and the highest was taken ({_list(draws, 'cell')}).")
+        parts.append(f"Several draws were best and the highest was selected ({_list(draws, 'cell')}).")
     return " ".join(parts)
 
 

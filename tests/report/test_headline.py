@@ -87,8 +87,8 @@ def test_diverged_runs_are_counted_with_their_fate(table: Table) -> None:
 def test_ties_are_counted_by_arm(table: Table) -> None:
     rows = (replace(table.rows[0], tied_steps=2, tied_draws=1), replace(table.rows[1], tied_steps=0, tied_draws=0))
     assert said(replace(table, rows=rows))["Ties"] == (
-        "Several steps were best and the lowest was taken (ERM: 2 selected runs). "
-        "Several draws were best and the highest was taken (ERM: 1 cell)."
+        "Several steps were best and the lowest was selected (ERM: 2 selected runs). "
+        "Several draws were best and the highest was selected (ERM: 1 cell)."
     )
 
 
