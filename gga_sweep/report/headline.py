@@ -93,9 +93,7 @@ def _notes_on_runs(table: Table) -> Iterator[Footnote]:
         items = tuple(map(incomplete_in_words, table.incomplete))
         yield Footnote(f"Incomplete {INCOMPLETE_MARK}", _what_is_marked(table), items)
     if diverged := [(row.arm, n) for row in table.rows if (n := row.runs.get(RunStatus.DIVERGED, 0))]:
-        fate = (
-            "Left out of selection." if table.exclude_diverged else "Their records before that take part in selection."
-        )
+        fate = "Left out of selection." if table.exclude_diverged else "Their records before that can be selected."
         yield Footnote("Diverged", f"{_list(diverged, 'run')}. {fate}")
     if ties := _ties(table):
         yield Footnote("Ties", ties)
@@ -111,7 +109,7 @@ def _notes_on_runs(table: Table) -> Iterator[Footnote]:
 def _selected_from(table: Table) -> str:
     if table.select_from == "any":
         return ""
-    return f" Only steps after every annealing window take part, from step {table.first_step} on, in every arm."
+    return f" Only steps after every annealing window can be selected: from step {table.first_step} on, in every arm."
 
 
 def _what_is_marked(table: Table) -> str:
