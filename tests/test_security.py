@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: no file from storage runs code, no name leaves its folder, nobody is told, no secret kept.
+"""The promises of SECURITY.md: files from storage run no code, names cannot leave their folder, telemetry is off.
 
 Who can reach what we start is tested in `ray_backend/test_cluster.py` and `tracking/test_page.py`, credentials in
 `tracking/test_credentials.py`, and pages in `report/test_html.py`.
@@ -240,25 +240,25 @@ def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def tells() -> tuple[bool, bool]:
+def sends_telemetry() -> tuple[bool, bool]:
     """Whether Ray does, and MLflow."""
     return usage_lib.usage_stats_enabled(), not mlflow.telemetry.utils.is_telemetry_disabled()
 
 
-def test_our_environment_silences_ray_and_mlflow(fresh_environment: pytest.MonkeyPatch) -> None:
-    assert tells() == (True, True)
+def test_telemetry_of_ray_and_mlflow_is_off(fresh_environment: pytest.MonkeyPatch) -> None:
+    assert sends_telemetry() == (True, True)
     ray_internals.set_environment()
     environment.set_environment()
-    assert tells() == (False, False)
+    assert sends_telemetry() == (False, False)
 
 
-def test_a_user_who_wants_to_tell_is_heard(fresh_environment: pytest.MonkeyPatch) -> None:
+def test_a_user_can_turn_telemetry_on(fresh_environment: pytest.MonkeyPatch) -> None:
     fresh_environment.setenv("RAY_USAGE_STATS_ENABLED", "1")
     fresh_environment.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
     fresh_environment.setenv("DO_NOT_TRACK", "false")
     ray_internals.set_environment()
     environment.set_environment()
-    assert tells() == (True, True)
+    assert sends_telemetry() == (True, True)
 
 
 def test_mlflow_is_imported_in_one_module_after_its_environment_is_set() -> None:

@@ -1,4 +1,4 @@
-"""Host algorithms: one file each, and the catalogue of them."""
+"""Algorithms: one file each, and the catalogue of them."""
 
 from gga_sweep.algorithms.catalogue import ALGORITHMS
 from gga_sweep.algorithms.declaration import TRAINING_HYPERPARAMETERS, AlgorithmSpec, Hyperparameter

@@ -24,7 +24,7 @@ class ANDMask(GradientSurgery):
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class ANDMask. The paper's mask has no
     division; its code offers one, and DomainBed always divides. DomainBed has one forward of all domains, here each has
-    its own: the same save where batch norm is not frozen. In the GGA release (aristotelisballas/GGA at 5450c2b) tau is
+    its own: the same if batch norm is frozen. In the GGA release (aristotelisballas/GGA at 5450c2b) tau is
     always 1, whatever was drawn for it.
     """
 

@@ -21,22 +21,23 @@ from gga_sweep.records import Scalar
 
 
 class ARM(Algorithm):
-    """The context of a group of images is the mean of what a context network h makes of them, one more channel:
+    """The context of a group of images is the mean output of a context network h, one more channel:
 
         c = 1/n sum of h(x_i),   logits_i = classifier(featurizer([x_i, c])).
 
-    The loss is the mean cross-entropy of all images. In training a group is a domain's minibatch. `predict` does not
-    get domains: it cuts its images, in order, into groups of `batch_size` if that divides them, else all are one group.
+    The loss is the mean cross-entropy of all images. In training a group is a domain's minibatch. `predict` does
+    not receive domains: it splits its images, in order, into groups of `batch_size` if that divides their number; else
+    all are one group.
     So predictions depend on batch size and order, in evaluation too.
 
-    h is three 5x5 convolutions (64, 64 and 1 channels), the first two with batch norm and ReLU. Its batch norm takes
-    the statistics of all images of a step, whatever becomes of the featurizer's.
+    h is three 5x5 convolutions (64, 64 and 1 channels), the first two with batch norm and ReLU. Its batch norm
+    uses the statistics of all images of a step, even if the featurizer's is frozen.
 
     `batch_size`: images a group, beside its meaning in training.
     `paper_form`: h is trained with the rest, by the same Adam.
 
-    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class ARM. There h is made when the
-    optimiser exists already, and stays at its initial weights; the paper (its variant ARM-CML) trains it.
+    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class ARM. There h is created
+    after the optimiser, and stays at its initial weights; the paper (its variant ARM-CML) trains it.
 
     In the annealing each domain's minibatch goes through h alone, without moving the statistics of its batch norm; h
     is used, but neither scored nor perturbed.
@@ -71,8 +72,8 @@ class ARM(Algorithm):
     def _contexts(self, batch: Batch) -> list[Tensor]:
         """Each domain's context, (its rows, 1, height, width).
 
-        The candidates of a search share them, for the context network is the dearest part of a small network and no
-        candidate moves it: in training they are kept as long as nothing writes into its weights.
+        The candidates of a step share them: the context network is the most expensive part of a small network, and no
+        candidate moves it. In training they are reused until its weights change.
         """
         versions = [int(self.training), *(each._version for each in self.network.context_net.parameters())]
         before, contexts = self._kept.get(batch, ([], []))

@@ -1,4 +1,4 @@
-"""What an algorithm offers the trainer and the annealing."""
+"""The interface of an algorithm for the trainer and the annealing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Algorithm(nn.Module, ABC):
     its number.
 
     Args:
-        network: on its device already; it takes `EXTRA_CHANNELS` channels more than the images have.
+        network: on its device already; its input has `EXTRA_CHANNELS` channels more than the images.
         hyperparameters: of the training and of the algorithm, by name.
         setting: of the run.
 
@@ -57,7 +57,7 @@ class Algorithm(nn.Module, ABC):
     """
 
     EXTRA_CHANNELS: ClassVar[int] = 0
-    """Input channels that the network has beside the image's."""
+    """Input channels of the network in addition to the image's."""
 
     def __init__(self, network: Network, hyperparameters: Mapping[str, Scalar], setting: Setting) -> None:
         super().__init__()

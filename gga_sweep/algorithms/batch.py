@@ -1,4 +1,4 @@
-"""What an algorithm is given at a step: its minibatches, its dropout masks, its random numbers."""
+"""The inputs of an algorithm's step: minibatches, dropout masks, random numbers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Batch:
 
     Args:
         minibatches: at least one; their sizes are equal in a run.
-        draw_mask: gives the dropout mask of one domain's rows, (its rows, features); None at rate 0.
-        numbers: gives the generator of what the step draws for one purpose, anew at each call.
+        draw_mask: returns the dropout mask of one domain's rows, (its rows, features); None at rate 0.
+        numbers: returns the newly seeded generator of the step's draws for one purpose.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class CORAL(Algorithm):
         |m_i - m_j|^2 / d + |C_i - C_j|^2 / d^2,
 
     with m the mean of a domain's features, (d,), and C their covariance, (d, d), of divisor n - 1; the norm is
-    Frobenius'. The features are what the classifier sees, dropout included.
+    Frobenius'. The features are the input of the classifier, dropout included.
 
     `mmd_gamma`: weight of the penalty; 0 is ERM.
     `paper_form`: the paper's |C_i - C_j|^2 / (4 d^2), without means. (It has one pair, source and target.)

@@ -1,4 +1,4 @@
-"""What an algorithm declares of itself: hyperparameters, and requirements on a run. Loads no torch."""
+"""The declaration of an algorithm: hyperparameters, and requirements on a run. Loads no torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameter:
-    """One that an algorithm has.
+    """A hyperparameter of an algorithm.
 
     Args:
         default: used where neither file nor protocol gives one; its type is the hyperparameter's.
-        low, high: the values that make sense, ends included save `high` where `open_high`; of no meaning for true or
-            false.
+        low, high: the range of sensible values, ends included, except `high` if `open_high`; unused for true or false.
         doc: meaning and unit.
-        random: what DomainBed draws it from; None where it draws none.
+        random: DomainBed's distribution of its random search; None if DomainBed does not search it.
         below_domains: it must stay below the number of training domains.
     """
 
@@ -38,7 +37,7 @@ class Hyperparameter:
     below_domains: bool = False
 
     def fault(self, field: str, value: object) -> Fault | None:
-        """What is wrong with a value, if anything."""
+        """The fault of a value; None if it is valid."""
         if isinstance(self.default, bool):
             return None if isinstance(value, bool) else Fault(field, "must be true or false", value)
         kind = int if isinstance(self.default, int) else float
@@ -53,7 +52,7 @@ class Hyperparameter:
         return None
 
     def coerce(self, value: Scalar) -> Scalar:
-        """One type a hyperparameter, so that 1 and 1.0 give one key."""
+        """The value in the hyperparameter's type, so that 1 and 1.0 give one key."""
         return type(self.default)(value)
 
 
@@ -67,12 +66,12 @@ class AlgorithmSpec:
         own: its own hyperparameters, beside the training ones.
         min_domains: training domains that its update needs.
         min_batch: images a training domain that its update needs.
-        needs_batch_statistics: its update makes no sense where batch norm is frozen, or absent.
+        needs_batch_statistics: its update needs batch norm that is not frozen.
         splits_by_layer: `joint_logits` is one forward of the concatenated minibatches in which no domain sees another,
             so that the annealing may compute domain gradients layer by layer.
         has_joint_gradient: its update ends in one step of `optimizer` along one gradient, to which GGA-L can add.
-        transductive: what it predicts of an image depends on the other images of its batch, in evaluation too.
-        passes: forwards and backwards of the joint minibatch that its update makes, in those of ERM.
+        transductive: its prediction for an image depends on the other images of the batch, in evaluation too.
+        passes: forwards and backwards of the joint minibatch in its update, relative to those of ERM.
     """
 
     target: str
@@ -101,4 +100,4 @@ TRAINING_HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "weight_decay": Hyperparameter(0.0, 0, 100, "L2 penalty inside Adam"),
     "dropout": Hyperparameter(0.0, 0, 1, "share of features dropped in training", open_high=True),
 }
-"""What every algorithm has. What DomainBed draws for them depends on the dataset: `spec.protocols`."""
+"""The hyperparameters of every algorithm. DomainBed's ranges depend on the dataset: `spec.protocols`."""

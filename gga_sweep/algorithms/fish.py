@@ -1,4 +1,4 @@
-"""Fish: go part of the way that steps along one domain after the other lead, which favours gradients that agree.
+"""Fish: interpolate towards the weights after one step along each domain in turn, which favours aligned gradients.
 
 Shi, Seely, Torr, Siddharth, Hannun, Usunier & Synnaeve, "Gradient Matching for Domain Generalization", ICLR 2022, arXiv
 2104.09937.
@@ -16,15 +16,14 @@ from gga_sweep.algorithms.batch import Batch
 
 class Fish(Algorithm):
     """From the weights theta, one step of Adam a domain, each along the gradient of that domain's mean cross-entropy
-    where the one before led, to theta_inner; then
+    at the weights after the previous step, to theta_inner; then
 
         theta <- theta + fish_meta_lr (theta_inner - theta).
 
-    To second order in the inner steps, that raises the inner products of the domains' gradients. Buffers go the same
-    way where they are floating-point numbers, such as the statistics of batch norm. Adam's moments stay from step to
-    step.
+    To second order in the inner steps, that raises the inner products of the domains' gradients. Floating-point
+    buffers, such as the statistics of batch norm, are interpolated too. Adam's moments are kept from step to step.
 
-    `fish_meta_lr`: share of the way; 1 is Adam on single domains in turn, 0 moves nothing.
+    `fish_meta_lr`: weight of theta_inner; 1 is Adam on single domains in turn, 0 moves nothing.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class Fish; as there, domains come in the
     dataset's order. The paper's inner steps are plain gradient descent, over the domains in a random order.

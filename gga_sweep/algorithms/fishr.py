@@ -29,7 +29,7 @@ class Fishr(PenalisedAlgorithm):
     (softmax - onehot(y)) z^T and, by the bias, softmax - onehot(y).
 
     `fishr_lambda`: the weight after the warm-up.
-    `fishr_penalty_anneal_iters`: steps without the penalty; then Adam starts afresh.
+    `fishr_penalty_anneal_iters`: steps without the penalty; then Adam's moments are reset.
     `fishr_ema`: weight of the past. The division by 1 - ema keeps this step's part, and so the gradient, of one size.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class Fishr; the averages are kept up

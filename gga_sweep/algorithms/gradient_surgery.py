@@ -1,4 +1,4 @@
-"""What gradient surgery shares: a gradient a domain, put together in some way, and one step along the result."""
+"""Shared by gradient surgery: one gradient per domain, their combination, and one step along the result."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from gga_sweep.algorithms.batch import Batch
 
 
 class GradientSurgery(Algorithm):
-    """An update that puts the gradients of the domains' mean cross-entropies together.
+    """An update that combines the gradients of the domains' mean cross-entropies.
 
-    Each domain has its own forward and backward, of its rows alone: where batch norm is not frozen it sees the
+    Each domain has its own forward and backward, of its rows alone: batch norm that is not frozen uses the
     statistics of one domain at a time.
     """
 
     @abstractmethod
     def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:
-        """One gradient a parameter out of those of the domains.
+        """Combine the gradients of the domains into one per parameter.
 
         Args:
-            gradients: of each domain, one a parameter; left as they are, for autograd may share their memory.
+            gradients: of each domain, one per parameter; must not be changed, since autograd may share their memory.
             batch: for its random numbers.
         """
 
@@ -43,7 +43,7 @@ class GradientSurgery(Algorithm):
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
-    """Entry by entry. Adds up, for a stack of whole gradients would take longer to write than to read."""
+    """Mean entry by entry. Adds in place of stacking, because writing a stack of whole gradients is slow."""
     total = tensors[0].clone()
     for each in tensors[1:]:
         total += each

@@ -1,4 +1,4 @@
-"""GroupDRO, distributionally robust optimization over groups: weigh the domains by how badly they are learnt.
+"""GroupDRO, distributionally robust optimization over groups: give domains with higher loss more weight.
 
 Sagawa, Koh, Hashimoto & Liang, ICLR 2020, arXiv 1911.08731 (algorithm 1).
 """
@@ -22,12 +22,12 @@ class GroupDRO(Algorithm):
 
         q_d <- q_d exp(groupdro_eta L_d) / sum over domains of the same,   loss = sum over domains of q_d L_d.
 
-    The weights are constants to the gradient, and stay from step to step.
+    The weights are constants to the gradient, and are kept from step to step.
 
     `groupdro_eta`: step size of the weights; 0 is ERM.
 
-    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class GroupDRO. The GGA release divides the
-    loss by the number of domains besides. In the paper a minibatch is of one group.
+    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class GroupDRO. The GGA release also
+    divides the loss by the number of domains. In the paper a minibatch is of one group.
     """
 
     q: Tensor

@@ -1,4 +1,4 @@
-"""GSAM, surrogate gap guided SAM: descend at a worse point, and close the gap between it and the weights.
+"""GSAM, surrogate gap guided SAM: descend the loss at a worse point, and reduce its gap to the loss at the weights.
 
 Zhuang, Gong, Yuan, Cui, Adam, Dvornek, Tatikonda, Duncan & Liu, ICLR 2022, arXiv 2203.08065 (algorithm 1).
 """

@@ -1,4 +1,4 @@
-"""IRM, invariant risk minimization: a classifier that no domain would rather have scaled otherwise.
+"""IRM, invariant risk minimization: a classifier whose scale is optimal in every domain at once.
 
 Arjovsky, Bottou, Gulrajani & Lopez-Paz, 2019, arXiv 1907.02893 (IRMv1).
 """
@@ -22,7 +22,8 @@ class IRM(PenalisedAlgorithm):
     L_d' is the mean over the rows of sum over classes of (softmax(z) - onehot(y)) z.
 
     `irm_lambda`: the weight after the warm-up.
-    `irm_penalty_anneal_iters`: steps for which the weight is 1; then Adam starts afresh. With both at 0 this is ERM.
+    `irm_penalty_anneal_iters`: steps for which the weight is 1; then Adam's moments are reset. With both at 0 this
+        is ERM.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class IRM. The paper's penalty is the
     square over the whole minibatch; its code has the same warm-up.

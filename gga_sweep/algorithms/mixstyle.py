@@ -28,10 +28,10 @@ class MixStyle(Algorithm):
 
     mu and sigma are the mean and the standard deviation over the pixels of a channel, sigma^2 = variance + 1e-6, both
     constants to the gradient; x' is another image of the joint batch, by a random permutation; lam ~ Beta(alpha, alpha)
-    an image. The loss is the mean cross-entropy of all images. Chance, permutation and lam are drawn anew at each stage
+    an image. The loss is the mean cross-entropy of all images. Chance, permutation and lam are drawn at each stage
     and step.
 
-    Styles are mixed in the forward of `update` alone: no prediction and no annealing sees them.
+    Styles are mixed only in the forward of `update`, not in predictions or in the annealing.
 
     `mixstyle_p`: 0 is ERM, 1 mixes at every stage and step.
     `mixstyle_alpha`: near 0, an image has its own style or the other's; large, one half-way between.
@@ -51,7 +51,7 @@ class MixStyle(Algorithm):
 
     def __init__(self, network: Network, hyperparameters: Mapping[str, Scalar], setting: Setting) -> None:
         super().__init__(network, hyperparameters, setting)
-        style_stages(network.featurizer)  # better refused now than at the first step
+        style_stages(network.featurizer)  # checked before the first step
 
     def update(self, batch: Batch) -> Tensor:
         with self._mixing(batch):
@@ -60,7 +60,7 @@ class MixStyle(Algorithm):
 
     @contextmanager
     def _mixing(self, batch: Batch) -> Iterator[None]:
-        """In here, the stages give mixed styles. Hooks that stayed would end up in copies of the network."""
+        """Mix styles within the block. Permanent hooks would also be in copies of the network."""
         with ExitStack() as hooks:
             for index, stage in enumerate(style_stages(self.network.featurizer)):
                 hooks.enter_context(stage.register_forward_hook(self._mix_after(batch, index)))

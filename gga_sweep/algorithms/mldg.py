@@ -19,20 +19,20 @@ from gga_sweep.algorithms.batch import Batch
 
 
 class MLDG(Algorithm):
-    """At each step `mldg_n_meta_test` of the S domains, drawn anew, are set apart for meta-test, and every other domain
-    i is paired with one of them, j, in turn. With L the mean cross-entropy, the step is along
+    """At each step `mldg_n_meta_test` of the S domains, drawn at random, are held out for meta-test, and every other
+    domain i is paired with one of them, j, in turn. With L the mean cross-entropy, the step is along
 
         1/S sum over pairs (i, j) of   grad L_i(theta) + mldg_beta grad L_j(theta_i),
         theta_i = theta - lr g / (|g| + 1e-8),   g = grad L_i(theta) + weight_decay theta,
 
-    theta_i being where the first step of a fresh Adam leads. The gradient of L_j is taken at theta_i, and not through
+    theta_i being the result of the first step of a new Adam. The gradient of L_j is taken at theta_i, and not through
     it (first order).
 
     `mldg_beta`: weight of meta-test.
-    `mldg_n_meta_test`: domains set apart, fewer than S. Those beyond the number of the others are in no pair.
+    `mldg_n_meta_test`: held-out domains, fewer than S. Those beyond the number of the others are in no pair.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class MLDG. It divides by S although there
-    are S - `mldg_n_meta_test` pairs. In the GGA release one domain is set apart, in DomainBed's later versions two. The
+    are S - `mldg_n_meta_test` pairs. In the GGA release one domain is held out, in DomainBed's later versions two. The
     paper takes the mean loss of each side, one inner step of plain gradient descent, and the gradient through it.
     DomainBed's forwards are on copies, and leave no statistics of batch norm behind where that is not frozen; these do.
     """

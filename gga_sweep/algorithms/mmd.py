@@ -21,9 +21,9 @@ class MMD(Algorithm):
         k(x, y) = sum of exp(-g |x - y|^2) over g = 0.001, 0.01, ..., 1000,
 
     means over all pairs of features, those of a feature with itself included (the biased estimate). The features are
-    what the classifier sees, dropout included.
+    the input of the classifier, dropout included.
 
-    `mmd_gamma`: weight of the discrepancy; 0 is ERM. (It is no width: those are the g, and fixed.)
+    `mmd_gamma`: weight of the discrepancy; 0 is ERM. (It is not a kernel width; the widths g are fixed.)
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class MMD. The paper has besides an
     autoencoder, whose code an adversary pulls towards a Laplace prior; both are left out there and here.
@@ -48,6 +48,6 @@ def gaussian_kernels(features: Tensor) -> Tensor:
     squares = features.square().sum(1)
     distances = (squares[:, None] + squares - 2 * features @ features.T).clamp_min(0)
     same = torch.eye(len(features), dtype=torch.bool, device=features.device)
-    distances = distances.masked_fill(same, 0)  # what rounding leaves there has a slope, which g = 1000 would magnify
+    distances = distances.masked_fill(same, 0)  # rounding errors have a gradient there, which g = 1000 would magnify
     widths = torch.logspace(-3, 3, 7, dtype=features.dtype, device=features.device)
     return torch.exp(-widths * distances[:, :, None]).sum(2)

@@ -21,25 +21,25 @@ from gga_sweep.seeding import stream
 
 
 class MTL(Algorithm):
-    """The classifier sees an image's features z_i and an embedding e of the same width:
+    """The input of the classifier is an image's features z_i and an embedding e of the same width:
 
         logits_i = W [z_i, e] + b,   loss = sum over domains of their mean cross-entropy.
 
-    In the paper's spirit e is the mean feature of the image's domain d, in training its moving average
+    As in the paper, e is the mean feature of the image's domain d, in training its moving average
 
         e_d <- mtl_ema mean(z_i of d) + (1 - mtl_ema) e_d,
 
     through which the gradient reaches this step's features, and in evaluation the mean over the batch. DomainBed
-    computes that, and then overwrites e with numbers from N(0, 1), every entry of every image anew, in training and in
-    evaluation: the classifier learns to look past it.
+    computes that, and then overwrites e with numbers from N(0, 1), new for every entry of every image, in training and
+    in evaluation: the classifier learns to ignore it.
 
     `mtl_ema`: weight of the new mean. Without `paper_form` it moves the averages, which nothing reads.
     `paper_form`: whether e is left as computed. Where it is overwritten, the numbers are in training those of the step,
         the same for the annealing and the update; in evaluation they are fixed, and depend on nothing but an image's
         row in its batch and the width.
 
-    So predictions depend on the batch, or on the place in it. The annealing reads the averages, this step's mean mixed
-    in, and does not store them.
+    So predictions depend on the batch, or on the position in it. The annealing uses the averages including this step's
+    mean, and does not store them.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class MTL; there each domain has its own
     forward. The paper's classifier is a kernel machine on pairs of an image and its domain's distribution.
@@ -79,7 +79,7 @@ class MTL(Algorithm):
         return self.network.classify(features, torch.cat([self._embedding(batch, *part) for part in parts]))
 
     def _embedding(self, batch: Batch, domain: int, features: Tensor) -> Tensor:
-        """What stands beside one domain's features, (its rows, features)."""
+        """The embedding of one domain, (its rows, features)."""
         if self.network.noisy:
             return batch.split(self._noise(batch))[domain]
         return self._average(domain, features).expand_as(features)
@@ -89,7 +89,7 @@ class MTL(Algorithm):
         return torch.lerp(self.embeddings[domain], features.mean(0), float(self.hyperparameters["mtl_ema"]))
 
     def _noise(self, batch: Batch) -> Tensor:
-        """One draw a step, (sum of rows, features), kept for the candidates of a search."""
+        """One draw a step, (sum of rows, features), kept for all candidates of the step."""
         if batch not in self._drawn:
             shape = (sum(batch.rows), self.network.features)
             numbers = batch.numbers("embeddings").standard_normal(shape)
@@ -98,7 +98,7 @@ class MTL(Algorithm):
 
 
 class EmbeddingNetwork(Network):
-    """A network whose classifier sees features and an embedding; by itself it takes that of a batch of no known domain.
+    """A network with features and an embedding as input of its classifier; the default is that of an unknown domain.
 
     Args:
         network: whose featurizer it shares.

@@ -1,4 +1,4 @@
-"""PCGrad: take out of each domain's gradient what points against another's.
+"""PCGrad: remove from each domain's gradient the components that conflict with another's.
 
 Yu, Kumar, Gupta, Levine, Hausman & Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, arXiv 2001.06782
 (algorithm 1).

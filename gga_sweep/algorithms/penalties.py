@@ -1,4 +1,4 @@
-"""What the penalties share: the domains' losses of one forward, and a weight that changes after a number of steps."""
+"""Shared by the penalties: the domains' losses from one forward, and a weight with a warm-up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def domain_losses(batch: Batch, logits: Tensor) -> Tensor:
 
 
 class PenalisedAlgorithm(Algorithm):
-    """Counts its steps, and forgets Adam's moments at the one from which the penalty has its full weight."""
+    """Counts its steps, and resets Adam's moments when the penalty gets its full weight."""
 
     def __init__(self, network: Network, hyperparameters: Mapping[str, Scalar], setting: Setting) -> None:
         super().__init__(network, hyperparameters, setting)
@@ -30,7 +30,7 @@ class PenalisedAlgorithm(Algorithm):
     def penalty_weight(self, early: float, full: float, warm_up: int) -> float:
         """The weight at this step, which is counted: `early` for `warm_up` steps, then `full`.
 
-        Adam would take the gradient's jump for noise, so it is reset there (as in DomainBed).
+        The gradient jumps there, so Adam's moments are reset (as in DomainBed).
         """
         if self._updates == warm_up:
             self.optimizer.state.clear()
@@ -39,7 +39,7 @@ class PenalisedAlgorithm(Algorithm):
         return weight
 
     def get_extra_state(self) -> int:
-        """The count: a number and not a buffer, so that reading it needs no transfer from a device."""
+        """The count, a number instead of a buffer, so that reading it needs no transfer from a device."""
         return self._updates
 
     def set_extra_state(self, state: int) -> None:

@@ -1,4 +1,4 @@
-"""RSC, representation self-challenging: mute the features that the prediction leans on most, and learn without them.
+"""RSC, representation self-challenging: mute the features that contribute most to the prediction.
 
 Huang, Wang, Xing & Huang, ECCV 2020, arXiv 2007.02454.
 """
@@ -20,19 +20,18 @@ class RSC(Algorithm):
 
     1. g = gradient of h(z)_y by z; a feature is muted where g is not below the image's own quantile
        1 - `rsc_f_drop_factor` of g.
-    2. An image is muted where muting cost it most: softmax(h(z))_y - softmax(h(z muted))_y is not below the quantile
+    2. The images that lose most by muting are muted: softmax(h(z))_y - softmax(h(z muted))_y is not below the quantile
        1 - `rsc_b_drop_factor` over the images of all domains.
     3. The loss is the mean cross-entropy of h on the muted features of muted images and the whole features of others.
 
     Quantiles lie on the line between the two nearest values. What is muted is a constant of the step: no gradient goes
-    through the choice. The features are what the classifier sees, dropout included.
+    through the choice. The features are the input of the classifier, dropout included.
 
-    `rsc_f_drop_factor`: share of an image's features that is muted; at 0 it is still the one of greatest gradient.
-    `rsc_b_drop_factor`: share of images that is muted; at 0 it is still the one that loses most. So RSC has no setting
-    at which it is ERM.
+    `rsc_f_drop_factor`: share of an image's features that is muted; at 0 still the one with the greatest gradient.
+    `rsc_b_drop_factor`: share of images that is muted; at 0 still the one that loses most. So RSC is ERM at no setting.
 
-    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class RSC. The paper mutes channels, or
-    places, of the last feature map by turns; here it is entries of the pooled vector.
+    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class RSC. The paper alternately mutes
+    channels or positions of the last feature map; here entries of the pooled vector are muted.
     """
 
     def update(self, batch: Batch) -> Tensor:
@@ -57,8 +56,8 @@ def _of_label(values: Tensor, labels: Tensor) -> Tensor:
 def _highest(values: Tensor, share: float) -> Tensor:
     """Which of the last dimension are not below its quantile 1 - share.
 
-    The rank is computed here in double precision, and not by `torch.quantile` in that of the values: a rank that is
-    whole but for rounding decides whether one more value is muted.
+    The rank is computed in double precision, not by `torch.quantile` in that of the values: rounding of a rank that
+    should be an integer would change the number of muted values.
     """
     rank = (1 - share) * (values.shape[-1] - 1)
     below, above = math.floor(rank), math.ceil(rank)

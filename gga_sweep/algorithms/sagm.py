@@ -18,7 +18,7 @@ class SAGM(SharpnessAware):
     To first order in sagm_alpha, going back by it adds -sagm_alpha times the inner product of g and g_p to the loss.
 
     `sam_rho`: radius of the ascent.
-    `sagm_alpha`: how far it is drawn back, in gradients; with both at 0 this is ERM.
+    `sagm_alpha`: by how much the ascent is shortened, in units of the gradient; with both at 0 this is ERM.
 
     Source of the form: Wang-pengfei/SAGM; the paper writes the sum of the two losses, which for Adam equals the mean.
     The GGA release (aristotelisballas/GGA at 5450c2b) keeps the radius at 0.05 whatever `rho` is, and its default

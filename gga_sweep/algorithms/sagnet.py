@@ -1,4 +1,4 @@
-"""SagNet: classify by content whatever the style, and pull the featurizer away from what predicts classes by style.
+"""SagNet: classify by content at random style, and train the featurizer against classification by style.
 
 Nam, Lee, Park, Yoon & Yoo, "Reducing Domain Gap by Reducing Style Bias", CVPR 2021, arXiv 1910.11645.
 """
@@ -23,20 +23,20 @@ _EPSILON = 1e-5
 class SagNet(Algorithm):
     """The style of an image is the mean m and the variance v over its features z, its content (z - m) / sqrt(v + 1e-5).
     x' is another image of the joint batch, by a random permutation; f, c and s are featurizer, classifier and a second,
-    linear classifier, each with an Adam of its own. One update is three steps:
+    linear classifier, each with its own Adam. One update is three steps:
 
         content:   f, c descend CE(c(content of x in the style a style(x) + (1 - a) style(x'))), a ~ U(0, 1) an image;
         style:     s descends CE(s(content of x' in the style of x)), labels those of x;
         adversary: f descends sag_w_adv times the mean over images and classes of -log softmax s(...), as in `style`.
 
-    The content of x' is a constant to the gradient. Style and adversary have a permutation each; between them f stands
-    still, so they share its features. Prediction is c(f(x)); s is neither scored nor perturbed by an annealing.
+    The content of x' is a constant to the gradient. Style and adversary have one permutation each; f does not change
+    between them, so they share its features. Prediction is c(f(x)); s is neither scored nor perturbed by an annealing.
 
-    `sag_w_adv`: weight of the adversary; at 0 f learns content alone.
+    `sag_w_adv`: weight of the adversary; at 0 f is trained by content only.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class SagNet, whose s starts from random
     weights too. The paper randomises the feature maps inside the network, channel by channel, and its content and style
-    networks are the convolutions after that. That needs a network cut in two, so there is no `paper_form`.
+    networks are the convolutions after that. That needs a network split in two, so there is no `paper_form`.
 
     Returns of `update`: the content's loss.
     """

@@ -1,4 +1,4 @@
-"""SAM, sharpness-aware minimization: descend by the gradient of a worse point close by.
+"""SAM, sharpness-aware minimization: descend along the gradient of a nearby point with higher loss.
 
 Foret, Kleiner, Mobahi & Neyshabur, ICLR 2021, arXiv 2010.01412.
 """

@@ -1,4 +1,4 @@
-"""What the sharpness methods share: a gradient at the weights, one at a point up the slope, a step along both."""
+"""Shared by the sharpness methods: a gradient at the weights, one at an ascent point, and a step along both."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
 
 EPSILON = 1e-12
-"""Added to norms that divide."""
+"""Added to norms in denominators."""
 
 
 class SharpnessAware(Algorithm):
     """An update of two forwards and backwards, under the same dropout mask.
 
-    Running statistics of batch norm are written by the first alone (as in davda54/sam), and the weights come back from
-    a copy, to the bit.
+    Only the first writes running statistics of batch norm (as in davda54/sam). The weights are restored from a copy, to
+    the bit.
     """
 
     @abstractmethod
     def ascent(self, gradient_norm: Tensor) -> Tensor:
-        """How far to go along the gradient, in gradients: a scalar."""
+        """The length of the ascent, in units of the gradient: a scalar."""
 
     @abstractmethod
     def combine(self, first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
-        """The gradient to descend by, out of those at the weights and at the ascent point."""
+        """The gradient of the step, from those at the weights and at the ascent point."""
 
     def update(self, batch: Batch) -> Tensor:
         parameters: list[Tensor] = [*self.predict_parameters()]

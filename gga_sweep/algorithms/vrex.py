@@ -17,7 +17,8 @@ class VREx(PenalisedAlgorithm):
         m + weight * mean over domains of (L_d - m)^2.
 
     `vrex_lambda`: the weight after the warm-up.
-    `vrex_penalty_anneal_iters`: steps for which the weight is 1; then Adam starts afresh. With both at 0 this is ERM.
+    `vrex_penalty_anneal_iters`: steps for which the weight is 1; then Adam's moments are reset. With both at 0 this
+        is ERM.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class VREx. The paper writes the sum of the
     losses and not their mean.

@@ -1,4 +1,4 @@
-"""Gradient-Guided Annealing for anybody's training loop; needs torch alone.
+"""Gradient-Guided Annealing for any training loop; needs torch alone.
 
 Names are loaded when first used, so that the options load no torch.
 """

@@ -1,4 +1,4 @@
-"""How far the gradients of several domains point the same way."""
+"""The agreement of the gradients of several domains."""
 
 from __future__ import annotations
 

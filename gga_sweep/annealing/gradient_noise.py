@@ -1,4 +1,4 @@
-"""GGA-L: noise on the joint gradient, the more the less the domains' gradients agree.
+"""GGA-L: noise on the joint gradient, scaled by the disagreement of the domains' gradients.
 
 Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162; aristotelisballas/GGA at 5450c2b.
 """
@@ -24,7 +24,7 @@ def measure_mean_cosine(
 ) -> float:
     """Between the gradients of every two domains, under the mask of the step's own update; NaN where undefined.
 
-    Leaves weights, `.grad`, buffers and torch's global random state as they were.
+    Weights, `.grad`, buffers and torch's global random state do not change.
 
     Raises:
         ValueError: as `Scorer`.
@@ -61,7 +61,7 @@ def add_to_gradients(parameters: Sequence[Parameter], xi: Tensor, alpha: float) 
     """Add alpha * xi to the `.grad` of every parameter that has one.
 
     Returns:
-        L2 norm of what was added.
+        L2 norm of the added noise.
     """
     moved = [
         (parameter.grad, piece)

@@ -1,4 +1,4 @@
-"""The gradient of each domain's loss, as one flat vector a domain."""
+"""The gradient of each domain's loss, as one flat vector per domain."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def domain_gradients(
     buffers: Buffers | None = None,
     out: Tensor | None = None,
 ) -> DomainGradients:
-    """One forward and one backward a domain, by `torch.autograd.grad`: no `.grad` is touched and no graph is kept.
+    """One forward and one backward per domain, by `torch.autograd.grad`: no `.grad` is touched and no graph is kept.
 
     Args:
-        domain_loss: gives the scalar loss of domain 0 .. n_domains - 1.
-        parameters: what to differentiate by. One that gets no gradient (frozen, or unused by a domain) counts as zero.
-        buffers: restored after each domain, so that no domain sees what the forward of another left.
+        domain_loss: returns the scalar loss of domain 0 .. n_domains - 1.
+        parameters: to differentiate by. One without gradient (frozen, or unused by a domain) has gradient zero.
+        buffers: restored after each domain, so that no domain depends on the forward of another.
         out: (n_domains, entries), overwritten and returned as the vectors; a new tensor where it is None.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A scoring replayed as a CUDA graph: one launch in place of hundreds of small ones."""
+"""A scoring replayed as a CUDA graph: one launch instead of hundreds of small ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Measure = Callable[[], Tensor]
 def capture(measure: Measure) -> Measure:
     """Record what `measure` launches on the present CUDA device; the result launches the same again.
 
-    `measure` must read and write the same memory at each call, copy nothing from the host and wait for nothing.
+    `measure` must read and write the same memory at each call, copy nothing from the CPU and wait for nothing.
     """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # libraries set themselves up outside the recording
+    with torch.cuda.stream(stream):  # libraries initialise outside the recording
         measure()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
@@ -35,12 +35,12 @@ def capture(measure: Measure) -> Measure:
 class GraphedMeasure:
     """A measurement that is made once, recorded, and from then on replayed.
 
-    The recording is trusted only if its first replay gives the bits that the measurement gave, at a point where it was
-    not recorded; else every call measures, and a warning says so.
+    The recording is used only if its first replay, at another point than that of the recording, reproduces the bits of
+    the measurement. Otherwise every call measures, after a warning.
 
     Args:
         measure: see `capture`.
-        record: stands in for `capture` where there is no CUDA device.
+        record: replaces `capture` without a CUDA device.
     """
 
     def __init__(self, measure: Measure, record: Callable[[Measure], Measure] = capture) -> None:

@@ -31,10 +31,10 @@ def ascent_signs(
     scored: Sequence[Parameter],
     perturbed: Sequence[Parameter],
 ) -> Tensor:
-    """The signs of the steepest way towards the objective, at the point that the scorer measured last.
+    """The signs of the direction of steepest ascent of the objective, at the point that the scorer measured last.
 
     Args:
-        objective: `alignment` and `none` go up the alignment, `anti` down, `loss` down the joint loss.
+        objective: `alignment` and `none` ascend the alignment, `anti` descends it, `loss` descends the joint loss.
         draw_of: the masks of that measurement.
 
     Returns:
@@ -53,8 +53,7 @@ def _alignment_gradient(scorer: Scorer, draw_of: DrawOf, scored: Sequence[Parame
     """The gradient of the smallest cosine, (entries of `scored`,), in the memory of the domains' gradients.
 
     With unit gradients a, b of domains i, j and their cosine c: dc = <(b - c a) / |g_i|, dg_i> + <(a - c b) / |g_j|,
-    dg_j>, where dg comes of the Hessian of a domain's loss: two products of a Hessian with a vector, each by a double
-    backward.
+    dg_j>, where dg follows from the Hessian of a domain's loss: two Hessian-vector products, each by a double backward.
     """
     gradients = scorer.vectors
     products = dot_products(gradients)

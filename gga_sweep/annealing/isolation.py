@@ -1,4 +1,4 @@
-"""Scoring must leave no trace: buffers and random number generators end as they began, also after an error."""
+"""Scoring has no side effects: buffers and random number generators are restored, also after an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def overwrite(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 @torch.no_grad()
 def exchange(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    """Let the tensors and the values change places, bit for bit, with memory for one of them at a time."""
+    """Exchange the tensors and the values, bit for bit, with memory for one of them at a time."""
     for tensor, value in zip(tensors, values, strict=True):
         held = tensor.clone()
         tensor.copy_(value)
@@ -30,7 +30,7 @@ def exchange(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 
 class Buffers:
-    """Buffers as they are now (batch-norm statistics, step counters, power iterations), to be put back again."""
+    """A copy of buffers (batch-norm statistics, step counters, power iterations), to restore them."""
 
     def __init__(self, tensors: Sequence[Tensor] = ()) -> None:
         self._tensors = tuple(tensors)
@@ -38,7 +38,7 @@ class Buffers:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """At the end put them back, bit for bit."""
+        """Restore them at the end, bit for bit."""
         try:
             yield
         finally:

@@ -3,7 +3,7 @@
 In the layers supported here the rows of a batch do not mix, so the backward of the summed domain losses gives
 each row the gradient of its own domain's loss. Only the weights sum over rows: their gradients are computed here, layer
 by layer while the backward passes, from the rows of one domain at a time. Forward and backward run at the size of the
-whole batch, and nothing is computed twice (save one bias or weight of the first layer).
+whole batch, and nothing is computed twice (except one bias or weight of the first layer).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class LayerwiseGradients:
     Args:
         module: holds the parameters, each in one layer: `Linear`, `Conv2d`, `GroupNorm`, or batch norm in evaluation
             mode. What has no parameters may be anything that keeps the rows of a batch apart.
-        parameters: what to differentiate by; one that requires no gradient, or is not reached, counts as zero.
+        parameters: to differentiate by; one that requires no gradient, or is not reached, has gradient zero.
         rows: images of each domain, in the order of the concatenated batch.
 
     Raises:
-        ValueError: if a parameter stands in no layer, in several, or in one whose rows cannot be split.
+        ValueError: if a parameter is in no layer, in several, or in one whose rows cannot be split.
     """
 
     def __init__(self, module: nn.Module, parameters: Sequence[Tensor], rows: Sequence[int]) -> None:
@@ -75,7 +75,7 @@ class _FirstOutput(NamedTuple):
     made_by: object
 
     def tensor(self) -> Tensor:
-        """The tensor to differentiate by, so that autograd goes back to this layer and no further."""
+        """The tensor to differentiate by, so that autograd stops at this layer."""
         overwritten = self.output.grad_fn is not self.made_by
         return min(_trainable(self.layer), key=Tensor.numel) if overwritten else self.output
 
@@ -207,7 +207,7 @@ def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
 
 
 def _layers_with(module: nn.Module, parameters: Sequence[Tensor]) -> list[nn.Module]:
-    """The layers that hold the parameters, or what is wrong with them."""
+    """The layers that hold the parameters; ValueError with all faults."""
     wanted = {id(parameter) for parameter in parameters if parameter.requires_grad}
     held = {
         name: wanted & {id(each) for each in layer.parameters(recurse=False)} for name, layer in module.named_modules()

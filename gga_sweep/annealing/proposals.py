@@ -1,8 +1,8 @@
 """Candidates: the points that the candidate search scores.
 
-A candidate is a path: the indices of the displacements that are added, in order, to the weights the step began with.
-Only the path is kept; a displacement is made again from its index whenever it is needed, so memory does not grow with
-the number of candidates.
+A candidate is a path: the indices of the displacements that are added, in order, to the weights at the start of the
+step. Only the path is stored; a displacement is computed again from its index when it is needed, so memory does not
+grow with the number of candidates.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from gga_sweep.annealing.options import Origin
 Path = tuple[int, ...]
 
 _MOST_UNMOVED = 0.1
-"""Share of the entries that may round back to what they were."""
+"""Share of the entries that may round back to their old values."""
 
 
 class Displacement(NamedTuple):
-    """What is added to each parameter: its piece times the scale."""
+    """The change of each parameter: its piece times the scale."""
 
     pieces: list[Tensor]
     scale: float
@@ -45,7 +45,7 @@ def random_signs(generator: torch.Generator, parameters: Sequence[Tensor]) -> Te
 
 
 def halved_step(signs: Tensor, parameters: Sequence[Tensor], radius: float, halvings: int) -> Displacement:
-    """From the centre of the box towards the corner of these signs: all the way, or half, a quarter, ... of it.
+    """The step from the centre of the box to the corner of these signs, or half, a quarter, ... of it.
 
     Args:
         signs: (entries,), of int8, -1, 0 or 1.
@@ -57,7 +57,7 @@ def candidate_path(origin: Origin, candidate: int, last_accepted: int | None, be
     """The path of a candidate.
 
     Args:
-        origin: around what it is drawn, see `GGA`.
+        origin: the centre of its box, see `GGA`.
         candidate: its index, 0, 1, ...
         last_accepted: index of the last accepted candidate, None before the first.
         best: path of the best point so far, () before the first acceptance.
@@ -71,15 +71,14 @@ def candidate_path(origin: Origin, candidate: int, last_accepted: int | None, be
 
 
 class MovableWeights:
-    """Parameters that are moved to the points that paths name, in place.
+    """Parameters that can be moved to the points of paths, in place.
 
-    Every point is reached by copying the start and adding displacements in the order of the path (only those still
-    missing, where the path goes on from the present one), never by subtracting, so a point has the same bits
-    whichever way the weights came to it.
+    A point is reached by copying the start and adding the displacements of its path in order, never by subtracting. (If
+    the path extends the present one, only the remaining displacements are added.) So a point always has the same bits.
 
     Args:
-        parameters: moved in place, at least one; where they are now is the start.
-        displacement: gives the displacement of an index, the same at each call.
+        parameters: moved in place, at least one; their present values are the start.
+        displacement: returns the displacement of an index, the same at each call.
 
     Raises:
         ValueError: if there is no parameter; at the first move, if the displacement vanishes in their precision.
@@ -95,7 +94,7 @@ class MovableWeights:
         self._moves = False
 
     def move_to(self, path: Path) -> None:
-        """Put the weights at a point; `()` is the start."""
+        """Move the weights to a point; `()` is the start."""
         if path and not self.start:
             self.start = copies(self._parameters)
         if path[: len(self.path)] != self.path:
@@ -105,7 +104,7 @@ class MovableWeights:
         self.path = path
 
     def restore(self) -> None:
-        """Put the weights back to the start, bit for bit, wherever they are."""
+        """Move the weights back to the start, bit for bit."""
         if self.start:
             overwrite(self._parameters, self.start)
         self.path = ()

@@ -13,7 +13,7 @@ from gga_sweep.cli.console import FAILED, Folder, TrackingURI, err, out
 def sync(
     folder: Folder,
     tracking_uri: TrackingURI = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for a server that is down or slow.")] = 600.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for a server that makes no progress.")] = 600.0,
 ) -> None:
     """Update a sweep in MLflow from its folder. Running it again changes nothing."""
     from rich.progress import Progress

@@ -1,10 +1,10 @@
-"""The datasets with a name: everything that differs from one to the next is declared in its entry here.
+"""The datasets with a name. An entry declares everything specific to its dataset.
 
 Folder names are those of DomainBed's trees (facebookresearch/DomainBed, domainbed/datasets.py and scripts/download.py),
 and so is the order of the benchmarks. Counts are DomainBed's, per domain as commonly quoted; TerraIncognita's were
 given by khanrc (khanrc/miro#9), and its download holds 24,330 images today. DomainNet's are those without DomainBed's
 list of 9,431 duplicates; those with them are commonly quoted too, and their sum is larger by 9,431. The classes of
-TerraIncognita stand in DomainBed's download.py; those of the others are the class folders of the downloads. The 345 of
+TerraIncognita are from DomainBed's download.py; those of the others are the class folders of the downloads. The 345 of
 DomainNet are only counted.
 """
 
@@ -20,7 +20,7 @@ from gga_sweep.datasets.dataset import Dataset, DatasetDescription
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What the protocols read of a dataset. The defaults are those of photographs that no protocol names.
+    """The facts of a dataset that protocols use. The defaults are for photographs without an entry.
 
     Learning rate, radius and steps are from the table of the GGA release as corrected in July 2025
     (aristotelisballas/GGA at 5450c2b, README image hp.png); the defaults are its values for PACS.
@@ -44,12 +44,12 @@ class Traits:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A dataset that is made from what is installed.
+    """A dataset that is made from installed packages.
 
     Args:
         name: the dataset's.
         describe, digest, load: its description, what identifies its content, and the dataset itself.
-        traits: what the protocols read of it.
+        traits: its facts for the protocols.
     """
 
     name: str
@@ -61,10 +61,10 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Variant:
-    """A size in which a benchmark is known to be met, other than the published one.
+    """A known size of a benchmark, other than the published one.
 
     Args:
-        remark: what a reader of numbers on it must know.
+        remark: a caveat for numbers on it.
         images: in all domains together.
         domain_sizes: images of each domain, where they are known. A tree in which each domain has this size or the
             published one is then recognised too, whatever its total.
@@ -99,10 +99,10 @@ class Benchmark:
         domain_sizes: published number of images of each domain, in dataset order (sorted folder names).
         n_classes: class folders in each domain.
         classes: their names, sorted; None where they are not listed here.
-        variants: other sizes it is met in.
+        variants: its other known sizes.
         annotated: how to read a download that has annotations; None if its downloads hold domain folders only.
-        has_duplicates: whether DomainBed leaves out images that it lists in a file.
-        traits: what the protocols read of it.
+        has_duplicates: whether DomainBed excludes images that it lists in a file.
+        traits: its facts for the protocols.
     """
 
     name: str
@@ -116,7 +116,7 @@ class Benchmark:
 
 
 def traits_of(dataset: str) -> Traits:
-    """What the protocols read of a dataset, by its name; the defaults of `Traits` for one that has no entry.
+    """The facts of a dataset for the protocols, by its name; the defaults of `Traits` for one without an entry.
 
     >>> traits_of("DomainNet").evaluate_every, traits_of("my_package:my_dataset").evaluate_every
     (1000, 300)

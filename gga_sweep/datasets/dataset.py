@@ -57,7 +57,7 @@ class Dataset:
         normalise: whether `prepare` applies ImageNet's mean and standard deviation, as photographs need.
 
     Raises:
-        InputError: naming everything that does not fit together.
+        InputError: naming every inconsistency.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """What is known of a dataset before its images are loaded.
+    """The description of a dataset before its images are loaded.
 
     Args:
         name: the dataset's.
@@ -118,7 +118,7 @@ class DatasetDescription:
         classes: their names, in label order; None for a benchmark whose root is missing.
         image_shape: (channels, height, width) as stored.
         available: whether it can be loaded here.
-        remarks: what a reader of its numbers must know.
+        remarks: caveats for its numbers.
     """
 
     name: str

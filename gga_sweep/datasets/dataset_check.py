@@ -1,4 +1,4 @@
-"""Compare a dataset on disk with the published one, and open each of its images."""
+"""Compare a dataset on disk with the published one, and decode each of its images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DomainCount:
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """What a check found.
+    """The result of a check.
 
     Args:
         name: the dataset's.
@@ -41,7 +41,7 @@ class DatasetCheck:
         unloadable: faults that prevent loading the tree.
         differences: what differs from the published dataset without preventing loading.
         unreadable: a fault for each image that does not open.
-        remarks: what a reader of numbers on this dataset must know.
+        remarks: caveats for numbers on this dataset.
         variant: the known size other than the published one that was recognised, in words.
     """
 

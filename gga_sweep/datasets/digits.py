@@ -1,7 +1,7 @@
 """The embedded datasets: scikit-learn's 1,797 real digits (8x8), rotated or coloured into domains.
 
-Near-duplicates are neighbours in that collection, so the images are permuted before they are dealt to the domains; each
-goes to one domain only. All draws are from constant streams: the data are the same for every trial seed.
+Near-duplicates are neighbours in that collection, so the images are permuted before their distribution to domains;
+each is in one domain only. All draws are from constant streams: the data are the same for every trial seed.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Ceilings:
     """The accuracy, in [0, 1], that each cue alone can reach on a domain of ColoredDigits, from the realised counts.
 
     Args:
-        shape: of naming the label that the digit's shape had before the flips.
-        colour: of naming colour 0 label 0 and colour 1 label 1, as the first two domains teach.
+        shape: of predicting the label of the digit's shape before the flips.
+        colour: of predicting label 0 for colour 0 and label 1 for colour 1, as learned from the first two domains.
     """
 
     shape: float
@@ -64,7 +64,7 @@ class Colouring:
 
 @lru_cache(maxsize=1)
 def rotated_digits() -> Dataset:
-    """RotatedDigits: six disjoint domains of 299 or 300 digits, turned by 0 to 75 degrees; (1, 28, 28), ten classes."""
+    """RotatedDigits: six disjoint domains of 299 or 300 digits, rotated by 0 to 75 degrees; (1, 28, 28), 10 classes."""
     import torch
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as transforms
@@ -82,7 +82,7 @@ def rotated_digits() -> Dataset:
 def colored_digits() -> Dataset:
     """ColoredDigits: three disjoint domains of 599 digits; (3, 28, 28), two classes. A stress test of selection.
 
-    The label says whether the digit is below 5, flipped for a quarter. The colour agrees with the flipped label for
+    The label is whether the digit is below 5, flipped for a quarter. The colour agrees with the flipped label for
     90, 80 and 10 %, so that validation on the first two favours the cue that fails on the third. Two channels are
     colours, the third is zero (for networks that take photographs).
     """
@@ -109,7 +109,7 @@ def colored_digits_ceilings() -> Mapping[str, Ceilings]:
 
 
 def rotated_digits_digest() -> str:
-    """Over the digits as scikit-learn has them and the way they are dealt, not over the turned pixels.
+    """Over scikit-learn's digits and their distribution to domains, not over the rotated pixels.
 
     The pixels may differ in the last bit between CPUs, which must not change the dataset's digest.
     """
@@ -118,7 +118,7 @@ def rotated_digits_digest() -> str:
 
 
 def colored_digits_digest() -> str:
-    """Over the digits as scikit-learn has them, the way they are dealt, the labels and the colours."""
+    """Over scikit-learn's digits, their distribution to domains, the labels and the colours."""
     return _digest(COLORED, {name: (c.indices, c.labels, c.colours) for name, c in colourings().items()})
 
 

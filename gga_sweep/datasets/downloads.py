@@ -1,4 +1,4 @@
-"""List and read the files of a download, in folders and in archives, and write the wanted ones into a tree.
+"""List and read the files of a download, in folders and in archives, and write the selected ones into a tree.
 
 Archives are not trusted: files are written to paths that the layout makes, never to a member's own path, and an archive
 that names a path outside itself, or holds a link, is refused.
@@ -169,7 +169,7 @@ def _members(archive: Path) -> Iterator[_Member]:
 
 
 def _contents(archive: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """The wanted members, each once, in the archive's order. Each must be read before the next is requested."""
+    """The members in `wanted`, each once, in the archive's order. Each must be read before the next is requested."""
     left = set(wanted)
     if _is_zip(archive):
         with zipfile.ZipFile(archive) as unzipped:

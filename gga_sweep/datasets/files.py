@@ -64,7 +64,7 @@ def is_plain(name: str) -> bool:
 
 
 def unfit_names(field: str, paths: Sequence[str]) -> list[Fault]:
-    """What is wrong with paths whose names are not plain, in one fault; none without such a path."""
+    """One fault for all paths whose names are not plain; none without such a path."""
     rule = f"names of folders and images must be text in UTF-8, in one line, of at most {LONGEST_NAME} bytes"
     return [Fault(field, rule, shown(paths))] if paths else []
 
@@ -123,7 +123,7 @@ def free_bytes(folder: Path) -> int:
 
 @contextlib.contextmanager
 def alone(lock: Path) -> Iterator[bool]:
-    """Hold a lock among the processes of a machine; the system releases it when its holder ends, however it ends.
+    """Hold a lock among the processes of a machine; the system releases it when its holder ends, also if it crashes.
 
     Yields False on a file system without locks, as some network file systems: then work may be done twice.
     """

@@ -35,7 +35,7 @@ _ELSEWHERE = "GGA_SWEEP_CACHE names another folder"
 
 
 def decoded_file(cache_dir: Path, digest: str, size: int, domain: str) -> Path:
-    """The path of a domain's decoded images. Its name holds all that decides its content, and `DECODING`.
+    """The path of a domain's decoded images. Its name contains everything that affects its content, and `DECODING`.
 
     Args:
         digest: of the dataset's manifest.
@@ -81,7 +81,7 @@ def decode_all(root: Path, entries: Sequence[ManifestEntry], size: int) -> Itera
 
 
 def why_unreadable(error: Exception) -> str:
-    """What a decoder raised over an image, in words."""
+    """The error of a decoder on an image, in words."""
     if isinstance(error, UnidentifiedImageError):  # its own text repeats the path
         return "of no known format"
     return f"{type(error).__name__}: {error}"

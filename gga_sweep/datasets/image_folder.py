@@ -60,12 +60,12 @@ class ImageTree:
         return [label for label, name in enumerate(self.classes) for _ in self.folders[domain][name]]
 
     def manifest(self, cache_dir: Path | None) -> Manifest:
-        """What identifies the tree; InputError naming every file that cannot be read."""
+        """The manifest, which identifies the tree; InputError naming every file that cannot be read."""
         return read_manifest(self.root, image_paths(self.folders), cache_dir)
 
 
 def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Folders:
-    """List a tree as it is, right or wrong; of the named domains only, where they are given.
+    """List a tree without checking it; only the named domains, if any are given.
 
     Hidden files and folders, and files without an image's suffix, are skipped.
 
@@ -88,7 +88,7 @@ def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Folders:
 
 
 def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_classes: int | None = None) -> list[Fault]:
-    """Everything that keeps a tree from being a dataset (of these domains and as many classes, where given)."""
+    """The faults of a tree as a dataset (of these domains and this number of classes, where given)."""
     faults = []
     if domains is not None and set(domains) - set(folders):
         missing = sorted(set(domains) - set(folders))
@@ -215,7 +215,7 @@ def image_paths(folders: Folders) -> Iterator[str]:
 
 
 class _Listing:
-    """Lists folders, and collects faults and unfit names instead of raising them."""
+    """Lists folders; collects faults and unfit names instead of raising."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -231,7 +231,7 @@ class _Listing:
 
     def _names(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
         try:
-            with os.scandir(folder) as entries:  # no stat of each entry: trees hold 10**5
+            with os.scandir(folder) as entries:  # no stat of each entry: trees have 10**5
                 names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and wanted(entry))
         except OSError as error:
             self.faults.append(Fault("dataset.root", f"folder must be readable ({error.strerror})", str(folder)))

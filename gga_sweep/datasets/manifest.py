@@ -42,7 +42,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """32 hex digits over paths, sizes and contents, but not over the tree's place and times."""
+        """32 hex digits over paths, sizes and contents, but not over the location and times of the tree."""
         digest = hashlib.blake2b(digest_size=16)
         for entry in self.entries:
             digest.update(json.dumps([entry.path, entry.size, entry.content]).encode() + b"\n")
@@ -109,7 +109,7 @@ def _cache_file(cache_dir: Path, root: Path) -> Path:
 
 
 def _read_cache(file: Path) -> dict[str, Fingerprint]:
-    """What an earlier call found; empty if the file was altered. Its first line is the digest of the second."""
+    """The result of an earlier call; empty if the file was altered. Its first line is the digest of the second."""
     try:
         status_of(file)
         head, _, body = file.read_bytes().partition(b"\n")

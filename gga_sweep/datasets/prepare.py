@@ -58,8 +58,8 @@ def prepare_dataset(
 ) -> PreparedDataset:
     """Make a benchmark's tree from its download, then check it.
 
-    The tree appears whole or not at all. Unpacked files of the download are used first; archives directly in it are
-    opened only if those do not suffice. The download is not changed.
+    The tree is created completely or not at all. Unpacked files of the download are used first; archives directly in it
+    are opened only if those do not suffice. The download is not changed.
 
     Args:
         name: of a benchmark.

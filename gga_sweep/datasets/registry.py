@@ -94,14 +94,14 @@ def check_dataset(config: DatasetConfig, progress: Progress | None = None) -> Da
 
 
 def known_datasets() -> tuple[DatasetDescription, ...]:
-    """The datasets with a name of their own: the embedded ones, then the benchmarks as published."""
+    """The named datasets: the embedded ones, then the benchmarks as published."""
     embedded = tuple(entry.describe() for entry in EMBEDDED.values())
     return embedded + tuple(_published(benchmark, DEFAULT_IMAGE_SIZE) for benchmark in BENCHMARKS.values())
 
 
 @dataclass(frozen=True)
 class _Tree:
-    """A tree of photographs; `benchmark` says which, if it is a known one."""
+    """A tree of photographs; `benchmark` is None for an unknown one."""
 
     name: str
     root: Path | None
@@ -158,7 +158,7 @@ def _made(config: DatasetConfig) -> Dataset:
 
 @lru_cache(maxsize=4)
 def _call_installed(config: DatasetConfig) -> Dataset:
-    """What a callable `(DatasetConfig) -> Dataset` of an installed package makes, once a process and configuration."""
+    """The dataset of a callable `(DatasetConfig) -> Dataset`, made once per process and configuration."""
     module_name, _, attribute = config.name.partition(":")
     try:
         make = getattr(importlib.import_module(module_name), attribute)

@@ -1,1 +1,1 @@
-"""DomainBed's results read and tabled by its rules; our ledger written as a DomainBed tree."""
+"""Reads DomainBed's results and makes its tables by its rules; writes our ledger as a DomainBed tree."""

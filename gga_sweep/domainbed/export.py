@@ -9,13 +9,13 @@ facebookresearch/DomainBed, domainbed/scripts/train.py and ray_backend.py, domai
 | `args.algorithm` | the arm's name, see `written_names` |
 | `args.test_envs`, `env{i}` | positions of the domains in the dataset, ascending |
 | `args.hparams_seed` | the highest of the run's draw numbers, which selection uses too |
-| `args.hparams` | the run's hyperparameters as JSON; DomainBed would draw others for that number |
+| `args.hparams` | the run's hyperparameters as JSON; DomainBed draws others for that number |
 | `args.seed` | as DomainBed's launcher would set it; our runs are seeded by their trial seed alone |
 | `args.data_dir` | the tree of images; in DomainBed the folder above it |
 | `hparams` | by DomainBed's names, with `annealing.*` and `network`; its switches that we do not have are false |
 | `env{i}_in_acc`, `env{i}_out_acc` | accuracy on domain i's training split and on its validation split |
 | `loss` | the joint loss of that step's minibatches; DomainBed's is a mean since the evaluation before |
-| `step_time` | the run's mean seconds a step, its search included and its diagnostics not; NaN where not timed |
+| `step_time` | the run's mean seconds per step, with candidate search, without diagnostics; NaN if not timed |
 | `mem_gb` | 0: not measured |
 """
 
@@ -64,7 +64,7 @@ RESNET_IMAGE = (224, 224)
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written.
+    """The outcome of an export.
 
     Args:
         folder: the tree's root.
@@ -135,8 +135,8 @@ def export_domainbed(folder: str | Location, out: Path, models: bool = False) ->
 def written_names(arms: Sequence[Arm]) -> dict[str, str]:
     """Arm -> the algorithm it is written as: DomainBed has algorithms, not arms.
 
-    That is the arm's own name. The only arm that is a registered algorithm with nothing added has the algorithm's name
-    instead, unless another arm is called so.
+    That is the arm's own name. If only one arm is a registered algorithm without additions, it has the algorithm's name
+    instead, unless another arm has that name.
     """
     plain = Counter(arm.algorithm for arm in arms if _is_plain(arm))
     taken = {arm.name for arm in arms}
@@ -272,7 +272,7 @@ def _hparams(config: RunSpec) -> dict[str, Scalar]:
 def _train_args(
     run: RunRecords, config: RunSpec, algorithm: str, domains: Sequence[str], hparams: Mapping[str, Scalar]
 ) -> dict[str, object]:
-    """What the run's folder is named by: everything that identifies the run, and no path of the export."""
+    """The input of the name of the run's folder: everything that identifies the run, and no path of the export."""
     dataset, trial_seed, draw = run.cell.dataset, run.cell.trial_seed, max(run.draws)
     test_envs = sorted(domains.index(name) for name in run.cell.test_domains)
     return {
@@ -365,13 +365,13 @@ def _step_time(run: RunRecords) -> float:
 
 
 def _is_kept(job: _Job) -> bool:
-    """Whether the ledger has the weights of the selected step: it keeps those of a run's best validation step alone."""
+    """Whether the ledger has the weights of the selected step: it keeps only those of a run's best validation step."""
     best = best_step(record.validation for record in job.run.records)
     return best is not None and best.step == job.selected_step
 
 
 def _fits_erm(job: _Job) -> bool:
-    """Whether it predicts as DomainBed's ERM does; an algorithm that adapts to a batch has a network of its own."""
+    """Whether it predicts like DomainBed's ERM; an algorithm that adapts to a batch has its own network."""
     return is_in_domainbed(job.config.training.network) and not get_algorithm(job.config.algorithm).transductive
 
 

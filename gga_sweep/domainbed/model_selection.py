@@ -1,9 +1,9 @@
-"""DomainBed's three ways to choose a run and a step, with what they do about ties, NaN and gaps.
+"""DomainBed's three selection methods, with their rules for ties, NaN and gaps.
 
 Written from domainbed/model_selection.py and lib/query.py of facebookresearch/DomainBed (HEAD b93c22a). Our own methods
-(`gga_sweep.selection`) differ in these rules; here DomainBed's hold, so that its numbers come out to the last bit.
+(`gga_sweep.selection`) differ in these rules; here DomainBed's apply, to reproduce its numbers to the last bit.
 
-A cell is (dataset, algorithm, test domain, trial seed); of each of its draws a method takes one record:
+A cell is (dataset, algorithm, test domain, trial seed); of each of its draws a method selects one record:
 
 - training-domain validation: of the runs with this one test domain the record with the highest mean of the `out`
   accuracies over the other domains; ties go to the first record in file order.
@@ -42,11 +42,11 @@ class DomainBedCell:
 
 @dataclass(frozen=True, slots=True)
 class BestRecord:
-    """What a draw enters with, and what a cell reports.
+    """The record of a draw that a method selected.
 
     Args:
         step: counted from 0.
-        validation: what it was chosen for, in [0, 1] or NaN.
+        validation: the accuracy that it was selected by, in [0, 1] or NaN.
         test: accuracy on the training split of the test domain, in [0, 1] or NaN.
     """
 
@@ -65,11 +65,11 @@ class DomainBedChoice:
 
 @dataclass(frozen=True, slots=True)
 class DomainBedMethod:
-    """A way to choose.
+    """A selection method.
 
     Args:
         label: DomainBed's name for it, as its tables print it.
-        best: the record that the runs of a draw enter with, given the test domain; None where they have none.
+        best: selects the record of a draw's runs, given the test domain; returns None if there is none.
     """
 
     label: str
@@ -162,7 +162,7 @@ def _record(runs: Sequence[Run], test_domain: int, validation: NDArray[np.float6
 
 
 def _first_highest(accuracies: NDArray[np.float64]) -> int:
-    """As Python's `max` walks: NaN at the start is never beaten, and elsewhere beats nothing."""
+    """The rule of Python's `max`: NaN is the maximum if it is first, and never otherwise."""
     return 0 if np.isnan(accuracies[0]) else int(np.nanargmax(accuracies))
 
 

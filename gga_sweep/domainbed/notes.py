@@ -1,4 +1,4 @@
-"""The notes below DomainBed's tables: what was read, what is missing, what was left out, and by whose rules."""
+"""The notes below DomainBed's tables: what was read, missing or omitted, and DomainBed's rules."""
 
 from __future__ import annotations
 

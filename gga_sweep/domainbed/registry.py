@@ -1,4 +1,4 @@
-"""What DomainBed knows by name, in the order in which its tables print it.
+"""The names of DomainBed's algorithms and datasets, in the order of its tables.
 
 Facts of facebookresearch/DomainBed at HEAD b93c22a: `ALGORITHMS` of domainbed/algorithms.py; `DATASETS` and each
 class's `ENVIRONMENTS` of domainbed/datasets.py.

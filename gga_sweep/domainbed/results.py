@@ -2,7 +2,7 @@
 
 Folders are read in the order of their names, lines in the order of the file. (DomainBed's order is that of
 `os.listdir`, which is unspecified.) A run is a key (dataset, algorithm, test_envs, trial_seed, hparams_seed) in a
-folder. The file `done`, which DomainBed writes at the end of a run, is counted but decides nothing, as in DomainBed.
+folder. The file `done`, which DomainBed writes at the end of a run, is counted but has no effect, as in DomainBed.
 
 Faults are listed by file and line. `strict` refuses them; otherwise:
 
@@ -60,7 +60,7 @@ _OTHER_NUMBERS = "must give the numbers that an earlier record of the same run g
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """What identifies a run in DomainBed.
+    """The key of a run in DomainBed.
 
     Args:
         dataset, algorithm: their names.
@@ -124,7 +124,7 @@ class Results:
         repeated: records that give a step of a run the numbers it already has.
         lines_left_out: lines of which nothing is used.
         left_out: why, by file and line.
-        doubtful: what is used although it contradicts something.
+        doubtful: the contradictory records that are used.
     """
 
     folder: Path
@@ -193,7 +193,7 @@ def _where_results_are(folder: Path) -> str:
 
 @dataclass(slots=True)
 class _File:
-    """What one results.jsonl gave."""
+    """The content of one results.jsonl."""
 
     runs: list[Run] = field(default_factory=list)
     lines_left_out: int = 0

@@ -4,7 +4,7 @@ Written from domainbed/scripts/collect_results.py of facebookresearch/DomainBed 
 the chosen runs' test accuracy, with the population standard deviation (ddof 0) over sqrt(n). Its averages over datasets
 take, trial seed by trial seed, whatever test domains there are; the number is kept here, and marked incomplete.
 
-Datasets that DomainBed does not know, and drops, have tables of their own (`Block.foreign`), so that its are unchanged.
+Datasets that DomainBed does not have, and drops, have separate tables (`Block.foreign`), so that its are unchanged.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class DomainBedTable:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The tables of one method, of the datasets that DomainBed knows or (`foreign`) of the others; averages last."""
+    """The tables of one method, for DomainBed's datasets or (`foreign`) for the others; averages last."""
 
     method: str
     foreign: bool
@@ -67,7 +67,7 @@ class DomainBedTables:
     Args:
         algorithms: DomainBed's own in its order, then the others in the order of their first record.
         blocks: by method; the foreign block of a method, if any, follows its own.
-        choices: what the numbers were read from, by method.
+        choices: the selected records behind the numbers, by method.
         missing: cells without a choice of algorithms and trial seeds that the dataset has runs of, by method.
     """
 
@@ -100,7 +100,7 @@ def build_tables(results: Results) -> DomainBedTables:
 
 
 def domain_labels(dataset: str, n: int) -> tuple[str, ...]:
-    """DomainBed's labels of the domains, `env0`, `env1`, ... of the `n` of a dataset it does not know."""
+    """DomainBed's labels of the domains, `env0`, `env1`, ... of the `n` of a dataset that it does not have."""
     return DOMAINS.get(dataset, tuple(f"env{i}" for i in range(n)))
 
 

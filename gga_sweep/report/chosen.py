@@ -1,4 +1,4 @@
-"""The hyperparameters that a sweep chose as a sweep file: of each cell, or of one trial seed for others."""
+"""The selected hyperparameters as a sweep file: of each cell, or of one trial seed for others."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def reseeded_sweep(
     """A sweep file that trains the winners of one trial seed on others.
 
     Args:
-        sweep, view, table: the search.
+        sweep, view, table: of the finished sweep.
         trial_seeds: to train them on.
         from_seed: the trial seed of the winners; None: the sweep's only one.
-        name: of the new sweep (default: the search's with `-reseeded`).
+        name: of the new sweep (default: the old one's with `-reseeded`).
 
     Raises:
-        InputError: no trial seed, one twice, or the one that searched; several searched and none is named; nothing was
-            searched; an invalid name; or an incomplete cell.
+        InputError: no trial seed, a duplicate, or that of the winners; several trial seeds and none is named; nothing
+            was searched; an invalid name; or an incomplete cell.
     """
     faults = []
     if name is not None and not _is_name(name):
@@ -74,7 +74,7 @@ def reseeded_sweep(
     if sweep.config.chosen is not None:
         faults.append(Fault("DIR", "must hold a search; its hyperparameters were chosen before", sweep.name))
     faults += [
-        Fault("DIR", "must have every run of the trial seed that searched; lacking", incomplete_in_words(cell))
+        Fault("DIR", "must have every run of the winners' trial seed; incomplete", incomplete_in_words(cell))
         for cell in incomplete
         if cell.cell.trial_seed == seed
     ]
@@ -124,7 +124,7 @@ def _entry(one: Selected, values: dict[str, Any], *, with_seed: bool = False) ->
 def _content(
     config: SweepConfig, name: str, trial_seeds: Sequence[int], search: str, cells: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The search's file with the chosen hyperparameters in place of the search."""
+    """The sweep's file with the chosen hyperparameters instead of a search."""
     kept = config.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude=_REPLACED)
     arms = [arm.model_dump(mode="json", exclude_none=True, exclude={"draws"}) for arm in config.arms]
     return {
@@ -144,7 +144,7 @@ def _draws(view: SweepView) -> str:
 
 
 def _as_yaml(content: dict[str, Any]) -> str:
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast, where it is built in
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast, if available
     text: str = yaml.dump(
         content, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
     )

@@ -1,4 +1,4 @@
-"""Reads a sweep's runs from its ledger, as selection and reports take them."""
+"""Reads a sweep's runs from its ledger, for selection and reports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         after_windows=_after_windows(plan),
         blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
-        algorithms=_hosts(sweep),
+        algorithms=_annealed_algorithms(sweep),
         seed_use=seed_use(plan),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
         notes=tuple(sweep_notes(sweep, planned, searched, pair_records, outside, damaged)),
@@ -60,7 +60,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
 
 
 def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]:
-    """The environment of the runs; where they differ, every value with the number of its runs."""
+    """The environment of the runs; values that differ are listed with their numbers of runs."""
     counts: dict[str, dict[str, int]] = {}
     for header in ledger.read_headers(dict.fromkeys(run.folder for run in runs)):
         for name, value in (header.fingerprint if header else {}).items():
@@ -75,7 +75,7 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
 
 
 def _planned_draws(plan: Plan, without: set[str]) -> dict[str, tuple[int, ...]]:
-    """The draw numbers of each arm but these, which a user's own searcher alone has trained."""
+    """The draw numbers of each arm, without those that only a user's own searcher trained."""
     draws: dict[str, set[int]] = {}
     for run in plan.runs:
         draws.setdefault(run.cell.arm, set()).update(run.draws)
@@ -84,7 +84,7 @@ def _planned_draws(plan: Plan, without: set[str]) -> dict[str, tuple[int, ...]]:
     return {arm: tuple(sorted(numbers)) for arm, numbers in draws.items() if arm not in without}
 
 
-def _hosts(sweep: SweepSpec) -> dict[str, str]:
+def _annealed_algorithms(sweep: SweepSpec) -> dict[str, str]:
     """Annealed arms whose baseline is the same algorithm without annealing, with that algorithm."""
     plain = {arm.name: arm.algorithm for arm in sweep.arms if arm.annealing is None}
     return {

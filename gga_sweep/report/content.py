@@ -1,4 +1,4 @@
-"""What a report contains: a sweep's runs, its tables by each requested method, and the comparison of its arms."""
+"""The content of a report: a sweep's runs, its tables by each requested method, and the comparison of its arms."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Report:
         table: its headline table, built from `view`.
         comparison: of its arms, built from both.
         others: its tables by further methods.
-        published: what the literature reports on its dataset, beside its table; None unless requested.
-        chosen: the sweep file that runs what was selected; empty while a cell misses a run.
+        published: published results on its dataset, beside its table; None unless requested.
+        chosen: the sweep file that trains the selected runs; empty while a cell lacks a run.
         fingerprint: the environment, as name and value; empty if unknown.
         location: of the sweep's ledger; empty without one.
     """
@@ -46,7 +46,7 @@ class Report:
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        """The whole report in words, from the answer to the evidence: what every writer but CSV's writes."""
+        """All sections, from the answer to the evidence, for every writer except CSV's."""
         compared = [*sections(self.comparison), *([self.published] if self.published else [])]
         compared.sort(key=lambda section: section.name not in ("differences", "hosts", "published"))
         return (accuracy_section(self.table), *compared, *map(accuracy_section, self.others))
@@ -54,12 +54,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What a report shows.
+    """The options of a report.
 
     Args:
         selection: names of methods, the headline's first; empty: those of the sweep's file.
         select_from: the steps that may be selected; None: as the sweep's file says.
-        exclude_diverged: keep diverged runs out of selection.
+        exclude_diverged: exclude diverged runs from selection.
         published: show the published rows beside ours.
     """
 
@@ -121,7 +121,7 @@ def _check(methods: Sequence[str], select_from: str, sweep: SweepSpec) -> None:
     for method in needing_pairs(method for method in {*methods} - {*sweep.selection} if method in METHODS):
         rule = "needs runs with pairs of test domains: name it under `selection` in the sweep's file, and run that"
         if sweep.config.chosen is not None:
-            rule = "has no draws to select among where they are chosen"
+            rule = "has no draws to select among, since they were chosen before"
         faults.append(Fault("--selection", rule, method))
     if select_from not in get_args(SelectFrom):
         faults.append(Fault("--select-from", "must be a known kind of steps", select_from, get_args(SelectFrom)))

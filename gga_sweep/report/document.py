@@ -1,4 +1,4 @@
-"""A report in words, the same for every writer: sections of tables, notes and plots."""
+"""The document model of a report, the same for every writer: sections of tables, notes and plots."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Footnote:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table in words.
+    """A table of text cells.
 
     Args:
-        title: what it shows; empty where the title of its section says so.
+        title: what it shows; empty if the title of its section says so.
         heads: of the columns.
         rows: cells, as many as heads; the first names the row.
         bold: (row, column) of the best numbers.

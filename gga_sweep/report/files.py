@@ -16,7 +16,7 @@ from gga_sweep.report.text import render_text
 from gga_sweep.spec.location import Location
 
 CHOSEN = "chosen"
-"""Beside the formats: the sweep file that runs what was selected."""
+"""Written beside the formats: the sweep file that trains the selected runs."""
 
 _FILES = {
     "text": "table.txt",
@@ -56,7 +56,7 @@ def render(report_format: str, report: Report, ledger: Ledger) -> str:
 
 
 def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:
-    """Write every format into the sweep's folder, and `chosen.yaml` where something was chosen.
+    """Write every format into the sweep's folder, and `chosen.yaml` if it can be written.
 
     Returns:
         The paths by format, `CHOSEN` among them.

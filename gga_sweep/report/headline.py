@@ -43,7 +43,7 @@ def accuracy_rows(table: Table, *, by_domain: bool = True) -> tuple[tuple[str, .
 
 
 def uncertainty_in_words(table: Table) -> str:
-    """What the ± is."""
+    """The meaning of the ±."""
     n = len(table.trial_seeds)
     if n == 1:
         return "one trial seed, so without standard error"
@@ -57,7 +57,7 @@ def protocol_note(table: Table) -> Footnote:
 
 
 def _best(table: Table) -> Iterator[tuple[int, int]]:
-    """Where the highest printed means are; nowhere with a single arm."""
+    """The positions of the highest printed means; empty with a single arm."""
     rows = [(*row.entries, row.average) for row in table.rows]
     for j, column in enumerate(zip(*rows, strict=True), start=1):
         complete = {i: float(percent(entry.mean)) for i, entry in enumerate(column) if _is_complete(entry)}
@@ -93,25 +93,23 @@ def _notes_on_runs(table: Table) -> Iterator[Footnote]:
         items = tuple(map(incomplete_in_words, table.incomplete))
         yield Footnote(f"Incomplete {INCOMPLETE_MARK}", _what_is_marked(table), items)
     if diverged := [(row.arm, n) for row in table.rows if (n := row.runs.get(RunStatus.DIVERGED, 0))]:
-        fate = (
-            "Left out of selection." if table.exclude_diverged else "Their records before that take part in selection."
-        )
+        fate = "Left out of selection." if table.exclude_diverged else "Their records before that can be selected."
         yield Footnote("Diverged", f"{_list(diverged, 'run')}. {fate}")
     if ties := _ties(table):
         yield Footnote("Ties", ties)
     draws = [(row.arm, row.draws) for row in table.rows if row.draws]
-    if len({n for _, n in draws}) > 1:  # more draws to choose from select a better best
+    if len({n for _, n in draws}) > 1:  # with more draws the best is better
         yield Footnote("Draws", f"cells differ in the number of draws to choose from: {_list(draws, 'draw')}.")
     if any(row.searched for row in table.rows):
         yield Footnote(
-            "Searched", "draws of these arms came from a user's own searcher, whose budget may differ from the plan's."
+            "Searched", "draws of these arms are from a user's own searcher, whose budget may differ from the plan's."
         )
 
 
 def _selected_from(table: Table) -> str:
     if table.select_from == "any":
         return ""
-    return f" Only steps after every annealing window take part, from step {table.first_step} on, in every arm."
+    return f" Only steps after every annealing window can be selected: from step {table.first_step} on, in every arm."
 
 
 def _what_is_marked(table: Table) -> str:
@@ -119,7 +117,7 @@ def _what_is_marked(table: Table) -> str:
     seeds = len(table.trial_seeds)
     return (
         f"{n} of {count(cells, 'cell')} {'is' if n == 1 else 'are'} incomplete. Numbers that depend on them are "
-        f"marked; (n/{seeds}) stands where trial seeds are missing."
+        f"marked; (n/{seeds}) means that trial seeds are missing."
     )
 
 
@@ -128,9 +126,9 @@ def _ties(table: Table) -> str:
     draws = [(row.arm, row.tied_draws) for row in table.rows if row.tied_draws]
     parts = []
     if steps:
-        parts.append(f"Several steps were best and the lowest was taken ({_list(steps, 'selected run')}).")
+        parts.append(f"Several steps were best and the lowest was selected ({_list(steps, 'selected run')}).")
     if draws:
-        parts.append(f"Several draws were best and the highest was taken ({_list(draws, 'cell')}).")
+        parts.append(f"Several draws were best and the highest was selected ({_list(draws, 'cell')}).")
     return " ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""A sweep as one HTML page that needs nothing else: no network, no script."""
+"""A sweep as one self-contained HTML page: no network, no script."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _template() -> jinja2.Template:
 
 
 def _breakable(name: str) -> Markup:
-    """Free to break after its dots and underscores."""
+    """Allow line breaks after dots and underscores."""
     return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
 
 
@@ -83,7 +83,7 @@ def _halves(cell: str) -> tuple[str, str, str]:
 
 
 def _lede(report: Report) -> str:
-    """What was compared, on what, and how far it has come."""
+    """The compared arms, the data, and the progress."""
     view = report.view
     missing = sum(len(cell.reasons.get("missing", ())) for cell in report.table.incomplete)
     statuses = Counter(run.status for run in view.trained_runs)

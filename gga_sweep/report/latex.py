@@ -75,8 +75,8 @@ class _Column:
 def render_latex(report: Report) -> str:
     """A `table` float for each table of the report.
 
-    Numbers are aligned at their decimal points; what is too wide for the text of an article goes on below, with the
-    arms again in front. Notes stand below the last table of their section. Names are escaped: none can become a
+    Numbers are aligned at their decimal points; a table too wide for the text of an article is continued below,
+    with the arms repeated. Notes are below the last table of their section. Names are escaped: none can become a
     command. Input is UTF-8; a comment in the first lines says what the document must load.
     """
     return sections_to_latex(report.sections, report.table.name)
@@ -92,7 +92,7 @@ def sections_to_latex(sections: Iterable[Section], name: str) -> str:
 def _comment(body: str) -> Iterator[str]:
     yield r"% Needs \usepackage{booktabs} in the preamble. Change a table where it is made, not here."
     if any(char > _LAST_OF_PDFLATEX for char in body):
-        yield "% Some names hold letters that pdfLaTeX lacks: use LuaLaTeX or XeLaTeX, and a font that has them."
+        yield "% Some names contain letters that pdfLaTeX lacks: use LuaLaTeX or XeLaTeX, and a font that has them."
 
 
 def _section(section: Section, label: str) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _section(section: Section, label: str) -> Iterator[str]:
         caption = ". ".join(escape(title) for title in (section.title, sheet.title) if title) + "."
         if sheet.bold:
             caption += (
-                " In bold: the highest mean of its column among the numbers without a mark; no test stands behind it."
+                " In bold: the highest mean of its column among the numbers without a mark, not by a statistical test."
             )
         notes = [rf"Notes are below Table~\ref{{{labels[-1]}}}."]
         yield ""

@@ -139,7 +139,7 @@ def outlook(progress: LaunchProgress) -> str:
     """The estimate before training: `About 3.2 device-hours left: 48 min 10 s with 4 runs at once.`"""
     seconds = progress.seconds_left
     if seconds is None:
-        return "How long it takes is not known yet: no run of it is done."
+        return "The time left is not known yet: no run is done."
     left = device_hours(sum(progress.expected.values()))
     at_once = count(progress.concurrent, "run")
     return f"About {left} device-hours left: {duration_in_words(seconds)} with {at_once} at once."

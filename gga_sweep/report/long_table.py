@@ -1,6 +1,6 @@
-"""Every number of a report as one long table, a record a number, for CSV and JSON.
+"""Every number of a report as one long table with one record per number, for CSV and JSON.
 
-What `kind` and `quantity` say of `value`:
+The meaning of `value`, by `kind` and `quantity`:
 
 | kind | quantity | value |
 |---|---|---|
@@ -10,7 +10,7 @@ What `kind` and `quantity` say of `value`:
 | difference-hosts | an algorithm | as difference-selected, to itself without annealing; `holm_p` is over these alone |
 | difference-hosts | mean | the same, over all algorithms |
 | annealing | as in `selection.annealing_effect` | mean over annealed steps; ddof 1 |
-| annealing | runs, steps | how many the means are of |
+| annealing | runs, steps | the numbers that the means are over |
 | annealing-left-out | as annealing | steps at which the quantity is undefined |
 | alignment-and-accuracy | alignment_gained, accuracy_gained | a cosine; a difference of accuracies; by trial seed |
 | alignment-and-accuracy | correlation | Pearson's, of both over trial seeds |
@@ -32,8 +32,8 @@ A record without `trial_seed` is the mean over trial seeds, of which `n` of `exp
 trial seed is the value of that seed. What is absent, or not finite, is empty in CSV, and null or absent in JSON.
 
 The CSV repeats sweep, dataset, protocol, selection and deviations in each row, so that tables of several sweeps can be
-put below each other. It is quoted by RFC 4180, and numbers have all their digits. Names are kept as they are, those
-that begin with =, +, - or @ included, which a spreadsheet may take for a formula: import the file there as text. One
+put below each other. It is quoted by RFC 4180, and numbers have all their digits. Names are not changed, also
+those that begin with =, +, - or @, which a spreadsheet may interpret as a formula: import the file there as text. One
 call reads it, `pandas.read_csv(path, dtype={"test_domains": str}, keep_default_na=False, na_values=[""])`; pandas 2
 also needs `float_precision="round_trip"` for the last bit.
 """
@@ -72,7 +72,7 @@ from gga_sweep.selection import (
 from gga_sweep.selection.expected_best import SearchBudget
 
 Record = dict[str, str | float | bool]
-"""A number with what it is of, by column."""
+"""A number with its context, by column."""
 
 COLUMNS = (
     *("sweep", "dataset", "protocol", "deviations", "selection", "select_from", "exclude_diverged", "seed_use"),
@@ -98,7 +98,7 @@ def render_csv(report: Report) -> str:
 
 
 def render_json(report: Report) -> str:
-    """The records of each table under what holds for the whole table, and the report in words.
+    """The records of each table with the facts of the whole table, and the report in words.
 
     Ends with a newline.
     """
@@ -148,7 +148,7 @@ def _plain(value: Any) -> Any:
 
 
 def _with_head(table: Table, records: Iterable[Record]) -> Iterator[Record]:
-    """The records with what holds for the whole table in front."""
+    """The records, with the facts of the whole table in front."""
     head: Record = {
         "sweep": table.name,
         "dataset": table.dataset,

@@ -1,4 +1,4 @@
-"""The sentences that a reader of a sweep's tables needs: what its numbers include, and what they leave out."""
+"""The notes of a sweep: what its numbers include and leave out."""
 
 from __future__ import annotations
 

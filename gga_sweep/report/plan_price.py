@@ -1,4 +1,4 @@
-"""What `gga-sweep plan` shows of the time and disk space of a sweep, and where the figures come from."""
+"""The time and disk space of a sweep in `gga-sweep plan`, and the source of the figures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def price_pictures(
 
 
 class _Known(NamedTuple):
-    """What is known of a plan's seconds.
+    """The known seconds of a plan.
 
     Args:
         notes: on their source, as sentences.
@@ -80,7 +80,7 @@ def _learned(plan: Outline, ledger: Ledger, states: Mapping[str, RunState]) -> _
 
 
 def _calibrated(plan: Outline, show: Callable[[str], None]) -> _Known:
-    """From a short training on this machine, in which each run has its devices for itself."""
+    """From a short training on this machine, in which no device is shared."""
     from gga_sweep.training.calibration import calibrate  # loads torch
 
     config, dataset, threads = plan.sweep.config, plan.sweep.dataset, plan.sweep.training.threads

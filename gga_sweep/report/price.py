@@ -1,4 +1,4 @@
-"""What a plan costs, as a terminal shows it."""
+"""The cost of a plan on a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEARCHING = ("search", "diagnostics")
 
 
 def price_picture(price: Price, at_once: int, notes: Sequence[str] = ()) -> RenderableType:
-    """Device-hours by arm and in total, and what of them is left.
+    """Device-hours by arm, in total and left.
 
     Args:
         at_once: runs trained at the same time, see `scheduling.estimate.runs_at_once`.
@@ -40,7 +40,7 @@ def price_picture(price: Price, at_once: int, notes: Sequence[str] = ()) -> Rend
 
 
 def disk_in_words(images: int, selected: int = 0, checkpoint: int = 0) -> str:
-    """`On disk: 1.5 GB decoded images, 2 kB selected weights of all runs.`; what takes nothing is left out.
+    """`On disk: 1.5 GB decoded images, 2 kB selected weights of all runs.`; parts without bytes are left out.
 
     Args:
         images: bytes of the decoded images, once for all sweeps of a storage.

@@ -25,7 +25,7 @@ _LEFT_BY_LAUNCHES = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PREEMPTED)
 
 @dataclass(frozen=True, slots=True)
 class SweepProgress:
-    """What one reading of the ledger gave.
+    """The result of one reading of the ledger.
 
     Args:
         plan: of the sweep.
@@ -35,7 +35,7 @@ class SweepProgress:
         estimate: of how long runs take, from some DONE runs of each arm.
         hosts: by folder, the nodes of runs in training, as far as they were read.
         now: seconds since the epoch.
-        trouble: why a later reading failed, in words; None if it did not.
+        trouble: why a later reading failed; None if it did not.
     """
 
     plan: Plan
@@ -60,12 +60,12 @@ class SweepProgress:
 
     @property
     def live(self) -> bool:
-        """Whether a launch works on the sweep."""
+        """Whether a launch is live."""
         return self.work is not None and self.work.alive
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to watch: all runs are final, or no launch is live."""
+        """Whether watching ends: all runs are final, or no launch is live."""
         return self.final == len(self.runs) or not self.live
 
     @property
@@ -82,7 +82,7 @@ class SweepProgress:
 
     @property
     def in_training(self) -> list[str]:
-        """Folders of the runs that a launch says it trains, in the order of the plan."""
+        """Folders of the runs in training, in the order of the plan."""
         return [name for name in self.runs if name in self.states and self.states[name].status is RunStatus.RUNNING]
 
     def newest_failures(self, most: int) -> list[str]:
@@ -104,7 +104,7 @@ class SweepProgress:
         return wall_clock([self.estimate.total(run.config, trained) for run, trained in self._left()], at_once)
 
     def _left(self) -> list[tuple[PlannedRun, int]]:
-        """What the live launch still trains, and the steps done: what failed in it waits for the next."""
+        """The runs that the live launch still trains, and their steps done. Failed ones wait for the next launch."""
         started = self.work.holder.started if self.work is not None else -math.inf
         left = []
         for name, run in self.runs.items():
@@ -115,7 +115,7 @@ class SweepProgress:
 
 
 class Watcher:
-    """Reads a ledger again and again, but only what may have changed: a final run once for each launch.
+    """Reads a ledger repeatedly, but only what may have changed: a final run once for each launch.
 
     Args:
         read_plan: reads the sweep's plan.
@@ -185,7 +185,7 @@ class Watcher:
                 self._measured[name] = MeasuredWork(work, self._ledger.run(name).read_seconds())
 
     def _read_hosts(self, training: Mapping[str, RunState]) -> None:
-        """Once an attempt, of the runs that come first in the plan."""
+        """Read once per attempt, for the first runs of the plan."""
         for name in list(training)[: self._most_hosts]:
             attempt = training[name].attempt
             if self._attempts.get(name) != attempt:

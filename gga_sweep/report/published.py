@@ -1,4 +1,4 @@
-"""What others published on the five benchmarks, to stand beside a table of ours: `published.yaml` and its section."""
+"""Published results on the five benchmarks, shown beside our tables: `published.yaml` and its section."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gga_sweep.selection import DEFAULT_METHOD, METHODS, Contrast, Table, domain
 
 ARITHMETIC = "Arithmetic"
 MARK = "published: "
-"""Stands in front of every published row's name."""
+"""Prefix of every published row's name."""
 
 PUBLISHED_DATASETS = ("PACS", "VLCS", "OfficeHome", "TerraIncognita", "DomainNet")
 """All that `published` has rows on, as DomainBed calls them, in the order of the GGA release."""
 
-_NO_HOSTS: Mapping[str, str] = MappingProxyType({})
+_NO_ALGORITHMS: Mapping[str, str] = MappingProxyType({})
 _ROUNDING = 0.1 + 1e-9  # parts and mean are each printed to within 0.05
 
 
@@ -36,7 +36,7 @@ class PublishedNumber:
 
     Args:
         mean: in percent.
-        error: what is printed behind the ±, in points; NaN where nothing is.
+        error: the number after the ±, in points; NaN without one.
     """
 
     mean: float
@@ -53,7 +53,7 @@ class PublishedRow:
 
     Args:
         dataset: as DomainBed calls it.
-        name: of the arm, with what tells it from its namesakes.
+        name: of the arm, with what distinguishes rows of the same arm.
         source: "GGA" or "DomainBed".
         protocol: it was made under; ours of that name, where there is one, is meant to be the same.
         selection: name of the selection method.
@@ -74,7 +74,7 @@ class PublishedRow:
 
 @dataclass(frozen=True, slots=True)
 class PublishedGain:
-    """What GGA added to another algorithm: the difference of two averages over test domains, in points.
+    """The published gain of GGA on an algorithm: the difference of two averages over test domains, in points.
 
     Args:
         algorithm: its name.
@@ -113,7 +113,7 @@ def published_gains() -> tuple[PublishedGain, ...]:
 
 
 def published_notes() -> tuple[Footnote, ...]:
-    """What belongs beside any published number."""
+    """The notes for all published numbers."""
     return (
         *(Footnote(note["heading"], note["sentence"], tuple(note.get("items", ()))) for note in _data()["notes"]),
         Footnote(
@@ -151,7 +151,7 @@ def _number(printed: str) -> PublishedNumber:
 
 
 def _not_following() -> Iterator[str]:
-    """Printed means that no values within the rounding of their parts can have."""
+    """Printed means that are impossible within the rounding of their parts."""
     for row in _data()["rows"]:
         if means := row.get("means"):
             parts = [_number(row["accuracy"][dataset]).mean for dataset in PUBLISHED_DATASETS]
@@ -171,7 +171,7 @@ def published_name(row: PublishedRow) -> str:
 
 
 def published_section(
-    table: Table, contrasts: Sequence[Contrast] = (), hosts: Mapping[str, str] = _NO_HOSTS
+    table: Table, contrasts: Sequence[Contrast] = (), algorithms: Mapping[str, str] = _NO_ALGORITHMS
 ) -> Section | None:
     """Our rows, then the published ones, each marked as such; None if there is none on the dataset.
 
@@ -182,12 +182,12 @@ def published_section(
     Args:
         table: ours.
         contrasts: of its selected runs.
-        hosts: annealed arm -> its algorithm, where its contrast is with that algorithm without annealing.
+        algorithms: annealed arm -> its algorithm, if its contrast is with that algorithm without annealing.
     """
     rows = _shown(table)
     if not rows:
         return None
-    gains = [*_gains_sheet(table, [(hosts[one.arm], one) for one in contrasts if one.arm in hosts])]
+    gains = [*_gains_sheet(table, [(algorithms[one.arm], one) for one in contrasts if one.arm in algorithms])]
     several = any(column in _single_domains(rows) for column in table.columns)
     return Section(
         name="published",
@@ -229,7 +229,7 @@ def _gains_sheet(table: Table, ours: Sequence[tuple[str, Contrast]]) -> Iterator
     """Gains over the algorithms that an arm anneals or its name begins with, in the order of the release.
 
     Args:
-        ours: algorithms, each with a contrast of what annealing adds to it.
+        ours: algorithms, each with the contrast of its annealed arm.
     """
     mine: dict[str, list[tuple[str, str]]] = {_bare(row.arm.split()[0]): [] for row in table.rows if row.arm.split()}
     for host, contrast in ours:
@@ -243,7 +243,7 @@ def _gains_sheet(table: Table, ours: Sequence[tuple[str, Contrast]]) -> Iterator
         gained = _gain(one.gains[table.dataset]), _gain(one.of_four)
         rows += [(*side, *gained) for side in mine[_bare(one.algorithm)] or [theirs]]
     yield Sheet(
-        title="Gains over other algorithms: ours, in pairs, beside the published, unpaired (points of accuracy)",
+        title="Gains over other algorithms: ours (paired) and the published (unpaired), in points of accuracy",
         heads=(ARM, DIFFERENCE, f"GGA as published, {table.dataset}", "Mean of four datasets"),
         rows=tuple(rows),
     )
@@ -285,7 +285,7 @@ def _selection_note(table: Table, rows: Sequence[PublishedRow]) -> Iterator[Foot
 
 
 def _domains_note(table: Table, rows: Sequence[PublishedRow]) -> Iterator[Footnote]:
-    """Said where our average is over something else than theirs."""
+    """A note if our average is over other test domains than theirs."""
     theirs = _single_domains(rows)
     if set(table.columns) != theirs:
         yield Footnote(

@@ -1,4 +1,4 @@
-"""The work of a plan with and without each saving, as a terminal shows it."""
+"""The work of a plan with and without each saving, on a terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _notes(savings: Savings, plan: Outline, stopping: bool) -> list[str]:
     if savings.without.decoded and not savings.prices_decoding and not math.isnan(savings.without.seconds):
         notes.append("Device-hours do not include decoding, which --calibrate measures.")
     if not is_adaptive(plan.sweep.config):
-        notes.append(f"Draws do not learn from one another (search: {plan.sweep.config.search}; tpe does).")
+        notes.append(f"Draws do not depend on earlier results (search: {plan.sweep.config.search}; those of tpe do).")
     if not stopping:
         notes.append("Every run is trained to its end (no early_stopping).")
     return notes

@@ -1,4 +1,4 @@
-"""The comparison of the arms in words: the same sections, tables and footnotes in every format."""
+"""The comparison of the arms: the same sections, tables and footnotes in every format."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ _SHARES = frozenset({"acceptance_rate", "share_moved"})
 
 
 def sections(comparison: Comparison) -> Iterator[Section]:
-    """What the sweep has data for: differences, algorithms, annealing, search budget, cost."""
+    """The sections that the sweep has data for: differences, algorithms, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
     if comparison.algorithms:
-        yield _hosts(comparison.algorithms)
+        yield _algorithms(comparison.algorithms)
     if comparison.annealing:
         yield _annealing(comparison.annealing)
     if comparison.budget:
@@ -158,7 +158,7 @@ def _certainty(differences: Sequence[SeedEstimate]) -> str:
 
 
 def missing_in_words(contrast: Contrast) -> tuple[str, ...]:
-    """ "ERM + GGA against ERM, test 75, trial seed 1: ERM failed (draws 0, 1)": one a cell and reason."""
+    """ "ERM + GGA against ERM, test 75, trial seed 1: ERM failed (draws 0, 1)": one per cell and reason."""
     draws: dict[str, list[int]] = {}
     for pair in contrast.missing:
         draws.setdefault(_missing_pair(contrast, pair), []).extend([] if pair.draw is None else [pair.draw])
@@ -179,15 +179,15 @@ def _selected_steps(steps: SelectedSteps) -> str:
     return f"{steps.arm}: " + ", ".join(f"{n} {place} ({percent(n / steps.total)} %)" for place, n in places.items())
 
 
-def _hosts(gains: Sequence[AlgorithmGain]) -> Section:
-    """As the paper's table has it: a line an algorithm."""
+def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
+    """One line per algorithm, as in the paper's table."""
     rows = [
         (one.contrast.arm, entry_in_words(one.alone), entry_in_words(one.annealed), *_contrast_cells(one.contrast))
         for one in gains
     ]
     note = (
-        "each annealed arm beside the same algorithm without annealing: accuracies averaged over the test domains, and "
-        f"the difference of the selected runs as above, with p adjusted over these {len(gains)} lines alone."
+        "each annealed arm and the same algorithm without annealing: accuracies averaged over the test domains, and "
+        f"the difference of the selected runs as above, with p adjusted over these {len(gains)} lines only."
     )
     if mean := mean_gain(gains):
         difference = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
@@ -250,22 +250,23 @@ def _annealing_notes(
     if searching:
         yield Footnote(
             "Candidate searches",
-            "gain is the smallest cosine between domain gradients after a step's search minus before it: as scored by "
-            "the search, under fresh dropout masks, and on the next minibatches; accepted: share of the candidates "
-            "tried; moved: share of the steps; distance in radii (1 is a corner of the box) and in optimiser updates.",
+            "gain is the smallest cosine between domain gradients after a step's candidate search minus before it: as "
+            "scored by the search, under fresh dropout masks, and on the next minibatches. Accepted: share of the "
+            "candidates tried. Moved: share of the steps. Distance: in radii (1 is a corner of the box) and in "
+            "optimiser updates.",
         )
     if noisy:
         yield Footnote(
             "GGA-L",
-            "mean cosine over pairs of domain gradients; alpha: scale of the noise; norm of the noise over that of the "
-            "joint gradient.",
+            "mean cosine over pairs of domain gradients; alpha: scale of the noise; noise / gradient: norm of the "
+            "noise over that of the joint gradient.",
         )
     if left_out := tuple(_left_out(diagnostics)):
         yield Footnote("Left out", "undefined values, such as a cosine with a zero gradient.", left_out)
 
 
 def _left_out(diagnostics: Iterable[AnnealingDiagnostics]) -> Iterator[str]:
-    """ "ERM + GGA: 3 of 200 steps (gain, as searched)"."""
+    """ "ERM + GGA: 3 of 200 steps (gain, as scored)"."""
     heads = {**SEARCH_HEADS, **NOISE_HEADS}
     for one in diagnostics:
         for name, found in {**one.searches, **one.noise}.items():

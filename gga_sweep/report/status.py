@@ -119,7 +119,7 @@ def counts_table(plan: Plan, states: Mapping[str, RunState], most_arms: int | No
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("Arm", header_style="bold", overflow="fold")
     for heading in (status_in_words(status).capitalize() for status in shown):
-        width = max(map(len, heading.split()))  # a narrow terminal cuts no word
+        width = max(map(len, heading.split()))  # so that a narrow terminal does not cut words
         table.add_column(heading, justify="right", header_style="bold", min_width=width)
     for arm, of_arm in _with_others(counts, most_arms).items():
         table.add_row(arm, *(str(of_arm[status]) for status in shown))

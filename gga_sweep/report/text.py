@@ -1,4 +1,4 @@
-"""A report on a terminal, or in a pipe, no wider than the width it is given."""
+"""A report on a terminal or in a pipe, within a given width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gga_sweep.report.document import Footnote, Section, Sheet
 PIPE_WIDTH = 100
 LISTED = 10  # a terminal lists so many items of a note; the other formats list all
 _ARM_WIDTH = 34
-_FOLDED_ARM_WIDTH = 16  # so narrow may the arms fold to keep all columns in one block
+_FOLDED_ARM_WIDTH = 16  # the narrowest that arms are folded to keep all columns in one block
 _GAP = 2  # one of padding, one for the divider that the box leaves empty
 _BLANK = Text("")
 

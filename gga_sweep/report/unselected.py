@@ -8,7 +8,7 @@ from gga_sweep.spec import Plan
 
 
 def unselected_runs(plan: Plan, ledger: Ledger) -> set[str]:
-    """Folders of the plan's runs that no method of the sweep selected, and that it cannot select any more.
+    """Folders of the plan's runs that no method of the sweep selected, or can still select.
 
     A run can still be selected while its cell lacks a run, or its selection waits for other cells.
     """

@@ -1,4 +1,4 @@
-"""Watch a sweep from wherever its ledger can be read: a live picture on a terminal, lines elsewhere."""
+"""Watch a sweep by its ledger, on any machine: a live picture on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _BAR = 60
 
 
 def watch(look: Callable[[], SweepProgress], every: float, console: Console) -> None:
-    """Show a sweep until it is over, and say why it is.
+    """Show a sweep until watching ends, and print the reason.
 
-    After the first reading, one that fails is shown and repeated.
+    A reading that fails, except the first, is reported and repeated.
 
     Args:
         look: reads the ledger.
         every: seconds between two readings.
         console: a terminal gets a live picture, anything else a line for each reading.
     """
-    with console.status("Reading the ledger"):  # shows nothing where there is no terminal
+    with console.status("Reading the ledger"):  # shows nothing without a terminal
         progress = look()
     if console.is_terminal:
         with Live(progress_picture(progress), console=console, auto_refresh=False) as live:
@@ -118,7 +118,7 @@ def _counts_in_words(progress: SweepProgress) -> str:
 
 
 def _pace_in_words(progress: SweepProgress) -> list[str]:
-    """How many runs ended lately, and how long the rest takes."""
+    """How many runs ended recently, and the time left."""
     if not progress.live:
         return []
     lately, ended = progress.lately, progress.ended_lately

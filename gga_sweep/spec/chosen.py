@@ -71,7 +71,7 @@ def _rival_fields(sweep: SweepSpec) -> Iterator[Fault]:
     if config.search != "random":
         yield Fault("search", _REPLACED, config.search)
     for method in needing_pairs(sweep.selection):
-        yield Fault("selection", "has no draws to select among where they are chosen", method)
+        yield Fault("selection", "has no draws to select among, since they were chosen before", method)
 
 
 def _name_faults(arm: Arm, entry: ChosenCell, field: str) -> Iterator[Fault]:

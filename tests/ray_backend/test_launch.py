@@ -123,7 +123,7 @@ def test_a_first_launch_decodes_images_and_a_second_extends_the_sweep(
             results.append(gga_sweep.run_sweep(sweep, console=console))
         printed.append(captured.get().splitlines())
     assert re.fullmatch(r"Decoded 24 images in \d+ s\.", printed[0][0])
-    assert printed[0][1] == "How long it takes is not known yet: no run of it is done."
+    assert printed[0][1] == "The time left is not known yet: no run is done."
     assert re.fullmatch(r"About \S+ device-hours left: .* with 1 run at once\.", printed[1][0])
     first, second = results
     assert any("whole minibatches in float32" in deviation for deviation in first.report.table.deviations)

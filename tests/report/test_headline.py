@@ -80,15 +80,15 @@ def test_a_cell_without_a_selectable_run() -> None:
 
 
 def test_diverged_runs_are_counted_with_their_fate(table: Table) -> None:
-    assert said(table)["Diverged"] == "ERM: 1 run. Their records before that take part in selection."
+    assert said(table)["Diverged"] == "ERM: 1 run. Their records before that can be selected."
     assert said(replace(table, exclude_diverged=True))["Diverged"] == "ERM: 1 run. Left out of selection."
 
 
 def test_ties_are_counted_by_arm(table: Table) -> None:
     rows = (replace(table.rows[0], tied_steps=2, tied_draws=1), replace(table.rows[1], tied_steps=0, tied_draws=0))
     assert said(replace(table, rows=rows))["Ties"] == (
-        "Several steps were best and the lowest was taken (ERM: 2 selected runs). "
-        "Several draws were best and the highest was taken (ERM: 1 cell)."
+        "Several steps were best and the lowest was selected (ERM: 2 selected runs). "
+        "Several draws were best and the highest was selected (ERM: 1 cell)."
     )
 
 
@@ -115,6 +115,6 @@ def test_notes_of_the_sweep_are_added(table: Table) -> None:
 
 
 def test_a_selection_after_the_annealing_windows_is_noted(table: Table) -> None:
-    assert "take part" not in said(table)["Selection"]
+    assert "can be selected" not in said(table)["Selection"]
     after = replace(table, select_from="after-window", first_step=60)
-    assert said(after)["Selection"].endswith("take part, from step 60 on, in every arm.")
+    assert said(after)["Selection"].endswith("can be selected: from step 60 on, in every arm.")

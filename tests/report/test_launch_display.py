@@ -81,7 +81,7 @@ def test_the_outlook_of_a_launch_is_its_device_hours_and_time_if_known(
     progress = LaunchProgress(runs, {}, concurrent=2, estimate=estimate, expected=expected, clock=clock)
     assert outlook(progress) == "About 3 device-hours left: 1 h 30 min with 2 runs at once."
     progress.estimate = None
-    assert outlook(progress) == "How long it takes is not known yet: no run of it is done."
+    assert outlook(progress) == "The time left is not known yet: no run is done."
 
 
 def test_a_pipe_receives_periodic_lines_and_a_last_one(

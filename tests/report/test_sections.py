@@ -172,7 +172,7 @@ def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference
     assert mean[:3] == ("Mean over 2 algorithms", ABSENT, ABSENT)
     assert mean[3].startswith(f"{100 * average:+.2f} [")
     assert mean[5:] == (ABSENT, "3")
-    assert "over these 2 lines alone. The mean is over the algorithms" in said(section)["Algorithms"]
+    assert "over these 2 lines only. The mean is over the algorithms" in said(section)["Algorithms"]
     assert list(by_name(comparison))[:2] == ["differences", "hosts"]
 
 

@@ -156,7 +156,7 @@ CELLS_ONLY = "is replaced by `chosen`; leave it out"
         (
             EVERY,
             {"selection": ["training-domain-validation", "leave-one-domain-out"]},
-            ["selection: has no draws to select among where they are chosen, got 'leave-one-domain-out'"],
+            ["selection: has no draws to select among, since they were chosen before, got 'leave-one-domain-out'"],
         ),
     ],
 )

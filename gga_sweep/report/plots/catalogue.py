@@ -32,7 +32,7 @@ class Plot:
 
     Args:
         title: what it shows.
-        caption: one sentence that says how to read it.
+        caption: one sentence on how to read it.
         draw: returns the figure, or None without anything to draw.
         nothing: shown in that case.
     """
@@ -72,9 +72,9 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
         ),
         "gain-accuracy": Plot(
             "Alignment gained against accuracy gained",
-            "Each mark is a trial seed of an arm's selected runs, with its number: alignment gained under fresh "
-            "dropout masks, and accuracy against the baseline; if marks do not rise to the right, more alignment did "
-            "not bring more accuracy. r is the correlation over an arm's trial seeds.",
+            "Each mark is a trial seed of an arm's selected runs, with its number: gain in alignment under fresh "
+            "dropout masks, and accuracy minus the baseline's; if marks do not rise to the right, more alignment did "
+            "not give more accuracy. r is the correlation over an arm's trial seeds.",
             _of_comparison(accuracy_against_alignment),
             "No selected run both searched and has a baseline to compare with.",
         ),
@@ -87,7 +87,7 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
         ),
         "budget-time": Plot(
             "Accuracy against device time",
-            "The same against what the draws of a cell cost: an arm whose runs take longer affords fewer draws in the "
+            "The same against the device time of the draws: an arm whose runs take longer affords fewer draws in the "
             "same time.",
             _of_comparison(accuracy_against_time),
             "No arm chose among several draws, or no time is known.",
@@ -102,7 +102,7 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
             "Accuracy of the selected runs against each numeric factor",
             "Marks are means over trial seeds of the mean over test domains, with their 95 % interval (t); the dashed "
             "line and its band are the baseline's. A factor is set and not drawn, so that, unlike the searched "
-            "hyperparameters, it is not confounded with any other; selection chooses anew at each of its values.",
+            "hyperparameters, it is not confounded with any other; selection chooses again at each of its values.",
             _of_table(accuracy_against_factors),
             "No numeric factor took several values, or nothing was selected in its arms yet.",
         ),
@@ -115,29 +115,29 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
         ),
         "alignment-gained": Plot(
             "Alignment gained by annealing",
-            "A gain that vanishes under fresh dropout masks or on the next minibatches was luck; lines are means over "
-            "runs, bands reach from the lowest to the highest trial seed.",
+            "A gain that vanishes under fresh dropout masks or on the next minibatches is not real; lines are means "
+            "over runs, bands reach from the lowest to the highest trial seed.",
             _of_table(alignment_gained),
             "No step was annealed.",
         ),
         "loss": Plot(
             "Loss over training",
-            "Means over an arm's runs that came so far, the loss axis logarithmic; bands reach from the lowest to the "
-            "highest trial seed.",
+            "Means over an arm's runs that reached the step, the loss axis logarithmic; bands reach from the lowest to "
+            "the highest trial seed.",
             _of_table(loss_over_steps),
             "No final run has been evaluated yet.",
         ),
         "validation-test": Plot(
             "Validation against test accuracy",
             "Each mark is a run at its best validation step, the selected ones are ringed; if marks do not rise to the "
-            "right, validation says little about that test domain.",
+            "right, validation does not predict the accuracy on that test domain.",
             _of_table(validation_against_test),
             "No run has a finite validation accuracy yet.",
         ),
         "hyperparameters": Plot(
             "Validation accuracy against each searched hyperparameter",
             "Each mark is a run at its best validation step, the selected ones are ringed; where several "
-            "hyperparameters vary they vary together, so no panel shows the effect of one alone.",
+            "hyperparameters vary they vary together, so no panel shows the effect of a single one.",
             _of_table(validation_against_hyperparameters),
             "No hyperparameter took more than one value.",
         ),

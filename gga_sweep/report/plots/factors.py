@@ -23,7 +23,7 @@ class FactorPanel:
     Args:
         block: the arms' name without their factors.
         factor: dotted name.
-        baseline: what all its arms are compared with; None without one.
+        baseline: the baseline of all its arms; None without one.
         curves: the other factors, as the arms' names put them -> value of this factor -> arm.
     """
 
@@ -34,7 +34,7 @@ class FactorPanel:
 
 
 def factor_panels(view: SweepView) -> list[FactorPanel]:
-    """Every numeric factor that took several values while the other factors of its block stood still."""
+    """Every numeric factor with several values at constant values of the other factors of its block."""
     blocks: dict[tuple[str, str | None, tuple[str, ...]], list[str]] = {}
     for arm in view.arms:
         if factors := view.factors.get(arm):

@@ -1,4 +1,4 @@
-"""Quantities drawn over training steps: losses, the agreement of domain gradients, and what annealed steps gained."""
+"""Quantities over training steps: losses, the agreement of domain gradients, and gains of annealed steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Curve:
 
 
 def curve_over_seeds(runs: Iterable[RunRecords], points: Points) -> Curve:
-    """Average the (step, value) pairs of each run, first within a trial seed, then over trial seeds; NaN stays out."""
+    """Average the (step, value) pairs of each run, first within a trial seed, then over trial seeds; NaN is ignored."""
     gathered: dict[int, dict[int, list[float]]] = {}  # step -> trial seed -> values
     for run in runs:
         for step, value in points(run):

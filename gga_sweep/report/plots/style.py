@@ -64,7 +64,7 @@ _SETTINGS: dict[RcKeyType, object] = {
     "savefig.facecolor": "none",
     "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
     "text.color": INK,
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "text.parse_math": False,  # a dollar sign in a name does not start a formula
     "xtick.color": MUTED,
     "xtick.labelcolor": INK,
     "xtick.labelsize": 8.5,
@@ -81,7 +81,7 @@ _SETTINGS_ARE_GLOBAL = threading.RLock()
 
 @contextmanager
 def house_style(salt: str | None = None) -> Iterator[None]:
-    """Matplotlib's settings are ours inside the block and what they were after it.
+    """Set the house style of matplotlib within the block.
 
     Args:
         salt: makes the ids of an SVG written inside a function of the drawing and of this text.

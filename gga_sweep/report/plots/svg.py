@@ -1,4 +1,4 @@
-"""A figure as SVG that stands inside a page: its colours follow the page, its ids belong to it alone."""
+"""A figure as SVG for a page: its colours follow the page, and its ids are unique."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FONT = re.compile(r"font-family: [^;]*")
 _DECIMALS = re.compile(r"(\.\d\d)\d+")  # a hundredth of a point is finer than any screen
 _UNTURNED = re.compile(r"rotate\(-?0 [^)]*\)")
 _NO_TEXT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-# Standing alone the file has no variables, and takes the colours named after the commas.
+# Outside the page the variables are undefined, and the colours after the commas are used.
 _THEMED = {
     INK: "currentColor",
     MUTED: "var(--muted, #6b6b6b)",
@@ -33,7 +33,7 @@ def figure_to_svg(figure: Figure, name: str, description: str) -> str:
     Args:
         figure: drawn in the house style.
         name: unique on its page, in letters, digits and hyphens: it stands in front of every id.
-        description: what the drawing shows, for those who cannot see it.
+        description: what the drawing shows, for screen readers.
     """
     file = io.StringIO()
     with house_style(salt=name):
@@ -52,7 +52,7 @@ def figure_to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text with a replacement character for each that XML and UTF-8 have no place for."""
+    """Text with a replacement character for each that XML or UTF-8 cannot represent."""
     return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
