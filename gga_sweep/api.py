@@ -239,11 +239,11 @@ class SweepResult:
             and trial_seed in (None, one.cell.trial_seed)
         ]
         if not candidates:
-            asked = f"arm={arm!r}, test_domain={test_domain!r}, trial_seed={trial_seed!r}"
+            requested = f"arm={arm!r}, test_domain={test_domain!r}, trial_seed={trial_seed!r}"
             cells = tuple(
                 f"{one.cell.arm} / {'+'.join(one.cell.test_domains)} / {one.cell.trial_seed}" for one in self.selected()
             )
-            raise InputError([Fault("best", "no run was selected for this", asked, cells)])
+            raise InputError([Fault("best", "no run was selected for this", requested, cells)])
         best = max(candidates, key=lambda one: one.validation_accuracy)
         averaged = best.cell.arm in self.report.view.averaged
         return SelectedModel(best, self.ledger, "averaged" if averaged else "selected")

@@ -21,8 +21,8 @@ from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import parse_weights
 
-Cure = Literal["retry", "launch"]
-"""What repairs a run: to train it again (`gga-sweep retry`), or the next launch by itself."""
+Remedy = Literal["retry", "launch"]
+"""What repairs a run: training it again (`gga-sweep retry`), or the next launch."""
 
 _ATTEMPTS = 5
 
@@ -31,19 +31,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with one file.
+    """A fault of one file.
 
     Args:
         run: the name of the run's folder; None for a file of the whole sweep.
         file: its name in there.
-        what: what is wrong, in words that follow the file's name.
-        cure: of a run; None if the words say it.
+        what: the fault, in words that follow the file's name.
+        remedy: of a run; None if `what` contains it.
     """
 
     run: str | None
     file: str
     what: str
-    cure: Cure | None = None
+    remedy: Remedy | None = None
 
     def __str__(self) -> str:
         return f"{self.file} {self.what}" if self.run is None else f"{self.run}: {self.file} {self.what}"
@@ -109,11 +109,11 @@ class RunCheck:
         self._check_checkpoint(records, annealed, contents)
         self._check_index(indexed)
 
-    def _found(self, file: str, what: str, cure: Cure | None = None) -> None:
+    def _found(self, file: str, what: str, remedy: Remedy | None = None) -> None:
         """Add a finding, unless the file has one."""
         if all(finding.file != file for finding in self.findings):
-            cure = cure or ("retry" if self._final else "launch")
-            self.findings.append(Finding(self._folder.name, file, what, cure))
+            remedy = remedy or ("retry" if self._final else "launch")
+            self.findings.append(Finding(self._folder.name, file, what, remedy))
 
     def _read(self, file: str, read: Callable[[], _T]) -> _T | None:
         try:

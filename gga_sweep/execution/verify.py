@@ -1,7 +1,7 @@
-"""Whether a ledger is whole: each file is what was written, and fits the others. Writes nothing.
+"""Checks that each file of a ledger is unchanged and fits the others. Writes nothing.
 
-Not checked: `timings.jsonl`, of which broken lines do not count; the content of `attempts/`, of which only the names
-count; reports, which can be made again; entries of the index that are not current.
+Not checked: `timings.jsonl`, where broken lines are ignored; the content of `attempts/`, where only the names matter;
+reports, which can be made again; entries of the index that are not current.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from gga_sweep.errors import Fault, GGASweepError, InputError, StorageError
 from gga_sweep.execution.prefixes import read_prefix
-from gga_sweep.execution.run_check import Cure, Finding, RunCheck, check_run, in_one_line
+from gga_sweep.execution.run_check import Finding, Remedy, RunCheck, check_run, in_one_line
 from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.index import read_indexed
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
@@ -52,12 +52,12 @@ class Verification:
     findings: tuple[Finding, ...]
     unfinished: Mapping[str, int]
 
-    def runs(self, cure: Cure) -> tuple[str, ...]:
+    def runs(self, remedy: Remedy) -> tuple[str, ...]:
         """The folders of the runs that this repairs. A run with any finding for `retry` is only among those."""
-        anew = dict.fromkeys(one.run for one in self.findings if one.run is not None and one.cure == "retry")
-        if cure == "retry":
+        anew = dict.fromkeys(one.run for one in self.findings if one.run is not None and one.remedy == "retry")
+        if remedy == "retry":
             return tuple(anew)
-        others = (one.run for one in self.findings if one.run is not None and one.cure == "launch")
+        others = (one.run for one in self.findings if one.run is not None and one.remedy == "launch")
         return tuple(dict.fromkeys(name for name in others if name not in anew))
 
 
@@ -127,7 +127,7 @@ def _prefix_findings(ledger: Ledger) -> Iterator[Finding]:
         except StorageError:
             raise
         except Exception as error:  # of torch, or of whatever the file holds
-            what = f"is damaged: {in_one_line(error)}; runs that would begin with it begin at step 0"
+            what = f"is damaged: {in_one_line(error)}; runs that would start from it start at step 0"
             yield Finding(None, f"{PREFIXES}/{name}", what)
 
 
@@ -137,8 +137,8 @@ def _launch_findings(ledger: Ledger) -> Iterator[Finding]:
         try:
             msgspec.json.decode(ledger.store.read(path) or b"", type=Holder)
         except msgspec.DecodeError as error:
-            cure = "it counts as ended; while no launch is live, delete it, and the .stop beside it"
-            yield Finding(None, path, f"is damaged: {in_one_line(error)}; {cure}")
+            remedy = "the launch counts as ended; while no launch is live, delete the file and its .stop file"
+            yield Finding(None, path, f"is damaged: {in_one_line(error)}; {remedy}")
 
 
 def _launch_files(ledger: Ledger) -> list[str]:
@@ -151,5 +151,5 @@ def _searched_findings(ledger: Ledger) -> Iterator[Finding]:
         try:
             parse_searched(ledger.store.read(path))
         except (ValueError, RecursionError) as error:
-            cure = "delete it, and tables leave out the run of a searcher that it is of"
-            yield Finding(None, path, f"is damaged: {in_one_line(error)}; {cure}")
+            remedy = "delete it; tables then leave out its run, which a user's own searcher added"
+            yield Finding(None, path, f"is damaged: {in_one_line(error)}; {remedy}")

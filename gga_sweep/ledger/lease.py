@@ -227,7 +227,7 @@ def _claim(store: LedgerStore, folder: str, take_over: bool) -> Lease:
     present = newest_holder(store, folder)
     if present is not None and present.alive:
         if not take_over:
-            raise SweepOwnedError(f"another launch owns this sweep: {present}; `--take-over` asks it to stop")
+            raise SweepOwnedError(f"another launch owns this sweep: {present}; `--take-over` stops it")
         ask_to_stop(store, folder, present.number, f"process {os.getpid()} on {socket.gethostname()} took over")
         wait_for_end(store, folder, present.number, _PATIENCE_SECONDS)
     number = (0 if present is None else present.number) + 1

@@ -11,7 +11,7 @@ from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ray_backend.ray_internals import dashboard_import_error
 
 LOOPBACK = "127.0.0.1"
-"""Where our dashboard listens: whoever can reach a dashboard can run code as its owner."""
+"""The address of our dashboard: everyone who can reach a dashboard can run code as its owner."""
 
 
 def check_dashboard(options: LaunchOptions, environ: Mapping[str, str]) -> None:
@@ -28,7 +28,7 @@ def check_dashboard(options: LaunchOptions, environ: Mapping[str, str]) -> None:
         rule = "is for the Ray that a launch starts; a cluster starts its own (`ray start --include-dashboard=true`)"
         raise InputError([Fault("--dashboard", rule, f"a cluster at {address}")])
     if mode.lower() != "token":
-        rule = "needs RAY_AUTH_MODE=token, or that unset: whoever reaches a dashboard without one can run code here"
+        rule = "needs RAY_AUTH_MODE=token, or unset: without a token anyone who reaches the dashboard can run code"
         raise InputError([Fault("--dashboard", rule, f"RAY_AUTH_MODE={mode}")])
     if (error := dashboard_import_error()) is not None:
         rule = "needs packages that are not installed: pip install 'gga-sweep[dashboard]'"

@@ -220,7 +220,7 @@ def _no_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
 
 _SHARED_DEVIATIONS = (
     "Minibatches, augmentation, initial weights and dropout take their random numbers from this project's streams.",
-    "Small images (the digits) use SmallCNN in the place of DomainBed's MNIST network, without augmentation.",
+    "Small images (the digits) use SmallCNN instead of DomainBed's MNIST network, without augmentation.",
 )
 
 QUICK = Protocol(
@@ -257,7 +257,7 @@ _DOMAINBED_DEVIATIONS = (
     *_SHARED_DEVIATIONS,
     "Runs of one trial seed share those numbers whatever their arm, draw and test domains; DomainBed seeds each run by "
     "itself.",
-    "The embedded digits search batches of 8 to 127 in the place of 8 to 511.",
+    "The embedded digits search batches of 8 to 127 instead of 8 to 511.",
     "Steps of a warm-up: int(10**U) of IRM and VREx is drawn as int(2**U'), equal but for rounding; int(U) of Fishr by "
     "another call, from the same numbers.",
     "What DomainBed lacks, then or still, is searched as its later versions do (AND-mask, Fish, Fishr, MLDG's "

@@ -142,7 +142,7 @@ def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault
 
 
 def _locate(source: str | Path) -> Path:
-    with contextlib.suppress(OSError, RuntimeError, TypeError):  # too long a name, nobody's home, no name at all
+    with contextlib.suppress(OSError, RuntimeError, TypeError):  # name too long, unknown home directory, or not a name
         path = Path(source).expanduser()
         if path.is_file():
             return path

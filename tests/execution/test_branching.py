@@ -283,7 +283,7 @@ def test_verify_counts_prefixes_and_finds_damaged_ones() -> None:
     store.files[f"{PREFIXES}/four"] = flipped(store.files[f"{PREFIXES}/four"])
     [finding] = [one for one in verify(ledger).findings if one.file.startswith(PREFIXES)]
     assert "prefixes/four is damaged" in str(finding)
-    assert "begin at step 0" in str(finding)
+    assert "start at step 0" in str(finding)
 
 
 def test_all_prefixes_are_deleted() -> None:

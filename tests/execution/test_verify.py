@@ -268,7 +268,7 @@ def test_header_with_impossible_values_is_damaged(field: str, value: int) -> Non
     block[field] = value
     store.files[in_run(GGA, "run.json")] = json.dumps(header).encode()
     [finding] = verified(store).findings
-    assert (finding.run, finding.file, finding.cure) == (name_of(GGA), "run.json", "retry")
+    assert (finding.run, finding.file, finding.remedy) == (name_of(GGA), "run.json", "retry")
     assert finding.what.startswith("is damaged: ")
 
 
