@@ -51,7 +51,7 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/search_cost.py
-	$(BIN)/python tests/benchmarks/host_cost.py
+	$(BIN)/python tests/benchmarks/algorithm_cost.py
 	$(BIN)/python tests/benchmarks/guided_gain.py
 	$(BIN)/python tests/benchmarks/precision.py
 	$(BIN)/python tests/benchmarks/run_overhead.py

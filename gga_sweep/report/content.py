@@ -48,7 +48,7 @@ class Report:
     def sections(self) -> tuple[Section, ...]:
         """All sections, from the answer to the evidence, for every writer except CSV's."""
         compared = [*sections(self.comparison), *([self.published] if self.published else [])]
-        compared.sort(key=lambda section: section.name not in ("differences", "hosts", "published"))
+        compared.sort(key=lambda section: section.name not in ("differences", "algorithms", "published"))
         return (accuracy_section(self.table), *compared, *map(accuracy_section, self.others))
 
 

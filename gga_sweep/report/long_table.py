@@ -7,8 +7,8 @@ The meaning of `value`, by `kind` and `quantity`:
 | accuracy | | on `test_domains`, in [0, 1]; `standard_error` with ddof 0, as is usual in the field |
 | average | | the same, over all test domains |
 | difference-selected, difference-matched | | of accuracies, the arm's minus its baseline's, in [-1, 1]; ddof 1 |
-| difference-hosts | an algorithm | as difference-selected, to itself without annealing; `holm_p` is over these alone |
-| difference-hosts | mean | the same, over all algorithms |
+| difference-algorithms | an algorithm | as difference-selected, against itself un-annealed; `holm_p` is over these alone |
+| difference-algorithms | mean | the same, over all algorithms |
 | annealing | as in `selection.annealing_effect` | mean over annealed steps; ddof 1 |
 | annealing | runs, steps | the numbers that the means are over |
 | annealing-left-out | as annealing | steps at which the quantity is undefined |
@@ -244,9 +244,9 @@ def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Record]:
     for contrast in (*comparison.selected, *comparison.matched):
         yield from _of_contrast(table, {"kind": f"difference-{contrast.estimand}"}, contrast)
     for gain in comparison.algorithms:
-        yield from _of_contrast(table, {"kind": "difference-hosts", "quantity": gain.algorithm}, gain.contrast)
+        yield from _of_contrast(table, {"kind": "difference-algorithms", "quantity": gain.algorithm}, gain.contrast)
     if mean := mean_gain(comparison.algorithms):
-        yield from _of_estimate(table, {"kind": "difference-hosts", "quantity": "mean"}, mean)
+        yield from _of_estimate(table, {"kind": "difference-algorithms", "quantity": "mean"}, mean)
     for diagnostics in comparison.annealing:
         yield from _of_annealing(table, diagnostics)
     for gains in comparison.gains:

@@ -194,7 +194,7 @@ def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
         rows.append((f"Mean over {len(gains)} algorithms", ABSENT, ABSENT, *difference))
         note += " The mean is over the algorithms within a trial seed, then over trial seeds."
     return Section(
-        name="hosts",
+        name="algorithms",
         title="Annealing on each algorithm (accuracy in percent, difference in points)",
         sheets=(Sheet("", (ARM, "Not annealed", "Annealed", DIFFERENCE, "p", "Holm", "n (pairs)"), tuple(rows)),),
         notes=(Footnote("Algorithms", note),),

@@ -179,7 +179,7 @@ def test_parts_go_from_the_answer_to_the_evidence() -> None:
         "accuracy",
         "methods",
         "differences",
-        "hosts",
+        "algorithms",
         "published",
         "annealing",
         "budget",

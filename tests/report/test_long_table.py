@@ -99,7 +99,7 @@ def test_gains_by_algorithm_and_their_mean_have_all_their_statistics() -> None:
     report = invented_report(several_hosts())
     rows = read(render_csv(report))
     for gain in report.comparison.algorithms:
-        found = where(rows, kind="difference-hosts", quantity=gain.algorithm, arm=gain.contrast.arm)
+        found = where(rows, kind="difference-algorithms", quantity=gain.algorithm, arm=gain.contrast.arm)
         check(found, gain.contrast.difference, report.table.trial_seeds, "1")
         assert (found[0]["baseline"], found[0]["pairs"]) == (gain.algorithm, "9")
         assert same(number(found[0], "holm_p"), gain.contrast.holm_p)
@@ -108,8 +108,8 @@ def test_gains_by_algorithm_and_their_mean_have_all_their_statistics() -> None:
         check(annealed, gain.annealed, report.table.trial_seeds, "0")
     mean = mean_gain(report.comparison.algorithms)
     assert mean is not None
-    check(where(rows, kind="difference-hosts", quantity="mean"), mean, report.table.trial_seeds, "1")
-    assert len(where(rows, kind="difference-hosts")) == 3 * 4
+    check(where(rows, kind="difference-algorithms", quantity="mean"), mean, report.table.trial_seeds, "1")
+    assert len(where(rows, kind="difference-algorithms")) == 3 * 4
 
 
 def test_a_value_of_an_incomplete_trial_seed_is_marked(report: Report, rows: list[Row]) -> None:

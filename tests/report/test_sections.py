@@ -35,7 +35,7 @@ def said(section: Section) -> dict[str, str]:
 
 def test_sections_go_from_the_answer_to_the_evidence() -> None:
     names = [section.name for section in whole_report().sections]
-    assert names[:4] == ["accuracy", "differences", "hosts", "published"]
+    assert names[:4] == ["accuracy", "differences", "algorithms", "published"]
     assert names[4:] == ["annealing", "budget", "cost", "accuracy-oracle"]
     assert [section.name for section in invented_report(invented_sweep(arms=("ERM",))).sections] == [
         "accuracy",
@@ -147,7 +147,7 @@ def test_steps_left_out_are_counted_by_arm_and_quantity() -> None:
 
 def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference() -> None:
     comparison = invented_comparison(several_hosts())
-    section = by_name(comparison)["hosts"]
+    section = by_name(comparison)["algorithms"]
     (sheet,) = section.sheets
     assert sheet.heads == (
         "Arm",
@@ -173,11 +173,11 @@ def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference
     assert mean[3].startswith(f"{100 * average:+.2f} [")
     assert mean[5:] == (ABSENT, "3")
     assert "over these 2 lines only. The mean is over the algorithms" in said(section)["Algorithms"]
-    assert list(by_name(comparison))[:2] == ["differences", "hosts"]
+    assert list(by_name(comparison))[:2] == ["differences", "algorithms"]
 
 
 def test_one_algorithm_has_no_table_of_hosts(comparison: Comparison) -> None:
-    assert "hosts" not in by_name(comparison)
+    assert "algorithms" not in by_name(comparison)
 
 
 def test_costs_say_how_many_runs_they_are_of(comparison: Comparison) -> None:
