@@ -7,7 +7,7 @@ The meaning of `value`, by `kind` and `quantity`:
 | accuracy | | on `test_domains`, in [0, 1]; `standard_error` with ddof 0, as is usual in the field |
 | average | | the same, over all test domains |
 | difference-selected, difference-matched | | of accuracies, the arm's minus its baseline's, in [-1, 1]; ddof 1 |
-| difference-algorithms | an algorithm | as difference-selected, against itself un-annealed; `holm_p` is over these alone |
+| difference-algorithms | an algorithm | of the annealed one minus the plain one; `holm_p` is over these alone |
 | difference-algorithms | mean | the same, over all algorithms |
 | annealing | as in `selection.annealing_effect` | mean over annealed steps; ddof 1 |
 | annealing | runs, steps | the numbers that the means are over |
