@@ -18,6 +18,7 @@ A run stands in the file once, by what it trains, even where two arms share it.
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import os
@@ -58,7 +59,17 @@ MORE_REPORTS: Mapping[str, Sequence[Sequence[str]]] = {
     "algorithms": [["--exclude-diverged"]],
     "grid": [["--selection", "oracle", "--select-from", "after-window"]],
 }
-"""Sweep -> options of `report` that another table of it is made with."""
+"""Sweep -> options of `report` that another CSV of it is made with."""
+
+CSV_PLACE = ("selection", "select_from", "quantity", "arm", "baseline", "test_domains", "trial_seed", "draws")
+CSV_NUMBERS = (
+    *("value", "n", "expected", "standard_error", "ddof", "low", "high", "p", "holm_p", "detectable", "pairs"),
+    "incomplete",
+)
+"""Columns of the CSV report, beside `kind`, that say what a line is about, and its numbers."""
+
+VOLATILE_LINES = frozenset({("cost", None), ("search-budget", "seconds_a_draw")})
+"""Kind and quantity (None: every one) of lines of the CSV report that tell seconds."""
 
 _TIMES = ("seconds", "total", "inherited", "seconds_a_run", "a_run", "seconds_a_draw")
 _RATIOS = ("ratio", "ratio_without_diagnostics")
@@ -66,7 +77,7 @@ VOLATILE = frozenset({"key", "folder", "sections", *_TIMES, *_RATIOS})
 """Fields of the JSON report that differ from one execution to the next, or with the names on disk. Sections are the
 report in words, with seconds in them."""
 
-PROSE = frozenset({"title", "label", "uncertainty", "deviations", "reasons", "seed_use"})
+PROSE = frozenset({"title", "label", "peeks", "uncertainty", "seed_use", "deviations", "reasons"})
 """Fields of the JSON report that are written for people."""
 
 
@@ -88,8 +99,11 @@ def identity_of(run_folder: Path) -> Identity:
 
 
 def read_tables(sweep_folder: Path) -> dict[str, Json]:
-    """The report as JSON, and the hyperparameters that were chosen."""
-    tables = {"table.json": normalised(json.loads((sweep_folder / "table.json").read_text()))}
+    """The report as JSON and as CSV, and the hyperparameters that were chosen."""
+    tables = {
+        "table.json": normalised(json.loads((sweep_folder / "table.json").read_text())),
+        "table.csv": csv_numbers((sweep_folder / "table.csv").read_text()),
+    }
     chosen = sweep_folder / "chosen.yaml"
     if chosen.exists():
         tables["chosen.yaml"] = {"cells": yaml.safe_load(chosen.read_text())["chosen"]["cells"]}
@@ -110,6 +124,19 @@ def _is_a_time(record: Json) -> bool:
     return isinstance(record, dict) and (
         record.get("kind") == "cost" or any("seconds" in str(record.get(name)) for name in ("quantity", "budget"))
     )
+
+
+def csv_numbers(text: str) -> dict[str, dict[str, dict[str, str]]]:
+    """The numbers of a CSV report: kind of line -> what the line is about -> column -> number, as it is written."""
+    found: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
+    for line in csv.DictReader(text.splitlines()):
+        kind = line["kind"]
+        if VOLATILE_LINES.isdisjoint({(kind, None), (kind, line["quantity"])}):
+            place = ", ".join(f"{name} {line[name]}" for name in CSV_PLACE if line[name])
+            if place in found[kind]:
+                raise GoldenError(f"two lines of the CSV report are about {kind}: {place}")
+            found[kind][place] = {name: line[name] for name in CSV_NUMBERS if line[name]}
+    return dict(found)
 
 
 def _field(node: Json, name: str) -> Json:
@@ -162,8 +189,8 @@ def _frozen_sweep(file: Path, module: str, storage: Path, environment: Mapping[s
     _command([module, "run", str(file), "--storage", str(own)], storage, environment)
     tables = read_tables(folder)
     for options in MORE_REPORTS.get(name, ()):
-        text = _command([module, "report", str(folder), "--format", "json", *options], storage, environment)
-        tables[" ".join(options)] = normalised(json.loads(text))
+        text = _command([module, "report", str(folder), "--format", "csv", *options], storage, environment)
+        tables[" ".join(options)] = csv_numbers(text)
     runs = [{"identity": identity_of(run), "files": _digests(run)} for run in run_folders(folder)]
     runs.sort(key=lambda run: json.dumps(run["identity"], sort_keys=True))
     return {"runs": runs, "tables": tables}, time.monotonic() - began
@@ -227,11 +254,12 @@ def _png(side: int, pixels: Sequence[bytes]) -> bytes:
 # Comparing. ----------------------------------------------------------------------------------------------------------
 
 
-def compare(old: Json, new: Json, prose: bool = True) -> list[str]:
+def compare(old: Json, new: Json, prose: bool = True, without: Collection[str] = ()) -> list[str]:
     """Every difference, a line each.
 
     Args:
         prose: compare what tables say in words too.
+        without: names of tables to leave out.
     """
     olds, news = old["sweeps"], new["sweeps"]
     found = []
@@ -241,7 +269,7 @@ def compare(old: Json, new: Json, prose: bool = True) -> list[str]:
             continue
         found += [f"{sweep}: {line}" for line in _run_differences(olds[sweep]["runs"], news[sweep]["runs"])]
         tables = olds[sweep]["tables"], news[sweep]["tables"]
-        for table in sorted({*tables[0], *tables[1]}):
+        for table in sorted({*tables[0], *tables[1]} - {*without}):
             if table in tables[0] and table in tables[1]:
                 sides = (side[table] if prose else _without_prose(side[table]) for side in tables)
                 found += [f"{sweep}: {table}: {line}" for line in _json_differences(*sides)]
@@ -367,7 +395,7 @@ def main() -> None:
     old, new = (json.loads(path.read_text()) for path in (given.old, given.new))
     for line in other_fields(old, new):
         print(f"Note: {line}")
-    found = compare(old, new, prose=not given.without_prose)
+    found = compare(old, new, not given.without_prose, given.without)
     for line in found:
         print(line)
     if found:
@@ -390,6 +418,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("old", type=Path, metavar="OLD.json")
     command.add_argument("new", type=Path, metavar="NEW.json")
     command.add_argument("--without-prose", action="store_true", help="leave out what tables say in words")
+    command.add_argument("--without", action="append", default=[], metavar="TABLE", help="leave out table.json, say")
     return parser
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
 import struct
 from pathlib import Path
@@ -67,6 +69,11 @@ def test_prose_can_be_left_out() -> None:
     assert freeze.compare(old, new, prose=False) == []
 
 
+def test_a_table_can_be_left_out() -> None:
+    old, new = frozen(one=sweep(run(), rows=1)), frozen(one=sweep(run(), rows=2))
+    assert freeze.compare(old, new, without=["table.json"]) == []
+
+
 def test_new_and_renamed_fields_of_runs_are_noted_and_no_difference() -> None:
     old = frozen(one=sweep(run("a", window=1), run("b", window=2)))
     new = frozen(one=sweep(run("b", span=2, more=0), run("a", span=1, more=0)))
@@ -94,6 +101,25 @@ def test_a_report_loses_what_differs_between_executions() -> None:
         "costs": [{"arm": "ERM", "runs": 2}],
         "footnotes": {"budget": ["draws"]},
     }
+
+
+def test_a_csv_report_becomes_numbers_by_what_they_are_about() -> None:
+    columns = ("deviations", "kind", *freeze.CSV_PLACE, *freeze.CSV_NUMBERS)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns)
+    writer.writeheader()
+    arm = {"deviations": "steps is 6", "selection": "oracle", "arm": "ERM, lr 1"}
+    writer.writerow({**arm, "kind": "accuracy", "value": "0.50", "n": "2"})
+    writer.writerow({**arm, "kind": "cost", "quantity": "total", "value": "3.5"})
+    writer.writerow({**arm, "kind": "search-budget", "quantity": "seconds_a_draw", "value": "3.5"})
+    writer.writerow({**arm, "kind": "search-budget", "quantity": "accuracy", "draws": "2", "value": "1"})
+    assert freeze.csv_numbers(file.getvalue()) == {
+        "accuracy": {"selection oracle, arm ERM, lr 1": {"value": "0.50", "n": "2"}},
+        "search-budget": {"selection oracle, quantity accuracy, arm ERM, lr 1, draws 2": {"value": "1"}},
+    }
+    writer.writerow({**arm, "kind": "accuracy", "value": "0.25"})
+    with pytest.raises(freeze.GoldenError, match="two lines"):
+        freeze.csv_numbers(file.getvalue())
 
 
 def test_a_run_is_what_its_run_json_says_wherever_it_stands(tmp_path: Path) -> None:
