@@ -17,15 +17,15 @@ from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_w
 from gga_sweep.execution.signals import stop_signals
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunRecords, RunStatus
-from gga_sweep.report.content import Report
 from gga_sweep.report.launch_display import DecodingDisplay
+from gga_sweep.report.make_report import Report
 from gga_sweep.scheduling.remaining import find_remaining
 from gga_sweep.selection import Selected, Table, build_table, select
 from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep
-from gga_sweep.spec.adaptive import is_adaptive
-from gga_sweep.spec.contents import cache_folder
+from gga_sweep.spec.adaptive_search import is_adaptive
+from gga_sweep.spec.content_digests import cache_folder
 from gga_sweep.spec.location import Location
 from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.tracking_uri import redact, resolve_tracking_uri
@@ -87,8 +87,8 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
         StorageError: the ledger cannot be read or written.
     """
     from gga_sweep.ray_backend.dashboard import check_dashboard
-    from gga_sweep.ray_backend.ending import end_sweep
     from gga_sweep.ray_backend.launch import START_SECONDS, Launch
+    from gga_sweep.ray_backend.sweep_end import end_sweep
 
     options, console = options or LaunchOptions(), console or Console(quiet=True)
     uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
@@ -104,7 +104,7 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
                 decode_images(sweep, decoding.show)
         with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
             if not work.is_empty:
-                from gga_sweep.ray_backend.waves import train  # otherwise Ray is not even imported
+                from gga_sweep.ray_backend.train_in_waves import train  # otherwise Ray is not even imported
 
                 train(work, Launch(lease, signals, projector, options, console))
                 if is_adaptive(sweep.config):

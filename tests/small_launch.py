@@ -8,7 +8,7 @@ from typing import Any
 
 from gga_sweep.scheduling.estimate import Estimate, estimate_from
 from gga_sweep.spec import Contents, PlannedRun, load, plan_sweep
-from gga_sweep.spec.work import MeasuredWork, work_of
+from gga_sweep.spec.counted_work import MeasuredWork, work_of
 
 CONTENT: dict[str, Any] = {
     "name": "launch",

@@ -14,7 +14,7 @@ from gga_sweep.errors import InputError
 from gga_sweep.execution.model import load_model
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunRecords, RunStatus
-from gga_sweep.report.content import make_report, report_of
+from gga_sweep.report.make_report import make_report, report_of
 from gga_sweep.selection import Selected
 from gga_sweep.spec import SweepSpec, plan_sweep, read_contents
 

@@ -22,8 +22,8 @@ from gga_sweep.execution.replay import compare, replay
 from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.report.content import make_report
 from gga_sweep.report.files import FORMATS, render
+from gga_sweep.report.make_report import make_report
 from gga_sweep.report.unselected import unselected_runs
 from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep, read_contents
 

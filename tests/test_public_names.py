@@ -24,7 +24,7 @@ import gga_sweep
 print("import:", loaded())
 
 gga_sweep.run_sweep
-import gga_sweep.ray_backend.launch, gga_sweep.ray_backend.ending, gga_sweep.ray_backend.dashboard
+import gga_sweep.ray_backend.launch, gga_sweep.ray_backend.sweep_end, gga_sweep.ray_backend.dashboard
 print("launch:", loaded())
 
 from gga_sweep.cli import main

@@ -39,14 +39,14 @@ from gga_sweep.execution.model import open_run_folder
 from gga_sweep.execution.predictions import predict
 from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.searched import keep_searched
+from gga_sweep.ledger.searched_runs import keep_searched
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.networks.network import load_featurizer
 from gga_sweep.ray_backend import ray_internals
 from gga_sweep.ray_backend.callbacks import OwnTunerCallback
-from gga_sweep.report.content import make_report
 from gga_sweep.report.files import write_report
+from gga_sweep.report.make_report import make_report
 from gga_sweep.spec import SweepSpec, load, plan_sweep
 from gga_sweep.spec.key import folder_name
 from gga_sweep.spec.models import RunSpec, SweepConfig, TrainingSettings

@@ -79,7 +79,7 @@ def predict(
     """Write the predictions of a run's selected model for every image, by sample id."""
     from gga_sweep.execution.model import open_run_folder
     from gga_sweep.execution.predictions import predict as predict_images
-    from gga_sweep.spec.contents import cache_folder
+    from gga_sweep.spec.content_digests import cache_folder
     from gga_sweep.spec.location import as_location
 
     if output is not None and not output.absolute().parent.is_dir():  # checked before the long prediction

@@ -67,7 +67,7 @@ def reseed(
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.chosen import reseeded_name, reseeded_sweep
-    from gga_sweep.report.content import ReportOptions, make_report
+    from gga_sweep.report.make_report import ReportOptions, make_report
 
     plan = read_plan(folder)
     options = ReportOptions(() if selection is None else (selection,), select_from)

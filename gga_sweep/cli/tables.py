@@ -96,8 +96,8 @@ def _sweep_report(
     """The report as text; empty if it was printed already, in colour."""
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
-    from gga_sweep.report.content import ReportOptions, make_report
     from gga_sweep.report.files import check_format, render
+    from gga_sweep.report.make_report import ReportOptions, make_report
     from gga_sweep.report.text import print_report
 
     check_format(report_format)

@@ -20,8 +20,8 @@ def sync(
 
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
-    from gga_sweep.report.content import make_report
     from gga_sweep.report.files import write_report
+    from gga_sweep.report.make_report import make_report
     from gga_sweep.report.wording import count
     from gga_sweep.tracking.sync import sync as bring_up_to_date
     from gga_sweep.tracking.tracking_uri import redact, resolve_tracking_uri

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import get_args
 
-from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import PREFIXES
 from gga_sweep.ledger.run_reader import Weights
 from gga_sweep.records import FINAL
 from gga_sweep.spec import Plan

@@ -18,7 +18,7 @@ from gga_sweep.datasets import describe
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.open_store import open_store
-from gga_sweep.spec.contents import cache_folder
+from gga_sweep.spec.content_digests import cache_folder
 from gga_sweep.spec.location import Location
 
 PACKAGES = ("gga-sweep", "torch", "torchvision", "numpy", "ray", "msgspec")

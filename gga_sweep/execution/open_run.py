@@ -12,10 +12,10 @@ from gga_sweep.datasets import Dataset, load_dataset
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import GGASweepError
 from gga_sweep.execution.recorded_run import FailedRun, ReasonToEnd, RecordedRun, RecordingOptions
-from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching
 from gga_sweep.spec import PlannedRun
-from gga_sweep.spec.contents import cache_folder
+from gga_sweep.spec.content_digests import cache_folder
 from gga_sweep.spec.location import Location
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from gga_sweep.errors import first_line
-from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.json_codec import dump_lines, parse_annealed, parse_records
+from gga_sweep.ledger.prefix_names import PREFIXES
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.records import AnnealingLine, Record
 from gga_sweep.training.checkpoint import dump_state, parse_state

@@ -12,7 +12,7 @@ from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.open_store import open_store
 from gga_sweep.ledger.stored_sweep import check_unchanged, write_sweep
-from gga_sweep.spec.contents import cache_folder, read_contents
+from gga_sweep.spec.content_digests import cache_folder, read_contents
 from gga_sweep.spec.location import Location, S3Location
 from gga_sweep.spec.plan import Contents, SweepSpec
 

@@ -26,8 +26,8 @@ from gga_sweep.errors import (
 from gga_sweep.execution.checkpoint import best_accuracy, dump_checkpoint
 from gga_sweep.execution.prefixes import Prefix, leave_prefix
 from gga_sweep.execution.start_run import RunTraining, begin_anew, resume
-from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.json_codec import digest, dump_lines
+from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.records import RunStatus, ValidationRecord

@@ -12,7 +12,7 @@ from gga_sweep.execution.recorded_run import Progress, RecordingOptions
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC
-from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan, PlannedRun, SweepSpec, plan_sweep, read_contents
 

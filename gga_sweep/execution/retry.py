@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.execution.replay import find_run
-from gga_sweep.ledger.branching import delete_prefixes
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import delete_prefixes
 from gga_sweep.ledger.stored_sweep import read_results
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan, PlannedRun

@@ -16,11 +16,11 @@ import msgspec
 from gga_sweep.errors import Fault, GGASweepError, InputError, StorageError
 from gga_sweep.execution.prefixes import read_prefix
 from gga_sweep.execution.run_check import Finding, Remedy, RunCheck, check_run, in_one_line
-from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.index import read_indexed
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.searched import SEARCHED, parse_searched
+from gga_sweep.ledger.prefix_names import PREFIXES
+from gga_sweep.ledger.searched_runs import SEARCHED, parse_searched
 
 COUNTED = (
     "run",

@@ -26,7 +26,7 @@ from typing import TypeVar
 import msgspec
 
 from gga_sweep.errors import StorageError
-from gga_sweep.ledger.packed import PackedRecords, pack, unpack
+from gga_sweep.ledger.packed_records import PackedRecords, pack, unpack
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_reader import RunFiles, files_of, result_stamp
 from gga_sweep.ledger.store import LedgerStore, for_each

@@ -12,7 +12,7 @@ import msgspec
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunResult
 from gga_sweep.spec.loading import complete
 from gga_sweep.spec.location import Location

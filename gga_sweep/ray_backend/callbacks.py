@@ -18,9 +18,9 @@ from gga_sweep.errors import StorageError, SweepOwnedError
 from gga_sweep.execution.prepare import prepare_ledger, require_writable
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ray_backend.ending import end_sweep
 from gga_sweep.ray_backend.launch import START_SECONDS, Launch
 from gga_sweep.ray_backend.ray_internals import actor_id, forget_metrics
+from gga_sweep.ray_backend.sweep_end import end_sweep
 from gga_sweep.ray_backend.trainable import plain_values
 from gga_sweep.ray_backend.tune_names import PROGRESS_STEP, REFUSED, REMARKS, RUN, SUPERSEDED
 from gga_sweep.records import RunState, RunStatus

@@ -10,7 +10,7 @@ from ray import tune
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.spec import SweepSpec
-from gga_sweep.spec.values import searched_space
+from gga_sweep.spec.arm_values import searched_space
 
 
 def param_space(sweep: SweepSpec) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from gga_sweep.errors import AttemptSupersededError, Fault, GGASweepError, Input
 from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.execution.recorded_run import FailedRun, Progress, ReasonToEnd, RecordedRun, RecordingOptions
-from gga_sweep.ledger.branching import UNBRANCHED, Branching
 from gga_sweep.ledger.lease import LAUNCHES, StopNotice
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.searched import keep_searched
+from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching
+from gga_sweep.ledger.searched_runs import keep_searched
 from gga_sweep.ray_backend.tune_names import (
     KEY,
     NEXT,

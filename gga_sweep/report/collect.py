@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.searched import read_searched
+from gga_sweep.ledger.searched_runs import read_searched
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.report.notes import seed_use, sweep_notes
 from gga_sweep.report.wording import count
 from gga_sweep.selection import SweepView, with_averaged_arms
-from gga_sweep.spec.adaptive import is_adaptive, needs_order
+from gga_sweep.spec.adaptive_search import is_adaptive, needs_order
 from gga_sweep.spec.averaging import averaged_name
 from gga_sweep.spec.plan import Plan, SweepSpec
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.report.collect import fingerprint_of
-from gga_sweep.report.content import Report
 from gga_sweep.report.latex import render_latex
 from gga_sweep.report.long_table import render_csv, render_json
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.markdown import render_markdown
 from gga_sweep.report.text import render_text
 from gga_sweep.spec.location import Location

@@ -12,9 +12,9 @@ import jinja2
 from markupsafe import Markup, escape
 
 from gga_sweep.records import RunStatus, Scalar
-from gga_sweep.report.content import Report
 from gga_sweep.report.document import Sheet
 from gga_sweep.report.headline import protocol_note
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
 from gga_sweep.report.wording import ARM, count, counts_in_words, percent, run_in_words

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gga_sweep.report.content import Report
 from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.wording import ABSENT
 
 LISTED = 8  # a float cannot break over pages, so it lists so many items of a footnote; the other formats list all

@@ -50,8 +50,8 @@ from itertools import chain
 from typing import Any
 
 from gga_sweep.records import Cell
-from gga_sweep.report.content import Report
 from gga_sweep.report.headline import uncertainty_in_words
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.published import PublishedNumber, PublishedRow, published, published_name
 from gga_sweep.selection import (
     METHODS,

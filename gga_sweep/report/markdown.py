@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from gga_sweep.report.content import Report
 from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.make_report import Report
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$])")
 _BEGINNING = re.compile(r"^(\d{0,9})([-+.)])(?=[-\s]|$)")  # of a list or a rule

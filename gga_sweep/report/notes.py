@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.ledger.searched import SEARCHED
+from gga_sweep.ledger.searched_runs import SEARCHED
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.wording import count
-from gga_sweep.spec.adaptive import adaptive_settings, grace_steps, is_adaptive
+from gga_sweep.spec.adaptive_search import adaptive_settings, grace_steps, is_adaptive
 from gga_sweep.spec.plan import Plan, SweepSpec
 
 

@@ -81,7 +81,7 @@ def _learned(plan: Outline, ledger: Ledger, states: Mapping[str, RunState]) -> _
 
 def _calibrated(plan: Outline, show: Callable[[str], None]) -> _Known:
     """From a short training on this machine, in which no device is shared."""
-    from gga_sweep.training.calibration import calibrate  # loads torch
+    from gga_sweep.training.time_calibration import calibrate  # loads torch
 
     config, dataset, threads = plan.sweep.config, plan.sweep.dataset, plan.sweep.training.threads
     found = calibrate([run.config for run in plan.runs], dataset, config.resources.on_gpu, show)

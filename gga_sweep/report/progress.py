@@ -14,7 +14,7 @@ from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.status import Work, read_work
 from gga_sweep.scheduling.estimate import Estimate, estimate_from, wall_clock
 from gga_sweep.spec import Plan, PlannedRun
-from gga_sweep.spec.work import MeasuredWork, work_of
+from gga_sweep.spec.counted_work import MeasuredWork, work_of
 
 FAILURES = (RunStatus.FAILED, RunStatus.OUT_OF_MEMORY, RunStatus.DIVERGED)
 """Statuses that are shown with their reasons."""

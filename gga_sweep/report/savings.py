@@ -12,7 +12,7 @@ from gga_sweep.report.price import device_hours
 from gga_sweep.report.wording import ABSENT
 from gga_sweep.scheduling.savings import Savings
 from gga_sweep.spec import Outline
-from gga_sweep.spec.adaptive import is_adaptive
+from gga_sweep.spec.adaptive_search import is_adaptive
 
 
 def savings_picture(savings: Savings, plan: Outline) -> RenderableType:

@@ -20,7 +20,7 @@ from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.wording import count
 from gga_sweep.selection.view import status_in_words
 from gga_sweep.spec import Outline, Plan
-from gga_sweep.spec.adaptive import unsuggested_runs
+from gga_sweep.spec.adaptive_search import unsuggested_runs
 
 _LISTED = 20
 _LONGEST_REASON = 200

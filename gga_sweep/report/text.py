@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from gga_sweep.report.content import Report
 from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.make_report import Report
 
 PIPE_WIDTH = 100
 LISTED = 10  # a terminal lists so many items of a note; the other formats list all

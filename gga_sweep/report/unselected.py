@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.report.content import make_report
+from gga_sweep.report.make_report import make_report
 from gga_sweep.spec import Plan
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.records import RunResult, RunStatus
+from gga_sweep.spec.counted_work import MeasuredWork, work_of
 from gga_sweep.spec.models import ResourcesConfig, RunSpec
 from gga_sweep.spec.plan import Plan
-from gga_sweep.spec.work import MeasuredWork, work_of
 
 _TRAINING = "training"
 

@@ -9,7 +9,7 @@ import numpy as np
 from gga_sweep.scheduling.next_runs import rungs_of
 from gga_sweep.scheduling.rungs import RungTable
 from gga_sweep.spec import SweepSpec
-from gga_sweep.spec.adaptive import adaptive_settings
+from gga_sweep.spec.adaptive_search import adaptive_settings
 
 _CELLS = 400
 

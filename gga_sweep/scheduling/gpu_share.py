@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from gga_sweep.spec.counted_work import form_of, step_images
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.spec.work import form_of, step_images
 
 if TYPE_CHECKING:  # it loads torch
     from gga_sweep.training.gpu_memory import GPUMemory

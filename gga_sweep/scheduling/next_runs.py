@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gga_sweep.ledger.branching import UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.stored_sweep import read_results
-from gga_sweep.ledger.suggested import keep_suggested, read_suggested
+from gga_sweep.ledger.suggested_draws import keep_suggested, read_suggested
 from gga_sweep.records import FINAL, Cell, RunResult, RunStatus, Scalar, ValidationRecord
 from gga_sweep.scheduling.cell_search import feed
 from gga_sweep.scheduling.pooled import pooled
@@ -23,7 +23,7 @@ from gga_sweep.scheduling.rungs import RungTable, rung_steps
 from gga_sweep.scheduling.tpe import TPESearch
 from gga_sweep.seeding import stream_seed
 from gga_sweep.spec import Contents, PlannedRun, SweepSpec, plan_sweep
-from gga_sweep.spec.adaptive import (
+from gga_sweep.spec.adaptive_search import (
     DrawGroup,
     adaptive_settings,
     draw_groups,
@@ -32,8 +32,8 @@ from gga_sweep.spec.adaptive import (
     pool_of,
     random_draws,
 )
+from gga_sweep.spec.arm_values import searched_space
 from gga_sweep.spec.runs import suggested_run
-from gga_sweep.spec.values import searched_space
 
 
 @dataclass(frozen=True, slots=True)

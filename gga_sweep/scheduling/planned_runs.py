@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from gga_sweep.ledger.branching import delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import delete_prefixes
 from gga_sweep.scheduling.next_runs import NextRun
 from gga_sweep.scheduling.prefix_sharing import PrefixSharing
 from gga_sweep.spec import PlannedRun

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from gga_sweep.ledger.branching import Branching
+from gga_sweep.ledger.prefix_names import Branching
 from gga_sweep.scheduling.shared_steps import prefix_name, steps_alike, trunk_of, window_of
 from gga_sweep.spec import Contents, PlannedRun
 from gga_sweep.spec.models import RunSpec

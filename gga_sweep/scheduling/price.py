@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gga_sweep.records import FINAL, RunResult, RunState, RunStatus
 from gga_sweep.scheduling.estimate import Estimate, wall_clock
 from gga_sweep.scheduling.shared_steps import inherited_steps
-from gga_sweep.spec.adaptive import unsuggested_runs
+from gga_sweep.spec.adaptive_search import unsuggested_runs
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Outline, PlannedRun
 

@@ -11,7 +11,7 @@ from gga_sweep.ledger.stored_sweep import read_results
 from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.scheduling.estimate import Estimate, estimate_from_runs
 from gga_sweep.spec import Contents, Plan, PlannedRun
-from gga_sweep.spec.adaptive import unsuggested_runs
+from gga_sweep.spec.adaptive_search import unsuggested_runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from gga_sweep.datasets.registry import holds_photographs
 from gga_sweep.scheduling.estimate import Estimate
 from gga_sweep.scheduling.price import jobs_of
 from gga_sweep.scheduling.shared_steps import inherited_steps
+from gga_sweep.spec.counted_work import annealed_steps, evaluations, step_images
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Outline
-from gga_sweep.spec.work import annealed_steps, evaluations, step_images
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gga_sweep.errors import Fault
+from gga_sweep.spec.counted_work import evaluations
 from gga_sweep.spec.models import AveragingConfig
 from gga_sweep.spec.plan import SweepSpec
-from gga_sweep.spec.work import evaluations
 
 
 def averaged_name(name: str, averaging: AveragingConfig) -> str:

@@ -15,13 +15,13 @@ from gga_sweep.networks.choice import couples_images, lacks_batch_norm, network_
 from gga_sweep.records import Scalar
 from gga_sweep.selection.methods import METHODS as SELECTION_METHODS
 from gga_sweep.selection.methods import needing_pairs
-from gga_sweep.spec.adaptive import adaptive_faults
+from gga_sweep.spec.adaptive_search import adaptive_faults
+from gga_sweep.spec.arm_values import Values, arm_values, searched_space
 from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.averaging import averaging_faults
 from gga_sweep.spec.chosen import chosen_faults
 from gga_sweep.spec.draws import contains, grid_points
 from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, SweepSpec
-from gga_sweep.spec.values import Values, arm_values, searched_space
 
 _INTERDEPENDENT = tuple(
     annealing_name(name) for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph")

@@ -10,16 +10,16 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import decode
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Cell, Scalar
-from gga_sweep.spec.adaptive import Suggested, is_adaptive, random_draws, seed_of_draws
+from gga_sweep.spec.adaptive_search import Suggested, is_adaptive, random_draws, seed_of_draws
+from gga_sweep.spec.arm_values import Values, arm_values, searched_space
 from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.check import drawn_faults
 from gga_sweep.spec.chosen import chosen_for
 from gga_sweep.spec.draws import draw_hyperparameters, grid_points
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.spec.plain_data import plain_faults
+from gga_sweep.spec.plain_values import plain_faults
 from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, SweepSpec
-from gga_sweep.spec.values import Values, arm_values, searched_space
 
 NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
 NOTHING_SUGGESTED: Suggested = MappingProxyType({})

@@ -18,7 +18,7 @@ from gga_sweep.distributions import Distribution, Model
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.spec import models
 from gga_sweep.spec.models import SweepConfig
-from gga_sweep.spec.plain_data import Location, copied, dotted, plain_faults
+from gga_sweep.spec.plain_values import Location, copied, dotted, plain_faults
 
 _DOTTED_KEYS = ("defaults", "search_space", "vary", "values")
 """Below these, `annealing.radius` is one key and not a path."""

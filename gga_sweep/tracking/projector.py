@@ -297,7 +297,7 @@ class Projector:
         if name == _SWEEP_FILE:
             projection.write_sweep(list(dict.fromkeys(key for run in self._plan.runs for key in run.hyperparameters)))
         elif name == _OUTCOME:
-            from gga_sweep.tracking.outcome import publish_outcome
+            from gga_sweep.tracking.sweep_outcome import publish_outcome
 
             runs = [run for shared in self._runs.values() for run in shared]
             publish_outcome(projection, runs, *self._outcome, self._extend)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gga_sweep.annealing import GGA, GGAL, METHODS, VARIANTS, option_faults
-from gga_sweep.annealing.option_table import option_table
 from gga_sweep.annealing.options import OptionValue, decode, encode, options_of
+from gga_sweep.annealing.options_as_markdown import option_table
 
 DOCS = Path(__file__).parents[2] / "docs" / "annealing.md"
 

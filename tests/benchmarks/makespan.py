@@ -21,8 +21,8 @@ from gga_sweep.annealing.options import GGAL
 from gga_sweep.scheduling.estimate import Estimate, estimate_from
 from gga_sweep.scheduling.planned_runs import longest_first
 from gga_sweep.spec import Contents, Plan, load, plan_sweep
+from gga_sweep.spec.counted_work import MeasuredWork, evaluations, form_of, step_images, work_of
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.spec.work import MeasuredWork, evaluations, form_of, step_images, work_of
 
 DEVICES = 4
 KNOWN = 12

@@ -14,9 +14,9 @@ from scene import Scene
 
 from gga_sweep.datasets import load_dataset
 from gga_sweep.datasets.config import DatasetConfig
-from gga_sweep.ledger.branching import PREFIXES
+from gga_sweep.ledger.prefix_names import PREFIXES
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import FINAL, RunStatus
 
 PER_DOMAIN = 120

@@ -31,8 +31,8 @@ from gga_sweep.errors import Fault, GGASweepError, InputError, SweepOwnedError
 from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
-from gga_sweep.report.content import make_report, report_of
 from gga_sweep.report.files import FORMATS
+from gga_sweep.report.make_report import make_report, report_of
 from gga_sweep.spec import SweepSpec, plan_sweep, read_contents
 
 if TYPE_CHECKING:  # pytest wants to import it itself

@@ -24,7 +24,7 @@ from gga_sweep.domainbed import export
 from gga_sweep.domainbed.export import MARKER, Exported, export_domainbed, written_names
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.searched import keep_searched
+from gga_sweep.ledger.searched_runs import keep_searched
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.networks.network import build_network
 from gga_sweep.records import RunStatus, Scalar

@@ -18,8 +18,8 @@ from gga_sweep.errors import StorageError
 from gga_sweep.execution import recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun
 from gga_sweep.execution.verify import verify
-from gga_sweep.ledger.branching import PREFIXES, UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import PREFIXES, UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_reader import DETERMINISTIC
 from gga_sweep.records import RunStatus

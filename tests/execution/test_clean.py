@@ -19,14 +19,14 @@ from gga_sweep.execution.clean import CHECKPOINTS, PARTIAL, SHARED, WEIGHTS, Unn
 from gga_sweep.execution.model import load_model
 from gga_sweep.execution.replay import replay
 from gga_sweep.execution.verify import verify
-from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import PREFIXES
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.records import Record, RunStatus, Score
 from gga_sweep.report.collect import fingerprint_of
-from gga_sweep.report.content import make_report
 from gga_sweep.report.files import FORMATS, render
+from gga_sweep.report.make_report import make_report
 from gga_sweep.report.unselected import unselected_runs
 from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep, read_contents
 

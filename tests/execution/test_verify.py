@@ -25,7 +25,7 @@ from gga_sweep.ledger.lease import Holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC
-from gga_sweep.ledger.searched import SearchedRun
+from gga_sweep.ledger.searched_runs import SearchedRun
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.records import AnnealingLine, Cell, Record, RunPlace, RunStatus
 from gga_sweep.spec.key import run_key

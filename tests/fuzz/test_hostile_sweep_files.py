@@ -15,7 +15,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import check_unchanged, read_plan, write_sweep
 from gga_sweep.spec import Contents, load
 from gga_sweep.spec.loading import MOST_ARMS, MOST_RUNS
-from gga_sweep.spec.plain_data import DEEPEST, LARGEST, LONGEST_TEXT, MOST_VALUES
+from gga_sweep.spec.plain_values import DEEPEST, LARGEST, LONGEST_TEXT, MOST_VALUES
 from gga_sweep.tracking.tracking_uri import resolve_tracking_uri, sqlite_path
 
 GGA: dict[str, Any] = {"annealing": {}}

@@ -17,10 +17,10 @@ from gga_sweep.execution.model import load_model
 from gga_sweep.execution.verify import verify
 from gga_sweep.ledger.lease import LAUNCHES, held, live_holder, newest_holder
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.searched import keep_searched
+from gga_sweep.ledger.searched_runs import keep_searched
 from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.report.content import make_report
 from gga_sweep.report.files import render
+from gga_sweep.report.make_report import make_report
 from gga_sweep.report.status import read_states, read_work, status_picture
 from gga_sweep.scheduling.remaining import unfinished
 from gga_sweep.spec import SweepSpec

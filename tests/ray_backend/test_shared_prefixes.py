@@ -11,8 +11,8 @@ from small_sweep import ANNEALING, small_sweep
 
 import gga_sweep
 from gga_sweep.execution.launch_options import LaunchOptions
-from gga_sweep.ledger.branching import PREFIXES
 from gga_sweep.ledger.json_codec import parse_timings
+from gga_sweep.ledger.prefix_names import PREFIXES
 from gga_sweep.ray_backend.callbacks import LaunchCallback
 from gga_sweep.scheduling.shared_steps import inherited_steps
 

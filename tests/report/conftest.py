@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from invented_sweep import invented_comparison, invented_report, invented_sweep
 
-from gga_sweep.report.content import Report
+from gga_sweep.report.make_report import Report
 from gga_sweep.selection import Comparison, SweepView, Table, build_table
 
 

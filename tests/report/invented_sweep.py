@@ -24,8 +24,8 @@ from gga_sweep.records import (
     TestRecord,
     ValidationRecord,
 )
-from gga_sweep.report.content import Report
 from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.make_report import Report
 from gga_sweep.selection import Comparison, SweepView, build_table, compare
 
 DOMAINS = ("0", "15", "30", "45", "60", "75")

@@ -9,8 +9,8 @@ from invented_sweep import invented_comparison, invented_sweep
 from made_runs import changed_run
 
 from gga_sweep.records import RunRecords
-from gga_sweep.report.content import Report
 from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.make_report import Report
 from gga_sweep.selection import build_table
 
 MARKUP = (

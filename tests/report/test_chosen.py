@@ -15,7 +15,7 @@ from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import DomainScores, Record, Score
 from gga_sweep.report.chosen import chosen_sweep, reseeded_sweep
-from gga_sweep.report.content import Report, make_report
+from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.spec import Plan, PlannedRun, load, plan_sweep
 
 LR = {"lr": {"loguniform": [3e-4, 3e-3]}}

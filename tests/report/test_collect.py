@@ -10,7 +10,7 @@ from planned_sweep import ANNEALED, CONTENTS, invented_records, planned, write_r
 
 from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.searched import SearchedRun, keep_searched
+from gga_sweep.ledger.searched_runs import SearchedRun, keep_searched
 from gga_sweep.records import Cell, RunStatus
 from gga_sweep.report.collect import collect, fingerprint_of
 from gga_sweep.selection import build_table

@@ -18,8 +18,8 @@ from made_runs import changed_run
 from named_report import NAMES, named
 
 from gga_sweep.records import RunStatus
-from gga_sweep.report.content import Report
 from gga_sweep.report.html import render_html
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.plots.catalogue import PLOTS
 from gga_sweep.report.plots.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
 from gga_sweep.report.wording import entry_in_words, incomplete_in_words

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from invented_sweep import ARMS, DOMAINS, invented_report, invented_sweep, whole_report
 
-from gga_sweep.report.content import Report
 from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.latex import LISTED, WIDTH, render_latex
+from gga_sweep.report.make_report import Report
 from gga_sweep.selection import Comparison
 
 # What each command prints, from LaTeX's own documentation.

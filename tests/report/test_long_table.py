@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from invented_sweep import ARMS, NOISY, PUBLISHED, invented_report, invented_sweep, several_hosts
 
-from gga_sweep.report.content import Report
 from gga_sweep.report.long_table import COLUMNS, render_csv, render_json
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.published import published, published_name, published_section
 from gga_sweep.selection import Comparison, Entry, SeedEstimate, build_table, mean_gain
 

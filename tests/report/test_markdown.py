@@ -11,7 +11,7 @@ from invented_sweep import invented_report, invented_sweep, whole_report
 from markdown_it import MarkdownIt  # comes with rich
 from named_report import MARKUP, named
 
-from gga_sweep.report.content import Report
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.markdown import render_markdown
 from gga_sweep.report.wording import entry_in_words
 

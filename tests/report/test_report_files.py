@@ -12,10 +12,10 @@ from planned_sweep import CONTENTS, planned, write_run
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import write_sweep
-from gga_sweep.report.content import Report, make_report
 from gga_sweep.report.files import FORMATS, check_format, render, write_report
 from gga_sweep.report.latex import render_latex
 from gga_sweep.report.long_table import render_csv, render_json
+from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.report.markdown import render_markdown
 from gga_sweep.report.text import render_text
 

@@ -11,7 +11,7 @@ from invented_sweep import ARMS, DOMAINS, NOISY, invented_report, invented_sweep
 from rich.cells import cell_len
 from rich.console import Console
 
-from gga_sweep.report.content import Report
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.text import print_report, render_text
 
 WIDE = invented_report(invented_sweep(test_domains=DOMAINS, searched=("ERM",)))

@@ -23,7 +23,7 @@ from gga_sweep.report.status import Work
 from gga_sweep.report.watch import progress_line, progress_picture, watch
 from gga_sweep.scheduling.estimate import Estimate, estimate_from
 from gga_sweep.spec import Plan
-from gga_sweep.spec.work import MeasuredWork, work_of
+from gga_sweep.spec.counted_work import MeasuredWork, work_of
 
 NOW = 1_800_000_000.0
 LIVE = Work(Holder("head", 42, NOW - 7200, NOW - 3, number=1), alive=True)

@@ -20,8 +20,8 @@ from gga_sweep.scheduling.estimate import (
     wall_clock,
 )
 from gga_sweep.spec import Plan, load, plan_sweep
+from gga_sweep.spec.counted_work import MeasuredWork, work_of
 from gga_sweep.spec.models import ResourcesConfig, RunSpec
-from gga_sweep.spec.work import MeasuredWork, work_of
 
 GUIDED = {"algorithm": "ERM", "annealing": {"variant": "guided"}}
 N_DOMAINS = 6  # of RotatedDigits

@@ -10,7 +10,7 @@ import pytest
 from trained_sweep import DIGITS
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.suggested import read_suggested
+from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import (
     Agreement,
     Cell,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger_in_memory import MemoryStore
 
-from gga_sweep.ledger.branching import PREFIXES, Branching
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import PREFIXES, Branching
 from gga_sweep.scheduling.planned_runs import PlannedRuns
 from gga_sweep.scheduling.prefix_sharing import PrefixSharing
 from gga_sweep.scheduling.shared_steps import prefix_name

@@ -13,7 +13,7 @@ from gga_sweep.scheduling.estimate import Estimate, estimate_from
 from gga_sweep.scheduling.price import price_of
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec import Outline, Plan, load, outline_sweep, plan_sweep
-from gga_sweep.spec.work import MeasuredWork, work_of
+from gga_sweep.spec.counted_work import MeasuredWork, work_of
 
 
 def planned(**changes: Any) -> Plan:

@@ -13,10 +13,10 @@ from gga_sweep import annealing
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.records import Scalar
 from gga_sweep.spec import Arm, SweepSpec, load
+from gga_sweep.spec.arm_values import Values, arm_values, searched_space
 from gga_sweep.spec.loading import complete
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.protocols import QUICK
-from gga_sweep.spec.values import Values, arm_values, searched_space
 
 
 def sweep_of(*blocks: dict[str, Any], **changes: Any) -> SweepSpec:

@@ -11,7 +11,7 @@ from gga_sweep.execution import prepare
 from gga_sweep.execution.prepare import require_writable
 from gga_sweep.ledger.open_store import open_store
 from gga_sweep.ledger.store import PosixStore
-from gga_sweep.spec.contents import cache_folder
+from gga_sweep.spec.content_digests import cache_folder
 from gga_sweep.spec.location import as_location
 
 BUCKET = as_location("s3://sweeps/prepared")

@@ -31,8 +31,8 @@ from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan, PlannedRun
 from gga_sweep.tracking import names
 from gga_sweep.tracking.experiment import find_or_create_experiment
-from gga_sweep.tracking.outcome import publish_outcome
 from gga_sweep.tracking.projector import Projector
+from gga_sweep.tracking.sweep_outcome import publish_outcome
 
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where syncing a file takes no time
 

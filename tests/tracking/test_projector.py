@@ -245,7 +245,7 @@ def test_closing_waits_as_long_as_the_store_makes_progress(
             time.sleep(0.01)
             progressed()
 
-    monkeypatch.setattr("gga_sweep.tracking.outcome.publish_outcome", publish)
+    monkeypatch.setattr("gga_sweep.tracking.sweep_outcome.publish_outcome", publish)
     with tracked.projector() as projector:
         assert projector.close(30)
     assert len(deadlines) == 3

@@ -15,8 +15,8 @@ from gga_sweep.spec import Plan
 from gga_sweep.tracking.mlflow_api import MlflowClient, Run
 from gga_sweep.tracking.mlflow_internals import View
 from gga_sweep.tracking.names import NOTE
-from gga_sweep.tracking.outcome import publish_outcome
 from gga_sweep.tracking.projection import Projection
+from gga_sweep.tracking.sweep_outcome import publish_outcome
 from gga_sweep.tracking.views import views, write_views, written_views
 
 LONGEST_TAG = 5000

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from matplotlib.figure import Figure
 
-from gga_sweep.report.content import Report
+from gga_sweep.report.make_report import Report
 from gga_sweep.report.plots.accuracy import (
     accuracy_by_domain,
     validation_against_hyperparameters,

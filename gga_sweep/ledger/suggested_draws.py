@@ -11,7 +11,7 @@ import msgspec
 from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import Cell, Scalar
-from gga_sweep.spec.adaptive import Suggested
+from gga_sweep.spec.adaptive_search import Suggested
 
 _FOLDER = "suggested"
 

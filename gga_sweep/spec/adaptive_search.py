@@ -13,11 +13,11 @@ from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.selection.methods import METHODS, needing_pairs
+from gga_sweep.spec.arm_values import arm_values, searched_space
 from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.draws import whole_bounds
 from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
 from gga_sweep.spec.plan import Outline, Plan, SweepSpec
-from gga_sweep.spec.values import arm_values, searched_space
 
 ADAPTIVE = ("tpe", "tpe-pooled")
 """The searches whose later draws are suggested from the results of earlier ones."""

@@ -9,12 +9,12 @@ from sweep_content import CONTENTS, fault_cases, faults_of, two_arms
 
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.suggested import keep_suggested, read_suggested
+from gga_sweep.ledger.suggested_draws import keep_suggested, read_suggested
 from gga_sweep.records import Cell
 from gga_sweep.scheduling.estimate import estimate_from
 from gga_sweep.scheduling.price import price_of
 from gga_sweep.spec import SweepSpec, load, plan_sweep
-from gga_sweep.spec.adaptive import draw_groups, grace_steps, pool_of, unsuggested_runs
+from gga_sweep.spec.adaptive_search import draw_groups, grace_steps, pool_of, unsuggested_runs
 from gga_sweep.spec.models import RunSpec
 
 TPE: dict[str, Any] = {"search": "tpe", "draws": 6, "adaptive": {"n_startup_trials": 3}}

@@ -8,8 +8,8 @@ from dataclasses import replace
 import ray
 
 from gga_sweep.execution.launch_options import LaunchOptions
-from gga_sweep.ledger.branching import PREFIXES, delete_prefixes
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.prefix_names import PREFIXES, delete_prefixes
 from gga_sweep.ray_backend.cluster import joined_cluster
 from gga_sweep.ray_backend.gpu_sharing import measured_share
 from gga_sweep.ray_backend.launch import Launch
@@ -25,7 +25,7 @@ from gga_sweep.scheduling.prefix_sharing import PrefixSharing
 from gga_sweep.scheduling.remaining import Remaining
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec import PlannedRun, SweepSpec
-from gga_sweep.spec.adaptive import needs_order, open_ended_arms, unsuggested_runs
+from gga_sweep.spec.adaptive_search import needs_order, open_ended_arms, unsuggested_runs
 
 
 def train(work: Remaining, launch: Launch) -> None:

@@ -15,7 +15,7 @@ from tracked_sweep import TrackedSweep
 
 from gga_sweep.records import RunStatus
 from gga_sweep.selection import Table
-from gga_sweep.tracking.outcome import publish_outcome
+from gga_sweep.tracking.sweep_outcome import publish_outcome
 
 
 def publish(tracked: TrackedSweep, table: Table | None, *artifacts: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.report.content import Report, make_report
 from gga_sweep.report.files import write_report
+from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.spec import Plan
 from gga_sweep.spec.location import Location
 from gga_sweep.tracking.projector import Projector

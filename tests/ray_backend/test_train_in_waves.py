@@ -20,7 +20,7 @@ from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.execution.signals import StopSignals
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ray_backend import waves
+from gga_sweep.ray_backend import train_in_waves as waves
 from gga_sweep.ray_backend.launch import Launch
 from gga_sweep.ray_backend.wave import Outcome, Wave
 from gga_sweep.records import RunStatus

@@ -16,8 +16,8 @@ import torch
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import GGA, GGAL
 from gga_sweep.datasets import DatasetDescription
+from gga_sweep.spec.counted_work import MeasuredWork, form_of, work_of
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.spec.work import MeasuredWork, form_of, work_of
 from gga_sweep.training.checkpoint import dump_state, dump_weights
 from gga_sweep.training.evaluation import EVALUATION_BATCH
 from gga_sweep.training.synthetic import short_run

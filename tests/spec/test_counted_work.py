@@ -14,8 +14,8 @@ from gga_sweep.annealing import FRESH_MASKS
 from gga_sweep.annealing import options as methods
 from gga_sweep.records import Scalar
 from gga_sweep.spec import load, plan_sweep
+from gga_sweep.spec.counted_work import DIAGNOSTIC_SCORINGS, PROBE_IMAGES, annealed_steps, evaluations, form_of, work_of
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.spec.work import DIAGNOSTIC_SCORINGS, PROBE_IMAGES, annealed_steps, evaluations, form_of, work_of
 from gga_sweep.training import evaluation
 
 GUIDED = {"algorithm": "ERM", "annealing": {"variant": "guided"}}

@@ -1,4 +1,4 @@
-"""The table of options in docs/annealing.md: `python -m gga_sweep.annealing.option_table` prints it."""
+"""The table of options in docs/annealing.md: `python -m gga_sweep.annealing.options_as_markdown` prints it."""
 
 from __future__ import annotations
 

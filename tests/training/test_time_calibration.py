@@ -15,8 +15,9 @@ from gga_sweep.datasets import DatasetDescription
 from gga_sweep.records import AnnealedStep
 from gga_sweep.scheduling.estimate import Estimate, estimate_from
 from gga_sweep.spec.models import RunSpec
-from gga_sweep.training import annealed_step, calibration, trainer
-from gga_sweep.training.calibration import Calibration, calibrate, device_in_words
+from gga_sweep.training import annealed_step, trainer
+from gga_sweep.training import time_calibration as calibration
+from gga_sweep.training.time_calibration import Calibration, calibrate, device_in_words
 from gga_sweep.training.trainer import Trainer
 
 AMPLE = 1e12
