@@ -94,12 +94,13 @@ def test_a_report_loses_what_differs_between_executions() -> None:
     report = {
         "selected": [{"draw": 1, "key": "ab", "folder": "runs/ab"}],
         "costs": [{"arm": "ERM", "runs": 2, "total": 3.5, "seconds": {"training": 1.0}, "ratio": 1.1}],
-        "footnotes": {"cost": ["3 s"], "budget": ["draws"]},
+        "sections": [{"name": "cost", "notes": ["3 s"]}],
+        "records": [{"kind": "cost", "quantity": "total", "value": 3.5}, {"kind": "accuracy", "value": 0.5}],
     }
     assert freeze.normalised(report) == {
         "selected": [{"draw": 1}],
         "costs": [{"arm": "ERM", "runs": 2}],
-        "footnotes": {"budget": ["draws"]},
+        "records": [{"kind": "accuracy", "value": 0.5}],
     }
 
 
