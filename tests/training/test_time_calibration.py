@@ -78,7 +78,7 @@ DESCRIPTION = DatasetDescription(
 
 
 def small_config(annealing: GGA | GGAL | None = None, **changes: Any) -> RunSpec:
-    return run_config(annealing, network="test_calibration:counting_featurizer", **changes)
+    return run_config(annealing, network="test_time_calibration:counting_featurizer", **changes)
 
 
 def spent(config: RunSpec) -> tuple[dict[str, float], list[AnnealedStep]]:
