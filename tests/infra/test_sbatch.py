@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "sweep.sbatch"
 Undisturbed = Mapping[str, Mapping[str, bytes | None]]
-MODULES = [Path(__file__).parent, Path(__file__).parents[1] / "sweep"]
+MODULES = [Path(__file__).parent, Path(__file__).parents[1]]
 PASSWORD = "for the driver alone"
 
 SRUN = r"""#!/usr/bin/env bash
