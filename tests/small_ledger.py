@@ -27,7 +27,7 @@ def open_small_run(
     reason_to_stop: Callable[[], str | None] = lambda: None,
     **options: Any,
 ) -> RecordedRun:
-    """As a new process opens it: nothing but the store is shared with whoever ran before."""
+    """As a new process opens it: it shares only the store with earlier processes."""
     recording = RecordingOptions(from_checkpoint, **options)
     return RecordedRun.open(RunFolder(store, RUN), KEY, config, dataset, CPU, recording, reason_to_stop)
 

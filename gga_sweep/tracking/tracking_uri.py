@@ -69,7 +69,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def redact(uri: str) -> str:
-    """The URI without user, password and query. If they cannot be told from the host, only its scheme."""
+    """The URI without user, password and query. Only its scheme where they cannot be separated from the host."""
     head = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|", uri)[0]  # type: ignore[index]  # it always matches
     before, at, after = uri[len(head) :].rpartition("@")  # all before the last one may be a password, whatever it holds
     if _QUERY.search(before):  # or the one stands in the query

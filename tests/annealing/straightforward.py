@@ -1,6 +1,6 @@
 """The annealing of one step as one would write it down first: the reference that the real one must equal.
 
-Per domain a forward and a backward with the graph kept, gradients concatenated, a joint forward where one is asked for,
+Per domain a forward and a backward with the graph kept, gradients concatenated, a joint forward where it is required,
 noise drawn tensor by tensor, parameters cloned, everything read at once. It shares no code with the package; the
 settings it is given are those of the package, whose names it uses.
 """

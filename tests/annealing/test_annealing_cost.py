@@ -84,7 +84,7 @@ class LinearHost:
         return torch.stack([F.cross_entropy(part, torch.tensor([0, 1])) for part in parts])
 
     def joint_loss(self, draw: Draw) -> Tensor:
-        raise AssertionError("the mean was asked for")
+        raise AssertionError("the mean was computed")
 
 
 def _peak_bytes(task: Callable[[], object]) -> int:

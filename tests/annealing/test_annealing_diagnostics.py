@@ -107,7 +107,7 @@ def test_where_nothing_moved_each_alignment_is_measured_once() -> None:
     assert diagnosis.moved_radii == 0.0
 
 
-def test_the_distance_is_told_in_radii() -> None:
+def test_the_distance_is_in_radii() -> None:
     host, next_host, outcome = _searched(math.inf)
     entries = sum(parameter.numel() for parameter in host.parameters)
     found = _diagnose(host, next_host, outcome).moved_radii

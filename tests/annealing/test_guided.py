@@ -36,7 +36,7 @@ class Quadratics:
         return offset @ torch.tensor(self.curvatures[domain]) @ offset / 2
 
     def joint_loss(self, draw: Draw) -> Tensor:
-        raise AssertionError("the mean was asked for")
+        raise AssertionError("the mean was computed")
 
     def least_aligned(self) -> tuple[int, int]:
         gradients = self._gradients()

@@ -195,7 +195,7 @@ def test_a_frozen_parameter_counts_as_zero(frozen: list[str]) -> None:
 
 
 @pytest.mark.parametrize("chosen", [["2.weight", "2.bias"], ["2.weight"], ["4.weight", "0.bias"], ["0.weight"]])
-def test_parameters_that_are_not_asked_for_change_nothing(chosen: list[str]) -> None:
+def test_parameters_that_are_not_requested_change_nothing(chosen: list[str]) -> None:
     task = Task(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2)), (4,))
     _assert_task_is_split(task, [task.module.get_parameter(name) for name in chosen])
     assert all(parameter.requires_grad for parameter in task.module.parameters())

@@ -163,7 +163,7 @@ def test_none_chooses_uniformly_among_those_that_passed_the_gate() -> None:
 @pytest.mark.parametrize("objective", ["alignment", "anti", "loss"])
 def test_only_none_consumes_the_choice_stream(objective: str) -> None:
     def no_generator() -> torch.Generator:
-        raise AssertionError("the choice stream was asked for")
+        raise AssertionError("the choice stream was used")
 
     weights = MovableWeights([torch.zeros(1, dtype=torch.float64)], lambda _: _along(1.0))
     measured = torch.tensor([0.5, 0.5], dtype=torch.float64)

@@ -93,7 +93,7 @@ def within_cells(surface: Surface, told: Callable[[Mapping[str, list[Result]], s
     """Draw after draw of every cell.
 
     Args:
-        told: results by cell, and the cell to suggest for -> what its searcher is told.
+        told: results by cell, and the cell to suggest for -> the results that its searcher receives.
     """
     results: dict[str, list[Result]] = {domain: [] for domain in CEILINGS}
     for draw in range(DRAWS):
@@ -120,7 +120,7 @@ def by_rank(surface: Surface) -> Runs:
 
 
 def naive_in_turn(surface: Surface) -> Runs:
-    """One searcher for all cells, which take turns; it is told accuracies as they are."""
+    """One searcher for all cells, which take turns; it receives accuracies as they are."""
     search = TPESearch(SPACE, stream_seed("surface", surface.seed, "search"))
     for draw in range(DRAWS):
         for domain in CEILINGS:

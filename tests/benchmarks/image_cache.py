@@ -2,7 +2,7 @@
 
 Photographs are invented: noise whose amplitude falls with frequency about as in natural images, saved as JPEG of
 quality 90 (23 KB at 227 x 227, 100 KB at 640 x 480), stored at 224 x 224. All is read from the page cache: what is
-measured is an epoch after the first. Rates of several ways are measured in turns, and the median of the turns is told,
+measured is an epoch after the first. Rates of several ways are measured in turns, and the median of the turns is printed,
 so that others' load on the machine falls on all alike; it is printed too.
 """
 
@@ -166,7 +166,7 @@ class Speed(NamedTuple):
 
 
 class Worker:
-    """A process that makes `BATCHES` minibatches whenever it is asked."""
+    """A process that makes `BATCHES` minibatches on request."""
 
     def __init__(self, batches: Callable[..., Callable[[], object]], *arguments: object) -> None:
         spawn = multiprocessing.get_context("spawn")

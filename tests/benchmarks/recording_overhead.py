@@ -1,7 +1,7 @@
 """What checkpoints and the ledger cost of a run's time: `make bench`.
 
 Runs of the demo are trained into a ledger on this disk, as a trial actor trains them, in slices. What is not training
-(opening the folder, records, weights, checkpoints, statuses, each synced to the disk) is told as a share of what is.
+(opening the folder, records, weights, checkpoints, statuses, each synced to the disk) is given as a share of what is.
 """
 
 from __future__ import annotations

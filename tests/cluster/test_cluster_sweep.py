@@ -66,7 +66,7 @@ def test_a_sweep_that_loses_a_node_finishes_and_mlflow_on_postgresql_holds_all_o
             assert scene.all_final(RUNS_A_SEED)
             assert max(scene.ledger.run(name).newest_attempt() for name in scene.ledger.run_names()) == 2
         assert differences(undisturbed.ledger, scene.ledger) == []
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "60"  # whoever reads is not pressed for time
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "60"  # the reader has time
         assert tracking_differences(shown, store_content(uri, scene.ledger.folder)) == ([], [])
 
 

@@ -54,7 +54,7 @@ def invented_records(
     batch_loss: float = 1.5,
     domains: Sequence[str] = DOMAINS,
 ) -> tuple[Record, ...]:
-    """One record a step; `accuracy` is asked for every split of every domain."""
+    """One record a step; `accuracy` is called for every split of every domain."""
 
     def scores(step: int, tested: bool) -> dict[str, DomainScores]:
         chosen = [name for name in domains if (name in run.cell.test_domains) == tested]

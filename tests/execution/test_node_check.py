@@ -37,7 +37,7 @@ def test_another_missing_or_read_only_storage_is_a_fault(tmp_path: Path) -> None
         assert check_node(NodeCheck(other, marker)).storage_fault == "there is no such folder"
         other.mkdir()
         assert check_node(NodeCheck(other, marker)).storage_fault == "it is another folder than here"
-        (tmp_path / f"{marker}.d").write_bytes(b"")  # in the place of the folder that a node writes to
+        (tmp_path / f"{marker}.d").write_bytes(b"")  # where a node's folder would be
         assert "cannot write" in str(check_node(NodeCheck(tmp_path, marker)).storage_fault)
 
 

@@ -18,8 +18,8 @@ from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep, read_contents
 EQUAL = {"records.jsonl": True, "annealing.jsonl": True, "selected": True}
 
 
-def unheard(progress: Progress) -> None:
-    """Nobody is told."""
+def ignored(progress: Progress) -> None:
+    """A remark that is not passed on."""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_replay_has_the_bytes_of_the_sweep(trained: SweepSpec, plan: Plan, tmp_p
 def test_replay_is_written_to_replays_by_default(own_copy: Callable[[], SweepSpec]) -> None:
     sweep = own_copy()
     runs = files_of(sweep.folder / "runs")
-    folder, _ = replay(sweep, Ledger(sweep.folder).run_names()[0], None, unheard)
+    folder, _ = replay(sweep, Ledger(sweep.folder).run_names()[0], None, ignored)
     assert Ledger(sweep.folder / "replays").run_names() == [folder.name]
     assert files_of(sweep.folder / "runs") == runs
 
@@ -98,7 +98,7 @@ def test_replay_in_the_sweeps_own_folder_is_refused(trained: SweepSpec, monkeypa
     monkeypatch.chdir(trained.storage)
     for output in (trained.folder, Path("digits"), trained.folder / "runs" / ".."):
         with pytest.raises(InputError, match=r"--output: must be another folder than the sweep's own, got '.*'"):
-            replay(trained, name, output, unheard)
+            replay(trained, name, output, ignored)
     assert files_of(trained.folder) == before
 
 
@@ -120,7 +120,7 @@ def test_failing_run_ends_with_the_reason(
         raise RuntimeError("told to fail")
 
     monkeypatch.setattr("gga_sweep.algorithms.erm.ERM.update", fail)
-    _, progress = replay(trained, str(plan.runs[0].folder), tmp_path, unheard)
+    _, progress = replay(trained, str(plan.runs[0].folder), tmp_path, ignored)
     assert (progress.status, progress.reason) == (RunStatus.FAILED, "RuntimeError: told to fail")
 
 

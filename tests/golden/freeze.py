@@ -279,7 +279,7 @@ def compare(old: Json, new: Json, prose: bool = True, without: Collection[str] =
 
 
 def other_fields(old: Json, new: Json) -> list[str]:
-    """Fields of runs that one side alone has: runs are told apart by the others."""
+    """Fields of runs that only one side has: runs are matched by the others."""
     lines = []
     for sweep in sorted({*old["sweeps"]} & {*new["sweeps"]}):
         sides = [_fields(each["sweeps"][sweep]["runs"]) for each in (old, new)]

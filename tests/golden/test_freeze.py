@@ -123,7 +123,7 @@ def test_a_csv_report_becomes_numbers_by_what_they_are_about() -> None:
         freeze.csv_numbers(file.getvalue())
 
 
-def test_a_run_is_what_its_run_json_says_wherever_it_stands(tmp_path: Path) -> None:
+def test_a_run_is_read_from_its_run_json_in_any_folder(tmp_path: Path) -> None:
     config = {"algorithm": "ERM", "test_domains": ["0", "75"], "trial_seed": 2, "hyperparameters": {"lr": 0.1}}
     (tmp_path / "run.json").write_text(json.dumps({"key": "ab", "config": {**config, "annealing": {"radius": 1e-3}}}))
     assert freeze.identity_of(tmp_path) == {

@@ -72,7 +72,7 @@ def filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def as_compose_reads_it(text: str) -> subprocess.CompletedProcess[str]:
-    options = ("--project-directory", INFRA / "mlflow", "--env-file", "/dev/null")  # no .env of whoever tests
+    options = ("--project-directory", INFRA / "mlflow", "--env-file", "/dev/null")  # not the tester's .env
     return run_tool("docker-compose", *options, "--file", "-", "config", stdin=text)
 
 

@@ -50,7 +50,7 @@ def test_the_declared_traits_are_those_of_the_network(name: str) -> None:
     assert pools_features(name) == (sizes[0] == sizes[1])
 
 
-def test_nothing_is_known_of_a_network_of_an_installed_package() -> None:
+def test_a_network_of_an_installed_package_has_no_known_traits() -> None:
     assert not lacks_batch_norm(OWN)
     assert not pools_features(OWN)
     assert not couples_images(OWN, freeze_batch_norm=False)

@@ -1,4 +1,4 @@
-"""Networks: shapes, masks, weights, and what may be asked for."""
+"""Networks: shapes, masks, weights, and the accepted options."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_published_weights_are_those_of_torchvision(network: NetworkSpec) -> Non
     assert tuple(weights.name for weights in in_torchvision) == network.weights
 
 
-def test_published_weights_are_asked_of_torchvision_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_weights_are_requested_from_torchvision_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def without_download(name: str, weights: object) -> nn.Module:

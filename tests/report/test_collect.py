@@ -65,7 +65,7 @@ def test_runs_stand_in_the_order_of_the_plan(plan: Plan, ledger: Ledger) -> None
     assert [run.key for run in collect(plan, ledger).records] == [run.key for run in plan.runs]
 
 
-def test_what_the_file_overrides_of_its_protocol_is_told(plan: Plan, ledger: Ledger) -> None:
+def test_the_files_overrides_of_its_protocol_are_listed(plan: Plan, ledger: Ledger) -> None:
     assert collect(plan, ledger).deviations == (
         "steps is 5 (the protocol's: 300)",
         "evaluate_every is 4 (the protocol's: 50)",
@@ -157,7 +157,7 @@ def test_planned_draws_of_an_arm_that_was_only_searched_are_not_missing(plan: Pl
     assert missing == {"ERM"}
 
 
-def test_an_arm_that_was_searched_and_launched_misses_what_its_plan_misses(plan: Plan, ledger: Ledger) -> None:
+def test_a_launched_arm_with_a_search_misses_the_runs_of_its_plan(plan: Plan, ledger: Ledger) -> None:
     run = searched(plan)
     add_searched(ledger, run)
     write_run(ledger, next(other for other in plan.runs if other.cell == run.cell))
@@ -204,7 +204,7 @@ def test_damaged_searched_runs_are_counted(plan: Plan, ledger: Ledger) -> None:
     assert view.notes == ("Left out, since their files in searched/ are damaged: 3 runs of a user's own searcher.",)
 
 
-def test_the_environment_is_told_once_where_it_is_the_same_and_counted_where_not(plan: Plan, ledger: Ledger) -> None:
+def test_an_environment_of_all_runs_is_listed_once_and_others_are_counted(plan: Plan, ledger: Ledger) -> None:
     write_run(ledger, plan.runs[0], fingerprint={"torch": "2.9", "cpu": "avx2"})
     write_run(ledger, plan.runs[1], fingerprint={"torch": "2.9", "cpu": "avx512"})
     write_run(ledger, plan.runs[2], fingerprint={"torch": "2.9", "cpu": "avx512"})

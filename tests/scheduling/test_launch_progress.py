@@ -56,7 +56,7 @@ def test_a_run_that_begins_again_is_running_and_no_longer_ended(runs: Mapping[st
     assert counts(progress) == {"DONE": 1, "QUEUED": 3}
 
 
-def test_a_run_that_is_told_of_twice_keeps_its_start(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+def test_a_run_reported_twice_keeps_its_start(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
     key = next(iter(runs))
     progress = LaunchProgress(runs, {}, clock=clock)
     progress.started(key)
@@ -66,7 +66,9 @@ def test_a_run_that_is_told_of_twice_keeps_its_start(runs: Mapping[str, PlannedR
     assert progress.training[key].since == 0
 
 
-def test_the_step_is_the_last_told_and_the_validation_the_best(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
+def test_the_step_is_the_last_reported_and_the_validation_the_best(
+    runs: Mapping[str, PlannedRun], clock: Clock
+) -> None:
     key = next(iter(runs))
     progress = LaunchProgress(runs, {}, clock=clock)
     for step, validation in enumerate([0.5, 0.8, 0.6]):

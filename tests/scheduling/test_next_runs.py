@@ -165,7 +165,7 @@ def test_cells_are_ended_early_by_their_own_runs_and_the_hard_one_as_late_as_the
     assert min(by_domain["0"]) == 2
 
 
-def test_a_run_that_failed_is_told_to_nobody_and_its_cell_goes_on(tmp_path: Path) -> None:
+def test_a_failed_run_is_no_result_and_its_cell_goes_on(tmp_path: Path) -> None:
     sweep = sweep_in(tmp_path, test_domains=["0"], arms=[{}], draws=4)
     ledger = Ledger(sweep.folder)
     source = NextRuns(sweep, CONTENTS, ledger)

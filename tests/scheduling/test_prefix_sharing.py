@@ -1,4 +1,4 @@
-"""Whoever begins when, each common step is trained once: launches simulated slice by slice."""
+"""In any order of starts, each common step is trained once: launches are simulated slice by slice."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_every_common_step_is_trained_once_on_any_number_of_devices(
 
 
 @given(SWEEPS, st.integers(1, 4), st.data(), st.randoms())
-def test_runs_that_are_lost_keep_nobody_waiting(
+def test_lost_runs_do_not_block_others(
     configs: list[RunSpec], devices: int, data: st.DataObject, random: Random
 ) -> None:
     runs = runs_of(configs)
@@ -162,7 +162,7 @@ def test_a_run_waits_for_no_prefix_that_is_shorter_than_one_that_is_there() -> N
     assert sharing.begin(key_of(short)).start == (window, warm_up)
 
 
-def test_runs_of_another_learning_rate_wait_for_nobody_and_leave_nothing() -> None:
+def test_runs_of_another_learning_rate_neither_wait_nor_leave_prefixes() -> None:
     one, other = runs_of([gga(4, 2), config(None, lr=0.5)])
     sharing = PrefixSharing(CONTENTS, [])
     for run in (one, other):

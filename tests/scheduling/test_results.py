@@ -1,4 +1,4 @@
-"""What searchers are told: validation of the training domains, up to where runs can be compared."""
+"""Searchers receive validation of the training domains, up to where runs can be compared."""
 
 from __future__ import annotations
 

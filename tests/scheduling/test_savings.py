@@ -57,7 +57,7 @@ def manners(config: RunSpec) -> Iterator[str]:
 
 
 class StepByStep:
-    """In the place of an estimate."""
+    """A stand-in for an estimate."""
 
     def total(self, config: RunSpec, trained: int) -> float:
         steps = list(manners(config))[trained:]

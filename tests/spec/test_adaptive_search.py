@@ -179,7 +179,7 @@ def test_a_search_changes_no_run_and_no_key_of_other_sweeps() -> None:
     assert len({run.key for run in plan_sweep(load(stopped), CONTENTS).runs}) == len(plain)
 
 
-def test_a_price_says_what_it_leaves_out() -> None:
+def test_a_price_lists_what_it_leaves_out() -> None:
     plan = plan_sweep(sweep_of(**STOPPING), CONTENTS)
     remarks = price_of(plan, estimate_from(plan.sweep.dataset, []), {}).remarks
     assert "The 24 runs that are still to be suggested are not in this price." in remarks

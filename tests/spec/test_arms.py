@@ -65,7 +65,7 @@ def values_of(sweep: SweepSpec, drawn: dict[str, Scalar] | None = None) -> Value
         ({**GGA, "vary": {"annealing.mask": ["step", "forward"]}}, ["ERM + GGA, mask step", "ERM + GGA, mask forward"]),
     ],
 )
-def test_an_arms_name_tells_what_it_is(block: dict[str, Any], names: list[str]) -> None:
+def test_an_arms_name_states_its_algorithm_and_annealing(block: dict[str, Any], names: list[str]) -> None:
     assert [arm.name for arm in arms_of(block)] == names
 
 

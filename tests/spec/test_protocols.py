@@ -127,7 +127,7 @@ def test_other_protocols_keep_each_algorithms_own_defaults(protocol: str) -> Non
 
 
 @every_protocol
-def test_a_protocol_tells_what_it_is_in_sentences(protocol: Protocol) -> None:
+def test_a_protocol_describes_itself_in_sentences(protocol: Protocol) -> None:
     assert all(text[0].isupper() and text.endswith(".") for text in (protocol.summary, *protocol.deviations))
 
 

@@ -62,7 +62,7 @@ def test_missing_packages_are_named_with_the_extra_that_has_them(monkeypatch: py
         open_store(S3Location("other-bucket", "x"))
 
 
-def test_missing_credentials_are_named_before_anything_is_asked(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_named_before_any_request(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(InputError, match="needs credentials where boto3 finds them"):

@@ -1,4 +1,4 @@
-"""An MLflow store in memory that fails as it is told to: hundreds of storms in the time a real one takes for one."""
+"""An MLflow store in memory that fails on command: hundreds of faults in the time that a real store takes for one."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def swad(n_converge: int = 3, n_tolerance: int = 6, tolerance_ratio: float = 0.3
 
 
 def algorithm_1(losses: Sequence[float], n_s: int, n_e: int, ratio: float) -> tuple[int, int, float] | None:
-    """Cha et al., Algorithm 1, an evaluation in the place of an iteration: t_s, t_e, l."""
+    """Cha et al., Algorithm 1, with an evaluation for each of its iterations: t_s, t_e, l."""
     t_s, t_e, limit = -1, len(losses) - 1, None
     for i in range(len(losses)):
         if limit is None:

@@ -49,7 +49,7 @@ def test_a_package_that_runs_from_its_sources_has_no_version(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_arithmetic_takes_the_threads_it_is_told(threads: int) -> None:
+def test_arithmetic_uses_the_configured_threads(threads: int) -> None:
     set_arithmetic(threads)
 
     assert torch.get_num_threads() == threads

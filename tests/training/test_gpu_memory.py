@@ -64,7 +64,7 @@ def test_a_run_that_does_not_fit_needs_the_whole_gpu_and_others_their_most(monke
 
 
 @pytest.mark.gpu
-def test_a_gpu_is_asked_for_more_memory_by_larger_batches() -> None:
+def test_larger_batches_need_more_gpu_memory() -> None:
     description = DatasetDescription("PACS", dict.fromkeys("abcd", 2000), 7, None, (3, 224, 224), True)
 
     def needed(batch_size: int) -> int:

@@ -83,7 +83,7 @@ def test_a_slice_ends_between_two_annealed_steps_when_its_time_is_up(monkeypatch
     assert done.record is None
 
 
-def test_seconds_are_told_by_phase() -> None:
+def test_seconds_are_reported_by_phase() -> None:
     trainer = Trainer(run_config(annealing_of()), DATASET, CPU)
     plain, annealed = trainer.advance(FOREVER), trainer.advance(FOREVER)
 
