@@ -2,8 +2,8 @@
 
 Photographs are invented: noise whose amplitude falls with frequency about as in natural images, saved as JPEG of
 quality 90 (23 KB at 227 x 227, 100 KB at 640 x 480), stored at 224 x 224. All is read from the page cache: what is
-measured is an epoch after the first. Rates of several ways are measured in turns, and the median of the turns is printed,
-so that others' load on the machine falls on all alike; it is printed too.
+measured is an epoch after the first. Rates of several ways are measured in turns, so that other
+load on the machine falls on all alike; the median of the turns is printed.
 """
 
 from __future__ import annotations
