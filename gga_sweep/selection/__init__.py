@@ -18,6 +18,7 @@ from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
 from gga_sweep.selection.seed_statistics import SeedEstimate
 from gga_sweep.selection.select import Selected, select
 from gga_sweep.selection.table import Entry, IncompleteCell, Row, Table, build_table
+from gga_sweep.selection.verdict import Finding, Verdict
 from gga_sweep.selection.view import SweepView, domain_label
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Cost",
     "Diagnostic",
     "Entry",
+    "Finding",
     "IncompleteCell",
     "Method",
     "MissingPair",
@@ -41,6 +43,7 @@ __all__ = [
     "SelectedSteps",
     "SweepView",
     "Table",
+    "Verdict",
     "build_table",
     "compare",
     "domain_label",

@@ -17,6 +17,7 @@ from gga_sweep.selection.cost import Cost, costs
 from gga_sweep.selection.expected_best import SearchBudget, search_budgets
 from gga_sweep.selection.gains import AlgorithmGain, algorithm_gains
 from gga_sweep.selection.table import Table
+from gga_sweep.selection.verdict import Verdict, verdicts
 from gga_sweep.selection.view import SweepView
 
 
@@ -26,6 +27,7 @@ class Comparison:
 
     Args:
         selected: the headline contrast of every arm that has a baseline.
+        verdicts: what follows from each of these.
         matched: the same without search; empty if draws do not match.
         steps: where the selected steps lie, of every arm that searches.
         annealing: what annealing did, of every annealed arm.
@@ -37,6 +39,7 @@ class Comparison:
     """
 
     selected: tuple[Contrast, ...]
+    verdicts: tuple[Verdict, ...]
     matched: tuple[Contrast, ...]
     steps: tuple[SelectedSteps, ...]
     annealing: tuple[AnnealingDiagnostics, ...]
@@ -59,6 +62,7 @@ def compare(view: SweepView, table: Table) -> Comparison:
     selected = selected_contrasts(table, view.baselines)
     return Comparison(
         selected=selected,
+        verdicts=verdicts(selected),
         matched=matched_contrasts(
             view, view.baselines, exclude_diverged=table.exclude_diverged, first_step=table.first_step
         )

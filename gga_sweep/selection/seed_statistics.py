@@ -74,15 +74,16 @@ def estimate(values: Sequence[float]) -> SeedEstimate:
 
 
 @lru_cache
-def detectable_in_errors(freedom: int) -> float:
-    """The true mean, in standard errors, that a two-sided t test at 5 % detects, with its sign, with a power of 80 %.
+def detectable_in_errors(freedom: int, level: float = LEVEL) -> float:
+    """The true mean, in standard errors, that a two-sided t test detects, with its sign, with a power of 80 %.
 
     Args:
         freedom: degrees of freedom, at least 1.
+        level: of the test, in (0, 1).
     """
     from scipy.special import nctdtrinc, stdtrit
 
-    return float(nctdtrinc(freedom, 1 - POWER, stdtrit(freedom, 1 - LEVEL / 2)))
+    return float(nctdtrinc(freedom, 1 - POWER, stdtrit(freedom, 1 - level / 2)))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
