@@ -141,7 +141,11 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
         load_model(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", dump_weights(torch.nn.Linear(2, 2))])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no weights", dump_weights(torch.nn.Linear(2, 2))],
+    ids=["empty", "not safetensors", "of another network"],
+)
 def test_file_without_the_networks_weights_is_refused(tmp_path: Path, content: bytes) -> None:
     folder, _ = write_run(tmp_path, 3, normalise=True)
     folder.write_selected(content)
