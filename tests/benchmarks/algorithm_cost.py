@@ -56,7 +56,7 @@ COUNTS: Mapping[str, Counts] = {
     "MTL": ONE,
     "VREx": ONE,
     "MLDG": Counts(2 / 3, 2 / 3, 2),  # two of three domains set apart: one pair, each of its sides a third of the batch
-    "SagNet": Counts(2, 2, 2),  # content; then style and adversary on the same features, the adversary alone goes back
+    "SagNet": Counts(3, 2, 2),  # content, style, adversary; style trains no featurizer, so it does not go back
     "RSC": ONE,  # what is muted lies behind the featurizer
     "Fish": Counts(1, 1, DOMAINS),
     "SAM": Counts(2, 2),
@@ -106,7 +106,7 @@ def batch(case: Case) -> Batch:
     images = torch.rand(DOMAINS, case.batch, *case.shape, generator=generator).to(case.device)
     labels = torch.randint(CLASSES, (DOMAINS, case.batch), generator=generator).to(case.device)
     minibatches = [Minibatch(*each) for each in zip(images, labels, strict=True)]
-    return Batch(minibatches, lambda _: None, lambda purpose: stream("bench", 0, "host", 0, purpose))
+    return Batch(minibatches, lambda *_: None, lambda purpose: stream("bench", 0, "host", 0, purpose))
 
 
 def parts(case: Case, found: Batch) -> dict[str, Callable[[], object]]:
