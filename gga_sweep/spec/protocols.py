@@ -118,7 +118,10 @@ def deviations(
     if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
         yield f"images are {stored} (DomainBed's: {DOMAINBED_SIDE} x {DOMAINBED_SIDE})"
     if training.augmentation == "domainbed-batched":
-        yield "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes)"
+        yield (
+            "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes), so pixels "
+            "differ by about 1.5 of 256 levels on average"
+        )
     if training.augmentation != "none":
         yield f"crops are taken from images stored at {stored} (DomainBed's: from photographs as they lie on disk)"
 
