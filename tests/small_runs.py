@@ -70,7 +70,7 @@ def erm(network: Network, hyperparameters: Mapping[str, Scalar]) -> ERM:
 
 def unmasked(minibatches: Sequence[Minibatch]) -> Batch:
     """A step without dropout, whose update draws nothing."""
-    return Batch(minibatches, lambda _: None, lambda purpose: pytest.fail(f"draws {purpose}"))
+    return Batch(minibatches, lambda *_: None, lambda purpose: pytest.fail(f"draws {purpose}"))
 
 
 def annealing_of(variant: str = "paper", **settings: Scalar) -> GGA:

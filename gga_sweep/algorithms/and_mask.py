@@ -23,9 +23,8 @@ class ANDMask(GradientSurgery):
     `andmask_tau`: the required agreement; at 1 every domain has the same sign, at 0 nothing is masked and this is ERM.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class ANDMask. The paper's mask has no
-    division; its code offers one, and DomainBed always divides. DomainBed has one forward of all domains, here each has
-    its own: the same if batch norm is frozen. In the GGA release (aristotelisballas/GGA at 5450c2b) tau is
-    always 1, whatever was drawn for it.
+    division; its code offers one, and DomainBed always divides. In the GGA release (aristotelisballas/GGA at 5450c2b)
+    tau is always 1, whatever was drawn for it.
     """
 
     def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:

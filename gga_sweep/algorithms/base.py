@@ -93,6 +93,10 @@ class Algorithm(nn.Module, ABC):
         """The same of all domains in one forward of the concatenated minibatches."""
         return self.predict(batch.images, mask)
 
+    def separate_features(self, batch: Batch) -> Tensor:
+        """The input of the classifier, (sum of rows, features), of which no domain influences another's rows."""
+        return self.network.featurize_separately([each.images for each in batch.minibatches], batch.masks)
+
     def predict_parameters(self) -> list[nn.Parameter]:
         """The trainable parameters that predict: what alignment is measured over."""
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gga_sweep.datasets import Minibatch
+from gga_sweep.networks.network import concatenate_masks
 
 
 class Batch:
@@ -17,14 +18,15 @@ class Batch:
 
     Args:
         minibatches: at least one; their sizes are equal in a run.
-        draw_mask: returns the dropout mask of one domain's rows, (its rows, features); None at rate 0.
+        draw_mask: (domain, forward) -> the dropout mask of a domain's rows in one of the step's forwards, counted from
+            0: (its rows, features); None at rate 0.
         numbers: returns the newly seeded generator of the step's draws for one purpose.
     """
 
     def __init__(
         self,
         minibatches: Sequence[Minibatch],
-        draw_mask: Callable[[int], Tensor | None],
+        draw_mask: Callable[[int, int], Tensor | None],
         numbers: Callable[[str], np.random.Generator],
     ) -> None:
         self.minibatches = tuple(minibatches)
@@ -48,20 +50,22 @@ class Batch:
 
     @cached_property
     def masks(self) -> tuple[Tensor | None, ...]:
-        """The step's dropout mask, by domain."""
-        return tuple(map(self._draw_mask, range(len(self))))
+        """The dropout mask of the step's first forward, by domain. The annealing scores under it too."""
+        return tuple(self._draw_mask(domain, 0) for domain in range(len(self)))
 
     @cached_property
     def mask(self) -> Tensor | None:
         """The same of the concatenated minibatches."""
         return concatenate_masks(self.masks)
 
+    def masks_of_forward(self, forward: int) -> tuple[Tensor | None, ...]:
+        """The dropout masks, by domain, of one of the step's forwards, counted from 0."""
+        return tuple(self.mask_of_forward(forward, domain) for domain in range(len(self)))
+
+    def mask_of_forward(self, forward: int, domain: int) -> Tensor | None:
+        """The same of one domain."""
+        return self._draw_mask(domain, forward) if forward else self.masks[domain]
+
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
         """A tensor with a row an image, by domain."""
         return torch.split(rows, self.rows)
-
-
-def concatenate_masks(masks: Sequence[Tensor | None]) -> Tensor | None:
-    """Masks of several domains as one; None if there is no dropout."""
-    present = [mask for mask in masks if mask is not None]
-    return torch.cat(present) if present else None

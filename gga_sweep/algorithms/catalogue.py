@@ -1,8 +1,9 @@
 """Every algorithm: its class, its requirements on a run, and its hyperparameters. Loads no torch.
 
-Names are DomainBed's, as are defaults and random ranges (facebookresearch/DomainBed, domainbed/hparams_registry.py),
-where it has them; those of the sharpness methods are the GGA release's (aristotelisballas/GGA at 5450c2b, the same
-file), those of MixStyle its paper's. A hyperparameter that means the same in two algorithms has one name and one draw.
+Names are DomainBed's, as are defaults and random ranges (facebookresearch/DomainBed, domainbed/hparams_registry.py at
+b93c22a; `spec.protocols` has what differs at 7df6f06), where it has them; those of the sharpness methods are the GGA
+release's (aristotelisballas/GGA at 5450c2b, the same file), those of MixStyle its paper's. A hyperparameter that means
+the same in two algorithms has one name and one draw.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
         "ERM": AlgorithmSpec("gga_sweep.algorithms.erm:ERM", numerics=1),
         "Mixup": AlgorithmSpec(
             "gga_sweep.algorithms.mixup:Mixup",
-            numerics=1,
+            numerics=2,
             own={
                 "mixup_alpha": Hyperparameter(
                     0.2, 0, 1e6, "mixing weights are Beta(alpha, alpha)", open_low=True, random=_loguniform(-1, 1)
@@ -64,20 +65,23 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
         ),
         "GroupDRO": AlgorithmSpec(
             "gga_sweep.algorithms.group_dro:GroupDRO",
-            numerics=1,
+            numerics=2,
             own={
                 "groupdro_eta": _Weight(1e-2, doc="step size of the domains' weights", random=_loguniform(-3, -1)),
+                "groupdro_mean": Hyperparameter(
+                    False, 0, 1, "whether the loss is the mean over domains, as in DomainBed at 7df6f06, not the sum"
+                ),
             },
         ),
         "MMD": AlgorithmSpec(
             "gga_sweep.algorithms.mmd:MMD",
-            numerics=1,
+            numerics=2,
             own={"mmd_gamma": _Weight(1.0, doc="weight of the penalty", random=_loguniform(-1, 1))},
             min_domains=2,
         ),
         "CORAL": AlgorithmSpec(
             "gga_sweep.algorithms.coral:CORAL",
-            numerics=1,
+            numerics=2,
             own={
                 "mmd_gamma": _Weight(1.0, doc="weight of the penalty", random=_loguniform(-1, 1)),
                 **_paper_form("covariances alone, their squared difference over 4 d^2"),
@@ -115,7 +119,7 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
         ),
         "MTL": AlgorithmSpec(
             "gga_sweep.algorithms.mtl:MTL",
-            numerics=1,
+            numerics=2,
             own={
                 "mtl_ema": _Share(
                     0.99,
@@ -138,14 +142,14 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
         ),
         "MLDG": AlgorithmSpec(
             "gga_sweep.algorithms.mldg:MLDG",
-            numerics=1,
+            numerics=2,
             own={
                 "mldg_beta": _Weight(1.0, doc="weight of the meta-test loss", random=_loguniform(-1, 1)),
                 "mldg_n_meta_test": Hyperparameter(
                     2,
-                    1,
+                    0,
                     1000,
-                    "training domains of the meta-test split",
+                    "training domains of the meta-test split; 0: a ring of all, as in DomainBed at 7df6f06",
                     random=Distribution(choice=(1, 2)),
                     below_domains=True,
                 ),
@@ -154,10 +158,10 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
         ),
         "SagNet": AlgorithmSpec(
             "gga_sweep.algorithms.sagnet:SagNet",
-            numerics=1,
+            numerics=2,
             own={"sag_w_adv": _Weight(0.1, doc="weight of the adversary", random=_loguniform(-2, 1))},
             has_joint_gradient=False,
-            passes=2.0,
+            passes=7 / 3,  # three forwards, two backwards, each of which costs two forwards
         ),
         "RSC": AlgorithmSpec(
             "gga_sweep.algorithms.rsc:RSC",

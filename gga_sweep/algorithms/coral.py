@@ -19,7 +19,8 @@ class CORAL(Algorithm):
         |m_i - m_j|^2 / d + |C_i - C_j|^2 / d^2,
 
     with m the mean of a domain's features, (d,), and C their covariance, (d, d), of divisor n - 1; the norm is
-    Frobenius'. The features are the input of the classifier, dropout included.
+    Frobenius'. The features are the input of the classifier, dropout included. If batch norm is not frozen, each domain
+    has its own batch statistics.
 
     `mmd_gamma`: weight of the penalty; 0 is ERM.
     `paper_form`: the paper's |C_i - C_j|^2 / (4 d^2), without means. (It has one pair, source and target.)
@@ -28,7 +29,7 @@ class CORAL(Algorithm):
     """
 
     def update(self, batch: Batch) -> Tensor:
-        features = self.network.featurize(batch.images, batch.mask)
+        features = self.separate_features(batch)
         loss = F.cross_entropy(self.network.classifier(features), batch.labels)
         domains = torch.stack(batch.split(features))
         means = domains.mean(1, keepdim=True)

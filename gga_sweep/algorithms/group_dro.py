@@ -22,12 +22,15 @@ class GroupDRO(Algorithm):
 
         q_d <- q_d exp(groupdro_eta L_d) / sum over domains of the same,   loss = sum over domains of q_d L_d.
 
-    The weights are constants to the gradient, and are kept from step to step.
+    The weights are constants to the gradient, and are kept from step to step. If batch norm is not frozen, each domain
+    has its own batch statistics.
 
     `groupdro_eta`: step size of the weights; 0 is ERM.
+    `groupdro_mean`: whether the loss is the mean over domains of q_d L_d, and not their sum. For Adam the two differ
+        only in the weight that weight decay has beside them.
 
-    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class GroupDRO. The GGA release also
-    divides the loss by the number of domains. In the paper a minibatch is of one group.
+    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class GroupDRO; the mean is that of 7df6f06
+    and of the GGA release. In the paper a minibatch is of one group.
     """
 
     q: Tensor
@@ -38,8 +41,9 @@ class GroupDRO(Algorithm):
         self.register_buffer("q", weight.new_full((setting.n_domains,), 1 / setting.n_domains))
 
     def update(self, batch: Batch) -> Tensor:
-        losses = domain_losses(batch, self.predict(batch.images, batch.mask))
+        losses = domain_losses(batch, self.network.classifier(self.separate_features(batch)))
         with torch.no_grad():
             self.q.mul_(torch.exp(float(self.hyperparameters["groupdro_eta"]) * losses))
             self.q.div_(self.q.sum())
-        return self.descend(losses @ self.q)
+        loss = losses @ self.q
+        return self.descend(loss / len(batch) if self.hyperparameters["groupdro_mean"] else loss)

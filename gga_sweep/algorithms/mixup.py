@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gga_sweep.algorithms.base import Algorithm
-from gga_sweep.algorithms.batch import Batch, concatenate_masks
+from gga_sweep.algorithms.batch import Batch
 
 
 class Mixup(Algorithm):
@@ -22,7 +22,8 @@ class Mixup(Algorithm):
     one lam a pair, y one-hot. The loss is the cross-entropy of x and y, its mean over all mixed images. Cross-entropy
     is linear in y: that is lam CE(x, y_i) + (1 - lam) CE(x, y_j), the mean over pairs.
 
-    A mixed image has the dropout mask of its first part.
+    A mixed image has the dropout mask of its first part. If batch norm is not frozen, each pair has its own batch
+    statistics.
 
     `mixup_alpha`: near 0, lam is nearly always 0 or 1 and nothing is mixed; at 1 it is uniform; large, near a half.
 
@@ -36,9 +37,11 @@ class Mixup(Algorithm):
         weights = batch.numbers("mixing").beta(alpha, alpha, len(batch)).tolist()
         pairs = list(zip(ring, ring[1:] + ring[:1], weights, strict=True))
 
-        def mixed(rows: Tensor) -> Tensor:
+        def mixed(rows: Tensor) -> list[Tensor]:
             parts = batch.split(rows)
-            return torch.cat([weight * parts[i] + (1 - weight) * parts[j] for i, j, weight in pairs])
+            return [weight * parts[i] + (1 - weight) * parts[j] for i, j, weight in pairs]
 
-        logits = self.predict(mixed(batch.images), concatenate_masks([batch.masks[i] for i in ring]))
-        return self.descend(F.cross_entropy(logits, mixed(F.one_hot(batch.labels, self.setting.n_classes).to(logits))))
+        features = self.network.featurize_separately(mixed(batch.images), [batch.masks[i] for i in ring])
+        logits = self.network.classifier(features)
+        labels = torch.cat(mixed(F.one_hot(batch.labels, self.setting.n_classes).to(logits)))
+        return self.descend(F.cross_entropy(logits, labels))

@@ -29,12 +29,16 @@ class MLDG(Algorithm):
     it (first order).
 
     `mldg_beta`: weight of meta-test.
-    `mldg_n_meta_test`: held-out domains, fewer than S. Those beyond the number of the others are in no pair.
+    `mldg_n_meta_test`: held-out domains, fewer than S. Those beyond the number of the others are in no pair. At 0 none
+        is held out: the domains stand in a ring of random order, and each is paired with its successor.
+
+    Each side of a pair has its own forward, with its own dropout mask.
 
     Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class MLDG. It divides by S although there
-    are S - `mldg_n_meta_test` pairs. In the GGA release one domain is held out, in DomainBed's later versions two. The
-    paper takes the mean loss of each side, one inner step of plain gradient descent, and the gradient through it.
-    DomainBed's forwards are on copies, and leave no statistics of batch norm behind where that is not frozen; these do.
+    are S - `mldg_n_meta_test` pairs. At 7df6f06 it has the ring, in the GGA release one domain is held out, in
+    DomainBed's later versions two. The paper takes the mean loss of each side, one inner step of plain gradient
+    descent, and the gradient through it. DomainBed's forwards are on copies: there the running statistics of batch norm
+    never change, even if it is not frozen. Here they do, so that training from random weights can be evaluated.
     """
 
     def update(self, batch: Batch) -> Tensor:
@@ -45,11 +49,11 @@ class MLDG(Algorithm):
         beta = float(self.hyperparameters["mldg_beta"])
         gradients: tuple[Tensor, ...] = ()
         losses = []
-        for train, test in self._pairs(batch):
-            train_loss = self._loss(batch, train, trained)
+        for number, (train, test) in enumerate(self._pairs(batch)):
+            train_loss = self._loss(batch, train, trained, forward=0)
             slopes = _slopes(train_loss, parameters)
             moved = dict(zip(trained, self._after_a_step(parameters, slopes), strict=True))
-            test_loss = self._loss(batch, test, moved)
+            test_loss = self._loss(batch, test, moved, forward=1 + number)  # several pairs may have one test domain
             of_pair = torch._foreach_add(slopes, _slopes(test_loss, list(moved.values())), alpha=beta)
             gradients = torch._foreach_add(gradients, of_pair) if gradients else of_pair
             losses.append((train_loss + beta * test_loss).detach())
@@ -62,12 +66,15 @@ class MLDG(Algorithm):
     def _pairs(self, batch: Batch) -> list[tuple[int, int]]:
         """(meta-train, meta-test) domains."""
         order = batch.numbers("meta-test domains").permutation(len(batch)).tolist()
-        kept = len(batch) - int(self.hyperparameters["mldg_n_meta_test"])
+        held_out = int(self.hyperparameters["mldg_n_meta_test"])
+        if held_out == 0:
+            return list(zip(order, order[1:] + order[:1], strict=True))
+        kept = len(batch) - held_out
         return list(zip(order[:kept], cycle(order[kept:]), strict=False))
 
-    def _loss(self, batch: Batch, domain: int, weights: dict[str, Tensor]) -> Tensor:
-        minibatch = batch.minibatches[domain]
-        logits = cast(Tensor, functional_call(self.network, weights, (minibatch.images, batch.masks[domain])))
+    def _loss(self, batch: Batch, domain: int, weights: dict[str, Tensor], forward: int) -> Tensor:
+        minibatch, mask = batch.minibatches[domain], batch.mask_of_forward(forward, domain)
+        logits = cast(Tensor, functional_call(self.network, weights, (minibatch.images, mask)))
         return F.cross_entropy(logits, minibatch.labels)
 
     @torch.no_grad()

@@ -21,7 +21,8 @@ class MMD(Algorithm):
         k(x, y) = sum of exp(-g |x - y|^2) over g = 0.001, 0.01, ..., 1000,
 
     means over all pairs of features, those of a feature with itself included (the biased estimate). The features are
-    the input of the classifier, dropout included.
+    the input of the classifier, dropout included. If batch norm is not frozen, each domain has its own batch
+    statistics.
 
     `mmd_gamma`: weight of the discrepancy; 0 is ERM. (It is not a kernel width; the widths g are fixed.)
 
@@ -30,7 +31,7 @@ class MMD(Algorithm):
     """
 
     def update(self, batch: Batch) -> Tensor:
-        features = self.network.featurize(batch.images, batch.mask)
+        features = self.separate_features(batch)
         loss = F.cross_entropy(self.network.classifier(features), batch.labels)
         penalty = mean_discrepancy(features, len(batch))
         return self.descend(loss + float(self.hyperparameters["mmd_gamma"]) * penalty)

@@ -41,8 +41,10 @@ class MTL(Algorithm):
     So predictions depend on the batch, or on the position in it. The annealing uses the averages including this step's
     mean, and does not store them.
 
-    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class MTL; there each domain has its own
-    forward. The paper's classifier is a kernel machine on pairs of an image and its domain's distribution.
+    If batch norm is not frozen, each domain has its own batch statistics.
+
+    Source of the form: facebookresearch/DomainBed, domainbed/algorithms.py, class MTL. The paper's classifier is a
+    kernel machine on pairs of an image and its domain's distribution.
     """
 
     embeddings: Tensor
@@ -59,7 +61,7 @@ class MTL(Algorithm):
         self._drawn: WeakKeyDictionary[Batch, Tensor] = WeakKeyDictionary()
 
     def update(self, batch: Batch) -> Tensor:
-        features = self.network.featurize(batch.images, batch.mask)
+        features = self.separate_features(batch)
         logits = self._logits(batch, features)
         with torch.no_grad():
             averages = [self._average(domain, rows) for domain, rows in enumerate(batch.split(features))]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.networks.network import Network
+from gga_sweep.networks.network import Network, concatenate_masks
 from gga_sweep.records import Scalar
 
 _EPSILON = 1e-5
@@ -29,8 +29,9 @@ class SagNet(Algorithm):
         style:     s descends CE(s(content of x' in the style of x)), labels those of x;
         adversary: f descends sag_w_adv times the mean over images and classes of -log softmax s(...), as in `style`.
 
-    The content of x' is a constant to the gradient. Style and adversary have one permutation each; f does not change
-    between them, so they share its features. Prediction is c(f(x)); s is neither scored nor perturbed by an annealing.
+    The content of x' is a constant to the gradient. Each of the three has its own forward of the joint batch, with its
+    own dropout mask; style and adversary have one permutation each. Prediction is c(f(x)); s is neither scored nor
+    perturbed by an annealing.
 
     `sag_w_adv`: weight of the adversary; at 0 f is trained by content only.
 
@@ -58,19 +59,22 @@ class SagNet(Algorithm):
         }
 
     def update(self, batch: Batch) -> Tensor:
-        features = self.network.featurize(batch.images, batch.mask)
+        features = self._features(batch, 0)
         mixed = with_mixed_style(features, batch.numbers("mixed styles"))
         content_loss = F.cross_entropy(self.network.classifier(mixed), batch.labels)
         _descend(content_loss, self.optimizer, self.content_optimizer)
 
-        features = self.network.featurize(batch.images, batch.mask)
-        swapped = with_other_content(features.detach(), batch.numbers("other contents of style"))
+        with torch.no_grad():
+            swapped = with_other_content(self._features(batch, 1), batch.numbers("other contents of style"))
         _descend(F.cross_entropy(self.style_classifier(swapped), batch.labels), self.style_optimizer)
 
-        swapped = with_other_content(features, batch.numbers("other contents of the adversary"))
+        swapped = with_other_content(self._features(batch, 2), batch.numbers("other contents of the adversary"))
         confusion = -F.log_softmax(self.style_classifier(swapped), dim=1).mean()
         _descend(float(self.hyperparameters["sag_w_adv"]) * confusion, self.optimizer)
         return content_loss.detach()
+
+    def _features(self, batch: Batch, forward: int) -> Tensor:
+        return self.network.featurize(batch.images, concatenate_masks(batch.masks_of_forward(forward)))
 
 
 def with_mixed_style(features: Tensor, numbers: np.random.Generator) -> Tensor:

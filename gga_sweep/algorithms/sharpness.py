@@ -18,7 +18,8 @@ EPSILON = 1e-12
 
 
 class SharpnessAware(Algorithm):
-    """An update of two forwards and backwards, under the same dropout mask.
+    """An update of two forwards and backwards, under the same dropout mask. (The GGA release and davda54/sam draw a new
+    mask for the second.)
 
     Only the first writes running statistics of batch norm (as in davda54/sam). The weights are restored from a copy, to
     the bit.

@@ -248,8 +248,8 @@ class GGA(_Method):
 class GGAL(_Method):
     """GGA-L: every step adds alpha * xi to the joint gradient of all parameters, before the optimiser.
 
-    Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162; aristotelisballas/GGA at 5450c2b, class ERM_GGA_L, with
-    its defaults.
+    Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162; aristotelisballas/GGA at 5450c2b, class GGA_L, with its
+    defaults.
 
     Raises:
         ValueError: if any value is outside its range; every fault is in the message.

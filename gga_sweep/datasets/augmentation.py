@@ -1,7 +1,8 @@
-"""DomainBed's training augmentation, on tensors, with random numbers for each image.
+"""DomainBed's training augmentation, by PIL, with random numbers for each image.
 
 Source: facebookresearch/DomainBed, domainbed/datasets.py: random resized crop, flip, colour jitter, greyscale.
-DomainBed crops from the photograph on disk; here the crop is taken from the image as stored.
+DomainBed crops from the photograph on disk; here the crop is taken from the image as stored. From the same image and
+numbers the pixels are equal.
 """
 
 from __future__ import annotations
@@ -81,9 +82,14 @@ def draw_numbers(height: int, width: int, rng: np.random.Generator) -> Augmentat
 
 
 def apply_numbers(image: Tensor, numbers: AugmentationNumbers) -> Tensor:
-    """Augment an image (3, height, width) by the numbers drawn for it."""
-    from torchvision.transforms.v2 import InterpolationMode
-    from torchvision.transforms.v2 import functional as transforms
+    """Augment an image (3, height, width) by the numbers drawn for it.
+
+    Pixels are those of torchvision's transforms on a PIL image, as DomainBed has them. So floats are rounded to bytes.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torchvision.transforms import functional as transforms
 
     adjust = {
         "brightness": transforms.adjust_brightness,
@@ -91,23 +97,19 @@ def apply_numbers(image: Tensor, numbers: AugmentationNumbers) -> Tensor:
         "saturation": transforms.adjust_saturation,
         "hue": transforms.adjust_hue,
     }
-    result: Tensor = transforms.resized_crop(
-        image,
-        numbers.top,
-        numbers.left,
-        numbers.height,
-        numbers.width,
-        size=list(image.shape[1:]),
-        interpolation=InterpolationMode.BILINEAR,
-        antialias=True,
-    )
+    are_bytes = image.dtype == torch.uint8
+    pixels = image if are_bytes else image.mul(255).round_().to(torch.uint8)
+    picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    size = list(image.shape[1:])
+    picture = transforms.resized_crop(picture, numbers.top, numbers.left, numbers.height, numbers.width, size)
     if numbers.flip:
-        result = transforms.horizontal_flip(result)
+        picture = transforms.hflip(picture)
     for name, factor in numbers.jitter:
-        result = adjust[name](result, factor)
+        picture = adjust[name](picture, factor)
     if numbers.grey:
-        result = transforms.rgb_to_grayscale(result, num_output_channels=3)
-    return result
+        picture = transforms.to_grayscale(picture, num_output_channels=3)
+    result = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+    return result if are_bytes else result / 255
 
 
 def _draw_crop(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -1,6 +1,6 @@
-"""DomainBed's training augmentation of a whole minibatch at once, in float32, on the device of its images.
+"""An approximation of DomainBed's training augmentation: a whole minibatch at once, in float32, on its device.
 
-The random numbers mean the same as in `augmentation`, which works image by image and, on photographs, rounds to bytes
+The random numbers mean the same as in `augmentation`, whose pixels are DomainBed's: image by image, rounded to bytes
 after each operation. Here nothing is rounded, so pixels differ by a few levels of 256.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -41,6 +42,34 @@ class Network(nn.Module):
         """The input of the classifier: the features, (n, features), with those that the mask drops set to zero."""
         features: torch.Tensor = self.featurizer(images)
         return features if mask is None else features * mask
+
+    def featurize_separately(
+        self, minibatches: Sequence[torch.Tensor], masks: Sequence[torch.Tensor | None]
+    ) -> torch.Tensor:
+        """The same of several minibatches, none of which influences another: (sum of rows, features).
+
+        Each has its own forward if batch norm uses batch statistics. Otherwise one joint forward gives the same result,
+        and costs less.
+
+        Args:
+            minibatches: each (its rows, channels, height, width).
+            masks: of each.
+        """
+        if uses_batch_statistics(self):
+            return torch.cat([self.featurize(*each) for each in zip(minibatches, masks, strict=True)])
+        return self.featurize(torch.cat(list(minibatches)), concatenate_masks(masks))
+
+
+def uses_batch_statistics(module: nn.Module) -> bool:
+    """Whether any batch norm in it normalises by the statistics of the batch, and not by running ones."""
+    norms = (each for each in module.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm))
+    return any(norm.training or norm.running_mean is None for norm in norms)
+
+
+def concatenate_masks(masks: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """Masks of several minibatches as one; None if there is no dropout."""
+    present = [mask for mask in masks if mask is not None]
+    return torch.cat(present) if present else None
 
 
 def dropout_mask(

@@ -27,7 +27,7 @@ def draw_hyperparameters(
     - `domainbed`: DomainBed draws its `domainbed_row` name after name from a single generator, an algorithm's own names
       last, so that all algorithms share the others. The row is always drawn whole, from DomainBed's own ranges, so a
       name that an arm fixes or a file leaves out moves no other. A name searched over DomainBed's very range takes its
-      value from the row; a name with another range, or one DomainBed does not know, has a generator of its own (as
+      value from the row; a name with another range, or one DomainBed did not know then, has a generator of its own (as
       every name has in later versions of DomainBed). Source: facebookresearch/DomainBed, domainbed/hparams_registry.py
       at 7df6f06 (the row) and b93c22a (by name).
     - `domainbed-head`: each hyperparameter has a generator of its own, seeded by DomainBed's name for it. Source: the
@@ -113,7 +113,7 @@ def _draw_as_domainbed_head(space: Mapping[str, Distribution], seed: int) -> dic
 
 
 def _sample(distribution: Distribution, numbers: Numbers) -> Scalar:
-    """One value. Powers of 10 for floats and of 2 for integers, as in DomainBed, to give its bits."""
+    """One value. Powers of 10 for floats and of 2 for integers, and int(U), as in DomainBed, to give its bits."""
     if distribution.choice is not None:
         return distribution.choice[_index(numbers, len(distribution.choice))]
     low, high = _bounds(distribution)
@@ -122,9 +122,12 @@ def _sample(distribution: Distribution, numbers: Numbers) -> Scalar:
     if distribution.kind == "loguniform":
         return _clip(10 ** numbers.uniform(math.log10(low), math.log10(high)), low, high)
     smallest, largest = whole_bounds(distribution)
-    if distribution.kind == "integers":
+    if distribution.kind == "logintegers":
+        drawn = int(2 ** numbers.uniform(math.log2(low), math.log2(high)))
+    elif isinstance(numbers, np.random.RandomState):
+        drawn = math.floor(numbers.uniform(smallest, largest + 1))
+    else:
         return smallest + _index(numbers, largest - smallest + 1)
-    drawn = int(2 ** numbers.uniform(math.log2(low), math.log2(high)))
     return min(max(drawn, smallest), largest)
 
 

@@ -15,6 +15,9 @@ from gga_sweep.spec.models import RunSpec
 ANNEALING_NUMERICS = 2
 """Raised when a fix changes what an annealed step computes: only annealed runs get new keys."""
 
+AUGMENTATION_NUMERICS = 2
+"""Raised when a fix changes the pixels of an augmentation: only runs that augment get new keys."""
+
 AVERAGING_NUMERICS = 1
 """Raised when a fix changes what weight averaging computes: only runs that average get new keys."""
 
@@ -63,6 +66,8 @@ def canonical(
         del training["freeze_batch_norm"]
     if config.training.augmentation == "none":
         del training["augment_validation"]
+    else:
+        training["augmentation"] = {"name": config.training.augmentation, "numerics": AUGMENTATION_NUMERICS}
     if config.training.averaging is not None:
         training["averaging"]["numerics"] = AVERAGING_NUMERICS
     parts: dict[str, object] = {

@@ -40,6 +40,19 @@ DOMAINBED_NAMES: Mapping[str, str] = MappingProxyType(
 _ARM_BATCH = 8
 """Of the algorithm ARM on photographs, where DomainBed searches no batch size."""
 
+_DOMAINBED_STEPS = 5001
+"""Of every dataset (domainbed/datasets.py, `N_STEPS`)."""
+
+_FORMS_AT_7DF6F06: Mapping[str, Mapping[str, Scalar]] = MappingProxyType(
+    {"GroupDRO": {"groupdro_mean": True}, "MLDG": {"mldg_n_meta_test": 0}}
+)
+"""Where an algorithm differs between DomainBed at 7df6f06 and at b93c22a (domainbed/algorithms.py)."""
+
+_FORMS_OF_THE_GGA_RELEASE: Mapping[str, Mapping[str, Scalar]] = MappingProxyType(
+    {"GroupDRO": {"groupdro_mean": True}, "MLDG": {"mldg_n_meta_test": 1}}
+)
+"""The same for the GGA release."""
+
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
@@ -105,7 +118,10 @@ def deviations(
     if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
         yield f"images are {stored} (DomainBed's: {DOMAINBED_SIDE} x {DOMAINBED_SIDE})"
     if training.augmentation == "domainbed-batched":
-        yield "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes)"
+        yield (
+            "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes), so pixels "
+            "differ by about 1.5 of 256 levels on average"
+        )
     if training.augmentation != "none":
         yield f"crops are taken from images stored at {stored} (DomainBed's: from photographs as they lie on disk)"
 
@@ -128,15 +144,26 @@ def domainbed_space(dataset: str) -> dict[str, Distribution]:
 
 
 def domainbed_row(algorithm: str, dataset: str) -> dict[str, Distribution]:
-    """What DomainBed draws for an algorithm, in its order: what all search, then the algorithm's own.
+    """What DomainBed at 7df6f06 draws for an algorithm, in its order: what all search, then the algorithm's own.
 
-    It draws ARM's batch size too, and throws it away.
+    It draws ARM's batch size too, and throws it away. It draws Mixup's alpha as 10**U(-1, -1) and has no `n_meta_test`.
     """
+    row = _head_row(algorithm, dataset)
+    row.pop("mldg_n_meta_test", None)
+    return row if algorithm != "Mixup" else {**row, "mixup_alpha": Distribution(choice=(0.1,))}
+
+
+def _head_row(algorithm: str, dataset: str) -> dict[str, Distribution]:
+    """The same of DomainBed at b93c22a, where the order does not matter."""
     own = get_algorithm(algorithm).own.items()
     return {**domainbed_space(dataset), **{name: item.random for name, item in own if item.random is not None}}
 
 
 def _domainbed_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
+    return {**_domainbed_head_defaults(algorithm, dataset), **_FORMS_AT_7DF6F06.get(algorithm, {})}
+
+
+def _domainbed_head_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
     small = traits_of(dataset).small_images
     return {
         "lr": 1e-3 if small else 5e-5,
@@ -147,20 +174,33 @@ def _domainbed_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
 
 
 def _domainbed_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
-    space = domainbed_row(algorithm, dataset)
+    return _without_batch_of_arm(domainbed_row(algorithm, dataset), algorithm, dataset)
+
+
+def _domainbed_head_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
+    return _without_batch_of_arm(_head_row(algorithm, dataset), algorithm, dataset)
+
+
+def _without_batch_of_arm(row: dict[str, Distribution], algorithm: str, dataset: str) -> dict[str, Distribution]:
     if algorithm == "ARM" and not traits_of(dataset).small_images:
-        del space["batch_size"]
-    return space
+        del row["batch_size"]
+    return row
 
 
 def _domainbed_training(dataset: str) -> TrainingConfig:
+    """7df6f06 evaluates at multiples of its interval alone: steps after the last one change no result."""
+    interval = traits_of(dataset).evaluate_every
     return _domainbed_style(
-        dataset, steps=5001, evaluate_every=traits_of(dataset).evaluate_every, augment_validation=True
+        dataset,
+        steps=(_DOMAINBED_STEPS - 1) // interval * interval + 1,
+        evaluate_every=interval,
+        augment_validation=True,
     )
 
 
 def _domainbed_head_training(dataset: str) -> TrainingConfig:
-    return _domainbed_training(dataset).model_copy(update={"freeze_batch_norm": False})
+    changed = {"steps": _DOMAINBED_STEPS, "freeze_batch_norm": False}
+    return _domainbed_training(dataset).model_copy(update=changed)
 
 
 def _domainbed_style(dataset: str, steps: int, evaluate_every: int, augment_validation: bool) -> TrainingConfig:
@@ -189,6 +229,7 @@ def _gga_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
         "weight_decay": 1e-4,
         "dropout": 0.5,
         "annealing.radius": traits.gga_radius,
+        **_FORMS_OF_THE_GGA_RELEASE.get(algorithm, {}),
     }
 
 
@@ -246,7 +287,8 @@ GGA_PAPER = Protocol(
         "Where the release's table and its README commands disagree (lr of OfficeHome and TerraIncognita, weight decay "
         "of DomainNet) the table is followed; the batch size is its command line's.",
         "Datasets that the paper does not report take the hyperparameters of PACS.",
-        "The release gives no hyperparameters of the algorithms that GGA is put on: their own keep their defaults.",
+        "The release gives no hyperparameters of the algorithms that GGA is put on: their own keep their defaults, "
+        "except that GroupDRO divides its loss by the number of domains and MLDG holds out one, as in its code.",
     ),
     training=_gga_training,
     defaults=_gga_defaults,
@@ -258,19 +300,21 @@ _DOMAINBED_DEVIATIONS = (
     "Runs of one trial seed share those numbers whatever their arm, draw and test domains; DomainBed seeds each run by "
     "itself.",
     "The embedded digits search batches of 8 to 127 instead of 8 to 511.",
-    "Steps of a warm-up: int(10**U) of IRM and VREx is drawn as int(2**U'), equal but for rounding; int(U) of Fishr by "
-    "another call, from the same numbers.",
-    "What DomainBed lacks, then or still, is searched as its later versions do (AND-mask, Fish, Fishr, MLDG's "
-    "n_meta_test) or the GGA release (SAM, GSAM, SAGM); MixStyle, PCGrad and AgrSum search nothing of their own.",
+    "Steps of a warm-up: int(10**U) of IRM and VREx is drawn as int(2**U'), equal but for rounding.",
+    "What DomainBed lacks, then or still, is searched as in its later versions (AND-mask, Fish, Fishr) or in the GGA "
+    "release (SAM, GSAM, SAGM); MixStyle, PCGrad and AgrSum search nothing of their own.",
 )
 
 DOMAINBED = Protocol(
     name="domainbed",
-    summary="DomainBed's as in its paper (7df6f06): ImageNet's ResNet-50 with frozen batch norm, 5001 steps, an "
-    "evaluation every 300 (DomainNet 1000), validation on augmented images, random search.",
+    summary="DomainBed's as in its paper (7df6f06): ImageNet's ResNet-50 with frozen batch norm, an evaluation every "
+    "300 steps (DomainNet 1000), the last at step 4800 (5000), validation on augmented images, random search.",
     sampler="domainbed",
     selection=("training-domain-validation",),
-    deviations=_DOMAINBED_DEVIATIONS,
+    deviations=(
+        *_DOMAINBED_DEVIATIONS,
+        "Training ends with the last evaluation; DomainBed's goes on to step 5000, after which it evaluates nothing.",
+    ),
     training=_domainbed_training,
     defaults=_domainbed_defaults,
     search_space=_domainbed_search_space,
@@ -278,18 +322,19 @@ DOMAINBED = Protocol(
 
 DOMAINBED_HEAD = Protocol(
     name="domainbed-head",
-    summary="DomainBed's as its code stands today (b93c22a): as its paper's, but batch norm is not frozen and each "
-    "hyperparameter is drawn by its own name.",
+    summary="DomainBed's as its code stands today (b93c22a): as its paper's, but batch norm is not frozen, each "
+    "hyperparameter is drawn by its own name, and the last of 5001 steps is evaluated too.",
     sampler="domainbed-head",
     selection=("training-domain-validation",),
     deviations=(
         *_DOMAINBED_DEVIATIONS,
         "The network starts from torchvision's ImageNet weights; DomainBed's from timm's resnet50.ram_in1k, which "
         "`training.weights` takes as a state-dict file (its names are torchvision's).",
+        "MLDG updates the running statistics of batch norm; DomainBed's does not, because it trains on copies.",
     ),
     training=_domainbed_head_training,
-    defaults=_domainbed_defaults,
-    search_space=_domainbed_search_space,
+    defaults=_domainbed_head_defaults,
+    search_space=_domainbed_head_search_space,
 )
 
 SHARED_HP = Protocol(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm
-from gga_sweep.algorithms.batch import Batch, concatenate_masks
+from gga_sweep.algorithms.batch import Batch
 from gga_sweep.annealing import (
     GGA,
     STEP_MASK,
@@ -24,6 +24,7 @@ from gga_sweep.annealing import (
     search_step,
 )
 from gga_sweep.datasets import Minibatch
+from gga_sweep.networks.network import concatenate_masks
 from gga_sweep.records import AnnealedStep
 from gga_sweep.training.randomness import RunStreams
 
@@ -43,9 +44,7 @@ class StepModel:
         self._names = names
         self._streams = streams
         self._step = step
-        self.batch = Batch(
-            minibatches, lambda domain: self._drawn_mask(domain, STEP_MASK), lambda purpose: streams.host(step, purpose)
-        )
+        self.batch = Batch(minibatches, self._mask_of_forward, lambda purpose: streams.host(step, purpose))
         self.n_domains = len(minibatches)
         self.module: nn.Module = algorithm
         self.rows = self.batch.rows
@@ -74,6 +73,9 @@ class StepModel:
 
     def _mask(self, domain: int, draw: Draw) -> torch.Tensor | None:
         return self.batch.masks[domain] if draw == STEP_MASK else self._drawn_mask(domain, draw)
+
+    def _mask_of_forward(self, domain: int, forward: int) -> torch.Tensor | None:
+        return self._drawn_mask(domain, (*STEP_MASK, forward) if forward else STEP_MASK)
 
     def _drawn_mask(self, domain: int, draw: Draw) -> torch.Tensor | None:
         return self._streams.dropout_mask(self._step, draw, self._names[domain], self.rows[domain])

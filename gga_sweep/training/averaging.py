@@ -14,10 +14,16 @@ each evaluation):
 - If none is found, the last segment is averaged.
 
 The weights are the paper's: the mean over every step of the valley, each once. The release differs, in what look like
-slips: a segment counts as any other, however many steps it has; that of t_s can count twice, and not at all where
-`n_tolerance` <= `n_converge`; the first can count several times where the valley is found before `n_tolerance`
-evaluations; segments in front of it count where training ends within `n_tolerance` evaluations of t_s. It also ends
-training with the valley; here training goes on, since its own steps are selected from too.
+mistakes:
+
+- Every segment has the same weight, however many steps it has. That of t_s can count twice, and not at all if
+  `n_tolerance` <= `n_converge`.
+- If the valley is found before `n_tolerance` evaluations, the first segment can count several times, and segments
+  before t_s can be left out although their losses are within the threshold.
+- If `n_tolerance` < `n_converge`, the next `n_converge` - `n_tolerance` segments after t_s count whatever their losses.
+- If training ends within `n_tolerance` evaluations of t_s, segments before the valley count.
+
+It also ends training with the valley; here training continues, since a step of its own can be selected too.
 
 Averaged are all floating-point tensors of the network, buffers included. Those of batch norm are constant where it is
 frozen. If it is not, the mean of its running statistics replaces those of the mean weights; the release recomputes them

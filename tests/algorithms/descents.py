@@ -48,4 +48,4 @@ def assert_same(one: Algorithm, other: Algorithm, tolerance: float) -> None:
 def in_single_precision(batch: Batch) -> Batch:
     """The same images, without dropout."""
     minibatches = [type(each)(each.images.float(), each.labels) for each in batch.minibatches]
-    return Batch(minibatches, lambda _: None, batch.numbers)
+    return Batch(minibatches, lambda *_: None, batch.numbers)

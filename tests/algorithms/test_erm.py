@@ -33,7 +33,11 @@ def minibatches(step: int, sizes: tuple[int, ...] = (4, 4)) -> list[Minibatch]:
 def as_batch(minibatches: list[Minibatch], mask: torch.Tensor | None = None) -> Batch:
     rows = [len(minibatch.labels) for minibatch in minibatches]
     masks = None if mask is None else torch.split(mask, rows)
-    return Batch(minibatches, lambda domain: None if masks is None else masks[domain], lambda _: pytest.fail("draws"))
+
+    def draw_mask(domain: int, _forward: int) -> torch.Tensor | None:
+        return None if masks is None else masks[domain]
+
+    return Batch(minibatches, draw_mask, lambda _: pytest.fail("draws"))
 
 
 def mask_of(step: int, network: Network) -> torch.Tensor | None:

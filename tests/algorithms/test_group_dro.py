@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from descents import assert_descends
@@ -19,14 +20,15 @@ def losses_of(network: Network, batch: Batch) -> list[torch.Tensor]:
     ]
 
 
-def test_a_step_descends_the_losses_weighed_by_how_high_they_are() -> None:
-    batch, host = tiny_batch(dropout=0.5), tiny_host("GroupDRO", groupdro_eta=2.0)
+@pytest.mark.parametrize(("mean", "divisor"), [(False, 1), (True, 3)])
+def test_a_step_descends_the_losses_weighed_by_how_high_they_are(mean: bool, divisor: int) -> None:
+    batch, host = tiny_batch(dropout=0.5), tiny_host("GroupDRO", groupdro_eta=2.0, groupdro_mean=mean)
     losses = np.array([loss.item() for loss in losses_of(host.network, batch)])
     weights = np.exp(2.0 * losses) / np.exp(2.0 * losses).sum()
     assert_descends(
         host,
         batch,
-        lambda network: sum(q * loss for q, loss in zip(weights, losses_of(network, batch), strict=True)),
+        lambda network: sum(q * loss for q, loss in zip(weights / divisor, losses_of(network, batch), strict=True)),
     )
     np.testing.assert_allclose(host.get_buffer("q").numpy(), weights, rtol=1e-12)
 

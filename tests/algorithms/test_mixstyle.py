@@ -128,7 +128,7 @@ def test_styles_are_mixed_in_the_update_alone() -> None:
     host.update(tiny_batch())
     plain.load_state_dict(host.network.state_dict())
     batch = tiny_batch(1)
-    undrawn = Batch(batch.minibatches, lambda _: None, lambda _: pytest.fail("draws"))
+    undrawn = Batch(batch.minibatches, lambda *_: None, lambda _: pytest.fail("draws"))
     assert torch.equal(host.predict(batch.images), plain(batch.images))
     assert torch.equal(host.joint_logits(undrawn, None), plain(batch.images))
     assert torch.equal(host.domain_logits(undrawn, 1, None), plain(batch.minibatches[1].images))

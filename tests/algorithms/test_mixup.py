@@ -60,6 +60,6 @@ def test_with_every_weight_1_or_every_weight_0_it_is_erm(weight: float) -> None:
     def numbers(purpose: str) -> Any:
         return OneWeight(weight, batch.numbers(purpose))
 
-    loss = mixup.update(Batch(batch.minibatches, lambda _: None, numbers))
+    loss = mixup.update(Batch(batch.minibatches, lambda *_: None, numbers))
     assert float(loss) == pytest.approx(float(erm.update(batch)), rel=1e-12)
     assert_same(mixup, erm, tolerance=1e-8)

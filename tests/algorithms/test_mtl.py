@@ -89,7 +89,7 @@ def test_scoring_predicts_as_the_update_does_and_writes_nothing(paper_form: bool
 
 def test_the_noise_is_that_of_its_step() -> None:
     batches = [tiny_batch(0), tiny_batch(0), tiny_batch(0)]
-    batches[2] = Batch(batches[2].minibatches, lambda _: None, tiny_batch(1).numbers)
+    batches[2] = Batch(batches[2].minibatches, lambda *_: None, tiny_batch(1).numbers)
     host = tiny_host("MTL")
     logits = [host.domain_logits(batch, 1, None) for batch in batches]
     assert torch.equal(logits[0], logits[1])

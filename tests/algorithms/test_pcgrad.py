@@ -41,6 +41,6 @@ def test_these_gradients_are_in_conflict_and_the_order_of_projections_matters() 
     gradients, _ = domain_gradients_by_hand(tiny_host("PCGrad", n_domains=6).network, batch)
     flat = np.stack([np.concatenate([part.ravel() for part in each]) for each in gradients])
     assert (flat @ flat.T).min() < 0
-    other = Batch(batch.minibatches, lambda domain: batch.masks[domain], lambda _: np.random.default_rng(1))
+    other = Batch(batch.minibatches, lambda domain, _: batch.masks[domain], lambda _: np.random.default_rng(1))
     one, two = projected_mean(gradients, batch), projected_mean(gradients, other)
     assert not np.allclose(one[0], two[0], rtol=1e-6)

@@ -38,9 +38,9 @@ class ByDefinition:
     def parts(self) -> tuple[nn.Module, nn.Module, nn.Module]:
         return self.f, self.c, self.s
 
-    def features(self, batch: Batch) -> Tensor:
-        rows = self.f(batch.images)
-        return rows if batch.mask is None else rows * batch.mask
+    def features(self, batch: Batch, forward: int) -> Tensor:
+        rows, masks = self.f(batch.images), batch.masks_of_forward(forward)
+        return rows if masks[0] is None else rows * torch.cat(masks)  # type: ignore[arg-type]
 
     def step(self, batch: Batch) -> Tensor:
         content_loss = self.content_loss(batch)
@@ -50,11 +50,11 @@ class ByDefinition:
         self.adam_c.step()
 
         self.clear()
-        F.cross_entropy(self.style_logits(batch, "other contents of style"), batch.labels).backward()
+        F.cross_entropy(self.style_logits(batch, 1, "other contents of style"), batch.labels).backward()
         self.adam_s.step()
 
         self.clear()
-        probabilities = self.style_logits(batch, "other contents of the adversary").log_softmax(1)
+        probabilities = self.style_logits(batch, 2, "other contents of the adversary").log_softmax(1)
         losses = [-sum(row) / CLASSES for row in probabilities]
         (self.w_adv * sum(losses) / len(losses)).backward()
         self.adam_f.step()
@@ -65,7 +65,7 @@ class ByDefinition:
             part.zero_grad()
 
     def content_loss(self, batch: Batch) -> Tensor:
-        numbers, features = batch.numbers("mixed styles"), self.features(batch)
+        numbers, features = batch.numbers("mixed styles"), self.features(batch, 0)
         own = [float(numbers.random()) for _ in features]
         others = numbers.permutation(len(features))
         mixed = []
@@ -76,8 +76,8 @@ class ByDefinition:
             mixed.append(content(row) * (variance + 1e-5).sqrt() + mean)
         return F.cross_entropy(self.c(torch.stack(mixed)), batch.labels)
 
-    def style_logits(self, batch: Batch, purpose: str) -> Tensor:
-        features = self.features(batch)
+    def style_logits(self, batch: Batch, forward: int, purpose: str) -> Tensor:
+        features = self.features(batch, forward)
         swapped = []
         for row, other in zip(features, batch.numbers(purpose).permutation(len(features)), strict=True):
             mean, variance = style(row)
@@ -110,11 +110,11 @@ def test_the_featurizer_takes_two_steps_an_update_and_the_classifiers_one() -> N
     assert steps == {"featurizer": {2.0}, "content": {1.0}, "style": {1.0}}
 
 
-def test_the_images_featurized_are_those_of_two_joint_batches() -> None:
+def test_content_style_and_adversary_each_have_a_forward_of_the_joint_batch() -> None:
     host, rows = tiny_host("SagNet"), []
     host.network.featurizer.register_forward_hook(lambda _, inputs, output: rows.append(len(output)))
     host.update(tiny_batch())
-    assert rows == [12, 12]
+    assert rows == [12, 12, 12]
 
 
 def test_prediction_and_scoring_know_no_other_image_and_no_style_network() -> None:

@@ -75,8 +75,8 @@ def after_steps(name: str, steps: int = 4, **changes: Scalar) -> Algorithm:
 def test_each_hyperparameter_changes_the_weights(name: str, hyperparameter: str) -> None:
     if hyperparameter.endswith("_anneal_iters"):
         changed: Scalar = 1
-    elif hyperparameter == "paper_form":
-        changed = not OWN.get(name, {}).get("paper_form", False)
+    elif hyperparameter in ("paper_form", "groupdro_mean"):
+        changed = not OWN.get(name, {}).get(hyperparameter, False)
     else:
         changed = OTHER[hyperparameter]
     one, other = after_steps(name), after_steps(name, **{hyperparameter: changed})
@@ -98,7 +98,7 @@ def test_where_all_domains_agree_it_is_erm_weight_decay_included(name: str) -> N
     host, erm = tiny_host(name, weight_decay=0.1), tiny_host("ERM", weight_decay=0.1)
     for step in range(3):
         batch = tiny_batch(step)
-        same = Batch(batch.minibatches[:1] * 3, lambda _: None, batch.numbers)
+        same = Batch(batch.minibatches[:1] * 3, lambda *_: None, batch.numbers)
         host.update(same)
         erm.update(same)
     assert_same(host.network, erm.network, tolerance=1e-9)  # type: ignore[arg-type]

@@ -58,8 +58,8 @@ def tiny_batch(step: int = 0, n_domains: int = 3, rows: int = 4, side: int = 4, 
         for domain in range(n_domains)
     ]
 
-    def draw_mask(domain: int) -> torch.Tensor | None:
-        generator = tensor_stream("Tiny", 0, "dropout", step, str(domain))
+    def draw_mask(domain: int, forward: int) -> torch.Tensor | None:
+        generator = tensor_stream("Tiny", 0, "dropout", step, str(domain), forward)
         mask = dropout_mask(generator, rows, FEATURES, dropout, CPU)
         return None if mask is None else mask.double()
 

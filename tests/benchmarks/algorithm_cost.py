@@ -56,7 +56,7 @@ COUNTS: Mapping[str, Counts] = {
     "MTL": ONE,
     "VREx": ONE,
     "MLDG": Counts(2 / 3, 2 / 3, 2),  # two of three domains set apart: one pair, each of its sides a third of the batch
-    "SagNet": Counts(2, 2, 2),  # content; then style and adversary on the same features, the adversary alone goes back
+    "SagNet": Counts(3, 2, 2),  # content, style, adversary; style trains no featurizer, so it does not go back
     "RSC": ONE,  # what is muted lies behind the featurizer
     "Fish": Counts(1, 1, DOMAINS),
     "SAM": Counts(2, 2),
@@ -69,15 +69,21 @@ COUNTS: Mapping[str, Counts] = {
 
 
 class Case(NamedTuple):
-    """A network on so many images of each of three domains, `side` pixels square."""
+    """A network on so many images of each of three domains, `side` pixels square.
+
+    Args:
+        live: whether batch norm uses batch statistics, so that some algorithms have a forward for each domain.
+    """
 
     network: str
     side: int
     batch: int
     device: str = "cpu"
+    live: bool = False
 
     def __str__(self) -> str:
-        return f"{self.network} {self.side}x{self.side}, {DOMAINS} x {self.batch}, {self.device}"
+        batch_norm = ", live batch norm" if self.live else ""
+        return f"{self.network} {self.side}x{self.side}, {DOMAINS} x {self.batch}, {self.device}{batch_norm}"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,7 +91,7 @@ class Case(NamedTuple):
 
 
 def host(case: Case, name: str) -> Algorithm:
-    """Batch norm frozen, no dropout, at the registry's hyperparameters."""
+    """Without dropout, at the registry's hyperparameters."""
     spec = ALGORITHMS[name]
     algorithm = spec.load()
     channels, *sides = case.shape
@@ -97,7 +103,7 @@ def host(case: Case, name: str) -> Algorithm:
     made = algorithm(network, values, Setting(DOMAINS, CLASSES, case.shape, "bench", 0)).train()
     for module in made.network.featurizer.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
+            module.train(case.live)
     return made
 
 
@@ -106,7 +112,7 @@ def batch(case: Case) -> Batch:
     images = torch.rand(DOMAINS, case.batch, *case.shape, generator=generator).to(case.device)
     labels = torch.randint(CLASSES, (DOMAINS, case.batch), generator=generator).to(case.device)
     minibatches = [Minibatch(*each) for each in zip(images, labels, strict=True)]
-    return Batch(minibatches, lambda _: None, lambda purpose: stream("bench", 0, "host", 0, purpose))
+    return Batch(minibatches, lambda *_: None, lambda purpose: stream("bench", 0, "host", 0, purpose))
 
 
 def parts(case: Case, found: Batch) -> dict[str, Callable[[], object]]:
@@ -174,6 +180,7 @@ def main() -> None:
     set_arithmetic(threads=1)
     report(Case("small-cnn", 28, 32), repeats=30)
     report(Case("resnet18", 64, 8), repeats=5)
+    report(Case("resnet18", 64, 8, live=True), repeats=5)
     if torch.cuda.is_available():
         report(Case("resnet50", 224, 32, "cuda"), repeats=10)
 

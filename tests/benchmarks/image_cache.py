@@ -26,10 +26,13 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from gga_sweep.datasets import Dataset, Split, draw_minibatch, load_dataset
+from gga_sweep.datasets.augmentation import apply_numbers, draw_numbers
+from gga_sweep.datasets.batched_augmentation import augment_batch
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD
 from gga_sweep.datasets.image_cache import decode
 from gga_sweep.datasets.manifest import content_hash
+from gga_sweep.seeding import stream
 
 SIZE = 224
 SHAPES = {(227, 227): 3.0, (640, 480): 5.0}  # with the aims: from the cache against decoding
@@ -51,6 +54,7 @@ def main() -> None:
         for shape, root in trees.items():
             reading(shape, root, Path(folder) / "cache")
         augmenting(trees, Path(folder) / "cache")
+        differing(next(iter(trees.values())), Path(folder) / "cache")
         sharing(next(iter(trees.values())), Path(folder) / "cache")
         print(f"load average {os.getloadavg()[0]:.1f}")
 
@@ -156,6 +160,18 @@ def augmenting(trees: dict[tuple[int, int], Path], cache: Path) -> None:
         first = first or speed
         shares = f"{speed.rate / first.rate:5.2f}   {1e3 * speed.cpu:12.2f} ms  {first.cpu / speed.cpu:5.2f}"
         row(name, f"{speed.rate:.0f}", shares)
+
+
+def differing(root: Path, cache: Path) -> None:
+    """By how much `domainbed-batched` differs from `domainbed`, over all images with the same random numbers."""
+    differences = []
+    for domain in load_dataset(config(root), cache).domains:
+        images, _ = domain.take(np.arange(len(domain)))
+        drawn = [draw_numbers(SIZE, SIZE, stream("bench", 0, domain.name, index)) for index in range(len(images))]
+        exact = torch.stack([apply_numbers(image, each) for image, each in zip(images, drawn, strict=True)])
+        differences.append((255 * augment_batch(images, drawn) - exact).abs())
+    levels = torch.stack(differences)
+    row("batched against domainbed, levels of 256", f"{levels.mean():.2f}", f"at most {levels.max():.1f}")
 
 
 class Speed(NamedTuple):

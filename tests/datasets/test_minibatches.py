@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from float_augmentation import augmented_as_floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from gga_sweep.datasets import (
     minibatch_indices,
     split_domain,
 )
+from gga_sweep.datasets.augmentation import draw_numbers
 from gga_sweep.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD
 from gga_sweep.errors import InputError
 from gga_sweep.seeding import stream
@@ -100,6 +102,10 @@ def unprepared(batch: Minibatch) -> torch.Tensor:
     return batch.images * std + mean
 
 
+def as_floats(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    return augmented_as_floats(image / 255, draw_numbers(*image.shape[1:], rng))
+
+
 def test_a_minibatch_that_is_augmented_at_once_takes_the_same_numbers() -> None:
     at_once = draw_minibatch(DATASET, NEAR, SPLIT, 8, trial_seed=2, step=9, augmentation="domainbed-batched")
     one_by_one = draw_minibatch(DATASET, NEAR, SPLIT, 8, trial_seed=2, step=9, augmentation="domainbed")
@@ -107,7 +113,7 @@ def test_a_minibatch_that_is_augmented_at_once_takes_the_same_numbers() -> None:
 
     chosen = minibatch_indices(SPLIT.train, 8, "mine", 2, 9, "near")
     expected = [
-        augment(NEAR.images[index] / 255, stream("mine", 2, "augment", 9, "near", position))
+        as_floats(NEAR.images[index], stream("mine", 2, "augment", 9, "near", position))
         for position, index in enumerate(chosen)
     ]
     torch.testing.assert_close(unprepared(at_once), torch.stack(expected), rtol=0, atol=2e-5)
@@ -116,7 +122,7 @@ def test_a_minibatch_that_is_augmented_at_once_takes_the_same_numbers() -> None:
 
 def test_an_evaluation_that_is_augmented_at_once_takes_the_same_numbers() -> None:
     together = evaluation_batch(DATASET, NEAR, np.array([3, 7, 11]), 0, 300, "domainbed-batched")
-    image = augment(NEAR.images[7] / 255, stream("mine", 0, "augment-validation", 300, "near", 7))
+    image = as_floats(NEAR.images[7], stream("mine", 0, "augment-validation", 300, "near", 7))
     torch.testing.assert_close(unprepared(together)[1], image, rtol=0, atol=2e-5)
 
 

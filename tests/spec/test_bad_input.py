@@ -261,7 +261,7 @@ OF_ALGORITHMS = fault_cases(r"""
   ours, cells: [{arm: MLDG, test_domains: 90, values: {mldg_n_meta_test: 3}}]}, dataset: {name: ColoredDigits}}
     -> chosen.cells[0].values.mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held
     out, got 3
-{arms: [{algorithm: MLDG}], defaults: {mldg_n_meta_test: 1}, dataset: {name: ColoredDigits}, protocol: domainbed}
+{arms: [{algorithm: MLDG}], defaults: {mldg_n_meta_test: 1}, dataset: {name: ColoredDigits}, protocol: domainbed-head}
     -> search_space.mldg_n_meta_test: must be below the number of training domains, 2 where '90' is held out (the
     protocol searches it: fix it under arms[0].vary), got 2
 {arms: [{algorithm: CORAL}], defaults: {batch_size: 1}}

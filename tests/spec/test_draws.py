@@ -117,6 +117,11 @@ OWN: dict[str, list[tuple[str, str, Draw]]] = {
         ("vrex_penalty_anneal_iters", "vrex_penalty_anneal_iters", _steps(0, 4)),
     ],
     "Fish": [("fish_meta_lr", "meta_lr", _one_of(0.05, 0.1, 0.5))],
+    "Fishr": [
+        ("fishr_lambda", "lambda", _power(1, 4)),
+        ("fishr_penalty_anneal_iters", "penalty_anneal_iters", lambda r: int(r.uniform(0, 5000))),
+        ("fishr_ema", "ema", _share(0.9, 0.99)),
+    ],
     "ANDMask": [("andmask_tau", "tau", _share(0.5, 1.0))],
     # ---
     "SAM": [("sam_rho", "rho", _one_of(0.01, 0.02, 0.05, 0.1))],
@@ -130,6 +135,13 @@ OWN: dict[str, list[tuple[str, str, Draw]]] = {
     ],
 }
 
+AT_7DF6F06: dict[str, list[tuple[str, str, Draw]]] = {
+    **OWN,
+    "Mixup": [("mixup_alpha", "mixup_alpha", _power(-1, -1))],
+    "MLDG": [("mldg_beta", "mldg_beta", _power(-1, 1))],
+}
+"""The same file at 7df6f06."""
+
 every_host = pytest.mark.parametrize("algorithm", OWN)
 
 
@@ -142,7 +154,7 @@ def test_an_algorithms_own_names_follow_the_shared_ones_in_domainbeds_row(algori
         state = np.random.RandomState(_seed_hash(draw, trial_seed))
         state.choice([0.0, 0.1, 0.5])
         state.uniform(size=len(expected) - 1)  # lr, batch size and, of photographs, weight decay
-        expected |= {name: of(state) for name, _, of in OWN[algorithm]}
+        expected |= {name: of(state) for name, _, of in AT_7DF6F06[algorithm]}
         assert draw_hyperparameters(space, "domainbed", algorithm, dataset, trial_seed, draw) == pytest.approx(expected)
 
 
@@ -157,18 +169,16 @@ def test_domainbed_head_seeds_draws_by_domainbeds_names(algorithm: str) -> None:
         assert drawn == pytest.approx(expected)
 
 
-def test_fishr_is_drawn_as_in_domainbeds_head_but_for_its_warm_up() -> None:
+def test_fishrs_warm_up_is_that_of_domainbeds_head() -> None:
     space = PROTOCOLS["domainbed-head"].search_space("Fishr", "PACS")
-    seed = _seed_hash(4, 1)
-    drawn = draw_hyperparameters(space, "domainbed-head", "Fishr", "PACS", 1, 4)
-    assert drawn["fishr_lambda"] == pytest.approx(_power(1, 4)(np.random.RandomState(_seed_hash(seed, "lambda"))))
-    assert drawn["fishr_ema"] == pytest.approx(_share(0.9, 0.99)(np.random.RandomState(_seed_hash(seed, "ema"))))
-    warm_up = [
-        draw_hyperparameters(space, "domainbed-head", "Fishr", "PACS", 0, draw)["fishr_penalty_anneal_iters"]
-        for draw in range(1, 500)
-    ]
-    assert 0 <= min(warm_up) < 100
-    assert 4900 < max(warm_up) <= 4999
+    drawn = draw_hyperparameters(space, "domainbed-head", "Fishr", "PACS", 0, 1)
+    assert drawn["fishr_penalty_anneal_iters"] == 4072  # what DomainBed's `random_hparams` returns
+
+
+def test_mixups_alpha_is_always_a_tenth_at_7df6f06() -> None:
+    space = PROTOCOLS["domainbed"].search_space("Mixup", "PACS")
+    drawn = [draw_hyperparameters(space, "domainbed", "Mixup", "PACS", 0, draw) for draw in range(1, 20)]
+    assert {each["mixup_alpha"] for each in drawn} == {0.1}
 
 
 @every_sampler

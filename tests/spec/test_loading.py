@@ -102,7 +102,10 @@ def test_what_the_file_overrides_decides_and_is_a_deviation(field: str, tmp_path
         assert [words[:21] for words in sweep.deviations[1:]] == ["crops are taken from "] * (field == "augmentation")
 
 
-BATCHED = "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes)"
+BATCHED = (
+    "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes), so pixels differ "
+    "by about 1.5 of 256 levels on average"
+)
 
 
 def crops(side: int) -> str:

@@ -92,6 +92,8 @@ RANDOM = {
     "Fishr": {"fishr_lambda": (10, 1e4), "fishr_penalty_anneal_iters": (0, 4999), "fishr_ema": (0.9, 0.99)},
 }
 
+AT_7DF6F06 = {"Mixup": {"mixup_alpha": (0.1,)}, "MLDG": {"mldg_beta": (0.1, 10)}}  # the same file at 7df6f06
+
 
 @pytest.mark.parametrize("algorithm", RANDOM)
 @pytest.mark.parametrize("protocol", ["domainbed", "domainbed-head"])
@@ -99,8 +101,9 @@ RANDOM = {
 def test_domainbed_searches_what_each_algorithm_has_of_its_own(algorithm: str, protocol: str, dataset: str) -> None:
     space = get_protocol(protocol).search_space(algorithm, dataset)
     own = {name: searched for name, searched in space.items() if name not in TRAINING_HYPERPARAMETERS}
-    assert list(own) == list(RANDOM[algorithm])
-    for name, values in RANDOM[algorithm].items():
+    expected = {**RANDOM, **(AT_7DF6F06 if protocol == "domainbed" else {})}[algorithm]
+    assert list(own) == list(expected)
+    for name, values in expected.items():
         assert all(contains(own[name], value) for value in values)
         beyond = (values[0] - 1, math.nextafter(values[0], -9), math.nextafter(values[-1], 1e9), values[-1] + 1)
         assert not any(contains(own[name], value) for value in beyond)
@@ -120,10 +123,31 @@ def test_arm_has_small_batches_on_photographs_that_are_not_searched(protocol: st
 
 
 @pytest.mark.parametrize("protocol", ["quick", "shared-hp", "gga-paper"])
-def test_other_protocols_keep_each_algorithms_own_defaults(protocol: str) -> None:
-    for algorithm, spec in ALGORITHMS.items():
-        assert get_protocol(protocol).search_space(algorithm, "PACS") == {}
-        assert not set(get_protocol(protocol).defaults(algorithm, "PACS")) & set(spec.own)
+def test_other_protocols_search_nothing(protocol: str) -> None:
+    assert all(get_protocol(protocol).search_space(algorithm, "PACS") == {} for algorithm in ALGORITHMS)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        ("quick", {}),
+        ("shared-hp", {}),
+        ("gga-paper", {"groupdro_mean": True, "mldg_n_meta_test": 1}),
+        ("domainbed", {"groupdro_mean": True, "mldg_n_meta_test": 0}),
+        ("domainbed-head", {}),
+    ],
+)
+def test_an_algorithms_own_defaults_are_replaced_by_the_forms_of_the_source(
+    protocol: str, expected: dict[str, object]
+) -> None:
+    """domainbed/algorithms.py at 7df6f06 and in the GGA release, against b93c22a."""
+    found = {
+        name: value
+        for algorithm, spec in ALGORITHMS.items()
+        for name, value in get_protocol(protocol).defaults(algorithm, "PACS").items()
+        if name in spec.own
+    }
+    assert found == expected
 
 
 @every_protocol
@@ -191,10 +215,18 @@ def test_gga_paper_uses_the_hyperparameters_of_pacs_for_other_datasets() -> None
 @pytest.mark.parametrize(
     ("dataset", "evaluate_every"), [("PACS", 300), ("ImageFolder", 300), ("DomainNet", 1000), ("RotatedDigits", 100)]
 )
-def test_domainbed_trains_5001_steps_and_evaluates_by_dataset(dataset: str, evaluate_every: int) -> None:
-    training = get_protocol("domainbed").training(dataset)
-    assert (training.steps, training.evaluate_every) == (5001, evaluate_every)
-    assert (training.split, training.freeze_batch_norm) == ("domainbed", True)
+def test_domainbed_evaluates_where_its_own_runs_have_records(dataset: str, evaluate_every: int) -> None:
+    """domainbed/scripts/train.py: 5001 steps; 7df6f06 evaluates multiples alone, b93c22a also the last step."""
+    multiples = [step for step in range(5001) if step % evaluate_every == 0]
+    for name, expected in (("domainbed", multiples), ("domainbed-head", sorted({*multiples, 5000}))):
+        training = get_protocol(name).training(dataset)
+        evaluated = [
+            step
+            for step in range(training.steps or 0)
+            if step % (training.evaluate_every or 1) == 0 or step + 1 == training.steps
+        ]
+        assert evaluated == expected
+    assert get_protocol("domainbed").training(dataset).split == "domainbed"
 
 
 def test_domainbed_validates_on_augmented_photographs() -> None:
@@ -204,13 +236,15 @@ def test_domainbed_validates_on_augmented_photographs() -> None:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_domainbed_head_differs_from_domainbed_in_batch_norm_and_sampler(dataset: str) -> None:
+def test_domainbed_head_differs_from_domainbed_in_steps_batch_norm_and_sampler(dataset: str) -> None:
     paper, head = get_protocol("domainbed"), get_protocol("domainbed-head")
-    assert head.training(dataset) == paper.training(dataset).model_copy(update={"freeze_batch_norm": False})
+    changed = {"freeze_batch_norm": False, "steps": 5001}
+    assert head.training(dataset) == paper.training(dataset).model_copy(update=changed)
+    assert paper.training(dataset).freeze_batch_norm
     assert head.defaults("ERM", dataset) == paper.defaults("ERM", dataset)
     assert head.search_space("ERM", dataset) == paper.search_space("ERM", dataset)
     assert (paper.sampler, head.sampler) == ("domainbed", "domainbed-head")
-    assert set(head.deviations) - set(paper.deviations) == {head.deviations[-1]}
+    assert set(head.deviations) - set(paper.deviations) == set(head.deviations[-2:])
 
 
 def test_shared_hp_is_quick_with_one_draw_for_all_test_domains() -> None:

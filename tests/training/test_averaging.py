@@ -77,9 +77,10 @@ def released(losses: Sequence[float], n_converge: int, n_tolerance: int, ratio: 
             if candidates[0] >= 0 and min(candidates, key=lambda j: losses[j]) == candidates[0]:
                 found = candidates[0]
                 limit = (1 + ratio) * (sum(losses[j] for j in candidates) / n_converge)
-                before = queue[: n_tolerance - n_converge + 1]
+                before = queue[: max(0, n_tolerance - n_converge) + 1]
                 above = [place for place, j in enumerate(before) if losses[j] > limit]
-                taken = {found, *before[above[-1] + 2 if above else 1 :]}
+                after = candidates[1 : 1 + n_converge - n_tolerance] if n_tolerance < n_converge else []
+                taken = {found, *after} if after else {found, *before[above[-1] + 2 if above else 1 :]}
         elif queue[0] >= found:
             if min(losses[j] for j in queue) > limit:
                 return taken
@@ -104,6 +105,22 @@ def test_the_segments_are_those_that_the_release_takes_between_full_queues(
     t_s = (algorithm_1(losses, n_converge, n_tolerance, 0.25) or (-1,))[0]
     if found is not None and more <= t_s <= len(losses) - n_tolerance:
         assert set(range(found.first, found.last + 1)) == expected
+
+
+@pytest.mark.parametrize(
+    ("losses", "window", "ours", "theirs"),
+    [
+        ([2, 1.5, 1.1, 3, 1.5, 3], (2, 5, 0.3), {1, 2, 3, 4}, {2, 3, 4}),  # found at the fourth of five evaluations
+        ([1, 1.5, 3, 3], (3, 1, 0.3), {0, 1}, {0, 1, 2}),  # n_tolerance below n_converge
+    ],
+)
+def test_the_release_departs_from_its_own_rule_where_the_docs_say_so(
+    losses: list[float], window: tuple[int, int, float], ours: set[int], theirs: set[int]
+) -> None:
+    found = loss_valley(losses, swad(*window))
+    assert found is not None
+    assert set(range(found.first, found.last + 1)) == ours
+    assert released(losses, *window) == theirs
 
 
 def test_a_valley_found_is_never_taken_back() -> None:
