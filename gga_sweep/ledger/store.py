@@ -13,11 +13,14 @@ from stat import S_ISREG
 from typing import NamedTuple, Protocol, TypeVar
 
 from gga_sweep.errors import StorageError
+from gga_sweep.input_files import read_regular
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _BESIDE = ".new-"
+_LARGEST_TEXT = 2**28  # bytes of JSON
+_LARGEST = 2**36  # bytes of any other file, such as a checkpoint
 
 
 class FileStat(NamedTuple):
@@ -97,7 +100,7 @@ class PosixStore:
         target = self._locate(path)
         with _storage_errors("read", target):
             try:
-                return target.read_bytes()
+                return read_regular(target, _LARGEST_TEXT if target.suffix in (".json", ".jsonl") else _LARGEST)
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
