@@ -19,8 +19,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _BESIDE = ".new-"
-_LARGEST_TEXT = 2**28  # bytes of JSON
-_LARGEST = 2**36  # bytes of any other file, such as a checkpoint
+_LARGEST = {".json": 2**26, ".jsonl": 2**28}
+_LARGEST_OTHER = 2**36  # bytes of a checkpoint
 
 
 class FileStat(NamedTuple):
@@ -100,7 +100,7 @@ class PosixStore:
         target = self._locate(path)
         with _storage_errors("read", target):
             try:
-                return read_regular(target, _LARGEST_TEXT if target.suffix in (".json", ".jsonl") else _LARGEST)
+                return read_regular(target, _LARGEST.get(target.suffix, _LARGEST_OTHER))
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
