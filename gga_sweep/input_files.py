@@ -37,9 +37,6 @@ def read_regular(file: str | Path, at_most: int) -> bytes:
     """
     with open_regular(file) as opened:
         size = os.fstat(opened.fileno()).st_size
-        content = opened.read(min(size, at_most) + 1)
-        if size < len(content) <= at_most:  # the file grew, or is one of /proc, whose size is 0
-            content += opened.read(at_most + 1 - len(content))
-    if len(content) > at_most:
-        raise OSError(errno.EFBIG, f"larger than {at_most:,} bytes", str(file))
-    return content
+        if size > at_most:
+            raise OSError(errno.EFBIG, f"larger than {at_most:,} bytes", str(file))
+        return opened.read(size)  # not to the end: a file may grow meanwhile, and some of /proc have none

@@ -15,7 +15,6 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -92,17 +91,18 @@ def list_archive(archive: Path) -> list[DownloadedFile]:
     ]
 
 
-def read_file(file: DownloadedFile) -> bytes:
+def read_file(file: DownloadedFile) -> bytes | bytearray:
     """All of one file's bytes; InputError if it is too large, or its archive is broken."""
     if file.size > _LARGEST_TEXT:
         raise InputError([Fault("", f"must have at most {_LARGEST_TEXT:,} bytes", file.size)], source=file.path)
     if not file.packed:
         return read_regular(file.place / file.path, _LARGEST_TEXT)
     with _readable(file.place):
-        [pieces] = (
-            list(iter(partial(unpacked.read, _AT_ONCE), b"")) for _, unpacked in _contents(file.place, {file.path})
-        )
-        return b"".join(pieces)
+        content = bytearray()  # bytes in pieces, to be joined, would take twice the memory
+        for _, unpacked in _contents(file.place, {file.path}):
+            while piece := unpacked.read(_AT_ONCE):
+                content += piece
+        return content
 
 
 def copy_files(wanted: Mapping[str, DownloadedFile], target: Path, link: bool) -> Iterator[str]:

@@ -127,7 +127,7 @@ def decode_all(root: Path, entries: Sequence[ManifestEntry], size: int) -> Itera
     def attempt(entry: ManifestEntry) -> np.ndarray | Fault:
         try:
             content = image_bytes(root / entry.path)
-            if len(content) != entry.size or content_hash(io.BytesIO(content)) != entry.content:
+            if len(content) != entry.size or content_hash(content) != entry.content:
                 return Fault("dataset.root", CHANGED, entry.path)
             return decode(content, size)
         except GGASweepError:

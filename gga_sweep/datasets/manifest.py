@@ -10,12 +10,11 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BufferedIOBase
 from pathlib import Path
 
 from gga_sweep.datasets.files import MAX_PIXELS_VARIABLE, for_each, make_private, most_pixels, status_of, whole
 from gga_sweep.errors import Fault, InputError, StorageError
-from gga_sweep.input_files import open_regular, read_regular
+from gga_sweep.input_files import read_regular
 
 DECODING = 2
 """Increased when the same file decodes to other pixels: all images are then decoded again, and runs have new keys."""
@@ -99,8 +98,7 @@ def _fingerprint(file: Path, earlier: Fingerprint | None) -> Fingerprint:
     if status.st_size > largest_image():
         why = f"larger than {largest_image():,} bytes; {MAX_PIXELS_VARIABLE} in the environment raises the limit"
         raise OSError(errno.EFBIG, why, str(file))
-    with open_regular(file) as opened:
-        return status.st_size, status.st_mtime_ns, content_hash(opened)
+    return status.st_size, status.st_mtime_ns, content_hash(read_regular(file, largest_image()))
 
 
 def largest_image() -> int:
@@ -108,9 +106,9 @@ def largest_image() -> int:
     return _BYTES_PER_PIXEL * most_pixels()
 
 
-def content_hash(file: BufferedIOBase) -> str:
-    """32 hex digits over the bytes of an open file."""
-    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def content_hash(content: bytes) -> str:
+    """32 hex digits over the bytes of a file."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def forget(root: Path, cache_dir: Path) -> None:

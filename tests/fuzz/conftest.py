@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 
 import pytest
-from mangle import CASES, FEW, Tally
+from mangle import CASES, FEW, MOST_MEMORY, Tally
 
 _TIMEOUT = 120
 
@@ -19,10 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def tally(request: pytest.FixtureRequest) -> Iterator[None]:
-    Tally.tried = Tally.foreign = 0
+    Tally.tried = Tally.foreign = Tally.hangs = 0
     yield
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if Tally.tried:
-        request.node.user_properties.append(("mangled inputs", (Tally.tried, Tally.foreign)))
+        request.node.user_properties.append(("mangled inputs", (Tally.tried, Tally.foreign, Tally.hangs, peak)))
+    if CASES > FEW:  # else other tests of the session count too
+        assert peak <= MOST_MEMORY
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -35,5 +39,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if name == "mangled inputs"
     ]
     if counts:
-        tried, foreign = (sum(column) for column in zip(*counts, strict=True))
-        terminalreporter.write_line(f"mangled inputs tried: {tried:,}, foreign tracebacks: {foreign:,}")
+        tried, foreign, hangs = (sum(column) for column in list(zip(*counts, strict=True))[:3])
+        peak = max(count[3] for count in counts) / 2**20
+        found = f"foreign tracebacks: {foreign:,}, hangs: {hangs:,}, memory: {peak:,.0f} MiB"
+        terminalreporter.write_line(f"mangled inputs tried: {tried:,}, {found}")
