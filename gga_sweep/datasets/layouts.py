@@ -122,18 +122,18 @@ def _annotated_photographs(
     return {path: photographs[path.split("/")[-1]] for path in wanted}
 
 
-class _Category(msgspec.Struct):
+class _Category(msgspec.Struct, gc=False):
     id: int | str
     name: str
 
 
-class _Image(msgspec.Struct):
+class _Image(msgspec.Struct, gc=False):
     id: int | str
     location: int | str
     file_name: str
 
 
-class _Annotation(msgspec.Struct):
+class _Annotation(msgspec.Struct, gc=False):
     image_id: int | str
     category_id: int | str
 
