@@ -103,6 +103,9 @@ def _open(content: bytes) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode == "RGB":
+        return image  # `convert` would copy it
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         bits = image.tag_v2[_BITS][0] if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
         return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8)).convert("RGB")
