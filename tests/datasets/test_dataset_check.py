@@ -106,6 +106,16 @@ def test_every_image_that_does_not_open_is_named_with_the_reason(write_tree: Wri
     assert not check.loadable
 
 
+def test_what_is_not_read_is_counted_by_reason(write_tree: WriteTree) -> None:
+    root = write_tree()
+    for name in ("a.heic", "b.heic", "c", ".hidden.png"):
+        (root / "art/cat" / name).write_bytes(b"")
+    (root / "art/0.png").write_bytes(b"")
+    [remark] = check_tree("Toy", root, TOY).remarks
+    assert remark.startswith("Files and folders that are not read: 2 of suffix '.heic', 1 ")
+    assert {"1 without a suffix", "1 hidden", "1 outside class folders"} == set(remark.split(", ")[1:])
+
+
 def test_progress_counts_every_image_opened(write_tree: WriteTree) -> None:
     told: list[tuple[str, int, int]] = []
     check_tree("Toy", write_tree(), TOY, lambda *step: told.append(step))

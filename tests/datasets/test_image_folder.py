@@ -245,6 +245,18 @@ def test_images_of_another_decoding_version_are_decoded_again(
     assert all(torch.equal(*pair) for pair in zip(images_of(again), images_of(before), strict=True))
 
 
+def test_a_cache_that_another_user_can_write_to_is_not_used(write_tree: WriteTree, tmp_path: Path) -> None:
+    tree, cache = read_tree(write_tree()), tmp_path / "cache"
+    load_tree("ImageFolder", tree, 16, cache)
+    cache.chmod(0o777)
+    with pytest.raises(StorageError, match=r"cannot keep decoded images in .*cache: other users can write to it"):
+        load_tree("ImageFolder", tree, 16, cache)
+    (hashes,) = (cache / "manifests").iterdir()
+    hashes.unlink()
+    assert tree.manifest(cache).digest == tree.manifest(None).digest
+    assert not hashes.exists()
+
+
 def images_of(dataset: Dataset) -> list[torch.Tensor]:
     return [domain.images for domain in dataset.domains]
 
