@@ -54,6 +54,7 @@ _MAX_STEP = 2**62
 _OUT = b'_out_acc"'
 _LARGEST_FILE = 2**26
 _LONGEST_LINE = 2**20
+_MOST_FOLDERS = 10_000
 _OF_SWAD = re.compile(r"env\d{1,3}_out")
 _OUT_OF_DOMAIN = re.compile(r"env(0|[1-9]\d{0,2})_out_acc")
 _LACKING = -1.0
@@ -209,7 +210,8 @@ def _folders(folder: Path) -> Iterator[str]:
 
 def _where_results_are(folder: Path) -> str:
     rule = f"must hold run folders with a {RESULTS}: DomainBed looks for DIR/*/{RESULTS}"
-    elsewhere = [str(path.parent.parent) for path in islice(folder.rglob(RESULTS), 100)]
+    walk = islice(os.walk(folder), _MOST_FOLDERS)  # not all of a whole disk
+    elsewhere = [str(Path(place).parent) for place, _, names in walk if RESULTS in names]
     if not elsewhere:
         return rule
     trees = list(dict.fromkeys(elsewhere))
