@@ -21,12 +21,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def tally(request: pytest.FixtureRequest) -> Iterator[None]:
     Tally.tried = Tally.foreign = Tally.hangs = 0
+    before = _peak()
     yield
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if Tally.tried:
-        request.node.user_properties.append(("mangled inputs", (Tally.tried, Tally.foreign, Tally.hangs, peak)))
-    if CASES > FEW:  # else other tests of the session count too
-        assert peak <= MOST_MEMORY
+        counts = (Tally.tried, Tally.foreign, Tally.hangs, _peak(), _peak() - before)
+        request.node.user_properties.append(("mangled inputs", counts))
+    assert _peak() - before <= MOST_MEMORY
+
+
+def _peak() -> int:
+    """Bytes of this process at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -40,6 +45,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if counts:
         tried, foreign, hangs = (sum(column) for column in list(zip(*counts, strict=True))[:3])
-        peak = max(count[3] for count in counts) / 2**20
-        found = f"foreign tracebacks: {foreign:,}, hangs: {hangs:,}, memory: {peak:,.0f} MiB"
+        peak, added = (max(count[place] for count in counts) / 2**20 for place in (3, 4))
+        found = f"foreign tracebacks: {foreign:,}, hangs: {hangs:,}, memory: {peak:,.0f} MiB, {added:,.0f} by one test"
         terminalreporter.write_line(f"mangled inputs tried: {tried:,}, {found}")

@@ -31,7 +31,7 @@ CASES = int(os.environ.get("GGA_SWEEP_FUZZ", FEW))
 LONGEST = 20.0
 """Seconds that reading one input may take on a busy machine: more is a hang, which is interrupted."""
 MOST_MEMORY = 2**30
-"""Bytes of the process that reads the inputs, torch included."""
+"""Bytes that the inputs of a test may take, beside torch and what was there before."""
 
 fuzzed = settings(
     max_examples=CASES,
