@@ -149,6 +149,8 @@ def digest_of_tensors(domains: Sequence[Domain]) -> str:
 def _misfits(dataset: Dataset) -> Iterator[Fault]:
     if not dataset.digest:
         yield Fault("digest", "must be set (digest_of_tensors makes one)")
+    if len(dataset.classes) < 2:
+        yield Fault("classes", "must be two or more", list(dataset.classes))
     if not dataset.domains:
         yield Fault("domains", "must be at least one")
     if len(set(dataset.domain_names)) < len(dataset.domains):

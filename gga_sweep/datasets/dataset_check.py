@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gga_sweep.datasets.catalogue import Benchmark
-from gga_sweep.datasets.files import Progress, for_each
+from gga_sweep.datasets.files import Progress, for_each, shown
 from gga_sweep.datasets.image_cache import image_bytes, photograph, why_unreadable
 from gga_sweep.datasets.image_folder import folder_faults, image_paths, scan_folders
-from gga_sweep.errors import Fault
+from gga_sweep.errors import Fault, GGASweepError
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
     Raises:
         InputError: the root is not a folder, folders in it cannot be listed, or names in it are not text.
     """
-    present = scan_folders(root)
+    scan = scan_folders(root)
+    present = scan.folders
     found = {domain: sum(map(len, classes.values())) for domain, classes in present.items()}
     sizes: Mapping[str, int | None] = dict.fromkeys(present) if benchmark is None else benchmark.domain_sizes
     folders = {domain: present[domain] for domain in sizes if domain in present}
@@ -106,7 +107,7 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
         unloadable=tuple(folder_faults(folders, *published)),
         differences=() if benchmark is None else tuple(_differences(benchmark, found, set(classes), variant)),
         unreadable=tuple(_unreadable(root, tuple(image_paths(folders)), progress)),
-        remarks=remarks,
+        remarks=(*remarks, *_not_read(scan.left_out)),
         variant=variant,
     )
 
@@ -147,10 +148,18 @@ def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str 
     return None, ()
 
 
+def _not_read(left_out: Mapping[str, int]) -> Iterator[str]:
+    reasons = [f"{count:,} {why}" for why, count in sorted(left_out.items(), key=lambda item: -item[1]) if count]
+    if reasons:
+        yield f"Files and folders that are not read: {', '.join(shown(reasons))}"
+
+
 def _unreadable(root: Path, paths: Sequence[str], progress: Progress | None) -> Iterator[Fault]:
     def reason(path: str) -> str | None:
         try:
             photograph(image_bytes(root / path))
+        except GGASweepError:
+            raise
         except Exception as error:  # a decoder may raise anything on a broken file
             return why_unreadable(error)
         return None

@@ -7,6 +7,7 @@ that names a path outside itself, or holds a link, is refused.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import shutil
 import stat
@@ -15,15 +16,17 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
-from gga_sweep.datasets.files import for_each, shown
+from gga_sweep.datasets.files import for_each, is_hidden, shown
 from gga_sweep.datasets.image_folder import IMAGE_SUFFIXES
 from gga_sweep.errors import Fault, GGASweepError, InputError
+from gga_sweep.input_files import open_regular, read_regular
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
-_LARGEST_TEXT = 2**30  # bytes of a JSON file: TerraIncognita's annotations have less than a tenth of it
+_LARGEST_TEXT = 2**27  # bytes of a JSON file: TerraIncognita's annotations have less
+_AT_ONCE = 2**20  # bytes that are read of an archive in one piece, such as a header of a .tar
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def list_folder(folder: Path) -> list[DownloadedFile]:
     while waiting:
         above = waiting.pop()
         with os.scandir(folder / above) as entries:
-            visible = [entry for entry in entries if not entry.is_symlink() and not _is_skipped(entry.name)]
+            visible = [entry for entry in entries if not entry.is_symlink() and not is_hidden(entry.name)]
         for entry in visible:
             if entry.is_dir():
                 waiting.append(f"{above}{entry.name}/")
@@ -84,18 +87,22 @@ def list_archive(archive: Path) -> list[DownloadedFile]:
     return [
         DownloadedFile(path, member.size, archive, packed=True)
         for path, member in members.items()
-        if member.is_file and _wanted(path) and not any(map(_is_skipped, PurePosixPath(path).parts))
+        if member.is_file and _wanted(path) and not any(map(is_hidden, PurePosixPath(path).parts))
     ]
 
 
-def read_file(file: DownloadedFile) -> bytes:
+def read_file(file: DownloadedFile) -> bytes | bytearray:
     """All of one file's bytes; InputError if it is too large, or its archive is broken."""
     if file.size > _LARGEST_TEXT:
         raise InputError([Fault("", f"must have at most {_LARGEST_TEXT:,} bytes", file.size)], source=file.path)
     if not file.packed:
-        return (file.place / file.path).read_bytes()
+        return read_regular(file.place / file.path, _LARGEST_TEXT)
     with _readable(file.place):
-        return next(content.read() for _, content in _contents(file.place, {file.path}))
+        content = bytearray()  # bytes in pieces, to be joined, would take twice the memory
+        for _, unpacked in _contents(file.place, {file.path}):
+            while piece := unpacked.read(_AT_ONCE):
+                content += piece
+        return content
 
 
 def copy_files(wanted: Mapping[str, DownloadedFile], target: Path, link: bool) -> Iterator[str]:
@@ -157,7 +164,7 @@ class _Member:
 
 def _members(archive: Path) -> Iterator[_Member]:
     if _is_zip(archive):
-        with zipfile.ZipFile(archive) as unzipped:
+        with open_regular(archive) as packed, zipfile.ZipFile(packed) as unzipped:
             for entry in unzipped.infolist():
                 is_link = stat.S_ISLNK(entry.external_attr >> 16)
                 yield _Member(_plain(entry.filename), entry.file_size, not entry.is_dir(), is_link)
@@ -172,7 +179,7 @@ def _contents(archive: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]
     """The members in `wanted`, each once, in the archive's order. Each must be read before the next is requested."""
     left = set(wanted)
     if _is_zip(archive):
-        with zipfile.ZipFile(archive) as unzipped:
+        with open_regular(archive) as packed, zipfile.ZipFile(packed) as unzipped:
             for entry in unzipped.infolist():
                 if (path := _plain(entry.filename)) in left:
                     left.remove(path)
@@ -202,8 +209,26 @@ def _is_zip(archive: Path) -> bool:
     return archive.name.lower().endswith(".zip")
 
 
-def _open_tar(archive: Path) -> tarfile.TarFile:
-    return tarfile.open(archive, "r:" if archive.name.lower().endswith(".tar") else "r:gz")
+class _SmallReads:
+    """A file of which no more than `_AT_ONCE` is read at once: tarfile reads a header whole, however large it is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if size > _AT_ONCE:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@contextlib.contextmanager
+def _open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    with open_regular(archive) as packed, contextlib.ExitStack() as stack:
+        unpacked: Any = packed if archive.name.lower().endswith(".tar") else stack.enter_context(gzip.open(packed))
+        yield stack.enter_context(tarfile.open(fileobj=_SmallReads(unpacked), mode="r:"))
 
 
 def _in_order(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -222,8 +247,4 @@ def _plain(name: str) -> str:
 
 def _wanted(name: str) -> bool:
     suffix = PurePosixPath(name).suffix.lower()
-    return (suffix in IMAGE_SUFFIXES or suffix == ".json") and not _is_skipped(PurePosixPath(name).name)
-
-
-def _is_skipped(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return (suffix in IMAGE_SUFFIXES or suffix == ".json") and not is_hidden(PurePosixPath(name).name)

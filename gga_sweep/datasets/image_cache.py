@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import math
+import struct
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  it registers itself
 
-from gga_sweep.datasets.files import alone, drop_drafts, for_each, free_bytes, status_of, whole
-from gga_sweep.datasets.manifest import ManifestEntry, content_hash
-from gga_sweep.errors import Fault, InputError, StorageError
+from gga_sweep.datasets.files import (
+    MAX_PIXELS_VARIABLE,
+    alone,
+    drop_drafts,
+    for_each,
+    free_bytes,
+    make_private,
+    most_pixels,
+    status_of,
+    whole,
+)
+from gga_sweep.datasets.manifest import ManifestEntry, content_hash, largest_image
+from gga_sweep.errors import Fault, GGASweepError, InputError, StorageError
+from gga_sweep.input_files import read_regular
 
 if TYPE_CHECKING:  # a sweep is planned without loading torch
     from torch import Tensor
 
-DECODING = 1
-"""Increased when the same file decodes to other pixels: all images are then decoded again."""
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of the formats that are decoded, whatever the suffix says."""
 
 CHANGED = "image changed since it was listed"
 """The rule of a fault: the file's bytes are not those of the manifest."""
@@ -31,29 +45,74 @@ OnDecoded = Callable[[int], None]
 
 Shape = tuple[int, int, int, int]
 
+_BITS = 258  # TIFF's tag BitsPerSample
+_LARGE = 2**24  # pixels; larger images are decoded one at a time, or eight threads would need gigabytes
+_one_large = threading.Lock()
+
 _ELSEWHERE = "GGA_SWEEP_CACHE names another folder"
 
 
 def decoded_file(cache_dir: Path, digest: str, size: int, domain: str) -> Path:
-    """The path of a domain's decoded images. Its name contains everything that affects its content, and `DECODING`.
+    """The path of a domain's decoded images. Its name contains everything that affects its content.
 
     Args:
         digest: of the dataset's manifest.
         size: side in pixels.
     """
-    return cache_dir / f"{digest[:16]}-{size}-{DECODING}" / f"{domain}.npy"
+    return cache_dir / f"{digest[:16]}-{size}" / f"{domain}.npy"
 
 
 def image_bytes(path: Path) -> bytes:
-    """The content of an image's file; OSError if it is not a regular file."""
-    status_of(path)
-    return path.read_bytes()
+    """The content of an image's file; OSError if it is not a regular file, or too large."""
+    return read_regular(path, largest_image())
+
+
+class UnfitImageError(ValueError):
+    """An image that is not decoded, although its decoder could."""
 
 
 def photograph(content: bytes) -> Image.Image:
-    """The whole image, as RGB. A broken file raises whatever its decoder raises."""
-    with Image.open(io.BytesIO(content)) as image:
-        return image.convert("RGB")
+    """The whole image, as RGB. A broken file raises whatever its decoder raises.
+
+    As torchvision's `convert("RGB")`, but for 16 bits a pixel: of these the upper eight count, as in 16-bit RGB.
+    Transparency is dropped; the colors below it are kept.
+
+    Raises:
+        UnfitImageError: too many pixels, or pixels that are not of 8 or 16 bits.
+    """
+    with _open(content) as image:
+        pixels = image.width * image.height
+        if pixels > most_pixels():
+            size = f"{image.width} x {image.height} = {pixels:,} pixels, more than {most_pixels():,}"
+            raise UnfitImageError(f"{size}; {MAX_PIXELS_VARIABLE} in the environment raises the limit")
+        with _one_large if pixels > _LARGE else contextlib.nullcontext():
+            return _as_rgb(image)
+
+
+def _open(content: bytes) -> Image.Image:
+    """As `Image.open` with our formats, without its own limits, which warn in each process and cannot be raised."""
+    Image.preinit()
+    for name in FORMATS:
+        factory, accepts = Image.OPEN[name]
+        try:
+            if accepts is None or accepts(content[:16]) is True:
+                return factory(io.BytesIO(content), "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
+            continue
+    raise UnidentifiedImageError
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode == "RGB":
+        return image  # `convert` would copy it
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        bits = image.tag_v2[_BITS][0] if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UnfitImageError("pixels must be of 8 or 16 bits, not of 32 or signed: convert the image")
+    image.info.pop("transparency", None)  # it does not change RGB, and Pillow would warn of it
+    return image.convert("RGB")
 
 
 def decode(content: bytes, size: int) -> np.ndarray:
@@ -71,9 +130,11 @@ def decode_all(root: Path, entries: Sequence[ManifestEntry], size: int) -> Itera
     def attempt(entry: ManifestEntry) -> np.ndarray | Fault:
         try:
             content = image_bytes(root / entry.path)
-            if len(content) != entry.size or content_hash(io.BytesIO(content)) != entry.content:
+            if len(content) != entry.size or content_hash(content) != entry.content:
                 return Fault("dataset.root", CHANGED, entry.path)
             return decode(content, size)
+        except GGASweepError:
+            raise
         except Exception as error:  # a decoder may raise anything on a broken file
             return Fault("dataset.root", f"image must open ({why_unreadable(error)})", entry.path)
 
@@ -83,7 +144,9 @@ def decode_all(root: Path, entries: Sequence[ManifestEntry], size: int) -> Itera
 def why_unreadable(error: Exception) -> str:
     """The error of a decoder on an image, in words."""
     if isinstance(error, UnidentifiedImageError):  # its own text repeats the path
-        return "of no known format"
+        return f"not of the formats {', '.join(FORMATS)}"
+    if isinstance(error, UnfitImageError):
+        return str(error)
     return f"{type(error).__name__}: {error}"
 
 
@@ -149,6 +212,15 @@ def is_decoded(file: Path, n_images: int, size: int) -> bool:
             return stored.read(len(_header(shape))) == _header(shape)
     except OSError:
         return False
+
+
+def require_private(file: Path) -> None:
+    """StorageError if another user could alter a file of decoded images."""
+    try:
+        make_private(file.parent)
+    except OSError as error:
+        rule = f"cannot keep decoded images in {error.filename}: {error.strerror} ({_ELSEWHERE})"
+        raise StorageError(rule) from error
 
 
 def require_room(folder: Path, n_images: int, size: int) -> None:

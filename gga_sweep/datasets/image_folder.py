@@ -5,32 +5,51 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gga_sweep.datasets.dataset import Dataset, Domain
-from gga_sweep.datasets.files import Progress, is_folder, is_plain, unfit_names
+from gga_sweep.datasets.files import Progress, is_folder, is_hidden, is_plain, shown, unfit_names
 from gga_sweep.datasets.image_cache import (
     CHANGED,
     OnDecoded,
     decode,
     decoded_file,
+    image_bytes,
     images_in_memory,
     images_on_disk,
     is_decoded,
+    require_private,
     require_room,
 )
 from gga_sweep.datasets.manifest import Manifest, forget, read_manifest
 from gga_sweep.errors import Fault, InputError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Those that torchvision's ImageFolder reads, and .gif."""
+
 DEFAULT_IMAGE_SIZE = 224
 
 _TIMED_PHOTOGRAPHS = 32
 
 Folders = Mapping[str, Mapping[str, tuple[str, ...]]]
-"""domain -> class -> image files, as found; all sorted."""
+"""domain -> class -> image files, as found, also in folders below the class; all sorted."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A listed tree, not checked yet.
+
+    Args:
+        folders: what is read.
+        left_out: how many files and folders are not read, by reason.
+    """
+
+    folders: Folders
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -64,10 +83,11 @@ class ImageTree:
         return read_manifest(self.root, image_paths(self.folders), cache_dir)
 
 
-def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Folders:
+def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Scan:
     """List a tree without checking it; only the named domains, if any are given.
 
-    Hidden files and folders, and files without an image's suffix, are skipped.
+    As torchvision's ImageFolder, it reads the images of a class folder and of all folders below it. Hidden files and
+    folders, files without an image's suffix, and images outside class folders are left out.
 
     Raises:
         InputError: the root is not a folder; or, all of them named, folders that cannot be listed and names that are no
@@ -84,7 +104,7 @@ def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Folders:
     unfit = [os.path.relpath(path, root) for path in listing.unfit]
     if faults := [*listing.faults, *unfit_names("dataset.root", unfit)]:
         raise InputError(faults, source=str(root))
-    return folders
+    return Scan(folders, dict(listing.left_out))
 
 
 def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_classes: int | None = None) -> list[Fault]:
@@ -95,19 +115,49 @@ def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_clas
         faults.append(Fault("dataset.root", f"must hold a folder for each domain, lacks {missing}", list(folders)))
     if not folders:
         faults.append(Fault("dataset.root", "must hold domain folders"))
-    classes = sorted({name for domain in folders.values() for name in domain})
-    for domain, found in folders.items():
+    if alike := list(_names_alike(folders)):
+        rule = "names that differ only in their Unicode form (NFC and NFD) must be written alike; rename them to NFC"
+        return [*faults, Fault("dataset.root", rule, alike)]  # comparing such names would confuse
+    if stray := _stray_domains(folders):
+        rule = "every folder must be a domain with the class folders of the others; move away those that are none"
+        faults.append(Fault("dataset.root", rule, stray))
+    domain_folders = {domain: found for domain, found in folders.items() if domain not in stray}
+    times = Counter(name for found in domain_folders.values() for name in found)
+    few = [name for name, count in times.items() if 2 * count < len(domain_folders)]
+    if few:
+        where = [f"{domain}/{name}" for domain, found in domain_folders.items() for name in few if name in found]
+        rule = "a class folder must lie in every domain; move away those that lie in few, or add them to the others"
+        faults.append(Fault("dataset.root", rule, shown(where)))
+    classes = sorted(set(times) - set(few))
+    for domain, found in domain_folders.items():
         if lacking := [name for name in classes if name not in found]:
             rule = f"domain {domain!r} must have the class folders of the other domains, lacks {lacking}"
             faults.append(Fault("dataset.root", rule, list(found)))
-        if empty := [name for name, files in found.items() if not files]:
+        if empty := [name for name in classes if name in found and not found[name]]:
             rule = f"domain {domain!r} must have an image in each class folder, none in {empty}"
             faults.append(Fault("dataset.root", rule))
     if folders and not classes:
         faults.append(Fault("dataset.root", "must hold class folders in its domain folders", list(folders)))
+    if len(classes) == 1:
+        faults.append(Fault("dataset.root", "must hold two classes or more", classes))
     if n_classes is not None and len(classes) != n_classes:
         faults.append(Fault("dataset.root", f"must hold {n_classes} classes", len(classes)))
     return faults
+
+
+def _names_alike(folders: Folders) -> Iterator[str]:
+    """Names of domains and classes, in ASCII, that another name equals but for its Unicode form."""
+    for names in (set(folders), {name for found in folders.values() for name in found}):
+        forms = Counter(unicodedata.normalize("NFC", name) for name in names)
+        yield from sorted(ascii(name)[1:-1] for name in names if forms[unicodedata.normalize("NFC", name)] > 1)
+
+
+def _stray_domains(folders: Folders) -> list[str]:
+    """Folders without a class folder of any other, where some others share classes."""
+    times = Counter(name for found in folders.values() for name in found)
+    if len(folders) > 2 and max(times.values(), default=0) > 1:
+        return [domain for domain, found in folders.items() if not any(times[name] > 1 for name in found)]
+    return [domain for domain, found in folders.items() if times and not found]
 
 
 def read_tree(root: Path, domains: Sequence[str] | None = None, n_classes: int | None = None) -> ImageTree:
@@ -117,7 +167,7 @@ def read_tree(root: Path, domains: Sequence[str] | None = None, n_classes: int |
         InputError: with all its faults: no such folder, no domains or not the named ones, domains whose
             classes differ, a class folder without an image, another number of classes.
     """
-    folders = scan_folders(root, domains)
+    folders = scan_folders(root, domains).folders
     if faults := folder_faults(folders, domains, n_classes):
         raise InputError(faults, source=str(root))
     return ImageTree(root, tuple(next(iter(folders.values()))), folders)
@@ -149,6 +199,8 @@ def load_tree(
     to_decode = [domain for domain in sizes if not files or not is_decoded(files[domain], sizes[domain], image_size)]
     if cache_dir is not None and to_decode:
         require_room(cache_dir, sum(sizes[domain] for domain in to_decode), image_size)
+    for file in files.values():
+        require_private(file)
     domains: list[Domain] = []
     faults: list[Fault] = []
     for domain in tree.folders:
@@ -184,15 +236,15 @@ def decoding_seconds(root: Path, size: int) -> float:
         InputError: the tree cannot be listed.
         OSError: one of them cannot be opened.
     """
-    paths = list(image_paths(scan_folders(root)))
+    paths = list(image_paths(scan_folders(root).folders))
     sample = paths[:: max(1, len(paths) // _TIMED_PHOTOGRAPHS)]
     return statistics.fmean(_decoding_seconds(root / path, size) for path in sample)
 
 
 def _decoding_seconds(path: Path, size: int) -> float:
-    path.read_bytes()  # into the page cache, as in a second epoch
+    image_bytes(path)  # into the page cache, as in a second epoch
     started = time.perf_counter()
-    decode(path.read_bytes(), size)
+    decode(image_bytes(path), size)
     return time.perf_counter() - started
 
 
@@ -220,24 +272,60 @@ class _Listing:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.unfit: list[str] = []
+        self.left_out: Counter[str] = Counter()
 
     def subfolders(self, folder: Path) -> list[Path]:
-        return [folder / name for name in self._names(folder, _is_folder)]
+        folders, files = self._entries(folder)
+        self.left_out["outside class folders"] += sum(_suffix(name) in IMAGE_SUFFIXES for name in files)
+        return [folder / name for name in folders]
 
     def images(self, folder: Path) -> tuple[str, ...]:
-        return self._names(
-            folder, lambda entry: Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not _is_folder(entry)
-        )
+        """The images in a class folder and below it: by folder, then by name, as torchvision orders them."""
+        found: list[tuple[str, str]] = []
+        waiting, visited = [""], {_identity(folder.parent), _identity(folder.parent.parent)}
+        while waiting:
+            below = waiting.pop()
+            if (place := _identity(folder / below)) in visited:  # by a link, perhaps to the domain
+                self.left_out["folders that another name leads to"] += 1
+                continue
+            visited.add(place)
+            folders, files = self._entries(folder / below)
+            waiting += [f"{below}{name}/" for name in folders]
+            for name in files:
+                if _suffix(name) in IMAGE_SUFFIXES:
+                    found.append((below, name))
+                else:
+                    self.left_out[f"of suffix {_suffix(name)!r}" if _suffix(name) else "without a suffix"] += 1
+        self.unfit.extend(str(folder / below / name) for below, name in found if not is_plain(name))
+        return tuple(below + name for below, name in sorted(found))
 
-    def _names(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
+    def _entries(self, folder: Path) -> tuple[list[str], list[str]]:
+        """The names of folders and of other files in a folder, without hidden ones."""
+        folders: list[str] = []
+        files: list[str] = []
         try:
             with os.scandir(folder) as entries:  # no stat of each entry: trees have 10**5
-                names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and wanted(entry))
+                for entry in entries:
+                    if is_hidden(entry.name):
+                        self.left_out["hidden"] += 1
+                    else:
+                        (folders if _is_folder(entry) else files).append(entry.name)
         except OSError as error:
             self.faults.append(Fault("dataset.root", f"folder must be readable ({error.strerror})", str(folder)))
-            return ()
-        self.unfit.extend(str(folder / name) for name in names if not is_plain(name))
-        return tuple(names)
+        self.unfit.extend(str(folder / name) for name in folders if not is_plain(name))
+        return sorted(folders), files
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122  pathlib takes five times as long
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:  # listing it reports the reason
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,20 +7,23 @@ facebookresearch/DomainBed, domainbed/scripts/download.py.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+
+import msgspec
 
 from gga_sweep.datasets.catalogue import AnnotatedPhotographs, Benchmark
 from gga_sweep.datasets.downloads import DownloadedFile, read_file
-from gga_sweep.datasets.files import is_plain, shown, status_of, unfit_names
+from gga_sweep.datasets.files import is_plain, shown, unfit_names
 from gga_sweep.datasets.image_folder import Folders, folder_faults
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.input_files import read_regular
 
 Layout = Mapping[str, DownloadedFile]
 """domain/class/image -> the file of the download."""
+
+_LARGEST_LIST = 2**26  # bytes of a list of duplicates: that of DomainNet has a hundredth of it
 
 
 def find_layout(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout:
@@ -48,8 +51,7 @@ def read_duplicates(file: Path, domains: Iterable[str]) -> frozenset[str]:
         InputError: the file cannot be read, or has lines that name no image of the domains.
     """
     try:
-        status_of(file)
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(file, _LARGEST_LIST).decode().splitlines()
     except (OSError, ValueError) as error:
         raise InputError([Fault("duplicates", f"must be a text file ({error})", str(file))]) from error
     listed = {line.strip(): number for number, line in enumerate(lines, start=1) if line.strip()}
@@ -120,37 +122,57 @@ def _annotated_photographs(
     return {path: photographs[path.split("/")[-1]] for path in wanted}
 
 
-def _read_annotations(file: DownloadedFile) -> Mapping[str, Any]:
-    lists = ("images", "annotations", "categories")
+class _Category(msgspec.Struct, gc=False):
+    id: int | str
+    name: str
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: int | str
+    location: int | str
+    file_name: str
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int | str
+    category_id: int | str
+
+
+class _Annotations(msgspec.Struct):
+    """The fields that are read; others are skipped, so that they take no memory."""
+
+    categories: list[_Category]
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
+def _read_annotations(file: DownloadedFile) -> _Annotations:
     try:
-        content = json.loads(read_file(file))
+        return msgspec.json.decode(read_file(file), type=_Annotations)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError([Fault("", f"must be JSON ({error})")], source=file.path) from error
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in lists):
-        raise InputError([Fault("", "must hold the lists images, annotations and categories")], source=file.path)
-    return content
+        fields = "images (id, location and file_name), annotations (image_id and category_id), categories (id and name)"
+        raise InputError([Fault("", f"must be JSON with the lists {fields}: {error}")], source=file.path) from error
 
 
 def _annotated_paths(
-    content: Mapping[str, Any], benchmark: Benchmark, annotated: AnnotatedPhotographs, source: str
+    content: _Annotations, benchmark: Benchmark, annotated: AnnotatedPhotographs, source: str
 ) -> list[str]:
     """location_38/bobcat/photograph.jpg and so on, in the order of the annotations, each once."""
-    try:
-        classes = {item["id"]: item["name"] for item in content["categories"]}
-        domains = {item["id"]: annotated.domain.format(item["location"]) for item in content["images"]}
-        names = {item["id"]: item["file_name"] for item in content["images"]}
-        pairs = [(item["image_id"], classes[item["category_id"]]) for item in content["annotations"]]
-        wanted = [
-            (domains[image], name, names[image])
-            for image, name in pairs
-            if domains.get(image) in benchmark.domain_sizes and name in (benchmark.classes or ())
-        ]
-    except (KeyError, TypeError) as error:
-        rule = "must have id and name of categories; id, location and file_name of images; image_id and category_id"
-        raise InputError([Fault("", rule, f"{type(error).__name__}: {error}")], source=source) from error
-    if strange := sorted({str(file) for _, _, file in wanted if PurePosixPath(str(file)).name != file}):
+    classes = {item.id: item.name for item in content.categories}
+    images = {item.id: item for item in content.images}
+    if unknown := sorted({str(item.category_id) for item in content.annotations if item.category_id not in classes}):
+        raise InputError([Fault("annotations", "category_id must be of a category", shown(unknown))], source=source)
+    pairs = [(images.get(item.image_id), classes[item.category_id]) for item in content.annotations]
+    wanted = [
+        (domain, name, image.file_name)
+        for image, name in pairs
+        if image is not None
+        and (domain := annotated.domain.format(image.location)) in benchmark.domain_sizes
+        and name in (benchmark.classes or ())
+    ]
+    if strange := sorted({file for _, _, file in wanted if PurePosixPath(file).name != file}):
         raise InputError([Fault("images", "file_name must be a plain name", shown(strange))], source=source)
     return list(dict.fromkeys("/".join(parts) for parts in wanted))
 

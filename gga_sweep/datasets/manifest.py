@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BufferedIOBase
 from pathlib import Path
 
-from gga_sweep.datasets.files import for_each, status_of, whole
+from gga_sweep.datasets.files import MAX_PIXELS_VARIABLE, for_each, make_private, most_pixels, status_of, whole
 from gga_sweep.errors import Fault, InputError, StorageError
+from gga_sweep.input_files import read_regular
+
+DECODING = 2
+"""Increased when the same file decodes to other pixels: all images are then decoded again, and runs have new keys."""
+
+_LARGEST_CACHE = 2**30  # bytes: ten million images have less
+_BYTES_PER_PIXEL = 8  # of an uncompressed image of 16 bits with transparency
 
 Fingerprint = tuple[int, int, str]
 """(bytes, modification time in ns, content hash) of a file."""
@@ -42,8 +49,8 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """32 hex digits over paths, sizes and contents, but not over the location and times of the tree."""
-        digest = hashlib.blake2b(digest_size=16)
+        """32 hex digits over paths, sizes, contents and `DECODING`, but not over the location and times of the tree."""
+        digest = hashlib.blake2b(f"{DECODING}\n".encode(), digest_size=16)
         for entry in self.entries:
             digest.update(json.dumps([entry.path, entry.size, entry.content]).encode() + b"\n")
         return digest.hexdigest()
@@ -52,13 +59,14 @@ class Manifest:
 def read_manifest(root: Path, paths: Iterable[str], cache_dir: Path | None) -> Manifest:
     """The manifest of the files `paths` (relative to `root`).
 
-    With a `cache_dir`, a file is not read again while its size and modification time are unchanged.
+    With a `cache_dir`, a file is not read again while its size and modification time are unchanged. A cache that
+    another user could alter is not used.
 
     Raises:
         InputError: naming every file that cannot be read.
         StorageError: the cache cannot be written.
     """
-    cache = None if cache_dir is None else _cache_file(cache_dir, root)
+    cache = None if cache_dir is None else _own_cache_file(cache_dir, root)
     known = {} if cache is None else _read_cache(cache)
     found: dict[str, Fingerprint] = {}
     faults: list[Fault] = []
@@ -87,19 +95,41 @@ def _fingerprint(file: Path, earlier: Fingerprint | None) -> Fingerprint:
     status = status_of(file)  # before reading, so that a change while reading shows at the next call
     if earlier is not None and earlier[:2] == (status.st_size, status.st_mtime_ns):
         return earlier
-    with file.open("rb") as opened:
-        return status.st_size, status.st_mtime_ns, content_hash(opened)
+    if status.st_size > largest_image():
+        why = f"larger than {largest_image():,} bytes; {MAX_PIXELS_VARIABLE} in the environment raises the limit"
+        raise OSError(errno.EFBIG, why, str(file))
+    return status.st_size, status.st_mtime_ns, content_hash(read_regular(file, largest_image()))
 
 
-def content_hash(file: BufferedIOBase) -> str:
-    """32 hex digits over the bytes of an open file."""
-    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def largest_image() -> int:
+    """The largest size in bytes of an image's file; raises as `most_pixels`."""
+    return _BYTES_PER_PIXEL * most_pixels()
+
+
+def content_hash(content: bytes) -> str:
+    """32 hex digits over the bytes of a file."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def forget(root: Path, cache_dir: Path) -> None:
     """Delete a tree's cached hashes, after a file changed and kept its size and time."""
     with contextlib.suppress(OSError):
         _cache_file(cache_dir, root).unlink()
+
+
+def _own_cache_file(cache_dir: Path, root: Path) -> Path | None:
+    file = _cache_file(cache_dir, root)
+    try:
+        make_private(file.parent)
+    except PermissionError:
+        return None
+    except OSError as error:
+        raise _not_kept(file, error) from error
+    return file
+
+
+def _not_kept(file: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot keep content hashes in {file}: {error.strerror}")
 
 
 def _cache_file(cache_dir: Path, root: Path) -> Path:
@@ -111,8 +141,7 @@ def _cache_file(cache_dir: Path, root: Path) -> Path:
 def _read_cache(file: Path) -> dict[str, Fingerprint]:
     """The result of an earlier call; empty if the file was altered. Its first line is the digest of the second."""
     try:
-        status_of(file)
-        head, _, body = file.read_bytes().partition(b"\n")
+        head, _, body = read_regular(file, _LARGEST_CACHE).partition(b"\n")
     except OSError:
         return {}
     if head != _digest_line(body):
@@ -127,7 +156,7 @@ def _write_cache(file: Path, found: dict[str, Fingerprint]) -> None:
         with whole(file) as draft:
             draft.write_bytes(_digest_line(body) + b"\n" + body)
     except OSError as error:
-        raise StorageError(f"cannot keep content hashes in {file}: {error.strerror}") from error
+        raise _not_kept(file, error) from error
 
 
 def _digest_line(body: bytes) -> bytes:

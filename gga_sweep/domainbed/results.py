@@ -15,7 +15,9 @@ Faults are listed by file and line. `strict` refuses them; otherwise:
 | `out` of a test domain                                         | the gap)                                           |
 | an accuracy outside [0, 1], or no number; NaN is none of these | left out (computes with it)                        |
 | another number of domains than most records of the dataset     | left out (averages what each record has)           |
-| results.jsonl that cannot be opened, or holds no line          | left out (the same, silently)                      |
+| results.jsonl that cannot be opened, is no regular file, is    | left out (the same, silently)                      |
+| larger than 64 MiB, or holds no line                           |                                                    |
+| records of SWAD's trainer, which the GGA release uses          | left out (crashes)                                 |
 | no `env{i}_in_acc` of a training domain, which nothing reads   | used (the same, silently)                          |
 | a file whose records differ in key                             | used, each under its own key (the same, silently)  |
 | other numbers for a step of a run, in one file or two          | used, all of them candidates (the same, silently)  |
@@ -45,15 +47,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.input_files import read_regular
 
 RESULTS = "results.jsonl"
 _MAX_STEP = 2**62
 _OUT = b'_out_acc"'
+_LARGEST_FILE = 2**26
+_LONGEST_LINE = 2**20
+_MOST_FOLDERS = 10_000
+_OF_SWAD = re.compile(r"env\d{1,3}_out")
 _OUT_OF_DOMAIN = re.compile(r"env(0|[1-9]\d{0,2})_out_acc")
 _LACKING = -1.0
 """In a row, for a missing training split of a training domain."""
 _JSON = "must be a JSON object"
 _ACCURACIES = "must have the accuracies of its domains without a gap"
+_SWAD_LAYOUT = (
+    "must be a record of DomainBed; this one is of SWAD's trainer, which the GGA release uses: it calls accuracies "
+    "`env0_out`, not `env0_out_acc`, and holds several runs in a file. Only DomainBed's own records are read"
+)
 _OTHER_KEY = "must have the dataset, algorithm, test_envs, trial_seed and hparams_seed of the file's first record"
 _OTHER_NUMBERS = "must give the numbers that an earlier record of the same run gives for the same step"
 
@@ -171,8 +182,23 @@ def read_results(folder: Path, strict: bool = False) -> Results:
     repeated, conflicts = _compare_repetitions(runs)
     doubtful += conflicts
     if not runs or (strict and (left_out or doubtful)):
-        raise InputError([*left_out, *doubtful] or [Fault("", "holds no record")], str(folder))
+        faults = few_of_each_kind([*left_out, *doubtful])
+        raise InputError(faults or [Fault("", "holds no record")], str(folder))
     return Results(folder, tuple(runs), domains, repeated, lines, tuple(left_out), tuple(doubtful))
+
+
+def few_of_each_kind(faults: Sequence[Fault]) -> list[Fault]:
+    """The first three faults of each rule, and how many more there are; of records of SWAD one."""
+    kinds: dict[str, list[Fault]] = {}
+    for fault in faults:
+        kinds.setdefault(fault.rule, []).append(fault)
+    few: list[Fault] = []
+    for rule, found in kinds.items():
+        shown = 1 if rule == _SWAD_LAYOUT else 3
+        few += found[:shown]
+        if len(found) > shown:
+            few.append(Fault("", f"{len(found) - shown:,} more faults of this kind"))
+    return few
 
 
 def _folders(folder: Path) -> Iterator[str]:
@@ -184,7 +210,8 @@ def _folders(folder: Path) -> Iterator[str]:
 
 def _where_results_are(folder: Path) -> str:
     rule = f"must hold run folders with a {RESULTS}: DomainBed looks for DIR/*/{RESULTS}"
-    elsewhere = [str(path.parent.parent) for path in islice(folder.rglob(RESULTS), 100)]
+    walk = islice(os.walk(folder), _MOST_FOLDERS)  # not all of a whole disk
+    elsewhere = [str(Path(place).parent) for place, _, names in walk if RESULTS in names]
     if not elsewhere:
         return rule
     trees = list(dict.fromkeys(elsewhere))
@@ -205,13 +232,12 @@ def _read_file(tree: Path, folder: str) -> _File | None:
     """The folder's results; None without any."""
     path = f"{tree}/{folder}/{RESULTS}"
     try:
-        with open(path, "rb") as stream:  # noqa: PTH123  pathlib takes longer, and there are thousands
-            content = stream.read()
+        content = read_regular(path, _LARGEST_FILE)
     except FileNotFoundError:
         return None
     except OSError as error:
         return _File(left_out=[Fault(f"{folder}/{RESULTS}", f"cannot be read: {error.strerror}")])
-    return _parse(content, folder, os.path.exists(f"{tree}/{folder}/done"))  # noqa: PTH110  as above
+    return _parse(content, folder, os.path.exists(f"{tree}/{folder}/done"))  # noqa: PTH110  pathlib takes longer, and there are thousands
 
 
 class _UnusableError(Exception):
@@ -310,7 +336,7 @@ class _Parser:
         Raises:
             _UnusableError: with all that is wrong.
         """
-        if line.count(_OUT) != self._n:
+        if self._n == 0 or line.count(_OUT) != self._n:
             return _parse_carefully(line)
         try:
             args, step, *row = msgspec.structs.astuple(self._decode(line))
@@ -335,6 +361,8 @@ def _decoder(n: int) -> msgspec.json.Decoder[Any]:
 
 def _parse_carefully(line: bytes) -> tuple[RunKey, int, Sequence[float]]:
     """As `_Parser.parse`, of any line."""
+    if len(line) > _LONGEST_LINE:
+        raise _UnusableError((f"{_JSON} of at most {_LONGEST_LINE:,} bytes", len(line)))
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -343,6 +371,8 @@ def _parse_carefully(line: bytes) -> tuple[RunKey, int, Sequence[float]]:
         raise _UnusableError((_JSON, _excerpt(line)))
     problems: list[tuple[str, object]] = []
     n = 1 + max((int(match[1]) for name in record if (match := _OUT_OF_DOMAIN.fullmatch(name))), default=-1)
+    if n == 0 and any(map(_OF_SWAD.fullmatch, record)):
+        raise _UnusableError((_SWAD_LAYOUT, None))
     step = record.get("step")
     if type(step) is not int or not 0 <= step <= _MAX_STEP:
         problems.append(("must have a `step`, a whole number from 0", step))
@@ -362,7 +392,7 @@ def _check_accuracies(
 ) -> list[float]:
     """The row of a record; what is wrong with it is added to `problems`."""
     if n == 0:
-        problems.append((_ACCURACIES, "none"))
+        problems.append((_ACCURACIES, "no env0_out_acc"))
     row: list[float] = []
     for split, i in product(("in", "out"), range(n)):
         name = f"env{i}_{split}_acc"
@@ -395,10 +425,12 @@ def _check_key(args: object, n: int) -> RunKey:
     envs = args.get("test_envs")
     if (
         not isinstance(envs, list)
-        or not all(type(env) is int and 0 <= env < n for env in envs)
-        or not 0 < len(set(envs)) == len(envs) < n
+        or not all(type(env) is int and env >= 0 for env in envs)
+        or not 0 < len(set(envs)) == len(envs)
+        or (n > 0 and not (max(envs) < n and len(envs) < n))  # without accuracies nothing can be said of domains
     ):
-        problems.append(("must have `args.test_envs`, numbers of domains that leave one to train on", envs))
+        rule = "must have `args.test_envs`, numbers of domains that leave one to train on"
+        problems.append((f"{rule} (accuracies are there of {n})" if n else rule, envs))
     if problems:
         raise _UnusableError(*problems)
     return RunKey(

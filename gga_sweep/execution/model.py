@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +94,8 @@ def evaluate_model(folder: RunFolder, root: Path, weights: Weights = "selected")
     if channels not in (1, 3):
         raise InputError([Fault("RUN_DIR", "must be a model of 1 or 3 channels to look at photographs", channels)])
     config = DatasetConfig(name="ImageFolder", root=root, image_size=header.input_shape[-1])
-    tree = load_dataset(config, None)
+    with faults_of_data(root):
+        tree = load_dataset(config, None)
     if set(tree.classes) != set(header.classes):
         rule = "must have the model's classes as class folders"
         raise InputError([Fault("--data", rule, list(tree.classes), header.classes)], str(root))
@@ -113,6 +117,18 @@ def evaluate_model(folder: RunFolder, root: Path, weights: Weights = "selected")
 
         scores[domain.name] = len(domain), evaluate_images(predict, batch, len(domain), torch.device("cpu"))
     return scores
+
+
+@contextmanager
+def faults_of_data(root: Path | None) -> Iterator[None]:
+    """Raise faults of the images in `--data ROOT` as faults of that flag, not of a sweep file's field."""
+    try:
+        yield
+    except InputError as error:
+        if root is None:
+            raise
+        faults = [replace(fault, field="--data") if fault.field == "dataset.root" else fault for fault in error.faults]
+        raise InputError(faults, str(root)) from error
 
 
 def _setting(header: RunHeader) -> Setting:

@@ -16,7 +16,7 @@ from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.datasets import Dataset, Domain, Split, dataset_digest, load_dataset
 from gga_sweep.datasets.splits import SplitName, split_digests
 from gga_sweep.errors import Fault, GGASweepError, InputError
-from gga_sweep.execution.model import load_algorithm
+from gga_sweep.execution.model import faults_of_data, load_algorithm
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.run_reader import Weights
@@ -241,11 +241,13 @@ def _load_images(header: RunHeader, data: Path | None, cache: Path | None) -> Da
     if data is None and config.root is not None and not config.root.is_dir():
         rule = "must be given: the images are no longer where the run had them"
         raise InputError([Fault("--data", rule, str(config.root))])
-    digest = dataset_digest(config, cache)
+    with faults_of_data(data):
+        digest = dataset_digest(config, cache)
     if digest != header.dataset_digest:
         fault = Fault("dataset", "must hold the images the run was trained on", digest, (header.dataset_digest,))
         raise InputError([fault], source=str(config.root or config.name))
-    return load_dataset(config, cache)
+    with faults_of_data(data):
+        return load_dataset(config, cache)
 
 
 def _splits(folder: RunFolder, header: RunHeader, dataset: Dataset) -> dict[str, Split]:

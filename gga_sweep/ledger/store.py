@@ -13,11 +13,14 @@ from stat import S_ISREG
 from typing import NamedTuple, Protocol, TypeVar
 
 from gga_sweep.errors import StorageError
+from gga_sweep.input_files import read_regular
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _BESIDE = ".new-"
+_LARGEST = {".json": 2**26, ".jsonl": 2**28}
+_LARGEST_OTHER = 2**36  # bytes of a checkpoint
 
 
 class FileStat(NamedTuple):
@@ -97,7 +100,7 @@ class PosixStore:
         target = self._locate(path)
         with _storage_errors("read", target):
             try:
-                return target.read_bytes()
+                return read_regular(target, _LARGEST.get(target.suffix, _LARGEST_OTHER))
             except (FileNotFoundError, NotADirectoryError):
                 return None
 

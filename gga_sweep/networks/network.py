@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
+from io import BufferedReader
 from typing import cast
 
 import torch
 from torch import nn
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.input_files import open_regular
 from gga_sweep.networks.builtin import NETWORKS
 from gga_sweep.networks.choice import is_weights_file, named_featurizer, published_weights
 from gga_sweep.networks.declaration import InputShape
@@ -139,12 +142,14 @@ def load_featurizer(featurizer: nn.Module, path: str) -> None:
         InputError: the file cannot be read, or its tensors do not fit.
     """
     try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
+        with open_regular(path) as file:
+            if path.endswith(".safetensors"):
+                from safetensors.torch import load_file
 
-            stored = load_file(path)
-        else:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
+                stored = load_file(path)
+            else:
+                _require_uncompressed(file)
+                stored = torch.load(file, map_location="cpu", weights_only=True)
         state = {name: value for name, value in stored.items() if not name.startswith("fc.")}
     except Exception as error:  # torch raises many kinds, from OSError to UnpicklingError, and at length
         rule = f"must be a state-dict file of torch or safetensors ({type(error).__name__})"
@@ -154,3 +159,10 @@ def load_featurizer(featurizer: nn.Module, path: str) -> None:
     except RuntimeError as error:
         rule = f"must fit the network: {' '.join(str(error).split())}"
         raise InputError([Fault("training.weights", rule, path)]) from error
+
+
+def _require_uncompressed(file: BufferedReader) -> None:
+    """torch.save compresses nothing; a small archive could unpack to more than the memory holds."""
+    if zipfile.is_zipfile(file) and any(entry.compress_type for entry in zipfile.ZipFile(file).infolist()):
+        raise ValueError("compressed")
+    file.seek(0)

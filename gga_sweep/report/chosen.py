@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gga_sweep.errors import Fault, InputError
@@ -13,6 +12,7 @@ from gga_sweep.report.wording import count, incomplete_in_words
 from gga_sweep.selection import IncompleteCell, Selected, SweepView, Table
 from gga_sweep.spec import SweepSpec
 from gga_sweep.spec.models import FolderName, SweepConfig
+from gga_sweep.spec.yaml_text import write_yaml
 
 _REPLACED = {"name", "arms", "trial_seeds", "draws", "search", "search_space", "chosen", "selection"}
 _LONGEST_NAME = 100
@@ -144,11 +144,7 @@ def _draws(view: SweepView) -> str:
 
 
 def _as_yaml(content: dict[str, Any]) -> str:
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast, if available
-    text: str = yaml.dump(
-        content, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
-    )
     return (
         f"# gga-sweep run FILE\n#\n# Hyperparameters chosen by {content['chosen']['search']}.\n"
-        f"# The step of each run is selected again, by training-domain validation.\n{text}"
+        f"# The step of each run is selected again, by training-domain validation.\n{write_yaml(content)}"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from gga_sweep.datasets import dataset_digest
 from gga_sweep.datasets.files import is_folder
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.input_files import open_regular
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.plan import CACHE_FOLDER, Contents, SweepSpec
@@ -48,7 +49,7 @@ def cache_folder(storage: Location) -> Path:
 
 def _file_digest(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         rule = f"the weights file must be readable ({error.strerror})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def complete(
     training = complete_training(config, protocol)
     description = description or describe(config.dataset)
     single = tuple((name,) for name in description.domain_names)
-    test_domains = single if config.test_domains == "all" else config.test_domains
+    test_domains = single if config.test_domains == "all" else _as_named(config.test_domains, description.domain_names)
     validated = needing_pairs(config.selection or protocol.selection)
     pairs = _pairs(test_domains, description.domain_names) if validated else ()
     if faults := _size_faults(config, len(test_domains) + len(pairs)):
@@ -107,6 +108,14 @@ def complete(
         dataset=description,
         storage=storage,
         tracking_uri=tracking_uri,
+    )
+
+
+def _as_named(test_domains: Sequence[tuple[str, ...]], domains: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Test domains as the dataset writes them: a macOS archive decomposes accents, a keyboard composes them."""
+    known = {unicodedata.normalize("NFC", name): name for name in domains}
+    return tuple(
+        tuple(known.get(unicodedata.normalize("NFC", name), name) for name in held_out) for held_out in test_domains
     )
 
 

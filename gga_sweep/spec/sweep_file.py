@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.distributions import Distribution, Model
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.input_files import read_regular
 from gga_sweep.spec import models
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.plain_values import Location, copied, dotted, plain_faults
+from gga_sweep.spec.yaml_text import parse_yaml
 
 _DOTTED_KEYS = ("defaults", "search_space", "vary", "values")
 """Below these, `annealing.radius` is one key and not a path."""
@@ -31,33 +33,10 @@ _RULES = {
     "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits and . _ -",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
+    "string_type": "must be text (quote a name that reads as a number, or as true, false or null)",
     "int_parsing_size": "must be an integer below 2**63",
 }
 """Our messages for some of pydantic's errors, by type."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that rejects duplicate keys and reads `1e-5` as a number (in YAML 1.1 it is text)."""
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    mapping: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        line = key_node.start_mark.line + 1
-        if not isinstance(key, Hashable):
-            shown = None if plain_faults(key) else key  # an alias may make it endless
-            raise InputError([Fault("", f"a key must be text, not a list or block as in line {line}", shown)])
-        if key in mapping:
-            raise InputError([Fault(str(key), f"a key may stand once, but stands again in line {line}")])
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def read_sweep_file(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -107,7 +86,7 @@ def override(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, A
             path = _path(key.strip())
             if not equals or not path:
                 raise ValueError("must read key=value")
-            _assign(result, path, _parse(text))
+            _assign(result, path, parse_yaml(text))
         except InputError as error:
             found = "; ".join(map(str, error.faults))
             faults.append(Fault("--set", f"cannot be applied: {found}", assignment))
@@ -154,32 +133,15 @@ def _locate(source: str | Path) -> Path:
 
 def _read_file(path: Path, name: str) -> object:
     try:
-        size = path.stat().st_size
-        if size > _LARGEST_FILE:
-            raise InputError([Fault("", f"must be a sweep file, of at most {_LARGEST_FILE:,} bytes", size)])
-        return _parse(path.read_text(encoding="utf-8"))
+        return parse_yaml(read_regular(path, _LARGEST_FILE).decode("utf-8-sig"))
     except InputError as error:
         raise InputError(error.faults, name) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise InputError([Fault("", f"must be a readable sweep file: {error.strerror}")], name) from error
+    except UnicodeDecodeError as error:
+        raise InputError([Fault("", f"must be text in UTF-8: {error}")], name) from error
+    except yaml.YAMLError as error:
         raise InputError([Fault("", f"must be a readable YAML file: {error}")], name) from error
-
-
-def _parse(text: str) -> object:
-    """The value of a YAML text.
-
-    Raises:
-        InputError: a key that stands twice, or is no text.
-        yaml.YAMLError: anything else.
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except (InputError, yaml.YAMLError):
-        raise
-    except RecursionError as error:
-        raise yaml.YAMLError("its blocks and lists lie too deep") from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # what the reader stumbles over, as `!!bool maybe` or 2001-99-99
-        raise yaml.YAMLError(f"a value is not what its tag or form says ({type(error).__name__}: {error})") from error
 
 
 def _path(key: str) -> list[str | int]:
@@ -229,7 +191,9 @@ def _fault(location: Location, items: Sequence[Any]) -> Fault:
 def _rule(location: Location, items: Sequence[Any]) -> str:
     types = {item["type"] for item in items}
     if location[:1] == ("test_domains",):
-        return "must be 'all', or a list of domains or of lists of domains"
+        no_text = isinstance(items[0]["input"], bool | float)
+        hint = " (quote a name that reads as anything but text)" if no_text else ""
+        return f"must be 'all', or a list of domains or of lists of domains{hint}"
     if location == ("resources", "gpus"):
         return "must be a number from 0 to 1, or auto"
     if "finite_number" in types:

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
-import yaml
 
 from gga_sweep.errors import DamagedFileError
 from gga_sweep.ledger.json_codec import digest
@@ -26,6 +25,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.records import FINAL, RunResult, RunState, RunStatus
 from gga_sweep.spec.plan import PlannedRun, SweepSpec
+from gga_sweep.spec.yaml_text import write_yaml
 from gga_sweep.tracking import names
 from gga_sweep.tracking.changes import Changes, Place
 from gga_sweep.tracking.descriptions import run_params, run_tags, sweep_tags
@@ -127,8 +127,7 @@ class Projection:
             searched: names of the hyperparameters that the draws differ in.
         """
         config = self.sweep.config.model_dump(mode="json", exclude_unset=True)
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        self.client.log_text(self.parent.run_id, text, names.SWEEP_FILE)
+        self.client.log_text(self.parent.run_id, write_yaml(config), names.SWEEP_FILE)
         write_views(self.client, self.experiment_id, searched)
         if names.NOTE not in self.parent.tags:  # else somebody may have edited it
             update_run(self.client, self.parent, tags={names.NOTE: description(self.experiment_id)})

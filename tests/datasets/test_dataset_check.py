@@ -78,7 +78,7 @@ def test_classes_are_compared_between_domains_and_with_the_known_names(write_tre
     text = "\n".join(faults(check))
     assert "no domain has ['dog']" in text
     assert "class folders are none of Toy, got ['hound', 'wolf']" in text
-    assert "must hold 3 classes, got 4" in text
+    assert "move away those that lie in few, or add them to the others, got ['art/wolf']" in text
     assert "domain 'art' must have the class folders of the other domains, lacks ['hound']" in text
 
 
@@ -98,10 +98,22 @@ def test_every_image_that_does_not_open_is_named_with_the_reason(write_tree: Wri
 
     assert [image.got for image in check.unreadable] == ["art/cat/0.JPG", "photo/dog/1.png", "toy box/elk/lost.png"]
     assert "truncated" in check.unreadable[0].rule
-    assert str(check.unreadable[1]) == "dataset.root: image must open (of no known format), got 'photo/dog/1.png'"
+    formats = "BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
+    message = f"dataset.root: image must open (not of the formats {formats}), got 'photo/dog/1.png'"
+    assert str(check.unreadable[1]) == message
     assert check.unreadable[2].rule.startswith("image must open (FileNotFoundError")
     assert check.faults[-3:] == check.unreadable
     assert not check.loadable
+
+
+def test_what_is_not_read_is_counted_by_reason(write_tree: WriteTree) -> None:
+    root = write_tree()
+    for name in ("a.heic", "b.heic", "c", ".hidden.png"):
+        (root / "art/cat" / name).write_bytes(b"")
+    (root / "art/0.png").write_bytes(b"")
+    [remark] = check_tree("Toy", root, TOY).remarks
+    assert remark.startswith("Files and folders that are not read: 2 of suffix '.heic', 1 ")
+    assert {"1 without a suffix", "1 hidden", "1 outside class folders"} == set(remark.split(", ")[1:])
 
 
 def test_progress_counts_every_image_opened(write_tree: WriteTree) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from subprocess import PIPE
@@ -17,7 +19,14 @@ from small_disk import leave, make_room, mounted, read_only
 from torchvision import transforms
 
 from gga_sweep.datasets import image_cache
-from gga_sweep.datasets.image_cache import OnDecoded, decode, images_in_memory, images_on_disk, require_room
+from gga_sweep.datasets.image_cache import (
+    OnDecoded,
+    UnfitImageError,
+    decode,
+    images_in_memory,
+    images_on_disk,
+    require_room,
+)
 from gga_sweep.datasets.manifest import ManifestEntry, read_manifest
 from gga_sweep.errors import InputError, StorageError
 
@@ -59,6 +68,76 @@ def test_pictures_of_every_mode_become_rgb(tmp_path: Path, mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).convert(mode).save(file)
     assert torch.equal(torch.from_numpy(decode(file.read_bytes(), 16)), reference(file, 16))
+
+
+GREY = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture.pgm", "picture.tif"])
+def test_of_16_bits_a_pixel_the_upper_eight_count(tmp_path: Path, name: str) -> None:
+    low = np.random.default_rng(1).integers(0, 256, GREY.shape, dtype=np.uint16)
+    Image.fromarray(GREY.astype(np.uint16) * 256 + low).save(tmp_path / name)
+    Image.fromarray(GREY).save(tmp_path / "8 bits.png")
+    expected = decode((tmp_path / "8 bits.png").read_bytes(), 16)
+    assert np.array_equal(decode((tmp_path / name).read_bytes(), 16), expected)
+
+
+@pytest.mark.parametrize("pixels", [GREY.astype(np.int32), GREY.astype(np.float32)])
+def test_pixels_of_32_bits_are_refused(tmp_path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(tmp_path / "picture.tif")
+    with pytest.raises(UnfitImageError, match="of 8 or 16 bits, not of 32 or signed"):
+        decode((tmp_path / "picture.tif").read_bytes(), 16)
+
+
+def test_transparency_of_any_kind_is_dropped_as_by_torchvision_and_without_a_warning(tmp_path: Path) -> None:
+    picture = Image.fromarray(GREY).convert("P")
+    for number, transparency in enumerate((7, bytes(range(256)))):
+        file = tmp_path / f"{number}.png"
+        picture.save(file, transparency=transparency)
+        assert np.array_equal(decode(file.read_bytes(), 16), reference(tmp_path / "0.png", 16))
+
+
+def test_a_file_of_another_format_is_not_opened_whatever_its_suffix_says(
+    write_tree: WriteTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_tree()
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%Page: 1 1\nshowpage\n%%EOF\n"
+    (root / PATHS[1]).write_bytes(eps)
+    monkeypatch.setattr(subprocess, "Popen", None)  # Ghostscript
+    with pytest.raises(InputError, match=r"must open \(not of the formats .*PNG.*\), got 'art/cat/1.png'"):
+        images_in_memory(root, listed(root), 24)
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header claims so many pixels."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return content
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(
+    write_tree: WriteTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_tree()
+    (root / PATHS[1]).write_bytes(png_of(13_000, 14_000))
+    with pytest.raises(InputError) as raised:
+        images_in_memory(root, listed(root), 24)
+    assert [str(fault) for fault in raised.value.faults] == [
+        "dataset.root: image must open (13000 x 14000 = 182,000,000 pixels, more than 89,478,485; "
+        "GGA_SWEEP_MAX_PIXELS in the environment raises the limit), got 'art/cat/1.png'"
+    ]
+    (root / PATHS[1]).write_bytes(png_of(1_000, 1_000))
+    monkeypatch.setenv("GGA_SWEEP_MAX_PIXELS", "999999")
+    with pytest.raises(InputError, match="1000 x 1000 = 1,000,000 pixels, more than 999,999"):
+        images_in_memory(root, listed(root), 24)
+    monkeypatch.setenv("GGA_SWEEP_MAX_PIXELS", "1000000")
+    with pytest.raises(InputError, match=r"must open \(OSError.* truncated"):
+        images_in_memory(root, listed(root), 24)
+    monkeypatch.setenv("GGA_SWEEP_MAX_PIXELS", "many")
+    with pytest.raises(InputError, match="GGA_SWEEP_MAX_PIXELS: must be a positive whole number, got 'many'"):
+        images_in_memory(root, listed(root), 24)
 
 
 def test_on_disk_and_in_memory_are_the_same(write_tree: WriteTree, tmp_path: Path) -> None:

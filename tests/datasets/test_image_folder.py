@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torchvision import transforms
 
 from gga_sweep.datasets import Dataset, image_cache, image_folder, manifest
-from gga_sweep.datasets.image_folder import decoding_seconds, load_tree, read_tree
+from gga_sweep.datasets.image_folder import decoding_seconds, load_tree, read_tree, scan_folders
 from gga_sweep.errors import InputError, StorageError
 
 WriteTree = Callable[..., Path]
@@ -59,12 +60,47 @@ def test_hidden_and_other_files_are_skipped(write_tree: WriteTree) -> None:
     root = write_tree()
     before = read_tree(root)
     shutil.copytree(root / "art", root / ".hidden")
+    shutil.copytree(root / "art", root / "__MACOSX")
     shutil.copytree(root / "art/cat", root / "art/.hidden")
     (root / "art/cat/._0.JPG").write_bytes(b"")
     (root / "art/cat/notes.txt").write_text("no picture")
     (root / "README.txt").write_text("no domain")
     (root / "art/cat/folder.png").mkdir()
+    (root / "art/cat/list").write_text("no picture")
+    shutil.copy(root / "art/cat/1.png", root / "art")
     assert read_tree(root) == before
+    assert scan_folders(root).left_out == {
+        "hidden": 4,
+        "of suffix '.txt'": 1,
+        "without a suffix": 1,
+        "outside class folders": 1,
+    }
+
+
+def test_images_in_folders_below_a_class_are_read_in_the_order_of_torchvision(write_tree: WriteTree) -> None:
+    root = write_tree(per_class=3)
+    for folder in ("part 2", "part 10", "part 2/b", "part 2a", "empty"):
+        (root / "art/dog" / folder).mkdir()
+    for number, folder in enumerate(("part 2", "part 2/b", "part 10", "part 2a")):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(root / "art/dog" / folder / "z.ppm")
+        Image.new("L", (9, 9), number).save(root / "art/dog" / folder / "A.pgm")
+    theirs = torchvision.datasets.ImageFolder(str(root / "art"))
+    assert [str(root / path) for path in read_tree(root).paths("art")] == [path for path, _ in theirs.samples]
+    dataset = load_tree("ImageFolder", read_tree(root), 8, None)
+    assert len(dataset.domain("art")) == 9 + 8
+
+
+@pytest.mark.timeout(20)
+def test_links_between_folders_do_not_multiply_images(write_tree: WriteTree) -> None:
+    root = write_tree(per_class=2)
+    for number in range(20):
+        (root / "art/dog" / f"{number}").mkdir()
+        for link in ("one", "other"):
+            (root / "art/dog" / f"{number}" / link).symlink_to(root / "art/dog" / f"{(number + 1) % 20}")
+    (root / "art/dog/up").symlink_to("..")
+    scan = scan_folders(root)
+    assert len(scan.folders["art"]["dog"]) == 2
+    assert scan.left_out["folders that another name leads to"] > 0
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "bmp", "webp", "gif", "tif", "TIFF"])
@@ -96,6 +132,45 @@ def test_all_faults_of_a_tree_are_named_at_once(write_tree: WriteTree) -> None:
     assert "domain 'sketch' must have the class folders of the other domains, lacks ['cat'], got ['dog', 'elk']" in text
     assert "domain 'toy box' must have an image in each class folder, none in ['elk']" in text
     assert "must hold 5 classes, got 3" in text
+
+
+def faults_of(root: Path) -> list[str]:
+    with pytest.raises(InputError) as raised:
+        read_tree(root)
+    return [str(fault) for fault in raised.value.faults]
+
+
+@pytest.mark.parametrize("content", ["", "figures/plots", "cats/deep"])
+def test_a_stray_folder_is_one_fault_which_names_it(write_tree: WriteTree, content: str) -> None:
+    root = write_tree()
+    (root / "notes" / content).mkdir(parents=True)
+    assert faults_of(root) == [
+        "dataset.root: every folder must be a domain with the class folders of the others; move away those that are "
+        "none, got ['notes']"
+    ]
+
+
+def test_stray_class_folders_are_one_fault_which_names_them(write_tree: WriteTree) -> None:
+    root = write_tree()
+    (root / "art/new").mkdir()
+    (root / "photo/thumbnails").mkdir()
+    assert faults_of(root) == [
+        "dataset.root: a class folder must lie in every domain; move away those that lie in few, or add them to the "
+        "others, got ['art/new', 'photo/thumbnails']"
+    ]
+
+
+def test_names_that_look_alike_are_one_fault_which_shows_the_difference(write_tree: WriteTree) -> None:
+    composed, decomposed = "cha\u00eene", "chai\u0302ne"
+    root = write_tree(domains=("aa", "b"), classes=(composed, "dog"))
+    (root / "aa" / composed).rename(root / "aa" / decomposed)
+    [fault] = faults_of(root)
+    assert "differ only in their Unicode form (NFC and NFD)" in fault
+    assert r"'cha\\xeene', 'chai\\u0302ne'" in fault
+
+
+def test_a_tree_of_one_class_is_refused(write_tree: WriteTree) -> None:
+    assert faults_of(write_tree(classes=("cat",))) == ["dataset.root: must hold two classes or more, got ['cat']"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +217,7 @@ def test_the_cache_follows_content_and_size(
     large = load_tree("ImageFolder", read_tree(root), 32, cache)
     assert (small.input_shape, large.input_shape) == ((3, 16, 16), (3, 32, 32))
     assert small.digest == large.digest
-    assert (cache / f"{small.digest[:16]}-16-1" / "toy box.npy").is_file()
+    assert (cache / f"{small.digest[:16]}-16" / "toy box.npy").is_file()
 
     moved = root.rename(tmp_path / "moved")
     monkeypatch.setattr(image_cache, "decode", None)  # not even a moved tree is decoded again
@@ -160,7 +235,7 @@ def test_images_of_another_decoding_version_are_decoded_again(
 ) -> None:
     tree, cache = read_tree(write_tree()), tmp_path / "cache"
     before = load_tree("ImageFolder", tree, 16, cache)
-    monkeypatch.setattr(image_cache, "DECODING", image_cache.DECODING + 1)
+    monkeypatch.setattr(manifest, "DECODING", manifest.DECODING + 1)
     monkeypatch.setattr(image_cache, "decode", lambda content, size: np.full((3, size, size), 7, dtype=np.uint8))
     after = load_tree("ImageFolder", tree, 16, cache)
     assert all((domain.images == 7).all() for domain in after.domains)
@@ -170,13 +245,25 @@ def test_images_of_another_decoding_version_are_decoded_again(
     assert all(torch.equal(*pair) for pair in zip(images_of(again), images_of(before), strict=True))
 
 
+def test_a_cache_that_another_user_can_write_to_is_not_used(write_tree: WriteTree, tmp_path: Path) -> None:
+    tree, cache = read_tree(write_tree()), tmp_path / "cache"
+    load_tree("ImageFolder", tree, 16, cache)
+    cache.chmod(0o777)
+    with pytest.raises(StorageError, match=r"cannot keep decoded images in .*cache: other users can write to it"):
+        load_tree("ImageFolder", tree, 16, cache)
+    (hashes,) = (cache / "manifests").iterdir()
+    hashes.unlink()
+    assert tree.manifest(cache).digest == tree.manifest(None).digest
+    assert not hashes.exists()
+
+
 def images_of(dataset: Dataset) -> list[torch.Tensor]:
     return [domain.images for domain in dataset.domains]
 
 
 def test_progress_goes_on_over_the_domains_that_are_decoded(write_tree: WriteTree, tmp_path: Path) -> None:
     tree, cache = (
-        read_tree(write_tree(domains=("art", "photo", "sketch"), classes=("cat",), per_class=3)),
+        read_tree(write_tree(domains=("art", "photo", "sketch"), classes=("cat", "dog"), per_class=3)),
         tmp_path / "c",
     )
     told: list[tuple[str, int, int]] = []
@@ -185,17 +272,17 @@ def test_progress_goes_on_over_the_domains_that_are_decoded(write_tree: WriteTre
         told.append((what, done, total))
 
     load_tree("ImageFolder", tree, 16, cache, tell)
-    domains = ["art"] * 3 + ["photo"] * 3 + ["sketch"] * 3
-    assert told == [(f"decoding {domain}", done, 9) for done, domain in enumerate(domains, start=1)]
+    domains = ["art"] * 6 + ["photo"] * 6 + ["sketch"] * 6
+    assert told == [(f"decoding {domain}", done, 18) for done, domain in enumerate(domains, start=1)]
     told.clear()
     load_tree("ImageFolder", tree, 16, cache, tell)
     assert told == []
     next(cache.glob("*/photo.npy")).unlink()
     load_tree("ImageFolder", tree, 16, cache, tell)
-    assert told == [("decoding photo", done, 3) for done in (1, 2, 3)]
+    assert told == [("decoding photo", done, 6) for done in range(1, 7)]
     told.clear()
     load_tree("ImageFolder", tree, 16, None, tell)
-    assert len(told) == 9
+    assert len(told) == 18
 
 
 @pytest.mark.parametrize("cached", [False, True])

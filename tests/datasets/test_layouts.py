@@ -137,10 +137,10 @@ def broken(change: str) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("no list", "must hold the lists images, annotations and categories"),
-        ("a list of nothing", "must hold the lists"),
-        ("no file name", "KeyError: 'file_name'"),
-        ("unknown category", "KeyError: 99"),
+        ("no list", r"must be JSON with the lists images .*: Object missing required field `categories`"),
+        ("a list of nothing", r"must be JSON with the lists .*: Expected `object`, got `array`"),
+        ("no file name", r"missing required field `file_name` - at `\$\.images\[0\]`"),
+        ("unknown category", r"annotations: category_id must be of a category, got \['99'\]"),
         ("a path", r"images: file_name must be a plain name, got \['\.\./\.\./photograph-0\.jpg'\]"),
     ],
 )

@@ -147,7 +147,7 @@ def test_checking_a_benchmark_names_all_that_differs(write_tree: WriteTree) -> N
     faults = "\n".join(map(str, check.faults))
 
     assert "domain 'art' was published with 12 images, got 11" in faults
-    assert "image must open (of no known format), got 'photo/dog/1.png'" in faults
+    assert "image must open (not of the formats BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP), got 'photo/dog/1.png'" in faults
     assert "folder is no domain of PACS and is not read, got 'splits' (allowed: art, photo, sketch, toy box)" in faults
     assert faults.count("\n") == 2
     assert told == ["opening"] * 47

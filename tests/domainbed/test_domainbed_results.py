@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,10 @@ def put_arg(name: str, value: Any) -> Callable[[Line], None]:
         (put_arg("test_envs", []), "must have `args.test_envs`, numbers of domains"),
         (put_arg("test_envs", [4]), "must have `args.test_envs`, numbers of domains"),
         (put_arg("test_envs", [1, 1]), "must have `args.test_envs`, numbers of domains"),
-        (put_arg("test_envs", [0, 1, 2, 3]), "that leave one to train on, got [0, 1, 2, 3]"),
+        (
+            put_arg("test_envs", [0, 1, 2, 3]),
+            "to train on (accuracies are there of 4), got [0, 1, 2, 3]",
+        ),
         (put_arg("test_envs", 0), "must have `args.test_envs`, numbers of domains"),
     ],
 )
@@ -128,6 +132,65 @@ def test_a_line_that_is_no_json_object_is_named_and_the_others_used(text: bytes,
     assert str(fault).startswith("a/results.jsonl:2: must be a JSON object, got ")
     assert len(str(fault)) < 200
     assert results.runs[0].steps.tolist() == [0, 100]
+
+
+def test_records_without_accuracies_are_refused_for_that_and_nothing_else(tmp_path: Path) -> None:
+    bare = {name: value for name, value in line().items() if not name.endswith("_acc")}
+    write_tree(tmp_path, {"a": [bare]})
+    with pytest.raises(InputError) as refused:
+        read_results(tmp_path)
+    assert [*map(str, refused.value.faults)] == [
+        "a/results.jsonl:1: must have the accuracies of its domains without a gap, got 'no env0_out_acc'"
+    ]
+
+
+def test_of_each_kind_of_fault_few_are_shown_and_the_others_counted(tmp_path: Path) -> None:
+    spoiled = [line(step, trial_seed=None) for step in range(400)] + [line(-1)]
+    write_tree(tmp_path, {"a": spoiled})
+    with pytest.raises(InputError) as refused:
+        read_results(tmp_path)
+    assert [fault.field for fault in refused.value.faults] == [
+        *(f"a/results.jsonl:{number}" for number in (1, 2, 3)),
+        "",
+        "a/results.jsonl:401",
+    ]
+    assert "397 more faults of this kind" in str(refused.value)
+
+
+def test_records_of_the_gga_release_are_recognised_and_refused_in_one_sentence(tmp_path: Path) -> None:
+    accuracies = {f"env{i}_{split}": 0.5 for i in range(4) for split in ("in", "out")}
+    args = {"dataset": "PACS", "algorithm": "ERM", "test_envs": [[0], [1]], "trial_seed": 0, "real_test_envs": [0]}
+    record = {"step": 0, "train_out": 0.5, "test_in": 0.5, **accuracies, "args": args, "hparams": {}}
+    for folder in ("a", "b"):
+        write_run(tmp_path, folder, "".join(json.dumps(record) + "\n" for _ in range(20)))
+    with pytest.raises(InputError) as refused:
+        read_results(tmp_path)
+    first, more = refused.value.faults
+    assert str(first).startswith(
+        "a/results.jsonl:1: must be a record of DomainBed; this one is of SWAD's trainer, which"
+    )
+    assert str(more) == "39 more faults of this kind"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge", "one line"])
+def test_a_results_file_that_would_hang_its_reader_is_named(tmp_path: Path, kind: str) -> None:
+    write_tree(tmp_path, {"b": [line()]})
+    (tmp_path / "a").mkdir()
+    file = tmp_path / "a" / "results.jsonl"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    elif kind == "huge":
+        with file.open("wb") as opened:
+            opened.truncate(2**40)
+    else:
+        file.write_bytes(b'{"a": [' + b"[]," * 2**20 + b"[]]}")
+    [fault] = said(tmp_path)
+    assert fault.startswith(
+        ("a/results.jsonl: cannot be read: ", "a/results.jsonl:1: must be a JSON object of at most")
+    )
 
 
 def test_every_fault_of_a_record_is_reported(tmp_path: Path) -> None:

@@ -109,6 +109,12 @@ def test_tree_of_other_classes_is_refused(tmp_path: Path, tree: Path) -> None:
         evaluate_model(folder, tree)
 
 
+def test_missing_tree_is_a_fault_of_the_flag(tmp_path: Path) -> None:
+    folder, _ = write_run(tmp_path, 3, normalise=True)
+    with pytest.raises(InputError, match=r"--data: must be a folder that holds domain/class/image, got '/missing'"):
+        evaluate_model(folder, Path("/missing"))
+
+
 def test_model_of_two_channels_is_refused(tmp_path: Path, tree: Path) -> None:
     folder, _ = write_run(tmp_path, 2, normalise=False)
     with pytest.raises(InputError, match=r"RUN_DIR: must be a model of 1 or 3 channels.*got 2"):

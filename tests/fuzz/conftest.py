@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 
 import pytest
-from mangle import CASES, FEW, Tally
+from mangle import CASES, FEW, MOST_MEMORY, Tally
 
 _TIMEOUT = 120
 
@@ -19,10 +20,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def tally(request: pytest.FixtureRequest) -> Iterator[None]:
-    Tally.tried = Tally.foreign = 0
+    Tally.tried = Tally.foreign = Tally.hangs = 0
+    before = _peak()
     yield
     if Tally.tried:
-        request.node.user_properties.append(("mangled inputs", (Tally.tried, Tally.foreign)))
+        counts = (Tally.tried, Tally.foreign, Tally.hangs, _peak(), _peak() - before)
+        request.node.user_properties.append(("mangled inputs", counts))
+    assert _peak() - before <= MOST_MEMORY
+
+
+def _peak() -> int:
+    """Bytes of this process at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -35,5 +44,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if name == "mangled inputs"
     ]
     if counts:
-        tried, foreign = (sum(column) for column in zip(*counts, strict=True))
-        terminalreporter.write_line(f"mangled inputs tried: {tried:,}, foreign tracebacks: {foreign:,}")
+        tried, foreign, hangs = (sum(column) for column in list(zip(*counts, strict=True))[:3])
+        peak, added = (max(count[place] for count in counts) / 2**20 for place in (3, 4))
+        found = f"foreign tracebacks: {foreign:,}, hangs: {hangs:,}, memory: {peak:,.0f} MiB, {added:,.0f} by one test"
+        terminalreporter.write_line(f"mangled inputs tried: {tried:,}, {found}")

@@ -1,16 +1,24 @@
-"""Mangled input: bytes and plain data that were right before somebody broke them.
+"""Mangled input: bytes and plain data that were right before somebody broke them, and what is no file at all.
 
 How many inputs each test tries is `GGA_SWEEP_FUZZ` in the environment: few by default, thousands on request.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import copy
+import gzip
 import json
+import lzma
 import os
 import re
-import time
+import shutil
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -21,7 +29,9 @@ from gga_sweep.errors import GGASweepError
 FEW = 25
 CASES = int(os.environ.get("GGA_SWEEP_FUZZ", FEW))
 LONGEST = 20.0
-"""Seconds that reading one small input may take on a busy machine: more is a hang."""
+"""Seconds that reading one input may take on a busy machine: more is a hang, which is interrupted."""
+MOST_MEMORY = 2**30
+"""Bytes that the inputs of a test may take, beside torch and what was there before."""
 
 fuzzed = settings(
     max_examples=CASES,
@@ -38,6 +48,28 @@ class Tally:
 
     tried = 0
     foreign = 0
+    hangs = 0
+
+
+class HangError(BaseException):
+    """A reading takes too long. No Exception, so that no reader's own handler catches it."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise HangError
+
+
+@contextlib.contextmanager
+def bounded() -> Iterator[None]:
+    """Interrupt the block after `LONGEST` seconds, also while it waits for a pipe."""
+    signal.signal(signal.SIGUSR1, _interrupt)
+    timer = threading.Timer(LONGEST, signal.pthread_kill, (threading.main_thread().ident, signal.SIGUSR1))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def only_our_errors(*readings: Callable[[], object]) -> None:
@@ -49,20 +81,85 @@ def only_our_errors(*readings: Callable[[], object]) -> None:
     """
     Tally.tried += 1
     for read in readings:
-        began, refusal = time.monotonic(), None
+        refusal = None
         try:
-            read()
+            with bounded():
+                read()
         except GGASweepError as error:
             refusal = error
+        except HangError:
+            Tally.hangs += 1
+            raise AssertionError(f"it took more than {LONGEST:.0f} s") from None
         except (Exception, SystemExit):
             Tally.foreign += 1
             raise
         assert refusal is None or _says_something(refusal)
-        assert time.monotonic() - began < LONGEST
 
 
 def _says_something(error: GGASweepError) -> bool:
     return bool(str(error).strip()) and all(fault.rule for fault in getattr(error, "faults", ()))
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent), contextlib.suppress(OSError):
+        server.bind(path.name)  # of at most 107 bytes
+
+
+def _hole(path: Path) -> None:
+    """A file of a terabyte that takes no room."""
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+FOREIGN: tuple[Callable[[Path], object], ...] = (
+    _pipe,
+    _socket,
+    _hole,
+    Path.mkdir,
+    lambda path: path.symlink_to("/dev/zero"),
+    lambda path: path.symlink_to("/dev/tty"),
+    lambda path: path.symlink_to("/proc/self/pagemap"),
+    lambda path: path.symlink_to("/proc/self/fd"),
+    lambda path: path.symlink_to(path.name),
+    lambda path: path.symlink_to("nowhere"),
+)
+"""Each makes, in a free place, what a file was expected to be."""
+
+ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-7", "cp500", "latin-1", "shift_jis", "gb18030", "rot13")
+
+
+def remove(path: Path) -> None:
+    """Whatever it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def put_foreign(draw: Draw, path: Path) -> None:
+    """Replace a file by what is none, by itself in another encoding, or compressed."""
+    content = path.read_bytes() if path.is_file() else b""
+    remove(path)
+    if draw(st.booleans()):
+        draw(st.sampled_from(FOREIGN))(path)
+    else:
+        path.write_bytes(draw(st.sampled_from([gzip.compress, lzma.compress, *map(_encoder, ENCODINGS)]))(content))
+
+
+def _encoder(name: str) -> Callable[[bytes], bytes]:
+    def encode(content: bytes) -> bytes:
+        text = content.decode(errors="replace")
+        return codecs.encode(text, name).encode() if name == "rot13" else text.encode(name, errors="replace")
+
+    return encode
+
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+"""Of `st.data()`: what can be done to a tree depends on what is there."""
 
 
 TEXTS = (

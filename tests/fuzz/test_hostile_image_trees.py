@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import io
 import os
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -60,7 +62,7 @@ def replace_by_device(path: Path) -> None:
 @pytest.mark.parametrize("replace", [replace_by_pipe, replace_by_device])
 def test_what_could_be_read_for_ever_is_not_read(tree: Path, replace: Callable[[Path], None]) -> None:
     replace(tree / "a/cat/0.png")
-    message = "dataset.root: image must be readable (no regular file), got 'a/cat/0.png'"
+    message = "dataset.root: image must be readable (not a regular file), got 'a/cat/0.png'"
     assert faults_of(lambda: load_dataset(of(tree), None)) == [message]
     [unreadable] = check_dataset(of(tree)).unreadable
     assert unreadable.got == "a/cat/0.png"
@@ -241,12 +243,53 @@ def test_annotations_too_deep_in_each_other_are_refused(tmp_path: Path) -> None:
     (tmp_path / "download").mkdir()
     (tmp_path / "download" / "caltech_camera_traps.json").write_bytes(b"[" * 100_000)
     [fault] = faults_of(lambda: prepare_dataset("TerraIncognita", tmp_path / "download", tmp_path / "root"))
-    assert fault.startswith("must be JSON (maximum recursion depth exceeded")
+    assert fault.startswith("must be JSON with the lists images (id, location and file_name)")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("suffix", [".zip", ".tgz"])
+def test_a_small_archive_of_much_text_is_not_unpacked(tmp_path: Path, suffix: str) -> None:
+    archive, name = tmp_path / f"download{suffix}", "caltech_camera_traps.json"
+    if suffix == ".zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped, zipped.open(name, "w") as member:
+            for _ in range(200):
+                member.write(b" " * 2**20)
+    else:
+        info = tarfile.TarInfo(name)
+        info.size = 200 * 2**20
+        with tarfile.open(archive, "w:gz") as tarred:
+            tarred.addfile(info, cast(Any, Blanks(info.size)))
+    assert archive.stat().st_size < 10**6
+    [fault] = faults_of(lambda: prepare_dataset("TerraIncognita", archive, tmp_path / "root"))
+    assert fault == "must have at most 134,217,728 bytes, got 209715200"
+
+
+class Blanks:
+    """A file of so many blanks."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def read(self, size: int) -> bytes:
+        size = min(size, self.left)
+        self.left -= size
+        return b" " * size
+
+
+@pytest.mark.timeout(20)
+def test_a_header_as_large_as_the_memory_is_not_read(tmp_path: Path) -> None:
+    archive, header = tmp_path / "VLCS.tgz", tarfile.TarInfo("header")
+    header.type, header.size = tarfile.XHDTYPE, 2**31
+    with gzip.open(archive, "wb") as packed:
+        packed.write(header.tobuf())
+        packed.write(bytes(2**20))
+    [fault] = faults_of(lambda: prepare_dataset("VLCS", archive, tmp_path / "root"))
+    assert fault.startswith("download: archive must be readable (ReadError: a header of 2,147,483,648 bytes)")
 
 
 def test_annotations_too_large_to_be_any_are_not_read(tmp_path: Path) -> None:
     file = DownloadedFile("annotations.json", 2**40, tmp_path, packed=True)
-    assert faults_of(lambda: read_file(file)) == ["must have at most 1,073,741,824 bytes, got 1099511627776"]
+    assert faults_of(lambda: read_file(file)) == ["must have at most 134,217,728 bytes, got 1099511627776"]
 
 
 @pytest.mark.parametrize("name", ["a\x1bb", os.fsdecode(b"\xff"), "x" * (LONGEST_NAME + 1), "."])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import os
 import shutil
@@ -21,12 +22,24 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors, values
+from mangle import (
+    FOREIGN,
+    Draw,
+    as_json,
+    fuzzed,
+    mangled_bytes,
+    mangled_data,
+    only_our_errors,
+    put_foreign,
+    remove,
+    values,
+)
 from PIL import Image
 from safetensors.torch import save
 
 from gga_sweep.datasets import check_dataset, dataset_digest, describe, load_dataset, prepare_dataset
 from gga_sweep.datasets.config import DatasetConfig
+from gga_sweep.datasets.layouts import read_duplicates
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan, write_sweep
@@ -57,6 +70,15 @@ def bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes that says it is enormous."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+@lru_cache
+def blank(width: int, height: int) -> bytes:
+    """A PNG of all its pixels, a thousandth of their size."""
+    packer = zlib.compressobj()
+    rows = b"".join(packer.compress(bytes(1 + 3 * width)) for _ in range(height)) + packer.flush()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 IMAGES = tuple(picture(number, kind) for number, kind in enumerate(FORMATS))
@@ -117,17 +139,6 @@ def spots(root: Path) -> list[Path]:
     return sorted([root, *found])
 
 
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-"""Of `st.data()`: what can be done to a tree depends on what is there."""
-
-
 def put_in_its_place(draw: Draw, path: Path) -> None:
     remove(path)
     make: Callable[[Path], Any] = draw(
@@ -136,13 +147,14 @@ def put_in_its_place(draw: Draw, path: Path) -> None:
                 lambda path: path.write_bytes(b""),
                 lambda path: path.write_bytes(bomb(60_000, 60_000)),
                 lambda path: path.write_bytes(bomb(1, 2**31 - 1)),
+                lambda path: path.write_bytes(blank(4_000, 4_000)),
+                lambda path: path.write_bytes(blank(10_000, 10_000)),
                 lambda path: path.mkdir(),
                 lambda path: (path / "0.png").mkdir(parents=True),
                 lambda path: path.symlink_to(path.name),  # leads to itself
                 lambda path: path.symlink_to("nowhere"),
                 lambda path: path.symlink_to(".."),
-                lambda path: path.symlink_to("/dev/zero"),
-                os.mkfifo,
+                *FOREIGN,
             ]
         )
     )
@@ -322,6 +334,20 @@ def test_a_mangled_file_of_weights(
     only_our_errors(lambda: load_featurizer(small_cnn((1, SIZE, SIZE))[0], str(path)))
 
 
+@fuzzed
+@given(data=st.data(), suffix=st.sampled_from([".pt", ".safetensors"]))
+def test_what_is_no_file_of_weights(weights: tuple[bytes, ...], suffix: str, data: st.DataObject) -> None:
+    with fresh() as folder:
+        path = folder / f"weights{suffix}"
+        path.write_bytes(data.draw(st.sampled_from(weights)))
+        if data.draw(st.integers(0, 4)) == 0:
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("archive/data/0", bytes(2**24))
+        else:
+            put_foreign(data.draw, path)
+        only_our_errors(lambda: load_featurizer(small_cnn((1, SIZE, SIZE))[0], str(path)))
+
+
 @pytest.fixture(scope="module")
 def weights() -> tuple[bytes, ...]:
     return state_files()
@@ -480,3 +506,55 @@ def test_a_mangled_download(data: st.DataObject) -> None:
             (folder / "download" / path).write_bytes(picture(number))
         mangle_tree(data.draw, folder / "download")
         prepare(folder, folder / "download")
+
+
+def write_bomb(file: Path, megabytes: int) -> None:
+    """An archive of annotations that is a thousandth of what it holds."""
+    name, images = "caltech_camera_traps.json", b'{"id":"","location":0,"file_name":""},' * 30_000
+    pieces = [b'{"images":[', *[images] * megabytes, b"{}]}"]
+    if file.suffix == ".zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as member:
+            for piece in pieces:
+                member.write(piece)
+        return
+    info = tarfile.TarInfo(name)
+    info.size = sum(map(len, pieces))
+    with gzip.open(file, "wb") as packed:
+        for piece in (info.tobuf(), *pieces, bytes(2**14)):
+            packed.write(piece)
+
+
+@lru_cache
+def bomb_file(suffix: str, megabytes: int) -> bytes:
+    with fresh() as folder:
+        write_bomb(folder / f"bomb{suffix}", megabytes)
+        return (folder / f"bomb{suffix}").read_bytes()
+
+
+@fuzzed
+@given(st.data())
+def test_a_download_that_is_no_file_or_a_bomb(data: st.DataObject) -> None:
+    suffix = data.draw(st.sampled_from(sorted(ARCHIVES)))
+    with fresh() as folder:
+        download = folder / f"download{suffix}"
+        if suffix != ".tar" and data.draw(st.integers(0, 4)) == 0:
+            download.write_bytes(bomb_file(suffix, data.draw(st.sampled_from([1, 100, 200]))))
+            prepare(folder, download, "TerraIncognita")
+            return
+        download.write_bytes(ARCHIVES[suffix])
+        put_foreign(data.draw, download)
+        prepare(folder, download)
+
+
+DUPLICATES = "".join(f"{domain}/cat/{number}.jpg\n" for domain in ("clipart", "real") for number in range(9)).encode()
+
+
+@fuzzed
+@given(st.data())
+def test_a_list_of_duplicates_that_is_no_file_or_mangled(data: st.DataObject) -> None:
+    with fresh() as folder:
+        file = folder / "duplicates.txt"
+        file.write_bytes(data.draw(mangled_bytes([DUPLICATES])))
+        if data.draw(st.booleans()):
+            put_foreign(data.draw, file)
+        only_our_errors(lambda: read_duplicates(file, ("clipart", "real")))

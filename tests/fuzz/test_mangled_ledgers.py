@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors
+from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors, put_foreign, remove
 
 from gga_sweep.execution.model import load_model
 from gga_sweep.execution.verify import verify
@@ -41,6 +41,8 @@ class Opened:
         for path in [path for path in self.folder.rglob("*") if path.is_file() and path not in self._whole]:
             path.unlink()
         for path, content in self._whole.items():
+            if path.is_symlink() or not path.is_file() or path.stat().st_size != len(content):
+                remove(path)
             if not path.exists() or path.read_bytes() != content:
                 path.write_bytes(content)
 
@@ -104,6 +106,14 @@ def test_bytes_of_any_file_are_read_or_refused(opened: Opened, data: st.DataObje
     opened.mend()
     path = opened.folder / data.draw(st.sampled_from(opened.files))
     path.write_bytes(data.draw(mangled_bytes([path.read_bytes()])))
+    only_our_errors(*readings(opened))
+
+
+@fuzzed
+@given(data=st.data())
+def test_what_is_no_file_or_in_another_encoding_is_read_or_refused(opened: Opened, data: st.DataObject) -> None:
+    opened.mend()
+    put_foreign(data.draw, opened.folder / data.draw(st.sampled_from(opened.files)))
     only_our_errors(*readings(opened))
 
 

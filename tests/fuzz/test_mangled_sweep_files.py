@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors, texts, values
+from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors, put_foreign, remove, texts, values
 
 from gga_sweep.distributions import Distribution
 from gga_sweep.ledger.ledger import Ledger
@@ -116,6 +116,16 @@ def file(tmp_path: Path) -> Path:
 @given(mangled_bytes(FILES, YAML))
 def test_a_file_of_mangled_bytes(file: Path, content: bytes) -> None:
     file.write_bytes(content)
+    read(file)
+
+
+@fuzzed
+@given(st.data())
+def test_what_is_no_file_or_in_another_encoding(tmp_path: Path, data: st.DataObject) -> None:
+    file = tmp_path / "sweep.yaml"
+    remove(file)
+    file.write_bytes(data.draw(st.sampled_from(FILES)))
+    put_foreign(data.draw, file)
     read(file)
 
 

@@ -32,6 +32,22 @@ def store(tmp_path: Path) -> PosixStore:
     return PosixStore(tmp_path / "sweep")
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge"])
+def test_what_is_no_file_of_a_ledger_is_not_read(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "status.json"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        with file.open("wb") as opened:
+            opened.truncate(2**40)
+    why = "(not a regular file|larger than 67,108,864 bytes)"
+    with pytest.raises(StorageError, match=rf"cannot read .*status\.json: {why}"):
+        PosixStore(tmp_path).read("status.json")
+
+
 def test_written_file_is_read(any_store: LedgerStore) -> None:
     assert any_store.read("runs/a/run.json") is None
     any_store.replace("runs/a/run.json", b"one")

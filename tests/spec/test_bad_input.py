@@ -15,12 +15,14 @@ from gga_sweep import annealing as methods
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.datasets import BENCHMARKS
 from gga_sweep.datasets.catalogue import EMBEDDED
+from gga_sweep.datasets.image_cache import FORMATS
 from gga_sweep.errors import InputError
 from gga_sweep.execution.prepare import decode_images, require_writable
 from gga_sweep.networks.choice import NETWORKS
 from gga_sweep.spec import load, read_contents, searched_run
 from gga_sweep.spec.models import ArmConfig, AveragingConfig, SweepConfig
 from gga_sweep.spec.protocols import PROTOCOLS
+from gga_sweep.spec.yaml_text import write_yaml
 
 VALIDATION = "training-domain-validation"
 LEAVE_ONE_OUT = "leave-one-domain-out"
@@ -82,7 +84,8 @@ FIELDS = fault_cases(r"""
 {test_domains: []}
     -> test_domains: must be 'all', or a list of domains or of lists of domains, got []
 {test_domains: [0.5]}
-    -> test_domains[0]: must be 'all', or a list of domains or of lists of domains, got 0.5
+    -> test_domains[0]: must be 'all', or a list of domains or of lists of domains (quote a name that reads as anything
+    but text), got 0.5
 {resources: {gpus: 2}}
     -> resources.gpus: must be a number from 0 to 1, or auto, got 2
 {resources: {gpus: all}}
@@ -499,7 +502,7 @@ def test_files_with_duplicate_keys_or_without_fields_are_refused(tmp_path: Path,
 def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, content_: bytes) -> None:
     file = tmp_path / "bad.yaml"
     file.write_bytes(content_)
-    with pytest.raises(InputError, match=rf"{file}: 1 fault\n  must be a readable YAML file"):
+    with pytest.raises(InputError, match=rf"{file}: 1 fault\n  must be (a readable YAML file|text in UTF-8)"):
         load(file)
 
 
@@ -549,9 +552,23 @@ def test_domains_whose_classes_differ_are_refused(tmp_path: Path) -> None:
     (tree / "photo" / "dog").rename(tree / "photo" / "dogs")
     faults = faults_of(on_tree(tree))
     assert [fault.partition(", got")[0] for fault in faults] == [
-        f"dataset.root: domain '{domain}' must have the class folders of the other domains, lacks {lacking}"
-        for domain, lacking in (("art", "['dogs']"), ("photo", "['dog']"), ("sketch", "['dogs']"))
+        "dataset.root: a class folder must lie in every domain; move away those that lie in few, or add them to the "
+        "others",
+        "dataset.root: domain 'photo' must have the class folders of the other domains, lacks ['dog']",
     ]
+
+
+@pytest.mark.parametrize("written", ["caf\u00e9", "cafe\u0301"])
+def test_a_test_domain_is_found_whichever_unicode_form_its_name_has(tmp_path: Path, written: str) -> None:
+    tree = write_tree(tmp_path / "tree", domains=("cafe\u0301", "photo", "sketch"))
+    assert load(on_tree(tree, test_domains=[written])).test_domains == (("cafe\u0301",),)
+
+
+def test_domains_with_names_that_look_like_numbers_are_held_out_as_written(tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree", domains=("38", "43", "46", "046"))
+    file = tmp_path / "sweep.yaml"
+    file.write_text(write_yaml(on_tree(tmp_path / "tree")) + "test_domains: [046, 46]\n")
+    assert load(file).test_domains == (("046",), ("46",))
 
 
 def add_small_domain(tree: Path, per_class: int) -> None:
@@ -586,7 +603,7 @@ def test_images_that_do_not_open_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         decode_images(sweep)
     assert [str(fault) for fault in caught.value.faults] == [
-        f"dataset.root: image must open (of no known format), got '{path}'" for path in broken
+        f"dataset.root: image must open (not of the formats {', '.join(FORMATS)}), got '{path}'" for path in broken
     ]
 
 
