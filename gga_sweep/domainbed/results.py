@@ -340,10 +340,10 @@ class _Parser:
             return _parse_carefully(line)
         try:
             args, step, *row = msgspec.structs.astuple(self._decode(line))
+            if self._key is None or args != self._args:
+                self._key, self._args = _check_key(msgspec.json.decode(args), self._n), args
         except (msgspec.MsgspecError, ValueError, RecursionError):  # NaN too, which Python writes and JSON lacks
             return _parse_carefully(line)
-        if self._key is None or args != self._args:
-            self._key, self._args = _check_key(msgspec.json.decode(args), self._n), args
         return self._key, step, row
 
 

@@ -193,6 +193,11 @@ def test_a_results_file_that_would_hang_its_reader_is_named(tmp_path: Path, kind
     )
 
 
+def test_arguments_that_only_python_reads_are_named(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", dump([line(0)]) + dump([line(100)]).replace('"ERM"', "1e999"))
+    assert said(tmp_path) == ["a/results.jsonl:2: must have `args.algorithm`, a name, got inf"]
+
+
 def test_every_fault_of_a_record_is_reported(tmp_path: Path) -> None:
     spoiled = line(-1, accuracies=((2, 0.5), (0.5, 0.5)))
     spoiled["args"]["dataset"] = 7
