@@ -186,7 +186,7 @@ def build_table(
 def selected_record(selected: Selected, runs: Sequence[RunRecords]) -> Record:
     """The record at the selected step of the selected run, which must be among `runs`."""
     run = next(run for run in runs if run.key == selected.key)
-    return next(record for record in run.records if record.step == selected.step)
+    return run.record_at(selected.step)
 
 
 def summarize(values: Sequence[float], *, incomplete: bool = False) -> Entry:
