@@ -19,7 +19,7 @@ import hashlib
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import TypeVar
@@ -194,9 +194,10 @@ def _read_folders(
     for name, result in zip(names, read, strict=True):
         results[name] = result
         if result.state.status in FINAL:
-            stamp = result_stamp(files.get(name, {}))
-            added[name] = _entry(stamp, result)
-            results[name] = added[name].unpack()
+            with suppress(OverflowError):  # msgpack has no integer of more than 64 bits
+                entry = _entry(result_stamp(files.get(name, {})), result)
+                _encode(entry.result)
+                added[name], results[name] = entry, entry.unpack()
     return added
 
 

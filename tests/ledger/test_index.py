@@ -472,6 +472,20 @@ def test_result_through_the_index_equals_one_from_the_folder() -> None:
         assert mine != dataclasses.replace(from_folder(store, "run"), searches=(), noisy_steps=())
 
 
+@pytest.mark.parametrize("number", [2**63, 2**64, 2**70])
+def test_run_with_an_integer_that_is_too_large_for_the_index_is_read_from_its_folder(number: int) -> None:
+    searched = AnnealedStep(0, number, 1, None, *[0.5] * 10)
+    for evaluated, lines, last in (([record(number)], [], 1), ([record(0)], [searched], 1), ([record(0)], [], number)):
+        store = MemoryStore()
+        folder = RunFolder(store, "run")
+        folder.claim({})
+        folder.write_records(evaluated)
+        folder.write_annealed(lines)
+        folder.write_state(RunStatus.DONE, last)
+        for _ in range(2):
+            assert content_of(read(store, "run")["run"]) == content_of(from_folder(store, "run"))
+
+
 class CountedBucket(S3LedgerStore):
     """Counts what is read."""
 
