@@ -7,7 +7,8 @@ takes the first cannot peek at the second.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
@@ -167,6 +168,15 @@ class Record:
         return self.validation.step
 
 
+class Records(Sequence[Record]):
+    """Records that are decoded whenever they are read, except their steps and validation accuracies."""
+
+    @property
+    @abstractmethod
+    def accuracies(self) -> Sequence[tuple[int, float]]:
+        """The step and the validation accuracy of each record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Averaged:
     """What became of a run's averaged weights, which are evaluated once, at the end of training.
@@ -317,17 +327,32 @@ class RunResult:
 
     folder: str
     state: RunState = RunState()
-    records: tuple[Record, ...] = ()
-    searches: tuple[AnnealedStep, ...] = ()
-    noisy_steps: tuple[NoisyStep, ...] = ()
+    records: Sequence[Record] = ()
+    searches: Sequence[AnnealedStep] = ()
+    noisy_steps: Sequence[NoisyStep] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     inherited_seconds: float = 0.0
     averaged: Averaged | None = None
 
     @property
-    def annealed(self) -> tuple[AnnealingLine, ...]:
+    def annealed(self) -> Sequence[AnnealingLine]:
         """The annealed steps, of whichever method."""
         return self.searches or self.noisy_steps
+
+    @property
+    def accuracies(self) -> Sequence[tuple[int, float]]:
+        """The step and the validation accuracy of each record."""
+        if isinstance(self.records, Records):
+            return self.records.accuracies
+        return [(record.step, record.validation.accuracy) for record in self.records]
+
+    def record_at(self, step: int) -> Record:
+        """The record of an evaluated step.
+
+        Raises:
+            ValueError: the step was not evaluated.
+        """
+        return self.records[[evaluated for evaluated, _ in self.accuracies].index(step)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,19 +422,26 @@ class RunRecords:
         return self.result.state.environments
 
     @property
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> Sequence[Record]:
         return self.result.records
 
     @property
-    def searches(self) -> tuple[AnnealedStep, ...]:
+    def accuracies(self) -> Sequence[tuple[int, float]]:
+        return self.result.accuracies
+
+    def record_at(self, step: int) -> Record:
+        return self.result.record_at(step)
+
+    @property
+    def searches(self) -> Sequence[AnnealedStep]:
         return self.result.searches
 
     @property
-    def noisy_steps(self) -> tuple[NoisyStep, ...]:
+    def noisy_steps(self) -> Sequence[NoisyStep]:
         return self.result.noisy_steps
 
     @property
-    def annealed(self) -> tuple[AnnealingLine, ...]:
+    def annealed(self) -> Sequence[AnnealingLine]:
         return self.result.annealed
 
     @property

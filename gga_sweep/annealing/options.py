@@ -44,6 +44,8 @@ class Option:
             for older runs. Never changes; the default may. None: always in the key.
         changes_numbers: False for an option of speed alone, which no key has.
         unused_where: another option and its value at which this one has no effect, and is in no key.
+        requires: of a value of this option, the values that other options must then have.
+        places_window: whether it only says which steps are annealed, not what an annealed step computes.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Option:
     neutral: OptionValue | None = None
     changes_numbers: bool = True
     unused_where: tuple[str, OptionValue] | None = None
+    requires: Mapping[OptionValue, Mapping[str, OptionValue]] = field(default_factory=dict)
+    places_window: bool = False
 
     @property
     def rule(self) -> str:
@@ -157,8 +161,10 @@ class GGA(_Method):
 
     method: ClassVar[str] = "gga"
 
-    start_step: int = _option(100, "first annealed step, counted from 0", least=0)
-    num_steps: int = _option(101, "number of annealed steps; with start_step 100: the paper's 100 to 200", least=1)
+    start_step: int = _option(100, "first annealed step, counted from 0", least=0, places_window=True)
+    num_steps: int = _option(
+        101, "number of annealed steps; with start_step 100: the paper's 100 to 200", least=1, places_window=True
+    )
     radius: float = _option(
         1e-5, "rho: absolute noise U(-radius, radius) on every perturbed entry; 0 moves nothing", least=0
     )
@@ -182,6 +188,7 @@ class GGA(_Method):
         "half as far, a quarter, ... until one is accepted (needs origin `start`)",
         neutral="random",
         variants={"guided": "gradient"},
+        requires={"gradient": {"origin": "start"}},
     )
     origin: Origin = _option(
         "start",
@@ -216,6 +223,7 @@ class GGA(_Method):
         "replay the scoring of a step as a CUDA graph; on a GPU, for models that draw no random numbers of their own, "
         "with direction `random` and mask `step`",
         changes_numbers=False,
+        requires={True: {"direction": "random", "mask": "step"}},
     )
 
     @classmethod
@@ -322,6 +330,17 @@ VARIANTS: Mapping[str, Mapping[str, OptionValue]] = MappingProxyType(
 """Of each variant of GGA, the defaults in which it differs from `paper`."""
 
 
+WINDOW_OPTIONS = tuple(name for name, option in options_of(GGA).items() if option.places_window)
+"""The options of GGA that say which steps are annealed."""
+
+DEPENDENT_OPTIONS = tuple(
+    name
+    for name, option in options_of(GGA).items()
+    if option.requires or any(name in needed for each in options_of(GGA).values() for needed in each.requires.values())
+)
+"""The options of GGA whose values may be valid one by one but not together."""
+
+
 def option_faults(method: type[_Method], values: Mapping[str, object]) -> list[OptionFault]:
     """Every fault among the values given, by name; an option that is not given is no fault."""
     known = options_of(method)
@@ -331,12 +350,14 @@ def option_faults(method: type[_Method], values: Mapping[str, object]) -> list[O
             faults.append(OptionFault(name, f"must be an option of the method {method.method}", got, tuple(known)))
         elif not known[name].allows(got):
             faults.append(OptionFault(name, known[name].rule, got, known[name].choices))
-    if values.get("direction") == "gradient" and values.get("origin", "start") != "start":
-        faults.append(OptionFault("origin", "must be start where direction is gradient", values["origin"], ("start",)))
-    if values.get("cuda_graph") is True:
-        for name, needed in (("direction", "random"), ("mask", "step")):
-            if values.get(name, needed) != needed:
-                faults.append(OptionFault(name, f"must be {needed} where cuda_graph is true", values[name], (needed,)))
+    for option in known.values():
+        for value, required in option.requires.items():
+            if values.get(option.name) != value or not option.allows(values[option.name]):
+                continue
+            for name, needed in required.items():
+                if values.get(name, needed) != needed:
+                    rule = f"must be {needed} where {option.name} is {str(value).lower()}"
+                    faults.append(OptionFault(name, rule, values[name], (str(needed),)))
     return faults
 
 

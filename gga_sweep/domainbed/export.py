@@ -47,7 +47,7 @@ from gga_sweep.report.collect import collect
 from gga_sweep.report.wording import count
 from gga_sweep.seeding import seed_hash
 from gga_sweep.selection import SweepView, build_table
-from gga_sweep.selection.methods.training_validation import best_step
+from gga_sweep.selection.methods.training_validation import by_validation
 from gga_sweep.spec import Plan
 from gga_sweep.spec.arms import PREFIX, Arm
 from gga_sweep.spec.location import Location
@@ -366,7 +366,7 @@ def _step_time(run: RunRecords) -> float:
 
 def _is_kept(job: _Job) -> bool:
     """Whether the ledger has the weights of the selected step: it keeps only those of a run's best validation step."""
-    best = best_step(record.validation for record in job.run.records)
+    best = by_validation(job.run)
     return best is not None and best.step == job.selected_step
 
 

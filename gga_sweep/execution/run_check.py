@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Literal, TypeVar, get_args
 
@@ -12,9 +13,18 @@ from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.annealing.options import GGAL
 from gga_sweep.errors import DamagedFileError
 from gga_sweep.execution.checkpoint import parse_checkpoint
-from gga_sweep.ledger.json_codec import dump
+from gga_sweep.ledger.index import IndexEntry
 from gga_sweep.ledger.run_header import RunHeader
-from gga_sweep.ledger.run_reader import DETERMINISTIC, RunReader, Weights, digest_faults, result_stamp
+from gga_sweep.ledger.run_reader import (
+    DETERMINISTIC,
+    RunFiles,
+    RunSnapshot,
+    Weights,
+    digest_faults,
+    make_result,
+    result_stamp,
+)
+from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunResult, RunState, RunStatus
 from gga_sweep.spec.key import run_key
@@ -49,17 +59,18 @@ class Finding:
         return f"{self.file} {self.what}" if self.run is None else f"{self.run}: {self.file} {self.what}"
 
 
-def check_run(folder: RunReader, indexed: RunResult | None) -> RunCheck:
+def check_run(store: LedgerStore, name: str, indexed: IndexEntry | None) -> RunCheck:
     """Check a run while nothing writes it. A run that is written faster than it is read has no findings.
 
     Args:
-        indexed: the run's entry in the index; None if it has none that is current.
+        indexed: the run's entry in the index, current or not.
     """
     for _ in range(_ATTEMPTS):
-        before = result_stamp(folder.list_files())
+        folder = RunSnapshot(store, name)
+        files = folder.list_files()
         check = RunCheck(folder)
-        check.run(indexed)
-        if not check.findings or result_stamp(folder.list_files()) == before:
+        check.run(files, indexed)
+        if not check.findings or result_stamp(folder.list_files()) == result_stamp(files):
             return check
     check.findings.clear()
     return check
@@ -73,7 +84,7 @@ class RunCheck:
         findings: at most one for each file.
     """
 
-    def __init__(self, folder: RunReader) -> None:
+    def __init__(self, folder: RunSnapshot) -> None:
         self.checked: Counter[str] = Counter({"run": 1})
         self.findings: list[Finding] = []
         self._folder = folder
@@ -83,11 +94,12 @@ class RunCheck:
     def _final(self) -> bool:
         return self._state.status in FINAL
 
-    def run(self, indexed: RunResult | None) -> None:
+    def run(self, files: RunFiles, indexed: IndexEntry | None) -> None:
         """Check every file.
 
         Args:
-            indexed: the run's entry in the index; None if it has none that is current.
+            files: of the folder, as they were just listed.
+            indexed: the run's entry in the index, current or not.
         """
         folder = self._folder
         self._state = self._read("status.json", folder.read_state) or RunState()
@@ -107,7 +119,9 @@ class RunCheck:
             self._check_header(self._check_steps, header.config, records, annealed)
             self._check_averaged(header.config, averaged)
         self._check_checkpoint(records, annealed, contents)
-        self._check_index(indexed)
+        if indexed is not None and indexed.stamp == result_stamp(files):
+            timings = folder.read_file("timings.jsonl")
+            self._check_index(indexed, make_result(folder.name, self._state, records, annealed, averaged, timings))
 
     def _found(self, file: str, what: str, remedy: Remedy | None = None) -> None:
         """Add a finding, unless the file has one."""
@@ -211,14 +225,11 @@ class RunCheck:
         for file in [] if self.findings else checkpoint.faults(records, annealed, present.get, self._state.removed):
             self._found(file, f"is not what the checkpoint of step {checkpoint.next_step - 1} was written with")
 
-    def _check_index(self, indexed: RunResult | None) -> None:
-        if indexed is None:
-            return
+    def _check_index(self, indexed: IndexEntry, result: RunResult) -> None:
         self.checked["indexed run"] += 1
         if self.findings:
             return  # the entry is of the files before the damage
-        result = self._folder.read_result()
-        if result != indexed and dump(result) != dump(indexed):  # NaN is not equal to itself, but its text is
+        if not indexed.is_of(result):
             self.findings.append(
                 Finding(self._folder.name, "index", "is not what the run's files give; delete the sweep's index/")
             )
@@ -231,11 +242,16 @@ def _own_key(header: RunHeader) -> str | None:
     which is not imported for this; for a weights file, whose digest is only in the key.
     """
     config, algorithm = header.config, ALGORITHMS.get(header.config.algorithm)
-    if header.fingerprint.get("gga-sweep") != metadata.version("gga-sweep"):
+    if header.fingerprint.get("gga-sweep") != _version():
         return None
     if algorithm is None or (config.training.weights is not None and is_weights_file(config.training.weights)):
         return None
     return run_key(config, header.dataset_digest, algorithm.numerics)
+
+
+@cache
+def _version() -> str:
+    return metadata.version("gga-sweep")
 
 
 def in_one_line(error: Exception) -> str:

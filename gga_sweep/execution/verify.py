@@ -16,7 +16,7 @@ import msgspec
 from gga_sweep.errors import Fault, GGASweepError, InputError, StorageError
 from gga_sweep.execution.prefixes import read_prefix
 from gga_sweep.execution.run_check import Finding, Remedy, RunCheck, check_run, in_one_line
-from gga_sweep.ledger.index import read_indexed
+from gga_sweep.ledger.index import stream_entries
 from gga_sweep.ledger.lease import LAUNCHES, Holder, live_holder
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.prefix_names import PREFIXES
@@ -86,28 +86,30 @@ def verify(
         *_searched_findings(ledger),
         *_prefix_findings(ledger),
     ]
-    checks: dict[str, RunCheck] = {}
-    for name, check in _check_runs(ledger, names):
-        checks[name] = check
-        show(len(checks), len(names))
-    if suspects := [name for name in names if checks[name].findings]:
-        if live_holder(ledger.store, LAUNCHES) is not None:
-            time.sleep(_SETTLING_SECONDS)  # the launch may be repairing them
-        checks.update(_check_runs(ledger, suspects))
     checked = Counter({"launch file": len(_launch_files(ledger)), "prefix": len(ledger.store.list(PREFIXES))})
-    for check in checks.values():
+    suspects = []
+    for looked, (name, check) in enumerate(_check_runs(ledger, names), 1):
+        if check.findings:
+            suspects.append(name)
+        else:
+            checked.update(check.checked)
+        show(looked, len(names))
+    if suspects and live_holder(ledger.store, LAUNCHES) is not None:
+        time.sleep(_SETTLING_SECONDS)  # the launch may be repairing them
+    found: dict[str, list[Finding]] = {}
+    for name, check in _check_runs(ledger, suspects):
         checked.update(check.checked)
+        found[name] = check.findings
     return Verification(
         checked={name: checked[name] for name in COUNTED},
-        findings=(*of_sweep, *(finding for name in names for finding in checks[name].findings)),
+        findings=(*of_sweep, *(finding for name in sorted(found) for finding in found[name])),
         unfinished=ledger.store.unfinished_writes(),
     )
 
 
 def _check_runs(ledger: Ledger, names: Sequence[str]) -> Iterator[tuple[str, RunCheck]]:
-    indexed = read_indexed(ledger.store, names)
-    for name in names:
-        yield name, check_run(ledger.run(name), indexed.get(name))
+    for name, indexed in stream_entries(ledger.store, names):
+        yield name, check_run(ledger.store, name, indexed)
 
 
 def _sweep_findings(ledger: Ledger, read_sweep: Callable[[], object] | None) -> Iterator[Finding]:

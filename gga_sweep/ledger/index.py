@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import TypeVar
@@ -26,7 +27,15 @@ from typing import TypeVar
 import msgspec
 
 from gga_sweep.errors import StorageError
-from gga_sweep.ledger.packed_records import PackedRecords, pack, unpack
+from gga_sweep.ledger.packed_records import (
+    PackedRecords,
+    PackedSteps,
+    pack_records,
+    pack_steps,
+    unpack_noisy_steps,
+    unpack_records,
+    unpack_searches,
+)
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_reader import RunFiles, files_of, result_stamp
 from gga_sweep.ledger.store import LedgerStore, for_each
@@ -49,16 +58,27 @@ _FILES = 64
 _STATES = "index/states"
 
 
-class _Entry(msgspec.Struct, array_like=True, frozen=True):
-    """A finished run: its result without records, and these packed."""
+class IndexEntry(msgspec.Struct, array_like=True, frozen=True):
+    """A finished run: its result without records and annealed steps, and these packed; the stamp is `result_stamp`."""
 
     stamp: str
     result: RunResult
     records: PackedRecords
+    searches: PackedSteps
+    noisy_steps: PackedSteps
 
     def unpack(self) -> RunResult:
-        """The whole result. Its records are decoded at their first use, which takes less memory."""
-        return replace(self.result, records=unpack(self.records))
+        """The whole result. Its records and steps are decoded whenever they are read, which takes less memory."""
+        return replace(
+            self.result,
+            records=unpack_records(self.records),
+            searches=unpack_searches(self.searches),
+            noisy_steps=unpack_noisy_steps(self.noisy_steps),
+        )
+
+    def is_of(self, result: RunResult) -> bool:
+        """Whether the entry holds this result, with NaN equal to itself."""
+        return _encode(self) == _encode(_entry(self.stamp, result))
 
 
 class _FinalState(msgspec.Struct, array_like=True, frozen=True):
@@ -68,21 +88,33 @@ class _FinalState(msgspec.Struct, array_like=True, frozen=True):
     state: RunState
 
 
-Kept = TypeVar("Kept", _Entry, _FinalState)
+Kept = TypeVar("Kept", IndexEntry, _FinalState)
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _entry(stamp: str, result: RunResult) -> IndexEntry:
+    return IndexEntry(
+        stamp,
+        replace(result, records=(), searches=(), noisy_steps=()),
+        pack_records(result.records),
+        pack_steps(result.searches),
+        pack_steps(result.noisy_steps),
+    )
 
 
 def _format() -> bytes:
-    """8 bytes that change with any type an entry is made of."""
-    types = (_Entry, _FinalState, PackedRecords)
+    """8 bytes that change with any type an entry is made of, and with the byte order of packed numbers."""
+    types = (IndexEntry, _FinalState, PackedRecords, PackedSteps)
     of_records = (Record, ValidationRecord, TestRecord, DomainScores, Score, Agreement)
     recorded = (RunResult, RunState, *of_records, AnnealedStep, NoisyStep, Averaged)
     names = [[kind.__name__, *kind.__struct_fields__] for kind in types]
     names += [[kind.__name__, *(field.name for field in fields(kind))] for kind in recorded]
-    return hashlib.blake2b(repr(names).encode(), digest_size=8).digest()
+    return hashlib.blake2b(repr((sys.byteorder, names)).encode(), digest_size=8).digest()
 
 
 _FORMAT = _format()
-_ENTRIES = msgspec.msgpack.Decoder(dict[str, _Entry])
+_ENTRIES = msgspec.msgpack.Decoder(dict[str, IndexEntry])
 _FINAL_STATES = msgspec.msgpack.Decoder(dict[str, _FinalState])
 
 
@@ -105,12 +137,17 @@ def read_through(
     return results
 
 
-def read_indexed(store: LedgerStore, names: Iterable[str]) -> dict[str, RunResult]:
-    """The current entries of these runs, by name. Writes nothing."""
-    names = list(names)
-    with _no_collection():
-        files = files_of(store, names)
-        return _current_results(_read_entries(store, names), names, files)
+def stream_entries(store: LedgerStore, names: Iterable[str]) -> Iterator[tuple[str, IndexEntry | None]]:
+    """Each of these runs with its entry, current or not, or None. In the order of the index's files, which are read one
+    after the other, so that few entries are in memory. Writes nothing.
+    """
+    by_file: dict[str, list[str]] = {}
+    for name in names:
+        by_file.setdefault(_file_of(name), []).append(name)
+    for file, of_file in by_file.items():
+        entries = _decoded(store, file, _ENTRIES)
+        for name in of_file:
+            yield name, entries.get(name)
 
 
 def read_states_through(
@@ -134,37 +171,38 @@ def read_states_through(
     return {name: states.get(name) or read_now.get(name, RunState()) for name in names}
 
 
-def _read_entries(store: LedgerStore, names: Iterable[str]) -> dict[str, _Entry]:
+def _read_entries(store: LedgerStore, names: Iterable[str]) -> dict[str, IndexEntry]:
     """All entries of the files in which these runs stand, by name."""
-    entries: dict[str, _Entry] = {}
+    entries: dict[str, IndexEntry] = {}
     for of_file in for_each(store, partial(_decoded, store, decoder=_ENTRIES), dict.fromkeys(map(_file_of, names))):
         entries.update(of_file)
     return entries
 
 
 def _current_results(
-    entries: Mapping[str, _Entry], names: Iterable[str], files: Mapping[str, RunFiles]
+    entries: Mapping[str, IndexEntry], names: Iterable[str], files: Mapping[str, RunFiles]
 ) -> dict[str, RunResult]:
     return {name: entries[name].unpack() for name in names if _is_current(name, entries, files)}
 
 
 def _read_folders(
     store: LedgerStore, names: Sequence[str], files: Mapping[str, RunFiles], results: dict[str, RunResult]
-) -> dict[str, _Entry]:
+) -> dict[str, IndexEntry]:
     """Read runs from their folders into `results`; returns an entry for each that is final."""
     added = {}
     read = for_each(store, lambda name: RunFolder(store, name).read_result(files.get(name, {})), names)
     for name, result in zip(names, read, strict=True):
         results[name] = result
         if result.state.status in FINAL:
-            stamp = result_stamp(files.get(name, {}))
-            added[name] = _Entry(stamp, replace(result, records=()), pack(result.records))
-            results[name] = added[name].unpack()
+            with suppress(OverflowError):  # msgpack has no integer of more than 64 bits
+                entry = _entry(result_stamp(files.get(name, {})), result)
+                _encode(entry.result)
+                added[name], results[name] = entry, entry.unpack()
     return added
 
 
 def _add(
-    store: LedgerStore, kept: Mapping[str, _Entry], added: Mapping[str, _Entry], results: dict[str, RunResult]
+    store: LedgerStore, kept: Mapping[str, IndexEntry], added: Mapping[str, IndexEntry], results: dict[str, RunResult]
 ) -> None:
     """Write the new entries beside those kept, without entries whose run has changed meanwhile.
 
@@ -172,7 +210,7 @@ def _add(
     """
     entries = {**kept, **added}
     files = files_of(store, entries)
-    by_file: dict[str, dict[str, _Entry]] = {}
+    by_file: dict[str, dict[str, IndexEntry]] = {}
     for name, entry in entries.items():
         if _is_current(name, entries, files):
             by_file.setdefault(_file_of(name), {})[name] = entry
@@ -183,7 +221,7 @@ def _add(
             return
 
 
-def _is_current(name: str, entries: Mapping[str, _Entry], files: Mapping[str, RunFiles]) -> bool:
+def _is_current(name: str, entries: Mapping[str, IndexEntry], files: Mapping[str, RunFiles]) -> bool:
     return name in entries and entries[name].stamp == result_stamp(files.get(name, {}))
 
 
@@ -203,9 +241,9 @@ def _decoded(store: LedgerStore, file: str, decoder: msgspec.msgpack.Decoder[dic
     return decoder.decode(content[head:])
 
 
-def _write(store: LedgerStore, file: str, entries: Mapping[str, _Entry | _FinalState]) -> bool:
+def _write(store: LedgerStore, file: str, entries: Mapping[str, IndexEntry] | Mapping[str, _FinalState]) -> bool:
     """Write a file's entries; False if the storage refuses."""
-    content = msgspec.msgpack.encode(entries)
+    content = _encode(entries)
     try:
         store.replace(file, _FORMAT + _checksum(content) + content)
     except StorageError:

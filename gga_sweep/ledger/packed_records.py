@@ -1,126 +1,171 @@
-"""Records in msgpack that are decoded at their first use.
+"""Records and annealed steps in msgpack, decoded whenever they are read.
 
-A report reads the validation accuracy of every record, and all of few records. So the step and the validation accuracy
-of each record are decoded at once, and the rest when it is read.
+A report reads the validation accuracy of every record, and all of few records. So steps and accuracies are stored
+beside the records, and nothing decoded is kept: a large sweep has millions of records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import typing
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import accumulate
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-from gga_sweep.records import Record, TestRecord, ValidationRecord
+from gga_sweep.records import AnnealedStep, AnnealingLine, NoisyStep, Record, Records
 
-_VALIDATION = msgspec.msgpack.Decoder(ValidationRecord)
-_TEST = msgspec.msgpack.Decoder(TestRecord)
+Item = TypeVar("Item")
 
 
 class PackedRecords(msgspec.Struct, array_like=True, frozen=True):
     """The records of a run.
 
     Args:
-        steps, accuracies: of each record; its validation accuracy.
-        ends: of each record where its validation part ends in `content`, and where its test part ends.
-        content: both parts of every record, one behind the other, in msgpack.
+        steps, accuracies, ends: of each record, in 8 bytes each: its step, its validation accuracy, and where it ends
+            in `content`.
+        content: the records one behind the other, in msgpack.
     """
 
-    steps: list[int]
-    accuracies: list[float]
-    ends: list[tuple[int, int]]
-    content: memoryview  # into the file's bytes, which are not copied
+    steps: memoryview  # into the file's bytes, which are not copied
+    accuracies: memoryview
+    ends: memoryview
+    content: memoryview
 
 
-def pack(records: Sequence[Record]) -> PackedRecords:
-    content = bytearray()
-    ends = []
-    for record in records:
-        content += msgspec.msgpack.encode(record.validation)
-        middle = len(content)
-        content += msgspec.msgpack.encode(record.test)
-        ends.append((middle, len(content)))
+class PackedSteps(msgspec.Struct, array_like=True, frozen=True):
+    """The annealed steps of a run by one method: how many, and their content in msgpack."""
+
+    count: int
+    content: memoryview
+
+
+def pack_records(records: Sequence[Record]) -> PackedRecords:
+    packed = [_RECORD.encode(record) for record in records]
     return PackedRecords(
-        steps=[record.step for record in records],
-        accuracies=[record.validation.accuracy for record in records],
-        ends=ends,
-        content=memoryview(content),
+        steps=_numbers("q", (record.step for record in records)),
+        accuracies=_numbers("d", (record.validation.accuracy for record in records)),
+        ends=_numbers("q", accumulate(map(len, packed))),
+        content=memoryview(b"".join(packed)),
     )
 
 
-def unpack(packed: PackedRecords) -> tuple[Record, ...]:
-    """The records, equal to those that were packed, decoded at their first use."""
-    records = []
-    for index, (step, accuracy) in enumerate(zip(packed.steps, packed.accuracies, strict=True)):
-        validation = _new(_Validation)
-        _set_step(validation, step)
-        _set_accuracy(validation, accuracy)
-        _set_place(validation, (packed, index))
-        record = _new(_Record)
-        _set_validation(record, validation)
-        records.append(record)
-    return tuple(records)
+def _numbers(kind: str, values: Iterable[float]) -> memoryview:
+    return memoryview(array(kind, values).tobytes())
 
 
-class _Validation(ValidationRecord):
-    """A `ValidationRecord` of which the fields behind `step` are unset until one of them is read."""
+def unpack_records(packed: PackedRecords) -> Sequence[Record]:
+    """The records, equal to those that were packed."""
+    return _UnpackedRecords(packed)
 
-    __slots__ = ("_place", "accuracy")
-    accuracy: float  # a slot in place of the property, since it is read several times
-    _place: tuple[PackedRecords, int]
 
-    def __new__(cls, *fields: Any, **named: Any) -> Any:
-        """A copy made from its fields (`replace`, `copy`, pickle) is an ordinary record."""
-        return ValidationRecord(*fields, **named)
+def pack_steps(steps: Sequence[AnnealingLine]) -> PackedSteps:
+    """Steps of one method."""
+    codec: _Codec[Any] = _NOISY if steps and isinstance(steps[0], NoisyStep) else _ANNEALED
+    return PackedSteps(len(steps), memoryview(codec.encode(tuple(steps))))
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in ValidationRecord.__slots__:
-            raise AttributeError(name)
-        packed, index = self._place
-        start = packed.ends[index - 1][1] if index else 0
-        whole = _VALIDATION.decode(packed.content[start : packed.ends[index][0]])
-        for field in ValidationRecord.__slots__:
-            object.__setattr__(self, field, getattr(whole, field))
-        return getattr(whole, name)
+
+def unpack_searches(packed: PackedSteps) -> Sequence[AnnealedStep]:
+    """The steps of GGA, equal to those that were packed."""
+    return _UnpackedSteps(packed, _ANNEALED.decode)
+
+
+def unpack_noisy_steps(packed: PackedSteps) -> Sequence[NoisyStep]:
+    """The steps of GGA-L, equal to those that were packed."""
+    return _UnpackedSteps(packed, _NOISY.decode)
+
+
+class _Unpacked(Sequence[Item]):
+    """Equal to any sequence of equal items, and shown as a tuple; a copy, by `copy` or pickle, is a tuple."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ValidationRecord) and _fields(self) == _fields(other)
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ValidationRecord, _fields(self)
+        return tuple, (tuple(self),)
 
 
-class _Record(Record):
-    """A `Record` whose `test` is unset until it is read."""
+class _UnpackedRecords(_Unpacked[Record], Records):
+    """Decodes a record when it is taken."""
 
-    __slots__ = ()
-    validation: _Validation
+    def __init__(self, packed: PackedRecords, places: range | None = None) -> None:
+        self._packed = packed
+        self._places = range(len(packed.steps) // 8) if places is None else places
 
-    def __new__(cls, *fields: Any, **named: Any) -> Any:
-        return Record(*fields, **named)
+    @property
+    def accuracies(self) -> list[tuple[int, float]]:
+        steps, accuracies = self._packed.steps.cast("q"), self._packed.accuracies.cast("d")
+        return [(steps[place], accuracies[place]) for place in self._places]
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "test":
-            raise AttributeError(name)
-        packed, index = self.validation._place
-        test = _TEST.decode(packed.content[slice(*packed.ends[index])])
-        object.__setattr__(self, "test", test)
-        return test
+    def __len__(self) -> int:
+        return len(self._places)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Record) and _fields(self) == _fields(other)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Record, _fields(self)
-
-
-def _fields(value: Record | ValidationRecord) -> tuple[Any, ...]:
-    return tuple(getattr(value, name) for name in type(value).__match_args__)
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> _UnpackedRecords: ...
+    def __getitem__(self, index: int | slice) -> Record | _UnpackedRecords:
+        if isinstance(index, slice):
+            return _UnpackedRecords(self._packed, self._places[index])
+        place, ends = self._places[index], self._packed.ends.cast("q")
+        return _RECORD.decode(self._packed.content[ends[place - 1] if place else 0 : ends[place]])
 
 
-# A large sweep has hundreds of thousands of records: made without a look-up by name, which takes twice as long.
-_new = object.__new__
-_set_step: Callable[[object, int], None] = vars(ValidationRecord)["step"].__set__
-_set_accuracy: Callable[[object, float], None] = vars(_Validation)["accuracy"].__set__
-_set_place: Callable[[object, tuple[PackedRecords, int]], None] = vars(_Validation)["_place"].__set__
-_set_validation: Callable[[object, ValidationRecord], None] = vars(Record)["validation"].__set__
+class _UnpackedSteps(_Unpacked[Item]):
+    """Decodes all steps when any is taken."""
+
+    def __init__(self, packed: PackedSteps, decode: Callable[[memoryview], tuple[Item, ...]]) -> None:
+        self._packed = packed
+        self._decode = decode
+
+    def __len__(self) -> int:
+        return self._packed.count
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._decode(self._packed.content))
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Item, ...]: ...
+    def __getitem__(self, index: int | slice) -> Item | tuple[Item, ...]:
+        return self._decode(self._packed.content)[index]
+
+
+class _Codec(Generic[Item]):
+    """Msgpack of dataclasses as arrays: with the names of the fields it takes twice the space."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        self._rows = _with_rows(kind)
+        self._decoder = msgspec.msgpack.Decoder(self._rows)
+
+    def encode(self, value: Item) -> bytes:
+        return msgspec.msgpack.encode(msgspec.convert(value, self._rows, from_attributes=True))
+
+    def decode(self, content: memoryview) -> Item:
+        value: Item = msgspec.convert(self._decoder.decode(content), self._kind, from_attributes=True)
+        return value
+
+
+def _with_rows(kind: Any) -> Any:
+    """The type with each dataclass in it replaced by a Struct of the same fields, which msgspec encodes as an array."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        rows = [(field.name, _with_rows(hints[field.name])) for field in fields(kind)]
+        return msgspec.defstruct(kind.__name__, rows, array_like=True, gc=False)
+    if typing.get_origin(kind) is Mapping:
+        return dict[str, _with_rows(typing.get_args(kind)[1])]  # type: ignore[misc]
+    if typing.get_origin(kind) is tuple:
+        return tuple[tuple(map(_with_rows, typing.get_args(kind)))]  # type: ignore[misc]
+    return kind
+
+
+_RECORD: _Codec[Record] = _Codec(Record)
+_ANNEALED: _Codec[tuple[AnnealedStep, ...]] = _Codec(tuple[AnnealedStep, ...])
+_NOISY: _Codec[tuple[NoisyStep, ...]] = _Codec(tuple[NoisyStep, ...])

@@ -228,18 +228,10 @@ class RunReader:
         """The result that these files hold, by name."""
         state = self._state(contents.get("status.json"))
         self._check_digests(state, _RECORDED, contents.get)
-        seconds, inherited = parse_timings(contents.get("timings.jsonl"))
         annealed = self._annealed(contents.get("annealing.jsonl"))
-        return RunResult(
-            folder=self.name,
-            state=state,
-            records=self._records(contents.get("records.jsonl")),
-            searches=tuple(line for line in annealed if isinstance(line, AnnealedStep)),
-            noisy_steps=tuple(line for line in annealed if isinstance(line, NoisyStep)),
-            seconds=seconds,
-            inherited_seconds=inherited,
-            averaged=self._averaged(contents.get("averaged.jsonl")),
-        )
+        records = self._records(contents.get("records.jsonl"))
+        averaged = self._averaged(contents.get("averaged.jsonl"))
+        return make_result(self.name, state, records, annealed, averaged, contents.get("timings.jsonl"))
 
     def _state(self, content: bytes | None) -> RunState:
         if content is None:
@@ -278,6 +270,41 @@ class RunReader:
             yield
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DamagedFileError(f"run {self.name}: its {file} is damaged: {first_line(error)}") from error
+
+
+class RunSnapshot(RunReader):
+    """One run's folder, of which each file is read once and then kept."""
+
+    def __init__(self, store: LedgerStore, name: str) -> None:
+        super().__init__(store, name)
+        self._contents: dict[str, bytes | None] = {}
+
+    def read_file(self, name: str) -> bytes | None:
+        if name not in self._contents:
+            self._contents[name] = super().read_file(name)
+        return self._contents[name]
+
+
+def make_result(
+    name: str,
+    state: RunState,
+    records: Sequence[Record],
+    annealed: Sequence[AnnealingLine],
+    averaged: Averaged | None,
+    timings: bytes | None,
+) -> RunResult:
+    """The result of a run from the contents of its files; `timings` as in `timings.jsonl`."""
+    seconds, inherited = parse_timings(timings)
+    return RunResult(
+        folder=name,
+        state=state,
+        records=records,
+        searches=tuple(line for line in annealed if isinstance(line, AnnealedStep)),
+        noisy_steps=tuple(line for line in annealed if isinstance(line, NoisyStep)),
+        seconds=seconds,
+        inherited_seconds=inherited,
+        averaged=averaged,
+    )
 
 
 def _require_ascending(steps: Sequence[int]) -> None:

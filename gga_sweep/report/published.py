@@ -232,8 +232,8 @@ def _gains_sheet(table: Table, ours: Sequence[tuple[str, Contrast]]) -> Iterator
         ours: algorithms, each with the contrast of its annealed arm.
     """
     mine: dict[str, list[tuple[str, str]]] = {_bare(row.arm.split()[0]): [] for row in table.rows if row.arm.split()}
-    for host, contrast in ours:
-        mine.setdefault(_bare(host), []).append((contrast.arm, difference_in_words(contrast.difference)))
+    for algorithm, contrast in ours:
+        mine.setdefault(_bare(algorithm), []).append((contrast.arm, difference_in_words(contrast.difference)))
     gains = [one for one in published_gains() if _bare(one.algorithm) in mine and table.dataset in one.gains]
     if not gains:
         return

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from gga_sweep.algorithms.registry import get_algorithm
+from gga_sweep.annealing.options import WINDOW_OPTIONS
 from gga_sweep.records import Scalar
 from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Contents
 
-_PLACE = ("start_step", "num_steps")
 _ANY = Contents("")  # within a plan they are the same
 
 
@@ -42,7 +42,7 @@ def window_of(config: RunSpec) -> Window:
     steps = config.training.steps
     if config.annealing is None:
         return Window(steps, steps, {})
-    manner = {name: value for name, value in config.annealing.in_key().items() if name not in _PLACE}
+    manner = {name: value for name, value in config.annealing.in_key().items() if name not in WINDOW_OPTIONS}
     return Window(config.annealed_steps.start, config.annealed_steps.stop, manner)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -194,14 +195,17 @@ def _each(
     trial_seeds: Sequence[int],
 ) -> dict[str, Diagnostic]:
     """Each quantity over the runs, given as trial seed and steps; empty without a step."""
-    steps: list[AnnealedStep | NoisyStep] = [step for _, of_run in runs for step in of_run]
-    if not steps:
+    if not any(of_run for _, of_run in runs):
         return {}
+    columns = {name: array("d") for name in quantities}
+    for _, of_run in runs:
+        steps = tuple(of_run)  # a run's at a time: those of a large sweep take a gigabyte
+        for name, attribute in quantities.items():
+            columns[name].extend(map(attrgetter(attribute), steps))
     run_of_step = np.repeat(np.arange(len(runs)), [len(of_run) for _, of_run in runs])
     seeds = [trial_seed for trial_seed, _ in runs]
     return {
-        name: _diagnostic(np.array([*map(attrgetter(attribute), steps)], np.float64), run_of_step, seeds, trial_seeds)
-        for name, attribute in quantities.items()
+        name: _diagnostic(np.frombuffer(column), run_of_step, seeds, trial_seeds) for name, column in columns.items()
     }
 
 

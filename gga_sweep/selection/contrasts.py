@@ -202,8 +202,7 @@ def _accuracy_without_search(run: RunRecords, exclude_diverged: bool) -> float |
     best = by_validation(run)
     if best is None:
         return f"{status_in_words(run.status)} without a finite validation accuracy"
-    record = next(record for record in run.records if record.step == best.step)
-    accuracy = accuracy_on_test_domains(record, run.cell)
+    accuracy = accuracy_on_test_domains(run.record_at(best.step), run.cell)
     return accuracy if math.isfinite(accuracy) else "without a test accuracy"
 
 

@@ -158,8 +158,7 @@ def _ranked_cells(view: SweepView, table: Table) -> dict[Cell, list[_Ranked]]:
 
 
 def _ranked(run: RunRecords, step: int) -> _Ranked:
-    record = next(record for record in run.records if record.step == step)
-    return _Ranked(accuracy_on_test_domains(record, run.cell), _seconds(run))
+    return _Ranked(accuracy_on_test_domains(run.record_at(step), run.cell), _seconds(run))
 
 
 def _seconds(run: RunRecords) -> float:

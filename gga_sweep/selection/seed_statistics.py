@@ -18,27 +18,14 @@ _ROUNDING = 1e-9  # a relative spread this small is due to rounding
 
 
 @dataclass(frozen=True, slots=True)
-class SeedEstimate:
-    """A mean over trial seeds and its uncertainty. NaN where a number is undefined.
+class SeedValues:
+    """One value a trial seed.
 
     Args:
-        values: of each trial seed, in the table's order; NaN where there is none.
-        mean: over the trial seeds that have one.
-        standard_error: sample standard deviation (ddof 1) over sqrt(n); NaN below two values.
-        low, high: the 95 % interval, t with n - 1 degrees of freedom; NaN below two values, and if all values are
-            equal, since they do not show how far another trial seed would lie.
-        p: two-sided, of a mean of zero; NaN without an interval.
-        detectable: the true mean that a two-sided test at 5 % detects with a power of 80 %, from as many trial seeds
-            with as large a spread (noncentral t); NaN without an interval.
+        values: in the table's order of trial seeds; NaN where there is none.
     """
 
     values: tuple[float, ...]
-    mean: float
-    standard_error: float
-    low: float
-    high: float
-    p: float
-    detectable: float
 
     @property
     def n(self) -> int:
@@ -49,6 +36,28 @@ class SeedEstimate:
     def expected(self) -> int:
         """Trial seeds planned."""
         return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class SeedEstimate(SeedValues):
+    """A mean over trial seeds and its uncertainty. NaN where a number is undefined.
+
+    Args:
+        mean: over the trial seeds that have one.
+        standard_error: sample standard deviation (ddof 1) over sqrt(n); NaN below two values.
+        low, high: the 95 % interval, t with n - 1 degrees of freedom; NaN below two values, and if all values are
+            equal, since they do not show how far another trial seed would lie.
+        p: two-sided, of a mean of zero; NaN without an interval.
+        detectable: the true mean that a two-sided test at 5 % detects with a power of 80 %, from as many trial seeds
+            with as large a spread (noncentral t); NaN without an interval.
+    """
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    p: float
+    detectable: float
 
 
 def estimate(values: Sequence[float]) -> SeedEstimate:

@@ -124,8 +124,8 @@ def from_step(run: RunRecords, first_step: int) -> RunRecords:
     """The run without its evaluations before `first_step`."""
     if first_step == 0:
         return run
-    records = tuple(record for record in run.records if record.step >= first_step)
-    return replace(run, result=replace(run.result, records=records))
+    before = sum(step < first_step for step, _ in run.accuracies)
+    return replace(run, result=replace(run.result, records=run.records[before:]))
 
 
 def _faults(runs: Sequence[RunRecords]) -> list[Fault]:

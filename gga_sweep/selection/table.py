@@ -18,35 +18,24 @@ from gga_sweep.records import FINAL, Cell, Record, RunRecords, RunStatus
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.declaration import Method, Reasons
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
+from gga_sweep.selection.seed_statistics import SeedValues
 from gga_sweep.selection.select import Selected, select
 from gga_sweep.selection.view import SelectFrom, SweepView, status_in_words
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One number of the table.
+class Entry(SeedValues):
+    """One number of the table; its values are accuracies in [0, 1].
 
     Args:
-        values: accuracy of each trial seed, in [0, 1], in the table's order of trial seeds; NaN where there is none.
         mean: over the trial seeds that have one; NaN if none has.
         standard_error: population standard deviation over sqrt(n); NaN below two values.
         incomplete: a trial seed has no value, or was selected from fewer runs than planned.
     """
 
-    values: tuple[float, ...]
     mean: float
     standard_error: float
     incomplete: bool
-
-    @property
-    def n(self) -> int:
-        """Trial seeds with a value."""
-        return sum(math.isfinite(value) for value in self.values)
-
-    @property
-    def expected(self) -> int:
-        """Trial seeds planned."""
-        return len(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +175,7 @@ def build_table(
 def selected_record(selected: Selected, runs: Sequence[RunRecords]) -> Record:
     """The record at the selected step of the selected run, which must be among `runs`."""
     run = next(run for run in runs if run.key == selected.key)
-    return next(record for record in run.records if record.step == selected.step)
+    return run.record_at(selected.step)
 
 
 def summarize(values: Sequence[float], *, incomplete: bool = False) -> Entry:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gga_sweep.annealing.options import GGA, option_faults
+from gga_sweep.annealing.options import GGA, WINDOW_OPTIONS, option_faults
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault
 from gga_sweep.records import Cell, Scalar
@@ -120,7 +120,7 @@ def _window_end(sweep: SweepSpec, arm: Arm) -> int:
         return 0
     defaults = arm_values(sweep, arm, {}).annealing
     space = searched_space(sweep, arm)
-    last = {name: _largest(defaults[name], space.get(annealing_name(name))) for name in ("start_step", "num_steps")}
+    last = {name: _largest(defaults[name], space.get(annealing_name(name))) for name in WINDOW_OPTIONS}
     return 0 if option_faults(GGA, last) else GGA.of_variant("paper", **last).window.stop
 
 

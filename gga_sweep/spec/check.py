@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from gga_sweep.algorithms import get_algorithm
-from gga_sweep.annealing.options import GGA, GGAL, option_faults, options_of
+from gga_sweep.annealing.options import DEPENDENT_OPTIONS, GGA, GGAL, WINDOW_OPTIONS, option_faults, options_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.networks.builtin import NETWORKS
@@ -23,9 +23,7 @@ from gga_sweep.spec.chosen import chosen_faults
 from gga_sweep.spec.draws import contains, grid_points
 from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, SweepSpec
 
-_INTERDEPENDENT = tuple(
-    annealing_name(name) for name in ("direction", "origin", "mask", "domain_gradients", "cuda_graph")
-)
+_INTERDEPENDENT = tuple(map(annealing_name, (*DEPENDENT_OPTIONS, "domain_gradients")))
 """Choices that may be valid one by one but not together, or not with the network."""
 
 
@@ -293,7 +291,7 @@ def _extent_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault
 
 def _window_faults(sweep: SweepSpec, values: Values) -> Iterator[Fault]:
     steps, config = sweep.training.steps, sweep.config
-    place = {name: values.annealing[name] for name in ("start_step", "num_steps")}
+    place = {name: values.annealing[name] for name in WINDOW_OPTIONS}
     if option_faults(GGA, place):
         return  # reported already
     window = GGA.of_variant("paper", **place).window

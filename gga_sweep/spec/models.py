@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, create_model
 
 from gga_sweep.annealing.options import GGA, GGAL, METHODS, VARIANTS, decode, encode, options_of
 from gga_sweep.datasets.config import DatasetConfig
@@ -130,14 +130,14 @@ def _averaging(value: object) -> object:
 Averaging = Annotated[AveragingConfig, BeforeValidator(_averaging)]
 
 
-class TrainingConfig(Model):
-    """The `training:` block. What is left out is the protocol's.
+class TrainingSettings(Model):
+    """How a run is trained: a `training:` block that its protocol has completed.
 
     Args:
         steps: optimiser steps, numbered 0 .. steps - 1.
         evaluate_every: an evaluation at each step divisible by this, and at the last.
         network: small-cnn, resnet18, resnet50, or `module:attribute`.
-        weights: "random", "imagenet", a torchvision weight name, or the path of a state-dict file.
+        weights: "random" or None, "imagenet", a torchvision weight name, or the path of a state-dict file.
         freeze_batch_norm: batch norm stays in evaluation mode while training (its affine part is still trained).
         split: "stream" (ours) or "domainbed" (its seed_hash and RandomState).
         holdout: share of each domain that becomes its validation split.
@@ -148,17 +148,42 @@ class TrainingConfig(Model):
         averaging: averages the weights of each run beside its training, which it does not change.
     """
 
-    steps: Annotated[Whole, Field(ge=1)] | None = None
-    evaluate_every: Annotated[Whole, Field(ge=1)] | None = None
-    network: str | None = None
-    weights: str | None = None
-    freeze_batch_norm: bool | None = None
-    split: Literal["stream", "domainbed"] | None = None
-    holdout: Annotated[Number, Field(gt=0, lt=1)] | None = None
-    augmentation: Literal["none", "domainbed", "domainbed-batched"] | None = None
-    augment_validation: bool | None = None
+    steps: Annotated[Whole, Field(ge=1)]
+    evaluate_every: Annotated[Whole, Field(ge=1)]
+    network: str
+    weights: str | None
+    freeze_batch_norm: bool
+    split: Literal["stream", "domainbed"]
+    holdout: Annotated[Number, Field(gt=0, lt=1)]
+    augmentation: Literal["none", "domainbed", "domainbed-batched"]
+    augment_validation: bool
     threads: Annotated[Whole, Field(ge=1, le=1024)] = 1
     averaging: Averaging | None = None
+
+    @property
+    def evaluated_steps(self) -> list[int]:
+        """Ascending: each step divisible by `evaluate_every`, and the last."""
+        last = self.steps - 1
+        return [*range(0, last, self.evaluate_every), last]
+
+
+if TYPE_CHECKING:
+
+    class TrainingConfig(Model):
+        def __init__(self, **given: Any) -> None: ...
+
+else:
+    _TYPES = get_type_hints(TrainingSettings, include_extras=True)
+    TrainingConfig = create_model(
+        "TrainingConfig",
+        __base__=Model,
+        __module__=__name__,
+        **{
+            name: (_TYPES[name] | None, None) if field.is_required() else (_TYPES[name], field.default)
+            for name, field in TrainingSettings.model_fields.items()
+        },
+    )
+"""The `training:` block of a sweep file: fields of `TrainingSettings`; the protocol completes them."""
 
 
 class ResourcesConfig(Model):
@@ -265,28 +290,6 @@ class SweepConfig(Model):
     select_from: SelectFrom = "any"
     training: TrainingConfig = TrainingConfig()
     resources: ResourcesConfig = ResourcesConfig()
-
-
-class TrainingSettings(Model):
-    """`TrainingConfig` completed by the protocol."""
-
-    steps: int
-    evaluate_every: int
-    network: str
-    weights: str | None
-    freeze_batch_norm: bool
-    split: Literal["stream", "domainbed"]
-    holdout: float
-    augmentation: Literal["none", "domainbed", "domainbed-batched"]
-    augment_validation: bool
-    threads: int
-    averaging: Averaging | None = None
-
-    @property
-    def evaluated_steps(self) -> list[int]:
-        """Ascending: each step divisible by `evaluate_every`, and the last."""
-        last = self.steps - 1
-        return [*range(0, last, self.evaluate_every), last]
 
 
 class RunSpec(Model):

@@ -245,7 +245,7 @@ def _agrees(child: TrackedRun, tags: dict[str, str], result: RunResult, start_ti
 
 def _digest(result: RunResult, records: int, annealed: int) -> str:
     """Of so many evaluations and annealed steps from the beginning."""
-    return digest(msgspec.msgpack.encode((result.records[:records], result.annealed[:annealed])))
+    return digest(msgspec.msgpack.encode((tuple(result.records[:records]), tuple(result.annealed[:annealed]))))
 
 
 def _milliseconds(seconds: float) -> int:

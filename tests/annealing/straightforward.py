@@ -18,7 +18,7 @@ from torch import Tensor
 from gga_sweep.annealing import GGA, GGAL, Draw
 
 
-class Host(Protocol):
+class Model(Protocol):
     """Any model with its minibatches; a loss depends on nothing but the parameters and the draw of the mask."""
 
     @property
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 def straightforward_search(
-    host: Host,
+    model: Model,
     perturbed: Sequence[Tensor],
     noise_generator: Callable[[int], torch.Generator],
     choice_generator: Callable[[], torch.Generator],
@@ -82,16 +82,16 @@ def straightforward_search(
     theta = walker = best = [parameter.detach().clone() for parameter in perturbed]
     points: list[list[Tensor]] = []
     tried: list[Tried] = []
-    before = score(host, settings, ("start",))
+    before = score(model, settings, ("start",))
     best_alignment, best_loss = before
     reference = before[1]
     if settings.direction == "gradient":
-        signs = ascent_signs(host, perturbed, settings)
+        signs = ascent_signs(model, perturbed, settings)
     for index in range(settings.num_candidates):
         points.append(random_candidate(index) if settings.direction == "random" else towards(signs, index))
         put(points[-1])
         walker = points[-1]
-        alignment, loss = score(host, settings, ("candidate", index))
+        alignment, loss = score(model, settings, ("candidate", index))
         better = {
             "alignment": alignment > best_alignment,
             "none": alignment > best_alignment,
@@ -115,7 +115,7 @@ def straightforward_search(
     if settings.objective == "none" and accepted and settings.direction == "gradient":
         points.append(towards(random_signs(signs, choice_generator()), accepted[-1]))
         put(points[-1])
-        alignment, loss = score(host, settings, ("candidate", len(tried)))
+        alignment, loss = score(model, settings, ("candidate", len(tried)))
         passed = loss - reference < settings.loss_tolerance
         tried.append(Tried(alignment, loss, passed, False))
         chosen = len(tried) - 1 if passed else None
@@ -123,22 +123,22 @@ def straightforward_search(
     return Found(before, tried, chosen)
 
 
-def score(host: Host, settings: GGA, name: Draw) -> tuple[float, float]:
+def score(model: Model, settings: GGA, name: Draw) -> tuple[float, float]:
     """Alignment and joint loss; the name is that of the point, for masks that are new at every forward."""
-    losses, gradients = losses_and_gradients(host, lambda forward: _draw(settings, name, forward))
+    losses, gradients = losses_and_gradients(model, lambda forward: _draw(settings, name, forward))
     alignment = min(cosines(gradients)).item()
     if settings.joint_loss == "forward":
-        return alignment, host.joint_loss(_draw(settings, name, host.n_domains)).item()
-    return alignment, sum(loss.item() for loss in losses) / host.n_domains
+        return alignment, model.joint_loss(_draw(settings, name, model.n_domains)).item()
+    return alignment, sum(loss.item() for loss in losses) / model.n_domains
 
 
 def losses_and_gradients(
-    host: Host, draw: Callable[[int], Draw], differentiable: bool = False
+    model: Model, draw: Callable[[int], Draw], differentiable: bool = False
 ) -> tuple[list[Tensor], list[Tensor]]:
-    losses = [host.domain_loss(domain, draw(domain)) for domain in range(host.n_domains)]
+    losses = [model.domain_loss(domain, draw(domain)) for domain in range(model.n_domains)]
     gradients = []
     for loss in losses:
-        parts = torch.autograd.grad(loss, list(host.parameters), retain_graph=True, create_graph=differentiable)
+        parts = torch.autograd.grad(loss, list(model.parameters), retain_graph=True, create_graph=differentiable)
         gradients.append(torch.cat([part.flatten() for part in parts]))
     return losses, gradients
 
@@ -148,9 +148,9 @@ def cosines(gradients: Sequence[Tensor]) -> list[Tensor]:
     return [F.cosine_similarity(a, b, dim=0) for a, b in itertools.combinations(gradients, 2)]
 
 
-def ascent_signs(host: Host, perturbed: Sequence[Tensor], settings: GGA) -> list[Tensor]:
+def ascent_signs(model: Model, perturbed: Sequence[Tensor], settings: GGA) -> list[Tensor]:
     """The signs of the gradient of what the search is after, at the present weights."""
-    losses, gradients = losses_and_gradients(host, lambda forward: _draw(settings, ("start",), forward), True)
+    losses, gradients = losses_and_gradients(model, lambda forward: _draw(settings, ("start",), forward), True)
     aim = -torch.stack(losses).mean() if settings.objective == "loss" else torch.stack(cosines(gradients)).min()
     if settings.objective == "anti":
         aim = -aim
@@ -162,21 +162,21 @@ def random_signs(like: Sequence[Tensor], generator: torch.Generator) -> list[Ten
     return [sign * (2.0 * torch.randint(2, sign.shape, generator=generator, dtype=torch.int8) - 1) for sign in like]
 
 
-def straightforward_noise(host: Host, generator: torch.Generator, settings: GGAL) -> tuple[float, list[Tensor]]:
+def straightforward_noise(model: Model, generator: torch.Generator, settings: GGAL) -> tuple[float, list[Tensor]]:
     """GGA-L: alpha, and what is added to the gradient of each parameter."""
     alpha = settings.gamma
     if settings.alpha == "adaptive":
-        pairs = cosines(losses_and_gradients(host, lambda _: ("step",))[1])
+        pairs = cosines(losses_and_gradients(model, lambda _: ("step",))[1])
         alpha = settings.gamma * (1 - sum(cosine.item() for cosine in pairs) / len(pairs))
-    sizes = [parameter.numel() for parameter in host.parameters]
-    xi = torch.empty(sum(sizes), dtype=host.parameters[0].dtype)
+    sizes = [parameter.numel() for parameter in model.parameters]
+    xi = torch.empty(sum(sizes), dtype=model.parameters[0].dtype)
     if settings.noise == "gaussian":
         xi.normal_(generator=generator)
     if settings.noise == "uniform":
         xi.uniform_(0, 1, generator=generator)
     if settings.noise == "uniform-centred":
         xi.uniform_(-0.5, 0.5, generator=generator)
-    parts = zip(xi.split(sizes), host.parameters, strict=True)
+    parts = zip(xi.split(sizes), model.parameters, strict=True)
     return alpha, [alpha * part.view(parameter.shape) for part, parameter in parts]
 
 

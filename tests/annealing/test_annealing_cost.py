@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from image_host import ImageHost
+from image_model import ImageModel
 from straightforward import score
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
-from toy_host import ToyHost, fixed_choice, generator_of
+from toy_model import ToyModel, fixed_choice, generator_of
 
 import gga_sweep.annealing.search
 from gga_sweep.annealing import GGA, STEP_MASK, Draw, DrawOf, Scorer, search_step
@@ -36,13 +36,13 @@ def _passes(task: Callable[[], object]) -> tuple[float, float]:
 
 
 def _scoring(method: str, joint_loss: str) -> Callable[[], object]:
-    host = ImageHost()
-    scorer = Scorer(host, host.parameters, [], method)
+    model = ImageModel()
+    scorer = Scorer(model, model.parameters, [], method)
     return lambda: scorer.measure(lambda _: STEP_MASK, joint_loss)
 
 
 def test_the_loop_makes_a_forward_and_a_backward_for_each_domain() -> None:
-    assert _passes(_scoring("loop", "mean")) == (ImageHost.n_domains, ImageHost.n_domains)
+    assert _passes(_scoring("loop", "mean")) == (ImageModel.n_domains, ImageModel.n_domains)
 
 
 def test_layerwise_makes_one_forward_and_one_backward() -> None:
@@ -56,12 +56,12 @@ def test_a_joint_loss_of_its_own_is_one_forward_more(method: str) -> None:
 
 
 def test_the_straightforward_form_makes_a_forward_more_than_domains() -> None:
-    host = ImageHost()
-    passes = _passes(lambda: score(host, _settings("paper", joint_loss="forward"), ("start",)))
-    assert passes == (ImageHost.n_domains + 1, ImageHost.n_domains)
+    model = ImageModel()
+    passes = _passes(lambda: score(model, _settings("paper", joint_loss="forward"), ("start",)))
+    assert passes == (ImageModel.n_domains + 1, ImageModel.n_domains)
 
 
-class LinearHost:
+class LinearModel:
     """Layers so wide, and minibatches so small, that memory is that of parameters."""
 
     n_domains = 3
@@ -101,15 +101,15 @@ def _peak_bytes(task: Callable[[], object]) -> int:
 
 def _peak_copies(variant: str, method: str, num_candidates: int) -> float:
     """The peak of a search that tries all its candidates, in copies of the parameters."""
-    host = LinearHost()
-    weights = list(host.module.parameters())
+    model = LinearModel()
+    weights = list(model.module.parameters())
     settings = _settings(
         variant,
         num_candidates=num_candidates,
         loss_tolerance=-math.inf if variant == "guided" else math.inf,
         domain_gradients=method,
     )
-    peak = _peak_bytes(lambda: search_step(host, weights, weights, [], generator_of(0), fixed_choice(), settings))
+    peak = _peak_bytes(lambda: search_step(model, weights, weights, [], generator_of(0), fixed_choice(), settings))
     return peak / sum(4 * parameter.numel() for parameter in weights)
 
 
@@ -124,7 +124,7 @@ def test_memory_of_a_search_does_not_depend_on_the_candidates(
     """
     monkeypatch.setattr("gga_sweep.annealing.flat.CHUNK", 1 << 12)
     few, many = (_peak_copies(variant, method, num_candidates) for num_candidates in (4, 40))
-    assert few < LinearHost.n_domains + 2 + signs + 0.05
+    assert few < LinearModel.n_domains + 2 + signs + 0.05
     assert many == pytest.approx(few, abs=0.02)
 
 
@@ -149,11 +149,11 @@ def _reads(num_candidates: int, monkeypatch: pytest.MonkeyPatch, **changes: obje
         reads.append(len(measured))
         return read_scores(measured)
 
-    host = ToyHost()
+    model = ToyModel()
     settings = _settings("paper", num_candidates=num_candidates, loss_tolerance=-math.inf, **changes)
     with monkeypatch.context() as patch, ScalarReads() as scalars:
         patch.setattr(gga_sweep.annealing.search, "read_scores", counted)
-        search_step(host, host.parameters, host.parameters, [], generator_of(0), fixed_choice(), settings)
+        search_step(model, model.parameters, model.parameters, [], generator_of(0), fixed_choice(), settings)
     assert sum(reads) == 1 + num_candidates
     return len(reads), scalars.count
 

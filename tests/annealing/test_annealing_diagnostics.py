@@ -10,12 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from toy_host import ToyHost, fixed_choice, generator_of
+from toy_model import ToyModel, fixed_choice, generator_of
 
 from gga_sweep.annealing import GGA, Diagnosis, Draw, SearchOutcome, diagnose, moved_radii, search_step
 
 
-class CountingHost(ToyHost):
+class CountingModel(ToyModel):
     """Counts its forwards and consumes global random numbers; fails at the forward numbered `fails_at`."""
 
     forwards = 0
@@ -29,10 +29,10 @@ class CountingHost(ToyHost):
         return super().domain_loss(domain, draw)
 
 
-def _alignment(host: ToyHost, draw: Draw) -> float:
+def _alignment(model: ToyModel, draw: Draw) -> float:
     gradients = []
-    for domain in range(host.n_domains):
-        parts = torch.autograd.grad(host.domain_loss(domain, draw), host.parameters)
+    for domain in range(model.n_domains):
+        parts = torch.autograd.grad(model.domain_loss(domain, draw), model.parameters)
         gradients.append(torch.cat([part.flatten() for part in parts]))
     return min(F.cosine_similarity(a, b, dim=0).item() for a, b in itertools.combinations(gradients, 2))
 
@@ -42,33 +42,33 @@ def _settings(**changes: object) -> GGA:
     return GGA.of_mapping({**numbers, **changes})
 
 
-def _searched(tolerance: float) -> tuple[CountingHost, CountingHost, SearchOutcome]:
-    """A host after its search, and the host of the next minibatches on the same network."""
-    host, next_host = CountingHost(0, batch_norm=True), CountingHost(1, batch_norm=True)
-    next_host.network = host.network
+def _searched(tolerance: float) -> tuple[CountingModel, CountingModel, SearchOutcome]:
+    """A model after its search, and the model of the next minibatches on the same network."""
+    model, next_model = CountingModel(0, batch_norm=True), CountingModel(1, batch_norm=True)
+    next_model.network = model.network
     settings = _settings(loss_tolerance=tolerance)
     outcome = search_step(
-        host, host.parameters, host.parameters, host.buffers, generator_of(0), fixed_choice(), settings
+        model, model.parameters, model.parameters, model.buffers, generator_of(0), fixed_choice(), settings
     )
-    host.forwards = 0
-    return host, next_host, outcome
+    model.forwards = 0
+    return model, next_model, outcome
 
 
-def _diagnose(host: ToyHost, next_host: ToyHost, outcome: SearchOutcome) -> Diagnosis:
-    return diagnose(outcome, host, next_host, host.parameters, host.parameters, host.buffers, _settings())
+def _diagnose(model: ToyModel, next_model: ToyModel, outcome: SearchOutcome) -> Diagnosis:
+    return diagnose(outcome, model, next_model, model.parameters, model.parameters, model.buffers, _settings())
 
 
 def test_both_ends_are_measured_under_four_fresh_masks_and_on_the_next_minibatches() -> None:
-    host, next_host, outcome = _searched(math.inf)
-    diagnosis = _diagnose(host, next_host, outcome)
+    model, next_model, outcome = _searched(math.inf)
+    diagnosis = _diagnose(model, next_model, outcome)
 
     def expected() -> tuple[float, float]:
-        fresh = [_alignment(host, ("fresh", mask)) for mask in range(4)]
-        return sum(fresh) / 4, _alignment(next_host, ("step",))
+        fresh = [_alignment(model, ("fresh", mask)) for mask in range(4)]
+        return sum(fresh) / 4, _alignment(next_model, ("step",))
 
     fresh_after, next_after = expected()
     with torch.no_grad():
-        for parameter, start in zip(host.parameters, outcome.start, strict=True):
+        for parameter, start in zip(model.parameters, outcome.start, strict=True):
             parameter.copy_(start)
     fresh_before, next_before = expected()
     assert diagnosis.fresh_alignment_before == pytest.approx(fresh_before, abs=1e-12)
@@ -79,38 +79,38 @@ def test_both_ends_are_measured_under_four_fresh_masks_and_on_the_next_minibatch
 
 
 def test_diagnosing_leaves_no_trace() -> None:
-    host, next_host, outcome = _searched(math.inf)
-    before = [tensor.clone() for tensor in host.network.state_dict().values()]
+    model, next_model, outcome = _searched(math.inf)
+    before = [tensor.clone() for tensor in model.network.state_dict().values()]
     state = torch.get_rng_state()
-    _diagnose(host, next_host, outcome)
-    assert all(torch.equal(a, b) for a, b in zip(before, host.network.state_dict().values(), strict=True))
+    _diagnose(model, next_model, outcome)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.network.state_dict().values(), strict=True))
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(parameter.grad is None for parameter in host.parameters)
-    assert (host.forwards, next_host.forwards) == (2 * 4 * 3, 2 * 3)
+    assert all(parameter.grad is None for parameter in model.parameters)
+    assert (model.forwards, next_model.forwards) == (2 * 4 * 3, 2 * 3)
 
 
 def test_an_error_leaves_the_weights_where_the_search_put_them() -> None:
-    host, next_host, outcome = _searched(math.inf)
-    before = [tensor.clone() for tensor in host.network.state_dict().values()]
-    host.fails_at = 4 * 3 + 5  # after the weights went back to the start
+    model, next_model, outcome = _searched(math.inf)
+    before = [tensor.clone() for tensor in model.network.state_dict().values()]
+    model.fails_at = 4 * 3 + 5  # after the weights went back to the start
     with pytest.raises(RuntimeError, match="went away"):
-        _diagnose(host, next_host, outcome)
-    assert all(torch.equal(a, b) for a, b in zip(before, host.network.state_dict().values(), strict=True))
+        _diagnose(model, next_model, outcome)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.network.state_dict().values(), strict=True))
 
 
 def test_where_nothing_moved_each_alignment_is_measured_once() -> None:
-    host, next_host, outcome = _searched(-math.inf)
-    diagnosis = _diagnose(host, next_host, outcome)
-    assert (host.forwards, next_host.forwards) == (4 * 3, 3)
+    model, next_model, outcome = _searched(-math.inf)
+    diagnosis = _diagnose(model, next_model, outcome)
+    assert (model.forwards, next_model.forwards) == (4 * 3, 3)
     assert diagnosis.fresh_alignment_before == diagnosis.fresh_alignment_after
     assert diagnosis.next_alignment_before == diagnosis.next_alignment_after
     assert diagnosis.moved_radii == 0.0
 
 
 def test_the_distance_is_in_radii() -> None:
-    host, next_host, outcome = _searched(math.inf)
-    entries = sum(parameter.numel() for parameter in host.parameters)
-    found = _diagnose(host, next_host, outcome).moved_radii
+    model, next_model, outcome = _searched(math.inf)
+    entries = sum(parameter.numel() for parameter in model.parameters)
+    found = _diagnose(model, next_model, outcome).moved_radii
     assert found == pytest.approx(outcome.distance / (0.05 * math.sqrt(entries)))
     assert found == pytest.approx(1 / math.sqrt(3), rel=0.25)
 
@@ -123,10 +123,10 @@ def test_a_corner_of_the_box_is_one_radius_away_and_no_move_none() -> None:
 def test_one_backward_of_all_domains_finds_the_same() -> None:
     found = []
     for method in ("loop", "layerwise"):
-        host, next_host = ToyHost(0), ToyHost(1)
-        next_host.module = next_host.network = host.network
+        model, next_model = ToyModel(0), ToyModel(1)
+        next_model.module = next_model.network = model.network
         settings = _settings(loss_tolerance=math.inf, domain_gradients=method)
-        weights = host.parameters
-        outcome = search_step(host, weights, weights, [], generator_of(0), fixed_choice(), settings)
-        found.append(dataclasses.astuple(diagnose(outcome, host, next_host, weights, weights, [], settings)))
+        weights = model.parameters
+        outcome = search_step(model, weights, weights, [], generator_of(0), fixed_choice(), settings)
+        found.append(dataclasses.astuple(diagnose(outcome, model, next_model, weights, weights, [], settings)))
     assert found[0] == pytest.approx(found[1], abs=1e-12)

@@ -8,10 +8,10 @@ import statistics
 
 import pytest
 import torch
-from image_host import ImageHost
-from straightforward import Found, Host, score, straightforward_noise, straightforward_search
+from image_model import ImageModel
+from straightforward import Found, Model, score, straightforward_noise, straightforward_search
 from torch import nn
-from toy_host import ToyHost, fixed_choice, generator_of
+from toy_model import ToyModel, fixed_choice, generator_of
 
 from gga_sweep.annealing import (
     GGA,
@@ -36,29 +36,29 @@ def _settings(variant: str, **changes: object) -> GGA:
     return GGA.of_variant(variant, **{**numbers, **changes})
 
 
-def _perturbed(host: ToyHost | ImageHost, settings: GGA) -> list[nn.Parameter]:
-    return host.featurizer_parameters if settings.perturbs == "featurizer" else host.parameters
+def _perturbed(model: ToyModel | ImageModel, settings: GGA) -> list[nn.Parameter]:
+    return model.featurizer_parameters if settings.perturbs == "featurizer" else model.parameters
 
 
-def _search(host: ToyHost | ImageHost, settings: GGA, seed: int) -> SearchOutcome:
-    moving = _perturbed(host, settings)
-    return search_step(host, host.parameters, moving, host.buffers, generator_of(seed), fixed_choice(seed), settings)
+def _search(model: ToyModel | ImageModel, settings: GGA, seed: int) -> SearchOutcome:
+    moving = _perturbed(model, settings)
+    return search_step(model, model.parameters, moving, model.buffers, generator_of(seed), fixed_choice(seed), settings)
 
 
-def _plain(host: ToyHost | ImageHost, settings: GGA, seed: int) -> Found:
-    return straightforward_search(host, _perturbed(host, settings), generator_of(seed), fixed_choice(seed), settings)
+def _plain(model: ToyModel | ImageModel, settings: GGA, seed: int) -> Found:
+    return straightforward_search(model, _perturbed(model, settings), generator_of(seed), fixed_choice(seed), settings)
 
 
 def _accepted(outcome: SearchOutcome) -> list[int]:
     return [index for index, candidate in enumerate(outcome.candidates) if candidate.accepted]
 
 
-def _assert_equal(outcome: SearchOutcome, found: Found, host: Host, plain_host: Host) -> None:
+def _assert_equal(outcome: SearchOutcome, found: Found, model: Model, plain_model: Model) -> None:
     assert outcome.tried == len(found.tried)
     assert _accepted(outcome) == found.accepted
     assert outcome.chosen == found.chosen
     assert [candidate.passed for candidate in outcome.candidates] == [candidate.passed for candidate in found.tried]
-    for weights, plain_weights in zip(host.parameters, plain_host.parameters, strict=True):
+    for weights, plain_weights in zip(model.parameters, plain_model.parameters, strict=True):
         assert torch.equal(weights, plain_weights)
 
 
@@ -69,9 +69,9 @@ def test_the_search_equals_the_straightforward_one(variant: str, origin: str, ob
     settings = _settings(variant, origin=origin, objective=objective, domain_gradients=method)
     accepted = tried = 0
     for seed in range(4):
-        host, plain_host = ToyHost(seed), ToyHost(seed)
-        outcome = _search(host, settings, seed)
-        _assert_equal(outcome, _plain(plain_host, settings, seed), host, plain_host)
+        model, plain_model = ToyModel(seed), ToyModel(seed)
+        outcome = _search(model, settings, seed)
+        _assert_equal(outcome, _plain(plain_model, settings, seed), model, plain_model)
         accepted, tried = accepted + outcome.accepted, tried + outcome.tried
     assert accepted > 0
     assert accepted < tried or variant == "guided"
@@ -81,25 +81,25 @@ def test_the_search_equals_the_straightforward_one(variant: str, origin: str, ob
 def test_the_search_equals_the_straightforward_one_through_batch_norm(variant: str, origin: str) -> None:
     settings = _settings(variant, origin=origin)
     for seed in range(4):
-        host, plain_host = ToyHost(seed, batch_norm=True), ToyHost(seed, batch_norm=True)
-        _assert_equal(_search(host, settings, seed), _plain(plain_host, settings, seed), host, plain_host)
+        model, plain_model = ToyModel(seed, batch_norm=True), ToyModel(seed, batch_norm=True)
+        _assert_equal(_search(model, settings, seed), _plain(plain_model, settings, seed), model, plain_model)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_search_equals_the_straightforward_one_on_images(variant: str, method: str) -> None:
     settings = _settings(variant, radius=0.01, num_candidates=6, domain_gradients=method)
-    host, plain_host = ImageHost(), ImageHost()
-    _assert_equal(_search(host, settings, 0), _plain(plain_host, settings, 0), host, plain_host)
+    model, plain_model = ImageModel(), ImageModel()
+    _assert_equal(_search(model, settings, 0), _plain(plain_model, settings, 0), model, plain_model)
 
 
 @pytest.mark.parametrize("origin", ["start", "current", "accepted"])
 def test_the_mean_of_equal_batches_decides_as_a_joint_forward_does(origin: str) -> None:
     for seed in range(4):
-        host, plain_host = ToyHost(seed), ToyHost(seed)
-        outcome = _search(host, _settings("paper", origin=origin), seed)
-        found = _plain(plain_host, _settings("paper", origin=origin, joint_loss="forward"), seed)
-        _assert_equal(outcome, found, host, plain_host)
+        model, plain_model = ToyModel(seed), ToyModel(seed)
+        outcome = _search(model, _settings("paper", origin=origin), seed)
+        found = _plain(plain_model, _settings("paper", origin=origin, joint_loss="forward"), seed)
+        _assert_equal(outcome, found, model, plain_model)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -113,10 +113,10 @@ def test_in_float32_only_ties_are_decided_otherwise(variant: str, method: str) -
     settings = _settings(variant, radius=2e-6, num_candidates=16, domain_gradients=method, loss_tolerance=1e-6)
     decisions = unexplained = 0
     for seed in range(12):
-        host, plain_host = (ToyHost(seed, dtype=torch.float32) for _ in range(2))
-        noise = _score_noise(host, settings, seed)
-        outcome = _search(host, settings, seed)
-        found = _plain(plain_host, settings, seed)
+        model, plain_model = (ToyModel(seed, dtype=torch.float32) for _ in range(2))
+        noise = _score_noise(model, settings, seed)
+        outcome = _search(model, settings, seed)
+        found = _plain(plain_model, settings, seed)
         for index, margins in enumerate(_margins(found, settings)):
             decisions += 1
             candidate = outcome.candidates[index]
@@ -138,11 +138,11 @@ def _margins(found: Found, settings: GGA) -> list[tuple[float, float]]:
     return margins
 
 
-def _score_noise(host: ToyHost, settings: GGA, seed: int) -> tuple[float, float]:
+def _score_noise(model: ToyModel, settings: GGA, seed: int) -> tuple[float, float]:
     """The spread of alignment and loss in float32, at points scattered like the candidates."""
     alignments, losses = [], []
     for point in range(8):
-        single = copy.deepcopy(host)
+        single = copy.deepcopy(model)
         with torch.no_grad():
             for parameter in _perturbed(single, settings):
                 generator = generator_of(seed)(point)
@@ -163,15 +163,15 @@ def _score_noise(host: ToyHost, settings: GGA, seed: int) -> tuple[float, float]
 def test_gradient_noise_equals_the_straightforward_one(noise: str, alpha: str) -> None:
     settings = GGAL.of_mapping({"gamma": 0.1, "noise": noise, "alpha": alpha})
     for seed in range(3):
-        host = ToyHost(seed)
-        found = domain_gradients(lambda domain, host=host: host.domain_loss(domain, ("step",)), 3, host.parameters)
+        model = ToyModel(seed)
+        found = domain_gradients(lambda domain, model=model: model.domain_loss(domain, ("step",)), 3, model.parameters)
         scale = noise_scale(settings, gradient_agreement(found.vectors).mean)
-        xi = draw_gradient_noise(settings.noise, torch.Generator().manual_seed(seed), host.parameters)
-        for parameter in host.parameters:
+        xi = draw_gradient_noise(settings.noise, torch.Generator().manual_seed(seed), model.parameters)
+        for parameter in model.parameters:
             parameter.grad = torch.ones_like(parameter)
-        norm = add_to_gradients(host.parameters, xi, scale)
-        plain_scale, added = straightforward_noise(host, torch.Generator().manual_seed(seed), settings)
+        norm = add_to_gradients(model.parameters, xi, scale)
+        plain_scale, added = straightforward_noise(model, torch.Generator().manual_seed(seed), settings)
         assert scale == pytest.approx(plain_scale, rel=1e-12)
-        for parameter, part in zip(host.parameters, added, strict=True):
+        for parameter, part in zip(model.parameters, added, strict=True):
             torch.testing.assert_close(parameter.grad, 1 + part, rtol=1e-12, atol=0)
         assert norm == pytest.approx(float(torch.cat([part.flatten() for part in added]).norm()), rel=1e-12)

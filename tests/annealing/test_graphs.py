@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from toy_host import ToyHost, fixed_choice, generator_of
+from toy_model import ToyModel, fixed_choice, generator_of
 
 from gga_sweep.annealing import GGA, Draw, DrawOf, SearchOutcome, search_step
 from gga_sweep.annealing.graphs import GraphedMeasure
@@ -65,22 +65,22 @@ def test_a_recording_that_does_not_follow_the_weights_is_found_out() -> None:
 
 
 def test_a_graph_without_a_cuda_device_is_refused_before_anything_moves() -> None:
-    host = ToyHost()
-    before = [parameter.detach().clone() for parameter in host.parameters]
+    model = ToyModel()
+    before = [parameter.detach().clone() for parameter in model.parameters]
     with pytest.raises(ValueError, match="cuda_graph needs the parameters on a CUDA device, they are on cpu"):
         search_step(
-            host,
-            host.parameters,
-            host.parameters,
+            model,
+            model.parameters,
+            model.parameters,
             [],
             generator_of(0),
             fixed_choice(),
             _settings(cuda_graph=True),
         )
-    assert all(torch.equal(*pair) for pair in zip(before, host.parameters, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters, strict=True))
 
 
-class CudaHost:
+class CudaModel:
     """SmallCNN on a CUDA device, with its minibatches there."""
 
     def __init__(self) -> None:
@@ -106,11 +106,11 @@ class CudaHost:
 @pytest.mark.parametrize("domain_gradients", ["loop", "layerwise"])
 def test_a_graph_finds_what_the_search_finds_without_it(domain_gradients: str) -> None:
     def search(cuda_graph: bool) -> SearchOutcome:
-        host = CudaHost()
-        parameters = list(host.module.parameters())
+        model = CudaModel()
+        parameters = list(model.module.parameters())
         settings = _settings(domain_gradients=domain_gradients, cuda_graph=cuda_graph, radius=1e-3)
         noise = torch.Generator("cuda").manual_seed
-        return search_step(host, parameters, parameters, [], noise, torch.Generator, settings)
+        return search_step(model, parameters, parameters, [], noise, torch.Generator, settings)
 
     plain = search(cuda_graph=False)
     assert search(cuda_graph=True) == plain

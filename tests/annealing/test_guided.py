@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from toy_host import ToyHost, fixed_choice, generator_of
+from toy_model import ToyModel, fixed_choice, generator_of
 
 from gga_sweep.annealing import GGA, STEP_MASK, Draw, Scorer, SearchOutcome, search_step
 from gga_sweep.annealing.guided import _alignment_gradient, ascent_signs
@@ -62,7 +62,7 @@ def _step_mask(_: int) -> Draw:
     return STEP_MASK
 
 
-def _measured(model: Quadratics | ToyHost, parameters: Sequence[Tensor]) -> Scorer:
+def _measured(model: Quadratics | ToyModel, parameters: Sequence[Tensor]) -> Scorer:
     scorer = Scorer(model, parameters, [])
     scorer.differentiate(_step_mask)
     return scorer
@@ -82,34 +82,34 @@ def test_on_quadratic_losses_the_gradient_of_the_alignment_is_the_closed_form(se
 
 
 def test_with_dropout_the_direction_is_the_finite_difference_of_the_alignment() -> None:
-    host = ToyHost()
-    found = _alignment_gradient(_measured(host, host.parameters), _step_mask, host.parameters)
+    model = ToyModel()
+    found = _alignment_gradient(_measured(model, model.parameters), _step_mask, model.parameters)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        along = [torch.randn(each.shape, generator=generator, dtype=torch.float64) for each in host.parameters]
+        along = [torch.randn(each.shape, generator=generator, dtype=torch.float64) for each in model.parameters]
         ends = []
         for step in (1e-5, -2e-5):
             with torch.no_grad():
-                torch._foreach_add_(host.parameters, along, alpha=step)
-            ends.append(float(Scorer(host, host.parameters, []).alignment(STEP_MASK)))
+                torch._foreach_add_(model.parameters, along, alpha=step)
+            ends.append(float(Scorer(model, model.parameters, []).alignment(STEP_MASK)))
         with torch.no_grad():
-            torch._foreach_add_(host.parameters, along, alpha=1e-5)
+            torch._foreach_add_(model.parameters, along, alpha=1e-5)
         slope = float(found @ torch.cat([part.flatten() for part in along]))
         assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(slope, rel=1e-6)
 
 
-def _guided(host: ToyHost, perturbed: Sequence[nn.Parameter] | None = None, **changes: object) -> SearchOutcome:
+def _guided(model: ToyModel, perturbed: Sequence[nn.Parameter] | None = None, **changes: object) -> SearchOutcome:
     numbers = {"start_step": 0, "num_steps": 1, "radius": 1e-3, "loss_tolerance": math.inf}
     settings = GGA.of_variant("guided", **{**numbers, **changes})
-    moving = host.parameters if perturbed is None else perturbed
-    return search_step(host, host.parameters, moving, host.buffers, generator_of(0), fixed_choice(), settings)
+    moving = model.parameters if perturbed is None else perturbed
+    return search_step(model, model.parameters, moving, model.buffers, generator_of(0), fixed_choice(), settings)
 
 
 @pytest.mark.parametrize("method", ["loop", "layerwise"])
 def test_a_short_step_raises_the_alignment_or_what_else_is_wanted(method: str) -> None:
     for seed in range(8):
         outcomes = {
-            objective: _guided(ToyHost(seed), objective=objective, domain_gradients=method)
+            objective: _guided(ToyModel(seed), objective=objective, domain_gradients=method)
             for objective in ("alignment", "anti", "loss")
         }
         assert outcomes["alignment"].after.alignment > outcomes["alignment"].before.alignment
@@ -122,12 +122,12 @@ def test_it_is_far_better_than_as_many_random_candidates() -> None:
     gains = {"guided": 0.0, "paper": 0.0}
     for seed in range(8):
         for variant in gains:
-            host = ToyHost(seed)
+            model = ToyModel(seed)
             settings = GGA.of_variant(
                 variant, start_step=0, num_steps=1, radius=1e-3, num_candidates=4, loss_tolerance=math.inf
             )
             outcome = search_step(
-                host, host.parameters, host.parameters, [], generator_of(seed), fixed_choice(), settings
+                model, model.parameters, model.parameters, [], generator_of(seed), fixed_choice(), settings
             )
             gains[variant] += outcome.after.alignment - outcome.before.alignment
     assert gains["guided"] > 3 * gains["paper"] > 0
@@ -138,13 +138,13 @@ def test_it_is_far_better_than_as_many_random_candidates() -> None:
 def test_the_control_goes_exactly_as_far_as_the_gradient_would(radius: float, dead: bool) -> None:
     compared = 0
     for seed in range(8):
-        hosts = ToyHost(seed), ToyHost(seed)
-        for host in hosts:
-            for images, _ in host.batches if dead else []:
+        models = ToyModel(seed), ToyModel(seed)
+        for model in models:
+            for images, _ in model.batches if dead else []:
                 images[:, 0] = 0.0  # the weights of this input have no gradient
         guided, control = (
-            _guided(host, radius=radius, objective=objective)
-            for host, objective in zip(hosts, ("alignment", "none"), strict=True)
+            _guided(model, radius=radius, objective=objective)
+            for model, objective in zip(models, ("alignment", "none"), strict=True)
         )
         assert (control.chosen is None) == (guided.chosen is None)
         assert control.candidates[: guided.tried] == guided.candidates
@@ -152,27 +152,27 @@ def test_the_control_goes_exactly_as_far_as_the_gradient_would(radius: float, de
         if guided.chosen is not None:
             compared += 1
             assert control.tried == guided.tried + 1
-            moved = sum(parameter.numel() for parameter in hosts[0].parameters) - 7 * dead
+            moved = sum(parameter.numel() for parameter in models[0].parameters) - 7 * dead
             assert guided.distance == pytest.approx(radius * 0.5**guided.chosen * math.sqrt(moved), rel=1e-9)
-            assert not torch.equal(hosts[0].parameters[0], hosts[1].parameters[0])
+            assert not torch.equal(models[0].parameters[0], models[1].parameters[0])
     assert compared > 0
 
 
 def test_what_is_not_perturbed_is_scored_but_does_not_move() -> None:
-    host = ToyHost()
-    before = [parameter.detach().clone() for parameter in host.parameters]
-    outcome = _guided(host, host.featurizer_parameters)
+    model = ToyModel()
+    before = [parameter.detach().clone() for parameter in model.parameters]
+    outcome = _guided(model, model.featurizer_parameters)
     assert outcome.chosen == 0
-    moved = [not torch.equal(a, b) for a, b in zip(before, host.parameters, strict=True)]
+    moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters, strict=True)]
     assert moved == [True, True, False, False]
 
 
 def test_a_frozen_or_unscored_parameter_does_not_move() -> None:
-    host = ToyHost()
+    model = ToyModel()
     other = nn.Parameter(torch.ones(3, dtype=torch.float64))
-    frozen = host.network.classifier.bias.requires_grad_(False)
+    frozen = model.network.classifier.bias.requires_grad_(False)
     before = frozen.clone()
-    assert _guided(host, [other, *host.parameters]).chosen == 0
+    assert _guided(model, [other, *model.parameters]).chosen == 0
     assert torch.equal(frozen, before)
     assert torch.equal(other, torch.ones_like(other))
 
@@ -194,16 +194,16 @@ def test_losses_without_curvature_move_nothing() -> None:
 
 def test_the_sign_of_a_masked_score_is_that_of_its_own_masks() -> None:
     """With a new mask at every forward the direction is taken under the masks of the start."""
-    host = ToyHost()
+    model = ToyModel()
     draw_of = {"start": lambda domain: ("start", domain), "step": _step_mask}
     signs = {}
     for name, draw in draw_of.items():
-        scorer = Scorer(host, host.parameters, [])
+        scorer = Scorer(model, model.parameters, [])
         scorer.differentiate(draw)
-        signs[name] = ascent_signs("alignment", scorer, draw, host.parameters, host.parameters)
+        signs[name] = ascent_signs("alignment", scorer, draw, model.parameters, model.parameters)
     assert not torch.equal(signs["start"], signs["step"])
-    start = torch.cat([parameter.detach().flatten() for parameter in host.parameters])
-    outcome = _guided(host, mask="forward", objective="alignment", num_candidates=1, radius=1e-6)
-    end = torch.cat([parameter.detach().flatten() for parameter in host.parameters])
+    start = torch.cat([parameter.detach().flatten() for parameter in model.parameters])
+    outcome = _guided(model, mask="forward", objective="alignment", num_candidates=1, radius=1e-6)
+    end = torch.cat([parameter.detach().flatten() for parameter in model.parameters])
     expected = signs["start"] * 1e-6 if outcome.chosen == 0 else torch.zeros_like(start)
     torch.testing.assert_close(end, start + expected, rtol=0, atol=1e-15)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchvision.models import resnet18
-from toy_host import ToyHost, fixed_choice, generator_of
+from toy_model import ToyModel, fixed_choice, generator_of
 
 from gga_sweep.annealing import GGA, STEP_MASK, search_step
 from gga_sweep.annealing.layerwise import LayerwiseGradients
@@ -82,11 +82,11 @@ def _in_evaluation_mode(network: nn.Module) -> nn.Module:
 
 
 def test_a_toy_network_with_dropout_has_the_gradients_of_the_loop() -> None:
-    host = ToyHost(loss_scales=(1.0, 3.0, 0.5))
-    out = torch.empty(3, sum(parameter.numel() for parameter in host.parameters), dtype=torch.float64)
-    split = LayerwiseGradients(host.module, host.parameters, host.rows)
-    split.write(lambda: host.domain_losses(lambda _: STEP_MASK), out)
-    parts = [torch.autograd.grad(host.domain_loss(domain, STEP_MASK), host.parameters) for domain in range(3)]
+    model = ToyModel(loss_scales=(1.0, 3.0, 0.5))
+    out = torch.empty(3, sum(parameter.numel() for parameter in model.parameters), dtype=torch.float64)
+    split = LayerwiseGradients(model.module, model.parameters, model.rows)
+    split.write(lambda: model.domain_losses(lambda _: STEP_MASK), out)
+    parts = [torch.autograd.grad(model.domain_loss(domain, STEP_MASK), model.parameters) for domain in range(3)]
     _assert_equal(out, torch.stack([torch.cat([piece.flatten() for piece in part]) for part in parts]))
 
 
@@ -276,10 +276,10 @@ def test_every_fault_of_a_model_is_named() -> None:
 
 
 def test_batch_norm_that_learns_from_the_batch_is_refused_by_the_search() -> None:
-    host = ToyHost(batch_norm=True)
+    model = ToyModel(batch_norm=True)
     how = GGA(start_step=0, num_steps=1, radius=0.1, num_candidates=1, domain_gradients="layerwise")
     with pytest.raises(ValueError, match=r"featurizer.1 \(BatchNorm1d\)"):
-        search_step(host, host.parameters, host.parameters, host.buffers, generator_of(0), fixed_choice(), how)
+        search_step(model, model.parameters, model.parameters, model.buffers, generator_of(0), fixed_choice(), how)
 
 
 def test_one_domain_of_the_batch_does_not_touch_another() -> None:

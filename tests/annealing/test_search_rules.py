@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from toy_host import fixed_choice
+from toy_model import fixed_choice
 
 from gga_sweep.annealing import GGA, Score, SearchOutcome
 from gga_sweep.annealing.proposals import Displacement, MovableWeights

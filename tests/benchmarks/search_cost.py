@@ -42,7 +42,7 @@ class Case(NamedTuple):
         return f"{self.network} {self.side}x{self.side}, {self.domains} x {self.batch}, {self.device}"
 
 
-class Host:
+class Model:
     """The case's network on random images, dropout 0.5 with one mask a step."""
 
     def __init__(self, case: Case) -> None:
@@ -78,7 +78,7 @@ class Host:
         return F.cross_entropy(self.network(self._images, self._mask), self._labels)
 
 
-def searches(host: Host, device: str, candidates: int) -> Mapping[str, Callable[[], object]]:
+def searches(model: Model, device: str, candidates: int) -> Mapping[str, Callable[[], object]]:
     """Each form of a search of so many candidates, none of which is accepted."""
 
     def noise(candidate: int) -> torch.Generator:
@@ -88,26 +88,26 @@ def searches(host: Host, device: str, candidates: int) -> Mapping[str, Callable[
 
     def ours(method: str) -> None:
         settings = GGA.of_variant("paper", domain_gradients=method, **values)
-        buffers = list(host.network.buffers())
-        search_step(host, host.parameters, host.parameters, buffers, noise, torch.Generator, settings)
+        buffers = list(model.network.buffers())
+        search_step(model, model.parameters, model.parameters, buffers, noise, torch.Generator, settings)
 
     by_hand = GGA.of_variant("paper", joint_loss="forward", **values)
     return {
-        "straightforward": lambda: straightforward_search(host, host.parameters, noise, torch.Generator, by_hand),
+        "straightforward": lambda: straightforward_search(model, model.parameters, noise, torch.Generator, by_hand),
         "loop": lambda: ours("loop"),
         "layerwise": lambda: ours("layerwise"),
     }
 
 
-def joint_step(host: Host) -> None:
-    torch.autograd.grad(host.joint_loss(("step",)), host.parameters)
+def joint_step(model: Model) -> None:
+    torch.autograd.grad(model.joint_loss(("step",)), model.parameters)
 
 
 def seconds_a_scoring(case: Case, candidates: int, repeats: int) -> dict[str, float]:
     """Medians over repeats, taken in turns; a scoring's share of a search, and of the joint forward and backward."""
-    host = Host(case)
-    forms = {name: (search, candidates + 1) for name, search in searches(host, case.device, candidates).items()}
-    forms["joint"] = (lambda: [joint_step(host) for _ in range(candidates + 1)], candidates + 1)
+    model = Model(case)
+    forms = {name: (search, candidates + 1) for name, search in searches(model, case.device, candidates).items()}
+    forms["joint"] = (lambda: [joint_step(model) for _ in range(candidates + 1)], candidates + 1)
     taken: dict[str, list[float]] = {name: [] for name in forms}
     for repeat in range(repeats + 1):
         for name, (work, scorings) in forms.items():
@@ -122,16 +122,16 @@ def copies_of_parameters(case: Case, variant: str, candidates: int) -> float:
 
     Activations are left out by taking a batch of one image a domain.
     """
-    host = Host(case._replace(batch=1))
+    model = Model(case._replace(batch=1))
     values = {"start_step": 0, "num_steps": 1, "radius": 1e-3, "num_candidates": candidates}
     settings = GGA.of_variant(variant, domain_gradients="layerwise", **values)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        search_step(host, host.parameters, host.parameters, [], _cpu_noise, torch.Generator, settings)
+        search_step(model, model.parameters, model.parameters, [], _cpu_noise, torch.Generator, settings)
     held, peak = 0, 0
     for event in sorted(_memory_events(profile), key=lambda event: event.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
-    return peak / sum(4 * parameter.numel() for parameter in host.parameters)
+    return peak / sum(4 * parameter.numel() for parameter in model.parameters)
 
 
 def _cpu_noise(candidate: int) -> torch.Generator:

@@ -8,13 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from begun_run import CONTENTS, begin_run
+
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.records import Agreement, DomainScores, Record, RunStatus, Score, TestRecord, ValidationRecord
-from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
+from gga_sweep.spec import Plan, PlannedRun, load, plan_sweep
 
-CONTENTS = Contents(dataset="d" * 32)
 DOMAINS = ("0", "15", "30", "45", "60", "75")
 STEPS = (0, 2, 4)
 GGA = {"algorithm": "ERM", "annealing": {"start_step": 1, "num_steps": 1, "radius": 1e-4, "num_candidates": 3}}
@@ -82,21 +82,7 @@ def write_run(
     input_shape: tuple[int, int, int] = (1, 28, 28),
 ) -> None:
     """A run from its start to its end."""
-    folder = ledger.run(run.folder)
-    folder.claim({})
-    folder.write_header(
-        RunHeader(
-            key=run.key,
-            config=run.config,
-            dataset_digest=CONTENTS.dataset,
-            classes=tuple("0123456789"),
-            input_shape=input_shape,
-            normalise=False,
-            fingerprint={"torch": "2.9"},
-            start_time=0.0,
-            split_digests={},
-        )
-    )
+    folder = begin_run(ledger, run, input_shape=input_shape)
     if records:
         folder.write_records(records)
     if seconds is not None:

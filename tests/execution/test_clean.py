@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,21 +29,6 @@ from gga_sweep.report.files import FORMATS, render
 from gga_sweep.report.make_report import make_report
 from gga_sweep.report.unselected import unselected_runs
 from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep, read_contents
-
-
-@pytest.fixture
-def sweep(own_copy: Callable[[], SweepSpec]) -> SweepSpec:
-    return own_copy()
-
-
-@pytest.fixture
-def ledger(sweep: SweepSpec) -> Ledger:
-    return Ledger(sweep.folder)
-
-
-@pytest.fixture
-def plan(sweep: SweepSpec) -> Plan:
-    return plan_sweep(sweep, read_contents(sweep))
 
 
 def changed(sweep: SweepSpec, **fields: Any) -> SweepSpec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,8 @@ from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.execution.retry import requeue
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Contents, Plan, SweepSpec, load, plan_sweep
-
-
-@pytest.fixture
-def sweep(own_copy: Callable[[], SweepSpec]) -> SweepSpec:
-    return own_copy()
-
-
-@pytest.fixture
-def ledger(sweep: SweepSpec) -> Ledger:
-    return Ledger(sweep.folder)
-
-
-@pytest.fixture
-def plan(sweep: SweepSpec) -> Plan:
-    return read_plan(sweep.folder)
 
 
 @pytest.fixture

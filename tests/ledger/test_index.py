@@ -6,9 +6,10 @@ import copy
 import dataclasses
 import math
 import pickle
+import struct
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from gga_sweep.ledger.store import FileStat, LedgerStore, PosixStore
 from gga_sweep.records import (
     FINAL,
     Agreement,
+    AnnealedStep,
     AnnealingLine,
     Averaged,
     DomainScores,
@@ -347,7 +349,7 @@ def emptied(content: bytes) -> bytes:
 
 def flipped(content: bytes) -> bytes:
     """One bit of an accuracy or a loss: still good msgpack."""
-    place = content.index(b"accuracy") + 12
+    place = content.index(struct.pack(">d", 0.5)) + 7
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
@@ -425,7 +427,7 @@ def test_file_written_again_has_another_stamp_within_a_clock_tick(tmp_path: Path
     assert store.stats("a/b") == {}
 
 
-def through_the_index(*wanted: float) -> tuple[Record, ...]:
+def through_the_index(*wanted: float) -> Sequence[Record]:
     store = MemoryStore()
     folder = RunFolder(store, "run")
     folder.claim({})
@@ -434,43 +436,54 @@ def through_the_index(*wanted: float) -> tuple[Record, ...]:
     return read(store, "run")["run"].records
 
 
-def test_packed_record_behaves_as_a_record() -> None:
-    for use in (copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one)), dataclasses.replace):
-        [mine] = through_the_index(0.25)
-        other = use(mine)
-        assert type(other) is Record
-        assert dump_lines([other]) == dump_lines([record(0, 0.25)])
-        validation = use(through_the_index(0.25)[0].validation)
-        assert type(validation) is ValidationRecord
-        assert validation.accuracy == 0.25
-    [mine] = through_the_index(0.25)
-    changed = dataclasses.replace(mine.validation, domains={"photo": record(0, 1.0).test.domains["photo"]})
-    assert changed.accuracy == 1.0
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        mine.validation.step = 3  # type: ignore[misc]
-    with pytest.raises(AttributeError, match="nothing"):
-        mine.nothing  # type: ignore[attr-defined]  # noqa: B018
-    with pytest.raises(AttributeError, match="nothing"):
-        mine.validation.nothing  # type: ignore[attr-defined]  # noqa: B018
+def test_sequence_of_packed_records_behaves_as_a_tuple() -> None:
+    plain = tuple(record(step, 0.25 * step) for step in range(3))
+    mine = through_the_index(0.0, 0.25, 0.5)
+    assert len(mine) == 3
+    assert dump_lines(mine) == dump_lines(plain)
+    assert repr(mine) == repr(plain)
+    assert dump_lines(mine[1:]) == dump_lines(plain[1:])
+    assert dump_lines([mine[-1], mine[1:][0]]) == dump_lines([plain[-1], plain[1]])
+    for copied in (copy.copy(mine), copy.deepcopy(mine), pickle.loads(pickle.dumps(mine))):
+        assert type(copied) is tuple
+        assert dump_lines(copied) == dump_lines(plain)
+    with pytest.raises(IndexError):
+        mine[3]
 
 
-def test_packed_records_are_equal_to_equal_records() -> None:
-    plain = Record(
-        ValidationRecord(0, record(0).validation.domains, 1.0, *[Agreement((), (), 0.0, 0.0)] * 2), TestRecord({}, {})
-    )
-    for written in (plain, dataclasses.replace(plain, test=TestRecord({}, {"photo": 0.5}))):
+def test_result_through_the_index_equals_one_from_the_folder() -> None:
+    """Without NaN, which is not equal to itself."""
+    scored = {"photo": DomainScores(Score(0.5, 1.0), Score(0.5, 2.0))}
+    plain = Record(ValidationRecord(0, scored, 1.0, *[Agreement((), (), 0.0, 0.0)] * 2), TestRecord({}, {"photo": 0.5}))
+    searched = AnnealedStep(0, 3, 1, None, *[0.5] * 10)
+    for lines in ([searched], [NoisyStep(1, 0.5, 1.0, 2.0, 3.0)]):
         store = MemoryStore()
         folder = RunFolder(store, "run")
         folder.claim({})
-        folder.write_records([written])
+        folder.write_records([plain])
+        folder.write_annealed(lines)
         folder.write_state(RunStatus.DONE, 1)
-        [mine] = read(store, "run")["run"].records
-        [again] = read(store, "run")["run"].records
-        assert mine == again
-        assert (mine == plain) is (plain == mine) is (written is plain)
-        assert mine.validation == plain.validation
-        assert mine.validation != dataclasses.replace(plain.validation, step=1)
-        assert mine != 3
+        mine, again = read(store, "run")["run"], read(store, "run")["run"]
+        assert mine == again == from_folder(store, "run")
+        assert from_folder(store, "run") == mine
+        assert mine.annealed[0] == lines[0]
+        assert mine.records != [dataclasses.replace(plain, test=TestRecord({}, {}))]
+        assert mine.records != 3
+        assert mine != dataclasses.replace(from_folder(store, "run"), searches=(), noisy_steps=())
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, 2**70])
+def test_run_with_an_integer_that_is_too_large_for_the_index_is_read_from_its_folder(number: int) -> None:
+    searched = AnnealedStep(0, number, 1, None, *[0.5] * 10)
+    for evaluated, lines, last in (([record(number)], [], 1), ([record(0)], [searched], 1), ([record(0)], [], number)):
+        store = MemoryStore()
+        folder = RunFolder(store, "run")
+        folder.claim({})
+        folder.write_records(evaluated)
+        folder.write_annealed(lines)
+        folder.write_state(RunStatus.DONE, last)
+        for _ in range(2):
+            assert content_of(read(store, "run")["run"]) == content_of(from_folder(store, "run"))
 
 
 class CountedBucket(S3LedgerStore):

@@ -34,7 +34,7 @@ LEVEL = {"0": 0.83, "15": 0.94, "30": 0.96, "45": 0.95, "60": 0.93, "75": 0.86}
 STEPS = (0, 50, 100, 150, 200, 250, 299)
 WINDOW = range(40, 60)
 NOISY = "ERM + GGA-L"
-HOSTS = ("ERM", "ERM + GGA", "CORAL", "CORAL + GGA")
+PLAIN_AND_ANNEALED = ("ERM", "ERM + GGA", "CORAL", "CORAL + GGA")
 BASELINES = dict.fromkeys((*ARMS[1:], NOISY), "ERM")
 
 
@@ -189,11 +189,11 @@ def _annealed_step(step: int, arm_index: int, rng: np.random.Generator) -> Annea
     )
 
 
-def several_hosts() -> SweepView:
+def several_algorithms() -> SweepView:
     """The invented sweep of ERM and CORAL, each plain and annealed."""
-    sweep = invented_sweep(arms=HOSTS, troubled=False)
-    hosts = {"ERM + GGA": "ERM", "CORAL + GGA": "CORAL"}
-    return replace(sweep, baselines={**hosts, "CORAL": "ERM"}, algorithms=hosts)
+    sweep = invented_sweep(arms=PLAIN_AND_ANNEALED, troubled=False)
+    algorithms = {"ERM + GGA": "ERM", "CORAL + GGA": "CORAL"}
+    return replace(sweep, baselines={**algorithms, "CORAL": "ERM"}, algorithms=algorithms)
 
 
 PUBLISHED = Section(
@@ -209,6 +209,6 @@ def invented_report(view: SweepView, **parts: Any) -> Report:
 def whole_report() -> Report:
     """A report with every kind of section."""
     view = invented_sweep(arms=(*ARMS, NOISY))
-    hosts = invented_comparison(several_hosts()).algorithms
+    algorithms = invented_comparison(several_algorithms()).algorithms
     report = invented_report(view, others=(build_table(view, "oracle"),), published=PUBLISHED)
-    return replace(report, comparison=replace(report.comparison, algorithms=hosts))
+    return replace(report, comparison=replace(report.comparison, algorithms=algorithms))

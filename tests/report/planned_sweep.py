@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from begun_run import CONTENTS, FINGERPRINT, begin_run
+
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
@@ -17,9 +19,8 @@ from gga_sweep.records import (
     TestRecord,
     ValidationRecord,
 )
-from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
+from gga_sweep.spec import Plan, PlannedRun, load, plan_sweep
 
-CONTENTS = Contents(dataset="d" * 32)
 ANNEALED = AnnealedStep(1, 4, 2, 3, 0.1, 0.3, 2.0, 1.9, 0.1, 0.15, 0.2, 0.1, 0.57, 3.0)
 
 
@@ -54,24 +55,10 @@ def write_run(
     run: PlannedRun,
     status: RunStatus = RunStatus.DONE,
     reason: str | None = None,
-    fingerprint: dict[str, str] | None = None,
+    fingerprint: Mapping[str, str] = FINGERPRINT,
 ) -> None:
     """A run from its start to its end."""
-    folder = ledger.run(run.folder)
-    folder.claim({})
-    folder.write_header(
-        RunHeader(
-            key=run.key,
-            config=run.config,
-            dataset_digest=CONTENTS.dataset,
-            classes=tuple("0123456789"),
-            input_shape=(1, 28, 28),
-            normalise=False,
-            fingerprint={"torch": "2.9"} if fingerprint is None else fingerprint,
-            start_time=0.0,
-            split_digests={},
-        )
-    )
+    folder = begin_run(ledger, run, fingerprint)
     folder.write_records(invented_records(run))
     if run.config.annealing is not None:
         folder.write_annealed([ANNEALED])

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from invented_sweep import ARMS, NOISY, PUBLISHED, invented_report, invented_sweep, several_hosts
+from invented_sweep import ARMS, NOISY, PUBLISHED, invented_report, invented_sweep, several_algorithms
 
 from gga_sweep.report.long_table import COLUMNS, render_csv, render_json
 from gga_sweep.report.make_report import Report
@@ -96,7 +96,7 @@ def test_differences_have_all_their_statistics(report: Report, rows: list[Row]) 
 
 
 def test_gains_by_algorithm_and_their_mean_have_all_their_statistics() -> None:
-    report = invented_report(several_hosts())
+    report = invented_report(several_algorithms())
     rows = read(render_csv(report))
     for gain in report.comparison.algorithms:
         found = where(rows, kind="difference-algorithms", quantity=gain.algorithm, arm=gain.contrast.arm)

@@ -133,8 +133,8 @@ def test_the_gains_over_other_algorithms_are_as_printed() -> None:
     lines = GAINS.strip().splitlines()
     assert len(lines) == len(published_gains()) == 17
     for line, gain in zip(lines, published_gains(), strict=True):
-        host, *numbers = line.replace("|", " ").split()
-        assert gain.algorithm.lower() == host.lower()
+        algorithm, *numbers = line.replace("|", " ").split()
+        assert gain.algorithm.lower() == algorithm.lower()
         assert [*gain.gains] == [*ORDER[:4]]
         assert [*gain.gains.values(), gain.of_four, gain.superseded_of_four] == [float(number) for number in numbers]
 
@@ -296,15 +296,15 @@ def test_each_published_gain_is_beside_ours_of_the_same_algorithm(dataset: str, 
     (contrast,) = invented_comparison(invented_sweep(arms=("ERM", "ERM + GGA, radius 1e-5"))).selected
     algorithms = [name for name in ALGORITHMS if name not in ("PCGrad", "AgrSum", "Fishr")]
     contrasts = [replace(contrast, arm=f"ours, {name}") for name in algorithms]
-    hosts = {f"ours, {name}": name for name in algorithms}
-    found = published_section(pacs(dataset=dataset), contrasts, hosts)
+    names = {f"ours, {name}": name for name in algorithms}
+    found = published_section(pacs(dataset=dataset), contrasts, names)
     assert found is not None
     _, gains = found.sheets
     mean, low, high = (100 * getattr(contrast.difference, name) for name in ("mean", "low", "high"))
     expected = []
     for line in GAINS.strip().splitlines():
-        host, *numbers = line.replace("|", " ").split()
-        (name,) = [name for name in algorithms if name.lower() == host.lower().replace("-", "")]
+        printed, *numbers = line.replace("|", " ").split()
+        (name,) = [name for name in algorithms if name.lower() == printed.lower().replace("-", "")]
         theirs = [f"{float(numbers[i]):+.1f}" for i in (column, 4)]
         expected.append((f"ours, {name}", f"{mean:+.2f} [{low:.2f}, {high:.2f}]", *theirs))
     assert gains.rows == tuple(expected)

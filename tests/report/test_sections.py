@@ -11,7 +11,7 @@ from invented_sweep import (
     invented_comparison,
     invented_report,
     invented_sweep,
-    several_hosts,
+    several_algorithms,
     whole_report,
 )
 from made_runs import changed_run
@@ -146,7 +146,7 @@ def test_steps_left_out_are_counted_by_arm_and_quantity() -> None:
 
 
 def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference() -> None:
-    comparison = invented_comparison(several_hosts())
+    comparison = invented_comparison(several_algorithms())
     section = by_name(comparison)["algorithms"]
     (sheet,) = section.sheets
     assert sheet.heads == (
@@ -158,17 +158,17 @@ def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference
         "Holm",
         "n (pairs)",
     )
-    table = {row.arm: row.average for row in build_table(several_hosts()).rows}
+    table = {row.arm: row.average for row in build_table(several_algorithms()).rows}
     selected = {contrast.arm: contrast for contrast in comparison.selected}
     *rows, mean = sheet.rows
-    for row, host in zip(rows, ("ERM", "CORAL"), strict=True):
-        arm, contrast = f"{host} + GGA", selected[f"{host} + GGA"]
-        assert row[:3] == (arm, entry_in_words(table[host]), entry_in_words(table[arm]))
+    for row, algorithm in zip(rows, ("ERM", "CORAL"), strict=True):
+        arm, contrast = f"{algorithm} + GGA", selected[f"{algorithm} + GGA"]
+        assert row[:3] == (arm, entry_in_words(table[algorithm]), entry_in_words(table[arm]))
         assert row[3].startswith(f"{100 * contrast.difference.mean:+.2f} [")
         assert row[4] == f"{contrast.difference.p:.3f}"
         assert row[6] == "3 (9)"
     assert [row[5] for row in rows] == [f"{gain.contrast.holm_p:.3f}" for gain in comparison.algorithms]
-    average = sum(selected[f"{host} + GGA"].difference.mean for host in ("ERM", "CORAL")) / 2
+    average = sum(selected[f"{algorithm} + GGA"].difference.mean for algorithm in ("ERM", "CORAL")) / 2
     assert mean[:3] == ("Mean over 2 algorithms", ABSENT, ABSENT)
     assert mean[3].startswith(f"{100 * average:+.2f} [")
     assert mean[5:] == (ABSENT, "3")

@@ -1,4 +1,4 @@
-"""GGA-L in a run: each update's gradient is the host's plus noise whose size follows the domains' agreement."""
+"""GGA-L in a run: each update's gradient is the algorithm's plus noise whose size follows the domains' agreement."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def first_lines(steps: int = 4, **settings: Scalar) -> list[NoisyStep]:
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "uniform", "uniform-centred"])
-def test_an_update_follows_the_hosts_gradient_plus_alpha_times_the_noise(
+def test_an_update_follows_the_algorithms_gradient_plus_alpha_times_the_noise(
     noise: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer(run_config(gga_l(noise=noise)), DATASET, CPU)

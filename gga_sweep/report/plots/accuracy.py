@@ -27,7 +27,7 @@ from gga_sweep.report.wording import column_heads
 from gga_sweep.selection import Entry, SweepView, Table, domain_label
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep
-from gga_sweep.selection.methods.training_validation import best_step
+from gga_sweep.selection.methods.training_validation import by_validation
 from gga_sweep.selection.select import from_step
 
 
@@ -158,13 +158,12 @@ def _scatter(axes: Axes, x: list[float], y: list[float], selected: list[bool], a
 def _best_steps(view: SweepView, table: Table) -> list[tuple[RunRecords, BestStep]]:
     """Every run that could be selected, with its best validation step."""
     final = [from_step(run, table.first_step) for run in view.records if run.status in FINAL]
-    found = [(run, best_step(record.validation for record in run.records)) for run in final]
+    found = [(run, by_validation(run)) for run in final]
     return [(run, best) for run, best in found if best is not None]
 
 
 def _test_accuracy(run: RunRecords, best: BestStep) -> float:
-    record = next(record for record in run.records if record.step == best.step)
-    return accuracy_on_test_domains(record, run.cell)
+    return accuracy_on_test_domains(run.record_at(best.step), run.cell)
 
 
 def _selected(table: Table) -> set[tuple[Cell, str]]:

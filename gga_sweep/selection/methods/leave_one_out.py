@@ -44,7 +44,7 @@ def _judge(runs: Sequence[RunRecords]) -> Judge:
 
     def judge(run: RunRecords) -> BestStep | None:
         left_out = [{} if pair is None else _accuracies_on(domain, pair) for domain, pair in _pair_runs(run, pairs)]
-        return best_step((record.step for record in run.records), left_out)
+        return best_step((step for step, _ in run.accuracies), left_out)
 
     return judge
 

@@ -23,8 +23,8 @@ def best_step(validations: Iterable[ValidationRecord]) -> BestStep | None:
 
 
 def by_validation(run: RunRecords) -> BestStep | None:
-    """The best step of a run."""
-    return best_step(record.validation for record in run.records)
+    """The best step of a run. Its accuracies are on validation splits alone."""
+    return highest_step(run.accuracies)
 
 
 def _judge(runs: Sequence[RunRecords]) -> Judge:

@@ -24,8 +24,8 @@ class ToyNetwork(nn.Module):
         self.to(dtype).train()
 
 
-class ToyHost:
-    """Domains of random images and labels. Every dropout mask is a function of (host, draw, domain).
+class ToyModel:
+    """Domains of random images and labels. Every dropout mask is a function of (model, draw, domain).
 
     Args:
         seed: of the weights and minibatches.

@@ -11,7 +11,7 @@ from gga_sweep.networks.builtin.small_cnn import small_cnn
 from gga_sweep.networks.network import Network
 
 
-class ImageHost:
+class ImageModel:
     """A SmallCNN without dropout on random images, unequal numbers of them from two domains."""
 
     n_domains = 2
