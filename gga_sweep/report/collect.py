@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from gga_sweep.ledger.ledger import Ledger
@@ -32,7 +33,8 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
     ]
     free = {run.cell.arm for run in searched}
-    outside = len(files.keys() - {run.folder for run in (*started, *searched)})
+    outside = files.keys() - {run.folder for run in (*started, *searched)}
+    of_other_code = _count_other_code(plan, ledger, outside)
     view = SweepView(
         name=sweep.name,
         dataset=sweep.dataset.name,
@@ -53,7 +55,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         algorithms=_annealed_algorithms(sweep),
         seed_use=seed_use(plan),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
-        notes=tuple(sweep_notes(sweep, planned, searched, pair_records, outside, damaged)),
+        notes=tuple(sweep_notes(sweep, planned, searched, pair_records, len(outside), damaged, of_other_code)),
     )
     averaging = sweep.training.averaging
     return view if averaging is None else with_averaged_arms(view, lambda name: averaged_name(name, averaging))
@@ -72,6 +74,16 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
         else "; ".join(f"{value} ({count(number, 'run')})" for value, number in values.items())
         for name, values in counts.items()
     }
+
+
+def _count_other_code(plan: Plan, ledger: Ledger, outside: Iterable[str]) -> dict[str, int]:
+    """How many of these runs were trained with other source than the plan's, by the user's part."""
+    code = {part: digest for run in plan.runs for part, digest in run.code.items()}
+    counts: Counter[str] = Counter()
+    for header in ledger.read_headers(sorted(outside) if code else ()):
+        trained = {} if header is None else header.code
+        counts.update(part for part, digest in code.items() if trained.get(part, digest) != digest)
+    return dict(counts)
 
 
 def _planned_draws(plan: Plan, without: set[str]) -> dict[str, tuple[int, ...]]:
