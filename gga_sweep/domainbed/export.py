@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from gga_sweep.annealing.options import encode
+from gga_sweep.datasets.files import expanded
 from gga_sweep.domainbed.notes import NAME_WIDTH
 from gga_sweep.domainbed.registry import DOMAINS
 from gga_sweep.domainbed.results import RESULTS
@@ -107,7 +108,7 @@ def export_domainbed(folder: str | Location, out: Path, models: bool = False) ->
     Raises:
         InputError: the folder holds no sweep or none that was evaluated, or `out` holds anything else.
     """
-    plan, ledger = read_plan(folder), Ledger(folder)
+    plan, ledger, out = read_plan(folder), Ledger(folder), expanded(out, "--domainbed")
     former = _former_folders(out, ledger)
     view = collect(plan, ledger)
     jobs = _jobs(plan, ledger, view, models)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from gga_sweep.datasets import dataset_digest
-from gga_sweep.datasets.files import is_folder
+from gga_sweep.datasets.files import expanded, is_folder
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.input_files import open_regular
 from gga_sweep.networks.choice import is_weights_file
@@ -48,9 +48,12 @@ def cache_folder(storage: Location) -> Path:
 
     `GGA_SWEEP_CACHE` names another folder, such as one on the disk of each node. Of a storage in a bucket it is one of
     this user's on this machine.
+
+    Raises:
+        InputError: a home directory that is not found.
     """
     if named := os.environ.get("GGA_SWEEP_CACHE"):
-        return Path(named).absolute()
+        return expanded(Path(named), "GGA_SWEEP_CACHE").absolute()
     if isinstance(storage, Path):
         return storage / CACHE_FOLDER
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gga-sweep"
