@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -123,6 +126,43 @@ def test_whatever_it_holds_a_uri_is_shown_without_its_secrets(
     for text in shown:
         assert "s3cr" not in text
         assert [name for name, secret in secrets.items() if secret[4:] in text] == []
+
+
+@settings(deadline=None)
+@given(SECRET, st.sampled_from(["", "é", "%", "@:/", '"', "&", "+ "]))
+def test_no_encoding_of_a_login_is_shown(password: str, special: str) -> None:
+    """As servers and proxies repeat the header of a request, and drivers the parts of a URI."""
+    login = f"anna:{password}{special}"
+    uri = f"https://{quote(login, safe=':')}@host:5000"
+    encoded = [
+        base64.b64encode(login.encode()).decode(),
+        base64.urlsafe_b64encode(login.encode()).decode(),
+        base64.b64encode(f"{password}{special}".encode()).decode(),
+        quote(login, safe=""),
+        quote_plus(login),
+        quote(login, safe="").lower() if password.islower() else quote(login),
+        json.dumps(login),
+        repr(login),
+        html.escape(login),
+    ]
+    for form in encoded:
+        shown = redact_text(f"400: Authorization: Basic {form} of {form}, x={form}&y", uri, {})
+        assert form.rstrip("=") not in shown
+        assert password[4:] not in shown
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "bearer", "Token", "Digest"])
+def test_a_repeated_authorisation_header_is_never_shown(scheme: str) -> None:
+    """Whatever gave the credentials: MLflow reads files of its own, too."""
+    shown = redact_text(f"refused 'Authorization: {scheme} YW5uYTpzM2NyZXQ=' of anna", "https://host", {})
+    assert shown == f"refused 'Authorization: {scheme} ***' of anna"
+    assert redact_text("a basic example, no token at all", "https://host", {}) == "a basic example, no token at all"
+
+
+def test_the_login_of_the_environment_is_not_shown_as_its_header() -> None:
+    environ = {"MLFLOW_TRACKING_USERNAME": "anna", "MLFLOW_TRACKING_PASSWORD": "s3cret-passw0rd"}
+    header = base64.b64encode(b"anna:s3cret-passw0rd").decode()
+    assert redact_text(f"no access with {header}", "https://host", environ) == "no access with ***"
 
 
 def test_what_mlflow_finds_in_the_environment_is_taken_out_of_messages_too() -> None:
