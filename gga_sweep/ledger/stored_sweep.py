@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from gga_sweep.algorithms import AlgorithmSpec, declared
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import Fault, InputError, shortened
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunResult
@@ -153,5 +153,4 @@ def _without_paths(config: SweepConfig, contents: Contents) -> dict[str, Any]:
 
 
 def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 200 else text[:197] + "..."
+    return shortened(str(value), 200)
