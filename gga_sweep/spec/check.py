@@ -319,6 +319,9 @@ def _batch_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]
     least = arm.declared.min_batch
     if isinstance(batch, int | float) and 1 <= batch < least:
         yield Fault(values.origins["batch_size"], f"{arm.algorithm} needs {least} images or more a domain", batch)
+    elif batch == 1 and couples_images(sweep.training.network, sweep.training.freeze_batch_norm):
+        rule = f"must be 2 or more: {sweep.training.network} has batch norm that is not frozen"
+        yield Fault(values.origins["batch_size"], rule, batch)
 
 
 def _domain_count_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]:
