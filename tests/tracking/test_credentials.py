@@ -6,8 +6,10 @@ import base64
 import html
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
@@ -22,6 +24,7 @@ from gga_sweep.errors import GGASweepError, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.spec import Plan
 from gga_sweep.tracking.projector import Projector
+from gga_sweep.tracking.store import why_unusable
 from gga_sweep.tracking.tracking_uri import redact, redact_text, resolve_tracking_uri
 
 SECRETS = {
@@ -169,3 +172,35 @@ def test_what_mlflow_finds_in_the_environment_is_taken_out_of_messages_too() -> 
     shown = redact_text("refused: " + ", ".join(SECRETS.values()), URI)
     assert told(shown) == []
     assert shown.startswith("refused: ")
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """Refuses every request, and repeats its header."""
+
+    def do_GET(self) -> None:
+        body = f"bad request: {self.headers['Authorization']}".encode()
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *args: object) -> None:
+        """Print nothing."""
+
+
+def test_a_server_that_repeats_the_header_of_a_request_makes_us_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.delenv(name)
+    with HTTPServer(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            reason = why_unusable(f"http://anna:{SECRETS['password']}@127.0.0.1:{server.server_port}") or ""
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "bad request: Basic ***" in reason
+    assert base64.b64encode(f"anna:{SECRETS['password']}".encode()).decode()[:12] not in reason
+    assert told(reason) == []
