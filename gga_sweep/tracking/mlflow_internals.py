@@ -29,12 +29,12 @@ class Schema(NamedTuple):
     Args:
         present: its revision; None of a database that MLflow has not filled yet.
         expected: the revision that the installed MLflow needs.
-        is_older: whether the installed MLflow knows the present one.
+        is_known: whether the installed MLflow has the present one, which is then older.
     """
 
     present: str | None
     expected: str
-    is_older: bool
+    is_known: bool
 
 
 def schema_of(uri: str) -> Schema:
@@ -49,12 +49,12 @@ def schema_of(uri: str) -> Schema:
         present = _get_schema_version(engine)
     finally:
         engine.dispose()
-    is_older = True
+    is_known = True
     try:
         scripts.get_revision(present or "base")
     except CommandError:
-        is_older = False
-    return Schema(present, scripts.get_current_head() or "", is_older)
+        is_known = False
+    return Schema(present, scripts.get_current_head() or "", is_known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -327,14 +327,13 @@ class Projector:
             described = str(error) if owned else f"{self._describe(error)} ({name})"
             _LOG.warning("%s%s", described, "; trying again" if passes or opened or owned else "")
         self._away = True
+        of_store = not passes and not isinstance(error, StorageError | SweepOwnedError)
+        self._must_be_repaired = of_store and (not opened or is_permanent(error))
         if passes:
             with self._changed:
                 self._jobs[name] = self._jobs.pop(name)
             return
         self._projection = None  # what it knows of the store may be wrong
-        self._must_be_repaired = not isinstance(error, StorageError | SweepOwnedError) and (
-            not opened or is_permanent(error)
-        )
         if opened and not self._must_be_repaired:
             self._remove(name, job, refused=True)
         elif not owned:

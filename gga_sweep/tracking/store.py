@@ -63,7 +63,7 @@ def _check_database(uri: str) -> None:
         raise (UnusableStoreError if is_permanent(error) else ConnectionError)(reason) from None
     if found.present in (None, found.expected):
         return
-    remedy = "run `mlflow db upgrade URI`" if found.is_older else "install the MLflow that wrote it"
+    remedy = "run `mlflow db upgrade URI`" if found.is_known else "install the MLflow that wrote it"
     raise UnusableStoreError(f"its schema is {found.present}, this MLflow needs {found.expected}: {remedy}")
 
 

@@ -96,14 +96,15 @@ def redact(uri: str) -> str:
 def redact_text(text: str, uri: str, environ: Mapping[str, str] = os.environ) -> str:
     """Text, such as an error message, without the credentials of the URI and of MLflow's environment variables."""
     plain = {environ.get(PASSWORD, ""), environ.get(TOKEN, "")}
-    plain.add(f"{environ.get(USER, '')}:{environ.get(PASSWORD, '')}".strip(":"))
+    if PASSWORD in environ:
+        plain.add(f"{environ.get(USER, '')}:{environ[PASSWORD]}")
     if not uri.startswith(_FILE):
         login = (uri.partition("://")[2] or uri).rpartition("@")[0]
         password, query = login.partition(":")[2], "".join(_QUERY.split(uri, maxsplit=1)[1:])
         values = {value or name for name, value in parse_qsl(query, keep_blank_values=True)}
         plain |= {uri, query, login, password, unquote(login), unquote(password)}
         plain |= {value for value in values if len(value) > 3}  # a shorter one occurs in any text
-    secrets = {form: secret for secret in plain if secret for form in _encoded(secret)}
+    secrets = {form for secret in plain - {""} for form in _encoded(secret)}
     for form in sorted(secrets, key=len, reverse=True):
         text = text.replace(form, redact(uri) if form == uri else "***")
     return _HEADER.sub(r"\1***", text)

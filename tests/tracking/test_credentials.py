@@ -166,6 +166,7 @@ def test_the_login_of_the_environment_is_not_shown_as_its_header() -> None:
     environ = {"MLFLOW_TRACKING_USERNAME": "anna", "MLFLOW_TRACKING_PASSWORD": "s3cret-passw0rd"}
     header = base64.b64encode(b"anna:s3cret-passw0rd").decode()
     assert redact_text(f"no access with {header}", "https://host", environ) == "no access with ***"
+    assert redact_text("anna may not", "https://host", {"MLFLOW_TRACKING_USERNAME": "anna"}) == "anna may not"
 
 
 def test_what_mlflow_finds_in_the_environment_is_taken_out_of_messages_too() -> None:
