@@ -27,14 +27,15 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
     pair_records = [run for run in started if run.cell.test_domains in sweep.pairs]
     planned = [run for run in started if run.cell.test_domains not in sweep.pairs]
     taken = {(run.cell, run.key) for run in planned}
+    others = _changed_parts(plan, ledger, files.keys() - {run.folder for run in started})
     searched = [
         run
         for run in (RunRecords(entry.place, stored[entry.folder]) for entry in entries)
-        if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
+        if (run.cell, run.key) not in taken and _in_plan(run.cell, plan) and run.folder not in others
     ]
     free = {run.cell.arm for run in searched}
     outside = files.keys() - {run.folder for run in (*started, *searched)}
-    of_other_code = _count_other_code(plan, ledger, outside)
+    of_other_code = Counter(part for parts in others.values() for part in parts)
     view = SweepView(
         name=sweep.name,
         dataset=sweep.dataset.name,
@@ -76,14 +77,16 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
     }
 
 
-def _count_other_code(plan: Plan, ledger: Ledger, outside: Iterable[str]) -> dict[str, int]:
-    """How many of these runs were trained with other source than the plan's, by the user's part."""
+def _changed_parts(plan: Plan, ledger: Ledger, folders: Iterable[str]) -> dict[str, list[str]]:
+    """The parts of the user's that had another source than the plan's when a run was trained; by folder, if any."""
     code = {part: digest for run in plan.runs for part, digest in run.code.items()}
-    counts: Counter[str] = Counter()
-    for header in ledger.read_headers(sorted(outside) if code else ()):
+    names = sorted(folders) if code else []
+    changed = {}
+    for name, header in zip(names, ledger.read_headers(names), strict=True):
         trained = {} if header is None else header.code
-        counts.update(part for part, digest in code.items() if trained.get(part, digest) != digest)
-    return dict(counts)
+        if parts := [part for part, digest in code.items() if trained.get(part, digest) != digest]:
+            changed[name] = parts
+    return changed
 
 
 def _planned_draws(plan: Plan, without: set[str]) -> dict[str, tuple[int, ...]]:

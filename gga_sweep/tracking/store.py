@@ -23,7 +23,8 @@ _LONGEST_REASON = 300  # characters
 
 # What SQLite and the servers of databases say to faults that last until somebody repairs them.
 _PERMANENT = re.compile(
-    r"file is not a database|database disk image is malformed|readonly database|unable to open database file"
+    r"out-of-date database schema|file is not a database|database disk image is malformed"
+    r"|readonly database|unable to open database file"
     r"|authentication failed|no password supplied|access denied|unknown database"
     r"|(database|role|user) .* does not exist",
     re.IGNORECASE,

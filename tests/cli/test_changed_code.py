@@ -15,11 +15,12 @@ from gga_sweep.errors import GGASweepError, InputError
 from gga_sweep.execution.open_run import _source_digest_once, open_run
 from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.searched_runs import keep_searched
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.records import RunStatus
 from gga_sweep.report.make_report import make_report
 from gga_sweep.report.text import render_text
-from gga_sweep.spec import SweepSpec, load, plan_sweep
+from gga_sweep.spec import SweepSpec, load, plan_sweep, searched_run
 
 if TYPE_CHECKING:
     from console import Command
@@ -129,7 +130,20 @@ def test_a_launch_with_changed_code_is_refused_then_allowed_and_leaves_no_mixed_
     assert "another source of myparts:make" in shown
     assert "nothing to select" in shown
 
+    searcher = {"arm": "ERM", "test_domain": "north", "trial_seed": 0, "lr": 0.02}
     project(4)  # the earlier code again, and its runs
+    contents = prepare_ledger(sweep_of(tmp_path / "results"), allow_change=True)
+    earlier = searched_run(sweep_of(tmp_path / "results"), contents, searcher)
+    keep_searched(ledger, earlier)
+    training = open_run(earlier, ledger, changed.storage, contents.dataset, on_gpu=False)
+    while training.advance().status is RunStatus.RUNNING:
+        pass
+    assert [run.key for run in make_report(read_plan(sweep.folder), ledger).view.records][-1] == earlier.key
+    project(8)
+    prepare_ledger(sweep_of(tmp_path / "results"), allow_change=True)
+    assert make_report(read_plan(sweep.folder), ledger).view.records == ()
+
+    project(4)
     prepare_ledger(sweep_of(tmp_path / "results"), allow_change=True)
     assert keys(sweep) == first
 
