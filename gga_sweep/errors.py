@@ -83,6 +83,19 @@ class AttemptSupersededError(GGASweepError):
     """A newer attempt of the same run has started; this writer must stop."""
 
 
+def shortened(text: str, most: int) -> str:
+    """On one line of at most so many characters, cut between two words.
+
+    >>> shortened("cannot be brought up\\nto date", 20)
+    'cannot be brought...'
+    """
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    kept = line[: most - 2]  # a blank and three dots less one
+    return f"{kept.rpartition(' ')[0] or kept[:-1]}..."
+
+
 def first_line(error: Exception) -> str:
     """Of its message; of an error without one, its kind."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

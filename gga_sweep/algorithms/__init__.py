@@ -2,6 +2,6 @@
 
 from gga_sweep.algorithms.catalogue import ALGORITHMS
 from gga_sweep.algorithms.declaration import TRAINING_HYPERPARAMETERS, AlgorithmSpec, Hyperparameter
-from gga_sweep.algorithms.registry import get_algorithm
+from gga_sweep.algorithms.registry import declared, get_algorithm
 
-__all__ = ["ALGORITHMS", "TRAINING_HYPERPARAMETERS", "AlgorithmSpec", "Hyperparameter", "get_algorithm"]
+__all__ = ["ALGORITHMS", "TRAINING_HYPERPARAMETERS", "AlgorithmSpec", "Hyperparameter", "declared", "get_algorithm"]

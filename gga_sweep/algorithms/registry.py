@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields
+from types import MappingProxyType
 
 from gga_sweep.algorithms.catalogue import ALGORITHMS
 from gga_sweep.algorithms.declaration import AlgorithmSpec
@@ -20,8 +24,8 @@ def get_algorithm(name: str, field: str = "algorithm") -> AlgorithmSpec:
     Raises:
         InputError: unknown name, or nothing to import there.
     """
-    if name in ALGORITHMS:
-        return ALGORITHMS[name]
+    if (known := ALGORITHMS.get(name) or _DECLARED.get().get(name)) is not None:
+        return known
     if ":" not in name:
         raise InputError([Fault(field, "unknown algorithm", name, (*ALGORITHMS, "module:Class"))])
     module, _, attribute = name.partition(":")
@@ -33,4 +37,18 @@ def get_algorithm(name: str, field: str = "algorithm") -> AlgorithmSpec:
         raise InputError([Fault(field, f"cannot import it: {error}", name)]) from error
 
 
+@contextmanager
+def declared(algorithms: Mapping[str, AlgorithmSpec]) -> Iterator[None]:
+    """Within the block `get_algorithm` returns these without importing their modules.
+
+    A ledger keeps the declarations of its algorithms: its results are read without their code, or beside newer code.
+    """
+    before = _DECLARED.set(algorithms)
+    try:
+        yield
+    finally:
+        _DECLARED.reset(before)
+
+
+_DECLARED: ContextVar[Mapping[str, AlgorithmSpec]] = ContextVar("declared", default=MappingProxyType({}))
 _TRAITS = [each for each in fields(AlgorithmSpec) if each.name not in ("target", "numerics", "own")]

@@ -53,18 +53,26 @@ def write(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
         return
-    with writing(output):
-        output.write_text(text, encoding="utf-8")
+    with writing(output) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def writing(output: Path) -> Iterator[None]:
-    """Print the path of the written file; raise `InputError` if writing fails."""
+def writing(output: Path) -> Iterator[Path]:
+    """Yield the path with `~` replaced, and print it once it is written; raise `InputError` if writing fails."""
+    output = whole_path(output, "--output")
     try:
-        yield
+        yield output
     except OSError as error:
         raise bad_input("--output", f"cannot be written: {error.strerror}", str(output)) from error
     out.print(f"Wrote {output}", soft_wrap=True)
+
+
+def whole_path(path: Path, field: str) -> Path:
+    """The path with `~` replaced, which shells leave after an `=`."""
+    from gga_sweep.datasets.files import expanded
+
+    return expanded(path, field)
 
 
 def without_collection() -> None:

@@ -22,7 +22,11 @@ _OPTIONS: dict[str, Any] = {
         bool, typer.Option("--require-tracking", help="Refuse to start without the tracking server.")
     ],
     "allow_change": Annotated[
-        bool, typer.Option("--allow-change", help="Continue although the sweep file was changed under the same name.")
+        bool,
+        typer.Option(
+            "--allow-change",
+            help="Continue although the sweep file, its images or its own code changed under its name.",
+        ),
     ],
     "take_over": Annotated[
         bool, typer.Option("--take-over", help="Stop another live launch of this sweep, and continue in its place.")

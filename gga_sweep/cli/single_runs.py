@@ -18,6 +18,7 @@ from gga_sweep.cli.console import (
     err,
     load_sweep,
     out,
+    whole_path,
     writing,
 )
 
@@ -82,7 +83,8 @@ def predict(
     from gga_sweep.spec.content_digests import cache_folder
     from gga_sweep.spec.location import as_location
 
-    if output is not None and not output.absolute().parent.is_dir():  # checked before the long prediction
+    # checked before the long prediction
+    if output is not None and not whole_path(output, "--output").absolute().parent.is_dir():
         raise bad_input("--output", "must be in a folder that exists", str(output))
     folder = open_run_folder(run_dir)
     cache = cache_folder(as_location(run_dir).absolute().parent.parent.parent)
@@ -91,8 +93,8 @@ def predict(
     if output is None:
         found.write_csv(sys.stdout)
     else:
-        with writing(output):
-            found.to_csv(output)
+        with writing(output) as path:
+            found.to_csv(path)
     if found.warning is not None:
         err.print(found.warning)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gga_sweep.cli.console import Folder, out, without_collection, write
+from gga_sweep.cli.console import Folder, out, whole_path, without_collection, write
 from gga_sweep.errors import Fault, InputError
 
 
@@ -41,7 +41,7 @@ def report(
     if domainbed:
         ours = {"--selection": selection, "--select-from": select_from}
         _refuse({**ours, "--exclude-diverged": exclude_diverged, "--published": published}, _BY_ITS_RULES)
-        text = _domainbed_report(Path(folder), report_format, strict)
+        text = _domainbed_report(whole_path(Path(folder), "DIR"), report_format, strict)
     else:
         _refuse({"--strict": strict}, "needs --domainbed")
         text = _sweep_report(folder, report_format, selection, select_from, exclude_diverged, published, output is None)

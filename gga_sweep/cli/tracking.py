@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gga_sweep.cli.console import FAILED, Folder, TrackingURI, err, out
+from gga_sweep.cli.console import FAILED, Folder, TrackingURI, bad_input, err, out
+from gga_sweep.errors import InputError
+
+if TYPE_CHECKING:
+    from gga_sweep.ledger.ledger import Ledger
 
 
 def sync(
@@ -27,6 +31,7 @@ def sync(
     from gga_sweep.tracking.tracking_uri import redact, resolve_tracking_uri
 
     plan, ledger = read_plan(folder), Ledger(folder)
+    _require_writable(ledger)
     uri = resolve_tracking_uri(plan.sweep.storage, tracking_uri, os.environ)
     report = make_report(plan, ledger)
     paths = write_report(report, ledger)
@@ -54,6 +59,16 @@ def sync(
     if result.missing:
         err.print(f"{result.missing}; run `gga-sweep sync` again")
         raise typer.Exit(FAILED)
+
+
+def _require_writable(ledger: Ledger) -> None:
+    from gga_sweep.execution.prepare import require_writable
+
+    try:
+        require_writable(ledger.folder)
+    except InputError as error:
+        rule = "must be writable, as it holds MLflow's artifacts and the lease of their writer: sync a copy of it"
+        raise bad_input("DIR", rule, str(ledger.folder)) from error
 
 
 def ui(

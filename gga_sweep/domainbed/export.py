@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import encode
+from gga_sweep.datasets.files import expanded
 from gga_sweep.domainbed.notes import NAME_WIDTH
 from gga_sweep.domainbed.registry import DOMAINS
 from gga_sweep.domainbed.results import RESULTS
@@ -108,7 +108,7 @@ def export_domainbed(folder: str | Location, out: Path, models: bool = False) ->
     Raises:
         InputError: the folder holds no sweep or none that was evaluated, or `out` holds anything else.
     """
-    plan, ledger = read_plan(folder), Ledger(folder)
+    plan, ledger, out = read_plan(folder), Ledger(folder), expanded(out, "--domainbed")
     former = _former_folders(out, ledger)
     view = collect(plan, ledger)
     jobs = _jobs(plan, ledger, view, models)
@@ -316,7 +316,7 @@ def _write_run(store: PosixStore, out: Path, plan: Plan, folder: RunFolder, job:
             "model_num_domains": len(sizes) - len(job.run.cell.test_domains),
             "model_hparams": dict(job.hparams),
         }
-        content[MODEL] = _with_weights(model, weights, _fits_erm(job))
+        content[MODEL] = _with_weights(model, weights, _fits_erm(plan, job))
     if job.run.status is RunStatus.DONE:
         content[DONE] = b"done"
     for name in (RESULTS, MODEL, DONE):  # `done` last, as in DomainBed
@@ -370,9 +370,10 @@ def _is_kept(job: _Job) -> bool:
     return best is not None and best.step == job.selected_step
 
 
-def _fits_erm(job: _Job) -> bool:
+def _fits_erm(plan: Plan, job: _Job) -> bool:
     """Whether it predicts like DomainBed's ERM; an algorithm that adapts to a batch has its own network."""
-    return is_in_domainbed(job.config.training.network) and not get_algorithm(job.config.algorithm).transductive
+    transductive = {arm.algorithm for arm in plan.sweep.arms if arm.declared.transductive}
+    return is_in_domainbed(job.config.training.network) and job.config.algorithm not in transductive
 
 
 def _network_in_words(config: RunSpec) -> str:
@@ -439,7 +440,7 @@ def _remarks_on_models(plan: Plan, jobs: Sequence[_Job], written: Sequence[_Job]
         )
     if lost := kept - len(written):
         yield f"Without a model: {count(lost, 'selected run')}. Their weights are missing or damaged in the ledger."
-    own = [job.config for job in written if not _fits_erm(job)]
+    own = [job.config for job in written if not _fits_erm(plan, job)]
     if foreign := sorted({_network_in_words(config) for config in own}):
         yield f"DomainBed has no network like {', '.join(foreign)}: the weights in {MODEL} have our own names."
     if len(own) < len(written):

@@ -19,7 +19,7 @@ class LaunchOptions:
         address: of an existing Ray cluster ("auto" finds one); None starts a local one.
         max_concurrent: runs at once; None: as many as fit.
         require_tracking: refuse to start without the tracking server.
-        allow_change: continue although the sweep file changed under its name.
+        allow_change: continue although the sweep file, its images or its own code changed under its name.
         take_over: stop another live launch of the sweep, and continue in its place.
         on_error: whether a failed run stops the launch; the next launch continues the runs in training.
         keep_checkpoints: what a final run keeps: no weights, the weights of its best validation step, or its last

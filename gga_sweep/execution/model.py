@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,12 @@ from gga_sweep.ledger.run_reader import Weights
 from gga_sweep.networks.network import Network
 from gga_sweep.records import Score
 from gga_sweep.spec.location import Location, as_location
+from gga_sweep.spec.own_code import source_digest
 from gga_sweep.training.build import build_algorithm
 from gga_sweep.training.checkpoint import parse_weights
 from gga_sweep.training.evaluation import evaluate_images
+
+logger = logging.getLogger(__name__)
 
 _RUN_DIR = "must be a run's folder (STORAGE/SWEEP/runs/RUN)"
 
@@ -66,12 +70,18 @@ def load_algorithm(folder: RunFolder, weights: Weights = "selected") -> Algorith
     if content is None:
         raise InputError([Fault("RUN_DIR", _why_without_weights(folder, header, weights), folder.name)])
     folder.check_digests()
+    parts = ", ".join(part for part, digest in header.code.items() if source_digest(part) != digest)
+    changed = f"run {folder.name}: the source of {parts} changed since it was trained"
+    if parts:
+        logger.warning(changed)
     try:
         algorithm = build_algorithm(header.config, _setting(header))
         algorithm.network.load_state_dict(parse_weights(content))
     except GGASweepError:
         raise
     except Exception as error:  # of safetensors, or of torch, that cannot make such a network
+        if parts:
+            raise GGASweepError(f"{changed}, and its {weights} weights do not fit") from error
         raise DamagedFileError(
             f"run {folder.name}: its {weights} does not hold the weights of its run.json's network"
         ) from error

@@ -17,6 +17,7 @@ from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching
 from gga_sweep.spec import PlannedRun
 from gga_sweep.spec.content_digests import cache_folder
 from gga_sweep.spec.location import Location
+from gga_sweep.spec.own_code import source_digest
 
 
 def open_run(
@@ -40,8 +41,12 @@ def open_run(
         options, reason_to_stop, reason_to_end, branching: as for `RecordedRun.open`.
 
     Raises:
-        GGASweepError: the images are not those planned with, or there is no CUDA device for a run that needs one.
+        GGASweepError: the images, or the source of the user's own parts, are not those planned with, or there is no
+            CUDA device for a run that needs one.
     """
+    for part, planned_with in planned.code.items():
+        if _source_digest_once(part) != planned_with:
+            raise GGASweepError(f"the source of {part} here is not that the sweep was planned with; launch again")
     dataset = _load_once(planned.config.dataset, cache_folder(storage))
     if dataset.digest != digest:
         raise GGASweepError(
@@ -55,7 +60,16 @@ def open_run(
         device = torch.device("cuda")
     folder = ledger.run(planned.folder)
     return RecordedRun.open(
-        folder, planned.key, planned.config, dataset, device, options, reason_to_stop, reason_to_end, branching
+        folder,
+        planned.key,
+        planned.config,
+        dataset,
+        device,
+        options,
+        reason_to_stop,
+        reason_to_end,
+        branching,
+        planned.code,
     )
 
 
@@ -63,3 +77,9 @@ def open_run(
 def _load_once(config: DatasetConfig, cache: Path) -> Dataset:
     """Cached: a process trains many runs on the same images."""
     return load_dataset(config, cache)
+
+
+@lru_cache(maxsize=64)
+def _source_digest_once(part: str) -> str:
+    """Cached: this process imports the module once, whatever becomes of its file."""
+    return source_digest(part)

@@ -7,9 +7,10 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import torch
 
@@ -127,6 +128,7 @@ class RecordedRun:
         reason_to_stop: Callable[[], str | None] = lambda: None,
         reason_to_end: ReasonToEnd = lambda validations: None,
         branching: Branching = UNBRANCHED,
+        code: Mapping[str, str] = MappingProxyType({}),
     ) -> RecordedRun | FailedRun:
         """Claim a run's folder, and resume its training or begin it.
 
@@ -142,6 +144,7 @@ class RecordedRun:
             reason_to_end: called after each evaluation, with all of them so far: why the run should be ended early,
                 for good; None while it should go on.
             branching: the prefixes that it may begin with, and those that it leaves for other runs.
+            code: digests of the source of its own parts.
 
         Raises:
             GGASweepError: the folder is of another run.
@@ -163,6 +166,7 @@ class RecordedRun:
                 fingerprint=fingerprint(device),
                 start_time=started,
                 split_digests=_split_digests(config, dataset),
+                code=code,
             )
             folder.write_header(header)
             make_trainer = partial(Trainer, config, dataset, device)

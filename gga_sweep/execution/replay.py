@@ -15,6 +15,7 @@ from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunStatus
 from gga_sweep.spec import Plan, PlannedRun, SweepSpec, plan_sweep, read_contents
+from gga_sweep.spec.location import as_location
 
 
 def replay(
@@ -35,7 +36,7 @@ def replay(
     """
     contents = read_contents(sweep)
     run = find_run(plan_sweep(sweep, contents, read_suggested(Ledger(sweep.folder))), key)
-    target = output or sweep.folder / "replays"
+    target = as_location(output or sweep.folder / "replays", "--output")
     if target.resolve() == sweep.folder.resolve():
         raise InputError([Fault("--output", "must be another folder than the sweep's own", str(target))])
     require_writable(target)

@@ -246,7 +246,7 @@ def _own_key(header: RunHeader) -> str | None:
         return None
     if algorithm is None or (config.training.weights is not None and is_weights_file(config.training.weights)):
         return None
-    return run_key(config, header.dataset_digest, algorithm.numerics)
+    return run_key(config, header.dataset_digest, algorithm.numerics, code=header.code)
 
 
 @cache

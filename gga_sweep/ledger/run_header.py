@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ class RunHeader:
         fingerprint: versions, device, CPU capability: what the key leaves out.
         start_time: seconds since the epoch, of the first attempt.
         split_digests: by domain, of its training and its validation split; empty where the domains could not be split.
+        code: digests of the source of the user's own parts, by `module:attribute`.
     """
 
     key: str
@@ -37,11 +38,12 @@ class RunHeader:
     fingerprint: Mapping[str, str]
     start_time: float
     split_digests: Mapping[str, tuple[str, str]]
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 def dump_header(header: RunHeader) -> bytes:
     """The header as `run.json` holds it."""
-    values = {field.name: getattr(header, field.name) for field in fields(header)}
+    values = {each.name: getattr(header, each.name) for each in fields(header)}
     return dump({**values, "config": header.config.model_dump(mode="json")}).encode()
 
 

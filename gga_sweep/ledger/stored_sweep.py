@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
+from pydantic import TypeAdapter
 
+from gga_sweep.algorithms import AlgorithmSpec, declared
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import Fault, InputError, shortened
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunResult
 from gga_sweep.spec.loading import complete
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import SweepConfig
+from gga_sweep.spec.own_code import own_parts
 from gga_sweep.spec.plan import Contents, Plan, SweepSpec
 from gga_sweep.spec.runs import plan_sweep
 
+_CHANGED = "changed since this sweep was launched; give it a new name, or allow it with --allow-change"
 _EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "selection", "select_from")
 """The fields that may change under one name: they add runs, move them or select among them, but change none."""
+
+_DECLARATIONS = TypeAdapter(dict[str, AlgorithmSpec])
 
 
 def write_sweep(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> None:
@@ -32,6 +38,7 @@ def write_sweep(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> None:
             "source": sweep.source,
             "dataset": asdict(sweep.dataset),
             "contents": asdict(contents),
+            "algorithms": _DECLARATIONS.dump_python(_own_algorithms(sweep), mode="json", exclude_none=True),
         }
     )
 
@@ -46,8 +53,9 @@ def read_plan(folder: str | Location) -> Plan:
     with _as_written(ledger):
         stored = _read(ledger)
         if stored is not None:
-            sweep = complete(stored.config, stored.source, ledger.folder.parent, None, stored.dataset)
-            return plan_sweep(sweep, stored.contents, read_suggested(ledger))
+            with declared(stored.algorithms):
+                sweep = complete(stored.config, stored.source, ledger.folder.parent, None, stored.dataset)
+                return plan_sweep(sweep, stored.contents, read_suggested(ledger))
     rule = "must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it"
     raise InputError([Fault("DIR", rule, str(folder))])
 
@@ -70,14 +78,19 @@ def check_unchanged(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> Non
         return
     before = _without_paths(stored.config, stored.contents)
     now = _without_paths(sweep.config, contents)
-    rule = "changed since this sweep was launched; give it a new name, or allow it with --allow-change. It was {}"
+    rule = _CHANGED + ". It was {}"
     faults = [
         Fault(field, rule.format(_short(before.get(field))), _short(now.get(field)))
         for field in SweepConfig.model_fields
         if field not in _EXTENDABLE and before.get(field) != now.get(field)
     ]
-    if stored.contents != contents:
+    if (stored.contents.dataset, stored.contents.weights) != (contents.dataset, contents.weights):
         faults.append(Fault("dataset", "its images, or the weights file, are not those this sweep was launched with"))
+    faults += [
+        Fault("", f"the source of {part} {_CHANGED}, which keeps the runs of the earlier source and trains new ones")
+        for part, digest in contents.code.items()
+        if stored.contents.code.get(part, digest) != digest
+    ]
     if faults:
         raise InputError(faults, sweep.source)
 
@@ -90,6 +103,7 @@ class _Stored:
     source: str
     dataset: DatasetDescription
     contents: Contents
+    algorithms: Mapping[str, AlgorithmSpec]
 
 
 def _read(ledger: Ledger) -> _Stored | None:
@@ -101,7 +115,14 @@ def _read(ledger: Ledger) -> _Stored | None:
         source=msgspec.convert(stored["source"], str),
         dataset=msgspec.convert(stored["dataset"], DatasetDescription),
         contents=msgspec.convert(stored["contents"], Contents),
+        algorithms=_DECLARATIONS.validate_python(stored["algorithms"]),
     )
+
+
+def _own_algorithms(sweep: SweepSpec) -> dict[str, AlgorithmSpec]:
+    """The declarations of the user's own algorithms: tables and keys can be made without their code."""
+    of_arms = {arm.algorithm: arm.declared for arm in sweep.arms}
+    return {name: of_arms[name] for name in own_parts(of_arms)}
 
 
 @contextmanager
@@ -132,5 +153,4 @@ def _without_paths(config: SweepConfig, contents: Contents) -> dict[str, Any]:
 
 
 def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 200 else text[:197] + "..."
+    return shortened(str(value), 200)

@@ -97,6 +97,7 @@ class _Waves:
             sharing = self._prefix_sharing(())
             source = NextRuns(self._sweep, self._work.contents, self._ledger, given_up, sharing)
             if source.exhausted:
+                self._progress.unsuggested = 0  # of equal suggestions one was trained
                 break
             wave = self._wave({}, source)
             outcome = wave.train(self._sweep, self._max_concurrent)

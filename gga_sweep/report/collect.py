@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from gga_sweep.ledger.ledger import Ledger
@@ -26,13 +27,15 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
     pair_records = [run for run in started if run.cell.test_domains in sweep.pairs]
     planned = [run for run in started if run.cell.test_domains not in sweep.pairs]
     taken = {(run.cell, run.key) for run in planned}
+    others = _changed_parts(plan, ledger, files.keys() - {run.folder for run in started})
     searched = [
         run
         for run in (RunRecords(entry.place, stored[entry.folder]) for entry in entries)
-        if (run.cell, run.key) not in taken and _in_plan(run.cell, plan)
+        if (run.cell, run.key) not in taken and _in_plan(run.cell, plan) and run.folder not in others
     ]
     free = {run.cell.arm for run in searched}
-    outside = len(files.keys() - {run.folder for run in (*started, *searched)})
+    outside = files.keys() - {run.folder for run in (*started, *searched)}
+    of_other_code = Counter(part for parts in others.values() for part in parts)
     view = SweepView(
         name=sweep.name,
         dataset=sweep.dataset.name,
@@ -53,7 +56,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         algorithms=_annealed_algorithms(sweep),
         seed_use=seed_use(plan),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
-        notes=tuple(sweep_notes(sweep, planned, searched, pair_records, outside, damaged)),
+        notes=tuple(sweep_notes(sweep, planned, searched, pair_records, len(outside), damaged, of_other_code)),
     )
     averaging = sweep.training.averaging
     return view if averaging is None else with_averaged_arms(view, lambda name: averaged_name(name, averaging))
@@ -72,6 +75,18 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
         else "; ".join(f"{value} ({count(number, 'run')})" for value, number in values.items())
         for name, values in counts.items()
     }
+
+
+def _changed_parts(plan: Plan, ledger: Ledger, folders: Iterable[str]) -> dict[str, list[str]]:
+    """The parts of the user's that had another source than the plan's when a run was trained; by folder, if any."""
+    code = {part: digest for run in plan.runs for part, digest in run.code.items()}
+    names = sorted(folders) if code else []
+    changed = {}
+    for name, header in zip(names, ledger.read_headers(names), strict=True):
+        trained = {} if header is None else header.code
+        if parts := [part for part, digest in code.items() if trained.get(part, digest) != digest]:
+            changed[name] = parts
+    return changed
 
 
 def _planned_draws(plan: Plan, without: set[str]) -> dict[str, tuple[int, ...]]:

@@ -17,8 +17,7 @@ from gga_sweep.report.headline import protocol_note
 from gga_sweep.report.make_report import Report
 from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
-from gga_sweep.report.wording import ARM, count, counts_in_words, percent, run_in_words
-from gga_sweep.selection import domain_label
+from gga_sweep.report.wording import ARM, count, counts_in_words, domains_in_words, percent, run_in_words
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.table import selected_record
 from gga_sweep.selection.view import status_in_words
@@ -103,7 +102,7 @@ def _selected_runs(report: Report) -> Sheet:
     rows = tuple(
         (
             one.cell.arm,
-            domain_label(one.cell.test_domains),
+            domains_in_words(one.cell.test_domains),
             str(one.cell.trial_seed),
             f"{one.draw}{' (tied)' * bool(one.tied_draws)}",
             f"{one.step}{' (tied)' * bool(one.tied_steps)}",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from gga_sweep.algorithms import get_algorithm
 from gga_sweep.ledger.searched_runs import SEARCHED
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.wording import count
@@ -19,6 +19,7 @@ def sweep_notes(
     pairs: Sequence[RunRecords],
     outside: int,
     damaged: int,
+    of_other_code: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[str]:
     """The notes of a sweep.
 
@@ -28,13 +29,17 @@ def sweep_notes(
         pairs: the runs of pairs of test domains.
         outside: the number of runs in the ledger that tables leave out.
         damaged: the number of runs of a user's own searcher whose places are lost.
+        of_other_code: how many of these were trained with another source of a part of the user's, by its name.
     """
     yield from _transductive(sweep)
     yield from _averaging(sweep, (*planned, *searched))
     yield from _adaptive_search(sweep)
     yield from _early_stopping(sweep, planned)
     if outside:
-        yield f"Left out, since not in the present plan: {count(outside, 'run')} of the ledger."
+        others = "".join(
+            f", {runs} of them trained with another source of {part}" for part, runs in of_other_code.items()
+        )
+        yield f"Left out, since not in the present plan: {count(outside, 'run')} of the ledger{others}."
     if damaged:
         lost = count(damaged, "run")
         yield f"Left out, since their files in {SEARCHED}/ are damaged: {lost} of a user's own searcher."
@@ -67,8 +72,8 @@ def seed_use(plan: Plan) -> str:
 
 
 def _transductive(sweep: SweepSpec) -> Iterator[str]:
-    for name in dict.fromkeys(arm.algorithm for arm in sweep.arms):
-        if get_algorithm(name).transductive:
+    for name, algorithm in {arm.algorithm: arm.declared for arm in sweep.arms}.items():
+        if algorithm.transductive:
             yield (
                 f"{name} is transductive: its prediction for an image depends on the other images of the batch, in "
                 "evaluation too. Other batches or another order of the images give other accuracies."

@@ -13,6 +13,7 @@ from gga_sweep.report.wording import (
     Unit,
     count,
     difference_in_words,
+    domains_in_words,
     draws_in_words,
     entry_in_words,
     gain_in_words,
@@ -33,7 +34,6 @@ from gga_sweep.selection import (
     MissingPair,
     SeedEstimate,
     SelectedSteps,
-    domain_label,
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
@@ -167,7 +167,7 @@ def missing_in_words(contrast: Contrast) -> tuple[str, ...]:
 
 def _missing_pair(contrast: Contrast, pair: MissingPair) -> str:
     lacking = ", ".join(f"{arm} {why}" for arm, why in pair.lacking.items())
-    place = f"test {domain_label(pair.test_domains)}, trial seed {pair.trial_seed}"
+    place = f"test {domains_in_words(pair.test_domains)}, trial seed {pair.trial_seed}"
     return f"{contrast.arm} against {contrast.baseline}, {place}: {lacking}"
 
 

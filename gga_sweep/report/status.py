@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gga_sweep.errors import shortened
 from gga_sweep.ledger.lease import LAUNCHES, Holder, newest_holder, reason_to_stop
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import FINAL, RunState, RunStatus
@@ -198,8 +199,7 @@ def _changed_in_words(changed: Mapping[str, Sequence[str]]) -> str:
 
 def short(reason: str) -> str:
     """On one line, cut if it is too long."""
-    line = " ".join(reason.split())
-    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 3] + "..."
+    return shortened(reason, _LONGEST_REASON)
 
 
 def _moment(seconds: float) -> str:

@@ -14,6 +14,8 @@ from gga_sweep.spec import PlannedRun
 ABSENT = "\N{EN DASH}"
 INCOMPLETE_MARK = "*"
 AVERAGE = "Average"
+_LONGEST_LABEL = 60  # characters of the names of test domains
+_MOST_LISTED = 24  # draws
 ARM = "Arm"
 
 
@@ -95,14 +97,24 @@ def arm_in_words(row: Row) -> str:
     return f"{row.arm} (searched)" if row.searched else row.arm
 
 
+def domains_in_words(test_domains: tuple[str, ...]) -> str:
+    """ "art+sketch"; of many that would fill a page "art+...+sketch (65 domains)"."""
+    label = domain_label(test_domains)
+    if len(test_domains) < 3 or len(label) <= _LONGEST_LABEL:
+        return label
+    return f"{test_domains[0][:20]}+...+{test_domains[-1][:20]} ({len(test_domains)} domains)"
+
+
 def column_heads(table: Table) -> tuple[str, ...]:
-    """Test domains, then the average over them."""
-    return (*(domain_label(column) for column in table.columns), AVERAGE)
+    """Test domains, then the average over them. Heads that would be equal are numbered."""
+    heads = [domains_in_words(column) for column in table.columns]
+    numbers = (f" #{heads[:i].count(head) + 1}" if heads.count(head) > 1 else "" for i, head in enumerate(heads))
+    return (*map(str.__add__, heads, numbers), AVERAGE)
 
 
 def cell_in_words(cell: Cell) -> str:
     """ "ERM, test 75, trial seed 2"."""
-    return f"{cell.arm}, test {domain_label(cell.test_domains)}, trial seed {cell.trial_seed}"
+    return f"{cell.arm}, test {domains_in_words(cell.test_domains)}, trial seed {cell.trial_seed}"
 
 
 def run_in_words(run: RunRecords) -> str:
@@ -112,8 +124,8 @@ def run_in_words(run: RunRecords) -> str:
 
 def run_name(run: PlannedRun) -> str:
     """`ERM + GGA · test 75 · seed 0 · draw 1`."""
-    draws = f"draw{'s' * (len(run.draws) > 1)} {', '.join(map(str, run.draws))}"
-    return f"{run.cell.arm} · test {domain_label(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
+    draws = f"draw{'s' * (len(run.draws) > 1)} {_listed(run.draws)}"
+    return f"{run.cell.arm} · test {domains_in_words(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
 
 
 def incomplete_in_words(cell: IncompleteCell) -> str:
@@ -126,12 +138,19 @@ def draws_in_words(draws: Sequence[int]) -> str:
     """ " (draws 0, 1)"; empty without one."""
     if not draws:
         return ""
-    return f" (draw{'s' * (len(draws) > 1)} {', '.join(map(str, draws))})"
+    return f" (draw{'s' * (len(draws) > 1)} {_listed(draws)})"
+
+
+def _listed(draws: Sequence[int]) -> str:
+    """ "0, 1"; of many "0, 1, 2, ..., 999"."""
+    shown = [*map(str, draws)]
+    return ", ".join(shown if len(shown) <= _MOST_LISTED else [*shown[:3], "...", shown[-1]])
 
 
 def count(n: int, noun: str) -> str:
-    """ "1 cell", "2 cells", "1,200 cells"."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
+    """ "1 cell", "2 cells", "1,200 cells", "0 prefixes"."""
+    plural = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{n:,} {noun}{plural * (n != 1)}"
 
 
 def counts_in_words(counts: Mapping[RunStatus, int], statuses: Iterable[RunStatus] = RunStatus) -> str:

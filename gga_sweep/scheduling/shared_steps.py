@@ -17,8 +17,6 @@ from gga_sweep.spec.key import run_key
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Contents
 
-_ANY = Contents("")  # within a plan they are the same
-
 
 class Window(NamedTuple):
     """The annealed steps of a run, and their options.
@@ -56,12 +54,15 @@ def steps_alike(one: RunSpec, other: RunSpec) -> int:
 
 def trunk_of(config: RunSpec) -> str:
     """A name shared by the runs of a plan that differ only in their annealing."""
-    return _key(config.model_copy(update={"annealing": None}), _ANY)
+    same = ""  # the images, as everything else that the key hashes and that one plan has once
+    return run_key(config.model_copy(update={"annealing": None}), same, algorithm_numerics=0)
 
 
 def prefix_name(config: RunSpec, steps: int, contents: Contents) -> str:
     """The name of a run's first steps in the ledger: their number, and the key of the run whose window ends there."""
-    return f"{_key(_cut_off(config, steps), contents)[:16]}-{steps}"
+    numerics = get_algorithm(config.algorithm).numerics
+    key = run_key(_cut_off(config, steps), contents.dataset, numerics, contents.weights, contents.code)
+    return f"{key[:16]}-{steps}"
 
 
 def inherited_steps(configs: Iterable[RunSpec]) -> Iterator[int]:
@@ -76,7 +77,3 @@ def inherited_steps(configs: Iterable[RunSpec]) -> Iterator[int]:
 def _cut_off(config: RunSpec, steps: int) -> RunSpec:
     annealing = config.annealing
     return config.model_copy(update={"annealing": annealing and annealing.up_to(steps)})
-
-
-def _key(config: RunSpec, contents: Contents) -> str:
-    return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gga_sweep.algorithms import get_algorithm
+from gga_sweep.algorithms import declared
 from gga_sweep.annealing.options import options_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.networks.choice import default_domain_gradients
@@ -34,7 +34,8 @@ def searched_space(sweep: SweepSpec, arm: Arm) -> dict[str, Distribution]:
     """The search space of this arm: the file's, else the protocol's, less what the arm lacks or fixes."""
     if sweep.config.chosen is not None:
         return {}
-    space = sweep.config.search_space or sweep.protocol.search_space(arm.algorithm, sweep.config.dataset.name)
+    with declared({arm.algorithm: arm.declared}):
+        space = sweep.config.search_space or sweep.protocol.search_space(arm.algorithm, sweep.config.dataset.name)
     names, fixed = arm.hyperparameters, arm.fixed
     return {name: searched for name, searched in space.items() if name in names and name not in fixed}
 
@@ -75,14 +76,14 @@ def _of_variant(arm: Arm) -> dict[str, Scalar]:
 
 def _registered(arm: Arm) -> dict[str, Scalar]:
     """The defaults of the algorithm and of the annealing; `domain_gradients` follows a rule instead."""
-    found = {name: item.default for name, item in get_algorithm(arm.algorithm).hyperparameters.items()}
+    found = {name: item.default for name, item in arm.declared.hyperparameters.items()}
     options = {} if arm.annealing is None else options_of(arm.annealing.kind)
     return found | {annealing_name(name): item.default for name, item in options.items() if name != "domain_gradients"}
 
 
 def _domain_gradients(sweep: SweepSpec, arm: Arm, batch_size: Scalar) -> Scalar:
     """The rule for `annealing.domain_gradients`, where nothing sets it."""
-    if not get_algorithm(arm.algorithm).splits_by_layer:
+    if not arm.declared.splits_by_layer:
         return "loop"
     training, on_gpu = sweep.training, sweep.config.resources.on_gpu
     return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, on_gpu)

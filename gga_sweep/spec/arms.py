@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from gga_sweep.algorithms import get_algorithm
+from gga_sweep.algorithms import AlgorithmSpec, get_algorithm
 from gga_sweep.annealing.options import options_of
 from gga_sweep.records import Scalar
 from gga_sweep.spec.models import AnnealingConfig, ArmConfig, SweepConfig
@@ -29,6 +29,7 @@ class Arm:
         factors: dotted hyperparameter name -> value; fixed in this arm, never selected over.
         baseline: name of the arm it is compared with; None for an arm that is a baseline itself.
         index: of its block in the file's `arms:`, for error messages.
+        declared: the algorithm's declaration.
     """
 
     name: str
@@ -39,15 +40,12 @@ class Arm:
     draws: int
     baseline: str | None
     index: int
+    declared: AlgorithmSpec = field(repr=False)
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:
-        """Every name that can be set, searched or varied in this arm.
-
-        Raises:
-            InputError: unknown algorithm.
-        """
-        own = tuple(get_algorithm(self.algorithm).hyperparameters)
+        """Every name that can be set, searched or varied in this arm."""
+        own = tuple(self.declared.hyperparameters)
         return own if self.annealing is None else (*own, *map(annealing_name, options_of(self.annealing.kind)))
 
     @property
@@ -58,7 +56,11 @@ class Arm:
 
 
 def expand_arms(config: SweepConfig) -> tuple[Arm, ...]:
-    """One arm a point of each block's factors, in file order; names are unique unless the file repeats itself."""
+    """One arm a point of each block's factors, in file order; names are unique unless the file repeats itself.
+
+    Raises:
+        InputError: unknown algorithm.
+    """
     arms = []
     for index, block in enumerate(config.arms):
         for point in itertools.product(*block.vary.values()):
@@ -73,6 +75,7 @@ def expand_arms(config: SweepConfig) -> tuple[Arm, ...]:
                     draws=block.draws or config.draws,
                     baseline=block.baseline,
                     index=index,
+                    declared=get_algorithm(block.algorithm),
                 )
             )
     return tuple(replace(arm, baseline=_baseline(arm, arms)) for arm in arms)

@@ -6,7 +6,6 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import DEPENDENT_OPTIONS, GGA, GGAL, WINDOW_OPTIONS, option_faults, options_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
@@ -97,7 +96,7 @@ def _test_domain_faults(sweep: SweepSpec) -> Iterator[Fault]:
 
 def _needed_domains(arm: Arm) -> int:
     """The number of training domains that its algorithm needs, and its annealing, which compares two."""
-    return max(get_algorithm(arm.algorithm).min_domains, 1 if arm.annealing is None else 2)
+    return max(arm.declared.min_domains, 1 if arm.annealing is None else 2)
 
 
 def _listed(arms: Sequence[Arm]) -> str:
@@ -217,7 +216,7 @@ def _network_and_images_faults(sweep: SweepSpec) -> Iterator[Fault]:
 
 def _algorithm_faults(sweep: SweepSpec, arm: Arm) -> Iterator[Fault]:
     """What its algorithm cannot do with any hyperparameters."""
-    training, name, spec = sweep.training, arm.algorithm, get_algorithm(arm.algorithm)
+    training, name, spec = sweep.training, arm.algorithm, arm.declared
     if spec.needs_batch_statistics and lacks_batch_norm(training.network):
         rule = f"has no batch norm, whose batch statistics {name} needs"
         fitting = [network.name for network in NETWORKS.values() if network.has_batch_norm]
@@ -275,7 +274,7 @@ def _values_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault
     if how == "layerwise" and couples_images(sweep.training.network, sweep.training.freeze_batch_norm):
         rule = f"batch norm that is not frozen couples the domains of {sweep.training.network}"
         yield Fault(values.origins["annealing.domain_gradients"], rule, how, ("loop",))
-    if how == "layerwise" and not get_algorithm(arm.algorithm).splits_by_layer:
+    if how == "layerwise" and not arm.declared.splits_by_layer:
         rule = f"in one forward {arm.algorithm} lets a domain see the others"
         yield Fault(values.origins["annealing.domain_gradients"], rule, how, ("loop",))
     if values.annealing.get("cuda_graph") is True and not sweep.config.resources.on_gpu:
@@ -315,9 +314,12 @@ def _batch_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]
     if isinstance(batch, int | float) and batch > left:
         rule = f"must not exceed the training split of the smallest domain, {name!r} ({left} images)"
         yield Fault(values.origins["batch_size"], rule, batch)
-    least = get_algorithm(arm.algorithm).min_batch
+    least = arm.declared.min_batch
     if isinstance(batch, int | float) and 1 <= batch < least:
         yield Fault(values.origins["batch_size"], f"{arm.algorithm} needs {least} images or more a domain", batch)
+    elif batch == 1 and couples_images(sweep.training.network, sweep.training.freeze_batch_norm):
+        rule = f"must be 2 or more: {sweep.training.network} has batch norm that is not frozen"
+        yield Fault(values.origins["batch_size"], rule, batch)
 
 
 def _domain_count_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]:
@@ -326,7 +328,7 @@ def _domain_count_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator
     left = len(sweep.dataset.domain_names) - len(held_out)
     if left < _needed_domains(arm):
         return  # reported already
-    for name, item in get_algorithm(arm.algorithm).own.items():
+    for name, item in arm.declared.own.items():
         value, origin = values.values[name], values.origins[name]
         if item.below_domains and isinstance(value, int | float) and value >= left:
             rule = f"must be below the number of training domains, {left} where {'+'.join(held_out)!r} is held out"
@@ -342,7 +344,7 @@ def _value_faults(arm: Arm, name: str, value: Scalar, field: str) -> Iterator[Fa
         for fault in option_faults(arm.annealing.kind, {name.removeprefix(PREFIX): value}):
             yield Fault(field, fault.rule, fault.got, fault.allowed)
         return
-    found = get_algorithm(arm.algorithm).hyperparameters[name].fault(field, value)
+    found = arm.declared.hyperparameters[name].fault(field, value)
     if found is not None:
         yield found
 
@@ -351,7 +353,7 @@ def _default(arm: Arm, name: str) -> object:
     """A value of the hyperparameter's type."""
     if arm.annealing is not None and name.startswith(PREFIX):
         return options_of(arm.annealing.kind)[name.removeprefix(PREFIX)].default
-    return get_algorithm(arm.algorithm).hyperparameters[name].default
+    return arm.declared.hyperparameters[name].default
 
 
 def _ends(searched: Distribution) -> tuple[Scalar, ...]:

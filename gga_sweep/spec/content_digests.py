@@ -1,4 +1,4 @@
-"""Digests of the files that runs read, and the folder that keeps them."""
+"""Digests of what runs read, and the folder that keeps them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 from pathlib import Path
 
 from gga_sweep.datasets import dataset_digest
-from gga_sweep.datasets.files import is_folder
+from gga_sweep.datasets.files import expanded, is_folder
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.input_files import open_regular
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.spec.location import Location
+from gga_sweep.spec.own_code import own_parts, source_digest
 from gga_sweep.spec.plan import CACHE_FOLDER, Contents, SweepSpec
 
 
 def read_contents(sweep: SweepSpec) -> Contents:
-    """Digest the images and, where one is given, the weights file.
+    """Digest the images, the source of the user's own parts and, where one is given, the weights file.
 
     Raises:
         InputError: the dataset's root is missing, or a file cannot be read.
@@ -31,7 +32,15 @@ def read_contents(sweep: SweepSpec) -> Contents:
     return Contents(
         dataset=dataset_digest(sweep.config.dataset, cache if kept else None),
         weights=_file_digest(weights) if weights is not None and is_weights_file(weights) else None,
+        code={name: source_digest(name, field) for name, field in _own_parts(sweep).items()},
     )
+
+
+def _own_parts(sweep: SweepSpec) -> dict[str, str]:
+    """Every `module:attribute` of a sweep, with its field."""
+    named = {arm.algorithm: f"arms[{arm.index}].algorithm" for arm in sweep.arms}
+    named |= {sweep.config.dataset.name: "dataset.name", sweep.training.network: "training.network"}
+    return {name: named[name] for name in own_parts(named)}
 
 
 def cache_folder(storage: Location) -> Path:
@@ -39,9 +48,12 @@ def cache_folder(storage: Location) -> Path:
 
     `GGA_SWEEP_CACHE` names another folder, such as one on the disk of each node. Of a storage in a bucket it is one of
     this user's on this machine.
+
+    Raises:
+        InputError: a home directory that is not found.
     """
     if named := os.environ.get("GGA_SWEEP_CACHE"):
-        return Path(named).absolute()
+        return expanded(Path(named), "GGA_SWEEP_CACHE").absolute()
     if isinstance(storage, Path):
         return storage / CACHE_FOLDER
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gga-sweep"

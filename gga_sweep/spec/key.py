@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gga_sweep.networks.choice import lacks_batch_norm
 from gga_sweep.records import Scalar
 from gga_sweep.spec.models import RunSpec
+from gga_sweep.spec.own_code import own_parts
 
 ANNEALING_NUMERICS = 2
 """Raised when a fix changes what an annealed step computes: only annealed runs get new keys."""
@@ -38,7 +40,16 @@ _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
 }
 
 
-def run_key(config: RunSpec, dataset_digest: str, algorithm_numerics: int, weights_digest: str | None = None) -> str:
+_NO_CODE: Mapping[str, str] = MappingProxyType({})
+
+
+def run_key(
+    config: RunSpec,
+    dataset_digest: str,
+    algorithm_numerics: int,
+    weights_digest: str | None = None,
+    code: Mapping[str, str] = _NO_CODE,
+) -> str:
     """The key, 64 hexadecimal digits.
 
     Args:
@@ -46,15 +57,19 @@ def run_key(config: RunSpec, dataset_digest: str, algorithm_numerics: int, weigh
         dataset_digest: of the dataset's manifest; stands for its root folder.
         algorithm_numerics: of the algorithm's registry entry.
         weights_digest: of the weights file's content; stands for its path. None: `config.training.weights` is a name.
+        code: digests of the source of parts named as `module:attribute`, of this run and of others.
     """
-    text = json.dumps(
-        canonical(config, dataset_digest, algorithm_numerics, weights_digest), sort_keys=True, separators=(",", ":")
-    )
+    hashed = canonical(config, dataset_digest, algorithm_numerics, weights_digest, code)
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def canonical(
-    config: RunSpec, dataset_digest: str, algorithm_numerics: int, weights_digest: str | None = None
+    config: RunSpec,
+    dataset_digest: str,
+    algorithm_numerics: int,
+    weights_digest: str | None = None,
+    code: Mapping[str, str] = _NO_CODE,
 ) -> dict[str, object]:
     """What the key hashes: neutral values and fields that do not apply are left out."""
     training = config.training.model_dump()
@@ -80,7 +95,15 @@ def canonical(
     }
     if config.annealing is not None:
         parts["annealing"] = {**config.annealing.in_key(), "numerics": ANNEALING_NUMERICS}
+    if own := code_of(config, code):
+        parts["code"] = own
     return parts
+
+
+def code_of(config: RunSpec, code: Mapping[str, str]) -> dict[str, str]:
+    """The digests that are of the run's own parts: its dataset, its network, its algorithm."""
+    names = own_parts((config.dataset.name, config.training.network, config.algorithm))
+    return {name: code[name] for name in names if name in code}
 
 
 def folder_name(config: RunSpec, key: str) -> str:

@@ -14,6 +14,7 @@ from gga_sweep.annealing.options import option_faults, options_of
 from gga_sweep.datasets import DatasetDescription, describe
 from gga_sweep.datasets.files import expanded
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.arms import expand_arms
 from gga_sweep.spec.check import check_sweep
@@ -84,7 +85,7 @@ def complete(
     """
     if isinstance(storage, Path):
         storage = expanded(storage, "--storage").absolute()
-    config = _with_absolute_root(config)
+    config = _with_absolute_paths(config)
     if faults := _unknown_names(config, described=description is not None):
         raise InputError([*faults, *_option_faults(config)], source)  # without the names nothing else can be checked
     protocol = get_protocol(config.protocol)
@@ -119,11 +120,16 @@ def _as_named(test_domains: Sequence[tuple[str, ...]], domains: Sequence[str]) -
     )
 
 
-def _with_absolute_root(config: SweepConfig) -> SweepConfig:
-    if config.dataset.root is None:
-        return config
-    root = expanded(config.dataset.root, "dataset.root").absolute()
-    return config.model_copy(update={"dataset": config.dataset.model_copy(update={"root": root})})
+def _with_absolute_paths(config: SweepConfig) -> SweepConfig:
+    """Of images and weights: a node's working directory is another one."""
+    root, weights = config.dataset.root, config.training.weights
+    if root is not None:
+        root = expanded(root, "dataset.root").absolute()
+        config = config.model_copy(update={"dataset": config.dataset.model_copy(update={"root": root})})
+    if weights is not None and is_weights_file(weights):
+        weights = str(expanded(Path(weights), "training.weights").absolute())
+        config = config.model_copy(update={"training": config.training.model_copy(update={"weights": weights})})
+    return config
 
 
 def _unknown_names(config: SweepConfig, described: bool) -> list[Fault]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from gga_sweep.datasets.files import expanded
 from gga_sweep.errors import Fault, InputError
 
 _SCHEME = "s3://"
@@ -53,15 +54,15 @@ Location = Path | S3Location
 
 
 def as_location(given: str | Location, field: str = "--storage") -> Location:
-    """The location that a user names: a path, or s3://BUCKET/FOLDER.
+    """The location that a user names: a path, in which `~` is replaced, or s3://BUCKET/FOLDER.
 
     Raises:
-        InputError: an address that is neither; `field` names where it was given.
+        InputError: an address that is neither, or a home directory that is not found; `field` names where it was given.
     """
-    if isinstance(given, Path | S3Location):
+    if isinstance(given, S3Location):
         return given
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", given) is None:
-        return Path(given)
+    if isinstance(given, Path) or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", given) is None:
+        return expanded(Path(given), field)
     bucket, _, key = given.removeprefix(_SCHEME).partition("/")
     key = key.strip("/")
     fits = given.startswith(_SCHEME) and _BUCKET.fullmatch(bucket) and _KEY.fullmatch(key)

@@ -171,6 +171,7 @@ if TYPE_CHECKING:
 
     class TrainingConfig(Model):
         def __init__(self, **given: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
 
 else:
     _TYPES = get_type_hints(TrainingSettings, include_extras=True)

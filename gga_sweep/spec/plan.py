@@ -64,15 +64,17 @@ class SweepSpec:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Digests of the files that a run reads; they are part of its key, paths are not.
+    """Digests of what a run reads; they are part of its key, paths are not.
 
     Args:
         dataset: digest of the dataset's manifest.
         weights: SHA-256 of the weights file; None where the weights are random or named.
+        code: of the source of the user's own parts, by `module:attribute`.
     """
 
     dataset: str
     weights: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class PlannedRun:
         draws: every draw number that gives this configuration, ascending.
         hyperparameters: the values of the names that this arm searches, else of its defaults; dotted names.
         config: the resolved run.
+        code: digests of the source of its own parts, by `module:attribute`.
     """
 
     cell: Cell
@@ -91,6 +94,7 @@ class PlannedRun:
     hyperparameters: Mapping[str, Scalar]
     config: RunSpec
     key: str
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:

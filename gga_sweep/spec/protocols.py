@@ -110,9 +110,10 @@ def deviations(
         image_shape: (channels, height, width) as stored.
     """
     of_protocol = protocol.training(config.dataset.name)
-    for name, value in config.training.model_dump(exclude_unset=True, exclude_none=True).items():
-        if value != getattr(of_protocol, name) and name not in ("threads", "averaging"):  # neither changes the training
-            yield f"{name} is {value} (the protocol's: {getattr(of_protocol, name)})"
+    for name in config.training.model_dump(exclude_unset=True, exclude_none=True):
+        value, theirs = getattr(training, name), getattr(of_protocol, name)
+        if value != theirs and name not in ("threads", "averaging"):  # neither changes the training
+            yield f"{name} is {_in_words(name, value)} (the protocol's: {_in_words(name, theirs)})"
     stored = f"{image_shape[1]} x {image_shape[2]}"
     photographs = not traits_of(config.dataset.name).small_images
     if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
@@ -124,6 +125,11 @@ def deviations(
         )
     if training.augmentation != "none":
         yield f"crops are taken from images stored at {stored} (DomainBed's: from photographs as they lie on disk)"
+
+
+def _in_words(name: str, value: object) -> str:
+    """As in a sweep file, where no weights are called random."""
+    return "random" if name == "weights" and value is None else str(value)
 
 
 @lru_cache

@@ -16,7 +16,7 @@ from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.check import drawn_faults
 from gga_sweep.spec.chosen import chosen_for
 from gga_sweep.spec.draws import draw_hyperparameters, grid_points
-from gga_sweep.spec.key import run_key
+from gga_sweep.spec.key import code_of, run_key
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plain_values import plain_faults
 from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, SweepSpec
@@ -119,7 +119,8 @@ def _with_test_domains(run: PlannedRun, cell: Cell, contents: Contents) -> Plann
 
 
 def _key(config: RunSpec, contents: Contents) -> str:
-    return run_key(config, contents.dataset, get_algorithm(config.algorithm).numerics, contents.weights)
+    numerics = get_algorithm(config.algorithm).numerics
+    return run_key(config, contents.dataset, numerics, contents.weights, contents.code)
 
 
 def _cell_runs(
@@ -154,11 +155,11 @@ def _planned(
     config = _resolve(sweep, arm, cell, values)
     searched = drawn if sweep.config.chosen else searched_space(sweep, arm)
     hyperparameters = {name: values.values[name] for name in searched}
-    return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents))
+    return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents), code_of(config, contents.code))
 
 
 def _resolve(sweep: SweepSpec, arm: Arm, cell: Cell, values: Values) -> RunSpec:
-    registered = get_algorithm(arm.algorithm).hyperparameters
+    registered = arm.declared.hyperparameters
     dataset = sweep.config.dataset
     if dataset.root is not None:  # a tree of photographs: the stored size is part of the key, given or not
         dataset = dataset.model_copy(update={"image_size": sweep.dataset.image_shape[-1]})

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gga_sweep.annealing.options import encode
+from gga_sweep.errors import shortened
 from gga_sweep.records import Scalar
 from gga_sweep.report.wording import run_name
 from gga_sweep.selection import domain_label
 from gga_sweep.spec.plan import PlannedRun, SweepSpec
 from gga_sweep.tracking import names
+
+_LONGEST_LABEL = 200  # characters of the names of test domains in a run's name
 
 
 def run_tags(sweep: SweepSpec, run: PlannedRun) -> dict[str, str]:
@@ -23,10 +26,10 @@ def run_tags(sweep: SweepSpec, run: PlannedRun) -> dict[str, str]:
         names.ARM: run.cell.arm,
         names.ALGORITHM: run.config.algorithm,
         **({} if annealing is None else {names.ANNEALING: annealing.method}),
-        names.TEST_DOMAINS: domain_label(run.cell.test_domains),
+        names.TEST_DOMAINS: names.value_of(domain_label(run.cell.test_domains)),
         names.TRIAL_SEED: str(run.cell.trial_seed),
         names.DRAW: str(_draw(run)),
-        names.DRAWS: _listed(run.draws),
+        names.DRAWS: names.value_of(_listed(run.draws)),
         names.RUN_KEY: run.key,
         names.FOLDER: run.folder,
     }
@@ -43,8 +46,9 @@ def sweep_tags(sweep: SweepSpec) -> dict[str, str]:
 
 def summary_tags(sweep: SweepSpec, arm: str, test_domains: str) -> dict[str, str]:
     """Of a summary run: one arm on one set of test domains, or on average (`names.AVERAGE`)."""
+    shown = "average" if test_domains == names.AVERAGE else f"test {shortened(test_domains, _LONGEST_LABEL)}"
     return {
-        names.RUN_NAME: f"{arm} · {'average' if test_domains == names.AVERAGE else f'test {test_domains}'} · summary",
+        names.RUN_NAME: f"{arm} · {shown} · summary",
         names.ROLE: "summary",
         **sweep_tags(sweep),
         names.ARM: arm,
@@ -69,7 +73,7 @@ def run_params(run: PlannedRun) -> dict[str, str]:
             *_flat("training", config.training.model_dump()),
         ]
     )
-    return {name: _written(value) for name, value in groups if value is not None}
+    return {name: names.value_of(_written(value)) for name, value in groups if value is not None}
 
 
 def _flat(place: str, block: Mapping[str, Any]) -> Iterator[tuple[str, Scalar | None]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 SEEN_IN = "3.17.2"
 
@@ -21,6 +21,40 @@ NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 SHARED_VIEW = "mlflow.sharedViewState."
 """Tag of an experiment, followed by a key: a view, as the page's "share" button writes it."""
+
+
+class Schema(NamedTuple):
+    """The schema of a database.
+
+    Args:
+        present: its revision; None of a database that MLflow has not filled yet.
+        expected: the revision that the installed MLflow needs.
+        is_known: whether the installed MLflow has the present one, which is then older.
+    """
+
+    present: str | None
+    expected: str
+    is_known: bool
+
+
+def schema_of(uri: str) -> Schema:
+    """The schema of a database, by one connection. Raises what its driver raises."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+    from mlflow.store.db.utils import _get_alembic_config, _get_schema_version, create_sqlalchemy_engine
+
+    scripts = ScriptDirectory.from_config(_get_alembic_config(""))
+    engine = create_sqlalchemy_engine(uri)
+    try:
+        present = _get_schema_version(engine)
+    finally:
+        engine.dispose()
+    is_known = True
+    try:
+        scripts.get_revision(present or "base")
+    except CommandError:
+        is_known = False
+    return Schema(present, scripts.get_current_head() or "", is_known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,16 @@ SUMMARY_N = "summary/n"
 AVERAGE = "(average)"
 """In place of the test domains on the summary of an arm's average."""
 
+_LONGEST_VALUE = 5000  # older versions of MLflow accept no more in a tag; a parameter may have 6,000 characters
 _LONGEST_DOMAIN = 150  # MLflow accepts keys of up to 250 characters
+
+
+def value_of(text: str) -> str:
+    """The text as the value of a tag or a parameter: long ones are cut and end in a digest."""
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return f"{text[: _LONGEST_VALUE - 20]}... {digest}"
 
 
 def validation_metrics(record: ValidationRecord) -> dict[str, float]:

@@ -18,8 +18,8 @@ from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.tracking.experiment import find_experiment
 from gga_sweep.tracking.mlflow_internals import NO_JOBS, runs_address, server_environment
-from gga_sweep.tracking.store import open_store
-from gga_sweep.tracking.tracking_uri import SERVERS, redact, redact_text, resolve_tracking_uri, sqlite_path
+from gga_sweep.tracking.store import open_store, reason_of
+from gga_sweep.tracking.tracking_uri import SERVERS, redact, resolve_tracking_uri, sqlite_path
 
 if TYPE_CHECKING:
     from gga_sweep.tracking.mlflow_api import Experiment
@@ -146,8 +146,7 @@ def _find(uri: str, sweep: SweepSpec) -> Experiment:
     try:  # looking for a file must not create it
         experiment = None if path and not path.exists() else find_experiment(open_store(uri), sweep.folder)
     except Exception as error:  # anything that MLflow, its server or its database raise
-        reason = redact_text(f"{type(error).__name__}: {error}", uri)
-        raise GGASweepError(f"MLflow at {redact(uri)} cannot be read: {reason}") from None
+        raise GGASweepError(f"MLflow at {redact(uri)} cannot be read: {reason_of(error, uri)}") from None
     if experiment is None:
         raise InputError([Fault("DIR", f"the store {redact(uri)} does not hold this sweep", str(sweep.folder))])
     return experiment

@@ -16,8 +16,8 @@ from gga_sweep.selection import Table
 from gga_sweep.spec.plan import Plan, PlannedRun
 from gga_sweep.tracking.changes import Changes
 from gga_sweep.tracking.sole_writer import SoleWriter
-from gga_sweep.tracking.store import open_store, prepare_store
-from gga_sweep.tracking.tracking_uri import redact, redact_text
+from gga_sweep.tracking.store import is_permanent, open_store, prepare_store, reason_of
+from gga_sweep.tracking.tracking_uri import redact
 
 if TYPE_CHECKING:  # importing MLflow takes seconds
     from gga_sweep.tracking.mlflow_api import MlflowClient
@@ -28,7 +28,6 @@ _OUTCOME = "the outcome of the sweep"
 _SWEEP_FILE = "the sweep file"
 _LONGEST_DELAY = 60.0  # seconds
 _GRACE = 1.0  # seconds until a thread that is out of time has ended, unless it waits for the store
-_LONGEST_REASON = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,8 @@ class Projector:
 
     An MLflow store that is away delays tracking and loses nothing, because the ledger holds everything. The thread
     warns once an outage and tries again; the next launch adds what is missing when the sweep ends. The same holds while
-    another process writes the same ledger into the same store.
+    another process writes the same ledger into the same store. For a store that must be repaired first, such as one of
+    another version of MLflow, the end of a sweep does not wait.
 
     Args:
         plan: its runs are projected; more can be added.
@@ -107,6 +107,7 @@ class Projector:
         self._deadline: float | None = None  # set when closing
         self._timeout = 0.0
         self._away = False
+        self._must_be_repaired = False
         self._last_failure = -math.inf
         self._refused: set[str] = set()  # jobs that the store refused, left until they are woken or the sweep ends
         self._thread = threading.Thread(target=self._work, name="mlflow-projector", daemon=True)
@@ -155,8 +156,13 @@ class Projector:
         self._live = False  # no launch works on a run that is unfinished now
         missing = self.finish(timeout, table, artifacts)
         if missing:
-            _LOG.warning("%s; the next launch adds it", self.describe_missing(missing))
+            _LOG.warning("%s; %s", self.describe_missing(missing), self.remedy)
         return not missing
+
+    @property
+    def remedy(self) -> str:
+        """What adds to MLflow what it lacks."""
+        return "once that is repaired, launch again" if self._must_be_repaired else "the next launch adds it"
 
     def finish(self, timeout: float, table: Table | None = None, artifacts: Sequence[str] = ()) -> tuple[str, ...]:
         """As `close`, while a launch may go on. Returns the names of what MLflow does not show."""
@@ -222,7 +228,7 @@ class Projector:
                     delay = self._pace.retry_after
                     self._wait(0.0, self._pace.gather)
                 else:
-                    self._wait(self._pace.retry_after, delay)
+                    self._wait(0.0 if self._must_be_repaired else self._pace.retry_after, delay)
                     delay = min(2 * delay, _LONGEST_DELAY)
         finally:
             self._writer.release(settled=time.monotonic() - self._last_failure >= self._pace.retry_after)
@@ -273,7 +279,7 @@ class Projector:
             return False
         self._remove(name, job)
         if self._away:
-            self._away = False
+            self._away = self._must_be_repaired = False
             _LOG.info("MLflow at %s is back", redact(self._uri))
         return True
 
@@ -315,18 +321,22 @@ class Projector:
         owned = isinstance(error, SweepOwnedError)  # then nothing was requested
         if not owned:
             self._last_failure = time.monotonic()
+        passes = _may_pass(error)
+        opened = self._writer.owns and self._projection is not None
         if not self._away:
-            _LOG.warning("%s; trying again", error if owned else f"{self._describe(error)} ({name})")
+            described = str(error) if owned else f"{self._describe(error)} ({name})"
+            _LOG.warning("%s%s", described, "; trying again" if passes or opened or owned else "")
         self._away = True
-        if _may_pass(error):
+        of_store = not passes and not isinstance(error, StorageError | SweepOwnedError)
+        self._must_be_repaired = of_store and (not opened or is_permanent(error))
+        if passes:
             with self._changed:
                 self._jobs[name] = self._jobs.pop(name)
             return
-        opened = self._writer.owns and self._projection is not None
         self._projection = None  # what it knows of the store may be wrong
-        if opened:
+        if opened and not self._must_be_repaired:
             self._remove(name, job, refused=True)
-        elif isinstance(error, StorageError):
+        elif not owned:
             self._stop_closing()
 
     def _remove(self, name: str, job: object, refused: bool = False) -> None:
@@ -347,19 +357,19 @@ class Projector:
                 self._deadline = time.monotonic() + self._timeout
 
     def _stop_closing(self) -> None:
-        """If the ledger cannot be used, nothing can be shown, and the sweep need not wait."""
+        """If the ledger or the store cannot be used, nothing can be shown, and the sweep need not wait."""
         with self._changed:
             if self._deadline is not None:
                 self._deadline = time.monotonic()
 
     def _describe(self, error: Exception) -> str:
-        first_line = str(error).strip().partition("\n")[0]
-        reason = redact_text(f"{type(error).__name__}: {first_line}", self._uri)
-        return f"MLflow at {redact(self._uri)} cannot be brought up to date: {reason[:_LONGEST_REASON]}"
+        return f"MLflow at {redact(self._uri)} cannot be brought up to date: {reason_of(error, self._uri)}"
 
 
 def _may_pass(error: Exception) -> bool:
     """Whether the store did not answer, rather than refuse: the request may succeed later, or was carried out."""
+    if is_permanent(error):
+        return False
     from gga_sweep.tracking.mlflow_api import MlflowException
 
     if isinstance(error, MlflowException):

@@ -85,7 +85,7 @@ def _write_summaries(projection: Projection, table: Table) -> None:
     entries: dict[Place, Entry] = {}
     for row in table.rows:
         for column, entry in zip(table.columns, row.entries, strict=True):
-            entries[row.arm, domain_label(column)] = entry
+            entries[row.arm, names.value_of(domain_label(column))] = entry
         entries[row.arm, names.AVERAGE] = row.average
     correct: set[Place] = set()
     for run in list(search_runs(projection.client, projection.experiment_id, projection.tags_of("summary"))):

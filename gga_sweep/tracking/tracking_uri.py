@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
+from gga_sweep.datasets.files import expanded
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.spec.location import Location
 from gga_sweep.spec.plan import TRACKING_FILE
@@ -16,7 +20,7 @@ SERVERS = ("http", "https")
 DATABASES = ("mssql", "mysql", "postgresql")
 SCHEMES = (*SERVERS, *DATABASES, "sqlite")
 
-CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+USER, PASSWORD, TOKEN = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"
 """Environment variables from which MLflow takes credentials."""
 
 # File systems on which SQLite's locks cannot be trusted.
@@ -25,6 +29,9 @@ _IN_FUSE = "ceph-fuse gcsfuse glusterfs goofys juicefs rclone s3fs sshfs"
 NETWORK_FILE_SYSTEMS = frozenset([*_IN_KERNEL.split(), *(f"fuse.{name}" for name in _IN_FUSE.split())])
 _MOUNTS = Path("/proc/mounts")
 _QUERY = re.compile("[?#]")  # where it begins
+_FILE = "sqlite:///"
+_HEADER = re.compile(r"\b((?i:Basic|Bearer|Digest|Token):? +)(?=[a-z.-]*[A-Z0-9_/+=~])[\w+/=.~-]{6,}")  # no plain word
+_PLAIN_PATH = re.compile(r"[\w ./~-]*", re.ASCII)  # that no version of SQLAlchemy reads otherwise
 
 
 def resolve_tracking_uri(
@@ -48,7 +55,7 @@ def resolve_tracking_uri(
     """
     uri, field = None, "storage"
     if isinstance(storage, Path):
-        uri = f"sqlite:///{storage.absolute() / TRACKING_FILE}"
+        uri = f"{_FILE}{storage.absolute() / TRACKING_FILE}"
     if from_environment := environ.get("MLFLOW_TRACKING_URI"):
         uri, field = from_environment, "MLFLOW_TRACKING_URI"
     if given is not None:
@@ -59,17 +66,25 @@ def resolve_tracking_uri(
     if fault := _fault(uri, field, mounts):
         raise InputError([fault], source="tracking")
     path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path}"
+    return uri if path is None else f"{_FILE}{path}"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The absolute path of a SQLite URI's file; None for any other URI."""
-    scheme, _, path = uri.partition(":///")
-    return Path(path).absolute() if scheme == "sqlite" else None
+    """The absolute path of a SQLite URI's file; None for any other URI.
+
+    Raises:
+        InputError: a home directory that is not found.
+    """
+    return expanded(Path(uri.removeprefix(_FILE)), "tracking URI").absolute() if uri.startswith(_FILE) else None
 
 
 def redact(uri: str) -> str:
-    """The URI without user, password and query. Only its scheme where they cannot be separated from the host."""
+    """The URI without user, password and query. Only its scheme where they cannot be separated from the host.
+
+    A file has none of them: its path is shown as it is.
+    """
+    if uri.startswith(_FILE):
+        return uri
     head = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|", uri)[0]  # type: ignore[index]  # it always matches
     before, at, after = uri[len(head) :].rpartition("@")  # all before the last one may be a password, whatever it holds
     if _QUERY.search(before):  # or the one stands in the query
@@ -80,15 +95,34 @@ def redact(uri: str) -> str:
 
 def redact_text(text: str, uri: str, environ: Mapping[str, str] = os.environ) -> str:
     """Text, such as an error message, without the credentials of the URI and of MLflow's environment variables."""
-    login = (uri.partition("://")[2] or uri).rpartition("@")[0]
-    password, query = login.partition(":")[2], "".join(_QUERY.split(uri, maxsplit=1)[1:])
-    values = {value or name for name, value in parse_qsl(query, keep_blank_values=True)}
-    values = {value for value in values if len(value) > 3}  # a shorter one occurs in any text
-    plain = {unquote(login), unquote(password), *values, *(environ.get(name, "") for name in CREDENTIALS)}
-    secrets = {uri, query, login, password, *plain, *map(quote, plain), *map(quote_plus, plain)}
-    for secret in sorted(secrets - {""}, key=len, reverse=True):
-        text = text.replace(secret, redact(uri) if secret == uri else "***")
-    return text
+    plain = {environ.get(PASSWORD, ""), environ.get(TOKEN, "")}
+    if PASSWORD in environ:
+        plain.add(f"{environ.get(USER, '')}:{environ[PASSWORD]}")
+    if not uri.startswith(_FILE):
+        login = (uri.partition("://")[2] or uri).rpartition("@")[0]
+        password, query = login.partition(":")[2], "".join(_QUERY.split(uri, maxsplit=1)[1:])
+        values = {value or name for name, value in parse_qsl(query, keep_blank_values=True)}
+        plain |= {uri, query, login, password, unquote(login), unquote(password)}
+        plain |= {value for value in values if len(value) > 3}  # a shorter one occurs in any text
+    secrets = {form for secret in plain - {""} for form in _encoded(secret)}
+    for form in sorted(secrets, key=len, reverse=True):
+        text = text.replace(form, redact(uri) if form == uri else "***")
+    return _HEADER.sub(r"\1***", text)
+
+
+def _encoded(secret: str) -> Iterator[str]:
+    """A secret as servers and drivers may repeat it: plain, and in the encodings of URLs, headers, JSON and HTML."""
+    yield secret
+    for quoted in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+        yield quoted
+        yield re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), quoted)
+    yield json.dumps(secret)[1:-1]
+    yield repr(secret)[1:-1]
+    yield html.escape(secret)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode) if len(secret) > 3 else ():
+        padded = encode(secret.encode(errors="surrogateescape")).decode()
+        yield padded
+        yield padded.rstrip("=")
 
 
 def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
@@ -132,12 +166,25 @@ _ALLOWED = ("http[s]://HOST:PORT", "sqlite:///FILE", *(f"{scheme}://HOST/DATABAS
 
 def _sqlite_fault(uri: str, field: str, mounts: Path) -> Fault | None:
     path = sqlite_path(uri)
-    if path is None or uri in ("sqlite:///", "sqlite:///:memory:") or "?" in uri or path.is_dir():
+    if path is None or uri in (_FILE, f"{_FILE}:memory:") or path.is_dir():
         return Fault(field, "must name a file", redact(uri), ("sqlite:///relative/FILE", "sqlite:////absolute/FILE"))
+    if not _PLAIN_PATH.fullmatch(str(path)) and not _is_read_as(path):
+        rule = (
+            "must name a file whose path has no ?, no control character and no code such as %20: MLflow changes these"
+        )
+        return Fault(field, f"{rule}. Give another file, or a server, with --tracking-uri", str(path))
     if kind := network_file_system(path, mounts):
         rule = f"SQLite needs a local disk, this is {kind}: give an MLflow server or database with --tracking-uri"
         return Fault(field, rule, str(path))
     return None
+
+
+def _is_read_as(path: Path) -> bool:
+    """Whether MLflow opens this very file. SQLAlchemy decodes `%20` (from 2.1 on) and takes `?` for a query's begin."""
+    from sqlalchemy import make_url
+
+    text = str(path)
+    return text.isprintable() and make_url(f"{_FILE}{text}").database == text
 
 
 def _database_fault(uri: str, parts: SplitResult, field: str) -> Fault | None:

@@ -459,6 +459,29 @@ def test_the_installed_script_refuses_an_unknown_format(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+def test_the_home_directory_is_known_in_every_path(
+    gga: Command, own_copy: Callable[[], SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shells leave `~` as it is after an `=`, and in quotes."""
+    sweep = own_copy()
+    monkeypatch.setenv("HOME", str(sweep.storage))
+    run = Ledger(sweep.folder).run_names()[0]
+    for arguments in (
+        ("status", "~/digits"),
+        ("verify", "~/digits"),
+        ("report", "~/digits", "--output=~/table.txt"),
+        ("predict", f"~/digits/runs/{run}", "--output=~/predictions.csv"),
+        ("export", "~/digits", "--domainbed=~/tree"),
+        ("report", "--domainbed", "~/tree"),
+        ("sync", "~/digits", "--tracking-uri=sqlite:///~/own.db"),
+    ):
+        called = gga(*arguments)
+        assert called.code == 0, (arguments, called.err)
+    made = {path.name for path in sweep.storage.iterdir()}
+    assert made >= {"table.txt", "predictions.csv", "tree", "own.db"}
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 # train
 
 

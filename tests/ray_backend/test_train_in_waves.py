@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -181,3 +182,14 @@ def test_a_launch_prints_rays_dashboard_first(found: str | None, scene: Scene, m
     first = capture.get().splitlines()[0]
     assert first == f"Ray:     {found}" if found else first.startswith("The time left is not known yet")
     assert requested == ["auto", True]
+
+
+def test_draws_that_turned_out_equal_to_others_are_not_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = LaunchProgress(scene.runs, dict.fromkeys(scene.runs, RunStatus.DONE), unsuggested=1)
+    assert progress.counts[RunStatus.QUEUED] == 1
+    monkeypatch.setattr(waves, "NextRuns", lambda *args: SimpleNamespace(exhausted=True))
+    waves._Waves(scene.work, scene.launch(), progress)._train_in_order()
+    assert progress.total == len(scene.runs)
+    assert progress.counts[RunStatus.QUEUED] == 0

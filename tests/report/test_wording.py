@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report.wording import (
     ABSENT,
+    column_heads,
     count,
     counts_in_words,
     difference_in_words,
+    domains_in_words,
+    draws_in_words,
     duration_in_words,
     entry_in_words,
     gain_in_words,
@@ -22,6 +27,7 @@ from gga_sweep.report.wording import (
     time_in_words,
     unit_for,
 )
+from gga_sweep.selection import Table
 from gga_sweep.selection.seed_statistics import estimate
 from gga_sweep.selection.table import summarize
 
@@ -72,6 +78,8 @@ def test_an_entry_has_its_mean_its_error_and_what_is_missing(values: list[float]
         (lambda n: count(n, "cell"), 0, "0 cells"),
         (lambda n: count(n, "cell"), 1, "1 cell"),
         (lambda n: count(n, "cell"), 240000, "240,000 cells"),
+        (lambda n: count(n, "prefix"), 0, "0 prefixes"),
+        (lambda n: count(n, "prefix"), 1, "1 prefix"),
     ],
 )
 def test_a_number_in_words(in_words: Callable[[float], str], value: float, words: str) -> None:
@@ -104,3 +112,20 @@ def test_counts_leave_out_a_status_without_runs() -> None:
 )
 def test_device_time_is_in_hours_if_the_longest_is_one(seconds: list[float], unit: str) -> None:
     assert unit_for(seconds).name == unit
+
+
+def test_many_test_domains_make_a_head_that_can_be_read() -> None:
+    many = tuple(f"{i:03}-{'x' * 90}" for i in range(65))
+    assert domains_in_words(many) == f"000-{'x' * 16}+...+064-{'x' * 16} (65 domains)"
+    assert domains_in_words(("art", "photo", "sketch")) == "art+photo+sketch"
+    assert domains_in_words(many[:1]) == many[0]
+    others = (*many[:30], *many[31:])
+    columns = many, ("art",), (*others[:-1], "between", others[-1])
+    first, art, other, average = column_heads(cast(Table, SimpleNamespace(columns=columns)))
+    assert (art, average) == ("art", "Average")
+    assert (first, other) == (f"{domains_in_words(many)} #1", f"{domains_in_words(many)} #2")
+
+
+def test_thousands_of_draws_are_not_listed() -> None:
+    assert draws_in_words([0, 1]) == " (draws 0, 1)"
+    assert draws_in_words(range(5000)) == " (draws 0, 1, 2, ..., 4999)"

@@ -149,8 +149,8 @@ ACROSS = fault_cases(r"""
     -> training.network: resnet18 needs images of 3 channels, got 1
 {training: {augmentation: domainbed}}
     -> training.augmentation: needs images of 3 channels, RotatedDigits has 1, got 'domainbed'
-{training: {weights: nowhere/weights.pt}}
-    -> training.weights: the weights file must exist, got 'nowhere/weights.pt'
+{training: {weights: /nowhere/weights.pt}}
+    -> training.weights: the weights file must exist, got '/nowhere/weights.pt'
 {defaults: {batch_size: 241}}
     -> defaults.batch_size: must not exceed the training split of the smallest domain, '45' (240 images), got 241
 {search_space: {batch_size: {integers: [8, 241]}}}
@@ -271,6 +271,11 @@ OF_ALGORITHMS = fault_cases(r"""
     -> defaults.batch_size: CORAL needs 2 images or more a domain, got 1
 {arms: [{algorithm: IRM}], search_space: {batch_size: {integers: [1, 40]}}}
     -> search_space.batch_size: IRM needs 2 images or more a domain, got 1
+{defaults: {batch_size: 1}, dataset: {name: ColoredDigits}, training: {network: resnet18, freeze_batch_norm: false}}
+    -> defaults.batch_size: must be 2 or more: resnet18 has batch norm that is not frozen, got 1
+{search_space: {batch_size: {choice: [8, 1]}}, dataset: {name: ColoredDigits}, training: {network: resnet18,
+  freeze_batch_norm: false}}
+    -> search_space.batch_size: must be 2 or more: resnet18 has batch norm that is not frozen, got 1
 {arms: [{algorithm: 'somebodys_algorithms:NeedsStatistics'}]}
     -> training.network: has no batch norm, whose batch statistics somebodys_algorithms:NeedsStatistics needs, got
     'small-cnn'

@@ -13,6 +13,7 @@ from sweep_content import GGA, content, on_tree, two_arms, write_tree
 
 from gga_sweep.errors import InputError
 from gga_sweep.spec import SweepSpec, load
+from gga_sweep.spec.content_digests import cache_folder
 from gga_sweep.spec.protocols import PROTOCOLS
 
 
@@ -100,6 +101,33 @@ def test_what_the_file_overrides_decides_and_is_a_deviation(field: str, tmp_path
     else:
         assert sweep.deviations[0] == f"{field} is {OVERRIDES[field]} (the protocol's: {plain[field]})"
         assert [words[:21] for words in sweep.deviations[1:]] == ["crops are taken from "] * (field == "augmentation")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "weights", "deviation"),
+    [
+        ("quick", "random", []),
+        ("quick", "imagenet", ["weights is imagenet (the protocol's: random)"]),
+        ("domainbed", "random", ["weights is random (the protocol's: IMAGENET1K_V1)"]),
+    ],
+)
+def test_random_weights_are_called_so(protocol: str, weights: str, deviation: list[str], tmp_path: Path) -> None:
+    training = {"network": "resnet18", "weights": weights}
+    space = {"lr": {"loguniform": [1e-5, 1e-3]}}
+    sweep = load(on_tree(write_tree(tmp_path / "tree"), protocol=protocol, training=training, search_space=space))
+    assert [words for words in sweep.deviations if words.startswith("weights")] == deviation
+
+
+def test_the_home_directory_is_known_in_the_paths_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_tree(tmp_path / "tree")
+    (tmp_path / "w.pt").write_bytes(b"weights")
+    sweep = load(on_tree(Path("~/tree"), training={"network": "resnet18", "weights": "~/w.pt"}), storage="~/results")
+    assert sweep.config.dataset.root == tmp_path / "tree"
+    assert sweep.training.weights == str(tmp_path / "w.pt")
+    assert sweep.storage == tmp_path / "results"
+    monkeypatch.setenv("GGA_SWEEP_CACHE", "~/cached")
+    assert cache_folder(sweep.storage) == tmp_path / "cached"
 
 
 BATCHED = (

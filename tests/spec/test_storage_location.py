@@ -13,9 +13,16 @@ from gga_sweep.ledger.open_store import open_store
 from gga_sweep.spec.location import S3Location, as_location
 
 
-@pytest.mark.parametrize("given", ["results", "/data/results", "~/results", "s3:/x", "a:b", ""])
+@pytest.mark.parametrize("given", ["results", "/data/results", "a/~/results", "s3:/x", "a:b", ""])
 def test_what_is_no_address_is_a_path(given: str) -> None:
-    assert as_location(given) == Path(given)
+    assert as_location(given) == as_location(Path(given)) == Path(given)
+
+
+def test_the_home_directory_is_known_in_every_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert as_location("~/results") == as_location(Path("~/results")) == tmp_path / "results"
+    with pytest.raises(InputError, match="--storage: home directory not found, got '~nobody-of-that-name"):
+        as_location("~nobody-of-that-name/results")
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +24,7 @@ from gga_sweep.errors import GGASweepError, InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.spec import Plan
 from gga_sweep.tracking.projector import Projector
+from gga_sweep.tracking.store import why_unusable
 from gga_sweep.tracking.tracking_uri import redact, redact_text, resolve_tracking_uri
 
 SECRETS = {
@@ -125,7 +131,77 @@ def test_whatever_it_holds_a_uri_is_shown_without_its_secrets(
         assert [name for name, secret in secrets.items() if secret[4:] in text] == []
 
 
+@settings(deadline=None)
+@given(SECRET, st.sampled_from(["", "é", "%", "@:/", '"', "&", "+ "]))
+def test_no_encoding_of_a_login_is_shown(password: str, special: str) -> None:
+    """As servers and proxies repeat the header of a request, and drivers the parts of a URI."""
+    login = f"anna:{password}{special}"
+    uri = f"https://{quote(login, safe=':')}@host:5000"
+    encoded = [
+        base64.b64encode(login.encode()).decode(),
+        base64.urlsafe_b64encode(login.encode()).decode(),
+        base64.b64encode(f"{password}{special}".encode()).decode(),
+        quote(login, safe=""),
+        quote_plus(login),
+        quote(login, safe="").lower() if password.islower() else quote(login),
+        json.dumps(login),
+        repr(login),
+        html.escape(login),
+    ]
+    for form in encoded:
+        shown = redact_text(f"400: Authorization: Basic {form} of {form}, x={form}&y", uri, {})
+        assert form.rstrip("=") not in shown
+        assert password[4:] not in shown
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "bearer", "Token", "Digest"])
+def test_a_repeated_authorisation_header_is_never_shown(scheme: str) -> None:
+    """Whatever gave the credentials: MLflow reads files of its own, too."""
+    shown = redact_text(f"refused 'Authorization: {scheme} YW5uYTpzM2NyZXQ=' of anna", "https://host", {})
+    assert shown == f"refused 'Authorization: {scheme} ***' of anna"
+    assert redact_text("a basic example, no token at all", "https://host", {}) == "a basic example, no token at all"
+
+
+def test_the_login_of_the_environment_is_not_shown_as_its_header() -> None:
+    environ = {"MLFLOW_TRACKING_USERNAME": "anna", "MLFLOW_TRACKING_PASSWORD": "s3cret-passw0rd"}
+    header = base64.b64encode(b"anna:s3cret-passw0rd").decode()
+    assert redact_text(f"no access with {header}", "https://host", environ) == "no access with ***"
+    assert redact_text("anna may not", "https://host", {"MLFLOW_TRACKING_USERNAME": "anna"}) == "anna may not"
+
+
 def test_what_mlflow_finds_in_the_environment_is_taken_out_of_messages_too() -> None:
     shown = redact_text("refused: " + ", ".join(SECRETS.values()), URI)
     assert told(shown) == []
     assert shown.startswith("refused: ")
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """Refuses every request, and repeats its header."""
+
+    def do_GET(self) -> None:
+        body = f"bad request: {self.headers['Authorization']}".encode()
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *args: object) -> None:
+        """Print nothing."""
+
+
+def test_a_server_that_repeats_the_header_of_a_request_makes_us_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.delenv(name)
+    with HTTPServer(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            reason = why_unusable(f"http://anna:{SECRETS['password']}@127.0.0.1:{server.server_port}") or ""
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "bad request: Basic ***" in reason
+    assert base64.b64encode(f"anna:{SECRETS['password']}".encode()).decode()[:12] not in reason
+    assert told(reason) == []

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented_ledger import invented_annealed_step, invented_noisy_step, invented_plan, invented_record
 
-from gga_sweep.spec import PlannedRun
+from gga_sweep.selection import domain_label
+from gga_sweep.spec import Plan, PlannedRun
 from gga_sweep.tracking import names
+from gga_sweep.tracking.descriptions import run_params, run_tags, summary_tags
 
 DOMAIN_NAMES = st.text(min_size=1, max_size=400)
 
@@ -120,3 +122,22 @@ def test_importing_the_names_loads_neither_mlflow_nor_torch() -> None:
     code = "import sys, gga_sweep.tracking.names; print({'mlflow', 'torch', 'ray'} & {*sys.modules})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_no_value_is_longer_than_mlflow_takes_and_different_ones_stay_so(annealed_run: PlannedRun, plan: Plan) -> None:
+    """MLflow cuts longer ones, with a warning, and takes two that it cut for one."""
+    many = tuple(f"{i:03}-{'x' * 100}" for i in range(65))
+    runs = [
+        replace(annealed_run, cell=replace(annealed_run.cell, test_domains=domains), draws=tuple(range(5000)))
+        for domains in (many, many[:-1])
+    ]
+    for describe in (run_params, lambda run: run_tags(plan.sweep, run)):
+        one, other = map(describe, runs)
+        assert max(map(len, one.values())) <= 5000
+        changed = {name for name, value in one.items() if other[name] != value}
+        assert {name.removeprefix(names.PREFIX) for name in changed} >= {"test_domains"}
+    label = domain_label(many)
+    tags = summary_tags(plan.sweep, "ERM", names.value_of(label))
+    assert max(map(len, tags.values())) <= 5000
+    assert len(tags[names.RUN_NAME]) < 250
+    assert names.value_of("art+photo") == "art+photo"

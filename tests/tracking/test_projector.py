@@ -24,6 +24,7 @@ from gga_sweep.tracking.mlflow_api import MlflowException
 from gga_sweep.tracking.projection import Projection
 from gga_sweep.tracking.projector import Pace, Projector
 from gga_sweep.tracking.sole_writer import SoleWriter
+from gga_sweep.tracking.store import UnusableStoreError
 
 
 def shown(tracked: TrackedSweep) -> dict[str, str]:
@@ -285,6 +286,50 @@ def test_a_run_that_the_store_refuses_does_not_keep_the_others_waiting(
         assert not projector.close(30)
     assert f"still lacks {broken.folder};" in caplog.text
     assert tracked.child(good).status == "FINISHED"
+
+
+def test_the_end_of_a_sweep_does_not_wait_for_a_store_that_must_be_repaired(
+    tracked: TrackedSweep, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = threading.Event()
+    broken.set()
+
+    def connect(uri: str) -> Any:
+        if broken.is_set():
+            raise UnusableStoreError("its schema is 1, this MLflow needs 2: run `mlflow db upgrade URI`")
+        return tracked.store.connect()
+
+    tracked.finish(tracked.plan.runs[0])
+    began = time.monotonic()
+    with tracked.projector(connect=connect, pace=Pace(retry_after=30.0)) as projector:
+        eventually(lambda: warnings(caplog))
+        assert not projector.close(600)
+    assert time.monotonic() - began < 20
+    first, last = warnings(caplog)
+    assert first.endswith(
+        "MLflow at http://***@host:5000 cannot be brought up to date: its schema is 1, this MLflow needs 2: run "
+        "`mlflow db upgrade URI` (the sweep file)"
+    )
+    assert last.endswith("; once that is repaired, launch again")
+    broken.clear()
+    with tracked.projector(connect=connect) as projector:
+        assert projector.close(30)
+
+
+def test_a_store_that_became_read_only_is_not_waited_for(
+    tracked: TrackedSweep, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise MlflowException("(sqlite3.OperationalError) attempt to write a readonly database")
+
+    tracked.finish(tracked.plan.runs[0])
+    with tracked.projector(pace=Pace(gather=0.0, retry_after=30.0)) as projector:
+        eventually(lambda: tracked.runs("run"))
+        monkeypatch.setattr("gga_sweep.tracking.sweep_outcome.publish_outcome", refuse)
+        began = time.monotonic()
+        assert not projector.close(600)
+        assert time.monotonic() - began < 20
+    assert "once that is repaired" in warnings(caplog)[-1]
 
 
 def test_required_tracking_does_not_begin_without_its_store(tracked: TrackedSweep) -> None:

@@ -18,7 +18,7 @@ from gga_sweep.errors import GGASweepError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.spec import Plan
 from gga_sweep.tracking.projector import Pace
-from gga_sweep.tracking.sole_writer import SoleWriter
+from gga_sweep.tracking.sole_writer import SoleWriter, _digest
 
 
 @contextmanager
@@ -179,3 +179,14 @@ def test_after_a_writer_that_left_requests_behind_the_next_waits_until_they_are_
     assert len(tracked.runs("run")) == 1
     with tracked.projector(pace=Pace(0.0, retry_after=3600.0)) as third:  # now nothing is left behind
         assert third.close(30)
+
+
+def test_each_file_has_a_lease_of_its_own_and_a_server_one_for_all_logins() -> None:
+    files = [
+        "sqlite:////a@x/mlflow.db",
+        "sqlite:////b@x/mlflow.db",
+        "sqlite:////a#1/mlflow.db",
+        "sqlite:////a#2/mlflow.db",
+    ]
+    assert len(set(map(_digest, files))) == len(files)
+    assert _digest("https://me:secret@host") == _digest("https://host/") == _digest("https://other@host?token=1")

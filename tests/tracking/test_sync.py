@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 import time
@@ -179,6 +180,20 @@ def test_bad_input_is_refused_before_anything_is_done(
     code, _, err = gga("sync", trained.ledger.folder, *arguments)
     assert code == 2
     assert named in err
+    assert trained.ledger.store.list("tracking") == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(
+    gga: Callable[..., Any], trained: TrackedSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**options: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("gga_sweep.execution.prepare.tempfile.TemporaryFile", refuse)
+    code, _, err = gga("sync", trained.ledger.folder, "--tracking-uri", SERVER)
+    assert code == 2
+    assert "DIR: must be writable, as it holds MLflow's artifacts" in err
+    assert f"sync a copy of it, got '{trained.ledger.folder}'" in err
     assert trained.ledger.store.list("tracking") == []
 
 

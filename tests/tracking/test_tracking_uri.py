@@ -120,10 +120,41 @@ def test_sqlite_on_a_network_file_system_is_refused_and_a_server_is_not(mounts: 
         ("http://host/db#token=secret", "http://host/db?***"),
         ("me:secret@host", "***@host"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("sqlite:////me@work/runs #1?/mlflow.db", "sqlite:////me@work/runs #1?/mlflow.db"),
     ],
 )
 def test_credentials_are_never_shown(uri: str, shown: str) -> None:
     assert redact(uri) == shown
+
+
+def test_a_message_keeps_the_path_of_a_file() -> None:
+    uri = "sqlite:////home/me:we@work/runs #1/mlflow.db"
+    assert redact_text(f"unable to open {uri}, /home/me:we@work", uri, {}) == f"unable to open {uri}, /home/me:we@work"
+
+
+@pytest.mark.parametrize("part", ["p%20q", "p%2Fq", "really?", "a\tb", "two\nlines"])
+def test_a_path_that_mlflow_would_change_is_refused(part: str) -> None:
+    storage = Path("/data") / part
+    with pytest.raises(InputError) as caught:
+        resolve_tracking_uri(storage, None, {})
+    [fault] = caught.value.faults
+    assert (fault.field, fault.got) == ("storage", f"/data/{part}/mlflow.db")
+    assert "has no ?, no control character and no code such as %20" in fault.rule
+    assert "--tracking-uri" in fault.rule
+    assert resolve_tracking_uri(storage, "sqlite:////data/mlflow.db", {}) == "sqlite:////data/mlflow.db"
+
+
+@pytest.mark.parametrize("part", ["me@work", "100%", "runs #1", "a:b@c", "é 😀", "~x", "a&b=c+d;e", "[x]", "a\\b'"])
+def test_any_other_path_is_taken_as_it_is(part: str) -> None:
+    assert resolve_tracking_uri(Path("/data") / part, None, {}) == f"sqlite:////data/{part}/mlflow.db"
+
+
+def test_the_home_directory_is_known_in_the_path_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert resolve_tracking_uri(Path("/data"), "sqlite:///~/x.db", {}) == "sqlite:////home/me/x.db"
+    assert resolve_tracking_uri(Path("/data"), None, {"MLFLOW_TRACKING_URI": "sqlite:///~/x.db"}).endswith("/me/x.db")
+    with pytest.raises(InputError, match="home directory not found"):
+        resolve_tracking_uri(Path("/data"), "sqlite:///~nobody-of-that-name/x.db", {})
 
 
 def test_credentials_are_taken_out_of_messages() -> None:

@@ -23,8 +23,8 @@ from gga_sweep.report.plots.style import (
     new_figure,
     new_panels,
 )
-from gga_sweep.report.wording import column_heads
-from gga_sweep.selection import Entry, SweepView, Table, domain_label
+from gga_sweep.report.wording import column_heads, domains_in_words
+from gga_sweep.selection import Entry, SweepView, Table
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep
 from gga_sweep.selection.methods.training_validation import by_validation
@@ -63,7 +63,7 @@ def validation_against_test(view: SweepView, table: Table) -> Figure | None:
         return None
     selected = _selected(table)
     with house_style():
-        titles = [f"test {domain_label(column)}" for column in table.columns]
+        titles = [f"test {domains_in_words(column)}" for column in table.columns]
         figure, panels = new_panels(titles, _labels(view), sharex=True)
         for axes, column in zip(panels, table.columns, strict=True):
             for i, arm in enumerate(view.arms):
