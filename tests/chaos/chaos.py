@@ -32,7 +32,7 @@ from scene import Scene  # noqa: E402
 from stores import store_content  # noqa: E402
 
 ALL = LOCAL | CLUSTERED | SERVED
-KILLS = {"actor killed", "launch killed", "machine rebooted", "node lost", "cluster gone"}
+KILLS = {"actor killed", "launch killed", "writer paused", "machine rebooted", "node lost", "cluster gone"}
 QUICK = {"actor killed", "launch killed", "launch interrupted", "machine rebooted", "node lost"}
 """Those of the short form."""
 
