@@ -361,10 +361,10 @@ class FailingStore(PosixStore):
 
     away = False
 
-    def replace(self, path: str, content: bytes) -> None:
+    def replace(self, path: str, content: bytes, writer: int | None = None) -> None:
         if self.away:
             raise StorageError("the storage cannot write: No space left on device")
-        super().replace(path, content)
+        super().replace(path, content, writer)
 
 
 def test_outage_of_the_storage_is_logged_once_and_survived(
