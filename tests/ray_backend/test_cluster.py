@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +49,7 @@ class FakeRay:
             environ=dict(os.environ),
             entrypoint=utils.get_entrypoint_name(),
             forms_clusters=ray_constants.ENABLE_RAY_CLUSTER,
+            blocked=signal.pthread_sigmask(signal.SIG_BLOCK, []),
             above_folder=None if folder is None else mode(Path(folder).parent),
         )
         for name, content in self.logs.items():
@@ -237,6 +239,13 @@ def test_ray_tmpdir_is_used(home: Path, fake_ray: FakeRay, monkeypatch: pytest.M
     launch()
     [(_, options)] = fake_ray.calls
     assert options["_temp_dir"] is None
+
+
+def test_processes_of_a_private_ray_outlive_the_terminal(home: Path, fake_ray: FakeRay) -> None:
+    """Ray starts them in the process group of the launch, to which a terminal that is closed sends SIGHUP."""
+    launch()
+    assert signal.SIGHUP in fake_ray.then.blocked
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_patches_of_ray_end_when_it_has_started(home: Path, fake_ray: FakeRay) -> None:
