@@ -14,9 +14,11 @@ def birth_of(pid: int) -> str | None:
     Returns:
         None if there is no such process, or it is a zombie; "" where the system does not show its start.
     """
+    if pid <= 0:  # those name groups
+        return None
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter of an id that was damaged
         return None
     except PermissionError:
         pass  # of another user

@@ -172,6 +172,12 @@ def test_holder_on_another_host_is_live_once_its_heartbeat_changes(store: PosixS
     beat.join()
 
 
+@pytest.mark.parametrize("pid", [-1, 0, 2**70])
+def test_damaged_process_id_is_of_no_process(store: PosixStore, pid: int) -> None:
+    write_holder(store, HERE, pid, seen_ago=0)
+    assert live_holder(store, LAUNCHES) is None
+
+
 @pytest.mark.parametrize("birth", ["another boot/pid:[1]/77", f"{'0' * 36}/pid:[4026531836]/77"])
 def test_machine_of_the_same_name_is_another_machine(store: PosixStore, dead_pid: int, birth: str) -> None:
     """Cloned machines, and containers whose names were given."""
