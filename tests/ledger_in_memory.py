@@ -30,10 +30,13 @@ class MemoryStore:
         self.replace(path, content)
         return True
 
-    def replace(self, path: str, content: bytes) -> None:
+    def replace(self, path: str, content: bytes, writer: int | None = None) -> None:
         self._count()
         self.files[path] = content
         self._written[path] = self.writes
+
+    def admit(self, folder: str, writer: int) -> None:
+        pass
 
     def stats(self, folder: str) -> dict[str, FileStat]:
         start = folder + "/"
@@ -47,7 +50,7 @@ class MemoryStore:
         start = folder + "/"
         return sorted({path[len(start) :].split("/")[0] for path in self.files if path.startswith(start)})
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, writer: int | None = None) -> None:
         self._count()
         self.files.pop(path, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -12,6 +13,7 @@ from gga_sweep.cli.datasets import check, list_datasets, prepare
 from gga_sweep.cli.doctor import doctor
 from gga_sweep.cli.launching import retry, run, stop
 from gga_sweep.cli.maintenance import clean, status, verify
+from gga_sweep.cli.output import STANDARD, OutputError, open_streams
 from gga_sweep.cli.single_runs import evaluate, predict, train
 from gga_sweep.cli.sweeps import plan, reseed
 from gga_sweep.cli.tables import export, report
@@ -70,8 +72,17 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """The console script."""
+    open_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except GGASweepError as error:
         err.print(str(error))
         sys.exit(_EXIT_CODES.get(type(error), BAD_INPUT))
+    except OutputError as error:
+        STANDARD.required, STANDARD.noted = False, True  # for what is left of it
+        if error.errno != errno.EPIPE:  # the reader of a pipe may end when it likes
+            err.print(f"The output cannot be written: {error.strerror}.")
+        sys.exit(FAILED)

@@ -24,6 +24,7 @@ from gga_sweep.cli.console import (
     out,
 )
 from gga_sweep.cli.launch_options import takes_launch_options
+from gga_sweep.cli.output import STANDARD
 from gga_sweep.execution.launch_options import LaunchOptions
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def launch_and_print(sweep: SweepSpec, options: LaunchOptions) -> None:
     from gga_sweep.api import run_sweep
     from gga_sweep.report.text import print_report
 
+    STANDARD.required = False  # the exit code is that of the runs
     result = run_sweep(sweep, options, out)
     out.print()
     print_report(result.report, out)

@@ -21,6 +21,7 @@ from gga_sweep.cli.console import (
     whole_path,
     writing,
 )
+from gga_sweep.cli.output import STANDARD
 
 if TYPE_CHECKING:
     from gga_sweep.execution.recorded_run import Progress
@@ -41,6 +42,7 @@ def train(
     from gga_sweep.records import FINAL
 
     sweep = load_sweep(file, overrides, storage, None)
+    STANDARD.required = False  # what it trains is in the folder
     folder, progress = replay(sweep, key, output, _print_progress)
     out.print(f"{folder.name}: {progress.status.lower()}" + (f" ({progress.reason})" if progress.reason else ""))
     equal = compare(folder, sweep)

@@ -31,7 +31,8 @@ from gga_sweep.ledger.json_codec import digest, dump_lines
 from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.ledger.run_header import RunHeader
-from gga_sweep.records import RunStatus, ValidationRecord
+from gga_sweep.ledger.run_reader import DETERMINISTIC
+from gga_sweep.records import FINAL, RunStatus, ValidationRecord
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import dump_tensors, dump_weights
 from gga_sweep.training.fingerprint import fingerprint
@@ -289,7 +290,7 @@ class RecordedRun:
         self._end(status, reason)
         if self._options.kept != "all":
             self._folder.delete_checkpoint()
-        if self._options.kept == "none":
+        if self._options.kept == "none" and self._status in FINAL:
             self._folder.discard_weights()
 
     def _checkpoint_is_due(self, evaluated: bool) -> bool:
@@ -307,11 +308,31 @@ class RecordedRun:
         self._end(*_failure(self._folder, error))
 
     def _end(self, status: RunStatus, reason: str | None = None) -> None:
+        if status in FINAL and (other := self._changed_file()) is not None:
+            self._folder.delete_checkpoint()
+            status = RunStatus.FAILED
+            reason = f"another process wrote its {other} meanwhile; the next launch trains it again from step 0"
         self._status, self._reason = status, reason
         self._write_state(status, reason)
 
+    def _changed_file(self) -> str | None:
+        """A deterministic file that is not what this attempt wrote; lines, which it still has, are written again."""
+        found, mine = self._folder.digests(), self._training.digests()
+        for name in DETERMINISTIC:
+            if found.get(name) == mine.get(name):
+                continue
+            if name == "records.jsonl" and self._training.records:
+                self._folder.write_records(self._training.records)
+            elif name == "annealing.jsonl" and self._training.annealed:
+                self._folder.write_annealed(self._training.annealed)
+            else:
+                return name
+        return None
+
     def _write_state(self, status: RunStatus, reason: str | None = None) -> None:
-        self._folder.write_state(status, self._training.step, reason, self._training.environments)
+        training = self._training
+        digests = training.digests() if status in FINAL else None
+        self._folder.write_state(status, training.step, reason, training.environments, digests)
 
 
 class FailedRun:

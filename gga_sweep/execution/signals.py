@@ -1,4 +1,4 @@
-"""Handles SIGINT, SIGTERM and SIGUSR1 (user, service manager, batch system) during a launch."""
+"""Handles the signals of user, terminal, service manager and batch system during a launch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 from gga_sweep.ledger.lease import Lease
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class StopSignals:
@@ -19,6 +19,9 @@ class StopSignals:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self._gentle = False
+        # `nohup` ignores SIGHUP for what it starts.
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._handled = [number for number in _SIGNALS if number != signal.SIGHUP or not ignored]
 
     @contextmanager
     def gentle(self) -> Iterator[None]:
@@ -33,7 +36,7 @@ class StopSignals:
     def install(self) -> None:
         """Install the handlers; again after Ray has replaced that of SIGTERM, and Tune that of SIGUSR1."""
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in self._handled:
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -49,13 +49,24 @@ class RunTraining:
 
     def checkpoint(self) -> Checkpoint:
         """The checkpoint to resume from here."""
-        recorded = {
+        return Checkpoint(self.trainer.state(), self._recorded(), self.environment, self.environments)
+
+    def digests(self) -> dict[str, str]:
+        """By name, of the deterministic files that this attempt has written or found intact."""
+        recorded = {name: found for name, found in self._recorded().items() if found is not None}
+        if not self.annealed:
+            del recorded["annealing.jsonl"]
+        if not self.records:
+            del recorded["records.jsonl"]
+        return recorded
+
+    def _recorded(self) -> dict[str, str | None]:
+        return {
             "records.jsonl": digest(dump_lines(self.records)),
             "annealing.jsonl": digest(dump_lines(self.annealed)),
             "selected": self.selected_digest,
             **self.averaged_digests,
         }
-        return Checkpoint(self.trainer.state(), recorded, self.environment, self.environments)
 
     def remark(self, folder: RunFolder, text: str) -> None:
         """Log a remark, and keep it for the launcher."""

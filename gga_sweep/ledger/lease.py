@@ -1,8 +1,9 @@
 """Leases on a ledger: for each kind of work (a folder of the ledger), one live worker at a time.
 
 Each worker takes the next number of its kind. `FOLDER/000007.json` names its process and its last heartbeat. The worker
-with the newest number holds the lease until it releases it, its heartbeat is too old, or, on this host, its process is
-gone. `FOLDER/000007.stop` requests that this worker and its helpers stop; it holds the reason.
+with the newest number holds the lease until it releases it, its process is gone (seen from its own machine), or its
+heartbeat has not changed for 120 s while another process watched it. Two clocks are never compared.
+`FOLDER/000007.stop` requests that this worker and its helpers stop; it holds the reason.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
 from gga_sweep.errors import StorageError, SweepOwnedError
 from gga_sweep.ledger.json_codec import dump
+from gga_sweep.ledger.process import birth_of, exists
 from gga_sweep.ledger.store import LedgerStore
 
 LAUNCHES = "launches"
 """The kind of work that trains a sweep."""
 
 DEAD_AFTER_SECONDS = 120.0
-"""Without a heartbeat for so long, a worker on another host counts as dead."""
+"""A worker whose heartbeat does not change for so long, while it is watched, counts as dead."""
 
 _HEARTBEAT_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
@@ -48,6 +49,7 @@ class Holder:
     Args:
         started, seen: its start and its last heartbeat, in seconds since the epoch, by its own clock.
         ended: when it released the lease; None while it works, and after it was killed.
+        birth: tells its process from a later one with the same id; see `birth_of`.
     """
 
     host: str
@@ -56,20 +58,58 @@ class Holder:
     seen: float
     ended: float | None = None
     number: int = 0
+    birth: str = ""
 
     @property
-    def alive(self) -> bool:
-        if self.ended is not None or time.time() - self.seen > DEAD_AFTER_SECONDS:
-            return False
-        if self.host != socket.gethostname():
-            return True
-        return self.started in _held_here if self.pid == os.getpid() else _process_exists(self.pid)
+    def is_gone(self) -> bool:
+        """Whether it released the lease, or its process is of this machine and has ended."""
+        return self.ended is not None or self._exists is False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process exists on this machine. On others a `HeartbeatWatch` shows whether it does."""
+        return self.ended is None and self._exists is True
+
+    @property
+    def _exists(self) -> bool | None:
+        found = exists(self.host, self.pid, self.birth)
+        return self.started in _held_here if found and self.pid == os.getpid() else found
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, last seen {max(0.0, time.time() - self.seen):.0f} s ago"
+        return f"process {self.pid} on {self.host}"
 
 
 _HOLDER = msgspec.json.Decoder(Holder)
+
+
+class HeartbeatWatch:
+    """Finds out whether a worker on another machine lives: whether its heartbeat changes while this object watches it.
+
+    Args:
+        folder: of the lease.
+        number: of the worker; None watches the newest one.
+    """
+
+    def __init__(self, store: LedgerStore, folder: str, number: int | None = None) -> None:
+        self.has_beaten = False
+        """Whether the heartbeat of the present worker has changed since it was first read."""
+        self._store = store
+        self._folder = folder
+        self._number = number
+        self._last: Holder | None = None
+        self._since = 0.0
+
+    def live_holder(self) -> Holder | None:
+        """The worker, unless it is gone or its heartbeat has not changed for 120 s of watching."""
+        number = self._number or _newest_number(self._store, self._folder)
+        holder = _read_holder(self._store, self._folder, number) if number else None
+        if holder is None or holder.is_gone:
+            return None
+        if holder != self._last:
+            self.has_beaten = self._last is not None and holder.number == self._last.number
+            self._last, self._since = holder, time.monotonic()
+        silent = time.monotonic() - self._since >= DEAD_AFTER_SECONDS
+        return None if silent and not holder.is_here else holder
 
 
 def newest_holder(store: LedgerStore, folder: str) -> Holder | None:
@@ -79,9 +119,27 @@ def newest_holder(store: LedgerStore, folder: str) -> Holder | None:
 
 
 def live_holder(store: LedgerStore, folder: str) -> Holder | None:
-    """The worker that holds the lease now; None if there is none."""
-    holder = newest_holder(store, folder)
-    return holder if holder is not None and holder.alive else None
+    """The worker that holds the lease now; None if there is none.
+
+    A worker on another machine counts as live until it has ended; `wait_for_heartbeat` finds out.
+    """
+    return HeartbeatWatch(store, folder).live_holder()
+
+
+def wait_for_heartbeat(store: LedgerStore, folder: str) -> Holder | None:
+    """The worker that holds the lease now. One on another machine is watched until its heartbeat changes.
+
+    Returns:
+        None if there is none, or its heartbeat does not change within 120 s.
+    """
+    watch = HeartbeatWatch(store, folder)
+    holder = watch.live_holder()
+    if holder is not None and not holder.is_here:
+        logger.warning("%s has not ended: its heartbeat is watched, for %.0f s at most", holder, DEAD_AFTER_SECONDS)
+    while holder is not None and not holder.is_here and not watch.has_beaten:
+        time.sleep(_LOOK_SECONDS)
+        holder = watch.live_holder()
+    return holder
 
 
 def ask_to_stop(store: LedgerStore, folder: str, number: int, reason: str) -> bool:
@@ -91,8 +149,8 @@ def ask_to_stop(store: LedgerStore, folder: str, number: int, reason: str) -> bo
 
 def wait_for_end(store: LedgerStore, folder: str, number: int, seconds: float) -> bool:
     """Whether the worker of that number has ended, or died, within so many seconds."""
-    deadline = time.monotonic() + seconds
-    while _read_holder(store, folder, number).alive:
+    watch, deadline = HeartbeatWatch(store, folder, number), time.monotonic() + seconds
+    while watch.live_holder() is not None:
         if time.monotonic() >= deadline:
             return False
         time.sleep(_LOOK_SECONDS / 4)
@@ -206,32 +264,38 @@ class Lease:
 
 
 @contextmanager
-def held(store: LedgerStore, folder: str = LAUNCHES, take_over: bool = False) -> Iterator[Lease]:
-    """Hold the lease for the length of a `with` block.
+def held(
+    store: LedgerStore, folder: str = LAUNCHES, take_over: bool = False, watch: HeartbeatWatch | None = None
+) -> Iterator[Lease]:
+    """Hold the lease for the length of a `with` block. See `wait_for_heartbeat` about a holder on another machine.
 
     Args:
         take_over: request that a live holder stop, wait for its end for 90 s at most, then go on.
+        watch: of a caller that tries again and again, and does not wait here.
 
     Raises:
         SweepOwnedError: another live worker holds it.
     """
-    lease = _claim(store, folder, take_over)
+    lease = _claim(store, folder, take_over, watch)
     try:
         yield lease
     finally:
         lease.release()
 
 
-def _claim(store: LedgerStore, folder: str, take_over: bool) -> Lease:
-    now = time.time()
-    present = newest_holder(store, folder)
-    if present is not None and present.alive:
-        if not take_over:
+def _claim(store: LedgerStore, folder: str, take_over: bool, watch: HeartbeatWatch | None) -> Lease:
+    number = _newest_number(store, folder) + 1  # whoever takes it meanwhile was quicker
+    if take_over:
+        if (present := live_holder(store, folder)) is not None:
+            here = f"process {os.getpid()} on {socket.gethostname()}"
+            ask_to_stop(store, folder, present.number, f"{here} took over")
+            wait_for_end(store, folder, present.number, _PATIENCE_SECONDS)
+    else:
+        present = wait_for_heartbeat(store, folder) if watch is None else watch.live_holder()
+        if present is not None:
             raise SweepOwnedError(f"another launch owns this sweep: {present}; `--take-over` stops it")
-        ask_to_stop(store, folder, present.number, f"process {os.getpid()} on {socket.gethostname()} took over")
-        wait_for_end(store, folder, present.number, _PATIENCE_SECONDS)
-    number = (0 if present is None else present.number) + 1
-    mine = Holder(socket.gethostname(), os.getpid(), now, time.time(), number=number)
+    now, birth = time.time(), birth_of(os.getpid()) or ""
+    mine = Holder(socket.gethostname(), os.getpid(), now, now, number=number, birth=birth)
     _held_here.add(mine.started)  # before the file exists: another thread may read it at once
     if not store.put_if_absent(_path(folder, number), _content(mine)):
         _held_here.discard(mine.started)
@@ -259,16 +323,3 @@ def _path(folder: str, number: int) -> str:
 
 def _content(holder: Holder) -> bytes:
     return dump(holder).encode()
-
-
-def _process_exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:  # a killed process whose parent has not waited for it is still listed, as a zombie
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
-from gga_sweep.errors import AttemptSupersededError, DamagedFileError
+from gga_sweep.errors import AttemptSupersededError, DamagedFileError, StorageError
 from gga_sweep.ledger.json_codec import dump, dump_lines
 from gga_sweep.ledger.run_header import RunHeader, dump_header
 from gga_sweep.ledger.run_reader import AVERAGED, DETERMINISTIC, RunReader
@@ -34,6 +35,7 @@ class RunFolder(RunReader):
         while not self.store.put_if_absent(f"{self._path}/attempts/{number:06d}", dump(owner).encode()):
             number += 1
         self._attempt = number
+        self.store.admit(self._path, number)
         return number
 
     def write_header(self, header: RunHeader, anew: bool = False) -> None:
@@ -76,14 +78,23 @@ class RunFolder(RunReader):
             self._delete(name)
 
     def write_state(
-        self, status: RunStatus, step: int, reason: str | None = None, environments: Sequence[str] = ()
+        self,
+        status: RunStatus,
+        step: int,
+        reason: str | None = None,
+        environments: Sequence[str] = (),
+        digests: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the state; a final one with the digests of the run's deterministic files."""
+        """Write the state; a final one with the digests of the run's deterministic files.
+
+        Args:
+            digests: of what this attempt wrote; None: of what the folder holds.
+        """
         state = RunState(
             status, reason, step, self._attempt or 0, environments=tuple(environments), written=time.time()
         )
         if status in FINAL:
-            state = replace(state, digests=self.digests())
+            state = replace(state, digests=self.digests() if digests is None else dict(digests))
         self._write("status.json", dump(state).encode())
 
     def mark(self, status: RunStatus, reason: str | None = None) -> None:
@@ -104,19 +115,32 @@ class RunFolder(RunReader):
 
     def discard_weights(self) -> None:
         """Remove the weights of a final run, and list them in its state. Requires the sweep's lease."""
+        if self._attempt is None:  # so that a later attempt makes this one fail
+            self.claim({"removed": "weights"})
         state = self.read_state()
         state = replace(state, removed=("selected", *(["averaged"] if "averaged" in state.digests else [])))
-        self.store.replace(f"{self._path}/status.json", dump(state).encode())
+        self._write("status.json", dump(state).encode())
         for name in state.removed:
-            self.store.delete(f"{self._path}/{name}")
+            self._delete(name)
 
     def _delete(self, file: str) -> None:
-        self._check_owner()
-        self.store.delete(f"{self._path}/{file}")
+        with self._owned():
+            self.store.delete(f"{self._path}/{file}", self._attempt)
 
     def _write(self, file: str, content: bytes) -> None:
+        with self._owned():
+            self.store.replace(f"{self._path}/{file}", content, self._attempt)
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        """Raises AttemptSupersededError if there is a newer attempt, before the block or after it."""
         self._check_owner()
-        self.store.replace(f"{self._path}/{file}", content)
+        try:
+            yield
+        except StorageError:
+            self._check_owner()  # the store refuses what a newer attempt has superseded
+            raise
+        self._check_owner()
 
     def _check_owner(self) -> None:
         newest = self.newest_attempt()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +20,7 @@ from gga_sweep.input_files import read_regular
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_BESIDE = ".new-"
+_BESIDE, _WRITER = ".new-", ".writer-"
 _LARGEST = {".json": 2**26, ".jsonl": 2**28}
 _LARGEST_OTHER = 2**36  # bytes of a checkpoint
 
@@ -36,9 +38,10 @@ class FileStat(NamedTuple):
 
 
 class LedgerStore(Protocol):
-    """Seven operations on small files named by relative paths with forward slashes.
+    """Operations on small files named by relative paths with forward slashes.
 
-    Each raises `StorageError` if the storage cannot be used; a missing file is no such case.
+    Each raises `StorageError` if the storage cannot be used; a missing file is no such case. A `writer` is a number
+    that `admit` has admitted to the file's folder.
     """
 
     parallel: int
@@ -52,8 +55,15 @@ class LedgerStore(Protocol):
         """Create the file; False, with nothing written, if it exists. Of several callers at once exactly one wins."""
         ...
 
-    def replace(self, path: str, content: bytes) -> None:
+    def replace(self, path: str, content: bytes, writer: int | None = None) -> None:
         """Create or overwrite the file, durably."""
+        ...
+
+    def admit(self, folder: str, writer: int) -> None:
+        """From here on, this writer may write to the folder, and where the storage can refuse them, no lower one may.
+
+        A file system refuses them also if they are in the middle of a write. A bucket cannot.
+        """
         ...
 
     def stats(self, folder: str) -> dict[str, FileStat]:
@@ -64,7 +74,7 @@ class LedgerStore(Protocol):
         """The names in a folder, sorted; empty if there is no such folder."""
         ...
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, writer: int | None = None) -> None:
         """Remove the file; no error if it is not there."""
         ...
 
@@ -74,7 +84,7 @@ class LedgerStore(Protocol):
         No other operation but `delete` sees these files.
 
         Args:
-            min_age: seconds since it was last written.
+            min_age: seconds since it was last written, by the clock of the storage.
         """
         ...
 
@@ -89,7 +99,11 @@ def for_each(store: LedgerStore, work: Callable[[Item], Result], items: Iterable
 
 
 class PosixStore:
-    """A folder on a local or shared file system: written beside, synced, renamed."""
+    """A folder on a local or shared file system: written beside, synced, renamed.
+
+    Each writer writes its drafts in a folder of its own. When a later one is admitted, that folder is gone, and with it
+    every draft that could still be renamed, however long its writer has stood still.
+    """
 
     parallel = 1
 
@@ -117,11 +131,22 @@ class PosixStore:
             _sync_folder(target.parent)
             return True
 
-    def replace(self, path: str, content: bytes) -> None:
+    def replace(self, path: str, content: bytes, writer: int | None = None) -> None:
         target = self._locate(path)
         with _storage_errors("write", target):
-            self._write_beside(target, content).replace(target)
+            self._write_beside(target, content, writer).replace(target)
             _sync_folder(target.parent)
+
+    def admit(self, folder: str, writer: int) -> None:
+        target = self._locate(folder)
+        with _storage_errors("write", target):
+            _drafts(target, writer).mkdir(parents=True, exist_ok=True)
+            for drafts in target.glob(f"{_WRITER}*"):
+                if int(drafts.name.removeprefix(_WRITER)) < writer:
+                    gone = drafts.with_name(f"{_BESIDE}{uuid.uuid4().hex}")
+                    with suppress(FileNotFoundError):  # another writer was quicker
+                        drafts.rename(gone)
+                        shutil.rmtree(gone, ignore_errors=True)
 
     def stats(self, folder: str) -> dict[str, FileStat]:
         target = self._locate(folder)
@@ -136,13 +161,21 @@ class PosixStore:
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, writer: int | None = None) -> None:
         target = self._locate(path)
         with _storage_errors("delete", target):
-            target.unlink(missing_ok=True)
+            if writer is None:
+                target.unlink(missing_ok=True)
+                return
+            drafts = _drafts(target.parent, writer)
+            try:
+                target.replace(drafts / f"{_BESIDE}{uuid.uuid4().hex}").unlink()
+            except FileNotFoundError:
+                if not drafts.is_dir():
+                    raise
 
     def unfinished_writes(self, min_age: float = 0.0) -> dict[str, int]:
-        youngest, sizes = time.time() - min_age, {}
+        youngest, sizes = (self._now() - min_age if min_age else 0.0), {}
         with _storage_errors("read", self.root):
             for path in self.root.rglob(f"{_BESIDE}*"):
                 with suppress(FileNotFoundError):
@@ -154,9 +187,19 @@ class PosixStore:
     def _locate(self, path: str) -> Path:
         return self.root.joinpath(below_root(path))
 
-    def _write_beside(self, target: Path, content: bytes) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.parent / f"{_BESIDE}{uuid.uuid4().hex}"
+    def _now(self) -> float:
+        """By the clock of the storage, which need not be this machine's."""
+        try:
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:  # cannot be written, so nothing will be removed either
+            return time.time()
+
+    def _write_beside(self, target: Path, content: bytes, writer: int | None = None) -> Path:
+        folder = target.parent if writer is None else _drafts(target.parent, writer)
+        if writer is None:  # the folder of a writer is made when it is admitted, and never again
+            folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f"{_BESIDE}{uuid.uuid4().hex}"
         try:
             with beside.open("xb") as file:
                 file.write(content)
@@ -166,6 +209,10 @@ class PosixStore:
             beside.unlink(missing_ok=True)
             raise
         return beside
+
+
+def _drafts(folder: Path, writer: int) -> Path:
+    return folder / f"{_WRITER}{writer}"
 
 
 def _stats_below(folder: str, prefix: str) -> Iterator[tuple[str, FileStat]]:

@@ -6,19 +6,20 @@ import atexit
 import contextlib
 import os
 import secrets
-import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
-from gga_sweep.errors import GGASweepError
+from gga_sweep.errors import GGASweepError, first_line
+from gga_sweep.execution.private_folder import private_folder
 from gga_sweep.ray_backend.dashboard import LOOPBACK, dashboard_in_words, token_in_words
+from gga_sweep.ray_backend.head_watch import OnLost, watched_head
 from gga_sweep.ray_backend.ray_internals import (
     SYSTEM_CONFIG,
     forwarded_environment,
@@ -35,7 +36,7 @@ _CONNECT_SECONDS = 10.0
 
 
 @contextmanager
-def joined_cluster(address: str | None, dashboard: bool = False) -> Iterator[str | None]:
+def joined_cluster(address: str | None, dashboard: bool = False, on_lost: OnLost | None = None) -> Iterator[str | None]:
     """Join the Ray of this process or the cluster at an address, or start a private Ray; yield its dashboard.
 
     A private Ray listens on the loopback interface alone, has a dashboard only on request, requires a token
@@ -45,6 +46,7 @@ def joined_cluster(address: str | None, dashboard: bool = False) -> Iterator[str
     Args:
         address: "auto" finds a cluster; None uses `RAY_ADDRESS`, and without it starts a private Ray.
         dashboard: whether a private Ray has a dashboard; see `check_dashboard`.
+        on_lost: called when the head of the cluster is lost; None does not watch it.
 
     Yields:
         Where Ray's dashboard is, as a sentence part; None where there is none, or Ray ran in this process before.
@@ -53,20 +55,30 @@ def joined_cluster(address: str | None, dashboard: bool = False) -> Iterator[str
         GGASweepError: there is no cluster at the address, or it refuses us; or no Ray can be started here.
     """
     if ray.is_initialized():
-        yield None
+        with _watched(on_lost):
+            yield None
         return
     set_environment()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     with ExitStack() as stack:
         folder = stack.enter_context(_private_folder()) if address == "local" else None
         stack.callback(ray.shutdown)  # before its folder is removed; also after a failed start
-        yield _start(folder, dashboard) if address == "local" else _join(address)
+        found = _start(folder, dashboard) if address == "local" else _join(address)
+        stack.enter_context(_watched(on_lost))
+        yield found
+
+
+def _watched(on_lost: OnLost | None) -> AbstractContextManager[None]:
+    if on_lost is None:
+        return nullcontext()
+    head = getattr(ray.get_runtime_context(), "gcs_address", None)  # a Ray Client has none
+    return nullcontext() if head is None else watched_head(head, on_lost)
 
 
 def _start(folder: str | None, dashboard: bool) -> str | None:
     try:
         _provide_token()
-        with loopback_only(), hidden_command_line():
+        with loopback_only(), hidden_command_line(), _without_hangups():
             # "local": otherwise Ray joins the cluster named in /tmp/ray, where any user of this machine may write.
             context = ray.init(
                 "local",
@@ -77,10 +89,38 @@ def _start(folder: str | None, dashboard: bool) -> str | None:
                 _temp_dir=folder,
                 _system_config=dict(SYSTEM_CONFIG),
             )
-    except (OSError, ValueError, RuntimeError, RayError) as error:
-        raise GGASweepError(f"cannot start Ray on this machine: {error}") from error
+    except Exception as error:  # Ray raises what its libraries raise, and bare ones
+        raise GGASweepError(_not_started(error, folder)) from error
     url = _url_of(context)
     return None if url is None else f"{url} (requires the token: {token_in_words(os.environ)})"
+
+
+@contextmanager
+def _without_hangups() -> Iterator[None]:
+    """Processes that are started within the block live on when the terminal of this one is closed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _not_started(error: Exception, folder: str | None) -> str:
+    """What was tried, what Ray and its processes wrote, and what to do."""
+    logged = [] if folder is None else [line for name in ("gcs_server", "raylet") for line in _first_line(folder, name)]
+    said = "".join(f"\n  {line}" for line in [first_line(error), *logged])
+    return (
+        f"cannot start Ray on this machine:{said}\n"
+        "Ray starts several processes of many threads each: check the limits of memory, processes and open files "
+        "(`ulimit -a`), and the space left in the folder for temporary files; or join a cluster with --address"
+    )
+
+
+def _first_line(folder: str, name: str) -> Iterator[str]:
+    """Of what this process of Ray wrote on its standard error; a stack follows."""
+    for file in Path(folder).glob(f"session_latest/logs/{name}.err"):
+        if line := file.read_text(errors="replace").partition("\n")[0].strip():
+            yield f"{name}: {line}"
 
 
 def _join(address: str) -> str | None:
@@ -93,10 +133,10 @@ def _join(address: str) -> str | None:
                 logging_level="ERROR",
                 runtime_env={"env_vars": forwarded_environment()},
             )
-    except (OSError, ValueError, RuntimeError, RayError) as error:
+    except Exception as error:  # as above
         raise GGASweepError(
-            f"cannot join a Ray cluster at {address}: {error}. Is it up, and reachable from here? If it requires a "
-            "token, set RAY_AUTH_MODE=token and put the token in ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or "
+            f"cannot join a Ray cluster at {address}: {first_line(error)}. Is it up, and reachable from here? If it "
+            "requires a token, set RAY_AUTH_MODE=token and put the token in ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or "
             "RAY_AUTH_TOKEN"
         ) from error
     url, places = _url_of(context), getattr(context, "address_info", {})  # a Ray Client has none
@@ -135,7 +175,7 @@ def _private_folder() -> Iterator[str | None]:
         return
     place = tempfile.gettempdir()
     place = place if len(place) <= _LONGEST_FOLDER else "/tmp"
-    with tempfile.TemporaryDirectory(prefix="gga-", dir=place, ignore_cleanup_errors=True) as folder:
+    with private_folder(place) as folder:
         yield f"{folder}/ray"  # Ray makes the folder that it is given readable for everybody
 
 
@@ -150,10 +190,9 @@ def _provide_token() -> None:
     try:
         _keep_token(Path.home() / ".ray")
     except (OSError, RuntimeError):  # no home directory, or a read-only one
-        folder = Path(tempfile.mkdtemp(prefix="gga-"))
-        # Ray keeps a token for the lifetime of the process.
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(_keep_token(folder))
+        kept = ExitStack()
+        atexit.register(kept.close)  # Ray keeps a token for the lifetime of the process
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(_keep_token(Path(kept.enter_context(private_folder()))))
 
 
 def _keep_token(folder: Path) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 
 import ray
 
@@ -14,7 +17,7 @@ from gga_sweep.ray_backend.cluster import joined_cluster
 from gga_sweep.ray_backend.gpu_sharing import measured_share
 from gga_sweep.ray_backend.launch import Launch
 from gga_sweep.ray_backend.readiness import require_ready
-from gga_sweep.ray_backend.wave import Wave
+from gga_sweep.ray_backend.wave import Wave, mark_stopped
 from gga_sweep.records import FINAL, RunState
 from gga_sweep.report.launch_display import Display, outlook
 from gga_sweep.scheduling.estimate import Estimate, runs_at_once
@@ -27,6 +30,12 @@ from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec import PlannedRun, SweepSpec
 from gga_sweep.spec.adaptive_search import needs_order, open_ended_arms, unsuggested_runs
 
+_STOP_SECONDS = 25.0
+"""What a gentle stop may take without the head, which was missed 20 s ago: Ray ends the process after 60 s."""
+
+_INTERRUPTED = 3
+"""The exit code of an interrupted launch."""
+
 
 def train(work: Remaining, launch: Launch) -> None:
     """Train what is left of a plan, wave after wave, until nothing is left or the lease has a reason to stop.
@@ -37,7 +46,8 @@ def train(work: Remaining, launch: Launch) -> None:
     """
     options, console = launch.options, launch.console
     progress = _progress_of(work, options)
-    with joined_cluster(options.address, options.dashboard) as dashboard:
+    on_lost = partial(_stop_without_head, launch, Ledger(work.plan.sweep.folder))
+    with joined_cluster(options.address, options.dashboard, on_lost) as dashboard:
         if dashboard is not None:
             console.print(f"Ray:     {dashboard}", highlight=False, markup=False, soft_wrap=True)
         require_ready(work.plan.sweep)
@@ -51,6 +61,21 @@ def train(work: Remaining, launch: Launch) -> None:
             _Waves(replace(work, plan=plan), launch, progress).train()
         if launch.lease.reason is None:
             delete_prefixes(Ledger(plan.sweep.folder).store)
+
+
+def _stop_without_head(launch: Launch, ledger: Ledger, reason: str, ended: threading.Event) -> None:
+    """Stop a launch whose cluster has lost its head, before Ray ends this process.
+
+    The actors still train, and stop when they read the request. Tune may wait for the head without end.
+    """
+    launch.console.print(f"Stopping: {reason}.", highlight=False, markup=False, soft_wrap=True)
+    launch.lease.ask(reason)
+    if ended.wait(_STOP_SECONDS):
+        return
+    mark_stopped(ledger, launch.lease, ledger.run_names())
+    launch.lease.release()
+    launch.console.print("Stopped. Launch again to continue.", highlight=False, markup=False)
+    os._exit(_INTERRUPTED)
 
 
 class _Waves:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -11,7 +10,9 @@ import ray.exceptions
 from ray import tune
 
 from gga_sweep.errors import GGASweepError
+from gga_sweep.execution.private_folder import private_folder
 from gga_sweep.execution.recorded_run import RecordingOptions
+from gga_sweep.ledger.lease import Lease
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ray_backend.callbacks import HOST_OUT_OF_MEMORY, LaunchCallback
 from gga_sweep.ray_backend.fifo import FIFO
@@ -99,7 +100,7 @@ class Wave:
                 "The ledger keeps what was trained; launch again to continue."
             ) from error
         finally:
-            self._mark_stopped()
+            mark_stopped(self._ledger, self._launch.lease, [run.folder for run in self.runs.values()])
         return self._outcome(interrupted)
 
     def _add(self, run: PlannedRun) -> None:
@@ -110,7 +111,7 @@ class Wave:
 
     def _fit(self, sweep: SweepSpec, max_concurrent: int | None) -> None:
         # Tune's own files are never restored from (the ledger is), and are pickles: not for a shared storage.
-        with tempfile.TemporaryDirectory(prefix="gga-sweep-tune-", ignore_cleanup_errors=True) as folder:
+        with private_folder() as folder:
             tuner = tune.Tuner(
                 self._trainable(sweep),
                 param_space={} if self._order else {RUN: tune.grid_search(self._longest_first())},
@@ -156,15 +157,6 @@ class Wave:
         for key in self.runs:
             self._progress.interrupted(key)
 
-    def _mark_stopped(self) -> None:
-        """After a stop no run stays RUNNING; an actor that still trains one notices at its next write."""
-        lease = self._launch.lease
-        if lease.reason is None or not lease.is_newest():
-            return
-        for key, state in self._states(self.runs).items():
-            if state.status is RunStatus.RUNNING:
-                self._ledger.run(str(self.runs[key].folder)).mark(RunStatus.PREEMPTED, lease.reason)
-
     def _outcome(self, interrupted: bool) -> Outcome:
         after, lost = self._states(self.runs), self._callback.lost
         progressed = {key for key in lost if after[key].step > self._before[key].step}
@@ -182,3 +174,12 @@ class Wave:
         folders = {key: str(self.runs[key].folder) for key in keys}
         states = self._ledger.read_states(folders.values())
         return {key: states[folder] for key, folder in folders.items()}
+
+
+def mark_stopped(ledger: Ledger, lease: Lease, folders: Iterable[str]) -> None:
+    """After a stop no run stays RUNNING; an actor that still trains one notices at its next write."""
+    if lease.reason is None or not lease.is_newest():
+        return
+    for folder, state in ledger.read_states(folders).items():
+        if state.status is RunStatus.RUNNING:
+            ledger.run(folder).mark(RunStatus.PREEMPTED, lease.reason)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gga_sweep.ledger.lease import LAUNCHES, HeartbeatWatch
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.status import Work, read_work
@@ -60,8 +61,8 @@ class SweepProgress:
 
     @property
     def live(self) -> bool:
-        """Whether a launch is live."""
-        return self.work is not None and self.work.alive
+        """Whether a launch is live, or not known to be lost."""
+        return self.work is not None and self.work.alive is not False
 
     @property
     def over(self) -> bool:
@@ -139,6 +140,7 @@ class Watcher:
         self._sample = sample
         self._clock = clock
         self._seen: tuple[bytes | None, int] | None = None
+        self._heartbeat = HeartbeatWatch(ledger.store, LAUNCHES)
 
     def look(self) -> SweepProgress:
         """
@@ -146,7 +148,7 @@ class Watcher:
             InputError: the folder holds no sweep, or one that was altered since.
             StorageError: the ledger cannot be read.
         """
-        work = read_work(self._ledger)
+        work = read_work(self._ledger, self._heartbeat)
         seen = self._ledger.store.read("sweep.json"), 0 if work is None else work.holder.number
         if seen != self._seen:  # another launch may have put final runs back into the queue, or have a longer plan
             self._begin_anew()

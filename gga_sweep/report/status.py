@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gga_sweep.errors import shortened
-from gga_sweep.ledger.lease import LAUNCHES, Holder, newest_holder, reason_to_stop
+from gga_sweep.ledger.lease import LAUNCHES, HeartbeatWatch, Holder, newest_holder, reason_to_stop
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.report.wording import count
@@ -42,12 +42,12 @@ class Work:
 
     Args:
         holder: of the lease.
-        alive: whether it is live.
+        alive: whether it is live; None if it is on another machine and nobody has watched its heartbeat.
         stop_request: the reason to stop; None without a request.
     """
 
     holder: Holder
-    alive: bool
+    alive: bool | None
     stop_request: str | None = None
 
 
@@ -143,9 +143,17 @@ def work_in_words(work: Work | None) -> str:
     holder = work.holder
     stop = "" if work.stop_request is None else f" Stop requested: {work.stop_request}."
     process = f"process {holder.pid} on {holder.host}"
-    if work.alive:
+    since = f"since {_moment(holder.started)}"
+    if work.alive and holder.is_here:
         seen = max(0.0, time.time() - holder.seen)
-        return f"A launch is live: {process}, since {_moment(holder.started)}, last seen {seen:.0f} s ago.{stop}"
+        return f"A launch is live: {process}, {since}, last seen {seen:.0f} s ago.{stop}"
+    if work.alive:
+        return f"A launch is live: {process}, {since} (its clock).{stop}"
+    if work.alive is None:
+        return (
+            f"A launch has not ended: {process}, {since}, last heartbeat {_moment(holder.seen)} (its clock). "
+            f"`gga-sweep status --watch` shows whether it is live.{stop}"
+        )
     if holder.ended is None:
         return f"No launch is live. The last, {process}, was lost: last seen {_moment(holder.seen)}.{stop}"
     return f"No launch is live. The last, {process}, ended {_moment(holder.ended)}.{stop}"
@@ -153,7 +161,7 @@ def work_in_words(work: Work | None) -> str:
 
 def _abandoned(states: Mapping[str, RunState], work: Work | None) -> str:
     running = sum(state.status is RunStatus.RUNNING for state in states.values())
-    if running == 0 or (work is not None and work.alive):
+    if running == 0 or (work is not None and work.alive is not False):
         return ""
     is_marked, it = ("is", "it") if running == 1 else ("are", "them")
     return (
@@ -206,12 +214,21 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
-def read_work(ledger: Ledger) -> Work | None:
-    """The live launch of a sweep, or its last one; None without any."""
+def read_work(ledger: Ledger, watch: HeartbeatWatch | None = None) -> Work | None:
+    """The live launch of a sweep, or its last one; None without any.
+
+    Args:
+        watch: of a caller that reads again and again.
+    """
     holder = newest_holder(ledger.store, LAUNCHES)
     if holder is None or not holder.started:  # a damaged file
         return None
-    return Work(holder, holder.alive, reason_to_stop(ledger.store, LAUNCHES, holder.number))
+    live = None if holder.is_gone else holder
+    beaten = False
+    if watch is not None:
+        live, beaten = watch.live_holder(), watch.has_beaten
+    alive = False if live is None else True if live.is_here or beaten else None
+    return Work(holder, alive, reason_to_stop(ledger.store, LAUNCHES, holder.number))
 
 
 def read_states(plan: Plan, ledger: Ledger) -> dict[str, RunState]:

@@ -74,7 +74,8 @@ def _run_server(uri: str, host: str, port: int, address: _Address) -> None:
         "MLFLOW_BACKEND_STORE_URI": uri,
         "PYTHONSAFEPATH": "1",  # else `-m` runs a mlflow.py in the current folder
     }
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ends = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ends}
     server = subprocess.Popen(command, env=environment, start_new_session=True)  # its children must end with it
     try:
         code = server.wait()
@@ -82,7 +83,8 @@ def _run_server(uri: str, host: str, port: int, address: _Address) -> None:
         return
     finally:
         _end_group(server)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     raise GGASweepError(f"MLflow's server ended with exit code {code}")
 
 

@@ -115,7 +115,7 @@ class Projector:
     def __enter__(self) -> Projector:
         started = set(self._ledger.run_names())
         if self._require_ownership:
-            self._writer.take()
+            self._writer.take(wait=True)
         self._check_store()
         for run in self._plan.runs:
             folder = self._register(run)

@@ -6,7 +6,7 @@ import hashlib
 from contextlib import ExitStack, suppress
 
 from gga_sweep.errors import StorageError, SweepOwnedError
-from gga_sweep.ledger.lease import Lease, held, live_holder
+from gga_sweep.ledger.lease import HeartbeatWatch, Lease, held, live_holder
 from gga_sweep.ledger.store import LedgerStore
 from gga_sweep.tracking.tracking_uri import redact
 
@@ -27,6 +27,7 @@ class SoleWriter:
         self._folder = f"tracking/{_digest(uri)}"
         self._note = f"{self._folder}/unsettled"
         self._lease: Lease | None = None
+        self._watch = HeartbeatWatch(store, self._folder)
         self._until_released = ExitStack()
 
     @property
@@ -34,8 +35,12 @@ class SoleWriter:
         """Whether the right is held and no other process has taken it over."""
         return self._lease is not None and self._lease.reason is None
 
-    def take(self) -> bool:
+    def take(self, wait: bool = False) -> bool:
         """Acquire the right.
+
+        Args:
+            wait: wait until it is known whether the last writer, on another machine, lives. Otherwise it counts as
+                live, and further calls find out.
 
         Returns:
             False if it was held all the time, so that no other process has written.
@@ -48,7 +53,9 @@ class SoleWriter:
             return False
         self.release()
         try:
-            self._lease = self._until_released.enter_context(held(self._store, self._folder))
+            self._lease = self._until_released.enter_context(
+                held(self._store, self._folder, watch=None if wait else self._watch)
+            )
         except SweepOwnedError:
             holder = live_holder(self._store, self._folder)
             who = "another process" if holder is None else f"{holder},"

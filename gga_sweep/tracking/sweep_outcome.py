@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from gga_sweep.execution.private_folder import private_folder
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.selection import Entry, Selected, Table, domain_label
 from gga_sweep.spec.plan import PlannedRun
@@ -72,11 +72,13 @@ def _attach_weights(projection: Projection, run: TrackedRun, winner: Selected) -
 
 def _attach(projection: Projection, run_id: str, contents: Mapping[str, bytes | None]) -> None:
     """Attach the files that exist to a run of MLflow."""
-    with tempfile.TemporaryDirectory() as folder:
+    with private_folder() as above:
+        folder = Path(above) / "artifacts"
+        folder.mkdir()
         for name, content in contents.items():
             if content is not None:
-                (Path(folder) / name).write_bytes(content)
-        projection.client.log_artifacts(run_id, folder)
+                (folder / name).write_bytes(content)
+        projection.client.log_artifacts(run_id, str(folder))
 
 
 def _write_summaries(projection: Projection, table: Table) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gga_sweep.ledger.lease import LAUNCHES, live_holder
+from gga_sweep.ledger.lease import LAUNCHES, wait_for_heartbeat
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.selection import Table
 from gga_sweep.spec.plan import Plan
@@ -68,7 +68,7 @@ def sync(
         SweepOwnedError: another process writes this ledger into this store, and brings it up to date.
         StorageError: the ledger cannot be read or written.
     """
-    live = live_holder(ledger.store, LAUNCHES) is not None
+    live = wait_for_heartbeat(ledger.store, LAUNCHES) is not None
     with Projector(
         plan, ledger, uri, require_ownership=True, live=live, on_progress=on_progress, pace=pace, connect=connect
     ) as projector:

@@ -1,6 +1,6 @@
 """A real sweep on RotatedDigits that is broken at random but seeded moments until it ends: is it still the same sweep?
 
-    python tests/chaos/chaos.py                     # at least 50 faults, at most 45 minutes
+    python tests/chaos/chaos.py                     # at least 60 faults, at most 55 minutes
     python tests/chaos/chaos.py --faults 10 --seed 3 --only "actor killed" "launch killed"
 
 One sweep is left in peace, each of its runs trained from step 0. Then rounds of the same sweep on an empty storage are
@@ -32,7 +32,7 @@ from scene import Scene  # noqa: E402
 from stores import store_content  # noqa: E402
 
 ALL = LOCAL | CLUSTERED | SERVED
-KILLS = {"actor killed", "launch killed", "machine rebooted", "node lost", "cluster gone"}
+KILLS = {"actor killed", "launch killed", "writer paused", "machine rebooted", "node lost", "cluster gone"}
 QUICK = {"actor killed", "launch killed", "launch interrupted", "machine rebooted", "node lost"}
 """Those of the short form."""
 
@@ -213,9 +213,9 @@ def _say(words: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--faults", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--minutes", type=float, default=55)
     parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--trial-seeds", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=ALL, default=list(ALL), metavar="KIND", help=", ".join(ALL))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
-from scene import Running, Scene, kill
+from scene import Running, Scene, Terminal, kill
 
+from gga_sweep.ledger.process import birth_of
 from gga_sweep.records import FINAL
 
 Fault = Callable[[Scene, random.Random], str | None]
@@ -44,6 +47,68 @@ def actor_paused(scene: Scene, rng: random.Random) -> str | None:
         time.sleep(seconds)
         os.kill(chosen.pid, signal.SIGCONT)
     return f"actor of {chosen.folder} for {seconds:.1f} s"
+
+
+def writer_paused(scene: Scene, rng: random.Random) -> str | None:
+    """An actor stands still in the middle of a write until a newer attempt trains its run, or has ended it."""
+    if not scene.running():
+        return None
+    paused = scene.pause.with_name("paused")
+    scene.pause.touch()
+    try:
+        if not _comes_true(paused.exists, 60):
+            return None
+        pid, path = paused.read_text().split(maxsplit=1)
+    finally:
+        scene.pause.unlink(missing_ok=True)
+        paused.unlink(missing_ok=True)
+    run = scene.ledger.run(Path(path).parent.name)
+    attempt = run.newest_attempt()
+    scene.kill_launch()
+    scene.keep_launched()
+    _comes_true(lambda: run.newest_attempt() > attempt, 180)
+    time.sleep(rng.uniform(0, 8))
+    newest, ended = run.newest_attempt(), run.read_state().status in FINAL
+    if birth_of(int(pid)) is None:  # Ray has killed it
+        return None
+    os.kill(int(pid), signal.SIGCONT)
+    _comes_true(lambda: birth_of(int(pid)) is None, 60)
+    return f"write of {path} until attempt {newest}{' had ended' if ended else ''}"
+
+
+def clock_skewed(scene: Scene, rng: random.Random) -> str | None:
+    """A launch on a machine whose clock is wrong is refused like any other; then this machine's clock is wrong."""
+    first = scene.launch
+    if first is None or first.poll() is not None or not scene.running():
+        return None
+    ahead = str(rng.choice([-36_000, -600, 600, 36_000]))
+    refused = scene.start_launch(variables={"CHAOS_HOST": "elsewhere", "CHAOS_CLOCK": ahead}).wait(180)
+    if first.poll() is None and refused != 3:
+        raise Violated(f"a second live launch, {ahead} s ahead, ended with {refused}, not with 3")
+    scene.launch = scene.start_launch("--take-over", variables={"CHAOS_CLOCK": ahead})
+    _require_end(first, "that was taken over")
+    return f"a launch {ahead} s ahead, refused, then with --take-over"
+
+
+def terminal_closed(scene: Scene, rng: random.Random) -> str | None:
+    """Of a launch that was started on it; with `nohup` it goes on, otherwise it stops gently."""
+    first = scene.launch
+    if first is None or first.poll() is not None or not scene.running():
+        return None
+    hangs_up = rng.random() < 0.5
+    scene.launch = scene.start_launch("--take-over", terminal=Terminal(hangs_up))
+    _require_end(first, "that was taken over")
+    if not _comes_true(scene.running, 120):
+        return None
+    training = scene.running()
+    scene.close_terminal()
+    if hangs_up:
+        _require_gentle_end(scene, "the end of its terminal", training)
+        return "terminal"
+    time.sleep(3)
+    if scene.launch.poll() not in (None, 0):
+        raise Violated(f"a launch under nohup ended with its terminal, with exit code {scene.launch.poll()}")
+    return "terminal, under nohup"
 
 
 def launch_killed(scene: Scene, rng: random.Random) -> str | None:
@@ -97,7 +162,7 @@ def launch_interrupted(scene: Scene, rng: random.Random) -> str | None:
     """By the signals of a user, a service manager and a batch system."""
     if scene.launch is None or scene.launch.poll() is not None or not scene.running():
         return None
-    number, training = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]), scene.running()
+    number, training = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]), scene.running()
     scene.launch.send_signal(number)
     _require_gentle_end(scene, number.name, training)
     return number.name
@@ -124,10 +189,7 @@ def launch_taken_over(scene: Scene, rng: random.Random) -> str | None:
     if first.poll() is None and refused != 3:
         raise Violated(f"a second live launch ended with {refused}, not with 3")
     scene.launch = scene.start_launch("--take-over")
-    try:
-        first.wait(GRACE_SECONDS)
-    except Exception as error:
-        raise Violated("the launch that was taken over did not end") from error
+    _require_end(first, "that was taken over")
     return "a second launch, with --take-over"
 
 
@@ -179,9 +241,28 @@ LOCAL: dict[str, Fault] = {
     "launch interrupted": launch_interrupted,
     "launch stopped": launch_stopped,
     "launch taken over": launch_taken_over,
+    "writer paused": writer_paused,
+    "clock skewed": clock_skewed,
+    "terminal closed": terminal_closed,
 }
 SERVED: dict[str, Fault] = {"server killed": server_killed, "server paused": server_paused}
 CLUSTERED: dict[str, Fault] = {"node lost": node_lost, "cluster gone": cluster_gone}
+
+
+def _comes_true(condition: Callable[[], object], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _require_end(launch: subprocess.Popen[bytes], which: str) -> None:
+    try:
+        launch.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise Violated(f"a launch {which} did not end") from error
 
 
 def _require_gentle_end(scene: Scene, by: str, training: Sequence[Running]) -> None:

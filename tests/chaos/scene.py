@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from services import free_port
 
-from gga_sweep.ledger.lease import LAUNCHES, _process_exists, live_holder
+from gga_sweep.ledger.lease import LAUNCHES, live_holder
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.process import birth_of
 from gga_sweep.records import FINAL, RunState, RunStatus
 from gga_sweep.spec.location import as_location
 from gga_sweep.training.checkpoint import parse_state
@@ -31,6 +38,9 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",  # a server that stands still is noticed within the time of a test
     "PYTHONFAULTHANDLER": "1",
 }
+
+
+_INJECTED = Path(__file__).with_name("injected")
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,44 @@ class Running:
 
     @property
     def lives(self) -> bool:
-        return _process_exists(self.pid)
+        return birth_of(self.pid) is not None
+
+
+class Terminal:
+    """A terminal of a launch, until it is closed.
+
+    Args:
+        hangs_up: whether its end ends what runs on it; otherwise that was started by `nohup`.
+    """
+
+    def __init__(self, hangs_up: bool) -> None:
+        self._outer, self.inner = pty.openpty()
+        self._hangs_up = hangs_up
+        self._closed = threading.Event()
+        self._shown = threading.Thread(target=self._show, daemon=True)
+
+    def control(self) -> None:
+        """In the process of the launch: this is its controlling terminal."""
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if not self._hangs_up:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def show(self, log: Path) -> None:
+        """Copy into the log what is printed."""
+        os.close(self.inner)
+        self._log = log
+        self._shown.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._shown.join()
+
+    def _show(self) -> None:
+        with self._log.open("ab") as log, contextlib.suppress(OSError):  # EIO once nobody has it open
+            while not self._closed.is_set():
+                if select.select([self._outer], [], [], 0.1)[0]:
+                    log.write(os.read(self._outer, 65536))
+        os.close(self._outer)
 
 
 @dataclass
@@ -76,6 +123,8 @@ class Scene:
     cluster: Any = None
     _nodes: list[Any] = field(default_factory=list)
     _port: int = 0
+    _earlier: dict[str, int] = field(default_factory=dict)
+    _terminal: Terminal | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +133,7 @@ class Scene:
         self.storage = as_location(self.place or str(self.folder / "storage"))
         self.ledger = Ledger(self.storage / self.sweep["name"])
         self.log = self.folder / "launch.log"
+        self.pause = self.folder / "pause"
 
     @property
     def tracking_uri(self) -> str:
@@ -95,6 +145,9 @@ class Scene:
     def set_up(self) -> Iterator[None]:
         os.environ.update(_ENVIRONMENT)
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of processes import Ray and torch
+        before = {name: os.environ.get(name) for name in ("PYTHONPATH", "CHAOS_PAUSE")}
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(_INJECTED), *filter(None, [before["PYTHONPATH"]])])
+        os.environ["CHAOS_PAUSE"] = str(self.pause)
         try:
             if self.served:
                 self._port = free_port()
@@ -104,26 +157,45 @@ class Scene:
             yield
         finally:
             self.kill_launch()
+            self.close_terminal()
             self.stop_server()
             self.stop_cluster()
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
     # The launch
 
-    def start_launch(self, *flags: str) -> subprocess.Popen[bytes]:
-        """`gga-sweep run`, as a user would again and again."""
+    def start_launch(
+        self, *flags: str, terminal: Terminal | None = None, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.Popen[bytes]:
+        """`gga-sweep run`, as a user would again and again.
+
+        Args:
+            terminal: that it runs on; otherwise its output goes to the log.
+            variables: of `injected`.
+        """
         words = ["run", str(self.file), "--storage", str(self.storage), "--tracking-uri", self.tracking_uri, *flags]
         if self.clustered:
             words += ["--address", self.cluster.address]
         with self.log.open("ab") as log:
             log.write(f"--- launch {self.launches}: {' '.join(flags)}\n".encode())
             log.flush()
+            self._earlier = {name: self.ledger.run(name).newest_attempt() for name in self.ledger.run_names()}
             launch = subprocess.Popen(
                 [sys.executable, "-m", "gga_sweep.cli", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdin=subprocess.DEVNULL if terminal is None else terminal.inner,
+                stdout=log if terminal is None else terminal.inner,
+                stderr=log if terminal is None else terminal.inner,
                 start_new_session=True,
+                preexec_fn=None if terminal is None else terminal.control,
+                env={**os.environ, **variables},
             )
+        if terminal is not None:
+            self.close_terminal()
+            self._terminal = terminal
+            terminal.show(self.log)
         self.launches += 1
         return launch
 
@@ -139,6 +211,12 @@ class Scene:
             return self.launch.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
+
+    def close_terminal(self) -> None:
+        """Of the launch, as by closing its window."""
+        if self._terminal is not None:
+            self._terminal.close()
+            self._terminal = None
 
     def kill_launch(self) -> None:
         if self.launch is not None:
@@ -164,13 +242,13 @@ class Scene:
         for name, state in self.states().items():
             if state.status is RunStatus.RUNNING:
                 folder = self.ledger.folder / "runs" / name
-                attempt = json.loads((folder / "attempts" / f"{state.attempt:06d}").read_bytes())
-                written = folder / "checkpoint"
-                if attempt.get("time", 0.0) < holder.started:
+                begun, written = folder / "attempts" / f"{state.attempt:06d}", folder / "checkpoint"
+                if state.attempt <= self._earlier.get(name, 0):
                     continue
                 with contextlib.suppress(FileNotFoundError):
-                    since = max(written.stat().st_mtime if written.exists() else 0.0, attempt["time"])
-                    found.append(Running(name, state, attempt["pid"], time.time() - since))
+                    since = max(written.stat().st_mtime if written.exists() else 0.0, begun.stat().st_mtime)
+                    pid = json.loads(begun.read_bytes())["pid"]
+                    found.append(Running(name, state, pid, time.time() - since))
         return found
 
     def saved_step(self, name: str) -> int | None:

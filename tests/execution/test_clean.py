@@ -58,10 +58,11 @@ def winners(plan: Plan, ledger: Ledger) -> set[str]:
 
 
 def files(ledger: Ledger) -> dict[str, bytes]:
-    """All but the index, which any reader may add to, and the leases."""
+    """All but the index, which any reader may add to, the leases, and the claims of runs."""
     found = (path for path in ledger.folder.rglob("*") if path.is_file())
     named = {path.relative_to(ledger.folder).as_posix(): path.read_bytes() for path in found}
-    return {name: content for name, content in named.items() if not name.startswith(("index/", "launches/"))}
+    claims = ("index/", "launches/")
+    return {name: file for name, file in named.items() if not name.startswith(claims) and "/attempts/" not in name}
 
 
 def test_weights_of_unselected_runs_are_removed_and_nothing_else(plan: Plan, ledger: Ledger) -> None:

@@ -23,6 +23,7 @@ from gga_sweep.datasets import Domain, split_domain
 from gga_sweep.errors import AttemptSupersededError, GGASweepError
 from gga_sweep.execution import checkpoint, recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
+from gga_sweep.execution.run_check import check_run
 from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.records import RunStatus, ValidationRecord
@@ -358,6 +359,38 @@ def test_superseded_run_raises_and_writes_nothing(outdate: Callable[[RunFolder],
         with pytest.raises(AttemptSupersededError, match="attempt 1 may not write any more, the newest is 2"):
             actions[action]()
     assert store.files == files
+
+
+LATE = {
+    "records.jsonl": b"",
+    "annealing.jsonl": b"",
+    "selected": b"of an earlier step",
+    "averaged": b"of an earlier attempt",
+}
+
+
+@pytest.mark.parametrize("file", LATE)
+def test_file_that_an_older_attempt_wrote_late_never_becomes_official(file: str) -> None:
+    """In a bucket, which cannot refuse a request that was on its way when a newer attempt began."""
+    whole, store = MemoryStore(), MemoryStore()
+    advance_to_the_end(open_small_run(whole, CONFIG, DATASET))
+    run = open_small_run(store, CONFIG, DATASET)
+    while run.progress.step < CONFIG.training.steps - 2:
+        run.advance(0)
+    store.replace(f"runs/{RUN}/{file}", LATE[file])
+    ended = advance_to_the_end(run).progress
+
+    if file.endswith(".jsonl"):  # the attempt has it in memory
+        assert ended.status is RunStatus.DONE
+    elif kept_files(store) != kept_files(whole):  # the last step was not the best
+        assert ended.status is RunStatus.FAILED
+        assert (ended.reason or "").startswith(f"another process wrote its {file} meanwhile; the next launch trains it")
+        advance_to_the_end(open_small_run(store, CONFIG, DATASET))
+    assert kept_files(store) == kept_files(whole)
+    RunFolder(store, RUN).check_digests()
+
+    store.replace(f"runs/{RUN}/{file}", LATE[file])  # still later
+    assert file in {finding.file for finding in check_run(RunFolder(store, RUN), None).findings}
 
 
 def test_superseded_run_that_fails_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from gga_sweep.ledger import lease as leases
 from gga_sweep.ledger.lease import Lease, held
 from gga_sweep.ledger.store import PosixStore
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
 
 
 @pytest.fixture
@@ -37,6 +37,19 @@ def test_a_signal_during_training_requests_a_stop(lease: Lease, number: signal.S
 def test_a_signal_before_or_after_training_ends_the_launch_at_once(lease: Lease, number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), stop_signals(lease):
         signal.raise_signal(number)
+    assert lease.reason is None
+
+
+def test_a_launch_that_nohup_started_ignores_the_end_of_its_terminal(lease: Lease) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals(lease) as signals, signals.gentle():
+            signal.raise_signal(signal.SIGHUP)
+            signals.install()
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert lease.reason is None
 
 

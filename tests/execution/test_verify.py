@@ -350,12 +350,12 @@ class Snapshots(MemoryStore):
         super().__init__()
         self.seen: list[dict[str, bytes]] = []
 
-    def replace(self, path: str, content: bytes) -> None:
-        super().replace(path, content)
+    def replace(self, path: str, content: bytes, writer: int | None = None) -> None:
+        super().replace(path, content, writer)
         self.seen.append(dict(self.files))
 
-    def delete(self, path: str) -> None:
-        super().delete(path)
+    def delete(self, path: str, writer: int | None = None) -> None:
+        super().delete(path, writer)
         self.seen.append(dict(self.files))
 
 

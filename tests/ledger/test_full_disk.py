@@ -65,10 +65,10 @@ class RefusingStore(MemoryStore):
 
     full_at: int | None = None
 
-    def replace(self, path: str, content: bytes) -> None:
+    def replace(self, path: str, content: bytes, writer: int | None = None) -> None:
         if self.full_at is not None and self.writes >= self.full_at:
             raise StorageError("the storage cannot write: No space left on device")
-        super().replace(path, content)
+        super().replace(path, content, writer)
 
 
 def count_writes(train: Callable[[LedgerStore], object]) -> int:

@@ -137,11 +137,11 @@ class ReadOnlyStore(MemoryStore):
 
     refused = 0
 
-    def replace(self, path: str, content: bytes) -> None:
+    def replace(self, path: str, content: bytes, writer: int | None = None) -> None:
         if path.startswith("index/"):
             self.refused += 1
             raise StorageError("the storage cannot write: Permission denied")
-        super().replace(path, content)
+        super().replace(path, content, writer)
 
 
 @settings(max_examples=25, deadline=None)

@@ -20,6 +20,7 @@ from gga_sweep.errors import StorageError, SweepOwnedError
 from gga_sweep.ledger import lease
 from gga_sweep.ledger.lease import (
     LAUNCHES,
+    HeartbeatWatch,
     Lease,
     StopNotice,
     ask_to_stop,
@@ -29,6 +30,7 @@ from gga_sweep.ledger.lease import (
     reason_to_stop,
     wait_for_end,
 )
+from gga_sweep.ledger.process import birth_of
 from gga_sweep.ledger.store import PosixStore
 
 HERE = socket.gethostname()
@@ -71,7 +73,7 @@ def zombie() -> Iterator[int]:
 def test_second_live_worker_is_refused(store: PosixStore) -> None:
     with held(store) as first:
         before = store.read("launches/000001.json")
-        with pytest.raises(SweepOwnedError, match=f"process {os.getpid()} on {HERE}, last seen 0 s ago"), held(store):
+        with pytest.raises(SweepOwnedError, match=f"process {os.getpid()} on {HERE};"), held(store):
             pytest.fail("the sweep has two owners")
         assert store.read("launches/000001.json") == before
         assert first.reason is None
@@ -102,10 +104,10 @@ def test_end_is_written_after_success_and_error(store: PosixStore) -> None:
         ("zombie", HERE, 1),
         ("this process", HERE, 1),  # in a restarted container, a process may get the id of an earlier one
         ("this process", HERE, 121),
-        ("this process", "another-host", 121),
+        ("dead_pid", HERE, -600),
     ],
 )
-def test_dead_holder_is_followed(
+def test_holder_that_is_gone_is_followed(
     store: PosixStore, request: pytest.FixtureRequest, process: str, host: str, seen_ago: float
 ) -> None:
     pid = os.getpid() if process == "this process" else request.getfixturevalue(process)
@@ -122,10 +124,101 @@ def test_lease_whose_end_could_not_be_written_is_followed(store: PosixStore) -> 
         assert taken.number == 2
 
 
-def test_young_heartbeat_of_another_host_is_live(store: PosixStore, dead_pid: int) -> None:
-    write_holder(store, "another-host", dead_pid, seen_ago=100)
-    with pytest.raises(SweepOwnedError, match=f"process {dead_pid} on another-host, last seen 100 s ago"), held(store):
+def test_process_with_the_id_of_a_dead_holder_is_not_the_holder(store: PosixStore) -> None:
+    """Ids are given again; the start of a process is not."""
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        now = {"host": HERE, "pid": other.pid, "started": 1.0, "seen": 2.0}
+        machine = (birth_of(os.getpid()) or "").rpartition("/")[0]
+        for birth, lives in ((birth_of(other.pid), True), (f"{machine}/1", False)):
+            store.replace(f"{LAUNCHES}/000001.json", json.dumps({**now, "birth": birth}).encode())
+            assert (live_holder(store, LAUNCHES) is not None) == lives
+    finally:
+        other.communicate()
+
+
+AHEAD = (-36_000, -600, 0, 100, 600, 36_000)
+"""Seconds by which the heartbeat of a worker is older than the clock of this machine."""
+
+
+@pytest.fixture
+def short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat counts as lost after 0.3 s of watching."""
+    monkeypatch.setattr(lease, "DEAD_AFTER_SECONDS", 0.3)
+
+
+@pytest.mark.usefixtures("short_watch")
+@pytest.mark.parametrize("seen_ago", AHEAD)
+def test_holder_on_another_host_is_followed_once_its_heartbeat_has_not_changed_for_long(
+    store: PosixStore, seen_ago: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_holder(store, "another-host", 42, seen_ago)
+    began = time.monotonic()
+    with held(store) as taken:
+        assert taken.number == 2
+    assert time.monotonic() - began >= 0.3
+    assert [record.message for record in caplog.records] == [
+        "process 42 on another-host has not ended: its heartbeat is watched, for 0 s at most"
+    ]
+
+
+@pytest.mark.parametrize("seen_ago", AHEAD)
+def test_holder_on_another_host_is_live_once_its_heartbeat_changes(store: PosixStore, seen_ago: float) -> None:
+    write_holder(store, "another-host", 42, seen_ago)
+    beat = threading.Timer(0.1, write_holder, (store, "another-host", 42, seen_ago - 10))
+    beat.start()
+    with pytest.raises(SweepOwnedError, match="process 42 on another-host;"), held(store):
         pytest.fail("the sweep has two owners")
+    beat.join()
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**70])
+def test_damaged_process_id_is_of_no_process(store: PosixStore, pid: int) -> None:
+    write_holder(store, HERE, pid, seen_ago=0)
+    assert live_holder(store, LAUNCHES) is None
+
+
+@pytest.mark.parametrize("birth", ["another boot/pid:[1]/77", f"{'0' * 36}/pid:[4026531836]/77"])
+def test_machine_of_the_same_name_is_another_machine(store: PosixStore, dead_pid: int, birth: str) -> None:
+    """Cloned machines, and containers whose names were given."""
+    holder = {"host": HERE, "pid": dead_pid, "started": 1.0, "seen": 2.0, "birth": birth}
+    store.replace(f"{LAUNCHES}/000001.json", json.dumps(holder).encode())
+    found = newest_holder(store, LAUNCHES)
+    assert found is not None
+    assert not found.is_gone
+    assert not found.is_here
+
+
+@pytest.mark.usefixtures("short_watch")
+def test_caller_that_tries_again_does_not_wait(store: PosixStore) -> None:
+    write_holder(store, "another-host", 42, seen_ago=0)
+    watch, tries = HeartbeatWatch(store, LAUNCHES), 0
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with held(store, watch=watch) as taken:
+                assert taken.number == 2
+                break
+        except SweepOwnedError:
+            tries += 1
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert tries > 3
+
+
+def test_watch_begins_anew_with_each_heartbeat_and_each_holder(
+    store: PosixStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now[0])
+    watch = HeartbeatWatch(store, LAUNCHES)
+    for number, seen_ago, beaten in ((1, 50, False), (1, 40, True), (2, 40, False), (2, 900, True)):
+        write_holder(store, "another-host", 42, seen_ago, number)
+        for _ in range(2):
+            assert watch.live_holder() is not None
+            assert watch.has_beaten == beaten
+            now[0] += 70
+    assert watch.live_holder() is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"host":1}'])
@@ -257,6 +350,12 @@ def test_waiting_for_an_end_has_a_timeout(store: PosixStore, dead_pid: int) -> N
     assert wait_for_end(store, LAUNCHES, 1, 0.05)
 
 
+@pytest.mark.usefixtures("short_watch")
+def test_waiting_for_the_end_of_a_lost_worker_ends_when_its_heartbeat_does(store: PosixStore) -> None:
+    write_holder(store, "another-host", 1, seen_ago=-600)
+    assert wait_for_end(store, LAUNCHES, 1, 60)
+
+
 def test_no_lease_means_no_holder_and_no_reason_to_stop(store: PosixStore) -> None:
     assert reason_to_stop(store, LAUNCHES, 1) is None
     assert newest_holder(store, LAUNCHES) is None
@@ -268,10 +367,10 @@ class FailingStore(PosixStore):
 
     away = False
 
-    def replace(self, path: str, content: bytes) -> None:
+    def replace(self, path: str, content: bytes, writer: int | None = None) -> None:
         if self.away:
             raise StorageError("the storage cannot write: No space left on device")
-        super().replace(path, content)
+        super().replace(path, content, writer)
 
 
 def test_outage_of_the_storage_is_logged_once_and_survived(

@@ -14,9 +14,11 @@ from gga_sweep.errors import AttemptSupersededError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_header import RunHeader
+from gga_sweep.ledger.store import PosixStore
 from gga_sweep.records import (
     Agreement,
     AnnealedStep,
+    Averaged,
     DomainScores,
     NoisyStep,
     Record,
@@ -114,6 +116,7 @@ def test_the_header_is_written_once(ledger: Ledger, folder: RunFolder) -> None:
     assert later.read_header() == HEADER
 
 
+AVERAGED = Averaged(1, 2, None, record(0))
 WRITES: dict[str, Callable[[RunFolder], object]] = {
     "header": lambda folder: folder.write_header(HEADER),
     "records": lambda folder: folder.write_records([]),
@@ -121,7 +124,9 @@ WRITES: dict[str, Callable[[RunFolder], object]] = {
     "timing": lambda folder: folder.add_timing(0, {}),
     "checkpoint": lambda folder: folder.write_checkpoint(b""),
     "selected": lambda folder: folder.write_selected(b""),
+    "averaged": lambda folder: folder.write_averaged(AVERAGED, b""),
     "no checkpoint": lambda folder: folder.delete_checkpoint(),
+    "no training": lambda folder: folder.delete_training(),
     "state": lambda folder: folder.write_state(RunStatus.DONE, 0),
 }
 
@@ -135,6 +140,86 @@ def test_older_attempt_may_not_write(ledger: Ledger, folder: RunFolder, write: C
     assert folder.read_checkpoint() == b"old"
     assert folder.read_state() == RunState()
     assert folder.read_header() is None
+
+
+class PausingStore(PosixStore):
+    """Its next write or removal stands still before its last system call, and `meanwhile` happens."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def _write_beside(self, target: Path, content: bytes, writer: int | None = None) -> Path:
+        beside = super()._write_beside(target, content, writer)
+        self._stand_still()
+        return beside
+
+    def delete(self, path: str, writer: int | None = None) -> None:
+        self._stand_still()
+        super().delete(path, writer)
+
+    def _stand_still(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+
+
+ALL_WRITES = WRITES | {
+    "no averaged": lambda folder: folder.delete_averaged(),  # writes nothing where there are none
+    "no weights": lambda folder: folder.discard_weights(),  # claims by itself
+}
+
+
+@pytest.mark.parametrize("write", ALL_WRITES.values(), ids=ALL_WRITES)
+def test_write_that_stood_still_while_a_newer_attempt_began_changes_no_file(
+    ledger: Ledger, write: Callable[[RunFolder], object]
+) -> None:
+    store = PausingStore(Path(ledger.folder))
+    stale = RunFolder(store, "a-run")
+    stale.claim({})
+    stale.write_averaged(AVERAGED, b"older")
+    stale.write_state(RunStatus.RUNNING, 4)
+
+    def a_whole_attempt() -> None:
+        newer = ledger.run("a-run")
+        newer.claim({})
+        newer.write_header(dataclasses.replace(HEADER, start_time=1.0))
+        newer.write_records([record(0), record(50)])
+        newer.write_annealed([annealed(20)])
+        newer.write_selected(b"newer")
+        newer.write_averaged(dataclasses.replace(AVERAGED, record=record(50)), b"newer")
+        newer.write_checkpoint(b"newer")
+        newer.write_state(RunStatus.DONE, 50)
+
+    store.meanwhile = a_whole_attempt
+    with pytest.raises(AttemptSupersededError, match="attempt 1 may not write any more, the newest is 2"):
+        write(stale)
+    assert store.meanwhile is None
+    after = {path: stat.stamp for path, stat in ledger.store.stats("runs/a-run").items()}
+    kept = ledger.run("a-run")
+    kept.check_digests()
+    assert (kept.read_state().status, kept.read_state().attempt) == (RunStatus.DONE, 2)
+    assert (kept.read_checkpoint(), kept.read_selected()) == (b"newer", b"newer")
+    assert kept.readable_header() == dataclasses.replace(HEADER, start_time=1.0)
+    assert kept.read_file("timings.jsonl") is None
+    assert after.keys() >= {"run.json", "records.jsonl", "annealing.jsonl", "averaged", "averaged.jsonl"}
+    assert ledger.store.unfinished_writes() == {}
+
+
+def test_weights_are_not_removed_by_a_command_that_stood_still(ledger: Ledger, folder: RunFolder) -> None:
+    """`gga-sweep clean`, of a run that is queued and trained again meanwhile."""
+    folder.write_selected(b"old")
+    folder.write_state(RunStatus.DONE, 50)
+    store = PausingStore(Path(ledger.folder))
+
+    def trained_again() -> None:
+        newer = ledger.run("a-run")
+        newer.requeue("by a test")
+        newer.write_selected(b"new")
+
+    store.meanwhile = lambda: setattr(store, "meanwhile", trained_again)  # in its claim, before its first write
+    with pytest.raises(AttemptSupersededError):
+        RunFolder(store, "a-run").discard_weights()
+    assert folder.read_selected() == b"new"
+    assert folder.read_state().status is RunStatus.QUEUED
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)

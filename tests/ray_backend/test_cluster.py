@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,7 @@ class FakeRay:
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.then = SimpleNamespace()
         self.error: Exception | None = None
+        self.logs: dict[str, str] = {}
         self.shutdowns = 0
         self.context = SimpleNamespace(
             dashboard_url="", address_info={"gcs_address": "10.0.0.1:6379", "node_ip_address": "10.0.0.2"}
@@ -47,8 +49,13 @@ class FakeRay:
             environ=dict(os.environ),
             entrypoint=utils.get_entrypoint_name(),
             forms_clusters=ray_constants.ENABLE_RAY_CLUSTER,
+            blocked=signal.pthread_sigmask(signal.SIG_BLOCK, []),
             above_folder=None if folder is None else mode(Path(folder).parent),
         )
+        for name, content in self.logs.items():
+            log = Path(folder, "session_latest", "logs", name)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(content)
         if self.error is not None:
             raise self.error
         return self.context
@@ -234,6 +241,13 @@ def test_ray_tmpdir_is_used(home: Path, fake_ray: FakeRay, monkeypatch: pytest.M
     assert options["_temp_dir"] is None
 
 
+def test_processes_of_a_private_ray_outlive_the_terminal(home: Path, fake_ray: FakeRay) -> None:
+    """Ray starts them in the process group of the launch, to which a terminal that is closed sends SIGHUP."""
+    launch()
+    assert signal.SIGHUP in fake_ray.then.blocked
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_patches_of_ray_end_when_it_has_started(home: Path, fake_ray: FakeRay) -> None:
     before = ray_constants.ENABLE_RAY_CLUSTER, utils.get_entrypoint_name()
     with joined_cluster(None):
@@ -326,10 +340,15 @@ def test_an_address_without_listener_fails_at_once(fake_ray: FakeRay) -> None:
     assert fake_ray.calls == []
 
 
-def test_a_failed_start_leaves_nothing_behind(home: Path, fake_ray: FakeRay) -> None:
-    fake_ray.error = RuntimeError("no room")
-    with pytest.raises(GGASweepError, match="cannot start Ray on this machine: no room"):
+@pytest.mark.parametrize("make", [RuntimeError, Exception], ids=lambda make: make.__name__)
+def test_a_failed_start_leaves_nothing_behind(make: type[Exception], home: Path, fake_ray: FakeRay) -> None:
+    fake_ray.error = make("no room\nRay's own advice")
+    fake_ray.logs = {"raylet.err": "mmap failed\n a stack\n", "gcs_server.err": ""}
+    with pytest.raises(GGASweepError) as failed:
         launch()
+    said = str(failed.value).splitlines()
+    assert said[:3] == ["cannot start Ray on this machine:", "  no room", "  raylet: mmap failed"]
+    assert "`ulimit -a`" in said[3]
     assert fake_ray.shutdowns == 1
     [(_, options)] = fake_ray.calls
     assert not Path(options["_temp_dir"]).parent.exists()

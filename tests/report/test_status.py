@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from gga_sweep.ledger import lease
 from gga_sweep.ledger.json_codec import dump
-from gga_sweep.ledger.lease import LAUNCHES, Holder, ask_to_stop, held
+from gga_sweep.ledger.lease import LAUNCHES, HeartbeatWatch, Holder, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunState, RunStatus
 from gga_sweep.report.status import Work, plan_picture, read_states, read_work, status_picture
@@ -213,12 +214,42 @@ def test_a_live_launch_is_named_with_its_stop_request(tmp_path: Path) -> None:
 def test_a_killed_launch_is_reported_as_lost(tmp_path: Path) -> None:
     plan = small_plan(storage=tmp_path)
     ledger = Ledger(plan.sweep.folder)
-    holder = Holder("elsewhere", 42, time.time() - 9000, time.time() - 8000, number=1)
+    here, pid = socket.gethostname(), 2**22 + 1  # more than Linux gives
+    holder = Holder(here, pid, time.time() - 9000, time.time() - 8000, number=1)
     ledger.store.replace(f"{LAUNCHES}/000001.json", dump(holder).encode())
     [line] = listed_work(plan, ledger)
-    assert line.startswith("No launch is live. The last, process 42 on elsewhere, was lost: last seen 20")
+    assert line.startswith(f"No launch is live. The last, process {pid} on {here}, was lost: last seen 20")
     ledger.store.replace(f"{LAUNCHES}/000001.json", b"{")
     assert listed_work(plan, ledger) == ["No launch is live."]
+
+
+def test_launch_on_another_machine_is_judged_by_its_heartbeat_and_not_by_two_clocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small_plan(storage=tmp_path)
+    ledger = Ledger(plan.sweep.folder)
+
+    def beat(seen: float) -> None:
+        holder = Holder("elsewhere", 42, 1000.0, seen, number=1)
+        ledger.store.replace(f"{LAUNCHES}/000001.json", dump(holder).encode())
+
+    states = states_of(plan, RunStatus.RUNNING)
+    for seen in (2000.0, time.time(), time.time() + 6000):
+        beat(seen)
+        line = " ".join(lines(status_picture(plan, states, read_work(ledger))))
+        assert "A launch has not ended: process 42 on elsewhere" in line
+        assert "(its clock). `gga-sweep status --watch` shows whether it is live." in line
+        assert "marked as running" not in line
+    watch = HeartbeatWatch(ledger.store, LAUNCHES)
+    read_work(ledger, watch)
+    beat(seen + 10)
+    work = read_work(ledger, watch)
+    assert work is not None
+    assert work.alive
+    monkeypatch.setattr(lease, "DEAD_AFTER_SECONDS", 0.0)
+    lost = read_work(ledger, watch)
+    assert lost is not None
+    assert lost.alive is False
 
 
 def listed_work(plan: Plan, ledger: Ledger) -> list[str]:

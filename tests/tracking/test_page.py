@@ -192,14 +192,14 @@ def test_a_password_is_in_no_command(pretended: Page, monkeypatch: pytest.Monkey
 # How it ends
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_when_the_command_is_ended_the_server_ends_with_all_its_children(
     pretended: Page, number: signal.Signals
 ) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)]
     pretended.server.interrupt = number
     pretended.serve()
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)] == before
     [(_, options)] = pretended.server.started
     assert options["start_new_session"]
     assert pretended.server.signals == [(pretended.server.pid, signal.SIGTERM)]

@@ -15,6 +15,7 @@ from memory_store import MemoryStore
 from tracked_sweep import SERVER, TrackedSweep, eventually
 
 from gga_sweep.errors import GGASweepError, SweepOwnedError
+from gga_sweep.ledger import lease
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.spec import Plan
 from gga_sweep.tracking.projector import Pace
@@ -156,7 +157,7 @@ def overtake(ledger: Ledger, path: str, ended: float | None) -> None:
 
 @pytest.mark.parametrize("died", [True, False])
 def test_after_a_writer_that_left_requests_behind_the_next_waits_until_they_are_carried_out(
-    died: bool, plan: Plan
+    died: bool, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracked = TrackedSweep(plan, MemoryStore(late_seconds=3600))
     tracked.finish(plan.runs[0])
@@ -165,6 +166,7 @@ def test_after_a_writer_that_left_requests_behind_the_next_waits_until_they_are_
         eventually(lambda: tracked.store.late)
         if died:
             [folder] = tracked.ledger.store.list("tracking")
+            monkeypatch.setattr(lease, "DEAD_AFTER_SECONDS", 0.5)
             dead = {"host": "elsewhere", "pid": 1, "started": 0.0, "seen": 0.0, "ended": None}
             tracked.ledger.store.replace(f"tracking/{folder}/000001.json", json.dumps(dead).encode())
         else:
