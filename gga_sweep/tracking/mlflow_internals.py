@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 SEEN_IN = "3.17.2"
 
-SCHEMA_LOGGER = "mlflow.store.db.utils"
+SCHEMA_LOGGER = DATABASE_MODULE = "mlflow.store.db.utils"
 """Prints a line for every step in which a database is created."""
 
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -41,12 +42,14 @@ def schema_of(uri: str) -> Schema:
     """The schema of a database, by one connection. Raises what its driver raises."""
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
-    from mlflow.store.db.utils import _get_alembic_config, _get_schema_version, create_sqlalchemy_engine
 
-    scripts = ScriptDirectory.from_config(_get_alembic_config(""))
-    engine = create_sqlalchemy_engine(uri)
+    import gga_sweep.tracking.mlflow_api  # noqa: F401  it prepares MLflow's import
+
+    utilities = import_module(DATABASE_MODULE)
+    scripts = ScriptDirectory.from_config(utilities._get_alembic_config(""))
+    engine = utilities.create_sqlalchemy_engine(uri)
     try:
-        present = _get_schema_version(engine)
+        present = utilities._get_schema_version(engine)
     finally:
         engine.dispose()
     is_known = True

@@ -19,7 +19,14 @@ import mlflow.environment_variables
 import pytest
 from packaging.version import Version
 
-from gga_sweep.tracking.mlflow_internals import NO_JOBS, SCHEMA_LOGGER, SEEN_IN, SHARED_VIEW, server_environment
+from gga_sweep.tracking.mlflow_internals import (
+    DATABASE_MODULE,
+    NO_JOBS,
+    SCHEMA_LOGGER,
+    SEEN_IN,
+    SHARED_VIEW,
+    server_environment,
+)
 from gga_sweep.tracking.views import views
 
 MLFLOW = Path(mlflow.__file__).parent
@@ -65,6 +72,11 @@ def test_the_page_finds_a_view_by_its_address(name: str) -> None:
 def test_creating_a_database_logs_where_we_silence_it() -> None:
     assert importlib.util.find_spec(SCHEMA_LOGGER) is not None
     assert SCHEMA_LOGGER in logging.root.manager.loggerDict or importlib.import_module(SCHEMA_LOGGER)
+
+
+@pytest.mark.parametrize("name", ["_get_alembic_config", "_get_schema_version", "create_sqlalchemy_engine"])
+def test_the_schema_of_a_database_is_read_where_we_look(name: str) -> None:
+    assert callable(getattr(importlib.import_module(DATABASE_MODULE), name))
 
 
 @pytest.fixture(scope="module")
