@@ -20,14 +20,16 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
     """The sweep with all runs of the plan that were started, and those that a user's own searcher added."""
     files = ledger.list_runs()
     entries, damaged = read_searched(ledger)
-    begun = [run for run in plan.runs if run.folder in files]
-    stored = ledger.read_results({run.folder for run in begun} | {entry.folder for entry in entries}, files)
+    of_searchers = {entry.folder for entry in entries}
+    planned_alone = {run.folder for run in plan.runs} - of_searchers  # by their keys, of the plan's own source
+    others = _changed_parts(plan, ledger, files.keys() - planned_alone)
+    begun = [run for run in plan.runs if run.folder in files and run.folder not in others]
+    stored = ledger.read_results({run.folder for run in begun} | of_searchers, files)
     sweep = plan.sweep
     started = [RunRecords(run.place, stored[run.folder]) for run in begun]
     pair_records = [run for run in started if run.cell.test_domains in sweep.pairs]
     planned = [run for run in started if run.cell.test_domains not in sweep.pairs]
     taken = {(run.cell, run.key) for run in planned}
-    others = _changed_parts(plan, ledger, files.keys() - {run.folder for run in started})
     searched = [
         run
         for run in (RunRecords(entry.place, stored[entry.folder]) for entry in entries)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import decode
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Cell, Scalar
@@ -110,17 +109,16 @@ def _arm_runs(
                 resolved[trial_seed] = _cell_runs(sweep, arm, cell, contents)
                 yield from resolved[trial_seed]
             else:
-                yield from (_with_test_domains(run, cell, contents) for run in resolved[trial_seed])
+                yield from (_with_test_domains(arm, run, cell, contents) for run in resolved[trial_seed])
 
 
-def _with_test_domains(run: PlannedRun, cell: Cell, contents: Contents) -> PlannedRun:
+def _with_test_domains(arm: Arm, run: PlannedRun, cell: Cell, contents: Contents) -> PlannedRun:
     config = run.config.model_copy(update={"test_domains": cell.test_domains})
-    return replace(run, cell=cell, config=config, key=_key(config, contents))
+    return replace(run, cell=cell, config=config, key=_key(arm, config, contents))
 
 
-def _key(config: RunSpec, contents: Contents) -> str:
-    numerics = get_algorithm(config.algorithm).numerics
-    return run_key(config, contents.dataset, numerics, contents.weights, contents.code)
+def _key(arm: Arm, config: RunSpec, contents: Contents) -> str:
+    return run_key(config, contents.dataset, arm.declared.numerics, contents.weights, contents.code)
 
 
 def _cell_runs(
@@ -155,7 +153,8 @@ def _planned(
     config = _resolve(sweep, arm, cell, values)
     searched = drawn if sweep.config.chosen else searched_space(sweep, arm)
     hyperparameters = {name: values.values[name] for name in searched}
-    return PlannedRun(cell, (draw,), hyperparameters, config, _key(config, contents), code_of(config, contents.code))
+    key, code = _key(arm, config, contents), code_of(config, contents.code)
+    return PlannedRun(cell, (draw,), hyperparameters, config, key, code)
 
 
 def _resolve(sweep: SweepSpec, arm: Arm, cell: Cell, values: Values) -> RunSpec:
