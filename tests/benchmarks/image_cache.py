@@ -15,8 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,27 +139,26 @@ def in_turns(ways: dict[str, Rate]) -> dict[str, float]:
 
 
 def augmenting(trees: dict[tuple[int, int], Path], cache: Path) -> None:
-    """Two cores: images a second, augmented and normalised, as training takes them. Ours are all of the stored size."""
+    """One core: images a second of processor time, augmented and normalised. Ours are all of the stored size."""
+    torch.set_num_threads(1)
     root = next(iter(trees.values()))
     ways = {
-        **{f"DataLoader, 2 workers, {shape[0]}x{shape[1]}": [Worker(loader_batches, trees[shape])] for shape in trees},
-        "domainbed, 2 runs of 1 thread": [Worker(our_batches, root, cache, "domainbed", 1) for _ in range(2)],
-        "batched, 2 runs of 1 thread": [Worker(our_batches, root, cache, "domainbed-batched", 1) for _ in range(2)],
-        "batched, 1 run of 2 threads": [Worker(our_batches, root, cache, "domainbed-batched", 2)],
+        **{f"torchvision on files of {shape[0]}x{shape[1]}": read_and_augmented(trees[shape]) for shape in trees},
+        "domainbed": our_batches(root, cache, "domainbed"),
+        "domainbed-batched": our_batches(root, cache, "domainbed-batched"),
     }
-    turns = [{name: together(workers) for name, workers in ways.items()} for _ in range(TURNS)]
-    for worker in (worker for workers in ways.values() for worker in workers):
-        worker.close()
-    print("\nimages into training, full augmentation, 2 cores")
-    row("", "a second", "ratio   CPU time of one  ratio")
-    first: Speed | None = None
-    for name in ways:
-        speed = Speed(
-            statistics.median(turn[name].rate for turn in turns), statistics.median(turn[name].cpu for turn in turns)
-        )
-        first = first or speed
-        shares = f"{speed.rate / first.rate:5.2f}   {1e3 * speed.cpu:12.2f} ms  {first.cpu / speed.cpu:5.2f}"
-        row(name, f"{speed.rate:.0f}", shares)
+    rates = in_turns({name: partial(images_a_second, take) for name, take in ways.items()})
+    print("\nimages into training, full augmentation, processor time of one core")
+    first = next(iter(rates.values()))
+    for name, rate in rates.items():
+        row(name, f"{1e3 / rate:.2f} ms", f"{rate / first:5.2f}")
+
+
+def images_a_second(take: Callable[[], object]) -> float:
+    began = time.process_time()
+    for _ in range(BATCHES):
+        take()
+    return BATCH * BATCHES / (time.process_time() - began)
 
 
 def differing(root: Path, cache: Path) -> None:
@@ -173,72 +173,15 @@ def differing(root: Path, cache: Path) -> None:
     row("batched against domainbed, levels of 256", f"{levels.mean():.2f}", f"at most {levels.max():.1f}")
 
 
-class Speed(NamedTuple):
-    """Images a second on the clock, and seconds of processors an image."""
-
-    rate: float
-    cpu: float
-
-
-class Worker:
-    """A process that makes `BATCHES` minibatches on request."""
-
-    def __init__(self, batches: Callable[..., Callable[[], object]], *arguments: object) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self._pipe, its = spawn.Pipe()
-        self._process = spawn.Process(target=_work, args=(its, batches, arguments))
-        self._process.start()
-        self._pipe.recv()
-
-    def ask(self) -> None:
-        self._pipe.send(True)
-
-    def hear(self) -> tuple[float, float]:
-        """Seconds on the clock, and of processors."""
-        seconds: tuple[float, float] = self._pipe.recv()
-        return seconds
-
-    def close(self) -> None:
-        self._pipe.send(False)
-        self._process.join()
-
-
-def _work(pipe: Any, batches: Callable[..., Callable[[], object]], arguments: Sequence[object]) -> None:
-    take = batches(*arguments)
-    take()
-    pipe.send(None)
-    while pipe.recv():
-        began, used = time.perf_counter(), _processor_seconds()
-        for _ in range(BATCHES):
-            take()
-        pipe.send((time.perf_counter() - began, _processor_seconds() - used))
-
-
-def _processor_seconds() -> float:
-    """Of this process and those that it started."""
-    children = [Path(f"/proc/{child.pid}/stat").read_text() for child in multiprocessing.active_children()]
-    ticks = [int(field) for stat in children for field in stat.rpartition(")")[2].split()[11:13]]
-    return time.process_time() + sum(ticks) / os.sysconf("SC_CLK_TCK")
-
-
-def together(workers: Sequence[Worker]) -> Speed:
-    for worker in workers:
-        worker.ask()
-    heard = [worker.hear() for worker in workers]
-    images = BATCH * BATCHES
-    return Speed(sum(images / wall for wall, _ in heard), sum(cpu for _, cpu in heard) / (images * len(heard)))
-
-
-def our_batches(root: Path, cache: Path, augmentation: Any, threads: int) -> Callable[[], object]:
-    torch.set_num_threads(threads)
+def our_batches(root: Path, cache: Path, augmentation: Any) -> Callable[[], object]:
     dataset = load_dataset(config(root), cache)
     domain, split = dataset.domains[0], Split(np.arange(PER_DOMAIN), np.arange(0))
     steps = iter(range(10**9))
     return lambda: draw_minibatch(dataset, domain, split, BATCH, 0, next(steps), augmentation)
 
 
-def loader_batches(root: Path) -> Callable[[], object]:
-    """DomainBed's transforms (domainbed/datasets.py); the workers stay between epochs, and the order is random."""
+def read_and_augmented(root: Path) -> Callable[[], object]:
+    """DomainBed's transforms (domainbed/datasets.py), as a worker of a `DataLoader` does them, in a random order."""
     augment = transforms.Compose(
         [
             transforms.RandomResizedCrop(SIZE, scale=(0.7, 1.0)),
@@ -250,10 +193,8 @@ def loader_batches(root: Path) -> Callable[[], object]:
         ]
     )
     images = ImageFolder(str(root), augment)
-    sampler = torch.utils.data.RandomSampler(images, replacement=True, num_samples=10**6)
-    loader = torch.utils.data.DataLoader(images, BATCH, sampler=sampler, num_workers=2, prefetch_factor=1)
-    batches = iter(loader)
-    return lambda: next(batches)
+    rng = np.random.default_rng(0)
+    return lambda: torch.stack([images[int(index)][0] for index in rng.integers(len(images), size=BATCH)])
 
 
 def sharing(root: Path, cache: Path) -> None:
