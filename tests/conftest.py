@@ -17,15 +17,18 @@ settings.load_profile("shared cores")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of several processes, the first begins with what takes longest and waits most: the others have work meanwhile."""
+    """Of two processes, each begins with long tests: one with those on a shared Ray, the other with those of chaos.
+
+    `--dist worksteal` gives each process one half of the items. A process without work steals from the end of the other
+    half.
+    """
     if hasattr(config, "workerinput"):
-        items.sort(key=_rank)
-
-
-def _rank(item: pytest.Item) -> int:
-    if item.path.parent.name == "chaos":
-        return 0
-    return 1 if "local_ray" in getattr(item, "fixturenames", ()) else 2
+        chaos = [item for item in items if item.path.parent.name == "chaos"]
+        on_ray = [item for item in items if "local_ray" in getattr(item, "fixturenames", ())]
+        long = {*chaos, *on_ray}
+        short = [item for item in items if item not in long]
+        before = max(0, len(items) // 2 - len(on_ray))
+        items[:] = [*on_ray, *short[:before], *chaos, *short[before:]]
 
 
 @pytest.fixture(scope="session")

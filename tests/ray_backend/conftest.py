@@ -44,9 +44,12 @@ def local_ray(orders: Path) -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture
-def quick_launches(monkeypatch: pytest.MonkeyPatch, template_store: Path) -> None:
-    """Launches without their slowest parts: a new MLflow store is a copy, the page's plots are empty."""
+@pytest.fixture(scope="module")
+def quick_launches(template_store: Path) -> Iterator[None]:
+    """Launches without their slowest parts: a new MLflow store is a copy, the page's plots are empty.
+
+    Of a module, so that it holds for the launches that a module's tests share.
+    """
 
     def copy_store(uri: str) -> None:
         path = sqlite_path(uri)
@@ -54,5 +57,7 @@ def quick_launches(monkeypatch: pytest.MonkeyPatch, template_store: Path) -> Non
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(template_store, path)
 
-    monkeypatch.setattr("gga_sweep.tracking.projector.prepare_store", copy_store)
-    leave_plots_empty(monkeypatch)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("gga_sweep.tracking.projector.prepare_store", copy_store)
+        leave_plots_empty(monkeypatch)
+        yield

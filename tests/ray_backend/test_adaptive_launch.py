@@ -45,7 +45,7 @@ def contents_of(result: gga_sweep.SweepResult) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_sweep.SweepResult:
+def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None, quick_launches: None) -> gga_sweep.SweepResult:
     """Two arms, two test domains, five draws."""
     return gga_sweep.run_sweep(sweep_of(tmp_path_factory.mktemp("adaptive")))
 

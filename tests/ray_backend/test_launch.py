@@ -34,7 +34,7 @@ def attempts(result: gga_sweep.SweepResult) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_sweep.SweepResult:
+def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None, quick_launches: None) -> gga_sweep.SweepResult:
     """Two arms, two test domains, two draws."""
     return launch(
         tmp_path_factory.mktemp("swept"),

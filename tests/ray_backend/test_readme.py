@@ -29,7 +29,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("local_ray", "quick_launches")
 def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = blocks("bash", "### From the command line")
     for line in block.splitlines():
@@ -43,7 +43,7 @@ def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "ERM + GGA &" in printed
 
 
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("local_ray", "quick_launches")
 def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     sweep, own_tuner = blocks("python", "### From Python")
     names: dict[str, object] = {}

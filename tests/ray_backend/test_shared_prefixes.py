@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_sweep import ANNEALING, small_sweep
+from small_sweep import ANNEALING, small_sweep, train_without_ray
 
 import gga_sweep
 from gga_sweep.execution.launch_options import LaunchOptions
@@ -33,6 +33,8 @@ WINDOWS: dict[str, Any] = {
     "training": {"steps": 9, "evaluate_every": 4},
     "resources": {"cpus": 1, "max_concurrent": 2},
 }
+
+ONE_ACTOR = {"cpus": 1, "max_concurrent": 1}  # starting a second one costs more than it trains
 
 
 def sweep_of(storage: Path, **fields: Any) -> gga_sweep.SweepSpec:
@@ -61,14 +63,15 @@ def _steps(line: bytes) -> int:
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_sweep.SweepResult:
-    """Five arms of two draws, each run from step 0."""
+def apart(tmp_path_factory: pytest.TempPathFactory, local_ray: None, quick_launches: None) -> gga_sweep.SweepResult:
+    """Five arms of two draws, each run trained from step 0 in this process: the launch finds nothing left to train."""
     sweep = sweep_of(tmp_path_factory.mktemp("apart"))
-    return gga_sweep.run_sweep(sweep, LaunchOptions(unshared=True))
+    train_without_ray(sweep)
+    return gga_sweep.run_sweep(sweep)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> gga_sweep.SweepResult:
+def shared(tmp_path_factory: pytest.TempPathFactory, local_ray: None, quick_launches: None) -> gga_sweep.SweepResult:
     return gga_sweep.run_sweep(sweep_of(tmp_path_factory.mktemp("shared")))
 
 
@@ -114,7 +117,7 @@ def test_a_sweep_whose_launches_are_stopped_ends_with_the_same_bytes(
         on_trial_result(self, **info)
 
     monkeypatch.setattr(LaunchCallback, "on_trial_result", stop_after)
-    for left in (1, 4, 7):  # noqa: B007  results until this launch is stopped
+    for left in (1, 6):  # noqa: B007  results until this launch is stopped
         assert gga_sweep.run_sweep(sweep_of(tmp_path)).stopped == "told to stop"
     last = gga_sweep.run_sweep(sweep_of(tmp_path))
     assert last.stopped is None
@@ -127,7 +130,7 @@ def test_runs_of_an_algorithm_without_checkpoints_share_no_steps_which_is_logged
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     arms = [{"algorithm": "small_sweep:Hoarder"}, {"algorithm": "small_sweep:Hoarder", "annealing": ANNEALING}]
-    result = gga_sweep.run_sweep(sweep_of(tmp_path, arms=arms, draws=1))
+    result = gga_sweep.run_sweep(sweep_of(tmp_path, arms=arms, draws=1, resources=ONE_ACTOR))
     assert not result.failed
     assert "it wrote no prefix, so runs that share its steps train them again: UnpicklingError" in caplog.text
     assert inherited(result) == dict.fromkeys((run.key for run in result.records), 0)
@@ -142,6 +145,7 @@ def test_adaptive_search_and_early_stopping_give_the_same_with_shared_steps(tmp_
         "arms": [{"algorithm": "ERM", "annealing": ANNEALING}, {"algorithm": "ERM", "name": "plain"}],
         "search_space": {"lr": {"choice": [1e-2, 3e-2]}, "annealing.num_candidates": {"choice": [1, 2, 3, 4]}},
         "training": {"steps": 12, "evaluate_every": 3},
+        "resources": ONE_ACTOR,
     }
     results = [
         gga_sweep.run_sweep(sweep_of(tmp_path / name, **adaptive), LaunchOptions(unshared=unshared))
