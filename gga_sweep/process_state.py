@@ -8,7 +8,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 _LOCK = threading.RLock()
@@ -62,14 +62,17 @@ def kept(variables: tuple[str, ...] = (), loggers: tuple[str, ...] = ()) -> Iter
     """After the block these variables, the levels of these loggers and Python's random numbers are as before."""
     environ: MutableMapping[str, str] = os.environ
     before = {name: environ.get(name) for name in variables}
-    levels = {name: logging.getLogger(name).level for name in loggers}
+    found = [logging.getLogger(name) for name in loggers]
     numbers = random.getstate()
     try:
-        yield
+        with ExitStack() as levels:  # of overlapping blocks the last one puts a level back
+            for logger in found:
+                levels.enter_context(replaced(logger, "level", logger.level))
+            yield
     finally:
         random.setstate(numbers)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        for logger in found:
+            logger.setLevel(logger.level)  # clears its cache
         for name, value in before.items():
             if value is None:
                 environ.pop(name, None)

@@ -84,7 +84,7 @@ class SplitPredictions:
         return abs(self.accuracy - self.recorded)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictions:
     """The predictions of a run's selected model.
 
@@ -101,6 +101,9 @@ class Predictions:
     classes: tuple[str, ...]
     parts: tuple[SplitPredictions, ...]
     environment: Mapping[str, tuple[str, str]]
+
+    def __repr__(self) -> str:
+        return f"<Predictions of {self.run} at step {self.step}: {len(self)} images>"
 
     def __len__(self) -> int:
         return sum(len(part.labels) for part in self.parts)

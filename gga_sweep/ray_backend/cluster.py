@@ -26,6 +26,7 @@ from gga_sweep.ray_backend.dashboard import LOOPBACK, dashboard_in_words, token_
 from gga_sweep.ray_backend.head_watch import OnLost, watched_head
 from gga_sweep.ray_backend.ray_internals import (
     LOGGERS,
+    NO_TELEMETRY,
     RAY_ENVIRONMENT,
     SET_BY_RAY,
     SYSTEM_CONFIG,
@@ -107,6 +108,7 @@ def _enter(address: str, dashboard: bool) -> tuple[_Shared | None, str | None]:
         return None, None
     with ExitStack() as stack:
         stack.enter_context(kept(SET_BY_RAY, LOGGERS))
+        stack.enter_context(environment_variables(NO_TELEMETRY))
         folder = stack.enter_context(_private_folder()) if address == "local" else None
         stack.callback(ray.shutdown)  # before its folder is removed; also after a failed start
         with environment_variables(RAY_ENVIRONMENT):

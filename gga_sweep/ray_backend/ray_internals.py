@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 SEEN_ON = "2.60.0"
 """The version of Ray whose source was read."""
 
-RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"RAY_USAGE_STATS_ENABLED": "0"})
-"""Of a Ray that a launch starts: no telemetry."""
-
 TUNE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         # The ledger replaces Tune's loggers and its state of the driver, which is never restored from.
@@ -38,6 +35,12 @@ TUNE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     }
 )
 """Of the `Tuner.fit` of a launch."""
+
+NO_TELEMETRY: Mapping[str, str] = MappingProxyType({"RAY_USAGE_STATS_ENABLED": "0"})
+"""While a Ray of ours runs."""
+
+RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({**NO_TELEMETRY, **TUNE_ENVIRONMENT, **MLFLOW_ENVIRONMENT})
+"""Of a Ray that a launch starts, whose workers inherit it."""
 
 STAY_IN_FOLDER = "RAY_CHDIR_TO_TRIAL_DIR"
 """With 0, a trial's actor stays in the folder where it was started, and relative paths stay valid."""
@@ -63,8 +66,7 @@ _ACTOR = re.compile(r"Actor\(([0-9a-f]+)\)")
 
 def forwarded_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that workers on other machines receive, as `env_vars` of Ray's runtime environment."""
-    ours = {**RAY_ENVIRONMENT, **TUNE_ENVIRONMENT, **MLFLOW_ENVIRONMENT}
-    return {name: environ.get(name, value) for name, value in ours.items()}
+    return {name: environ.get(name, value) for name, value in RAY_ENVIRONMENT.items()}
 
 
 @contextmanager

@@ -89,8 +89,9 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         self._in_launch = launch is not None
         self._reason_to_stop = _never_stop if launch is None else StopNotice(self._ledger.store, LAUNCHES, launch)
         self._recording = recording or RecordingOptions()
-        launched = newest_holder(self._ledger.store, LAUNCHES)
-        self._experiment = f"{experiment}-{0 if launched is None else launched.number}"
+        self._experiment = experiment
+        if launch is None and (holder := newest_holder(self._ledger.store, LAUNCHES)) is not None:
+            self._experiment += f"-{holder.number}"  # `callbacks` takes a number for each `fit`
         self._tainted = False
         self._begin(config)
 

@@ -31,11 +31,23 @@ result.best().predict()
 watched.show("predict")
 gga_sweep.trainable(sweep), gga_sweep.callbacks(sweep), gga_sweep.result(sweep)
 watched.show("own Tuner")
+
+from concurrent.futures import ThreadPoolExecutor
+def load(name, lr):
+    content = small_sweep(name, arms=[{"algorithm": "ERM"}], defaults={"lr": lr, "batch_size": 4}, trial_seeds=[0, 1])
+    return gga_sweep.load(content, storage=sys.argv[1])
+with ThreadPoolExecutor() as pool:
+    results = list(pool.map(gga_sweep.run_sweep, [load("one", 1e-2), load("other", 1e-3)]))
+assert [[run.status for run in result.records] for result in results] == [["DONE", "DONE"]] * 2, results
+assert not {run.key for run in results[0].records} & {run.key for run in results[1].records}
+assert [len(result.ledger.run_names()) for result in results] == [2, 2]
+watched.show("threads")
 """
 
 
 @pytest.mark.timeout(300)
 def test_a_process_is_as_it_was_after_each_use_of_the_public_names(tmp_path: Path) -> None:
+    """Launches in two threads at the end train each its own runs, on one Ray."""
     ours = ("RAY_", "MLFLOW_", "TUNE_", "DO_NOT_TRACK", "CUBLAS_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environ |= {"PYTHONPATH": os.pathsep.join([str(TESTS), environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "2"}
@@ -44,4 +56,4 @@ def test_a_process_is_as_it_was_after_each_use_of_the_public_names(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     changed = [line for line in done.stdout.splitlines() if not line.endswith(": nothing")]
     assert not changed
-    assert done.stdout.count(": nothing") == 5
+    assert done.stdout.count(": nothing") == 6
