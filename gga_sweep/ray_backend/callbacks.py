@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -21,7 +22,14 @@ from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ray_backend.launch import START_SECONDS, Launch
-from gga_sweep.ray_backend.ray_internals import actor_id, error_of, forget_metrics, running_scheduler
+from gga_sweep.ray_backend.ray_internals import (
+    actor_id,
+    error_of,
+    forget_metrics,
+    killed_actors,
+    out_of_memory_error,
+    running_scheduler,
+)
 from gga_sweep.ray_backend.sweep_end import end_sweep
 from gga_sweep.ray_backend.trainable import plain_values
 from gga_sweep.ray_backend.tune_names import PROGRESS_STEP, REFUSED, REMARKS, RUN, SUPERSEDED
@@ -155,6 +163,7 @@ class OwnTunerCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         self._ledger = Ledger(plan.sweep.folder)
         self._planned = {(run.cell, run.key): run for run in plan.runs}
         self._runs_of_trials: dict[str, PlannedRun | None] = {}
+        self._actors: dict[str, str] = {}  # the trials by the ids of their actors, as in Ray's messages
         self._projector: Projector | None = None
         self._experiment = ExitStack()
 
@@ -178,6 +187,8 @@ class OwnTunerCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
 
     @_never_raise
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        if (actor := actor_id(trial)) is not None:
+            self._actors[actor] = trial.trial_id
         if self._projector is not None and (run := self._run_of(trial)) is not None:
             self._projector.add(run)
 
@@ -207,9 +218,21 @@ class OwnTunerCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
 
     @_never_raise
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        ended_by = sys.exc_info()[1]  # Tune calls this while it handles the error that ended the experiment
+        if isinstance(ended_by, RuntimeError) and (error := out_of_memory_error(ended_by)) is not None:
+            self._mark_killed(trials, error)
         if self._projector is not None:
             with self._experiment:
                 end_sweep(self._plan, self._ledger, self._projector)
+
+    def _mark_killed(self, trials: list[Trial], error: Exception) -> None:
+        """Mark the runs whose actors Ray's memory monitor killed, which Tune takes for an error of its own."""
+        killed = {self._actors[actor] for actor in killed_actors(error) if actor in self._actors}
+        for trial in trials:
+            folder = self._folder_trained_by(trial) if trial.trial_id in killed else None
+            if folder is not None and folder.read_state().status is RunStatus.RUNNING:
+                folder.mark(RunStatus.OUT_OF_MEMORY, HOST_OUT_OF_MEMORY)
+                self._wake(trial)
 
     def _wake(self, trial: Trial) -> None:
         if self._projector is not None and (run := self._run_of(trial)) is not None:

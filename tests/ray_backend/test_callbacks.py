@@ -152,6 +152,20 @@ def test_a_run_that_failed_keeps_the_reason_that_it_wrote(scene: Scene) -> None:
     assert scene.state() == (RunStatus.FAILED, "KeyError: 'lr'")
 
 
+@pytest.mark.parametrize("actor", ["0a1b", "2c3d"])
+def test_a_run_whose_actor_the_memory_monitor_killed_is_out_of_memory(scene: Scene, actor: str) -> None:
+    """Tune ends the experiment then, and calls no callback for the trial."""
+    trial = scene.own_trial()
+    trial.temporary_state.ray_actor = SimpleNamespace(_actor_id=SimpleNamespace(hex=lambda: actor))
+    scene.own_tuner.on_trial_start(0, [], trial)
+    try:
+        raise RuntimeError("Tune") from ray.exceptions.OutOfMemoryError("killed: (Actor(0a1b): job)")
+    except RuntimeError:
+        scene.own_tuner.on_experiment_end([trial])
+    killed = (RunStatus.OUT_OF_MEMORY, "the memory of its machine was used up")
+    assert scene.state() == (killed if actor == "0a1b" else (RunStatus.RUNNING, None))
+
+
 def test_an_error_of_the_creation_of_an_actor_is_no_lost_actor(scene: Scene) -> None:
     error = ray.exceptions.ActorDiedError()
     error._actor_init_failed, error.error_msg = True, "raised in its creation task\nInputError: no module mynet"
