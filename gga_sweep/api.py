@@ -17,10 +17,13 @@ from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_w
 from gga_sweep.execution.signals import stop_signals
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunRecords, RunStatus
+from gga_sweep.report.files import present_files
 from gga_sweep.report.launch_display import DecodingDisplay
-from gga_sweep.report.make_report import Report
+from gga_sweep.report.make_report import Report, make_report
+from gga_sweep.report.wording import count
 from gga_sweep.scheduling.remaining import find_remaining
 from gga_sweep.selection import Selected, Table, build_table, select
 from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep
@@ -53,6 +56,7 @@ __all__ = [
     "load",
     "param_space",
     "plan_sweep",
+    "result",
     "run_sweep",
     "select",
     "trainable",
@@ -115,6 +119,36 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
             )
 
 
+def result(sweep: SweepSpec | str | Location) -> SweepResult:
+    """What a sweep has left so far, whoever trained it: `run_sweep`, the command line, a Tuner of your own.
+
+    Trains nothing and writes nothing. The images are not needed.
+
+    Args:
+        sweep: from `gga_sweep.load`; or its folder (STORAGE/SWEEP), on this machine or in a bucket.
+
+    Returns:
+        The runs with their records, and what was selected, of the sweep as it was last launched.
+
+    Raises:
+        InputError: the folder holds no sweep.
+        StorageError: it cannot be read.
+
+    Example:
+        >>> try:
+        ...     result("gga-sweep-results/never-launched")
+        ... except InputError as error:
+        ...     print(error.faults[0].rule)
+        must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it
+    """
+    plan = read_plan(sweep.folder if isinstance(sweep, SweepSpec) else sweep)
+    ledger = Ledger(plan.sweep.folder)
+    uri = resolve_tracking_uri(plan.sweep.storage, getattr(sweep, "tracking_uri", None), os.environ)
+    return SweepResult(
+        plan, ledger, make_report(plan, ledger), present_files(ledger), redact(uri), tracked=None, stopped=None
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SelectedModel:
     """A selected run and its weights at the selected step.
@@ -158,15 +192,15 @@ class SelectedModel:
         return folder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SweepResult:
-    """The state of a sweep after a launch.
+    """The state of a sweep, after a launch or at any time.
 
     Args:
         report: its runs, tables and comparison.
         paths: the report's files, by format; "chosen" is the sweep file of what was selected, if no cell lacks a run.
         tracking_uri: of MLflow, without credentials.
-        tracked: whether MLflow shows everything; otherwise the next launch adds what is missing.
+        tracked: whether MLflow shows everything; otherwise the next launch adds what is missing. None: not checked.
         stopped: why the launch stopped before its end; None if it did not.
     """
 
@@ -175,8 +209,14 @@ class SweepResult:
     report: Report
     paths: Mapping[str, Location]
     tracking_uri: str
-    tracked: bool
+    tracked: bool | None
     stopped: str | None
+
+    def __repr__(self) -> str:
+        ended = f", {count(len(self.failed), 'failure')}" if self.failed else ""
+        return (
+            f"<SweepResult of {self.plan.sweep.name}: {count(len(self.records), 'run')}{ended}, {self.ledger.folder}>"
+        )
 
     @property
     def interrupted(self) -> bool:

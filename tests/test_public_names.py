@@ -51,10 +51,19 @@ def test_torch_ray_and_mlflow_are_loaded_only_where_they_are_needed(tmp_path: Pa
 
 
 def test_every_public_name_is_that_of_the_api() -> None:
-    assert gga_sweep.__all__ == api.__all__ == sorted(api.__all__)
-    for name in gga_sweep.__all__:
+    assert api.__all__ == sorted(api.__all__)
+    for name in api.__all__:
         assert getattr(gga_sweep, name) is getattr(api, name)
-    assert {*gga_sweep.__all__, "__version__"} <= set(dir(gga_sweep))
+    assert {*api.__all__, "__version__"} <= set(dir(gga_sweep))
+    everything: dict[str, object] = {}
+    exec("from gga_sweep import *", everything)
+    assert set(api.__all__) <= set(everything)
+
+
+def test_a_submodule_is_imported_without_the_public_names(tmp_path: Path) -> None:
+    look = "import sys; from gga_sweep import annealing; print('gga_sweep.api' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_the_version_is_that_of_the_installed_package() -> None:

@@ -10,8 +10,6 @@ import ast
 import importlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -43,14 +41,15 @@ from gga_sweep.ledger.searched_runs import keep_searched
 from gga_sweep.ledger.store import PosixStore
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.networks.network import load_featurizer
-from gga_sweep.ray_backend import ray_internals
+from gga_sweep.process_state import environment_variables
 from gga_sweep.ray_backend.callbacks import OwnTunerCallback
+from gga_sweep.ray_backend.ray_internals import RAY_ENVIRONMENT
 from gga_sweep.report.files import write_report
 from gga_sweep.report.make_report import make_report
 from gga_sweep.spec import SweepSpec, load, plan_sweep
 from gga_sweep.spec.key import folder_name
 from gga_sweep.spec.models import RunSpec, SweepConfig, TrainingSettings
-from gga_sweep.tracking import environment
+from gga_sweep.tracking.environment import ENVIRONMENT
 from gga_sweep.training.checkpoint import dump_state, parse_state
 
 PACKAGE = Path(gga_sweep.__file__).parent
@@ -245,35 +244,30 @@ def sends_telemetry() -> tuple[bool, bool]:
     return usage_lib.usage_stats_enabled(), not mlflow.telemetry.utils.is_telemetry_disabled()
 
 
-def test_telemetry_of_ray_and_mlflow_is_off(fresh_environment: pytest.MonkeyPatch) -> None:
+def test_telemetry_of_ray_and_mlflow_is_off_where_we_use_them(fresh_environment: pytest.MonkeyPatch) -> None:
     assert sends_telemetry() == (True, True)
-    ray_internals.set_environment()
-    environment.set_environment()
-    assert sends_telemetry() == (False, False)
+    with environment_variables({**RAY_ENVIRONMENT, **ENVIRONMENT}):
+        assert sends_telemetry() == (False, False)
+    assert sends_telemetry() == (True, True)
 
 
 def test_a_user_can_turn_telemetry_on(fresh_environment: pytest.MonkeyPatch) -> None:
     fresh_environment.setenv("RAY_USAGE_STATS_ENABLED", "1")
     fresh_environment.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
     fresh_environment.setenv("DO_NOT_TRACK", "false")
-    ray_internals.set_environment()
-    environment.set_environment()
-    assert sends_telemetry() == (True, True)
+    with environment_variables({**RAY_ENVIRONMENT, **ENVIRONMENT}):
+        assert sends_telemetry() == (True, True)
 
 
 def test_mlflow_is_imported_in_one_module_after_its_environment_is_set() -> None:
     assert importers_of("mlflow") == {"tracking/mlflow_api.py"}
     body = [ast.unparse(node) for node in ast.parse((PACKAGE / "tracking/mlflow_api.py").read_text()).body]
-    imports = [number for number, line in enumerate(body) if line.startswith("from mlflow")]
-    assert body.index("set_environment()") < min(imports)
+    block = next(line for line in body if line.startswith("with environment_variables(ENVIRONMENT):"))
+    assert [line for line in body if "from mlflow" in line] == [block]
 
 
-def test_ray_is_imported_in_one_package_which_sets_its_environment_first() -> None:
+def test_ray_is_imported_in_one_package() -> None:
     assert {PurePosixPath(path).parent.as_posix() for path in importers_of("ray")} == {"ray_backend"}
-    look = "import os, sys, gga_sweep.ray_backend; print('ray' in sys.modules, os.environ['RAY_USAGE_STATS_ENABLED'])"
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run([sys.executable, "-c", look], env=environ, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "0"]
 
 
 def importers_of(package: str) -> set[str]:

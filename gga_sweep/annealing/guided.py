@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import Parameter
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gga_sweep.annealing.agreement import dot_products, least_aligned_pair
 from gga_sweep.annealing.flat import chunks, entry_count, pieces
@@ -60,7 +61,8 @@ def _alignment_gradient(scorer: Scorer, draw_of: DrawOf, scored: Sequence[Parame
     i, j = least_aligned_pair(products)
     _differentiate_cosine(gradients[i], gradients[j], products[[i, j]][:, [i, j]])
     for domain in (i, j):
-        with scorer.domain_loss(domain, draw_of) as loss:
+        # Fused attention has no second derivative.
+        with sdpa_kernel(SDPBackend.MATH), scorer.domain_loss(domain, draw_of) as loss:
             _multiply_by_hessian(loss, scored, gradients[domain])
     return gradients[i].add_(gradients[j])
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gga_sweep.annealing.flat import pieces
 
 _FEW_PIXELS = 4
+_SHOWN_FAULTS = 3
 """Pixels of a convolution's output up to which its weight gradient is faster as a matrix product on a CPU."""
 
 
@@ -40,7 +41,7 @@ class LayerwiseGradients:
     def __init__(self, module: nn.Module, parameters: Sequence[Tensor], rows: Sequence[int]) -> None:
         self._parameters = tuple(parameters)
         self._rows = tuple(rows)
-        self._layers = _layers_with(module, parameters)
+        self._layers = layers_with(module, parameters)
         asked_for = set(map(id, parameters))
         self._others = [each for each in module.parameters() if each.requires_grad and id(each) not in asked_for]
 
@@ -206,8 +207,12 @@ def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _layers_with(module: nn.Module, parameters: Sequence[Tensor]) -> list[nn.Module]:
-    """The layers that hold the parameters; ValueError with all faults."""
+def layers_with(module: nn.Module, parameters: Sequence[Tensor]) -> list[nn.Module]:
+    """The layers that hold the parameters.
+
+    Raises:
+        ValueError: a parameter is in no layer, in several, or in one whose rows cannot be split.
+    """
     wanted = {id(parameter) for parameter in parameters if parameter.requires_grad}
     held = {
         name: wanted & {id(each) for each in layer.parameters(recurse=False)} for name, layer in module.named_modules()
@@ -222,7 +227,9 @@ def _layers_with(module: nn.Module, parameters: Sequence[Tensor]) -> list[nn.Mod
     if wanted - set().union(*held.values()):
         faults.append("a parameter stands in no layer of the model")
     if faults:
-        raise ValueError(f"domain_gradients 'layerwise' cannot split this model, use 'loop': {'; '.join(faults)}")
+        more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+        shown = "; ".join(faults[:_SHOWN_FAULTS])
+        raise ValueError(f"domain_gradients 'layerwise' cannot split this model, use 'loop': {shown}{more}")
     return [layer for name, layer in module.named_modules() if held[name]]
 
 

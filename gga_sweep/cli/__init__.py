@@ -19,6 +19,7 @@ from gga_sweep.cli.sweeps import plan, reseed
 from gga_sweep.cli.tables import export, report
 from gga_sweep.cli.tracking import sync, ui
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
+from gga_sweep.tracking.environment import set_environment
 
 __all__ = ["app", "err", "main", "out"]
 
@@ -73,6 +74,7 @@ app.add_typer(data_app, name="data")
 def main() -> None:
     """The console script."""
     open_streams()
+    set_environment()
     try:
         try:
             app()

@@ -31,7 +31,7 @@ def status(
 ) -> None:
     """Show the status of a sweep's runs, with reasons, and whether a launch is live."""
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.ledger.stored_sweep import read_plan
+    from gga_sweep.ledger.stored_sweep import read_present_plan
     from gga_sweep.report.status import read_states, read_work, status_picture
 
     if follow:
@@ -40,7 +40,7 @@ def status(
     if every is not None:
         raise bad_input("--every", "needs --watch", f"{every:g}")
     without_collection()
-    planned, ledger = read_plan(folder), Ledger(folder)
+    planned, ledger = read_present_plan(folder), Ledger(folder)
     out.print(status_picture(planned, read_states(planned, ledger), read_work(ledger)))
 
 
@@ -48,13 +48,13 @@ def _watch(folder: str, every: float | None) -> None:
     from functools import partial
 
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.ledger.stored_sweep import read_plan
+    from gga_sweep.ledger.stored_sweep import read_present_plan
     from gga_sweep.report.progress import Watcher
     from gga_sweep.report.watch import SHOWN_RUNS, watch
 
     every = every or (_TERMINAL_SECONDS if out.is_terminal else _LINE_SECONDS)
     with suppress(KeyboardInterrupt):
-        watch(Watcher(partial(read_plan, folder), Ledger(folder), SHOWN_RUNS).look, every, out)
+        watch(Watcher(partial(read_present_plan, folder), Ledger(folder), SHOWN_RUNS).look, every, out)
 
 
 def verify(folder: Folder) -> None:

@@ -23,7 +23,7 @@ def sync(
     from rich.progress import Progress
 
     from gga_sweep.ledger.ledger import Ledger
-    from gga_sweep.ledger.stored_sweep import read_plan
+    from gga_sweep.ledger.stored_sweep import read_plan, read_present_plan
     from gga_sweep.report.files import write_report
     from gga_sweep.report.make_report import make_report
     from gga_sweep.report.wording import count
@@ -43,7 +43,7 @@ def sync(
             progress.update(task, total=total, completed=total - left)
 
         result = bring_up_to_date(
-            plan,
+            read_present_plan(folder),
             ledger,
             uri,
             report.table,

@@ -22,7 +22,7 @@ from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.run_reader import Weights
 from gga_sweep.records import Record
 from gga_sweep.training.evaluation import Evaluator
-from gga_sweep.training.fingerprint import fastest_memory_format, fingerprint, set_arithmetic
+from gga_sweep.training.fingerprint import arithmetic, fastest_memory_format, fingerprint
 from gga_sweep.training.trainer import split_dataset
 
 Role = Literal["training", "test"]
@@ -84,7 +84,7 @@ class SplitPredictions:
         return abs(self.accuracy - self.recorded)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictions:
     """The predictions of a run's selected model.
 
@@ -101,6 +101,9 @@ class Predictions:
     classes: tuple[str, ...]
     parts: tuple[SplitPredictions, ...]
     environment: Mapping[str, tuple[str, str]]
+
+    def __repr__(self) -> str:
+        return f"<Predictions of {self.run} at step {self.step}: {len(self)} images>"
 
     def __len__(self) -> int:
         return sum(len(part.labels) for part in self.parts)
@@ -187,20 +190,21 @@ def predict(
     splits = _splits(folder, header, dataset)
     config = header.config
     device = _device(header)
-    set_arithmetic(config.training.threads)
-    algorithm.to(device, memory_format=fastest_memory_format(device))  # type: ignore[call-overload]
-    evaluator = Evaluator.of_run(config, dataset, splits, device)
     names: tuple[SplitName, ...] = get_args(SplitName) if split is None else (split,)
+    with arithmetic(config.training.threads):
+        algorithm.to(device, memory_format=fastest_memory_format(device))  # type: ignore[call-overload]
+        evaluator = Evaluator.of_run(config, dataset, splits, device)
+        parts = tuple(
+            _predict_split(evaluator, algorithm, domain, splits[domain.name], name, record)
+            for domain in dataset.domains
+            for name in names
+        )
     now = fingerprint(device)
     return Predictions(
         run=folder.name,
         step=record.step,
         classes=dataset.classes,
-        parts=tuple(
-            _predict_split(evaluator, algorithm, domain, splits[domain.name], name, record)
-            for domain in dataset.domains
-            for name in names
-        ),
+        parts=parts,
         environment={
             name: (header.fingerprint.get(name, "none"), now.get(name, "none"))
             for name in {**header.fingerprint, **now}

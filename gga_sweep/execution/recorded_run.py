@@ -79,11 +79,13 @@ class RecordingOptions:
         from_checkpoint: resume where the folder's checkpoint stands; False starts at step 0.
         kept: what stays once the run is final.
         strict_environment: fail, rather than go on from the checkpoint of another environment.
+        trial: of a user's own Tuner, that trains it.
     """
 
     from_checkpoint: bool = True
     kept: Kept = "selected"
     strict_environment: bool = False
+    trial: str | None = None
 
 
 class RecordedRun:
@@ -155,7 +157,8 @@ class RecordedRun:
         if (present := folder.readable_header()) is not None and present.key != key:
             raise GGASweepError(f"two runs have the same folder {folder.name}: {present.key} and {key}")
         started = time.time()
-        first = folder.claim({"host": socket.gethostname(), "pid": os.getpid(), "time": started}) == 1
+        trial = {} if options.trial is None else {"trial": options.trial}
+        first = folder.claim({"host": socket.gethostname(), "pid": os.getpid(), "time": started, **trial}) == 1
         try:
             header = RunHeader(
                 key=key,

@@ -96,6 +96,7 @@ class _Owner(msgspec.Struct):
     """What an attempt's file may hold."""
 
     host: str | None = None
+    trial: str | None = None
 
 
 _OWNER = msgspec.json.Decoder(_Owner)
@@ -205,11 +206,17 @@ class RunReader:
 
     def read_host(self, attempt: int) -> str | None:
         """The host that an attempt trains on; None if its file does not hold one."""
-        content = self.read_file(f"attempts/{attempt:06d}")
+        return self._owner(attempt).host
+
+    def read_trial(self, attempt: int) -> str | None:
+        """The trial of a user's own Tuner that an attempt belongs to; None if its file does not hold one."""
+        return self._owner(attempt).trial
+
+    def _owner(self, attempt: int) -> _Owner:
         try:
-            return None if content is None else _OWNER.decode(content).host
+            return _OWNER.decode(self.read_file(f"attempts/{attempt:06d}") or b"{}")
         except msgspec.DecodeError:
-            return None
+            return _Owner()
 
     def digests(self) -> dict[str, str]:
         """By name, of the deterministic files that exist."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from gga_sweep.algorithms import AlgorithmSpec, declared
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.errors import Fault, InputError, shortened
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.searched_runs import read_searched
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunResult
 from gga_sweep.spec.loading import complete
@@ -21,7 +22,7 @@ from gga_sweep.spec.location import Location
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.own_code import own_parts
 from gga_sweep.spec.plan import Contents, Plan, SweepSpec
-from gga_sweep.spec.runs import plan_sweep
+from gga_sweep.spec.runs import plan_sweep, suggested_run
 
 _CHANGED = "changed since this sweep was launched; give it a new name, or allow it with --allow-change"
 _EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "selection", "select_from")
@@ -58,6 +59,30 @@ def read_plan(folder: str | Location) -> Plan:
                 return plan_sweep(sweep, stored.contents, read_suggested(ledger))
     rule = "must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it"
     raise InputError([Fault("DIR", rule, str(folder))])
+
+
+def read_present_plan(folder: str | Location) -> Plan:
+    """As `read_plan`, with the runs that a user's own Tuner added; without those that no launch has begun then.
+
+    Raises:
+        InputError: as `read_plan`.
+    """
+    plan, ledger = read_plan(folder), Ledger(folder)
+    entries, _ = read_searched(ledger)
+    stored = _read(ledger) if entries else None
+    if stored is None:
+        return plan
+    ours, begun = {entry.folder for entry in entries}, set(ledger.run_names())
+    launched = {run.cell.arm for run in plan.runs if run.folder in begun - ours}
+    planned = {(run.cell, run.key): run for run in plan.runs if run.folder in begun or run.cell.arm in launched}
+    arms, held_out = {arm.name for arm in plan.sweep.arms}, set(plan.sweep.test_domains)
+    for place in (entry.place for entry in entries):
+        if (place.cell, place.key) in planned or place.cell.arm not in arms or place.cell.test_domains not in held_out:
+            continue
+        with suppress(InputError, TypeError, ValueError):  # of values that were altered since
+            run = suggested_run(plan.sweep, stored.contents, place.cell, place.draws[0], place.hyperparameters)
+            planned[place.cell, place.key] = replace(run, key=place.key, hyperparameters=place.hyperparameters)
+    return replace(plan, runs=tuple(planned.values()))
 
 
 def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:

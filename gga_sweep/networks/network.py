@@ -115,7 +115,7 @@ def _featurizer(name: str, input_shape: InputShape, weights: str | None) -> tupl
     known = NETWORKS.get(name)
     file = weights if weights is not None and (known is None or is_weights_file(weights)) else None
     if known is None:
-        featurizer, features = named_featurizer(name)(input_shape)
+        featurizer, features = _checked(name, named_featurizer(name)(input_shape), input_shape)
     else:
         published = None if weights is None or file is not None else published_weights(name, weights)
         shape = input_shape if known.channels is None else (known.channels, *input_shape[1:])
@@ -124,6 +124,32 @@ def _featurizer(name: str, input_shape: InputShape, weights: str | None) -> tupl
         load_featurizer(featurizer, file)
     if known is not None and known.channels not in (None, input_shape[0]):
         _set_channels(featurizer, input_shape[0])
+    return featurizer, features
+
+
+def _checked(name: str, made: object, shape: InputShape) -> tuple[nn.Module, int]:
+    """What a callable of a user returned, run once on a blank image.
+
+    Raises:
+        InputError: it is no featurizer with the width of its features.
+    """
+    if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], nn.Module)):
+        rule = f"{name} must return (featurizer, features): a torch.nn.Module, and the width of its output"
+        raise InputError([Fault("training.network", rule, type(made).__name__)])
+    featurizer, features = made
+    training = featurizer.training
+    try:
+        with torch.no_grad():
+            found = featurizer.eval()(torch.zeros(1, *shape))
+    except Exception as error:  # a module may raise anything
+        rule = f"{name} must accept images (n, {', '.join(map(str, shape))}): {type(error).__name__}: {error}"
+        raise InputError([Fault("training.network", rule)]) from error
+    finally:
+        featurizer.train(training)
+    if not isinstance(found, torch.Tensor) or tuple(found.shape) != (1, features):
+        rule = f"{name} must map an image to (1, {features!r}), as many features as it says"
+        got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise InputError([Fault("training.network", rule, got)])
     return featurizer, features
 
 

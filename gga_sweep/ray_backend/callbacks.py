@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -13,13 +14,22 @@ from typing import Any, TypeVar, cast
 import ray.exceptions
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import PopulationBasedTraining, PopulationBasedTrainingReplay
 
-from gga_sweep.errors import StorageError, SweepOwnedError
+from gga_sweep.errors import Fault, InputError, StorageError, SweepOwnedError
 from gga_sweep.execution.prepare import prepare_ledger, require_writable
 from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ray_backend.launch import START_SECONDS, Launch
-from gga_sweep.ray_backend.ray_internals import actor_id, forget_metrics
+from gga_sweep.ray_backend.ray_internals import (
+    actor_id,
+    error_of,
+    forget_metrics,
+    killed_actors,
+    out_of_memory_error,
+    running_scheduler,
+)
 from gga_sweep.ray_backend.sweep_end import end_sweep
 from gga_sweep.ray_backend.trainable import plain_values
 from gga_sweep.ray_backend.tune_names import PROGRESS_STEP, REFUSED, REMARKS, RUN, SUPERSEDED
@@ -45,7 +55,7 @@ def _never_raise(method: _Method) -> _Method:
     def guarded(*args: object, **kwargs: object) -> None:
         try:
             method(*args, **kwargs)
-        except SweepOwnedError:
+        except (InputError, SweepOwnedError):
             raise
         except Exception:
             logger.exception("a callback of gga-sweep failed; the sweep continues")
@@ -118,9 +128,9 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
 
     @_never_raise
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = trial.get_pickled_error()
+        error = error_of(trial)
         if self._launch.lease.is_newest():  # otherwise the run belongs to another launch
-            _mark_error(self._ledger, self._runs[trial.config[RUN]], error)
+            _mark_error(self._ledger.run(self._runs[trial.config[RUN]].folder), error)
             if _is_lost_actor(error):
                 self.lost.add(trial.config[RUN])
         self._end(trial)
@@ -151,8 +161,9 @@ class OwnTunerCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
         self._plan = plan
         self._contents = contents
         self._ledger = Ledger(plan.sweep.folder)
-        self._runs = {run.key: run for run in plan.runs}
-        self._runs_of_trials: dict[str, PlannedRun] = {}
+        self._planned = {(run.cell, run.key): run for run in plan.runs}
+        self._runs_of_trials: dict[str, PlannedRun | None] = {}
+        self._actors: dict[str, str] = {}  # the trials by the ids of their actors, as in Ray's messages
         self._projector: Projector | None = None
         self._experiment = ExitStack()
 
@@ -162,17 +173,23 @@ class OwnTunerCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
 
     @_never_raise
     def setup(self, **info: Any) -> None:
+        if isinstance(running_scheduler(), PopulationBasedTraining | PopulationBasedTrainingReplay):
+            rule = "must leave the configurations of trials alone, such as ASHAScheduler(time_attr='step')"
+            raise InputError([Fault("scheduler", rule, type(running_scheduler()).__name__)], "tune.TuneConfig")
         if self._projector is None:
             self._experiment.enter_context(held(self._ledger.store))
             sweep = self._plan.sweep
             uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
-            projector = Projector(self._plan, self._ledger, uri, lull=START_SECONDS)
+            started = set(self._ledger.run_names())
+            plan = replace(self._plan, runs=tuple(run for run in self._plan.runs if run.folder in started))
+            projector = Projector(plan, self._ledger, uri, lull=START_SECONDS)
             self._projector = self._experiment.enter_context(projector)
 
     @_never_raise
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        run = self._run_of(trial)
-        if self._projector is not None and run.key not in self._runs:
+        if (actor := actor_id(trial)) is not None:
+            self._actors[actor] = trial.trial_id
+        if self._projector is not None and (run := self._run_of(trial)) is not None:
             self._projector.add(run)
 
     @_never_raise
@@ -186,31 +203,58 @@ class OwnTunerCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
     @_never_raise
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Also called when a scheduler stops a trial, whose run has not ended by itself then."""
-        folder = self._ledger.run(str(self._run_of(trial).folder))
-        if _is_stopped_early(folder.read_state().status, trial.last_result):
+        folder = self._folder_trained_by(trial)
+        if folder is not None and _is_stopped_early(folder.read_state().status, trial.last_result):
             folder.mark(RunStatus.STOPPED, "stopped early by a scheduler")
             folder.delete_checkpoint()
         self._wake(trial)
 
     @_never_raise
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        _mark_error(self._ledger, self._run_of(trial), trial.get_pickled_error())
+        folder = self._folder_trained_by(trial)
+        if folder is not None and folder.read_state().status is RunStatus.RUNNING:  # else the run wrote its reason
+            _mark_error(folder, error_of(trial))
         self._wake(trial)
 
     @_never_raise
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        ended_by = sys.exc_info()[1]  # Tune calls this while it handles the error that ended the experiment
+        if isinstance(ended_by, RuntimeError) and (error := out_of_memory_error(ended_by)) is not None:
+            self._mark_killed(trials, error)
         if self._projector is not None:
             with self._experiment:
                 end_sweep(self._plan, self._ledger, self._projector)
 
-    def _wake(self, trial: Trial) -> None:
-        if self._projector is not None:
-            self._projector.wake(str(self._run_of(trial).folder))
+    def _mark_killed(self, trials: list[Trial], error: Exception) -> None:
+        """Mark the runs whose actors Ray's memory monitor killed, which Tune takes for an error of its own."""
+        killed = {self._actors[actor] for actor in killed_actors(error) if actor in self._actors}
+        for trial in trials:
+            folder = self._folder_trained_by(trial) if trial.trial_id in killed else None
+            if folder is not None and folder.read_state().status is RunStatus.RUNNING:
+                folder.mark(RunStatus.OUT_OF_MEMORY, HOST_OUT_OF_MEMORY)
+                self._wake(trial)
 
-    def _run_of(self, trial: Trial) -> PlannedRun:
+    def _wake(self, trial: Trial) -> None:
+        if self._projector is not None and (run := self._run_of(trial)) is not None:
+            self._projector.wake(run.folder)
+
+    def _folder_trained_by(self, trial: Trial) -> RunFolder | None:
+        """The run's folder, if its newest attempt is this trial's. Other trials of the run must not mark it."""
+        run = self._run_of(trial)
+        if run is None:
+            return None
+        folder = self._ledger.run(run.folder)
+        owner = folder.read_trial(folder.newest_attempt())
+        return folder if owner is not None and owner.endswith(f" {trial.trial_id}") else None
+
+    def _run_of(self, trial: Trial) -> PlannedRun | None:
+        """The run of a trial; None if its configuration is none of the sweep's, which the trial itself reports."""
         if trial.trial_id not in self._runs_of_trials:
-            configuration = plain_values(trial.config)
-            self._runs_of_trials[trial.trial_id] = searched_run(self._plan.sweep, self._contents, configuration)
+            found = None
+            with suppress(InputError):
+                found = searched_run(self._plan.sweep, self._contents, plain_values(trial.config))
+                found = self._planned.get((found.cell, found.key), found)
+            self._runs_of_trials[trial.trial_id] = found
         return self._runs_of_trials[trial.trial_id]
 
 
@@ -237,12 +281,12 @@ def _log_remarks(result: Mapping[str, Any]) -> None:
 
 def _is_lost_actor(error: Exception | None) -> bool:
     """Whether the actor was lost. Ray's memory monitor ends actors too; its error is of another type."""
-    return isinstance(error, ray.exceptions.RayActorError)
+    return isinstance(error, ray.exceptions.RayActorError) and not error.actor_init_failed
 
 
-def _mark_error(ledger: Ledger, run: PlannedRun, error: Exception | None) -> None:
+def _mark_error(folder: RunFolder, error: Exception | None) -> None:
     """Write the status of a run whose trial raised an error; none can be written after an error of the storage."""
-    folder, lines = ledger.run(run.folder), str(error or "").strip().splitlines() or [""]
+    lines = str(error or "").strip().splitlines() or [""]
     if isinstance(error, StorageError):
         return
     if isinstance(error, ray.exceptions.OutOfMemoryError):

@@ -9,8 +9,11 @@ import secrets
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,18 @@ import ray
 
 from gga_sweep.errors import GGASweepError, first_line
 from gga_sweep.execution.private_folder import private_folder
+from gga_sweep.process_state import environment_variables, kept
 from gga_sweep.ray_backend.dashboard import LOOPBACK, dashboard_in_words, token_in_words
 from gga_sweep.ray_backend.head_watch import OnLost, watched_head
 from gga_sweep.ray_backend.ray_internals import (
+    LOGGERS,
+    NO_TELEMETRY,
+    RAY_ENVIRONMENT,
+    SET_BY_RAY,
     SYSTEM_CONFIG,
     forwarded_environment,
     hidden_command_line,
     loopback_only,
-    set_environment,
 )
 
 _LONGEST_FOLDER = 20
@@ -35,13 +42,32 @@ _CONNECT_SECONDS = 10.0
 """Timeout of a connection to the head of a cluster."""
 
 
+@dataclass(slots=True)
+class _Shared:
+    """The Ray that the launches of this process share.
+
+    Args:
+        address: that it was asked for by.
+        launches: which use it.
+        ending: shuts it down, and puts back what it changed in this process.
+    """
+
+    address: str
+    launches: int
+    ending: ExitStack
+
+
+_LOCK = threading.Lock()
+_shared: _Shared | None = None
+
+
 @contextmanager
 def joined_cluster(address: str | None, dashboard: bool = False, on_lost: OnLost | None = None) -> Iterator[str | None]:
     """Join the Ray of this process or the cluster at an address, or start a private Ray; yield its dashboard.
 
     A private Ray listens on the loopback interface alone, has a dashboard only on request, requires a token
-    (`_provide_token`), and keeps its files in a folder that other users cannot read. It leaves `RAY_AUTH_MODE=token` in
-    the environment of this process, unless the user had set it. Other clusters authenticate as the user has set up.
+    (`_provide_token`), and keeps its files in a folder that other users cannot read. Other clusters authenticate as the
+    user has set up. Launches in threads of one process share one Ray, which the last of them shuts down.
 
     Args:
         address: "auto" finds a cluster; None uses `RAY_ADDRESS`, and without it starts a private Ray.
@@ -52,20 +78,51 @@ def joined_cluster(address: str | None, dashboard: bool = False, on_lost: OnLost
         Where Ray's dashboard is, as a sentence part; None where there is none, or Ray ran in this process before.
 
     Raises:
-        GGASweepError: there is no cluster at the address, or it refuses us; or no Ray can be started here.
+        GGASweepError: there is no cluster at the address, or it refuses us; no Ray can be started here; or another
+            launch of this process uses the Ray of another address.
     """
-    if ray.is_initialized():
-        with _watched(on_lost):
-            yield None
-        return
-    set_environment()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    with _LOCK:
+        shared, url = _enter(address, dashboard)
+    try:
+        with _watched(on_lost):
+            yield url
+    finally:
+        if shared is not None:
+            with _LOCK:
+                _leave(shared)
+
+
+def _enter(address: str, dashboard: bool) -> tuple[_Shared | None, str | None]:
+    """The Ray that launches of this process share, with its dashboard; None if Ray is the user's own."""
+    global _shared
+    if _shared is not None:
+        if _shared.address != address:
+            raise GGASweepError(
+                f"another launch of this process uses the Ray at {_shared.address}, and a process has one Ray: "
+                f"launch on {address} after it, or in another process"
+            )
+        _shared.launches += 1
+        return _shared, None
+    if ray.is_initialized():
+        return None, None
     with ExitStack() as stack:
+        stack.enter_context(kept(SET_BY_RAY, LOGGERS))
+        stack.enter_context(environment_variables(NO_TELEMETRY))
         folder = stack.enter_context(_private_folder()) if address == "local" else None
         stack.callback(ray.shutdown)  # before its folder is removed; also after a failed start
-        found = _start(folder, dashboard) if address == "local" else _join(address)
-        stack.enter_context(_watched(on_lost))
-        yield found
+        with environment_variables(RAY_ENVIRONMENT):
+            url = _start(folder, dashboard) if address == "local" else _join(address)
+        _shared = _Shared(address, 1, stack.pop_all())
+    return _shared, url
+
+
+def _leave(shared: _Shared) -> None:
+    global _shared
+    shared.launches -= 1
+    if shared.launches == 0:
+        _shared = None
+        shared.ending.close()
 
 
 def _watched(on_lost: OnLost | None) -> AbstractContextManager[None]:
@@ -190,9 +247,15 @@ def _provide_token() -> None:
     try:
         _keep_token(Path.home() / ".ray")
     except (OSError, RuntimeError):  # no home directory, or a read-only one
-        kept = ExitStack()
-        atexit.register(kept.close)  # Ray keeps a token for the lifetime of the process
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(_keep_token(Path(kept.enter_context(private_folder()))))
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(_keep_token(_token_folder()))
+
+
+@cache
+def _token_folder() -> Path:
+    """A folder for the token where the home directory cannot hold it; Ray keeps a token while the process lives."""
+    folder = ExitStack()
+    atexit.register(folder.close)
+    return Path(folder.enter_context(private_folder()))
 
 
 def _keep_token(folder: Path) -> Path:

@@ -1,20 +1,23 @@
 """Everything of Ray that we patch, write or read although it is no public interface, seen on Ray 2.60.0.
 
-Ray's environment variables stand here too. Ray is imported inside the functions, because it reads them when it is
-imported. `tests/ray_backend/test_ray_internals.py` fails where a newer Ray lacks one of these names.
+Ray's environment variables stand here too. They are set while a Ray of ours starts and while our own `Tuner.fit` runs,
+and never for a user's own Tuner. `tests/ray_backend/test_ray_internals.py` fails where a newer Ray lacks one of these
+names.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from gga_sweep.errors import GGASweepError
+from gga_sweep.process_state import replaced
 from gga_sweep.tracking.environment import ENVIRONMENT as MLFLOW_ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -23,16 +26,30 @@ if TYPE_CHECKING:
 SEEN_ON = "2.60.0"
 """The version of Ray whose source was read."""
 
-ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+TUNE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
-        "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
         # The ledger replaces Tune's loggers and its state of the driver, which is never restored from.
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in sweep files stay valid
         "RAY_AIR_NEW_OUTPUT": "0",  # its panels cannot be silenced
     }
 )
+"""Of the `Tuner.fit` of a launch."""
+
+NO_TELEMETRY: Mapping[str, str] = MappingProxyType({"RAY_USAGE_STATS_ENABLED": "0"})
+"""While a Ray of ours runs."""
+
+RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType({**NO_TELEMETRY, **TUNE_ENVIRONMENT, **MLFLOW_ENVIRONMENT})
+"""Of a Ray that a launch starts, whose workers inherit it."""
+
+STAY_IN_FOLDER = "RAY_CHDIR_TO_TRIAL_DIR"
+"""With 0, a trial's actor stays in the folder where it was started, and relative paths stay valid."""
+
+SET_BY_RAY = ("PYTHONBREAKPOINT", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
+"""Variables that starting a Ray sets, or we for it."""
+
+LOGGERS = ("ray", "ray.data", "ray.rllib", "ray.serve", "ray.train", "ray.tune")
+"""Whose levels starting a Ray sets."""
 
 ENABLE_CLUSTER = ("ray._private.ray_constants", "ENABLE_RAY_CLUSTER")
 ENTRYPOINT_NAME = ("ray._private.utils", "get_entrypoint_name")
@@ -47,15 +64,9 @@ of them: its actors have another environment."""
 _ACTOR = re.compile(r"Actor\(([0-9a-f]+)\)")
 
 
-def set_environment(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Set Ray's variables that are not set yet: the user's own choice stays."""
-    for name, value in ENVIRONMENT.items():
-        environ.setdefault(name, value)
-
-
 def forwarded_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that workers on other machines receive, as `env_vars` of Ray's runtime environment."""
-    return {name: environ.get(name, value) for name, value in {**ENVIRONMENT, **MLFLOW_ENVIRONMENT}.items()}
+    return {name: environ.get(name, value) for name, value in RAY_ENVIRONMENT.items()}
 
 
 @contextmanager
@@ -97,6 +108,31 @@ def actor_id(trial: Trial) -> str | None:
     return None if actor is None else str(actor._actor_id.hex())
 
 
+def error_of(trial: Trial) -> Exception | None:
+    """The error that ended a trial. `Trial.get_pickled_error` reads the storage, and Tune writes it here."""
+    from ray.train._internal.storage import get_fs_and_path
+
+    files, folder = get_fs_and_path(trial.local_path)
+    here = SimpleNamespace(storage_filesystem=files, trial_fs_path=folder)
+    with replaced(trial, "storage", here):
+        with suppress(Exception):  # of whatever the trial raised: its class may be missing here
+            if (error := trial.get_pickled_error()) is not None:
+                return cast(Exception, error)
+        return cast("Exception | None", trial.get_error())
+
+
+def running_scheduler() -> object | None:
+    """The scheduler of the experiment that calls this from a callback: Tune passes it to none."""
+    from ray.tune.execution.tune_controller import TuneController
+
+    frame = inspect.currentframe()
+    while frame is not None:
+        if isinstance(controller := frame.f_locals.get("self"), TuneController):
+            return cast(object, controller.scheduler_alg)
+        frame = frame.f_back
+    return None
+
+
 def forget_metrics(trial: Trial) -> None:
     """Delete Tune's statistics of every metric of a trial, about 30 KiB; a launch reads the ledger instead."""
     trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps = {}, {}
@@ -124,9 +160,5 @@ def _replaced(target: tuple[str, str], value: Any) -> Iterator[None]:
     module, name = import_module(target[0]), target[1]
     if not hasattr(module, name):
         raise GGASweepError(f"this version of Ray has no {'.'.join(target)}; use Ray {SEEN_ON}")
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
+    with replaced(module, name, value):
         yield
-    finally:
-        setattr(module, name, before)

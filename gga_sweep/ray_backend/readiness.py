@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+
 import ray
 
-from gga_sweep.errors import InputError
+from gga_sweep.errors import Fault, InputError
 from gga_sweep.execution.diagnosis import diagnose, launch_faults, resource_faults
 from gga_sweep.execution.node_check import installed_versions
-from gga_sweep.ray_backend.nodes import check_nodes
+from gga_sweep.ray_backend.nodes import check_nodes, on_node
 from gga_sweep.spec import SweepSpec
 
 
@@ -15,14 +18,46 @@ def require_ready(sweep: SweepSpec) -> None:
     """Check the cluster, and each node if it has several, which takes seconds.
 
     Raises:
-        InputError: a run fits on no node; or a node lacks the storage, the images or our versions.
+        InputError: a run fits on no node; or a node lacks the storage, the images, our versions, or a module of the
+            sweep's.
     """
     resources = sweep.config.resources
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    faults = resource_faults(nodes, resources)
+    faults = resource_faults(nodes, resources) or _part_faults(sweep)
     if len(nodes) > 1 and not faults:
         checked = check_nodes(sweep.storage, sweep.config.dataset, gpus=resources.on_gpu)
         images = sweep.dataset.domain_sizes
         faults = launch_faults(diagnose(checked, installed_versions(), sweep.storage, images=images))
     if faults:
         raise InputError(faults, sweep.source)
+
+
+def _part_faults(sweep: SweepSpec) -> list[Fault]:
+    """The parts of installed packages that a node's workers cannot import, where the driver could."""
+    parts = {"dataset.name": sweep.config.dataset.name, "training.network": sweep.training.network}
+    parts |= {f"arms[{at}].algorithm": arm.algorithm for at, arm in enumerate(sweep.config.arms)}
+    parts = {field: name for field, name in parts.items() if ":" in name}
+    if not parts:
+        return []
+    task = ray.remote(num_cpus=0, max_retries=0)(import_errors)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    found = ray.get([on_node(task, node["NodeID"]).remote(parts) for node in alive])
+    rule = "cannot be imported on {} ({}): install it there, or add it to PYTHONPATH"
+    return [
+        Fault(field, rule.format(node["NodeName"], errors[field]), name)
+        for node, errors in zip(alive, found, strict=True)
+        for field, name in parts.items()
+        if field in errors
+    ]
+
+
+def import_errors(parts: Mapping[str, str]) -> dict[str, str]:
+    """Why this process cannot import some of these `module:attribute`, by field."""
+    errors = {}
+    for field, part in parts.items():
+        module, _, attribute = part.partition(":")
+        try:
+            getattr(import_module(module), attribute)
+        except Exception as error:  # a module may raise anything while it is imported
+            errors[field] = f"{type(error).__name__}: {error}"
+    return errors

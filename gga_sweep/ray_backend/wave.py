@@ -14,11 +14,17 @@ from gga_sweep.execution.private_folder import private_folder
 from gga_sweep.execution.recorded_run import RecordingOptions
 from gga_sweep.ledger.lease import Lease
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.process_state import environment_variables
 from gga_sweep.ray_backend.callbacks import HOST_OUT_OF_MEMORY, LaunchCallback
 from gga_sweep.ray_backend.fifo import FIFO
 from gga_sweep.ray_backend.in_order import InOrder
 from gga_sweep.ray_backend.launch import Launch
-from gga_sweep.ray_backend.ray_internals import killed_actors, no_usage_tags, out_of_memory_error
+from gga_sweep.ray_backend.ray_internals import (
+    TUNE_ENVIRONMENT,
+    killed_actors,
+    no_usage_tags,
+    out_of_memory_error,
+)
 from gga_sweep.ray_backend.stopping import Stopping
 from gga_sweep.ray_backend.trainable import bind_trainable
 from gga_sweep.ray_backend.tune_names import RUN
@@ -109,6 +115,7 @@ class Wave:
         self._before |= self._states([key])
         self._callback.add(run)
 
+    @environment_variables(TUNE_ENVIRONMENT)
     def _fit(self, sweep: SweepSpec, max_concurrent: int | None) -> None:
         # Tune's own files are never restored from (the ledger is), and are pickles: not for a shared storage.
         with private_folder() as folder:

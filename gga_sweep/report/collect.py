@@ -56,7 +56,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
         algorithms=_annealed_algorithms(sweep),
-        seed_use=seed_use(plan),
+        seed_use=seed_use(plan, launched=bool(planned), searched=bool(searched)),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
         notes=tuple(sweep_notes(sweep, planned, searched, pair_records, len(outside), damaged, of_other_code)),
     )

@@ -26,6 +26,7 @@ _FILES = {
     "json": "table.json",
     "html": "report.html",
 }
+_CHOSEN_FILE = "chosen.yaml"
 FORMATS = tuple(_FILES)
 _RENDER: Mapping[str, Callable[[Report], str]] = {
     "text": render_text,
@@ -55,6 +56,12 @@ def render(report_format: str, report: Report, ledger: Ledger) -> str:
     return render_html(replace(report, fingerprint=fingerprint_of(ledger, report.view.records)))
 
 
+def present_files(ledger: Ledger) -> dict[str, Location]:
+    """The paths of the report's files that were written, as `write_report` returns them."""
+    names = {**_FILES, CHOSEN: _CHOSEN_FILE}
+    return {name: ledger.folder / file for name, file in names.items() if ledger.store.read(file) is not None}
+
+
 def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:
     """Write every format into the sweep's folder, and `chosen.yaml` if it can be written.
 
@@ -63,7 +70,7 @@ def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:
     """
     texts = {_FILES[report_format]: render(report_format, report, ledger) for report_format in FORMATS}
     if report.chosen:
-        texts["chosen.yaml"] = report.chosen
+        texts[_CHOSEN_FILE] = report.chosen
     for name, text in texts.items():
         ledger.store.replace(name, text.encode())
     return dict(zip((*FORMATS, CHOSEN), (ledger.folder / name for name in texts), strict=False))

@@ -50,8 +50,17 @@ def sweep_notes(
         )
 
 
-def seed_use(plan: Plan) -> str:
-    """What the spread over trial seeds includes."""
+def seed_use(plan: Plan, launched: bool = True, searched: bool = False) -> str:
+    """What the spread over trial seeds includes.
+
+    Args:
+        launched: whether a run of the plan was started.
+        searched: whether a user's own Tuner drew hyperparameters.
+    """
+    if searched and not launched:
+        return "Tune drew the hyperparameters, and every trial seed selects from its trials; the spread includes that."
+    if searched:
+        return f"{seed_use(plan).removesuffix('.')}; trials of a Tuner, whose hyperparameters Tune drew, take part."
     config = plan.sweep.config
     if config.chosen is not None:
         before = f"hyperparameters were chosen before, by {config.chosen.search}"

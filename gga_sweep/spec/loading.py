@@ -22,7 +22,7 @@ from gga_sweep.spec.location import Location, as_location
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.spec.protocols import complete_training, deviations, get_protocol
-from gga_sweep.spec.sweep_file import override, read_sweep_file, validate
+from gga_sweep.spec.sweep_file import assign, override, read_sweep_file, validate, with_named_parts
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
 
@@ -34,7 +34,7 @@ MOST_RUNS = 1_000_000
 def load(
     source: str | Path | Mapping[str, Any],
     *,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, Any] = (),
     storage: str | Location = DEFAULT_STORAGE,
     tracking_uri: str | None = None,
 ) -> SweepSpec:
@@ -42,7 +42,9 @@ def load(
 
     Args:
         source: a file, the name of a shipped sweep such as "demo", or the content as a mapping.
-        overrides: `key=value` assignments, as the command line's `--set`.
+        overrides: `key=value` assignments, as the command line's `--set`; or values by name, such as
+            {"training.steps": 100}. In a mapping, an algorithm, a network or a dataset may be an object, if it stands
+            at the top of a module.
         storage: folder of all sweeps; or of a bucket, as s3://BUCKET/FOLDER.
         tracking_uri: of MLflow (default: the environment's MLFLOW_TRACKING_URI, else a SQLite file in the storage).
 
@@ -50,12 +52,16 @@ def load(
         InputError: with every fault of the file.
 
     Example:
-        >>> sweep = load("demo", overrides=["trial_seeds=[0, 1]"])
+        >>> sweep = load("demo", overrides={"trial_seeds": [0, 1]})
         >>> sweep.name, [arm.name for arm in sweep.arms], sweep.test_domains
         ('demo', ['ERM', 'ERM + GGA'], (('0',), ('45',), ('75',)))
     """
     content, name = read_sweep_file(source)
-    config, faults = validate(override(content, overrides))
+    if isinstance(overrides, str):
+        raise InputError([Fault("overrides", "must be a list of key=value texts, or a mapping", overrides)])
+    if isinstance(overrides, Mapping):
+        content, overrides = assign(content, overrides), ()
+    config, faults = validate(override(with_named_parts(content), overrides))
     if config is None:
         raise InputError(faults, name)
     try:

@@ -23,6 +23,11 @@ from gga_sweep.spec.plan import Contents, Outline, Plan, PlannedRun, SweepSpec
 NOTHING_DRAWN: Mapping[int, Mapping[str, Scalar]] = MappingProxyType({})
 NOTHING_SUGGESTED: Suggested = MappingProxyType({})
 
+_CONFIGURATION = "a trial's configuration"
+_PLACE = ("arm", "test_domain", "trial_seed")
+_OF_TUNE = ("__trial_index__",)
+"""Names that a searcher of Tune's adds: `Repeater`."""
+
 
 def plan_sweep(sweep: SweepSpec, contents: Contents, suggested: Suggested = NOTHING_SUGGESTED) -> Plan:
     """All runs of a sweep; of an adaptive search those of its first draws and those that were suggested.
@@ -69,30 +74,46 @@ def searched_run(sweep: SweepSpec, contents: Contents, configuration: Mapping[st
         InputError: an unknown arm, test domain or name, or a value out of range.
     """
     if unfit := plain_faults(configuration):
-        raise InputError(unfit, "a trial's configuration")
-    values = dict(configuration)
-    arms = {arm.name: arm for arm in sweep.arms}
-    tests = {"+".join(names): names for names in sweep.test_domains}
-    known = {name for arm in sweep.arms for name in arm.hyperparameters}
-    faults = [
-        Fault(field, "must be one of the sweep's", values.get(field), tuple(choices))
-        for field, choices in (("arm", arms), ("test_domain", tests))
-        if not isinstance(values.get(field), str) or values[field] not in choices
-    ]
-    trial_seed = values.get("trial_seed")
-    if not isinstance(trial_seed, int) or isinstance(trial_seed, bool) or trial_seed < 0:
-        faults.append(Fault("trial_seed", "must be a whole number from 0 on", trial_seed))
-    drawn = {name: value for name, value in values.items() if name not in ("arm", "test_domain", "trial_seed")}
-    faults.extend(Fault(name, "no arm has this hyperparameter") for name in drawn if name not in known)
-    if faults or not isinstance(trial_seed, int):
-        raise InputError(faults, "a trial's configuration")
-    arm = arms[str(values["arm"])]
+        raise InputError(unfit, _CONFIGURATION)
+    check_names(sweep, configuration)
+    arm = next(arm for arm in sweep.arms if arm.name == configuration["arm"])
+    drawn = {name: value for name, value in configuration.items() if name not in (*_PLACE, *_OF_TUNE)}
     if faults := drawn_faults(arm, sweep, drawn):
-        raise InputError(faults, "a trial's configuration")
-    cell = Cell(sweep.dataset.name, arm.name, tests[str(values["test_domain"])], trial_seed)
+        raise InputError(faults, _CONFIGURATION)
+    tests = next(names for names in sweep.test_domains if "+".join(names) == configuration["test_domain"])
+    cell = Cell(sweep.dataset.name, arm.name, tests, int(configuration["trial_seed"]))
     run = _planned(sweep, arm, cell, 0, drawn, contents)
     number = int(run.key[:8], 16)
     return replace(run, draws=(number,), hyperparameters={**run.hyperparameters, **_applying(arm, drawn)})
+
+
+def check_names(sweep: SweepSpec, configuration: Mapping[str, object]) -> None:
+    """Check what all configurations of a searcher have in common: the names, and the cell.
+
+    Raises:
+        InputError: a name that no arm has, a nested name, or no arm, test domain and trial seed.
+    """
+    choices = {
+        "arm": tuple(arm.name for arm in sweep.arms),
+        "test_domain": tuple("+".join(names) for names in sweep.test_domains),
+    }
+    faults = [
+        Fault(name, "must be one of the sweep's", configuration.get(name), allowed)
+        for name, allowed in choices.items()
+        if configuration.get(name) not in allowed
+    ]
+    trial_seed = configuration.get("trial_seed")
+    if not isinstance(trial_seed, int) or isinstance(trial_seed, bool) or trial_seed < 0:
+        faults.append(Fault("trial_seed", "must be a whole number from 0 on", trial_seed))
+    known = tuple(dict.fromkeys(name for arm in sweep.arms for name in arm.hyperparameters))
+    for name, value in configuration.items():
+        if isinstance(value, Mapping):
+            inner = ", ".join(f"{name}.{key}" for key in value)
+            faults.append(Fault(name, f"must not be nested: use dotted names, as {inner}", dict(value)))
+        elif name not in (*_PLACE, *_OF_TUNE, *known):
+            faults.append(Fault(name, "no arm has this hyperparameter", None, known))
+    if faults:
+        raise InputError(faults, _CONFIGURATION)
 
 
 def _arm_runs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -96,6 +97,47 @@ def override(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, A
         raise InputError(faults, "--set")
     whole: dict[str, Any] = copied(result)
     return whole
+
+
+def assign(content: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Set fields by name, as `override` does, to values of Python: {"training.steps": 100, "arms[1].draws": 3}.
+
+    Raises:
+        InputError: naming every field that cannot be set.
+    """
+    result: dict[str, Any] = copied(content)
+    faults: list[Fault] = []
+    for name, value in values.items():
+        try:
+            _assign(result, _path(name), value)
+        except (ValueError, LookupError, TypeError) as error:
+            faults.append(Fault(str(name), f"cannot be set: {error}", value))
+    if faults:
+        raise InputError(faults, "overrides")
+    return result
+
+
+def with_named_parts(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with `module:attribute` in place of each algorithm, network or dataset that is given as an object.
+
+    Raises:
+        InputError: a part that trial actors could not import by that name.
+    """
+    result: dict[str, Any] = copied(content)
+    arms = result.get("arms")
+    places = [("dataset", result.get("dataset"), "name"), ("training", result.get("training"), "network")]
+    places += [(f"arms[{at}]", arm, "algorithm") for at, arm in enumerate(arms if isinstance(arms, list) else ())]
+    faults: list[Fault] = []
+    for place, block, field in places:
+        if isinstance(block, dict) and callable(part := block.get(field)):
+            module, name = getattr(part, "__module__", ""), getattr(part, "__qualname__", "")
+            block[field] = f"{module}:{name}"
+            if "." in name or module == "__main__" or getattr(sys.modules.get(module), name, None) is not part:
+                rule = "must be a function or class at the top of a module, which other processes can import"
+                faults.append(Fault(f"{place}.{field}", rule, block[field]))
+    if faults:
+        raise InputError(faults)
+    return result
 
 
 def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault]]:

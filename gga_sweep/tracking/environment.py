@@ -1,4 +1,4 @@
-"""What MLflow reads from the environment when it is imported; set before its import."""
+"""What MLflow reads from the environment, when it is imported and at each request."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 
 
 def set_environment(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Set what is not set yet: the user's own choice stays."""
+    """Set what is not set yet, for good, in a process of ours: a command. The user's own choice stays."""
     for name, value in ENVIRONMENT.items():
         environ.setdefault(name, value)

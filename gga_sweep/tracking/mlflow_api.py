@@ -1,13 +1,13 @@
-"""The only module that imports MLflow, after the environment is set."""
+"""The only module that imports MLflow, which reads the environment when it is imported."""
 
 from __future__ import annotations
 
-from gga_sweep.tracking.environment import set_environment
+from gga_sweep.process_state import environment_variables
+from gga_sweep.tracking.environment import ENVIRONMENT
 
-set_environment()
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
+with environment_variables(ENVIRONMENT):
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
+    from mlflow.exceptions import MlflowException
 
 __all__ = ["Experiment", "Metric", "MlflowClient", "MlflowException", "Param", "Run", "RunTag", "ViewType"]

@@ -17,6 +17,9 @@ SEEN_IN = "3.17.2"
 SCHEMA_LOGGER = DATABASE_MODULE = "mlflow.store.db.utils"
 """Prints a line for every step in which a database is created."""
 
+SCHEMA_LOGGERS = ("alembic", "sqlalchemy", SCHEMA_LOGGER)
+"""Whose levels the creation of a database changes."""
+
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """Environment of a server that runs no jobs: nothing here needs them, and they take memory."""
 

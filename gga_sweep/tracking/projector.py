@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.process_state import environment_variables
 from gga_sweep.selection import Table
+from gga_sweep.spec.arm_values import searched_space
 from gga_sweep.spec.plan import Plan, PlannedRun
 from gga_sweep.tracking.changes import Changes
+from gga_sweep.tracking.environment import ENVIRONMENT
 from gga_sweep.tracking.sole_writer import SoleWriter
 from gga_sweep.tracking.store import is_permanent, open_store, prepare_store, reason_of
 from gga_sweep.tracking.tracking_uri import redact
@@ -194,6 +197,7 @@ class Projector:
 
     # Before the thread
 
+    @environment_variables(ENVIRONMENT)
     def _check_store(self) -> None:
         """Create a SQLite store that does not exist yet, and use the store if that is required."""
         try:
@@ -269,6 +273,7 @@ class Projector:
             names = sorted(self._jobs, key=_OUTCOME.__eq__)
         return all(self._remaining() == 0 or self._do(name) for name in names)
 
+    @environment_variables(ENVIRONMENT)
     def _do(self, name: str) -> bool:
         job = self._jobs[name]
         try:
@@ -301,7 +306,9 @@ class Projector:
 
     def _do_job(self, name: str, projection: Projection) -> None:
         if name == _SWEEP_FILE:
-            projection.write_sweep(list(dict.fromkeys(key for run in self._plan.runs for key in run.hyperparameters)))
+            sweep = self._plan.sweep
+            parts = [*(run.hyperparameters for run in self._plan.runs), *(searched_space(sweep, a) for a in sweep.arms)]
+            projection.write_sweep(list(dict.fromkeys(name for part in parts for name in part)))
         elif name == _OUTCOME:
             from gga_sweep.tracking.sweep_outcome import publish_outcome
 

@@ -7,12 +7,12 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gga_sweep.errors import GGASweepError, first_line, shortened
-from gga_sweep.tracking.mlflow_internals import SCHEMA_LOGGER, schema_of
+from gga_sweep.process_state import kept
+from gga_sweep.tracking.mlflow_internals import SCHEMA_LOGGER, SCHEMA_LOGGERS, schema_of
 from gga_sweep.tracking.tracking_uri import SERVERS, redact_text, sqlite_path
 
 if TYPE_CHECKING:
@@ -102,19 +102,8 @@ def prepare_store(uri: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-mlflow-", dir=path.parent) as folder:
         beside = Path(folder) / path.name
-        with _silent(SCHEMA_LOGGER):
+        with kept(loggers=SCHEMA_LOGGERS):
+            logging.getLogger(SCHEMA_LOGGER).setLevel(logging.WARNING)
             MlflowClient(f"sqlite:///{beside}").search_experiments()
         with contextlib.suppress(FileExistsError):
             os.link(beside, path)
-
-
-@contextlib.contextmanager
-def _silent(name: str) -> Iterator[None]:
-    """Without a logger's notes of progress."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

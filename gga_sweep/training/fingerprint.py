@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 import torch
+
+from gga_sweep.process_state import kept
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
+_FLAGS = (
+    (torch.backends.cuda.matmul, "allow_tf32"),
+    (torch.backends.cudnn, "allow_tf32"),
+    (torch.backends.cudnn, "benchmark"),
+)
 
 
 def fingerprint(device: torch.device) -> dict[str, str]:
@@ -28,17 +40,34 @@ def fingerprint(device: torch.device) -> dict[str, str]:
     return found
 
 
+@contextmanager
+def arithmetic(threads: int) -> Iterator[None]:
+    """Within the block the arithmetic is that of `set_arithmetic`; then as before."""
+    before = torch.get_num_threads()
+    flags = [(where, name, getattr(where, name)) for where, name in _FLAGS]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with kept((_CUBLAS,)):
+        set_arithmetic(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            for where, name, value in flags:
+                setattr(where, name, value)
+
+
 def set_arithmetic(threads: int) -> None:
-    """Make the arithmetic of this process a function of its inputs.
+    """Make the arithmetic of this process, which trains runs, a function of its inputs.
 
     Other thread counts give other bits. TF32 has 10 bits of mantissa, too few for a perturbation of 1e-5. cuDNN must
     not choose its kernels by timing them.
     """
     torch.set_num_threads(threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
+    os.environ.setdefault(_CUBLAS, ":4096:8")
+    for where, name in _FLAGS:
+        setattr(where, name, False)
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.annealing import GGA, GGAL, STEP_MASK
+from gga_sweep.annealing.layerwise import layers_with
 from gga_sweep.datasets import Dataset, Minibatch, Split, draw_minibatch, split_domain
 from gga_sweep.errors import GGASweepError
 from gga_sweep.networks.network import Network
@@ -110,6 +111,9 @@ class Trainer:
             device,
         )
         self._evaluator = Evaluator.of_run(config, dataset, self._splits, device)
+        if getattr(config.annealing, "domain_gradients", None) == "layerwise":  # refuse now what it cannot split
+            self._set_training_mode()
+            layers_with(self.algorithm, self.algorithm.predict_parameters())
         averaging = config.training.averaging
         self._averaging = None if averaging is None else WeightAveraging(averaging, device)
 

@@ -207,3 +207,21 @@ def test_the_sign_of_a_masked_score_is_that_of_its_own_masks() -> None:
     end = torch.cat([parameter.detach().flatten() for parameter in model.parameters])
     expected = signs["start"] * 1e-6 if outcome.chosen == 0 else torch.zeros_like(start)
     torch.testing.assert_close(end, start + expected, rtol=0, atol=1e-15)
+
+
+class Attention(nn.Module):
+    """Fused attention over the features of an image, which has no second derivative."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        tokens = features[:, None, :, None].expand(-1, 1, -1, 4).contiguous()
+        return nn.functional.scaled_dot_product_attention(tokens, tokens * 0.5, tokens)[:, 0, :, 0]
+
+
+def test_a_network_with_attention_has_a_direction() -> None:
+    model = ToyModel(dropout=0.0, dtype=torch.float32)
+    model.network.featurizer.append(Attention())
+    parameters = list(model.network.parameters())
+    scorer = Scorer(model, parameters, [])
+    scorer.measure(lambda _: STEP_MASK, "mean")
+    signs = ascent_signs("alignment", scorer, lambda _: STEP_MASK, parameters, parameters)
+    assert set(signs.unique().tolist()) == {-1, 1}

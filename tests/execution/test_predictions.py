@@ -166,16 +166,21 @@ def test_predicted_accuracies_are_those_recorded_at_the_best_step(config: RunSpe
     assert len(found) == 4 * 330
 
 
-def test_prediction_uses_the_threads_of_training(copy_of_erm: tuple[RunFolder, MemoryStore]) -> None:
+def test_prediction_uses_the_threads_of_training_and_leaves_the_process_as_it_was(
+    copy_of_erm: tuple[RunFolder, MemoryStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, store = copy_of_erm
     config = small_config(threads=2).model_dump(mode="json")
     change_header(store, config=config)
-    before = torch.get_num_threads()
+    before, deterministic, calls = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), []
+    monkeypatch.setattr(torch, "set_num_threads", calls.append)
+    torch.use_deterministic_algorithms(False)
     try:
         predict(folder)
-        assert torch.get_num_threads() == 2
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert calls == [2, before]
     finally:
-        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -102,6 +102,23 @@ def test_a_network_of_an_installed_package_is_built_from_the_shape() -> None:
     assert network.features == 5
 
 
+@pytest.mark.parametrize(
+    ("made", "rule"),
+    [
+        (torch.nn.Flatten(), r"must return \(featurizer, features\): a torch\.nn\.Module.*, got 'Flatten'"),
+        ((torch.nn.Flatten(), 5), r"must map an image to \(1, 5\), as many features as it says, got \(1, 128\)"),
+        ((torch.nn.Linear(3, 5), 5), r"must accept images \(n, 2, 8, 8\): RuntimeError"),
+    ],
+    ids=["no pair", "another width", "another input"],
+)
+def test_what_a_callable_returns_is_checked_before_training(
+    made: object, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gga_sweep.networks.network.named_featurizer", lambda name: lambda shape: made)
+    with pytest.raises(InputError, match=rf"training\.network: mine:make {rule}"):
+        build_network("mine:make", (2, 8, 8), 3, None, generator())
+
+
 def test_a_mask_multiplies_the_features_and_nothing_else() -> None:
     network = build_network("small-cnn", (1, 8, 8), 4, None, generator())
     images = torch.rand(5, 1, 8, 8)

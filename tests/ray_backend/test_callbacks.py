@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 import ray.exceptions
-from ray import tune
+from ray import cloudpickle, tune
 from rich.console import Console
 from small_sweep import small_sweep
 
@@ -30,19 +30,25 @@ from gga_sweep.tracking.projector import Projector
 
 
 class FakeTrial:
-    """What a callback reads of a Tune trial."""
+    """What a callback reads of a Tune trial. Its error lies in the driver's own folder, as Tune's do."""
 
-    trial_id = "trial"
-
-    def __init__(self, config: dict[str, Any], error: Exception | None = None, **last_result: Any) -> None:
+    def __init__(
+        self, config: dict[str, Any], error: Path | None = None, trial_id: str = "trial", **last_result: Any
+    ) -> None:
+        self.trial_id = trial_id
         self.config = config
         self.last_result = last_result
         self.run_metadata = SimpleNamespace(metric_analysis={"step": {"max": 3}}, metric_n_steps={"step": {"5": [3]}})
         self.temporary_state = SimpleNamespace(ray_actor=None)
-        self._error = error
+        self.local_path = "/nowhere" if error is None else str(error.parent)
+        self.storage = SimpleNamespace(trial_fs_path="/nowhere")
 
-    def get_pickled_error(self) -> Exception | None:
-        return self._error
+    def get_pickled_error(self) -> Any:
+        file = Path(self.storage.trial_fs_path) / "error.pkl"
+        return cloudpickle.loads(file.read_bytes()) if file.exists() else None
+
+    def get_error(self) -> None:
+        return None
 
 
 class Scene:
@@ -55,7 +61,7 @@ class Scene:
         self.run = plan.runs[0]
         self.ledger = Ledger(sweep.folder)
         self.folder = self.ledger.run(str(self.run.folder))
-        self.folder.claim({})
+        self.folder.claim({"trial": "an experiment trial"})
         self.folder.write_state(RunStatus.RUNNING, 3)
         self.folder.write_checkpoint(b"state")
         runs = {run.key: run for run in plan.runs}
@@ -67,16 +73,21 @@ class Scene:
         self.progress.started(str(self.run.key))
         self.callback = LaunchCallback(runs, self.ledger, launch, self.progress)
         self.own_tuner = OwnTunerCallback(plan, contents)
+        self._errors = storage / "error.pkl"
 
     def trial(self, error: Exception | None = None, **last_result: Any) -> FakeTrial:
-        return FakeTrial({RUN: str(self.run.key)}, error, **last_result)
+        return FakeTrial({RUN: str(self.run.key)}, self._file(error), **last_result)
 
     def own_trial(self, error: Exception | None = None, **last_result: Any) -> FakeTrial:
         """A user's searcher names a run by its arm and values."""
         config = {"arm": "ERM", "test_domain": "north", "trial_seed": 0}
-        trial = FakeTrial(config, error, **last_result)
-        self.own_tuner._runs_of_trials[trial.trial_id] = self.run
-        return trial
+        return FakeTrial(config, self._file(error), **last_result)
+
+    def _file(self, error: Exception | None) -> Path | None:
+        if error is None:
+            return None
+        self._errors.write_bytes(cloudpickle.dumps(error))
+        return self._errors
 
     def state(self) -> tuple[RunStatus, str | None]:
         state = self.folder.read_state()
@@ -124,6 +135,50 @@ def test_an_error_of_a_trial_becomes_the_status_of_its_run(
     state = scene.folder.read_state()
     assert (state.status, state.step) == (RunStatus(status), 3)
     assert str(state.reason).startswith(reason)
+
+
+def test_a_trial_marks_no_run_that_another_trial_trains(scene: Scene) -> None:
+    """Two trials may come out as one run; the second reports what the first records."""
+    other = {"trial_id": "other"}
+    scene.own_tuner.on_trial_error(0, [], scene.own_trial(RuntimeError("KeyError: 'val/accuracy'"), **other))
+    scene.own_tuner.on_trial_complete(0, [], scene.own_trial(done=False, **other))
+    assert scene.state() == (RunStatus.RUNNING, None)
+    assert scene.folder.read_checkpoint() == b"state"
+
+
+def test_a_run_that_failed_keeps_the_reason_that_it_wrote(scene: Scene) -> None:
+    scene.folder.write_state(RunStatus.FAILED, 3, "KeyError: 'lr'")
+    scene.own_tuner.on_trial_error(0, [], scene.own_trial(RuntimeError("run 1 failed: KeyError: 'lr'")))
+    assert scene.state() == (RunStatus.FAILED, "KeyError: 'lr'")
+
+
+@pytest.mark.parametrize("actor", ["0a1b", "2c3d"])
+def test_a_run_whose_actor_the_memory_monitor_killed_is_out_of_memory(scene: Scene, actor: str) -> None:
+    """Tune ends the experiment then, and calls no callback for the trial."""
+    trial = scene.own_trial()
+    trial.temporary_state.ray_actor = SimpleNamespace(_actor_id=SimpleNamespace(hex=lambda: actor))
+    scene.own_tuner.on_trial_start(0, [], trial)
+    try:
+        raise RuntimeError("Tune") from ray.exceptions.OutOfMemoryError("killed: (Actor(0a1b): job)")
+    except RuntimeError:
+        scene.own_tuner.on_experiment_end([trial])
+    killed = (RunStatus.OUT_OF_MEMORY, "the memory of its machine was used up")
+    assert scene.state() == (killed if actor == "0a1b" else (RunStatus.RUNNING, None))
+
+
+def test_an_error_of_the_creation_of_an_actor_is_no_lost_actor(scene: Scene) -> None:
+    error = ray.exceptions.ActorDiedError()
+    error._actor_init_failed, error.error_msg = True, "raised in its creation task\nInputError: no module mynet"
+    scene.callback.on_trial_error(0, [], scene.trial(error))
+    assert scene.state() == (RunStatus.FAILED, "InputError: no module mynet")
+    assert not scene.callback.lost
+
+
+def test_a_configuration_that_is_none_of_the_sweeps_ends_no_experiment(scene: Scene) -> None:
+    trial = FakeTrial({"arm": "ERM", "test_domain": "north", "trial_seed": 0, "lr": -1.0})
+    scene.own_tuner.on_trial_start(0, [], trial)
+    scene.own_tuner.on_trial_error(0, [], trial)
+    assert scene.state() == (RunStatus.RUNNING, None)
 
 
 def test_tunes_metrics_of_an_ended_trial_are_deleted_in_a_launch_alone(scene: Scene) -> None:

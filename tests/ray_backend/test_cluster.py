@@ -322,6 +322,21 @@ def test_a_running_ray_is_used_and_left_running(home: Path, fake_ray: FakeRay) -
     assert list(home.iterdir()) == []
 
 
+def test_launches_of_one_process_share_one_ray_which_the_last_of_them_shuts_down(home: Path, fake_ray: FakeRay) -> None:
+    before = dict(os.environ)
+    with joined_cluster(None):
+        with joined_cluster("local") as second:
+            assert second is None
+        assert fake_ray.shutdowns == 0
+        refused = pytest.raises(GGASweepError, match=r"another launch of this process uses the Ray at local")
+        with refused, joined_cluster("10.0.0.1:6379"):
+            pytest.fail("it has another Ray")
+    assert (len(fake_ray.calls), fake_ray.shutdowns) == (1, 1)
+    assert dict(os.environ) == before
+    launch("10.0.0.1:6379")
+    assert (len(fake_ray.calls), fake_ray.shutdowns) == (2, 2)
+
+
 @pytest.mark.parametrize(
     "make", [ConnectionError, ValueError, RuntimeError, AuthenticationError], ids=lambda make: make.__name__
 )

@@ -212,3 +212,14 @@ def test_a_second_live_launch_is_refused(tmp_path: Path) -> None:
     sweep = gga_sweep.load(small_sweep(), storage=tmp_path)
     with held(Ledger(sweep.folder).store), pytest.raises(gga_sweep.SweepOwnedError, match="another launch owns"):
         gga_sweep.run_sweep(sweep)
+
+
+def test_a_module_that_workers_lack_is_named_before_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("from small_sweep import Fragile\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    rule = r"arms\[0\]\.algorithm: cannot be imported on .* \(ModuleNotFoundError: No module named 'only_here'\)"
+    with pytest.raises(gga_sweep.InputError, match=rule):
+        launch(tmp_path / "results", arms=[{"algorithm": "only_here:Fragile"}])
+    assert Ledger(tmp_path / "results" / "small").run_names() == []

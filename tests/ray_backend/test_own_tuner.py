@@ -10,9 +10,10 @@ from mlflow import MlflowClient
 from small_sweep import small_sweep
 
 import gga_sweep
+from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.ledger.stored_sweep import read_plan
-from gga_sweep.records import RunStatus
+from gga_sweep.ledger.stored_sweep import read_plan, read_present_plan
+from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.collect import collect
 
 pytestmark = [
@@ -58,28 +59,89 @@ def test_trials_of_a_searcher_and_scheduler_are_stored_and_tracked(tmp_path: Pat
     children = client.search_runs([experiment.experiment_id], "tags.`gga_sweep.role` = 'run'")
     assert {run.data.tags["gga_sweep.key"] for run in children} == {run.key for run in view.records}
     assert {run.info.status for run in children} == {"FINISHED"}
+    assert parent_of(tmp_path).info.status == "FINISHED"
+    assert len(results.get_dataframe()) == 5  # Tune's own files are written
+    assert {run.key for run in read_present_plan(sweep.folder).runs} == {run.key for run in view.records}
+    assert view.seed_use.startswith("Tune drew the hyperparameters")
+    found = gga_sweep.result(sweep)
+    assert (found.records, found.tracked) == (view.records, None)
+    assert found.best().selected.key in {run.key for run in view.records}
+    assert len(repr(found)) < 200
     assert (sweep.folder / "report.html").exists()
 
 
-@pytest.mark.slow  # the refusal itself is tested in test_trainable.py
-def test_population_based_training_is_refused_with_a_reason(tmp_path: Path) -> None:
-    from ray import tune
+@pytest.mark.parametrize("kind", ["scheduler", "name", "nested"])
+def test_what_no_trial_could_do_is_refused_before_the_first_one(tmp_path: Path, kind: str) -> None:
     from ray.tune.schedulers import PopulationBasedTraining
 
-    sweep = searched_sweep(tmp_path, training={"steps": 60, "evaluate_every": 1})
-    scheduler = PopulationBasedTraining(
-        time_attr="step",
-        perturbation_interval=1,
-        hyperparam_mutations={"lr": tune.loguniform(1e-4, 1e-1)},
-        quantile_fraction=0.5,
+    sweep = searched_sweep(tmp_path)
+    changes = PopulationBasedTraining(time_attr="step", hyperparam_mutations={"lr": [1e-3, 1e-2]})
+    space, rule = {
+        "scheduler": ({}, "must leave the configurations of trials alone.*PopulationBasedTraining"),
+        "name": ({"momentum": 0.9}, "momentum: no arm has this hyperparameter"),
+        "nested": ({"annealing": {"radius": 1e-3}}, r"use dotted names, as annealing\.radius"),
+    }[kind]
+    with pytest.raises(gga_sweep.InputError, match=rule):
+        tuner(sweep, tmp_path, space, scheduler=changes if kind == "scheduler" else None).fit()
+    assert Ledger(sweep.folder).run_names() == []
+    with held(Ledger(sweep.folder).store):
+        pass  # the sweep is free again
+
+
+def test_duplicate_trials_and_failing_runs(tmp_path: Path, orders: Path) -> None:
+    """Two trials are one run, in training at once; one trial fails and is tried again; one loses its actor for good."""
+    from ray import tune
+
+    arms = [{"algorithm": "ERM"}, {"algorithm": "small_sweep:Fragile"}]
+    space = {"lr": {"loguniform": [1e-4, 1e-1]}}
+    content = small_sweep(arms=arms, search_space=space, training={"steps": 7, "evaluate_every": 1})
+    sweep = gga_sweep.load(content, storage=tmp_path)
+    orders.write_text("die")
+    names = {"arm": tune.grid_search(["ERM", "ERM", "small_sweep:Fragile"])}
+    results = tuner(sweep, tmp_path, {**names, "lr": 1e-2}).fit()
+    [error] = results.errors
+    assert "actor" in str(error).lower()
+    first, second = (trial.metrics_dataframe for trial in results if trial.error is None)
+    assert set(first["step"]) == set(second["step"]) == set(range(7))
+    assert dict(zip(first["step"], first["val/accuracy"], strict=True)) == dict(
+        zip(second["step"], second["val/accuracy"], strict=True)
     )
-    results = tune.Tuner(
+    assert len(results.get_dataframe()) == 3
+    done, lost = (run_of(sweep, arm) for arm in ("ERM", "small_sweep:Fragile"))
+    assert (done.status, lost.status) == (RunStatus.DONE, RunStatus.FAILED)
+    assert str(lost.reason).startswith("its actor was lost repeatedly: ")
+    assert parent_of(tmp_path).info.status == "FAILED"
+    orders.write_text("raise")
+    changed = {"arm": "small_sweep:Fragile", "lr": 2e-2}
+    results = tuner(sweep, tmp_path, changed, failure_config=tune.FailureConfig(max_failures=1)).fit()
+    [error] = results.errors
+    assert "RuntimeError: told to fail" in str(error)
+    orders.unlink()
+
+
+def tuner(
+    sweep: gga_sweep.SweepSpec, storage: Path, space: dict[str, Any], scheduler: Any = None, **run_config: Any
+) -> Any:
+    from ray import tune
+
+    return tune.Tuner(
         gga_sweep.trainable(sweep),
-        param_space={**gga_sweep.param_space(sweep), "arm": "ERM"},
-        tune_config=tune.TuneConfig(
-            metric="val/accuracy", mode="max", num_samples=2, scheduler=scheduler, reuse_actors=True
+        param_space={**gga_sweep.param_space(sweep), **space},
+        tune_config=tune.TuneConfig(metric="val/accuracy", mode="max", scheduler=scheduler),
+        run_config=tune.RunConfig(
+            storage_path=str(storage / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0, **run_config
         ),
-        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), callbacks=gga_sweep.callbacks(sweep), verbose=0),
-    ).fit()
-    assert results.errors  # the trial that should have taken over the other one
-    assert all("changed the configuration of a running trial" in str(error) for error in results.errors)
+    )
+
+
+def run_of(sweep: gga_sweep.SweepSpec, arm: str) -> RunRecords:
+    [run] = [run for run in gga_sweep.result(sweep.folder).records if run.cell.arm == arm]
+    return run
+
+
+def parent_of(storage: Path) -> Any:
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    [parent] = client.search_runs([experiment.experiment_id], "tags.`gga_sweep.role` = 'sweep'")
+    return parent

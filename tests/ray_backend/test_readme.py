@@ -52,6 +52,7 @@ def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert type(names["model"]).__name__ == "Network"
     exec(own_tuner, names)
     assert not names["results"].errors  # type: ignore[attr-defined]
+    assert len(names["results"].get_dataframe()) == 4  # type: ignore[attr-defined]
     assert Path("gga-sweep-results/searched/report.html").exists()
 
 

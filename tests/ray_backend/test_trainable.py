@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,28 @@ from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
 from gga_sweep.errors import GGASweepError
+from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import prepare_ledger
 from gga_sweep.ledger import lease as leases
 from gga_sweep.ledger.lease import LAUNCHES, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.stored_sweep import read_plan
+from gga_sweep.ray_backend import trainable as trainables
 from gga_sweep.ray_backend.trainable import RUN, RunTrainable
 from gga_sweep.records import RunStatus
 from gga_sweep.report.collect import collect
 from gga_sweep.spec import plan_sweep
 
 
-def actor(sweep: gga_sweep.SweepSpec, config: dict[str, Any], launch: int | None = None) -> RunTrainable:
-    """An actor as Tune makes it, in this process."""
+def actor(
+    sweep: gga_sweep.SweepSpec, config: dict[str, Any], launch: int | None = None, trial: str = "default"
+) -> RunTrainable:
+    """An actor as Tune makes it, in this process: of a launch, or of a user's own Tuner."""
     contents = prepare_ledger(sweep)
     runs = {run.key: run for run in plan_sweep(sweep, contents).runs}
     made = RunTrainable.__new__(RunTrainable)
+    made._trial_info = SimpleNamespace(trial_id=trial)
     RunTrainable.setup(made, config, sweep=sweep, contents=contents, runs=runs, launch=launch)
     return made
 
@@ -179,16 +185,104 @@ def test_the_draw_of_a_searchers_run_is_its_hash(tmp_path: Path) -> None:
 
 
 def test_an_invalid_configuration_is_refused(tmp_path: Path) -> None:
+    """By the first step: Tune takes an error of `setup` for the loss of an actor, and drops its reason."""
+    made = actor(loaded(tmp_path), {"arm": "CORAL", "test_domain": "north", "trial_seed": 0})
     with pytest.raises(gga_sweep.InputError, match="arm: must be one of the sweep's, got 'CORAL'"):
-        actor(loaded(tmp_path), {"arm": "CORAL", "test_domain": "north", "trial_seed": 0})
+        made.step()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a machine with a GPU it can be opened")
 def test_a_run_that_cannot_be_opened_fails_with_a_reason(tmp_path: Path) -> None:
     sweep = loaded(tmp_path, resources={"cpus": 1, "gpus": 1})
-    made = actor(sweep, {RUN: keys(sweep)[0]})
-    (result,) = results_of(made)
+    with held(Ledger(sweep.folder).store) as lease:
+        (result,) = results_of(actor(sweep, {RUN: keys(sweep)[0]}, launch=lease.number))
     assert math.isnan(result["val/accuracy"])
     folder = only_run(sweep)
     assert folder.read_state().status is RunStatus.FAILED
     assert "sees no CUDA device" in str(folder.read_state().reason)
+
+
+SEARCHED = {"arm": "ERM", "test_domain": "north", "trial_seed": 0}
+
+
+def test_two_trials_of_one_run_train_it_once_and_report_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits reports what the other records, one evaluation a step."""
+    monkeypatch.setattr(trainables, "SLICE_SECONDS", 0.0)
+    sweep = loaded(tmp_path)
+    first, second = (actor(sweep, SEARCHED, trial=name) for name in ("first", "second"))
+    reports: list[list[dict[str, Any]]] = [[], []]
+    while not all(of_trial and of_trial[-1]["done"] for of_trial in reports):
+        for trial, of_trial in zip((first, second), reports, strict=True):
+            if not (of_trial and of_trial[-1]["done"]):
+                of_trial.append(trial.step())
+    curves = [{result["step"]: result["val/accuracy"] for result in of_trial} for of_trial in reports]
+    assert list(curves[0]) == [0, 3, 6]
+    assert curves[0] == curves[1]
+    assert only_run(sweep).newest_attempt() == 1
+    assert only_run(sweep).read_state().status is RunStatus.DONE
+
+
+def test_a_trial_goes_on_with_a_run_that_another_trial_left(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    first, second = (actor(sweep, SEARCHED, trial=name) for name in ("first", "second"))
+    first.step()
+    first.cleanup()
+    assert [result["step"] for result in results_of(second)] == [3, 6]
+    assert only_run(sweep).read_state().status is RunStatus.DONE
+
+
+def test_a_trial_whose_run_another_trial_took_over_reports_that_one(tmp_path: Path) -> None:
+    """Both opened it at once."""
+    sweep = loaded(tmp_path)
+    first, second = (actor(sweep, SEARCHED, trial=name) for name in ("first", "second"))
+    first.step()
+    second._run = open_run(
+        second._planned, second._ledger, sweep.storage, second._contents.dataset, False, second._recording
+    )
+    assert results_of(second)[-1]["step"] == 6
+    assert [result["step"] for result in results_of(first)] == [3, 6]
+
+
+def test_a_trial_waits_for_no_run_of_an_earlier_experiment(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    actor(sweep, SEARCHED, trial="killed").step()
+    with held(Ledger(sweep.folder).store):
+        assert [result["step"] for result in results_of(actor(sweep, SEARCHED, trial="later"))] == [3, 6]
+
+
+def test_a_run_that_fails_raises_in_a_users_own_tuner_and_can_be_tried_again(tmp_path: Path, orders: Path) -> None:
+    sweep = loaded(tmp_path, arms=[{"algorithm": "small_sweep:Fragile"}])
+    config = {**SEARCHED, "arm": sweep.arms[0].name}
+    orders.write_text("raise")
+    made = actor(sweep, config)
+    with pytest.raises(GGASweepError, match="failed: RuntimeError: told to fail"):
+        results_of(made)
+    state = only_run(sweep).read_state()
+    assert (state.status, state.reason) == (RunStatus.FAILED, "RuntimeError: told to fail")
+    orders.unlink()
+    assert results_of(actor(sweep, config))[-1]["step"] == 6
+
+
+def bound_resources(sweep: gga_sweep.SweepSpec, **changes: Any) -> Any:
+    """What Tune does with a configuration before it starts an actor."""
+    return gga_sweep.trainable(sweep).default_resource_request({**SEARCHED, **changes})
+
+
+def test_names_that_no_arm_has_are_refused_when_tune_makes_the_trial(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    with pytest.raises(gga_sweep.InputError, match=r"momentum: no arm has this hyperparameter \(allowed: .*lr"):
+        bound_resources(sweep, momentum=0.9)
+    with pytest.raises(
+        gga_sweep.InputError, match=r"annealing: must not be nested: use dotted names, as annealing\.rad"
+    ):
+        bound_resources(sweep, annealing={"radius": 1e-3})
+    asked = bound_resources(sweep, lr=np.float64(-1.0), trial_seed=np.int64(0), __trial_index__=3)
+    assert asked.bundles == [{"CPU": 1.0}]  # a value out of range fails its own trial
+
+
+def test_sweeps_of_one_process_have_trainables_of_their_own(tmp_path: Path) -> None:
+    """Tune registers them, and their parameters, by name; `Tuner.restore` needs the same name again."""
+    names = [gga_sweep.trainable(loaded(tmp_path / place)).__name__ for place in ("one", "other", "one")]
+    assert names[0] == names[2] != names[1]

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from small_sweep import Fragile, stripes
 from sweep_content import GGA, content, on_tree, two_arms, write_tree
 
 from gga_sweep.errors import InputError
+from gga_sweep.networks.builtin.small_cnn import small_cnn
 from gga_sweep.spec import SweepSpec, load
 from gga_sweep.spec.content_digests import cache_folder
 from gga_sweep.spec.protocols import PROTOCOLS
@@ -40,6 +42,30 @@ def test_assignments_go_over_the_file() -> None:
     assert [arm.draws for arm in sweep.arms] == [5, 2]
     assert sweep.config.defaults["annealing.radius"] == 1e-4
     assert sweep.training.steps == 20
+
+
+def test_overrides_may_be_a_mapping_of_values() -> None:
+    overrides = {"training.steps": 9, "arms[0].draws": 2, "defaults.lr": 1e-3, "training.network": small_cnn}
+    spec = load(content(), overrides=overrides)
+    assert (spec.training.steps, spec.config.arms[0].draws, spec.config.defaults) == (9, 2, {"lr": 1e-3})
+    assert spec.training.network == "gga_sweep.networks.builtin.small_cnn:small_cnn"
+    small = {"dataset": {"name": stripes}, "test_domains": ["north"], "defaults": {"batch_size": 4}}
+    named = load(content(arms=[{"algorithm": Fragile}], **small))
+    assert (named.arms[0].algorithm, named.config.dataset.name) == ("small_sweep:Fragile", "small_sweep:stripes")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        ("draws=2", "overrides: must be a list of key=value texts, or a mapping, got 'draws=2'"),
+        ({"arms[7].draws": 2}, r"arms\[7\]\.draws: cannot be set: list index out of range, got 2"),
+        ({"training.network": lambda shape: shape}, r"training\.network: must be a function or class at the top of a"),
+    ],
+    ids=["text", "no such arm", "no name"],
+)
+def test_overrides_that_cannot_be_applied_are_refused(overrides: Any, rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
+        load(content(), overrides=overrides)
 
 
 def test_all_test_domains_are_each_domain_alone() -> None:
