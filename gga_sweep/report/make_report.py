@@ -33,6 +33,8 @@ class Report:
         chosen: the sweep file that trains the selected runs; empty while a cell lacks a run.
         fingerprint: the environment, as name and value; empty if unknown.
         location: of the sweep's ledger; empty without one.
+        provenance: where the runs come from, as name and value; empty if unknown.
+        links: folder of a run -> address of its page in MLflow, where that is known.
     """
 
     view: SweepView
@@ -43,6 +45,8 @@ class Report:
     chosen: str = ""
     fingerprint: Mapping[str, object] = field(default_factory=dict)
     location: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sections(self) -> tuple[Section, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.wording import (
     ABSENT,
     ARM,
+    AVERAGE,
     INCOMPLETE_MARK,
     Unit,
     count,
@@ -37,6 +39,7 @@ from gga_sweep.selection import (
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
+from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS
 
 SEARCH_HEADS: Mapping[str, str] = {
     "gain_under_search": "Gain, as scored",
@@ -54,6 +57,33 @@ NOISE_HEADS: Mapping[str, str] = {
 }
 DETECTABLE = "Smallest detectable difference (80 % power)"
 DIFFERENCE = "Difference [95\N{NO-BREAK SPACE}%]"
+MEANINGS: Mapping[str, str] = {
+    AVERAGE: "Mean over the test domains within a trial seed, then over trial seeds.",
+    DIFFERENCE: "Accuracy of the arm minus that of its baseline, in points, with the same test domains and trial seed; "
+    "in brackets the 95 % interval over trial seeds (t).",
+    "p": "Probability of a difference at least this large, if there were none (two-sided).",
+    "Holm": "p, adjusted over the arms of this table.",
+    "n (pairs)": "Trial seeds with a difference, and the pairs of runs behind them.",
+    DETECTABLE: "The true difference that this number of trial seeds, with this spread, detects at the 5 % level.",
+    "Gain, as scored": "Smallest cosine between domain gradients after a candidate search minus before it.",
+    "Gain, fresh masks": "The same under dropout masks that the search did not use.",
+    "Gain, next minibatches": "The same on the next minibatches.",
+    "Accepted (%)": "Share of the candidates tried that were accepted.",
+    "Moved (%)": "Share of the annealed steps at which the weights moved.",
+    "Radii": "Distance moved, in radii: 1 is a corner of the box.",
+    "Updates": "Distance moved, in updates of the optimiser.",
+    "Mean cosine": "Mean over pairs of domain gradients.",
+    "Alpha": "Scale of the noise of GGA-L.",
+    "Noise / gradient": "Norm of the noise over that of the joint gradient.",
+    "A run": "Device-seconds of a done run, on average.",
+    "Ratio": "Time of a run over that of a run of the arm's baseline.",
+    "Ratio without diagnostics": "The same without the time that diagnostics take.",
+    "Draw": "The sampled hyperparameter configuration that was selected.",
+    "Step": "The evaluation that was selected.",
+    "Validation (%)": "Accuracy on the validation splits of the training domains: what selection is by.",
+    "Test (%)": "Accuracy on the training split of the test domain.",
+}
+"""What a column holds, by its head: the page shows it beside the pointer."""
 _SHARES = frozenset({"acceptance_rate", "share_moved"})
 
 
@@ -61,7 +91,7 @@ def sections(comparison: Comparison) -> Iterator[Section]:
     """The sections that the sweep has data for: differences, algorithms, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
-    if comparison.algorithms:
+    if comparison.algorithms and not _repeats(comparison):
         yield _algorithms(comparison.algorithms)
     if comparison.annealing:
         yield _annealing(comparison.annealing)
@@ -74,7 +104,10 @@ def sections(comparison: Comparison) -> Iterator[Section]:
 def _differences(comparison: Comparison) -> Section:
     baselines = {contrast.baseline for contrast in comparison.selected}
     to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
-    sheets = [_contrast_sheet("Selected runs", comparison.selected)]
+    selected = _contrast_sheet("Selected runs", comparison.selected)
+    if _repeats(comparison) and (mean := mean_gain(comparison.algorithms)):
+        selected = replace(selected, rows=(*selected.rows, (*_mean_cells(mean, len(comparison.algorithms)), ABSENT)))
+    sheets = [selected]
     if comparison.matched:
         sheets.append(_contrast_sheet("Same draw, without search", comparison.matched))
     return Section(
@@ -82,8 +115,18 @@ def _differences(comparison: Comparison) -> Section:
         title=f"Difference {to} (points of accuracy)",
         sheets=tuple(sheets),
         notes=tuple(_difference_notes(comparison)),
-        plots=("gain-accuracy",),
+        plots=("factors",),
     )
+
+
+def _repeats(comparison: Comparison) -> bool:
+    """Whether the table of the algorithms would repeat the table of the differences."""
+    return {gain.contrast.arm for gain in comparison.algorithms} == {one.arm for one in comparison.selected}
+
+
+def _mean_cells(mean: SeedEstimate, algorithms: int) -> tuple[str, ...]:
+    differences = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
+    return f"Mean over {algorithms} algorithms", *differences
 
 
 def _contrast_sheet(title: str, contrasts: Sequence[Contrast]) -> Sheet:
@@ -138,11 +181,14 @@ def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
                 f"{count(number, 'pair')} without one side; that trial seed is left out of the arm's difference.",
                 tuple(missing),
             )
-    if comparison.steps:
+    if selected := [steps for steps in comparison.steps if steps.total]:
+        early = [steps for steps in selected if steps.after < steps.total]
+        others = f" {'In all other' if early else 'In all'} arms, selected steps lie after the window."
         yield Footnote(
             "Selected steps",
-            "up to its annealing window an arm equals its unannealed algorithm by construction.",
-            tuple(map(_selected_steps, comparison.steps)),
+            "up to its annealing window an arm equals its unannealed algorithm by construction."
+            + others * (len(early) < len(selected)),
+            tuple(map(_selected_steps, early)),
         )
 
 
@@ -172,11 +218,10 @@ def _missing_pair(contrast: Contrast, pair: MissingPair) -> str:
 
 
 def _selected_steps(steps: SelectedSteps) -> str:
-    """ "ERM + GGA: 2 before the window (22.2 %), 0 inside (0.0 %), 7 after (77.8 %)"."""
-    if not steps.total:
-        return f"{steps.arm}: none selected"
+    """ "ERM + GGA: 2 before the window (22.2 %), 7 after (77.8 %)"."""
     places = {"before the window": steps.before, "inside": steps.inside, "after": steps.after}
-    return f"{steps.arm}: " + ", ".join(f"{n} {place} ({percent(n / steps.total)} %)" for place, n in places.items())
+    shares = [f"{n} {place} ({percent(n / steps.total)} %)" for place, n in places.items() if n]
+    return f"{steps.arm}: {', '.join(shares)}"
 
 
 def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
@@ -190,8 +235,8 @@ def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
         f"the difference of the selected runs as above, with p adjusted over these {len(gains)} lines only."
     )
     if mean := mean_gain(gains):
-        difference = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
-        rows.append((f"Mean over {len(gains)} algorithms", ABSENT, ABSENT, *difference))
+        name, *difference = _mean_cells(mean, len(gains))
+        rows.append((name, ABSENT, ABSENT, *difference))
         note += " The mean is over the algorithms within a trial seed, then over trial seeds."
     return Section(
         name="algorithms",
@@ -216,6 +261,7 @@ def _annealing(diagnostics: Sequence[AnnealingDiagnostics]) -> Section:
         title="What annealing did",
         sheets=tuple(sheets),
         notes=tuple(_annealing_notes(diagnostics, searching, noisy)),
+        plots=("alignment",),
     )
 
 
@@ -233,7 +279,7 @@ def _quantity(name: str, mean: SeedEstimate) -> str:
     if math.isnan(mean.mean):
         return ABSENT
     value, error = (percent, percent) if name in _SHARES else ("{:.3g}".format, "{:.2g}".format)
-    return value(mean.mean) + (f" ± {error(mean.standard_error)}" if math.isfinite(mean.standard_error) else "")
+    return value(mean.mean) + (f" ± {error(mean.population_error)}" if math.isfinite(mean.low) else "")
 
 
 def _annealing_notes(
@@ -245,7 +291,7 @@ def _annealing_notes(
     yield Footnote(
         "Numbers",
         "means over annealed steps, then over the final runs of a trial seed, then over trial seeds; ± is the standard "
-        f"error over these (ddof 1), brackets the 95 % interval (t, n - 1 degrees of freedom). {runs}.",
+        f"error over these (ddof 0), brackets the 95 % interval (t, n - 1 degrees of freedom). {runs}.",
     )
     if searching:
         yield Footnote(
@@ -290,7 +336,7 @@ def _budget(budgets: Sequence[SearchBudget]) -> Section:
             ),
         ),
         notes=tuple(_budget_notes(budgets)),
-        plots=("budget-draws", "budget-time"),
+        plots=("budget-differences", "budget-draws", "budget-time"),
     )
 
 
@@ -313,8 +359,8 @@ def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
     yield Footnote(
         "Search budget",
         "expected accuracy of the run selected among this number of draws of a cell, over all subsets of the sweep's "
-        "draws (in closed form); mean over test domains within a trial seed, then over trial seeds, with its 95 % "
-        "interval (t, n - 1 degrees of freedom). One draw: the mean of the runs; all draws: the selected runs. Time: "
+        "draws (in closed form); mean over test domains within a trial seed, then over trial seeds"
+        f"{_intervals(budgets)}. One draw: the mean of the runs; all draws: the selected runs. Time: "
         "of one draw in one cell, the mean of the selectable runs. Arms of a user's own searcher are left out, because "
         "their draws depend on each other.",
     )
@@ -328,6 +374,12 @@ def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
     if left_out := [budget for budget in budgets if budget.left_out]:
         counts = tuple(f"{budget.arm}: {count(budget.left_out, 'run')}" for budget in left_out)
         yield Footnote("Not selectable", "left out of the budgets: runs that cannot be selected.", counts)
+
+
+def _intervals(budgets: Sequence[SearchBudget]) -> str:
+    if max(one.n for budget in budgets for one in budget.accuracy) < ENOUGH_SEEDS:
+        return f"; too few trial seeds for an interval (at least {ENOUGH_SEEDS})"
+    return ", with its 95 % interval (t, n - 1 degrees of freedom, within 0 and 100 %)"
 
 
 def _cost(costs: Sequence[Cost]) -> Section:
@@ -357,7 +409,6 @@ def _cost(costs: Sequence[Cost]) -> Section:
                 f"{shared * (inherited > 0)}",
             ),
         ),
-        plots=("cost",),
     )
 
 

@@ -36,12 +36,12 @@ def set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float],
         axes.set_xscale("log")
         wide = numbers[-1] / numbers[0] >= _DECADES
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6))
-    if few and all(len(f"{number:g}") <= _TICK_LENGTH for number in numbers):
+    if few and all(len(_short(number)) <= _TICK_LENGTH for number in numbers):
         axes.set_xticks(numbers)
     elif not log:
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     if log:
         factor = min(high / low for low, high in pairwise(numbers)) if few and numbers[0] > 0 else 1.0
         return lambda value, lane: float(value) * factor**lane
@@ -54,3 +54,8 @@ def _is_logarithmic(numbers: Sequence[float]) -> bool:
     if numbers[0] == 0:
         return len(numbers) > 2 and numbers[-1] / numbers[1] >= _DECADES
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= _LOG_FROM
+
+
+def _short(number: float) -> str:
+    """As arms are named: "1e-5"."""
+    return f"{number:g}".replace("e-0", "e-").replace("e+0", "e")
