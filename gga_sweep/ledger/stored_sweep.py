@@ -14,6 +14,7 @@ from gga_sweep.algorithms import AlgorithmSpec, declared
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.errors import Fault, InputError, shortened
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.origin import Origin, find_origin
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunResult
 from gga_sweep.spec.loading import complete
@@ -39,6 +40,7 @@ def write_sweep(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> None:
             "dataset": asdict(sweep.dataset),
             "contents": asdict(contents),
             "algorithms": _DECLARATIONS.dump_python(_own_algorithms(sweep), mode="json", exclude_none=True),
+            "origin": asdict(find_origin()),
         }
     )
 
@@ -64,6 +66,17 @@ def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
     """The results of a plan's runs that were started, by folder."""
     files = ledger.list_runs()
     return ledger.read_results({run.folder for run in plan.runs if run.folder in files}, files)
+
+
+def read_origin(ledger: Ledger) -> Origin | None:
+    """What the last launch of a sweep ran; None if it was never launched.
+
+    Raises:
+        InputError: `sweep.json` was altered.
+    """
+    with _as_written(ledger):
+        stored = _read(ledger)
+    return None if stored is None else stored.origin
 
 
 def check_unchanged(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> None:
@@ -104,6 +117,7 @@ class _Stored:
     dataset: DatasetDescription
     contents: Contents
     algorithms: Mapping[str, AlgorithmSpec]
+    origin: Origin
 
 
 def _read(ledger: Ledger) -> _Stored | None:
@@ -116,6 +130,7 @@ def _read(ledger: Ledger) -> _Stored | None:
         dataset=msgspec.convert(stored["dataset"], DatasetDescription),
         contents=msgspec.convert(stored["contents"], Contents),
         algorithms=_DECLARATIONS.validate_python(stored["algorithms"]),
+        origin=msgspec.convert(stored["origin"], Origin),
     )
 
 

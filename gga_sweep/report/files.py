@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.report.collect import fingerprint_of
+from gga_sweep.report.collect import fingerprint_of, provenance_of
 from gga_sweep.report.latex import render_latex
 from gga_sweep.report.long_table import render_csv, render_json
 from gga_sweep.report.make_report import Report
@@ -52,7 +52,9 @@ def render(report_format: str, report: Report, ledger: Ledger) -> str:
         return _RENDER[report_format](report)
     from gga_sweep.report.html import render_html  # loads matplotlib, which would delay a table on a terminal
 
-    return render_html(replace(report, fingerprint=fingerprint_of(ledger, report.view.records)))
+    folders = dict.fromkeys(run.folder for run in report.view.records)
+    headers = [header for header in ledger.read_headers(folders) if header is not None]
+    return render_html(replace(report, fingerprint=fingerprint_of(headers), provenance=provenance_of(ledger, headers)))
 
 
 def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:

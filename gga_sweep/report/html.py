@@ -58,7 +58,6 @@ def render_html(report: Report) -> str:
             for table, one in zip(report.others, others, strict=True)
         ],
         selected=_selected_runs(report),
-        links=report.links,
         chosen=report.chosen,
         failures=[
             (f"{status_in_words(run.status)}: {run_in_words(run)}", run.reason or "no reason recorded", run.folder)
@@ -66,7 +65,7 @@ def render_html(report: Report) -> str:
         ],
         failed=failed[:1].upper() + failed[1:],
         protocol=protocol,
-        provenance=[*report.provenance.items(), *([("Ledger", report.location)] if report.location else [])],
+        provenance=[*report.provenance.items()],
         facts=[*_flat(report.fingerprint)],
         meanings=MEANINGS,
         plots=PLOTS,
