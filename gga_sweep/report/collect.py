@@ -15,6 +15,7 @@ from gga_sweep.report.notes import seed_use, sweep_notes
 from gga_sweep.report.wording import count
 from gga_sweep.selection import SweepView, with_averaged_arms
 from gga_sweep.spec.adaptive_search import is_adaptive, needs_order
+from gga_sweep.spec.arm_values import searched_space
 from gga_sweep.spec.averaging import averaged_name
 from gga_sweep.spec.plan import Plan, SweepSpec
 
@@ -61,6 +62,12 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         algorithms=_annealed_algorithms(sweep),
         seed_use=seed_use(plan),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
+        log_scaled=frozenset(
+            name
+            for arm in sweep.arms
+            for name, searched in searched_space(sweep, arm).items()
+            if searched.kind.startswith("log")
+        ),
         notes=tuple(sweep_notes(sweep, planned, searched, pair_records, len(outside), damaged, of_other_code)),
     )
     averaging = sweep.training.averaging

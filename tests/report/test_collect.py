@@ -48,6 +48,7 @@ def test_a_ledger_without_runs_is_a_sweep_with_everything_missing(plan: Plan, le
     assert (view.test_domains, view.trial_seeds) == ((("0",), ("75",)), (0,))
     assert view.draws == dict.fromkeys(view.arms, (0, 1))
     assert (view.records, view.searched, view.notes) == ((), frozenset(), ())
+    assert view.log_scaled == {"lr"}
 
 
 def test_a_run_is_collected_with_everything_its_folder_holds(plan: Plan, ledger: Ledger) -> None:

@@ -93,7 +93,7 @@ def validation_against_hyperparameters(view: SweepView, table: Table) -> Figure 
         figure, panels = new_panels(names, _labels(view))
         for axes, name in zip(panels, names, strict=True):
             here = [(run, best) for run, best in points if name in run.hyperparameters]
-            place = set_scale(axes, [run.hyperparameters[name] for run, _ in here])
+            place = set_scale(axes, [run.hyperparameters[name] for run, _ in here], log=name in view.log_scaled)
             arms = [i for i, arm in enumerate(view.arms) if any(run.cell.arm == arm for run, _ in here)]
             for lane, i in enumerate(arms):
                 mine = [(run, best) for run, best in here if run.cell.arm == view.arms[i]]

@@ -16,8 +16,12 @@ _FEW = 6  # up to this number of distinct short values, each has its own tick
 _TICK_LENGTH = 5
 
 
-def set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float], float]:
+def set_scale(axes: Axes, values: Sequence[Scalar], *, log: bool = False) -> Callable[[Scalar, float], float]:
     """Set the scale of the axis that suits its values.
+
+    Args:
+        values: all that are drawn.
+        log: whether they were drawn from a logarithmic distribution; else their range decides.
 
     Returns:
         The position of a value on the axis, moved by a share of the distance to its neighbour: with few values, arms
@@ -29,7 +33,7 @@ def set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float],
         axes.set_xlim(-0.6, len(words) - 0.4)
         return lambda value, lane: words.index(str(value)) + lane
     numbers = sorted({float(value) for value in values})
-    few, log = len(numbers) <= _FEW, _is_logarithmic(numbers)
+    few, log = len(numbers) <= _FEW, (log and numbers[0] > 0) or _is_logarithmic(numbers)
     if log and numbers[0] == 0:  # a default of zero beside a range of powers of ten
         axes.set_xscale("symlog", linthresh=numbers[1], linscale=0.4)
     elif log:

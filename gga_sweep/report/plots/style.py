@@ -191,11 +191,11 @@ def draw_line(
         arm: its number, which decides colour and marker.
         title: see `mark_arm`.
         band: its opacity, see `band_opacity`.
-        line: style; None: the arm's.
+        line: style, then without marks; None: the arm's.
     """
     color = arm_color(arm)
     mark_arm(axes.fill_between(x, low, high, color=color, alpha=band, linewidth=0), arm, title)
-    shown = arm_marker(arm) if len(x) <= _MARKED else ""
+    shown = arm_marker(arm) if line is None and len(x) <= _MARKED else ""
     (drawn,) = axes.plot(x, center, color=color, linestyle=line or arm_line(arm), marker=shown, markersize=3.5)
     mark_arm(drawn, arm, title)
 

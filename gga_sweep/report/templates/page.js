@@ -62,7 +62,10 @@
     if (key !== lit) light((lit = key));
   });
 
-  const value = (row, column) => row.cells[column].textContent.trim();
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    return (cell.querySelector(".mark")?.nextSibling ?? cell).textContent.trim();
+  };
   const numeric = (text) => parseFloat(text.replace(/,/g, "").replace("\u2212", "-").replace(/^</, ""));
   const compare = (a, b) => {
     const [x, y] = [numeric(a), numeric(b)];
