@@ -19,9 +19,9 @@ from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.report.document import Sheet
 from gga_sweep.report.headline import protocol_note
 from gga_sweep.report.make_report import Report
+from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
-from gga_sweep.report.sections import MEANINGS
 from gga_sweep.report.verdict import verdicts_in_words
 from gga_sweep.report.wording import ARM, AVERAGE, count, counts_in_words, domains_in_words, percent, run_in_words
 from gga_sweep.selection.accuracy import accuracy_on_test_domains

@@ -10,7 +10,7 @@ from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.wording import (
     ABSENT,
     ARM,
-    AVERAGE,
+    DIFFERENCE,
     INCOMPLETE_MARK,
     Unit,
     count,
@@ -26,6 +26,7 @@ from gga_sweep.report.wording import (
     unit_for,
 )
 from gga_sweep.selection import (
+    ENOUGH_SEEDS,
     PHASES,
     AlgorithmGain,
     AnnealingDiagnostics,
@@ -39,7 +40,6 @@ from gga_sweep.selection import (
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
-from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS
 
 SEARCH_HEADS: Mapping[str, str] = {
     "gain_under_search": "Gain, as scored",
@@ -56,34 +56,6 @@ NOISE_HEADS: Mapping[str, str] = {
     "noise_over_gradient": "Noise / gradient",
 }
 DETECTABLE = "Smallest detectable difference (80 % power)"
-DIFFERENCE = "Difference [95\N{NO-BREAK SPACE}%]"
-MEANINGS: Mapping[str, str] = {
-    AVERAGE: "Mean over the test domains within a trial seed, then over trial seeds.",
-    DIFFERENCE: "Accuracy of the arm minus that of its baseline, in points, with the same test domains and trial seed; "
-    "in brackets the 95 % interval over trial seeds (t).",
-    "p": "Probability of a difference at least this large, if there were none (two-sided).",
-    "Holm": "p, adjusted over the arms of this table.",
-    "n (pairs)": "Trial seeds with a difference, and the pairs of runs behind them.",
-    DETECTABLE: "The true difference that this number of trial seeds, with this spread, detects at the 5 % level.",
-    "Gain, as scored": "Smallest cosine between domain gradients after a candidate search minus before it.",
-    "Gain, fresh masks": "The same under dropout masks that the search did not use.",
-    "Gain, next minibatches": "The same on the next minibatches.",
-    "Accepted (%)": "Share of the candidates tried that were accepted.",
-    "Moved (%)": "Share of the annealed steps at which the weights moved.",
-    "Radii": "Distance moved, in radii: 1 is a corner of the box.",
-    "Updates": "Distance moved, in updates of the optimiser.",
-    "Mean cosine": "Mean over pairs of domain gradients.",
-    "Alpha": "Scale of the noise of GGA-L.",
-    "Noise / gradient": "Norm of the noise over that of the joint gradient.",
-    "A run": "Device-seconds of a done run, on average.",
-    "Ratio": "Time of a run over that of a run of the arm's baseline.",
-    "Ratio without diagnostics": "The same without the time that diagnostics take.",
-    "Draw": "The sampled hyperparameter configuration that was selected.",
-    "Step": "The evaluation that was selected.",
-    "Validation (%)": "Accuracy on the validation splits of the training domains: what selection is by.",
-    "Test (%)": "Accuracy on the training split of the test domain.",
-}
-"""What a column holds, by its head: the page shows it beside the pointer."""
 _SHARES = frozenset({"acceptance_rate", "share_moved"})
 
 
@@ -104,29 +76,16 @@ def sections(comparison: Comparison) -> Iterator[Section]:
 def _differences(comparison: Comparison) -> Section:
     baselines = {contrast.baseline for contrast in comparison.selected}
     to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
-    selected = _contrast_sheet("Selected runs", comparison.selected)
-    if _repeats(comparison) and (mean := mean_gain(comparison.algorithms)):
-        selected = replace(selected, rows=(*selected.rows, (*_mean_cells(mean, len(comparison.algorithms)), ABSENT)))
-    sheets = [selected]
+    sheets = [_contrast_sheet("Selected runs", comparison.selected)]
     if comparison.matched:
         sheets.append(_contrast_sheet("Same draw, without search", comparison.matched))
     return Section(
         name="differences",
         title=f"Difference {to} (points of accuracy)",
-        sheets=tuple(sheets),
+        sheets=(_with_mean(sheets[0], comparison), *sheets[1:]),
         notes=tuple(_difference_notes(comparison)),
         plots=("factors",),
     )
-
-
-def _repeats(comparison: Comparison) -> bool:
-    """Whether the table of the algorithms would repeat the table of the differences."""
-    return {gain.contrast.arm for gain in comparison.algorithms} == {one.arm for one in comparison.selected}
-
-
-def _mean_cells(mean: SeedEstimate, algorithms: int) -> tuple[str, ...]:
-    differences = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
-    return f"Mean over {algorithms} algorithms", *differences
 
 
 def _contrast_sheet(title: str, contrasts: Sequence[Contrast]) -> Sheet:
@@ -152,6 +111,23 @@ def _contrast_cells(contrast: Contrast) -> tuple[str, ...]:
         p_in_words(contrast.holm_p),
         f"{_seeds(contrast.difference)} ({contrast.pairs}){INCOMPLETE_MARK * contrast.incomplete}",
     )
+
+
+def _repeats(comparison: Comparison) -> bool:
+    """Whether the table of the algorithms would repeat the table of the differences."""
+    return {gain.contrast.arm for gain in comparison.algorithms} == {one.arm for one in comparison.selected}
+
+
+def _with_mean(sheet: Sheet, comparison: Comparison) -> Sheet:
+    """The table of the differences, with the mean over the algorithms where it has all of them."""
+    if not _repeats(comparison) or (mean := mean_gain(comparison.algorithms)) is None:
+        return sheet
+    return replace(sheet, rows=(*sheet.rows, (*_mean_cells(mean, len(comparison.algorithms)), ABSENT)))
+
+
+def _mean_cells(mean: SeedEstimate, algorithms: int) -> tuple[str, ...]:
+    differences = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
+    return f"Mean over {algorithms} algorithms", *differences
 
 
 def _seeds(difference: SeedEstimate) -> str:

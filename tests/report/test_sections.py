@@ -18,7 +18,8 @@ from made_runs import changed_run
 
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.document import Section
-from gga_sweep.report.sections import MEANINGS, missing_in_words, sections
+from gga_sweep.report.meanings import MEANINGS
+from gga_sweep.report.sections import missing_in_words, sections
 from gga_sweep.report.wording import ABSENT, entry_in_words, gain_in_words
 from gga_sweep.selection import Comparison, SelectedSteps, build_table, compare
 
