@@ -33,6 +33,7 @@ from gga_sweep.selection.expected_best import SearchBudget
 from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, estimate
 
 _NAME = 32  # characters of an arm's name in a line beside its bar
+_BASELINE = 16  # of a baseline's name below the axis
 _SHADES = (1.0, 0.6, 0.35, 0.15)  # of the phases, in each arm's colour
 
 
@@ -58,7 +59,7 @@ def paired_differences(view: SweepView, comparison: Comparison) -> Figure | None
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         against = baselines.pop() if len(baselines) == 1 else "the baseline"
-        axes.set_xlabel(f"points of accuracy, minus {shorten(against, _NAME, 1)}")
+        axes.set_xlabel(f"points of accuracy above {shorten(against, _BASELINE, 1)}")
     return figure
 
 
@@ -67,7 +68,8 @@ def _draw_difference(axes: Axes, contrast: Contrast, y: int, arm: int, name: str
     difference, color = contrast.difference, arm_color(arm)
     title = f"{name}: {difference_in_words(difference)} points"
     seeds = [100 * value for value in difference.values if math.isfinite(value)]
-    (dots,) = axes.plot(seeds, [y] * len(seeds), linestyle="", marker="o", markersize=3, color=color, alpha=0.5, mew=0)
+    below = [y + 0.25] * len(seeds)
+    (dots,) = axes.plot(seeds, below, linestyle="", marker="o", markersize=3, color=color, alpha=0.6, mew=0)
     bar = axes.errorbar(
         [100 * difference.mean],
         [y],
