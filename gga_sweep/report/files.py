@@ -69,3 +69,17 @@ def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:
     for name, text in texts.items():
         ledger.store.replace(name, text.encode())
     return dict(zip((*FORMATS, CHOSEN), (ledger.folder / name for name in texts), strict=False))
+
+
+def link_page(ledger: Ledger, addresses: Mapping[str, str]) -> None:
+    """Add links to the written page: MLflow knows its own addresses only after it has been given the page.
+
+    Args:
+        ledger: of the sweep.
+        addresses: of the runs' pages in MLflow, by folder.
+    """
+    from gga_sweep.report.html import link_runs
+
+    page = ledger.store.read(_FILES["html"])
+    if page is not None and addresses:
+        ledger.store.replace(_FILES["html"], link_runs(page.decode(), addresses).encode())

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
+from html import unescape
 from importlib import resources
 
 import jinja2
@@ -32,6 +33,7 @@ _QUIET = frozenset({RunStatus.DONE, RunStatus.QUEUED, RunStatus.RUNNING})
 _MORE = ("gain-accuracy", "alignment-gained", "cost", "loss", "validation-test", "hyperparameters")
 _MARKS = "\u25cf\u25a0\u25b2\u25c6\u25bc\u271a\u2716"
 """The signs that look like `plots.style.MARKERS`."""
+_IN_MLFLOW = "Its page in MLflow; a store without a server has one while `gga-sweep ui` runs"
 _HALVES = re.compile(r"(.*?)( [\[(±].*?)?(\*?)", re.DOTALL)
 
 
@@ -73,6 +75,21 @@ def render_html(report: Report) -> str:
         script=_script(),
     )
     return printable(page.lstrip())
+
+
+def link_runs(page: str, addresses: Mapping[str, str]) -> str:
+    """The page with a link around each run's folder.
+
+    Args:
+        page: from `render_html`.
+        addresses: of the runs' pages in MLflow, by folder.
+    """
+
+    def linked(match: re.Match[str]) -> str:
+        address = addresses.get(unescape(match[1]))
+        return match[0] if address is None else f'<a href="{escape(address)}" title="{_IN_MLFLOW}">{match[0]}</a>'
+
+    return re.sub(r"<code>([^<]*)</code>", linked, page)
 
 
 def _numbers(report: Report) -> dict[str, int]:

@@ -21,7 +21,7 @@ from named_report import NAMES, named
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report.document import Sheet
-from gga_sweep.report.html import render_html
+from gga_sweep.report.html import link_runs, render_html
 from gga_sweep.report.make_report import Report
 from gga_sweep.report.plots.catalogue import PLOTS
 from gga_sweep.report.plots.style import ARM_COLORS_DARK, ARM_COLORS_LIGHT
@@ -141,6 +141,20 @@ def test_where_it_comes_from_is_said(sweep_view: SweepView) -> None:
     page = render_html(invented_report(sweep_view, provenance=facts))
     text = text_of(page.replace("</dt>", " </dt>").replace("</dd>", " </dd>"))
     assert "Command gga-sweep run <demo> Dataset digest 0123" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_are_linked_to_their_pages_in_mlflow(sweep_view: SweepView) -> None:
+    plain = render_html(invented_report(sweep_view))
+    failed, selected, absent = "rotateddigits-0-test0-seed1-011e4f2a", sweep_view.records[0].folder, "no-such-run"
+    address = 'http://127.0.0.1:5000/#/experiments/1/runs/0?a="b"&c'
+    page = link_runs(plain, dict.fromkeys((failed, selected, absent), address))
+    assert [value for name, value in read(page).attributes if name == "href" and value[0] != "#"] == [address] * (
+        plain.count(f"<code>{failed}<") + plain.count(f"<code>{selected}<")
+    )
+    assert address in [value for _, value in read(page).attributes]
+    assert text_of(page) == text_of(plain)
+    assert link_runs(plain, {}) == plain
 
 
 def test_every_id_is_unique(page: str) -> None:
