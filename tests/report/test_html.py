@@ -6,7 +6,9 @@ import base64
 import hashlib
 import re
 import warnings
+import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from html import unescape
@@ -128,11 +130,23 @@ def test_an_arm_has_one_number_everywhere(page: str, report: Report) -> None:
     assert {(number, color, unescape(name)) for number, color, name in rows} == {
         (str(i), str(i), arm) for i, arm in enumerate(arms)
     }
-    drawings = re.findall(r'<g data-arm="(\d)"[^>]*>\s*<title>([^<]*)(.*?)</g>', page, flags=re.DOTALL)
-    assert len(drawings) > 50
-    for number, title, drawing in drawings:
-        assert unescape(title).startswith(arms[int(number)])
-        assert set(re.findall(r"var\(--arm-(\d+)", drawing)) <= {number}
+    drawings = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)]
+    marked = [one for drawing in drawings for one in drawing.iter() if "data-arm" in one.attrib]
+    assert len(marked) > 50
+    assert all((one[0].text or "").startswith(arms[int(one.attrib["data-arm"])]) for one in marked)
+    for drawing in drawings:
+        if drawing.attrib["aria-label"] != PLOTS["gain-accuracy"].title:  # its legend has the correlations
+            assert list(wrong_colours(drawing, None)) == []
+
+
+def wrong_colours(element: ET.Element, arm: str | None) -> Iterator[str]:
+    """Colours of arms where another arm, or none, is drawn."""
+    arm = element.attrib.get("data-arm", arm)
+    for number in re.findall(r"var\(--arm-(\d+)", element.attrib.get("style", "")):
+        if number != arm:
+            yield number
+    for child in element:
+        yield from wrong_colours(child, arm)
 
 
 @pytest.mark.usefixtures("undrawn")
