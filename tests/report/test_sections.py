@@ -191,7 +191,7 @@ def test_one_algorithm_has_no_table_of_hosts(comparison: Comparison) -> None:
 
 
 def test_algorithms_that_are_all_compared_above_add_only_their_mean() -> None:
-    sweep = several_hosts()
+    sweep = several_algorithms()
     baselines = {arm: baseline for arm, baseline in sweep.baselines.items() if arm != "CORAL"}
     comparison = invented_comparison(replace(sweep, baselines=baselines))
     found = by_name(comparison)
