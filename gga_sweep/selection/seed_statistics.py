@@ -30,11 +30,6 @@ class SeedValues:
     values: tuple[float, ...]
 
     @property
-    def population_error(self) -> float:
-        """The standard error with the population standard deviation (ddof 0), as in the field's tables."""
-        return self.standard_error * math.sqrt(1 - 1 / self.n) if self.n > 1 else math.nan
-
-    @property
     def n(self) -> int:
         """Trial seeds with a value."""
         return sum(math.isfinite(value) for value in self.values)
@@ -65,6 +60,11 @@ class SeedEstimate(SeedValues):
     high: float
     p: float
     detectable: float
+
+    @property
+    def population_error(self) -> float:
+        """The standard error with the population standard deviation (ddof 0), as in the field's tables."""
+        return self.standard_error * math.sqrt(1 - 1 / self.n) if self.n > 1 else math.nan
 
 
 def estimate(values: Sequence[float]) -> SeedEstimate:
