@@ -14,6 +14,7 @@ from gga_sweep.algorithms import AlgorithmSpec, declared
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.errors import Fault, InputError, shortened
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.origin import Origin, find_origin
 from gga_sweep.ledger.searched_runs import read_searched
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunResult
@@ -40,6 +41,7 @@ def write_sweep(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> None:
             "dataset": asdict(sweep.dataset),
             "contents": asdict(contents),
             "algorithms": _DECLARATIONS.dump_python(_own_algorithms(sweep), mode="json", exclude_none=True),
+            "origin": asdict(find_origin()),
         }
     )
 
@@ -91,6 +93,17 @@ def read_results(plan: Plan, ledger: Ledger) -> dict[str, RunResult]:
     return ledger.read_results({run.folder for run in plan.runs if run.folder in files}, files)
 
 
+def read_origin(ledger: Ledger) -> Origin | None:
+    """What the last launch of a sweep ran; None if it was never launched.
+
+    Raises:
+        InputError: `sweep.json` was altered.
+    """
+    with _as_written(ledger):
+        stored = _read(ledger)
+    return None if stored is None else stored.origin
+
+
 def check_unchanged(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> None:
     """Check that a sweep file changed only in what may change under one name.
 
@@ -129,6 +142,7 @@ class _Stored:
     dataset: DatasetDescription
     contents: Contents
     algorithms: Mapping[str, AlgorithmSpec]
+    origin: Origin
 
 
 def _read(ledger: Ledger) -> _Stored | None:
@@ -141,6 +155,7 @@ def _read(ledger: Ledger) -> _Stored | None:
         dataset=msgspec.convert(stored["dataset"], DatasetDescription),
         contents=msgspec.convert(stored["contents"], Contents),
         algorithms=_DECLARATIONS.validate_python(stored["algorithms"]),
+        origin=msgspec.convert(stored["origin"], Origin),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.report.files import write_report
+from gga_sweep.report.files import link_page, write_report
 from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.spec import Plan
 from gga_sweep.spec.location import Location
@@ -31,8 +31,9 @@ class Ending:
 
 
 def end_sweep(plan: Plan, ledger: Ledger, projector: Projector) -> Ending:
-    """Write the report, then show the outcome in MLflow and close the projector."""
+    """Write the report, show the outcome in MLflow, close the projector, and link the page to MLflow."""
     report = make_report(plan, ledger)
     paths = write_report(report, ledger)
     tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])
+    link_page(ledger, projector.pages)
     return Ending(report, paths, tracked)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.searched_runs import read_searched
+from gga_sweep.ledger.stored_sweep import read_origin
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.report.notes import seed_use, sweep_notes
 from gga_sweep.report.wording import count
 from gga_sweep.selection import SweepView, with_averaged_arms
 from gga_sweep.spec.adaptive_search import is_adaptive, needs_order
+from gga_sweep.spec.arm_values import searched_space
 from gga_sweep.spec.averaging import averaged_name
 from gga_sweep.spec.plan import Plan, SweepSpec
 
@@ -58,17 +62,23 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         algorithms=_annealed_algorithms(sweep),
         seed_use=seed_use(plan, launched=bool(planned), searched=bool(searched)),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
+        log_scaled=frozenset(
+            name
+            for arm in sweep.arms
+            for name, searched in searched_space(sweep, arm).items()
+            if searched.kind.startswith("log")
+        ),
         notes=tuple(sweep_notes(sweep, planned, searched, pair_records, len(outside), damaged, of_other_code)),
     )
     averaging = sweep.training.averaging
     return view if averaging is None else with_averaged_arms(view, lambda name: averaged_name(name, averaging))
 
 
-def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]:
+def fingerprint_of(headers: Iterable[RunHeader]) -> dict[str, str]:
     """The environment of the runs; values that differ are listed with their numbers of runs."""
     counts: dict[str, dict[str, int]] = {}
-    for header in ledger.read_headers(dict.fromkeys(run.folder for run in runs)):
-        for name, value in (header.fingerprint if header else {}).items():
+    for header in headers:
+        for name, value in header.fingerprint.items():
             of_name = counts.setdefault(name, {})
             of_name[value] = of_name.get(value, 0) + 1
     return {
@@ -77,6 +87,25 @@ def fingerprint_of(ledger: Ledger, runs: Iterable[RunRecords]) -> dict[str, str]
         else "; ".join(f"{value} ({count(number, 'run')})" for value, number in values.items())
         for name, values in counts.items()
     }
+
+
+def provenance_of(ledger: Ledger, headers: Sequence[RunHeader]) -> dict[str, str]:
+    """Where the runs come from, in words: dates, command, package, dataset, ledger."""
+    found: dict[str, str] = {}
+    if headers:
+        first, last = (_date(end(header.start_time for header in headers)) for end in (min, max))
+        found["Runs started"] = first if first == last else f"{first} to {last}"
+    if origin := read_origin(ledger):
+        found["Command"] = origin.command or "launched from Python"
+        commit = f", commit {origin.commit}{' with changes' * origin.changed}" * bool(origin.commit)
+        found["gga-sweep"] = origin.version + commit
+    if digests := dict.fromkeys(header.dataset_digest for header in headers):
+        found["Dataset digest"] = ", ".join(digests)
+    return {**found, "Ledger": str(ledger.folder)}
+
+
+def _date(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _changed_parts(plan: Plan, ledger: Ledger, folders: Iterable[str]) -> dict[str, list[str]]:

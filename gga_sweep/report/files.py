@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.report.collect import fingerprint_of
+from gga_sweep.report.collect import fingerprint_of, provenance_of
 from gga_sweep.report.latex import render_latex
 from gga_sweep.report.long_table import render_csv, render_json
 from gga_sweep.report.make_report import Report
@@ -53,7 +53,9 @@ def render(report_format: str, report: Report, ledger: Ledger) -> str:
         return _RENDER[report_format](report)
     from gga_sweep.report.html import render_html  # loads matplotlib, which would delay a table on a terminal
 
-    return render_html(replace(report, fingerprint=fingerprint_of(ledger, report.view.records)))
+    folders = dict.fromkeys(run.folder for run in report.view.records)
+    headers = [header for header in ledger.read_headers(folders) if header is not None]
+    return render_html(replace(report, fingerprint=fingerprint_of(headers), provenance=provenance_of(ledger, headers)))
 
 
 def present_files(ledger: Ledger) -> dict[str, Location]:
@@ -74,3 +76,17 @@ def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:
     for name, text in texts.items():
         ledger.store.replace(name, text.encode())
     return dict(zip((*FORMATS, CHOSEN), (ledger.folder / name for name in texts), strict=False))
+
+
+def link_page(ledger: Ledger, addresses: Mapping[str, str]) -> None:
+    """Add links to the written page: MLflow knows its own addresses only after it has been given the page.
+
+    Args:
+        ledger: of the sweep.
+        addresses: of the runs' pages in MLflow, by folder.
+    """
+    from gga_sweep.report.html import link_runs
+
+    page = ledger.store.read(_FILES["html"])
+    if page is not None and addresses:
+        ledger.store.replace(_FILES["html"], link_runs(page.decode(), addresses).encode())

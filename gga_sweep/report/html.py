@@ -1,12 +1,17 @@
-"""A sweep as one self-contained HTML page: no network, no script."""
+"""A sweep as one self-contained HTML page: no network, and readable without its script."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
+from html import unescape
+from importlib import resources
 
 import jinja2
 from markupsafe import Markup, escape
@@ -15,14 +20,20 @@ from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.report.document import Sheet
 from gga_sweep.report.headline import protocol_note
 from gga_sweep.report.make_report import Report
+from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
-from gga_sweep.report.wording import ARM, count, counts_in_words, domains_in_words, percent, run_in_words
+from gga_sweep.report.verdict import verdicts_in_words
+from gga_sweep.report.wording import ARM, AVERAGE, count, counts_in_words, domains_in_words, percent, run_in_words
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.table import selected_record
 from gga_sweep.selection.view import status_in_words
 
 _QUIET = frozenset({RunStatus.DONE, RunStatus.QUEUED, RunStatus.RUNNING})
+_MORE = ("gain-accuracy", "alignment-gained", "cost", "loss", "validation-test", "hyperparameters")
+_MARKS = "\u25cf\u25a0\u25b2\u25c6\u25bc\u271a\u2716"
+"""The signs that look like `plots.style.MARKERS`."""
+_IN_MLFLOW = "Its page in MLflow; a store without a server has one while `gga-sweep ui` runs"
 _HALVES = re.compile(r"(.*?)( [\[(±].*?)?(\*?)", re.DOTALL)
 
 
@@ -32,13 +43,22 @@ def render_html(report: Report) -> str:
     comparison, others = [one for one in rest if not one.headline], [one for one in rest if one.headline]
     failures = [run for run in report.view.trained_runs if run.status not in _QUIET]
     failed = counts_in_words(Counter(run.status for run in failures), dict.fromkeys(run.status for run in failures))
+    protocol = protocol_note(report.table)
     page = _template().render(
         name=report.table.name,
         lede=_lede(report),
-        location=report.location,
-        headline=headline,
+        names=report.view.arms,
+        arms=_numbers(report),
+        marks=_MARKS,
+        verdict=verdicts_in_words(report.comparison.verdicts),
+        headline=replace(headline, notes=tuple(note for note in headline.notes if note != protocol)),
+        answer=_average_first(headline.sheets[0]),
         comparison=comparison,
-        others=[(table.method_label.capitalize(), one) for table, one in zip(report.others, others, strict=True)],
+        more=_MORE,
+        others=[
+            (table.method_label.capitalize(), one, _average_first(one.sheets[0]))
+            for table, one in zip(report.others, others, strict=True)
+        ],
         selected=_selected_runs(report),
         chosen=report.chosen,
         failures=[
@@ -46,12 +66,46 @@ def render_html(report: Report) -> str:
             for run in failures
         ],
         failed=failed[:1].upper() + failed[1:],
-        protocol=protocol_note(report.table),
+        protocol=protocol,
+        provenance=[*report.provenance.items()],
         facts=[*_flat(report.fingerprint)],
+        meanings=MEANINGS,
         plots=PLOTS,
         draw=lambda name: draw(name, report),
+        script=_script(),
     )
     return printable(page.lstrip())
+
+
+def link_runs(page: str, addresses: Mapping[str, str]) -> str:
+    """The page with a link around each run's folder.
+
+    Args:
+        page: from `render_html`.
+        addresses: of the runs' pages in MLflow, by folder.
+    """
+
+    def linked(match: re.Match[str]) -> str:
+        address = addresses.get(unescape(match[1]))
+        return match[0] if address is None else f'<a href="{escape(address)}" title="{_IN_MLFLOW}">{match[0]}</a>'
+
+    return re.sub(r"<code>([^<]*)</code>", linked, page)
+
+
+def _numbers(report: Report) -> dict[str, int]:
+    """The number of the arm that a row is of, by the words that rows begin with."""
+    numbers = {arm: i for i, arm in enumerate(report.view.arms)}
+    searched = {f"{arm} (searched)": i for arm, i in numbers.items() if arm in report.view.searched}
+    contrasts = {f"{one.arm} against {one.baseline}": numbers[one.arm] for one in report.comparison.selected}
+    return {**searched, **contrasts, **numbers}
+
+
+def _average_first(sheet: Sheet) -> Sheet:
+    """The table with the average, and what stands behind it, in front of the test domains: narrow screens show it."""
+    at = len(sheet.heads) - 1 - sheet.heads[::-1].index(AVERAGE)
+    rows = (sheet.heads, *sheet.rows)
+    heads, *moved = ((row[0], *row[at:], *row[1:at]) for row in rows)
+    return Sheet(sheet.title, heads, tuple(moved))
 
 
 @cache
@@ -64,8 +118,18 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         extensions=["jinja2.ext.do"],
     )
-    environment.filters |= {"breakable": _breakable, "halves": _halves}
+    environment.filters |= {"breakable": _breakable, "halves": _halves, "digest": _digest}
     return environment.get_template("page.html")
+
+
+@cache
+def _script() -> str:
+    return resources.files("gga_sweep.report").joinpath("templates/page.js").read_text("utf-8")
+
+
+def _digest(script: str) -> str:
+    """As a Content-Security-Policy names it: the page runs this script, and none that a name might smuggle in."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _breakable(name: str) -> Markup:

@@ -32,7 +32,7 @@ class Report:
         published: published results on its dataset, beside its table; None unless requested.
         chosen: the sweep file that trains the selected runs; empty while a cell lacks a run.
         fingerprint: the environment, as name and value; empty if unknown.
-        location: of the sweep's ledger; empty without one.
+        provenance: where the runs come from, as name and value; empty if unknown.
     """
 
     view: SweepView
@@ -42,7 +42,7 @@ class Report:
     published: Section | None = None
     chosen: str = ""
     fingerprint: Mapping[str, object] = field(default_factory=dict)
-    location: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sections(self) -> tuple[Section, ...]:
@@ -71,10 +71,10 @@ class ReportOptions:
 
 def make_report(plan: Plan, ledger: Ledger, options: ReportOptions | None = None) -> Report:
     """Read the ledger, then as `report_of`."""
-    return report_of(plan.sweep, collect(plan, ledger), options, str(ledger.folder))
+    return report_of(plan.sweep, collect(plan, ledger), options)
 
 
-def report_of(sweep: SweepSpec, view: SweepView, options: ReportOptions | None = None, location: str = "") -> Report:
+def report_of(sweep: SweepSpec, view: SweepView, options: ReportOptions | None = None) -> Report:
     """Select and compare.
 
     Raises:
@@ -106,7 +106,6 @@ def report_of(sweep: SweepSpec, view: SweepView, options: ReportOptions | None =
         others=tuple(tables[1:]),
         published=published,
         chosen=chosen_sweep(sweep, view, tables[0]) or "",
-        location=location,
     )
 
 

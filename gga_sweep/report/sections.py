@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.wording import (
     ABSENT,
     ARM,
+    DIFFERENCE,
     INCOMPLETE_MARK,
     Unit,
     count,
@@ -24,6 +26,7 @@ from gga_sweep.report.wording import (
     unit_for,
 )
 from gga_sweep.selection import (
+    ENOUGH_SEEDS,
     PHASES,
     AlgorithmGain,
     AnnealingDiagnostics,
@@ -53,7 +56,6 @@ NOISE_HEADS: Mapping[str, str] = {
     "noise_over_gradient": "Noise / gradient",
 }
 DETECTABLE = "Smallest detectable difference (80 % power)"
-DIFFERENCE = "Difference [95\N{NO-BREAK SPACE}%]"
 _SHARES = frozenset({"acceptance_rate", "share_moved"})
 
 
@@ -61,7 +63,7 @@ def sections(comparison: Comparison) -> Iterator[Section]:
     """The sections that the sweep has data for: differences, algorithms, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
-    if comparison.algorithms:
+    if comparison.algorithms and not _repeats(comparison):
         yield _algorithms(comparison.algorithms)
     if comparison.annealing:
         yield _annealing(comparison.annealing)
@@ -80,9 +82,9 @@ def _differences(comparison: Comparison) -> Section:
     return Section(
         name="differences",
         title=f"Difference {to} (points of accuracy)",
-        sheets=tuple(sheets),
+        sheets=(_with_mean(sheets[0], comparison), *sheets[1:]),
         notes=tuple(_difference_notes(comparison)),
-        plots=("gain-accuracy",),
+        plots=("factors",),
     )
 
 
@@ -109,6 +111,23 @@ def _contrast_cells(contrast: Contrast) -> tuple[str, ...]:
         p_in_words(contrast.holm_p),
         f"{_seeds(contrast.difference)} ({contrast.pairs}){INCOMPLETE_MARK * contrast.incomplete}",
     )
+
+
+def _repeats(comparison: Comparison) -> bool:
+    """Whether the table of the algorithms would repeat the table of the differences."""
+    return {gain.contrast.arm for gain in comparison.algorithms} == {one.arm for one in comparison.selected}
+
+
+def _with_mean(sheet: Sheet, comparison: Comparison) -> Sheet:
+    """The table of the differences, with the mean over the algorithms where it has all of them."""
+    if not _repeats(comparison) or (mean := mean_gain(comparison.algorithms)) is None:
+        return sheet
+    return replace(sheet, rows=(*sheet.rows, (*_mean_cells(mean, len(comparison.algorithms)), ABSENT)))
+
+
+def _mean_cells(mean: SeedEstimate, algorithms: int) -> tuple[str, ...]:
+    differences = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
+    return f"Mean over {algorithms} algorithms", *differences
 
 
 def _seeds(difference: SeedEstimate) -> str:
@@ -138,11 +157,14 @@ def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
                 f"{count(number, 'pair')} without one side; that trial seed is left out of the arm's difference.",
                 tuple(missing),
             )
-    if comparison.steps:
+    if selected := [steps for steps in comparison.steps if steps.total]:
+        early = [steps for steps in selected if steps.after < steps.total]
+        others = f" {'In all other' if early else 'In all'} arms, selected steps lie after the window."
         yield Footnote(
             "Selected steps",
-            "up to its annealing window an arm equals its unannealed algorithm by construction.",
-            tuple(map(_selected_steps, comparison.steps)),
+            "up to its annealing window an arm equals its unannealed algorithm by construction."
+            + others * (len(early) < len(selected)),
+            tuple(map(_selected_steps, early)),
         )
 
 
@@ -172,11 +194,10 @@ def _missing_pair(contrast: Contrast, pair: MissingPair) -> str:
 
 
 def _selected_steps(steps: SelectedSteps) -> str:
-    """ "ERM + GGA: 2 before the window (22.2 %), 0 inside (0.0 %), 7 after (77.8 %)"."""
-    if not steps.total:
-        return f"{steps.arm}: none selected"
+    """ "ERM + GGA: 2 before the window (22.2 %), 7 after (77.8 %)"."""
     places = {"before the window": steps.before, "inside": steps.inside, "after": steps.after}
-    return f"{steps.arm}: " + ", ".join(f"{n} {place} ({percent(n / steps.total)} %)" for place, n in places.items())
+    shares = [f"{n} {place} ({percent(n / steps.total)} %)" for place, n in places.items() if n]
+    return f"{steps.arm}: {', '.join(shares)}"
 
 
 def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
@@ -190,8 +211,8 @@ def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
         f"the difference of the selected runs as above, with p adjusted over these {len(gains)} lines only."
     )
     if mean := mean_gain(gains):
-        difference = difference_in_words(mean), p_in_words(mean.p), ABSENT, _seeds(mean)
-        rows.append((f"Mean over {len(gains)} algorithms", ABSENT, ABSENT, *difference))
+        name, *difference = _mean_cells(mean, len(gains))
+        rows.append((name, ABSENT, ABSENT, *difference))
         note += " The mean is over the algorithms within a trial seed, then over trial seeds."
     return Section(
         name="algorithms",
@@ -216,6 +237,7 @@ def _annealing(diagnostics: Sequence[AnnealingDiagnostics]) -> Section:
         title="What annealing did",
         sheets=tuple(sheets),
         notes=tuple(_annealing_notes(diagnostics, searching, noisy)),
+        plots=("alignment",),
     )
 
 
@@ -233,7 +255,7 @@ def _quantity(name: str, mean: SeedEstimate) -> str:
     if math.isnan(mean.mean):
         return ABSENT
     value, error = (percent, percent) if name in _SHARES else ("{:.3g}".format, "{:.2g}".format)
-    return value(mean.mean) + (f" ± {error(mean.standard_error)}" if math.isfinite(mean.standard_error) else "")
+    return value(mean.mean) + (f" ± {error(mean.population_error)}" if math.isfinite(mean.low) else "")
 
 
 def _annealing_notes(
@@ -245,7 +267,7 @@ def _annealing_notes(
     yield Footnote(
         "Numbers",
         "means over annealed steps, then over the final runs of a trial seed, then over trial seeds; ± is the standard "
-        f"error over these (ddof 1), brackets the 95 % interval (t, n - 1 degrees of freedom). {runs}.",
+        f"error over these (ddof 0), brackets the 95 % interval (t, n - 1 degrees of freedom). {runs}.",
     )
     if searching:
         yield Footnote(
@@ -290,7 +312,7 @@ def _budget(budgets: Sequence[SearchBudget]) -> Section:
             ),
         ),
         notes=tuple(_budget_notes(budgets)),
-        plots=("budget-draws", "budget-time"),
+        plots=("budget-differences", "budget-draws", "budget-time"),
     )
 
 
@@ -313,8 +335,8 @@ def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
     yield Footnote(
         "Search budget",
         "expected accuracy of the run selected among this number of draws of a cell, over all subsets of the sweep's "
-        "draws (in closed form); mean over test domains within a trial seed, then over trial seeds, with its 95 % "
-        "interval (t, n - 1 degrees of freedom). One draw: the mean of the runs; all draws: the selected runs. Time: "
+        "draws (in closed form); mean over test domains within a trial seed, then over trial seeds"
+        f"{_intervals(budgets)}. One draw: the mean of the runs; all draws: the selected runs. Time: "
         "of one draw in one cell, the mean of the selectable runs. Arms of a user's own searcher are left out, because "
         "their draws depend on each other.",
     )
@@ -328,6 +350,12 @@ def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
     if left_out := [budget for budget in budgets if budget.left_out]:
         counts = tuple(f"{budget.arm}: {count(budget.left_out, 'run')}" for budget in left_out)
         yield Footnote("Not selectable", "left out of the budgets: runs that cannot be selected.", counts)
+
+
+def _intervals(budgets: Sequence[SearchBudget]) -> str:
+    if max(one.n for budget in budgets for one in budget.accuracy) < ENOUGH_SEEDS:
+        return f"; too few trial seeds for an interval (at least {ENOUGH_SEEDS})"
+    return ", with its 95 % interval (t, n - 1 degrees of freedom, within 0 and 100 %)"
 
 
 def _cost(costs: Sequence[Cost]) -> Section:
@@ -357,7 +385,6 @@ def _cost(costs: Sequence[Cost]) -> Section:
                 f"{shared * (inherited > 0)}",
             ),
         ),
-        plots=("cost",),
     )
 
 

@@ -51,11 +51,16 @@ def _blocks(sheet: Sheet, width: int) -> Iterator[RenderableType]:
     """The columns in as many blocks as fit the width, each with the first column, the arms, in front."""
     widths = [_narrowest(head, cells) for head, *cells in zip(sheet.heads, *sheet.rows, strict=True)]
     arm_width = _arm_width(max(map(len, [sheet.heads[0], *(row[0] for row in sheet.rows)])), widths[1:], width)
+    whole = [max(map(len, cells)) for cells in zip(sheet.heads, *sheet.rows, strict=True)]  # heads in one line
     for block in _fit(widths[1:], width - arm_width):
+        spare = width - arm_width - sum(widths[i] + _GAP for i in block)
         rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0), show_edge=False)
         rich.add_column(Text(sheet.heads[0]), width=arm_width, overflow="fold")
         for i in block:
-            rich.add_column(Text(sheet.heads[i]), min_width=min(widths[i], width - arm_width - _GAP), overflow="fold")
+            more = whole[i] - widths[i] if whole[i] - widths[i] <= spare else 0
+            spare -= more
+            column = min(widths[i] + more, width - arm_width - _GAP)
+            rich.add_column(Text(sheet.heads[i]), width=column, overflow="fold")
         for row in sheet.rows:
             rich.add_row(Text(row[0]), *(Text(row[i]) for i in block))
         yield _BLANK

@@ -17,6 +17,7 @@ AVERAGE = "Average"
 _LONGEST_LABEL = 60  # characters of the names of test domains
 _MOST_LISTED = 24  # draws
 ARM = "Arm"
+DIFFERENCE = "Difference [95\N{NO-BREAK SPACE}%]"
 
 
 def percent(share: float) -> str:

@@ -15,7 +15,7 @@ from gga_sweep.selection.cost import PHASES, Cost
 from gga_sweep.selection.declaration import Method
 from gga_sweep.selection.gains import AlgorithmGain, mean_gain
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
-from gga_sweep.selection.seed_statistics import SeedEstimate
+from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, SeedEstimate
 from gga_sweep.selection.select import Selected, select
 from gga_sweep.selection.table import Entry, IncompleteCell, Row, Table, build_table
 from gga_sweep.selection.verdict import Finding, Verdict
@@ -23,6 +23,7 @@ from gga_sweep.selection.view import SweepView, domain_label
 
 __all__ = [
     "DEFAULT_METHOD",
+    "ENOUGH_SEEDS",
     "METHODS",
     "PHASES",
     "AlgorithmGain",

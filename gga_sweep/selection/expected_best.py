@@ -19,7 +19,7 @@ from statistics import fmean
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.methods import METHODS
-from gga_sweep.selection.seed_statistics import SeedEstimate, estimate
+from gga_sweep.selection.seed_statistics import SeedEstimate, accuracy_estimate
 from gga_sweep.selection.select import contenders
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
@@ -33,7 +33,8 @@ class SearchBudget:
         arm: its name.
         accuracy: for k = 1, 2, ... draws a cell, the expected accuracy of the selected run on the test domains, in
             [0, 1]: mean over test domains within a trial seed, one value a trial seed, NaN if a test domain has no run
-            to select. k ends at the number of selectable runs in the smallest cell of the other trial seeds.
+            to select; intervals as in `accuracy_estimate`. k ends at the number of selectable runs in the smallest cell
+            of the other trial seeds.
         largest_cell: how many selectable runs the largest of those cells has.
         seconds_a_draw: device-seconds of one draw in one cell: mean over the arm's selectable runs, plus their share of
             the runs of pairs if the method validates by pairs. NaN if no time is known.
@@ -116,7 +117,8 @@ def _budget(view: SweepView, table: Table, arm: str, cells: Mapping[Cell, Sequen
     return SearchBudget(
         arm=arm,
         accuracy=tuple(
-            estimate([_expected_of_seed(of_seed, k) for of_seed in seeds]) for k in range(1, min(sizes, default=0) + 1)
+            accuracy_estimate([_expected_of_seed(of_seed, k) for of_seed in seeds])
+            for k in range(1, min(sizes, default=0) + 1)
         ),
         largest_cell=max(sizes, default=0),
         seconds_a_draw=_seconds_a_draw(view, table, arm, every_ranked),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import fmean
 
 LEVEL = 0.05
 POWER = 0.80
+ENOUGH_SEEDS = 3
+"""With fewer, an interval says next to nothing: t has one degree of freedom."""
 _ROUNDING = 1e-9  # a relative spread this small is due to rounding
 
 
@@ -59,6 +61,11 @@ class SeedEstimate(SeedValues):
     p: float
     detectable: float
 
+    @property
+    def population_error(self) -> float:
+        """The standard error with the population standard deviation (ddof 0), as in the field's tables."""
+        return self.standard_error * math.sqrt(1 - 1 / self.n) if self.n > 1 else math.nan
+
 
 def estimate(values: Sequence[float]) -> SeedEstimate:
     """The mean of the finite values, one a trial seed, with its t interval."""
@@ -80,6 +87,14 @@ def estimate(values: Sequence[float]) -> SeedEstimate:
         p=2 * float(stdtr(freedom, -abs(mean) / error)),
         detectable=detectable_in_errors(freedom) * error,
     )
+
+
+def accuracy_estimate(values: Sequence[float]) -> SeedEstimate:
+    """The same of accuracies: its interval ends at 0 and 1, and there is none below `ENOUGH_SEEDS` trial seeds."""
+    found = estimate(values)
+    if found.n < ENOUGH_SEEDS or math.isnan(found.low):
+        return replace(found, low=math.nan, high=math.nan)
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 @lru_cache

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gga_sweep.selection.contrasts import Contrast
-from gga_sweep.selection.seed_statistics import LEVEL, detectable_in_errors
-
-ENOUGH_SEEDS = 3
-"""With fewer, a difference that is not shown says next to nothing: t has one degree of freedom."""
+from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, LEVEL, detectable_in_errors
 
 
 class Finding(StrEnum):

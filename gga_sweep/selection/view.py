@@ -38,6 +38,7 @@ class SweepView:
         factors: arm -> what distinguishes it from the other arms of its block, by dotted name.
         seed_use: in a sentence, what the spread over trial seeds includes; empty if unknown.
         matched_draws: whether a draw number means the same values in every arm that searches them, trained alike.
+        log_scaled: hyperparameters that are drawn from a logarithmic distribution.
         averaged: arm of averaged weights -> the arm whose runs they come from (`with_averaged_arms`).
         notes: further sentences to print with the table, e.g. runs counted but not in the present plan.
 
@@ -65,6 +66,7 @@ class SweepView:
     algorithms: Mapping[str, str] = field(default_factory=dict)
     seed_use: str = ""
     matched_draws: bool = True
+    log_scaled: frozenset[str] = frozenset()
     averaged: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

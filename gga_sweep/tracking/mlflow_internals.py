@@ -99,6 +99,11 @@ def runs_address(experiment_id: str) -> str:
     return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
+def run_address(experiment_id: str, run_id: str) -> str:
+    """The part after the server's address that leads to a run's page of model training."""
+    return f"/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+
+
 def metric(name: str) -> str:
     """A metric as a column, or in a filter."""
     return f"metrics.`{name}`"

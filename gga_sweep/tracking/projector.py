@@ -195,6 +195,15 @@ class Projector:
         places = {(run.cell.arm, run.key) for shared in self._runs.values() for run in shared}
         return 0 if self._projection is None else len(places & self._projection.runs.keys())
 
+    @property
+    def pages(self) -> dict[str, str]:
+        """The address of each run's page in MLflow, by folder, as far as this process has seen."""
+        if self._projection is None:
+            return {}
+        from gga_sweep.tracking.run_pages import run_pages
+
+        return run_pages(self._projection, self._uri, self._runs)
+
     # Before the thread
 
     @environment_variables(ENVIRONMENT)

@@ -84,7 +84,8 @@ def test_weights_of_unselected_runs_are_removed_and_nothing_else(plan: Plan, led
 def test_a_cleaned_sweep_verifies_and_has_the_same_tables_and_page(plan: Plan, ledger: Ledger) -> None:
     def contents() -> list[str]:
         report = make_report(plan, ledger)
-        page = replace(report, fingerprint=fingerprint_of(ledger, report.view.records))
+        headers = [header for header in ledger.read_headers(run.folder for run in report.view.records) if header]
+        page = replace(report, fingerprint=fingerprint_of(headers))
         shown = re.sub(r"removed=\(.*?\)", "", repr(page))  # the page does not show which weights were removed
         return [shown, *(render(name, report, ledger) for name in FORMATS if name != "html")]
 

@@ -78,7 +78,7 @@ def named(name: str) -> Report:
         build_table(sweep),
         invented_comparison(sweep),
         fingerprint={name: {name: name}},
-        location=name,
+        provenance={name: name},
         published=Section("published", name, (Sheet(name, (name,), ((name,),)),), (Footnote(name, name, (name,)),)),
         others=(build_table(sweep, "shared-draw"),),
         chosen=name,

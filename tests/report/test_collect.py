@@ -10,9 +10,12 @@ from planned_sweep import ANNEALED, CONTENTS, invented_records, planned, write_r
 
 from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.origin import Origin
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.searched_runs import SearchedRun, keep_searched
+from gga_sweep.ledger.stored_sweep import write_sweep
 from gga_sweep.records import Cell, RunStatus
-from gga_sweep.report.collect import collect, fingerprint_of
+from gga_sweep.report.collect import collect, fingerprint_of, provenance_of
 from gga_sweep.selection import build_table
 from gga_sweep.spec import Plan, PlannedRun, searched_run
 
@@ -45,6 +48,7 @@ def test_a_ledger_without_runs_is_a_sweep_with_everything_missing(plan: Plan, le
     assert (view.test_domains, view.trial_seeds) == ((("0",), ("75",)), (0,))
     assert view.draws == dict.fromkeys(view.arms, (0, 1))
     assert (view.records, view.searched, view.notes) == ((), frozenset(), ())
+    assert view.log_scaled == {"lr"}
 
 
 def test_a_run_is_collected_with_everything_its_folder_holds(plan: Plan, ledger: Ledger) -> None:
@@ -208,6 +212,33 @@ def test_an_environment_of_all_runs_is_listed_once_and_others_are_counted(plan: 
     write_run(ledger, plan.runs[0], fingerprint={"torch": "2.9", "cpu": "avx2"})
     write_run(ledger, plan.runs[1], fingerprint={"torch": "2.9", "cpu": "avx512"})
     write_run(ledger, plan.runs[2], fingerprint={"torch": "2.9", "cpu": "avx512"})
-    records = collect(plan, ledger).records
-    assert fingerprint_of(ledger, (*records, *records)) == {"torch": "2.9", "cpu": "avx2 (1 run); avx512 (2 runs)"}
-    assert fingerprint_of(ledger, ()) == {}
+    found = [header for header in ledger.read_headers([run.folder for run in plan.runs]) if header is not None]
+    assert fingerprint_of(found) == {"torch": "2.9", "cpu": "avx2 (1 run); avx512 (2 runs)"}
+    assert fingerprint_of(()) == {}
+
+
+def headers(ledger: Ledger) -> list[RunHeader]:
+    return [header for header in ledger.read_headers(ledger.run_names()) if header is not None]
+
+
+def test_dates_command_package_and_digest_say_where_runs_come_from(
+    plan: Plan, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert provenance_of(ledger, ()) == {"Ledger": str(ledger.folder)}
+    for origin, command, package in (
+        (Origin("1.2", "abc", True, "gga-sweep run x.yaml"), "gga-sweep run x.yaml", "1.2, commit abc with changes"),
+        (Origin("1.2"), "launched from Python", "1.2"),
+    ):
+        monkeypatch.setattr("gga_sweep.ledger.stored_sweep.find_origin", lambda found=origin: found)
+        write_sweep(ledger, plan.sweep, CONTENTS)
+        write_run(ledger, plan.runs[0])
+        assert provenance_of(ledger, headers(ledger)) == {
+            "Runs started": "1970-01-01 00:00 UTC",
+            "Command": command,
+            "gga-sweep": package,
+            "Dataset digest": "d" * 32,
+            "Ledger": str(ledger.folder),
+        }
+    [header] = headers(ledger)
+    later = replace(header, start_time=90.0)
+    assert provenance_of(ledger, [later, header])["Runs started"] == "1970-01-01 00:00 UTC to 1970-01-01 00:01 UTC"

@@ -18,6 +18,7 @@ from made_runs import changed_run
 
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.document import Section
+from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.sections import missing_in_words, sections
 from gga_sweep.report.wording import ABSENT, entry_in_words, gain_in_words
 from gga_sweep.selection import Comparison, SelectedSteps, build_table, compare
@@ -112,11 +113,20 @@ def test_equal_arms_have_no_interval() -> None:
     assert "No interval where the difference is the same in all trial seeds." in said(section)["Certainty"]
 
 
-def test_selected_steps_are_counted_before_inside_and_after_the_window(comparison: Comparison) -> None:
-    steps = (SelectedSteps(FIRST, before=2, inside=0, after=6), SelectedSteps(SECOND, before=0, inside=0, after=0))
-    words = said(by_name(replace(comparison, steps=steps))["differences"])["Selected steps"]
-    assert f"{FIRST}: 2 before the window (25.0 %), 0 inside (0.0 %), 6 after (75.0 %)" in words
-    assert f"{SECOND}: none selected" in words
+def test_selected_steps_before_the_end_of_the_window_are_counted(comparison: Comparison) -> None:
+    early, late = (SelectedSteps(FIRST, before=2, inside=0, after=6), SelectedSteps(SECOND, 0, 0, 8))
+    none = SelectedSteps(NOISY, 0, 0, 0)
+
+    def words(*steps: SelectedSteps) -> str | None:
+        return said(by_name(replace(comparison, steps=steps))["differences"]).get("Selected steps")
+
+    construction = "up to its annealing window an arm equals its unannealed algorithm by construction."
+    counted = f"{FIRST}: 2 before the window (25.0 %), 6 after (75.0 %)"
+    rest = "In all other arms, selected steps lie after the window."
+    assert words(early, late, none) == f"{construction} {rest} {counted}"
+    assert words(early, none) == f"{construction} {counted}"
+    assert words(late) == f"{construction} In all arms, selected steps lie after the window."
+    assert words(none) is None
 
 
 def test_searches_and_gga_l_have_a_table_each() -> None:
@@ -130,9 +140,9 @@ def test_searches_and_gga_l_have_a_table_each() -> None:
         for name in ("gain_under_search", "gain_under_fresh_masks", "gain_on_next_minibatches")
     )
     rate = found["acceptance_rate"].mean
-    assert searches.rows[0][4] == f"{100 * rate.mean:.1f} ± {100 * rate.standard_error:.1f}"
+    assert searches.rows[0][4] == f"{100 * rate.mean:.1f} ± {100 * rate.population_error:.1f}"
     alpha = comparison.annealing[2].noise["alpha"].mean
-    assert noise.rows[0][2] == f"{alpha.mean:.3g} ± {alpha.standard_error:.2g}"
+    assert noise.rows[0][2] == f"{alpha.mean:.3g} ± {alpha.population_error:.2g}"
 
 
 def test_steps_left_out_are_counted_by_arm_and_quantity() -> None:
@@ -178,6 +188,34 @@ def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference
 
 def test_one_algorithm_has_no_table_of_hosts(comparison: Comparison) -> None:
     assert "algorithms" not in by_name(comparison)
+
+
+def test_algorithms_that_are_all_compared_above_add_only_their_mean() -> None:
+    sweep = several_algorithms()
+    baselines = {arm: baseline for arm, baseline in sweep.baselines.items() if arm != "CORAL"}
+    comparison = invented_comparison(replace(sweep, baselines=baselines))
+    found = by_name(comparison)
+    assert "algorithms" not in found
+    *_, mean = found["differences"].sheets[0].rows
+    alone = by_name(replace(comparison, selected=comparison.selected[:1]))["algorithms"].sheets[0].rows[-1]
+    assert mean == (alone[0], *alone[3:], ABSENT)
+    assert mean[0] == "Mean over 2 algorithms"
+
+
+def test_two_trial_seeds_are_too_few_for_the_interval_of_an_accuracy() -> None:
+    two = by_name(invented_comparison(invented_sweep(trial_seeds=(0, 1), troubled=False)))["budget"]
+    assert not any("[" in cell for row in two.sheets[0].rows for cell in row)
+    assert "too few trial seeds for an interval (at least 3)" in said(two)["Search budget"]
+    three = by_name(invented_comparison(invented_sweep(troubled=False)))["budget"]
+    assert all("[" in row[1] for row in three.sheets[0].rows)
+    assert "within 0 and 100 %" in said(three)["Search budget"]
+
+
+def test_every_column_of_the_comparison_that_needs_it_has_a_meaning(comparison: Comparison) -> None:
+    heads = {head for section in whole_report().sections for sheet in section.sheets for head in sheet.heads}
+    plain = {"Arm", "Runs", "Training", "Search", "Diagnostics", "Evaluation", "Not annealed", "Annealed"}
+    drawn = {head for head in heads if head.endswith((" draw", " draws", "a draw")) or head.startswith("Total")}
+    assert heads - plain - drawn - {"0", "45", "75"} == MEANINGS.keys() - {"Draw", "Step", "Validation (%)", "Test (%)"}
 
 
 def test_costs_say_how_many_runs_they_are_of(comparison: Comparison) -> None:

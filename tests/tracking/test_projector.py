@@ -137,6 +137,23 @@ def test_closing_adds_runs_that_nobody_woke_and_the_outcome(tracked: TrackedSwee
     assert tracked.store.artifacts[parent.run_id].keys() == {"report.html", "sweep.yaml"}
 
 
+def test_pages_are_those_of_the_runs_that_the_store_shows(tracked: TrackedSweep) -> None:
+    with tracked.projector() as projector:
+        assert projector.pages == {}
+        tracked.finish_all()
+        assert projector.close(30, tracked.table)
+        pages = projector.pages
+    experiment = {run.experiment_id for run in tracked.store.runs.values()}.pop()
+    expected = {
+        run.tags["gga_sweep.folder"]: (
+            f"http://host:5000/#/experiments/{experiment}/runs/{run.run_id}?workflowType=machine_learning"
+        )
+        for run in tracked.runs("run")
+    }
+    assert pages == expected
+    assert len(pages) == len(tracked.plan.runs)
+
+
 def test_a_second_launch_reads_and_writes_no_run_that_is_complete(
     tracked: TrackedSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

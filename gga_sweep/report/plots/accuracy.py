@@ -17,13 +17,14 @@ from gga_sweep.report.plots.style import (
     MUTED,
     PAGE,
     arm_color,
+    arm_legend,
     arm_marker,
     house_style,
-    legend_columns,
+    mark_arm,
     new_figure,
     new_panels,
 )
-from gga_sweep.report.wording import column_heads, domains_in_words
+from gga_sweep.report.wording import column_heads, domains_in_words, entry_in_words
 from gga_sweep.selection import Entry, SweepView, Table
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep
@@ -44,7 +45,7 @@ def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
         axes = figure.subplots()
         for i, row in enumerate(table.rows):
             for j, entry in enumerate((*row.entries, row.average)):
-                _draw_entry(axes, entry, _lane(j, i, arms), i)
+                _draw_entry(axes, entry, _lane(j, i, arms), i, f"{row.arm}, {heads[j]}: {entry_in_words(entry)} %")
         axes.set_yticks(range(len(heads)), labels=heads)
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.axhline(len(heads) - 1.5, color=MUTED, linewidth=0.7)
@@ -70,7 +71,7 @@ def validation_against_test(view: SweepView, table: Table) -> Figure | None:
                 here = [(run, best) for run, best in points if run.cell.arm == arm and run.cell.test_domains == column]
                 x = [100 * best.accuracy for _, best in here]
                 y = [100 * _test_accuracy(run, best) for run, best in here]
-                _scatter(axes, x, y, [(run.cell, run.key) in selected for run, _ in here], i)
+                _scatter(axes, x, y, [(run.cell, run.key) in selected for run, _ in here], i, arm)
             axes.xaxis.set_major_locator(MaxNLocator(4))
         figure.supxlabel("validation accuracy on the training domains (%)", fontsize=9)
         figure.supylabel("accuracy on the test domain (%)", fontsize=9)
@@ -92,13 +93,13 @@ def validation_against_hyperparameters(view: SweepView, table: Table) -> Figure 
         figure, panels = new_panels(names, _labels(view))
         for axes, name in zip(panels, names, strict=True):
             here = [(run, best) for run, best in points if name in run.hyperparameters]
-            place = set_scale(axes, [run.hyperparameters[name] for run, _ in here])
+            place = set_scale(axes, [run.hyperparameters[name] for run, _ in here], log=name in view.log_scaled)
             arms = [i for i, arm in enumerate(view.arms) if any(run.cell.arm == arm for run, _ in here)]
             for lane, i in enumerate(arms):
                 mine = [(run, best) for run, best in here if run.cell.arm == view.arms[i]]
                 x = [place(run.hyperparameters[name], _lane(0, lane, len(arms))) for run, _ in mine]
                 y = [100 * best.accuracy for _, best in mine]
-                _scatter(axes, x, y, [(run.cell, run.key) in selected for run, _ in mine], i)
+                _scatter(axes, x, y, [(run.cell, run.key) in selected for run, _ in mine], i, view.arms[i])
         confounded = " (all vary together: their effects are confounded)" if len(names) > 1 else ""
         figure.supxlabel(f"value{confounded}", fontsize=9)
         figure.supylabel("validation accuracy (%)", fontsize=9)
@@ -115,13 +116,14 @@ def searched_hyperparameters(runs: Sequence[RunRecords]) -> list[str]:
     return sorted(name for name, taken in values.items() if len(taken) > 1)
 
 
-def _draw_entry(axes: Axes, entry: Entry, y: float, arm: int) -> None:
+def _draw_entry(axes: Axes, entry: Entry, y: float, arm: int, title: str) -> None:
     """Hollow where the entry is incomplete."""
     color = arm_color(arm)
     seeds = [100 * value for value in entry.values if math.isfinite(value)]
-    axes.plot(seeds, [y] * len(seeds), linestyle="", marker="o", markersize=3, color=color, alpha=0.6, mew=0)
+    (dots,) = axes.plot(seeds, [y] * len(seeds), linestyle="", marker="o", markersize=3, color=color, alpha=0.6, mew=0)
+    mark_arm(dots, arm, title)
     if entry.n:
-        axes.errorbar(
+        bar = axes.errorbar(
             [100 * entry.mean],
             [y],
             xerr=[100 * entry.standard_error] if math.isfinite(entry.standard_error) else None,
@@ -132,6 +134,8 @@ def _draw_entry(axes: Axes, entry: Entry, y: float, arm: int) -> None:
             elinewidth=1.4,
             capsize=0,
         )
+        for artist in bar.get_children():
+            mark_arm(artist, arm, title)
 
 
 def _lane(group: int, index: int, lanes: int) -> float:
@@ -139,11 +143,11 @@ def _lane(group: int, index: int, lanes: int) -> float:
     return group + 0.7 * ((index + 0.5) / lanes - 0.5)
 
 
-def _scatter(axes: Axes, x: list[float], y: list[float], selected: list[bool], arm: int) -> None:
+def _scatter(axes: Axes, x: list[float], y: list[float], selected: list[bool], arm: int, name: str) -> None:
     color, marker = arm_color(arm), arm_marker(arm)
-    axes.plot(x, y, linestyle="", marker=marker, markersize=4, color=color, alpha=0.6, markeredgewidth=0)
+    (runs,) = axes.plot(x, y, linestyle="", marker=marker, markersize=4, color=color, alpha=0.6, markeredgewidth=0)
     chosen = [(a, b) for a, b, is_selected in zip(x, y, selected, strict=True) if is_selected]
-    axes.plot(
+    (rings,) = axes.plot(
         [a for a, _ in chosen],
         [b for _, b in chosen],
         linestyle="",
@@ -153,6 +157,8 @@ def _scatter(axes: Axes, x: list[float], y: list[float], selected: list[bool], a
         markeredgecolor=INK,
         markeredgewidth=0.9,
     )
+    mark_arm(runs, arm, name)
+    mark_arm(rings, arm, f"{name}, selected")
 
 
 def _best_steps(view: SweepView, table: Table) -> list[tuple[RunRecords, BestStep]]:
@@ -182,4 +188,4 @@ def _legend(figure: Figure, view: SweepView, labels: Sequence[str]) -> None:
         for i in range(len(view.arms))
     ]
     ring = Line2D([], [], linestyle="", marker="o", markersize=7, markerfacecolor="none", markeredgecolor=INK)
-    figure.legend([*handles, ring][: len(labels)], labels, loc="outside upper left", ncols=legend_columns(labels))
+    arm_legend(figure, [*handles, ring][: len(labels)], labels)

@@ -19,9 +19,12 @@ from gga_sweep.report.plots.comparison import (
     accuracy_against_draws,
     accuracy_against_time,
     cost_by_phase,
+    difference_against_draws,
+    paired_differences,
 )
-from gga_sweep.report.plots.factors import accuracy_against_factors
-from gga_sweep.report.plots.steps import alignment_gained, alignment_over_steps, loss_over_steps
+from gga_sweep.report.plots.factors import difference_against_factors
+from gga_sweep.report.plots.steps import accuracy_over_steps, alignment_gained, alignment_over_steps, loss_over_steps
+from gga_sweep.report.plots.style import drop_arm_legend
 from gga_sweep.report.plots.svg import figure_to_svg
 from gga_sweep.selection import Comparison, SweepView, Table
 
@@ -34,7 +37,7 @@ class Plot:
         title: what it shows.
         caption: one sentence on how to read it.
         draw: returns the figure, or None without anything to draw.
-        nothing: shown in that case.
+        nothing: shown in that case; empty: nothing is.
     """
 
     title: str
@@ -44,13 +47,16 @@ class Plot:
 
 
 def draw(name: str, report: Report) -> str | None:
-    """The plot of this sweep as an `<svg>` element; None without anything to draw.
+    """The plot of this sweep as an `<svg>` element, without the legend of arms; None without anything to draw.
 
     Args:
         name: in `PLOTS`; part of the ids in the drawing.
     """
     figure = PLOTS[name].draw(report)
-    return None if figure is None else figure_to_svg(figure, name, PLOTS[name].title)
+    if figure is None:
+        return None
+    drop_arm_legend(figure)
+    return figure_to_svg(figure, name, PLOTS[name].title)
 
 
 def _of_table(draw: Callable[[SweepView, Table], Figure | None]) -> Callable[[Report], Figure | None]:
@@ -63,6 +69,21 @@ def _of_comparison(draw: Callable[[SweepView, Comparison], Figure | None]) -> Ca
 
 PLOTS: Mapping[str, Plot] = MappingProxyType(
     {
+        "differences": Plot(
+            "Paired differences",
+            "Large marks are each arm's mean difference to its baseline in points of accuracy, with the 95 % interval "
+            "(t over trial seeds; none below three); small dots are single trial seeds. An interval that crosses zero "
+            "shows no difference.",
+            _of_comparison(paired_differences),
+            "No arm and its baseline have a pair of selected runs yet.",
+        ),
+        "accuracy-steps": Plot(
+            "Accuracy over training",
+            "Means over the selected runs that reached the step; bands reach from the lowest to the highest trial "
+            "seed, and the annealed steps are shaded. The axis shows the range of the second half of training.",
+            _of_table(accuracy_over_steps),
+            "No run could be selected yet.",
+        ),
         "accuracy": Plot(
             "Accuracy by arm and test domain",
             "Large marks are means of the selected runs with their standard error over trial seeds, small dots the "
@@ -78,10 +99,17 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
             _of_comparison(accuracy_against_alignment),
             "No selected run both searched and has a baseline to compare with.",
         ),
+        "budget-differences": Plot(
+            "Difference to the baseline against draws",
+            "The expected paired difference, had both arms had fewer draws; bands are 95 % intervals (t over trial "
+            "seeds; none below three).",
+            _of_comparison(difference_against_draws),
+            "No arm and its baseline both chose among several draws.",
+        ),
         "budget-draws": Plot(
             "Accuracy against draws",
             "The selected run's expected accuracy, had there been fewer draws; where a line still rises at its end, "
-            "more draws would have helped. Bands are 95 % intervals over trial seeds (t).",
+            "more draws would have helped.",
             _of_comparison(accuracy_against_draws),
             "No arm chose among several draws.",
         ),
@@ -94,17 +122,17 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
         ),
         "cost": Plot(
             "Device time by arm",
-            "Device time by phase: in total over all runs of any status, and on average over the done ones.",
+            "Device time by phase, in shades: in total over all runs of any status, and on average over the done ones.",
             _of_comparison(cost_by_phase),
             "No run has taken any time yet.",
         ),
         "factors": Plot(
-            "Accuracy of the selected runs against each numeric factor",
-            "Marks are means over trial seeds of the mean over test domains, with their 95 % interval (t); the dashed "
-            "line and its band are the baseline's. A factor is set and not drawn, so that, unlike the searched "
-            "hyperparameters, it is not confounded with any other; selection chooses again at each of its values.",
-            _of_table(accuracy_against_factors),
-            "No numeric factor took several values, or nothing was selected in its arms yet.",
+            "Paired difference against each numeric factor",
+            "Marks are each arm's difference to its baseline (accuracy where it has none), with the 95 % interval (t "
+            "over trial seeds; none below three). A factor is set and not drawn, so it is not confounded with any "
+            "other; selection chooses again at each of its values.",
+            lambda report: difference_against_factors(report.view, report.table, report.comparison),
+            "",
         ),
         "alignment": Plot(
             "Alignment of domain gradients over training",

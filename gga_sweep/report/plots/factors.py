@@ -1,4 +1,4 @@
-"""Factors drawn: the accuracy of an arm's selected runs against the value it was given, with intervals."""
+"""Factors drawn: the paired difference of an arm to its baseline against the value it was given, with intervals."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gga_sweep.report.plots.scales import set_scale
-from gga_sweep.report.plots.style import MUTED, RULE, arm_color, arm_line, arm_marker, house_style, new_figure
-from gga_sweep.selection import Row, SeedEstimate, SweepView, Table
-from gga_sweep.selection.seed_statistics import estimate
+from gga_sweep.report.plots.style import (
+    MUTED,
+    arm_color,
+    arm_line,
+    arm_marker,
+    house_style,
+    mark_arm,
+    new_panels,
+)
+from gga_sweep.selection import Comparison, SeedEstimate, SweepView, Table
+from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, accuracy_estimate
 from gga_sweep.spec.arms import listed
 
 
@@ -47,58 +55,54 @@ def factor_panels(view: SweepView) -> list[FactorPanel]:
     ]
 
 
-def accuracy_against_factors(view: SweepView, table: Table) -> Figure | None:
+def difference_against_factors(view: SweepView, table: Table, comparison: Comparison) -> Figure | None:
     """A panel a numeric factor of a block; None without one, or where nothing was selected in any of its arms."""
-    rows = {row.arm: row for row in table.rows}
-    panels = [panel for panel in factor_panels(view) if any(rows[arm].average.n for arm in _arms(panel))]
+    differences = {contrast.arm: contrast.difference for contrast in comparison.selected}
+    accuracies = {row.arm: accuracy_estimate(row.average.values) for row in table.rows}
+    found = {**accuracies, **differences}
+    panels = [panel for panel in factor_panels(view) if any(found[arm].n for arm in _arms(panel))]
     if not panels:
         return None
     with house_style():
-        figure = new_figure(sum(2.15 + 0.17 * len(panel.curves) for panel in panels))
-        grid = figure.subplots(len(panels), 1, squeeze=False).ravel().tolist()
+        titles = [panel.block for panel in panels]
+        figure, grid = new_panels(titles, [""] * max(len(panel.curves) for panel in panels), sharey=False)
         for axes, panel in zip(grid, panels, strict=True):
-            _draw_panel(axes, panel, rows)
-        figure.supylabel("accuracy, mean over test domains (%)", fontsize=9)
+            _draw_panel(axes, panel, view, found)
     return figure
 
 
-def _draw_panel(axes: Axes, panel: FactorPanel, rows: Mapping[str, Row]) -> None:
+def _draw_panel(axes: Axes, panel: FactorPanel, view: SweepView, found: Mapping[str, SeedEstimate]) -> None:
+    """A line a curve, and the mark of each arm in its colour, with its interval."""
     if panel.baseline is not None:
-        _draw_baseline(axes, estimate(rows[panel.baseline].average.values), panel.baseline)
-    values = sorted({value for curve in panel.curves.values() for value in curve})
-    place = set_scale(axes, values)
+        axes.axhline(0, color=MUTED, linewidth=1)
+    place = set_scale(axes, sorted({value for curve in panel.curves.values() for value in curve}))
     for i, (others, curve) in enumerate(panel.curves.items()):
         lane = 0.12 * ((i + 0.5) / len(panel.curves) - 0.5)  # side by side, so that intervals do not hide each other
-        found = [(place(value, lane), estimate(rows[curve[value]].average.values)) for value in sorted(curve)]
-        _draw_curve(axes, [point for point in found if point[1].n], i, others or panel.block)
+        points = [(place(value, lane), curve[value]) for value in sorted(curve) if found[curve[value]].n]
+        means = [100 * found[arm].mean for _, arm in points]
+        axes.plot([x for x, _ in points], means, color=MUTED, linestyle=arm_line(i), linewidth=1.1, label=others)
+        for x, arm in points:
+            _draw_arm(axes, x, found[arm], view.arms.index(arm), arm)
     axes.set_xlabel(panel.factor)
-    handles, labels = axes.get_legend_handles_labels()
-    title = panel.block if any(panel.curves) else ""
-    legend = axes.legend(handles, labels, title=title, loc="lower left", bbox_to_anchor=(0, 1.0), alignment="left")
-    legend.get_title().set_fontweight("bold")
+    axes.set_ylabel("accuracy (%)" if panel.baseline is None else "points above\nthe baseline")
+    if any(panel.curves):
+        axes.legend(loc="best", fontsize=7.5)
 
 
-def _draw_baseline(axes: Axes, baseline: SeedEstimate, name: str) -> None:
-    if math.isfinite(baseline.low):
-        axes.axhspan(100 * baseline.low, 100 * baseline.high, color=RULE, alpha=0.6, linewidth=0, zorder=0)
-    if baseline.n:
-        axes.axhline(100 * baseline.mean, color=MUTED, linewidth=1.2, linestyle="--", label=f"{name} (baseline)")
-
-
-def _draw_curve(axes: Axes, points: Sequence[tuple[float, SeedEstimate]], index: int, label: str) -> None:
-    """The mean with its interval; without one where a single trial seed, or none that differ, gives none."""
-    reaches = [100 * (one.high - one.mean) if math.isfinite(one.high) else 0.0 for _, one in points]
-    axes.errorbar(
-        [x for x, _ in points],
-        [100 * one.mean for _, one in points],
-        yerr=reaches,
-        color=arm_color(index),
-        linestyle=arm_line(index),
-        marker=arm_marker(index),
-        elinewidth=1.2,
+def _draw_arm(axes: Axes, x: float, one: SeedEstimate, arm: int, name: str) -> None:
+    """The mean with its interval; without one where there are too few trial seeds, or none that differ."""
+    reach = [[100 * (one.mean - one.low)], [100 * (one.high - one.mean)]]
+    bar = axes.errorbar(
+        [x],
+        [100 * one.mean],
+        yerr=reach if one.n >= ENOUGH_SEEDS and math.isfinite(one.low) else None,
+        color=arm_color(arm),
+        marker=arm_marker(arm),
+        elinewidth=1.4,
         capsize=0,
-        label=label,
     )
+    for artist in bar.get_children():
+        mark_arm(artist, arm, name)
 
 
 def _curves(view: SweepView, arms: Sequence[str], factor: str) -> dict[str, dict[float, str]]:

@@ -16,8 +16,12 @@ _FEW = 6  # up to this number of distinct short values, each has its own tick
 _TICK_LENGTH = 5
 
 
-def set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float], float]:
+def set_scale(axes: Axes, values: Sequence[Scalar], *, log: bool = False) -> Callable[[Scalar, float], float]:
     """Set the scale of the axis that suits its values.
+
+    Args:
+        values: all that are drawn.
+        log: whether they were drawn from a logarithmic distribution; else their range decides.
 
     Returns:
         The position of a value on the axis, moved by a share of the distance to its neighbour: with few values, arms
@@ -29,19 +33,19 @@ def set_scale(axes: Axes, values: Sequence[Scalar]) -> Callable[[Scalar, float],
         axes.set_xlim(-0.6, len(words) - 0.4)
         return lambda value, lane: words.index(str(value)) + lane
     numbers = sorted({float(value) for value in values})
-    few, log = len(numbers) <= _FEW, _is_logarithmic(numbers)
+    few, log = len(numbers) <= _FEW, (log and numbers[0] > 0) or _is_logarithmic(numbers)
     if log and numbers[0] == 0:  # a default of zero beside a range of powers of ten
         axes.set_xscale("symlog", linthresh=numbers[1], linscale=0.4)
     elif log:
         axes.set_xscale("log")
         wide = numbers[-1] / numbers[0] >= _DECADES
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6))
-    if few and all(len(f"{number:g}") <= _TICK_LENGTH for number in numbers):
+    if few and all(len(_short(number)) <= _TICK_LENGTH for number in numbers):
         axes.set_xticks(numbers)
     elif not log:
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     if log:
         factor = min(high / low for low, high in pairwise(numbers)) if few and numbers[0] > 0 else 1.0
         return lambda value, lane: float(value) * factor**lane
@@ -54,3 +58,8 @@ def _is_logarithmic(numbers: Sequence[float]) -> bool:
     if numbers[0] == 0:
         return len(numbers) > 2 and numbers[-1] / numbers[1] >= _DECADES
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= _LOG_FROM
+
+
+def _short(number: float) -> str:
+    """As arms are named: "1e-5"."""
+    return f"{number:g}".replace("e-0", "e-").replace("e+0", "e")

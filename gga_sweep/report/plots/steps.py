@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gga_sweep.records import FINAL, AnnealedStep, RunRecords, ValidationRecord
-from gga_sweep.report.plots.style import MUTED, RULE, draw_line, house_style, line_legend, new_figure, new_panels
+from gga_sweep.report.plots.style import (
+    INK,
+    LINES,
+    MUTED,
+    RULE,
+    band_opacity,
+    draw_line,
+    house_style,
+    legend_columns,
+    line_legend,
+    new_figure,
+    new_panels,
+)
 from gga_sweep.selection import SweepView, Table
+from gga_sweep.selection.accuracy import accuracy_on_test_domains
 
 Points = Callable[[RunRecords], Iterable[tuple[int, float]]]
 
@@ -51,27 +66,22 @@ def curve_over_seeds(runs: Iterable[RunRecords], points: Points) -> Curve:
     )
 
 
+def accuracy_over_steps(view: SweepView, table: Table) -> Figure | None:
+    """Validation and test accuracy of the selected runs, a panel each, arm by arm. None if no run was selected."""
+    selected = {(one.cell, one.key) for one in table.selected}
+    runs = {arm: [run for run in mine if (run.cell, run.key) in selected] for arm, mine in final_runs(view).items()}
+    figure = _over_steps(view, runs, _ACCURACIES, "accuracy (%)")
+    for axes in figure.axes if figure else ():
+        _show_second_half(axes)
+    return figure
+
+
 def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
     """Smallest cosine between the gradients of two training domains, arm by arm; the annealed steps shaded.
 
     None if no run measured it (a single training domain has no pair).
     """
-    runs = final_runs(view)
-    curves = [curve_over_seeds(runs[arm], _minimum_agreement) for arm in view.trained_arms]
-    if not any(curve.steps for curve in curves):
-        return None
-    with house_style():
-        figure = new_figure(3.2, view.trained_arms)
-        axes = figure.subplots()
-        for start, end in sorted({window for arm in view.trained_arms if (window := annealing_window(runs[arm]))}):
-            axes.axvspan(start - 0.5, end + 0.5, color=RULE, linewidth=0, alpha=0.6, zorder=0)
-        for i, curve in enumerate(curves):
-            draw_line(axes, curve.steps, curve.center, curve.low, curve.high, i)
-        axes.set_xlabel("step")
-        axes.set_ylabel("smallest gradient cosine")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        line_legend(figure, view.trained_arms)
-    return figure
+    return _over_steps(view, final_runs(view), (("", _minimum_agreement),), "smallest gradient cosine")
 
 
 def alignment_gained(view: SweepView, table: Table) -> Figure | None:
@@ -82,15 +92,19 @@ def alignment_gained(view: SweepView, table: Table) -> Figure | None:
     labels = [label for label, _ in _GAINS]
     with house_style():
         figure, panels = new_panels([*runs], labels, sharey=False)
-        for axes, mine in zip(panels, runs.values(), strict=True):
+        for axes, (arm, mine) in zip(panels, runs.items(), strict=True):
             axes.axhline(0, color=MUTED, linewidth=0.7)
-            for i, (_, points) in enumerate(_GAINS):
+            for (label, points), line in zip(_GAINS, LINES, strict=False):
                 curve = curve_over_seeds(mine, points)
-                draw_line(axes, curve.steps, curve.center, curve.low, curve.high, i)
+                title = f"{arm}, {label}"
+                draw_line(
+                    axes, curve.steps, curve.center, curve.low, curve.high, view.arms.index(arm), title, line=line
+                )
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         figure.supxlabel("annealed step", fontsize=9)
         figure.supylabel("alignment gained (cosine)", fontsize=9)
-        line_legend(figure, labels)
+        handles = [Line2D([], [], color=INK, linestyle=line) for line in LINES[: len(labels)]]
+        figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
     return figure
 
 
@@ -124,22 +138,36 @@ _GAINS = (
 
 def loss_over_steps(view: SweepView, table: Table) -> Figure | None:
     """Validation loss and loss on the minibatches, a panel each, arm by arm. None if no final run was evaluated."""
-    runs = final_runs(view)
-    if not any(run.records for mine in runs.values() for run in mine):
+    figure = _over_steps(view, final_runs(view), _LOSSES, "loss (nats)")
+    for axes in figure.axes if figure else ():
+        _scale_logarithmically(axes)
+    return figure
+
+
+def _over_steps(
+    view: SweepView,
+    runs: Mapping[str, Sequence[RunRecords]],
+    panels: Sequence[tuple[str, Points]],
+    label: str,
+) -> Figure | None:
+    """A panel a quantity, a line an arm, the annealed steps shaded; None if no run has any of them."""
+    curves = [{arm: curve_over_seeds(mine, points) for arm, mine in runs.items()} for _, points in panels]
+    if not any(curve.steps for of_panel in curves for curve in of_panel.values()):
         return None
     with house_style():
-        figure = new_figure(4.6, view.trained_arms)
-        panels = figure.subplots(len(_LOSSES), 1, sharex=True).tolist()
-        for axes, (title, points) in zip(panels, _LOSSES, strict=True):
+        figure = new_figure(1.0 + 2.1 * len(panels), view.arms)
+        grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel().tolist()
+        for axes, (title, _), of_panel in zip(grid, panels, curves, strict=True):
             axes.set_title(title)
-            for i, arm in enumerate(view.trained_arms):
-                curve = curve_over_seeds(runs[arm], points)
-                draw_line(axes, curve.steps, curve.center, curve.low, curve.high, i)
-            _scale_logarithmically(axes)
-        panels[-1].set_xlabel("step")
-        panels[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        figure.supylabel("loss (nats)", fontsize=9)
-        line_legend(figure, view.trained_arms)
+            for start, end in sorted({window for mine in runs.values() if (window := annealing_window(mine))}):
+                axes.axvspan(start - 0.5, end + 0.5, color=RULE, linewidth=0, alpha=0.6, zorder=0)
+            for arm, curve in of_panel.items():
+                band = band_opacity(len(of_panel))
+                draw_line(axes, curve.steps, curve.center, curve.low, curve.high, view.arms.index(arm), arm, band=band)
+        grid[-1].set_xlabel("step")
+        grid[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        figure.supylabel(label, fontsize=9)
+        line_legend(figure, view.arms)
     return figure
 
 
@@ -151,6 +179,27 @@ _LOSSES = (
     ("validation splits of the training domains", _over_records(lambda record: record.loss)),
     ("minibatches of the step", _over_records(lambda record: record.batch_loss)),
 )
+
+
+_ACCURACIES = (
+    (
+        "validation splits of the training domains",
+        lambda run: ((record.step, 100 * record.validation.accuracy) for record in run.records),
+    ),
+    (
+        "test domains (selection never sees these)",
+        lambda run: ((record.step, 100 * accuracy_on_test_domains(record, run.cell)) for record in run.records),
+    ),
+)
+
+
+def _show_second_half(axes: Axes) -> None:
+    """Limit the axis to the values of the second half of training: next to the first steps, arms look alike."""
+    bands = [path.vertices for band in axes.collections for path in band.get_paths()]
+    points = np.concatenate([*bands, *(line.get_xydata() for line in axes.lines)])
+    late = points[points[:, 0] >= points[:, 0].max() / 2, 1]
+    margin = 0.05 * float(np.ptp(late)) + 0.5
+    axes.set_ylim(late.min() - margin, late.max() + margin)
 
 
 def _scale_logarithmically(axes: Axes) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
 Line = Literal["-", "--", "-."] | tuple[int, tuple[float, ...]]
 
-# Distinguishable under all three kinds of colour blindness, light on dark and dark on light; markers differ too.
-ARM_COLORS_LIGHT = ("#2d4fbf", "#a63f06", "#299e92", "#6b2f76", "#b87d18", "#303030")
-ARM_COLORS_DARK = ("#6488ff", "#ee5a38", "#a5fdbb", "#b5739e", "#fcae38", "#b5bdca")
+# Far apart for normal sight and all kinds of colour blindness, at a contrast of 3 or more; markers differ too.
+ARM_COLORS_LIGHT = (
+    *("#2b4fbe", "#e8402f", "#2f948d", "#a57c14", "#22781c", "#c049fe"),
+    *("#931e7b", "#6c4a02", "#7f1ae2", "#344b63", "#84687f", "#a084d4"),
+)
+ARM_COLORS_DARK = (
+    *("#73bafd", "#f0592b", "#5afdcf", "#f9c546", "#43c018", "#e40cab"),
+    *("#ff7fd0", "#a09a77", "#9b80fe", "#2a8bc2", "#ab30e9", "#d6bddc"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
 
@@ -32,8 +39,14 @@ MUTED = "#6a6b6c"
 RULE = "#d9dadb"
 PAGE = "#fdfefe"
 
+ARM_ID = "arm:"
+"""Begins the ids of what is drawn of an arm: its number and a title follow."""
+
 WIDTH = 4.7  # inches; 338 points: a phone's width, so that text stays readable there
 _TITLE = 30  # characters of a line above a panel of half the width
+_LINE = 0.17  # inches of a line of a legend
+_ARMS = "arms"  # marks the legends of arms
+_FEW = 3  # arms whose bands can overlap and remain distinguishable
 _MARKED = 24  # a line with up to this number of points has markers
 _SETTINGS: dict[RcKeyType, object] = {
     "axes.axisbelow": True,
@@ -94,7 +107,7 @@ def house_style(salt: str | None = None) -> Iterator[None]:
 def new_figure(height: float, labels: Sequence[str] = ()) -> Figure:
     """An empty figure of the house's width, `height` inches high and the room that a legend of `labels` takes."""
     rows = -(-len(labels) // legend_columns(labels)) if labels else 0
-    size = (WIDTH, height + 0.17 * rows)
+    size = (WIDTH, height + _LINE * rows)
     return Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.07, w_pad=0.04))
 
 
@@ -104,13 +117,13 @@ def new_panels(
     """An empty panel a title; a surplus one is removed.
 
     Args:
-        titles: of the panels, in order; long ones are wrapped.
+        titles: of the panels, in order; long ones are wrapped and cut.
         labels: of the figure's legend, for which room is left.
         sharex, sharey: whether all panels have the same axis.
     """
     columns = min(2, len(titles))
     rows = math.ceil(len(titles) / columns)
-    wrapped = [textwrap.fill(title, _TITLE * (3 - columns)) for title in titles]
+    wrapped = [shorten(title, _TITLE * (3 - columns)) for title in titles]
     lines = max(title.count("\n") + 1 for title in wrapped)
     figure = new_figure(0.5 + rows * ((1.9 if columns == 2 else 2.5) + 0.15 * (lines - 1)), labels)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel().tolist()
@@ -123,13 +136,23 @@ def new_panels(
     return figure, grid[: len(titles)]
 
 
+def shorten(name: str, width: int, lines: int = 2) -> str:
+    """The name in at most so many lines of `width` characters, cut where it is longer."""
+    return textwrap.fill(name, width, max_lines=lines, placeholder="\N{HORIZONTAL ELLIPSIS}")
+
+
 def arm_color(index: int) -> str:
     return ARM_COLORS_LIGHT[index % len(ARM_COLORS_LIGHT)]
 
 
 def arm_marker(index: int) -> str:
-    """Seven markers to six colours: 42 arms before a pair repeats."""
+    """Seven markers to twelve colours: 84 arms before a pair repeats."""
     return MARKERS[index % len(MARKERS)]
+
+
+def mark_arm(artist: Artist, arm: int, title: str) -> None:
+    """Name what is drawn of an arm: a page shows the title beside the pointer, and can highlight or hide the arm."""
+    artist.set_gid(f"{ARM_ID}{arm} {title}")
 
 
 def arm_line(index: int) -> Line:
@@ -145,30 +168,57 @@ def legend_columns(labels: Sequence[str], at_most: int = 4) -> int:
     return max(1, min(at_most, len(labels), (room - 4) // (longest + marks)))
 
 
+def band_opacity(lines: int) -> float:
+    """Of the bands of so many lines in one panel."""
+    return 0.15 if lines <= _FEW else 0.08
+
+
 def draw_line(
     axes: Axes,
     x: Sequence[float],
     center: Sequence[float],
     low: Sequence[float],
     high: Sequence[float],
-    index: int,
+    arm: int,
+    title: str,
     *,
     band: float = 0.15,
+    line: Line | None = None,
 ) -> None:
-    """A line in the marks of arm `index`, and its band, which is missing where `low` and `high` are NaN.
+    """A line of an arm, and its band, which is missing where `low` and `high` are NaN.
 
     Args:
-        band: its opacity, less where many of them overlap.
+        arm: its number, which decides colour and marker.
+        title: see `mark_arm`.
+        band: its opacity, see `band_opacity`.
+        line: style, then without marks; None: the arm's.
     """
-    axes.fill_between(x, low, high, color=arm_color(index), alpha=band, linewidth=0)
-    shown = arm_marker(index) if len(x) <= _MARKED else ""
-    axes.plot(x, center, color=arm_color(index), linestyle=arm_line(index), marker=shown, markersize=3.5)
+    color = arm_color(arm)
+    mark_arm(axes.fill_between(x, low, high, color=color, alpha=band, linewidth=0), arm, title)
+    shown = arm_marker(arm) if line is None and len(x) <= _MARKED else ""
+    (drawn,) = axes.plot(x, center, color=color, linestyle=line or arm_line(arm), marker=shown, markersize=3.5)
+    mark_arm(drawn, arm, title)
 
 
-def line_legend(figure: Figure, labels: Sequence[str]) -> None:
-    """Above the figure: label i for the marks of arm i."""
+def line_legend(figure: Figure, arms: Sequence[str]) -> None:
+    """Above the figure: the lines and marks of all arms."""
     handles = [
         Line2D([], [], color=arm_color(i), linestyle=arm_line(i), marker=arm_marker(i), markersize=4)
-        for i in range(len(labels))
+        for i in range(len(arms))
     ]
-    figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
+    arm_legend(figure, handles, arms)
+
+
+def arm_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """A legend of arms above the figure, which `drop_arm_legend` can remove."""
+    legend = figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
+    legend.set_gid(_ARMS)
+
+
+def drop_arm_legend(figure: Figure) -> None:
+    """Remove a legend of arms and its room: a page has one legend for all its plots."""
+    for legend in figure.legends:
+        if legend.get_gid() == _ARMS:
+            labels = [text.get_text() for text in legend.get_texts()]
+            legend.remove()
+            figure.set_figheight(figure.get_figheight() - _LINE * -(-len(labels) // legend_columns(labels)))

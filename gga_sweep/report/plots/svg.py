@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 from matplotlib.figure import Figure
 
-from gga_sweep.report.plots.style import ARM_COLORS_LIGHT, INK, MUTED, PAGE, RULE, house_style
+from gga_sweep.report.plots.style import ARM_COLORS_LIGHT, ARM_ID, INK, MUTED, PAGE, RULE, house_style
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
@@ -40,6 +40,7 @@ def figure_to_svg(figure: Figure, name: str, description: str) -> str:
         figure.savefig(file, format="svg")
     root = ET.fromstring(printable(file.getvalue()))
     _clean(root)
+    _name_arms(root)
     _own_ids(root, name)
     _follow_the_page(root)
     _shorten(root)
@@ -63,6 +64,18 @@ def _clean(element: ET.Element) -> None:
             element.remove(child)
         else:
             _clean(child)
+
+
+def _name_arms(root: ET.Element) -> None:
+    """Turn the ids of `style.mark_arm` into `data-arm` and a title, which browsers show beside the pointer."""
+    for element in list(root.iter()):
+        name = element.attrib.get("id", "")
+        if name.startswith(ARM_ID):
+            del element.attrib["id"]
+            element.attrib["data-arm"], _, text = name.removeprefix(ARM_ID).partition(" ")
+            title = ET.Element(f"{{{_SVG}}}title")
+            title.text = text
+            element.insert(0, title)
 
 
 def _own_ids(root: ET.Element, name: str) -> None:

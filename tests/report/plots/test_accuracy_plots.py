@@ -85,6 +85,14 @@ def test_each_searched_hyperparameter_gets_a_panel_with_a_fitting_scale(sweep_vi
     assert rings(panels["lr"]) == len(table.selected)
 
 
+def test_a_narrow_range_of_a_logarithmic_distribution_has_a_logarithmic_axis(sweep_view: SweepView) -> None:
+    near = [changed_run(run, hyperparameters={"lr": 1e-3 * (1 + run.draws[0])}) for run in sweep_view.records[:3]]
+    for names, scale in ((frozenset(), "linear"), (frozenset({"lr"}), "log")):
+        sweep = replace(sweep_view, records=tuple(near), log_scaled=names)
+        (axes,) = drawn(validation_against_hyperparameters(sweep, build_table(sweep))).axes
+        assert axes.get_xscale() == scale
+
+
 def test_a_zero_beside_a_range_of_powers_of_ten_does_not_flatten_it() -> None:
     sweep = invented_sweep(draws=8, troubled=False)
     records = tuple(

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from gga_sweep.records import Scalar
-from gga_sweep.report.plots.factors import FactorPanel, accuracy_against_factors, factor_panels
-from gga_sweep.selection import SweepView, build_table
+from gga_sweep.report.plots.factors import FactorPanel, difference_against_factors, factor_panels
+from gga_sweep.report.plots.style import arm_color
+from gga_sweep.selection import SweepView, build_table, compare
 
 RADIUS, STEPS, OBJECTIVE = "annealing.radius", "annealing.num_steps", "annealing.objective"
 FACTORS: dict[str, dict[str, Scalar]] = {
@@ -76,62 +77,73 @@ def test_a_factor_of_words_splits_the_curves_of_a_number() -> None:
     assert [*panel.curves] == ["objective none", "objective anti"]
 
 
-def means_and_reaches(axes: Axes) -> dict[str, np.ndarray]:
-    """By the label of each curve: (mean, reach of the interval) of each value."""
+def marks(axes: Axes) -> dict[str, tuple[float, float, str]]:
+    """By arm: mean, reach of the interval (0 without one), and colour."""
     found = {}
     for container in axes.containers:
-        line, _, (bars,) = container.lines
-        ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-        found[container.get_label()] = np.stack([line.get_ydata(), (ends[:, 1] - ends[:, 0]) / 2], axis=1)
+        line, _, bars = container.lines
+        (mean,) = line.get_ydata()
+        reach = 0.0
+        if bars:
+            (low, high) = bars[0].get_segments()[0][:, 1]
+            reach = (high - low) / 2
+        found[str(line.get_gid()).partition(" ")[2]] = (mean, reach, line.get_color())
     return found
 
 
-def mean_and_reach(sweep: SweepView, arm: str) -> tuple[float, float]:
-    """In percent: of the table's averages, with the t interval over trial seeds."""
-    values = 100 * np.array(next(row for row in build_table(sweep).rows if row.arm == arm).average.values)
+def panels_of(sweep: SweepView) -> list[Axes]:
+    table = build_table(sweep)
+    return drawn(difference_against_factors(sweep, table, compare(sweep, table))).axes
+
+
+def averages(sweep: SweepView, arm: str) -> np.ndarray:
+    """In percent, one a trial seed."""
+    return 100 * np.array(next(row for row in build_table(sweep).rows if row.arm == arm).average.values)
+
+
+def mean_and_reach(values: np.ndarray) -> tuple[float, float]:
+    """With the t interval over trial seeds."""
     reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return values.mean(), reach
 
 
-def test_marks_are_the_averages_of_the_selected_runs_with_their_t_interval() -> None:
+def test_marks_are_paired_differences_with_their_t_interval_in_the_colour_of_their_arm() -> None:
     sweep = sweep_of(FACTORS)
-    figure = drawn(accuracy_against_factors(sweep, build_table(sweep)))
-    of_radius, _ = figure.axes
+    of_radius, _ = panels_of(sweep)
     assert of_radius.get_xlabel() == RADIUS
     assert of_radius.get_xscale() == "log"
-    marked = means_and_reaches(of_radius)
-    names = list(FACTORS)
-    assert marked["num steps 5"] == pytest.approx(np.array([mean_and_reach(sweep, arm) for arm in names[:2]]))
-    assert marked["num steps 20"] == pytest.approx(np.array([mean_and_reach(sweep, arm) for arm in names[2:]]))
+    found = marks(of_radius)
+    assert [*found] == [*FACTORS]
+    for arm, (mean, reach, color) in found.items():
+        assert (mean, reach) == pytest.approx(mean_and_reach(averages(sweep, arm) - averages(sweep, "ERM")))
+        assert color == arm_color(sweep.arms.index(arm))
+    (zero, *_) = of_radius.lines
+    assert list(zero.get_ydata()) == [0, 0]
 
 
-def test_the_baseline_is_a_line_with_its_interval_as_band() -> None:
+def test_arms_without_a_baseline_are_drawn_by_their_accuracy_within_0_and_100_percent() -> None:
+    sweep = replace(sweep_of({"a, radius 1": {RADIUS: 1}, "a, radius 2": {RADIUS: 2}}), baselines={})
+    (axes,) = panels_of(sweep)
+    assert axes.get_ylabel() == "accuracy (%)"
+    for arm, (mean, reach, _) in marks(axes).items():
+        expected, without_limits = mean_and_reach(averages(sweep, arm))
+        assert mean == pytest.approx(expected)
+        assert expected + without_limits > 100 or reach == pytest.approx(without_limits)
+        assert mean + reach <= 100
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_too_few_trial_seeds_give_marks_without_intervals(seeds: int) -> None:
     sweep = sweep_of({"a, radius 1": {RADIUS: 1}, "a, radius 2": {RADIUS: 2}})
-    figure = drawn(accuracy_against_factors(sweep, build_table(sweep)))
-    (axes,) = figure.axes
-    mean, reach = mean_and_reach(sweep, "ERM")
-    (line,) = [line for line in axes.lines if line.get_label() == "ERM (baseline)"]
-    assert np.asarray(line.get_ydata()) == pytest.approx([mean, mean])
-    (band,) = axes.patches
-    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((mean - reach, mean + reach))
-
-
-def test_one_trial_seed_gives_marks_without_intervals() -> None:
-    sweep = sweep_of({"a, radius 1": {RADIUS: 1}, "a, radius 2": {RADIUS: 2}})
-    first = tuple(run for run in sweep.records if run.cell.trial_seed == 0)
-    sweep = replace(sweep, trial_seeds=(0,), records=first)
-    figure = drawn(accuracy_against_factors(sweep, build_table(sweep)))
-    (axes,) = figure.axes
-    assert means_and_reaches(axes)["a"][:, 1] == pytest.approx([0, 0])
-    assert len(axes.patches) == 0
+    first = tuple(run for run in sweep.records if run.cell.trial_seed < seeds)
+    (axes,) = panels_of(replace(sweep, trial_seeds=tuple(range(seeds)), records=first))
+    assert [reach for _, reach, _ in marks(axes).values()] == [0, 0]
 
 
 def test_an_arm_without_a_selected_run_has_no_mark_and_nothing_selected_no_figure() -> None:
     sweep = sweep_of({"a, radius 1": {RADIUS: 1}, "a, radius 2": {RADIUS: 2}, "a, radius 3": {RADIUS: 3}})
     left = replace(sweep, records=tuple(run for run in sweep.records if run.cell.arm != "a, radius 2"))
-    figure = drawn(accuracy_against_factors(left, build_table(left)))
-    assert len(means_and_reaches(figure.axes[0])["a"]) == 2
-    empty = replace(sweep, records=())
-    assert accuracy_against_factors(empty, build_table(empty)) is None
-    plain = invented_sweep(troubled=False)
-    assert accuracy_against_factors(plain, build_table(plain)) is None
+    assert [*marks(panels_of(left)[0])] == ["a, radius 1", "a, radius 3"]
+    for other in (replace(sweep, records=()), invented_sweep(troubled=False)):
+        table = build_table(other)
+        assert difference_against_factors(other, table, compare(other, table)) is None

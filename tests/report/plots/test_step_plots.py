@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 
 from gga_sweep.records import Record, RunRecords, RunStatus
 from gga_sweep.report.plots.steps import (
+    accuracy_over_steps,
     alignment_gained,
     alignment_over_steps,
     annealing_window,
@@ -36,6 +37,44 @@ def test_each_arm_has_a_line_of_its_mean_smallest_cosine() -> None:
         cosines = np.array([[record.validation.agreement.minimum for record in run.records] for run in runs])
         assert list(line.get_xdata()) == list(STEPS)
         assert np.asarray(line.get_ydata()) == pytest.approx(cosines.mean(axis=0))
+
+
+def test_each_arm_has_the_mean_accuracy_of_its_selected_runs_with_the_range_of_the_trial_seeds() -> None:
+    sweep = invented_sweep(troubled=False)
+    table = build_table(sweep)
+    figure = drawn(accuracy_over_steps(sweep, table))
+    on_validation, on_test = figure.axes
+    runs = {(run.cell, run.key): run for run in sweep.records}
+    for i, arm in enumerate(sweep.arms):
+        selected = [runs[one.cell, one.key] for one in table.selected if one.cell.arm == arm]
+        validation = [[100 * record.validation.accuracy for record in run.records] for run in selected]
+        test = [
+            [100 * record.test.domains[run.cell.test_domains[0]].train.accuracy for record in run.records]
+            for run in selected
+        ]
+        seeds = [run.cell.trial_seed for run in selected]
+        for axes, values in ((on_validation, validation), (on_test, test)):
+            by_seed = np.array(
+                [np.mean([v for v, s in zip(values, seeds, strict=True) if s == n], 0) for n in (0, 1, 2)]
+            )
+            line = axes.lines[i]
+            assert list(line.get_xdata()) == list(STEPS)
+            assert np.asarray(line.get_ydata()) == pytest.approx(by_seed.mean(axis=0))
+            corners = axes.collections[i].get_paths()[0].vertices
+            ends = corners[corners[:, 0] == STEPS[-1], 1]
+            assert (ends.min(), ends.max()) == pytest.approx((by_seed[:, -1].min(), by_seed[:, -1].max()))
+    low, high = on_test.get_ylim()
+    late = np.concatenate([np.asarray(line.get_ydata())[len(STEPS) // 2 :] for line in on_test.lines])
+    assert low < late.min() < late.max() < high
+    assert low > 50  # the first steps, at chance, lie below the axis
+
+
+def test_an_arm_has_its_colour_where_others_are_missing() -> None:
+    sweep = invented_sweep(troubled=False)
+    left = replace(sweep, records=tuple(run for run in sweep.records if run.cell.arm != sweep.arms[1]))
+    whole, fewer = (drawn(alignment_gained(one, build_table(one))) for one in (sweep, left))
+    assert [line.get_color() for line in fewer.axes[0].lines] == [line.get_color() for line in whole.axes[1].lines]
+    assert len({line.get_color() for line in whole.axes[0].lines[1:]}) == 1
 
 
 def test_the_annealed_steps_are_shaded_once(sweep_view: SweepView, table: Table) -> None:

@@ -12,7 +12,10 @@ from gga_sweep.report.plots.style import (
     ARM_COLORS_LIGHT,
     arm_color,
     arm_marker,
+    drop_arm_legend,
     house_style,
+    line_legend,
+    mark_arm,
     new_figure,
 )
 from gga_sweep.report.plots.svg import figure_to_svg
@@ -107,5 +110,24 @@ def test_every_colour_contrasts_with_its_page() -> None:
     assert min(_contrast(color, "#15181c") for color in ARM_COLORS_DARK) >= 3
 
 
-def test_forty_two_arms_look_different() -> None:
-    assert len({(arm_color(i), arm_marker(i)) for i in range(42)}) == 42
+def test_twelve_arms_have_a_colour_each_and_forty_a_pair_of_colour_and_shape() -> None:
+    assert len({arm_color(i) for i in range(12)}) == len({*ARM_COLORS_DARK}) == 12
+    assert len({(arm_color(i), arm_marker(i)) for i in range(84)}) == 84
+
+
+def test_what_is_drawn_of_an_arm_is_named() -> None:
+    with house_style():
+        figure = new_figure(2.0, ["one", "two"])
+        axes = figure.subplots()
+        (line,) = axes.plot([1, 2], [1, 2])
+        mark_arm(line, 3, 'a "name" & <more>')
+        line_legend(figure, ["one", "two"])
+    height = figure.get_figheight()
+    drop_arm_legend(figure)
+    assert figure.legends == []
+    assert figure.get_figheight() < height
+    root = ET.fromstring(figure_to_svg(figure, "one", "a line"))
+    (marked,) = [element for element in root.iter() if "data-arm" in element.attrib]
+    assert marked.attrib["data-arm"] == "3"
+    assert marked[0].text == 'a "name" & <more>'
+    assert "id" not in marked.attrib
