@@ -16,8 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gga_sweep.records import FINAL, RunStatus
-from gga_sweep.report.price import device_hours
-from gga_sweep.report.wording import count, counts_in_words, duration_in_words, run_name
+from gga_sweep.report.wording import count, counts_in_words, device_time, duration_in_words, run_name
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 
 _LINE_SECONDS = 15.0
@@ -140,6 +139,6 @@ def outlook(progress: LaunchProgress) -> str:
     seconds = progress.seconds_left
     if seconds is None:
         return "The time left is not known yet: no run is done."
-    left = device_hours(sum(progress.expected.values()))
+    left = device_time(sum(progress.expected.values()))
     at_once = count(progress.concurrent, "run")
-    return f"About {left} device-hours left: {duration_in_words(seconds)} with {at_once} at once."
+    return f"About {left} left: {duration_in_words(seconds)} with {at_once} at once."

@@ -15,8 +15,7 @@ import yaml
 
 from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.headline import accuracy_rows
-from gga_sweep.report.sections import DIFFERENCE
-from gga_sweep.report.wording import ABSENT, ARM, AVERAGE, column_heads, difference_in_words
+from gga_sweep.report.wording import ABSENT, ARM, AVERAGE, DIFFERENCE, column_heads, difference_in_words
 from gga_sweep.selection import DEFAULT_METHOD, METHODS, Contrast, Table, domain_label
 
 ARITHMETIC = "Arithmetic"

@@ -17,6 +17,7 @@ AVERAGE = "Average"
 _LONGEST_LABEL = 60  # characters of the names of test domains
 _MOST_LISTED = 24  # draws
 ARM = "Arm"
+DIFFERENCE = "Difference [95\N{NO-BREAK SPACE}%]"
 
 
 def percent(share: float) -> str:
@@ -75,10 +76,20 @@ class Unit:
     seconds: float
 
 
+_UNITS = (Unit("device-hours", 3600.0), Unit("device-minutes", 60.0), Unit("device-seconds", 1.0))
+
+
 def unit_for(seconds: Iterable[float]) -> Unit:
-    """Hours where the longest is an hour or more, else seconds; NaN is ignored."""
-    hour = 3600.0
-    return Unit("device-hours", hour) if any(one >= hour for one in seconds) else Unit("device-seconds", 1.0)
+    """The largest unit that the longest has two of, else seconds; NaN is ignored."""
+    longest = max((one for one in seconds if math.isfinite(one)), default=0.0)
+    return next((unit for unit in _UNITS if longest >= 2 * unit.seconds), _UNITS[-1])
+
+
+def device_time(seconds: float) -> str:
+    """ "86 device-seconds", "4.03 device-minutes", "1,234 device-hours"."""
+    unit = unit_for([seconds])
+    number = seconds / unit.seconds
+    return f"{number:,.0f} {unit.name}" if number >= 100 else f"{number:.3g} {unit.name}"
 
 
 def duration_in_words(seconds: float) -> str:

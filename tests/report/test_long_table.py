@@ -93,6 +93,10 @@ def test_differences_have_all_their_statistics(report: Report, rows: list[Row]) 
             assert same(number(found[0], "holm_p"), contrast.holm_p)
             assert int(found[0]["pairs"]) == contrast.pairs
             assert found[0]["incomplete"] == str(contrast.incomplete)
+    for verdict in report.comparison.verdicts:
+        mean, *_ = where(rows, kind="difference-selected", arm=verdict.contrast.arm)
+        assert mean["finding"] == verdict.finding.value
+        assert same(number(mean, "detectable_adjusted"), verdict.detectable)
 
 
 def test_gains_by_algorithm_and_their_mean_have_all_their_statistics() -> None:
