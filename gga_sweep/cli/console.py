@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.theme import Theme
 
 from gga_sweep.errors import Fault, InputError
 
@@ -24,8 +25,9 @@ launch owns the sweep."""
 CONTINUES = "`gga-sweep run` continues where it stopped."
 INTERRUPTED_IN_WORDS = f"Interrupted. {CONTINUES}"
 
-out = Console(highlight=False, markup=False, emoji=False)  # names, paths and reasons are printed as they are
-err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+_THEME = Theme({"bar.complete": "green", "bar.finished": "green"})  # Rich's bars have the colour of failure
+out = Console(highlight=False, markup=False, emoji=False, theme=_THEME)  # prints names, paths and reasons as they are
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True, theme=_THEME)
 
 SweepFile = Annotated[str, typer.Argument(metavar="FILE|NAME", help="A sweep file, or a shipped name such as demo.")]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The sweep's folder, STORAGE/SWEEP.")]
