@@ -34,12 +34,20 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="The sweep's folder, 
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field, e.g. training.steps=100. Repeatable.")
 ]
-Storage = Annotated[str, typer.Option(help="Folder of all sweeps, local or in a bucket: s3://BUCKET/FOLDER.")]
+Storage = Annotated[
+    str, typer.Option(metavar="DIR", help="Folder of all sweeps, local or in a bucket: s3://BUCKET/FOLDER.")
+]
 TrackingURI = Annotated[
-    str | None, typer.Option(help="URI of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage.")
+    str | None,
+    typer.Option(
+        metavar="URI", help="URI of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage."
+    ),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="Address of a running Ray cluster; auto finds one. Default: start a local one.")
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Address of a running Ray cluster; auto finds one. Default: start a local one."
+    ),
 ]
 DEFAULT_STORAGE = "gga-sweep-results"
 

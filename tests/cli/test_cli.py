@@ -260,10 +260,11 @@ def test_a_plan_shows_its_price_from_done_runs_or_a_calibration(
     gga: Command, digits_file: Path, trained: SweepSpec
 ) -> None:
     learned = gga("plan", digits_file, "--storage", trained.storage).words
-    assert "0 of them left (0 of 8 jobs" in learned
+    assert "0 device-seconds of them left (0 of 8 jobs" in learned
     assert "Device: cpu. From the done runs, by counted work." in learned
     assert "Price unknown: no run is done yet." in gga("plan", digits_file, "--storage", "elsewhere").words
     calibrated = gga("plan", digits_file, "--storage", "elsewhere", "--calibrate").words
+    assert "of wall-clock time left with" in calibrated
     assert "(8 of 8 jobs" in calibrated
     assert "From a calibration. On disk:" in calibrated
     assert "As this sweep is trained 8" in calibrated
@@ -434,14 +435,14 @@ NO_SEEDS = "--trial-seeds: must be whole numbers and ranges of them, as in 1-3,7
             "report {sweep} --selection luck",
             "--selection: must be a known selection method, got 'luck' (allowed: ",
         ),
-        ("report {sweep} --selection oracle --selection oracle", "--selection: each method may stand once"),
+        ("report {sweep} --full --selection oracle --selection oracle", "--selection: each method may stand once"),
         ("report {sweep} --selection leave-one-domain-out", "--selection: needs runs with pairs of test domains: name"),
         (
             "report {sweep} --select-from before",
             "--select-from: must be a known kind of steps, got 'before' (",
         ),
         (
-            "report {sweep} --published",
+            "report {sweep} --full --published",
             "--published: must be a dataset with published rows, got 'Rotated",
         ),
         ("report {sweep} --strict", "--strict: needs --domainbed"),
