@@ -33,8 +33,8 @@ _EXIT_CODES = {SweepOwnedError: INTERRUPTED, StorageError: FAILED}
 class _WithoutBool:
     """Leaves the type out of the help on a flag, which takes no value."""
 
-    def get_params(self, ctx: typer.Context) -> list[Any]:
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             if getattr(param, "is_flag", False):
                 param.metavar = ""

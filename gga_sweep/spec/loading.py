@@ -22,7 +22,7 @@ from gga_sweep.spec.location import Location, as_location
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.spec.protocols import complete_training, deviations, get_protocol
-from gga_sweep.spec.sweep_file import override, read_sweep_file, validate
+from gga_sweep.spec.sweep_file import faults_with_lines, override, read_sweep_file, validate
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
 
@@ -57,14 +57,15 @@ def load(
     content, name = read_sweep_file(source)
     config, faults = validate(override(content, overrides))
     if config is None:
-        raise InputError(faults, name)
+        raise InputError(faults_with_lines(faults, source, overrides), name)
     try:
         sweep = complete(config, name, as_location(storage), tracking_uri)
         faults.extend([fault for fault in check_sweep(sweep) if not _lies_around(fault, faults)])
     except InputError as error:
         faults.extend(error.faults)
     if faults:
-        raise InputError({str(fault): fault for fault in faults}.values(), name)
+        distinct = {str(fault): fault for fault in faults}.values()
+        raise InputError(faults_with_lines(distinct, source, overrides), name)
     return sweep
 
 
