@@ -26,6 +26,7 @@ from gga_sweep.cli.console import (
 from gga_sweep.cli.launch_options import takes_launch_options
 from gga_sweep.cli.output import STANDARD
 from gga_sweep.execution.launch_options import LaunchOptions
+from gga_sweep.report.waiting import waiting
 
 if TYPE_CHECKING:
     from gga_sweep.api import SweepResult
@@ -51,7 +52,8 @@ def run(
     options: LaunchOptions,
 ) -> None:
     """Train the unfinished runs of a sweep, track them, select, print the table. Run it again to continue."""
-    sweep = load_sweep(file, overrides, storage, tracking_uri)
+    with waiting(out, f"Reading {file}"):
+        sweep = load_sweep(file, overrides, storage, tracking_uri)
     if detach:
         _detach(sweep, file, overrides, options)
     else:

@@ -226,7 +226,7 @@ def test_all_faults_of_a_file_are_printed_at_once(
     called = gga(command, file)
     assert called.code == 2
     for place in ("draws: ", "colour: ", "arms[0].algorithm: ", "arms[1].annealing.radius: ", "training.steps: "):
-        assert f"  {place}" in called.err
+        assert re.search(rf"  line \d+: {re.escape(place)}", called.err)
     assert str(file) in called.err
     assert launcher.sweep is None
 
