@@ -74,8 +74,9 @@ def bytes_in_words(size: int) -> str:
 
 
 def _sums(price: Price, at_once: int) -> list[str]:
+    left = device_time(price.seconds_left) if price.seconds_left else "none"
     sums = [
-        f"Price: {device_time(price.seconds)}, {device_time(price.seconds_left)} of them left "
+        f"Price: {device_time(price.seconds)}, {left} of them left "
         f"({len(price.left)} of {count(price.jobs, 'job')}; a job that two arms share counts once here)."
     ]
     if price.shared:

@@ -260,7 +260,7 @@ def test_a_plan_shows_its_price_from_done_runs_or_a_calibration(
     gga: Command, digits_file: Path, trained: SweepSpec
 ) -> None:
     learned = gga("plan", digits_file, "--storage", trained.storage).words
-    assert "0 device-seconds of them left (0 of 8 jobs" in learned
+    assert "none of them left (0 of 8 jobs" in learned
     assert "Device: cpu. From the done runs, by counted work." in learned
     assert "Price unknown: no run is done yet." in gga("plan", digits_file, "--storage", "elsewhere").words
     calibrated = gga("plan", digits_file, "--storage", "elsewhere", "--calibrate").words

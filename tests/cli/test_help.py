@@ -37,6 +37,7 @@ def test_the_help_has_its_commands_in_groups_and_a_flag_without_a_type(gga: Comm
     of_run = gga("run", "--help").words
     assert "<bool>" not in listed + of_run
     assert "gga-sweep[dashboard]" in of_run
+    assert of_run.index("Options ──") < of_run.index("Launch ──") < of_run.index("--max-concurrent")
 
 
 @pytest.mark.parametrize(
