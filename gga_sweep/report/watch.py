@@ -126,6 +126,8 @@ def _pace_in_words(progress: SweepProgress) -> list[str]:
     words = [f"{count(ended, 'run')} ended in the last {span}"]
     if ended and lately < 3600:
         words[0] += f", {round(ended * 3600 / lately)} an hour"
+    if not progress.in_training and progress.final < len(progress.runs):
+        words.append("no run is in training yet: a worker takes up to a minute to start")
     if (left := progress.seconds_left) is not None and progress.final < len(progress.runs):
         guessed = progress.unknown
         arms = guessed[0] if len(guessed) == 1 else count(len(guessed), "arm")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import yaml
+
 from gga_sweep.datasets import describe
 from gga_sweep.datasets.catalogue import EMBEDDED
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.spec.loading import load
 from gga_sweep.spec.protocols import PROTOCOLS, get_protocol
 
 SCHEMA_FILE = "sweep.schema.json"
@@ -41,7 +44,7 @@ def new_sweep(name: str, dataset: DatasetConfig, protocol: str | None = None) ->
         protocol: its name; None: `quick` for the embedded datasets, `gga-paper` for photographs.
 
     Raises:
-        InputError: unknown dataset or protocol; or photographs without a root.
+        InputError: a bad name, unknown dataset or protocol, photographs without a root, or too few domains.
     """
     protocol = protocol or ("quick" if dataset.name in EMBEDDED else "gga-paper")
     get_protocol(protocol)  # raises if there is no such protocol
@@ -52,7 +55,7 @@ def new_sweep(name: str, dataset: DatasetConfig, protocol: str | None = None) ->
     domains = ", ".join(_text(domain) for domain in description.domain_names)
     others = ", ".join(other for other in PROTOCOLS if other != protocol)
     example = _text(description.domain_names[-1])
-    return f"""\
+    text = f"""\
 # yaml-language-server: $schema={SCHEMA_FILE}
 #
 # Does gradient-guided annealing help on {dataset.name}? Each run holds one domain out and trains on the others.
@@ -67,6 +70,8 @@ arms:                       # what is compared; `vary:` makes an arm of each val
 test_domains: all           # each of {domains} in turn; or a list, such as [{example}]
 trial_seeds: [0, 1, 2]      # repetitions; more of them detect smaller differences
 {_SEARCHED if protocol in ("quick", "shared-hp") else _FIXED}"""
+    load(yaml.safe_load(text))
+    return text
 
 
 def _text(value: str) -> str:

@@ -216,3 +216,10 @@ def test_a_storage_that_is_away_for_a_while_ends_no_watch(plan: Plan, terminal: 
 def test_a_storage_that_cannot_be_read_at_all_is_an_error(plan: Plan) -> None:
     with pytest.raises(StorageError):
         watch(looks(StorageError("gone")), 5, console())
+
+
+def test_a_live_launch_without_a_run_in_training_says_that_a_worker_starts(plan: Plan) -> None:
+    starts = "no run is in training yet: a worker takes up to a minute to start"
+    assert starts in progress_line(seen(plan))
+    assert starts not in progress_line(seen(plan, state(RunStatus.RUNNING)))
+    assert starts not in progress_line(seen(plan, work=ENDED))

@@ -48,9 +48,14 @@ def test_own_images_are_named_with_their_domains_whatever_they_are_called(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("dataset", "protocol", "said"),
-    [("ImageFolder", None, "root"), ("PACSS", None, "PACSS"), ("PACS", "domainbad", "domainbad")],
+    ("name", "dataset", "protocol", "said"),
+    [
+        ("first", "ImageFolder", None, "root"),
+        ("first", "PACSS", None, "PACSS"),
+        ("first", "PACS", "domainbad", "domainbad"),
+        ("a/b", "PACS", None, "name: must begin with"),
+    ],
 )
-def test_what_cannot_be_written_is_refused(dataset: str, protocol: str | None, said: str) -> None:
+def test_what_cannot_be_written_is_refused(name: str, dataset: str, protocol: str | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        new_sweep("first", DatasetConfig(name=dataset), protocol)
+        new_sweep(name, DatasetConfig(name=dataset), protocol)
