@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report.document import Footnote, Section, Sheet
-from gga_sweep.report.verdict import verdicts_in_words
+from gga_sweep.report.verdict import answer_in_words, verdicts_in_words
 from gga_sweep.report.wording import (
     ABSENT,
     ARM,
@@ -24,7 +24,9 @@ from gga_sweep.report.wording import (
     incomplete_in_words,
     percent,
 )
-from gga_sweep.selection import DEFAULT_METHOD, METHODS, Comparison, Contrast, Entry, SweepView, Table
+from gga_sweep.selection import DEFAULT_METHOD, METHODS, Comparison, Contrast, Entry, SweepView, Table, Verdict
+
+_MOST_VERDICTS = 4
 
 
 def accuracy_section(table: Table, comparison: Comparison | None = None) -> Section:
@@ -47,7 +49,7 @@ def accuracy_section(table: Table, comparison: Comparison | None = None) -> Sect
         title=table.title,
         sheets=(Sheet("", heads, rows, frozenset(_best(table))),),
         notes=tuple(_notes(table, contrasts)),
-        verdict=() if comparison is None else verdicts_in_words(comparison.verdicts),
+        verdict=() if comparison is None else _verdict(comparison.verdicts),
         headline=True,
         warning="" if peeks is None else f"{peeks[0].upper()}{peeks[1:]}.",
     )
@@ -73,6 +75,11 @@ def accuracy_rows(table: Table, *, by_domain: bool = True) -> tuple[tuple[str, .
         (arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries * by_domain, row.average)))
         for row in table.rows
     )
+
+
+def _verdict(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """A sentence on each of a few arms; of many the answer in short, since a table has the numbers of each."""
+    return (verdicts_in_words if len(verdicts) <= _MOST_VERDICTS else answer_in_words)(verdicts)
 
 
 def differences_by_arm(contrasts: Sequence[Contrast]) -> dict[str, str]:
