@@ -147,11 +147,11 @@ def launch_and_print(sweep: SweepSpec, options: LaunchOptions) -> None:
 
 
 def _print_outcome(sweep: SweepSpec, result: SweepResult) -> None:
-    from gga_sweep.report.wording import count, device_time, run_in_words
+    from gga_sweep.report.wording import count, device_time, run_name
 
     folder = shlex.quote(str(result.ledger.folder))
     for failure in result.failed[:_SHOWN_FAILURES]:
-        err.print(f"Failed: {run_in_words(failure)}: {failure.reason}")
+        err.print(f"Failed: {run_name(failure)}: {failure.reason}")
     if (more := len(result.failed) - _SHOWN_FAILURES) > 0:
         err.print(f"Failed: {count(more, 'more run')}; `gga-sweep status {folder}` shows why.")
     out.print()

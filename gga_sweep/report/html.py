@@ -17,7 +17,7 @@ from gga_sweep.report.headline import protocol_note
 from gga_sweep.report.make_report import Report
 from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
-from gga_sweep.report.wording import ARM, count, counts_in_words, domains_in_words, percent, run_in_words
+from gga_sweep.report.wording import ARM, count, counts_in_words, domains_in_words, percent, run_name
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.table import selected_record
 from gga_sweep.selection.view import status_in_words
@@ -42,7 +42,7 @@ def render_html(report: Report) -> str:
         selected=_selected_runs(report),
         chosen=report.chosen,
         failures=[
-            (f"{status_in_words(run.status)}: {run_in_words(run)}", run.reason or "no reason recorded", run.folder)
+            (f"{status_in_words(run.status)}: {run_name(run)}", run.reason or "no reason recorded", run.folder)
             for run in failures
         ],
         failed=failed[:1].upper() + failed[1:],

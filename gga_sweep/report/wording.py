@@ -124,23 +124,18 @@ def column_heads(table: Table) -> tuple[str, ...]:
 
 
 def cell_in_words(cell: Cell) -> str:
-    """ "ERM, test 75, trial seed 2"."""
-    return f"{cell.arm}, test {domains_in_words(cell.test_domains)}, trial seed {cell.trial_seed}"
+    """`ERM + GGA · test 75 · seed 2`."""
+    return f"{cell.arm} · test {domains_in_words(cell.test_domains)} · seed {cell.trial_seed}"
 
 
-def run_in_words(run: RunRecords) -> str:
-    """ "ERM, test 75, trial seed 2 (draw 3)"."""
-    return cell_in_words(run.cell) + draws_in_words(run.draws)
-
-
-def run_name(run: PlannedRun) -> str:
-    """`ERM + GGA · test 75 · seed 0 · draw 1`."""
-    draws = f"draw{'s' * (len(run.draws) > 1)} {_listed(run.draws)}"
-    return f"{run.cell.arm} · test {domains_in_words(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
+def run_name(run: PlannedRun | RunRecords) -> str:
+    """`ERM + GGA · test 75 · seed 2 · draw 1`: the name of a run wherever people read it."""
+    draws = f" · draw{'s' * (len(run.draws) > 1)} {_listed(run.draws)}" * bool(run.draws)
+    return f"{cell_in_words(run.cell)}{draws}"
 
 
 def incomplete_in_words(cell: IncompleteCell) -> str:
-    """ "ERM, test 75, trial seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
+    """ "ERM · test 75 · seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
     reasons = [f"{reason}{draws_in_words(draws)}" for reason, draws in cell.reasons.items()]
     return f"{cell_in_words(cell.cell)}: {'; '.join(reasons if cell.selected else [*reasons, 'nothing to select'])}"
 

@@ -17,7 +17,6 @@ _MODELS = (
     models.SweepConfig,
     models.ArmConfig,
     models.AnnealingConfig,
-    models.TrainingConfig,
     models.AveragingConfig,
     models.ResourcesConfig,
     models.AdaptiveConfig,
@@ -43,8 +42,9 @@ def sweep_schema() -> dict[str, Any]:
     """The schema, by draft 2020-12. What it accepts may still have faults that cross fields, which `plan` reports."""
     schema = models.SweepConfig.model_json_schema()
     blocks = {"SweepConfig": schema, **schema["$defs"]}
-    for block, model in ((blocks[model.__name__], model) for model in _MODELS):
-        _describe(block, model)
+    for model in _MODELS:
+        _describe(blocks[model.__name__], model)
+    _describe(blocks["TrainingConfig"], models.TrainingSettings)  # the same fields, described there
     _rename_limits(schema)
     fields, arm = schema["properties"], blocks["ArmConfig"]["properties"]
     fields["protocol"]["enum"] = [*PROTOCOLS]
@@ -77,8 +77,9 @@ def _describe(block: dict[str, Any], model: type) -> None:
 def _rename_limits(part: Any) -> None:
     """Give the limits of numbers the names that a schema has for them; pydantic writes some as its own."""
     if isinstance(part, dict):
-        for name in _LIMITS.keys() & {name for name, value in part.items() if not isinstance(value, dict)}:
-            part[_LIMITS[name]] = part.pop(name)
+        for name, renamed in _LIMITS.items():
+            if isinstance(part.get(name), int | float):
+                part[renamed] = part.pop(name)
     for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
         _rename_limits(inner)
 

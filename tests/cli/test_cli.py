@@ -117,7 +117,7 @@ def test_failed_runs_are_printed_and_the_exit_code_is_1(
     launcher.answer = replace(result, report=report_of(result.plan.sweep, view))
     called = gga("run", digits_file)
     assert called.code == 1
-    assert called.err == f"Failed: ERM, test 0, trial seed 0 (draw 0): {reason}\n"
+    assert called.err == f"Failed: ERM · test 0 · seed 0 · draw 0: {reason}\n"
     assert "* from fewer runs than planned" in called.words  # the table is printed all the same
 
 

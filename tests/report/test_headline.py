@@ -66,9 +66,9 @@ def test_protocol_and_deviations_are_always_given(table: Table) -> None:
 
 def test_incomplete_cells_are_named_with_draws_and_reasons(table: Table) -> None:
     assert [incomplete_in_words(cell) for cell in table.incomplete] == [
-        "ERM, test 0, trial seed 1: failed (draw 1)",
-        "ERM + GGA, radius 1e-4, test 75, trial seed 1: missing (draw 2)",
-        "ERM + GGA, radius 1e-4, test 75, trial seed 2: out of memory (draw 2)",
+        "ERM · test 0 · seed 1: failed (draw 1)",
+        "ERM + GGA, radius 1e-4 · test 75 · seed 1: missing (draw 2)",
+        "ERM + GGA, radius 1e-4 · test 75 · seed 2: out of memory (draw 2)",
     ]
     assert said(table)["Incomplete *"].startswith("3 of 27 cells are incomplete.")
 
@@ -76,7 +76,7 @@ def test_incomplete_cells_are_named_with_draws_and_reasons(table: Table) -> None
 def test_a_cell_without_a_selectable_run() -> None:
     nothing = build_table(replace(invented_sweep(), records=()))
     assert incomplete_in_words(nothing.incomplete[0]) == (
-        "ERM, test 0, trial seed 0: missing (draws 0, 1, 2, 3); nothing to select"
+        "ERM · test 0 · seed 0: missing (draws 0, 1, 2, 3); nothing to select"
     )
 
 
