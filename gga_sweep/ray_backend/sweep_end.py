@@ -32,15 +32,6 @@ class Ending:
     tracked: bool
 
 
-def end_sweep(plan: Plan, ledger: Ledger, projector: Projector) -> Ending:
-    """Write the report, then show the outcome in MLflow and close the projector."""
-    with _without_collection():
-        report = make_report(plan, ledger)
-        paths = write_report(report, ledger)
-        tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])
-    return Ending(report, paths, tracked)
-
-
 @contextmanager
 def _without_collection() -> Iterator[None]:
     """Pause the garbage collector, which takes a quarter of the time of a short end: it imports MLflow and plots."""
@@ -51,3 +42,12 @@ def _without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@_without_collection()
+def end_sweep(plan: Plan, ledger: Ledger, projector: Projector) -> Ending:
+    """Write the report, then show the outcome in MLflow and close the projector."""
+    report = make_report(plan, ledger)
+    paths = write_report(report, ledger)
+    tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])
+    return Ending(report, paths, tracked)
