@@ -102,12 +102,13 @@ def render_csv(report: Report) -> str:
 
 
 def render_json(report: Report) -> str:
-    """The records of each table with the facts of the whole table, and the report in words.
+    """The verdicts, the records of each table with the facts of the whole table, and the report in words.
 
     Ends with a newline.
     """
-    table = report.table
+    table, sections = report.table, report.sections
     content = {
+        "verdict": sections[0].verdict,
         **_table_to_json(table, chain(_of_table(table), _of_comparison(table, report.comparison))),
         "missing_pairs": [
             {"estimand": one.estimand, "arm": one.arm, "baseline": one.baseline, **_plain(pair)}
@@ -116,7 +117,7 @@ def render_json(report: Report) -> str:
         ],
         "others": [_table_to_json(other, _of_table(other)) for other in report.others],
         "published": [*_published(report)],
-        "sections": report.sections,
+        "sections": sections,
     }
     return to_json(content)
 

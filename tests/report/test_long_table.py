@@ -339,6 +339,7 @@ def test_json_has_the_report_in_words_and_other_methods(report: Report) -> None:
     assert found["others"][0]["selection"]["method"] == "oracle"
     assert "labels of the test domain" in found["others"][0]["selection"]["peeks"]
     assert [section["name"] for section in found["sections"]] == [section.name for section in report.sections]
+    assert found["verdict"] == [*report.sections[0].verdict]
     (theirs,) = [section for section in found["sections"] if section["name"] == "published"]
     assert theirs["sheets"] == [{"title": "", "heads": ["Arm", "0"], "rows": [["GGA", "81.5"]], "bold": []}]
     assert theirs["notes"] == [{**asdict(PUBLISHED.notes[0]), "items": []}]
