@@ -52,6 +52,7 @@ def run(
     options: LaunchOptions,
 ) -> None:
     """Train the unfinished runs of a sweep, track them, select, print the table. Run it again to continue."""
+    STANDARD.required = detach  # the exit code of a launch is that of its runs
     with waiting(out, f"Reading {file}"):
         sweep = load_sweep(file, overrides, storage, tracking_uri)
     if detach:

@@ -103,5 +103,5 @@ def test_launch_is_printed_on_a_console_without_our_characters(trained_file: str
     done = shell(f"{GGA} run {trained_file}", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
     shown = done.stdout.decode("ascii")
-    assert "mean +/- standard error" in shown
+    assert "Average" in shown
     assert "Page:" in shown
