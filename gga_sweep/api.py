@@ -103,13 +103,12 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
             work = find_remaining(plan, contents, ledger)
         console.print(work_in_words(work), highlight=False, markup=False)
         if not work.is_empty:
+            with waiting(console, "Loading PyTorch and Ray"):  # otherwise Ray is not even imported
+                from gga_sweep.ray_backend.train_in_waves import train
             with DecodingDisplay(console) as decoding:
                 decode_images(sweep, decoding.show)
         with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
             if not work.is_empty:
-                with waiting(console, "Loading Ray"):
-                    from gga_sweep.ray_backend.train_in_waves import train  # otherwise Ray is not even imported
-
                 train(work, Launch(lease, signals, projector, options, console))
                 if is_adaptive(sweep.config):
                     plan = plan_sweep(sweep, contents, read_suggested(ledger))  # with the runs that were suggested

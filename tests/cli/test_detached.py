@@ -53,7 +53,7 @@ def test_a_launch_that_cannot_start_reports_why(tmp_path: Path) -> None:
     sweep, file = loaded(tmp_path)
     with (
         held(Ledger(sweep.folder).store),
-        pytest.raises(GGASweepError, match="exit code 3:\nReading .*\nanother launch owns"),
+        pytest.raises(GGASweepError, match=r"exit code 3:\nReading .*\nanother launch owns"),
     ):
         launch_detached(sweep, [file], LaunchOptions())
 
