@@ -21,8 +21,9 @@ from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.files import present_files
-from gga_sweep.report.launch_display import DecodingDisplay
+from gga_sweep.report.launch_display import DecodingDisplay, work_in_words
 from gga_sweep.report.make_report import Report, make_report
+from gga_sweep.report.waiting import waiting
 from gga_sweep.report.wording import count
 from gga_sweep.scheduling.remaining import find_remaining
 from gga_sweep.selection import Selected, Table, build_table, select
@@ -100,20 +101,23 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
     require_writable(sweep.storage)
     ledger = Ledger(sweep.folder)
     with held(ledger.store, take_over=options.take_over) as lease, stop_signals(lease) as signals:
-        contents = prepare_ledger(sweep, options.allow_change)
-        plan = plan_sweep(sweep, contents, read_suggested(ledger))
-        work = find_remaining(plan, contents, ledger)
+        with waiting(console, f"{sweep.name}: looking for finished runs in {sweep.folder}"):
+            contents = prepare_ledger(sweep, options.allow_change)
+            plan = plan_sweep(sweep, contents, read_suggested(ledger))
+            work = find_remaining(plan, contents, ledger)
+        console.print(work_in_words(work), highlight=False, markup=False)
         if not work.is_empty:
+            with waiting(console, "Loading PyTorch and Ray"):  # otherwise Ray is not even imported
+                from gga_sweep.ray_backend.train_in_waves import train
             with DecodingDisplay(console) as decoding:
                 decode_images(sweep, decoding.show)
         with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
             if not work.is_empty:
-                from gga_sweep.ray_backend.train_in_waves import train  # otherwise Ray is not even imported
-
                 train(work, Launch(lease, signals, projector, options, console))
                 if is_adaptive(sweep.config):
                     plan = plan_sweep(sweep, contents, read_suggested(ledger))  # with the runs that were suggested
-            ending = end_sweep(plan, ledger, projector)
+            with waiting(console, "Writing the report and updating MLflow"):
+                ending = end_sweep(plan, ledger, projector)
             return SweepResult(
                 plan, ledger, ending.report, ending.paths, redact(uri), ending.tracked, stopped=lease.reason
             )

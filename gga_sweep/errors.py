@@ -9,6 +9,12 @@ from dataclasses import dataclass
 _LONGEST_SHOWN = 1_000
 """Characters of an offending value."""
 
+_LONGEST_COMPARED = 100
+"""Characters of a value that is compared with the allowed ones."""
+
+UNKNOWN_FIELD = "unknown field"
+"""The rule of a fault whose `allowed` lists fields."""
+
 
 class GGASweepError(Exception):
     """Root of every error this package raises on purpose."""
@@ -23,21 +29,36 @@ class Fault:
         rule: what must hold, e.g. "must be positive".
         got: the offending value as written; `None` when there is nothing to show (a missing field).
         allowed: the values that would have been accepted, if they can be listed.
+        line: of the file, from 1; None if unknown.
     """
 
     field: str
     rule: str
     got: object = dataclasses.field(default=None, hash=False)  # may be a list of the file
     allowed: tuple[str, ...] = ()
+    line: int | None = dataclasses.field(default=None, compare=False)
 
     def __str__(self) -> str:
         text = f"{self.field}: {self.rule}" if self.field else self.rule
+        if self.line is not None:
+            text = f"line {self.line}: {text}"
         if self.got is not None:
             shown = repr(self.got)
             text += f", got {shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '...'}"
+        if meant := self._meant():
+            text += f"; did you mean {meant!r}?"
         if self.allowed:
             text += f" (allowed: {', '.join(self.allowed)})"
         return text
+
+    def _meant(self) -> str | None:
+        """The allowed value that is most like the value, or the unknown field, as written; None if none is like it."""
+        written = self.field.rpartition(".")[2] if self.rule == UNKNOWN_FIELD else self.got
+        if not self.allowed or not isinstance(written, str) or len(written) > _LONGEST_COMPARED:
+            return None
+        from difflib import get_close_matches
+
+        return next(iter(get_close_matches(written, self.allowed, n=1)), None)
 
 
 class InputError(GGASweepError, ValueError):

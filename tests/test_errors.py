@@ -15,7 +15,7 @@ from gga_sweep.errors import Fault, GGASweepError, InputError
         (Fault("draws", "must be at least 1", 0), "draws: must be at least 1, got 0"),
         (
             Fault("protocol", "must be known", "quik", ("quick",)),
-            "protocol: must be known, got 'quik' (allowed: quick)",
+            "protocol: must be known, got 'quik'; did you mean 'quick'? (allowed: quick)",
         ),
         (Fault("name", "must be given"), "name: must be given"),
         (Fault("", "must be a file"), "must be a file"),

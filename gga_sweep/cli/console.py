@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.theme import Theme
 
 from gga_sweep.errors import Fault, InputError
 
@@ -24,20 +25,29 @@ launch owns the sweep."""
 CONTINUES = "`gga-sweep run` continues where it stopped."
 INTERRUPTED_IN_WORDS = f"Interrupted. {CONTINUES}"
 
-out = Console(highlight=False, markup=False, emoji=False)  # names, paths and reasons are printed as they are
-err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+_THEME = Theme({"bar.complete": "green", "bar.finished": "green"})  # Rich's bars have the colour of failure
+out = Console(highlight=False, markup=False, emoji=False, theme=_THEME)  # prints names, paths and reasons as they are
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True, theme=_THEME)
 
 SweepFile = Annotated[str, typer.Argument(metavar="FILE|NAME", help="A sweep file, or a shipped name such as demo.")]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The sweep's folder, STORAGE/SWEEP.")]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field, e.g. training.steps=100. Repeatable.")
 ]
-Storage = Annotated[str, typer.Option(help="Folder of all sweeps, local or in a bucket: s3://BUCKET/FOLDER.")]
+Storage = Annotated[
+    str, typer.Option(metavar="DIR", help="Folder of all sweeps, local or in a bucket: s3://BUCKET/FOLDER.")
+]
 TrackingURI = Annotated[
-    str | None, typer.Option(help="URI of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage.")
+    str | None,
+    typer.Option(
+        metavar="URI", help="URI of MLflow. Default: $MLFLOW_TRACKING_URI, else a SQLite file in the storage."
+    ),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="Address of a running Ray cluster; auto finds one. Default: start a local one.")
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Address of a running Ray cluster; auto finds one. Default: start a local one."
+    ),
 ]
 DEFAULT_STORAGE = "gga-sweep-results"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import fields
 from functools import wraps
 from typing import Annotated, Any, Literal
@@ -70,7 +71,9 @@ def takes_launch_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable
         signature = inspect.signature(command, eval_str=True)
         own = [parameter for parameter in signature.parameters.values() if parameter.name != "options"]
         shared = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_OPTIONS[name])
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_in_panel(_OPTIONS[name])
+            )
             for name, default in defaults.items()
         ]
         called.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
@@ -78,6 +81,13 @@ def takes_launch_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable
         return called
 
     return decorate
+
+
+def _in_panel(annotation: Any) -> Any:
+    """The option in a group of its own in the help."""
+    option = copy(annotation.__metadata__[0])
+    option.rich_help_panel = "Launch"
+    return Annotated[annotation.__origin__, option]
 
 
 def as_arguments(options: LaunchOptions) -> list[str]:

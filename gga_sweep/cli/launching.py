@@ -26,12 +26,14 @@ from gga_sweep.cli.console import (
 from gga_sweep.cli.launch_options import takes_launch_options
 from gga_sweep.cli.output import STANDARD
 from gga_sweep.execution.launch_options import LaunchOptions
+from gga_sweep.report.waiting import waiting
 
 if TYPE_CHECKING:
     from gga_sweep.api import SweepResult
     from gga_sweep.spec import SweepSpec
 
 _STOP_SECONDS = 900.0
+_SHOWN_FAILURES = 3
 
 
 @takes_launch_options()
@@ -50,7 +52,9 @@ def run(
     options: LaunchOptions,
 ) -> None:
     """Train the unfinished runs of a sweep, track them, select, print the table. Run it again to continue."""
-    sweep = load_sweep(file, overrides, storage, tracking_uri)
+    STANDARD.required = detach  # the exit code of a launch is that of its runs
+    with waiting(out, f"Reading {file}"):
+        sweep = load_sweep(file, overrides, storage, tracking_uri)
     if detach:
         _detach(sweep, file, overrides, options)
     else:
@@ -128,12 +132,12 @@ def stop(
 def launch_and_print(sweep: SweepSpec, options: LaunchOptions) -> None:
     """Launch, print the report, and exit with the documented code."""
     from gga_sweep.api import run_sweep
-    from gga_sweep.report.text import print_report
+    from gga_sweep.report.text import print_answer
 
     STANDARD.required = False  # the exit code is that of the runs
     result = run_sweep(sweep, options, out)
     out.print()
-    print_report(result.report, out)
+    print_answer(result.report, out)
     _print_outcome(sweep, result)
     if result.stopped is not None:
         err.print(f"Stopped: {result.stopped}. {CONTINUES}")
@@ -144,16 +148,18 @@ def launch_and_print(sweep: SweepSpec, options: LaunchOptions) -> None:
 
 
 def _print_outcome(sweep: SweepSpec, result: SweepResult) -> None:
-    from gga_sweep.report.price import device_hours
-    from gga_sweep.report.wording import run_in_words
+    from gga_sweep.report.wording import count, device_time, run_name
 
-    for failure in result.failed:
-        err.print(f"Failed: {run_in_words(failure)}: {failure.reason}")
+    folder = shlex.quote(str(result.ledger.folder))
+    for failure in result.failed[:_SHOWN_FAILURES]:
+        err.print(f"Failed: {run_name(failure)}: {failure.reason}")
+    if (more := len(result.failed) - _SHOWN_FAILURES) > 0:
+        err.print(f"Failed: {count(more, 'more run')}; `gga-sweep status {folder}` shows why.")
     out.print()
-    out.print(f"Spent:   {device_hours(result.device_seconds)} device-hours in total; the page shows them by arm")
+    out.print(f"Spent:   {device_time(result.device_seconds)} over all launches")
     out.print(f"Page:    {result.paths['html']}", soft_wrap=True)
-    out.print(f"Ledger:  {result.ledger.folder}", soft_wrap=True)
-    out.print(f"MLflow:  gga-sweep ui {shlex.quote(str(result.ledger.folder))}{_uri_flag(sweep)}", soft_wrap=True)
+    out.print(f"MLflow:  gga-sweep ui {folder}{_uri_flag(sweep)}", soft_wrap=True)
+    out.print(f"Details: gga-sweep report --full {folder}", soft_wrap=True)
 
 
 def _uri_flag(sweep: SweepSpec) -> str:

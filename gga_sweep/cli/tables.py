@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gga_sweep.cli.console import Folder, out, whole_path, without_collection, write
 from gga_sweep.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from gga_sweep.report.make_report import ReportOptions
 
 
 def report(
@@ -18,10 +21,13 @@ def report(
         str,
         typer.Option("--format", help="text, markdown, latex, csv, json or html (the last not with --domainbed)."),
     ] = "text",
+    full: Annotated[
+        bool, typer.Option("--full", help="Print every table and note; files and the other formats always have them.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="File to write (default: print).")] = None,
     selection: Annotated[
         list[str],
-        typer.Option(metavar="METHOD", help="Selection method; the first one makes the headline table. Repeatable."),
+        typer.Option(metavar="METHOD", help="Selection method. Repeatable, with --full: the first makes the headline."),
     ] = [],  # noqa: B006
     select_from: Annotated[
         str | None, typer.Option(metavar="any|after-window", help="The steps that may be selected.")
@@ -29,7 +35,7 @@ def report(
     exclude_diverged: Annotated[
         bool, typer.Option("--exclude-diverged", help="Exclude diverged runs from selection.")
     ] = False,
-    published: Annotated[bool, typer.Option("--published", help="Show the paper's rows beside ours.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Add the paper's rows, with --full.")] = False,
     domainbed: Annotated[
         bool, typer.Option("--domainbed", help="Read a tree of DomainBed's results.jsonl by DomainBed's rules.")
     ] = False,
@@ -37,14 +43,20 @@ def report(
         bool, typer.Option("--strict", help="With --domainbed: fail on broken records (default: skip and count them).")
     ] = False,
 ) -> None:
-    """Print the selected table of a sweep and the comparison of its arms, or write its page."""
+    """Print the accuracies of a sweep's arms, their differences and the verdicts; or write its page."""
     if domainbed:
-        ours = {"--selection": selection, "--select-from": select_from}
+        ours = {"--full": full, "--selection": selection, "--select-from": select_from}
         _refuse({**ours, "--exclude-diverged": exclude_diverged, "--published": published}, _BY_ITS_RULES)
         text = _domainbed_report(whole_path(Path(folder), "DIR"), report_format, strict)
     else:
         _refuse({"--strict": strict}, "needs --domainbed")
-        text = _sweep_report(folder, report_format, selection, select_from, exclude_diverged, published, output is None)
+        from gga_sweep.report.make_report import ReportOptions
+
+        printed = output is None and report_format == "text"
+        if printed and not full:
+            _refuse({"--published": published, "a second --selection": selection[1:]}, "needs --full")
+        options = ReportOptions(selection, select_from, exclude_diverged, published)
+        text = _sweep_report(folder, report_format, options, full if printed else None)
     write(text, output)
 
 
@@ -84,28 +96,23 @@ def _domainbed_report(folder: Path, report_format: str, strict: bool) -> str:
     return render(report_format, read_results(folder, strict))
 
 
-def _sweep_report(
-    folder: str,
-    report_format: str,
-    selection: list[str],
-    select_from: str | None,
-    exclude_diverged: bool,
-    published: bool,
-    printed: bool,
-) -> str:
-    """The report as text; empty if it was printed already, in colour."""
+def _sweep_report(folder: str, report_format: str, options: ReportOptions, full: bool | None) -> str:
+    """The report as text; empty if it was printed already, in colour.
+
+    Args:
+        full: whether to print all of it, or the answer alone; None prints nothing.
+    """
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.report.files import check_format, render
-    from gga_sweep.report.make_report import ReportOptions, make_report
-    from gga_sweep.report.text import print_report
+    from gga_sweep.report.make_report import make_report
+    from gga_sweep.report.text import print_answer, print_report
 
     check_format(report_format)
     without_collection()
-    options = ReportOptions(selection, select_from, exclude_diverged, published)
     ledger = Ledger(folder)
     found = make_report(read_plan(folder), ledger, options)
-    if report_format == "text" and printed:
-        print_report(found, out)
-        return ""
-    return render(report_format, found, ledger)
+    if full is None:
+        return render(report_format, found, ledger)
+    (print_report if full else print_answer)(found, out)
+    return ""

@@ -6,10 +6,13 @@ each is in one domain only. All draws are from constant streams: the data are th
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -172,11 +175,14 @@ def _some(stratum: np.ndarray, share: float, purpose: str, *indices: Index) -> n
 
 @lru_cache(maxsize=1)
 def _source() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's digits: (1797, 8, 8) uint8 in 0..16, and their (1797,) int64 classes."""
-    from sklearn.datasets import load_digits
+    """scikit-learn's digits: (1797, 8, 8) uint8 in 0..16, and their (1797,) int64 classes.
 
-    digits = load_digits()
-    return digits.images.astype(np.uint8), digits.target.astype(np.int64)
+    They are read as `sklearn.datasets.load_digits` does, whose import takes a second.
+    """
+    (package,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
+    with gzip.open(Path(package) / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.int64)
+    return table[:, :-1].reshape(-1, 8, 8).astype(np.uint8), table[:, -1].copy()
 
 
 def _deal(dataset: str, n_domains: int) -> list[np.ndarray]:

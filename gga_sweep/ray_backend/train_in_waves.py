@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from gga_sweep.ray_backend.readiness import require_ready
 from gga_sweep.ray_backend.wave import Wave, mark_stopped
 from gga_sweep.records import FINAL, RunState
 from gga_sweep.report.launch_display import Display, outlook
+from gga_sweep.report.waiting import waiting
 from gga_sweep.scheduling.estimate import Estimate, runs_at_once
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.scheduling.next_runs import NextRuns, RunSource
@@ -47,11 +49,13 @@ def train(work: Remaining, launch: Launch) -> None:
     options, console = launch.options, launch.console
     progress = _progress_of(work, options)
     on_lost = partial(_stop_without_head, launch, Ledger(work.plan.sweep.folder))
-    with joined_cluster(options.address, options.dashboard, on_lost) as dashboard:
+    with ExitStack() as stack:
+        with waiting(console, "Joining the Ray cluster" if options.address else "Starting Ray"):
+            dashboard = stack.enter_context(joined_cluster(options.address, options.dashboard, on_lost))
+            require_ready(work.plan.sweep)
+            plan = measured_share(work.plan, [run.config for run in work.left.values() or work.plan.runs])
         if dashboard is not None:
             console.print(f"Ray:     {dashboard}", highlight=False, markup=False, soft_wrap=True)
-        require_ready(work.plan.sweep)
-        plan = measured_share(work.plan, [run.config for run in work.left.values() or work.plan.runs])
         resources, cluster = plan.sweep.config.resources, ray.cluster_resources()
         progress.concurrent = runs_at_once(
             resources, cluster.get("CPU", 1), cluster.get("GPU", 0), options.max_concurrent

@@ -1,4 +1,4 @@
-"""The document model of a report, the same for every writer: sections of tables, notes and plots."""
+"""The document model of a report, the same for every writer: sections of verdicts, tables, notes and plots."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class Section:
         sheets: the tables.
         notes: below the last table.
         plots: names in `plots.catalogue`; the HTML page alone shows them.
+        verdict: what follows from the numbers, above the tables, a sentence each.
         headline: whether this is a table of the selected accuracies, which has a larger heading.
         warning: what must be seen before the numbers; the HTML page alone sets it apart from the notes.
     """
@@ -50,5 +51,6 @@ class Section:
     sheets: tuple[Sheet, ...]
     notes: tuple[Footnote, ...] = ()
     plots: tuple[str, ...] = ()
+    verdict: tuple[str, ...] = ()
     headline: bool = False
     warning: str = ""

@@ -1,36 +1,71 @@
-"""The table of a sweep in words: the accuracies of its selected runs, with their notes."""
+"""The answer of a sweep in words: its verdicts, and the accuracies of its selected runs, with their notes."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.verdict import answer_in_words, verdicts_in_words
 from gga_sweep.report.wording import (
+    ABSENT,
     ARM,
     AVERAGE,
+    DIFFERENCE,
     INCOMPLETE_MARK,
     arm_in_words,
     column_heads,
     count,
+    counts_in_words,
+    difference_in_words,
     entry_in_words,
     incomplete_in_words,
     percent,
 )
-from gga_sweep.selection import DEFAULT_METHOD, METHODS, Entry, Table
+from gga_sweep.selection import DEFAULT_METHOD, METHODS, Comparison, Contrast, Entry, SweepView, Table, Verdict
+
+_MOST_VERDICTS = 4
 
 
-def accuracy_section(table: Table) -> Section:
-    """The arms by test domains. Its name ends with the selection method unless that is the default."""
+def accuracy_section(table: Table, comparison: Comparison | None = None) -> Section:
+    """The arms by test domains. Its name ends with the selection method unless that is the default.
+
+    Args:
+        table: of the sweep.
+        comparison: of the table's arms; adds the verdicts, and the differences as a column. None if the arms were
+            compared by another table.
+    """
     peeks = METHODS[table.method].peeks
+    contrasts = () if comparison is None else comparison.selected
+    heads, rows = (ARM, *column_heads(table)), accuracy_rows(table)
+    if contrasts:
+        differences = differences_by_arm(contrasts)
+        heads = (*heads, DIFFERENCE)
+        rows = tuple((*row, differences.get(of.arm, ABSENT)) for row, of in zip(rows, table.rows, strict=True))
     return Section(
         name="accuracy" if table.method == DEFAULT_METHOD else f"accuracy-{table.method}",
         title=table.title,
-        sheets=(Sheet("", (ARM, *column_heads(table)), accuracy_rows(table), frozenset(_best(table))),),
-        notes=tuple(_notes(table)),
+        sheets=(Sheet("", heads, rows, frozenset(_best(table))),),
+        notes=tuple(_notes(table, contrasts)),
+        verdict=() if comparison is None else _verdict(comparison.verdicts),
         headline=True,
         warning="" if peeks is None else f"{peeks[0].upper()}{peeks[1:]}.",
+    )
+
+
+def progress_in_words(view: SweepView, table: Table) -> str:
+    """What is compared, and how far: "2 arms on 3 test domains of RotatedDigits, 3 trial seeds; all 36 runs done"."""
+    missing = sum(len(cell.reasons.get("missing", ())) for cell in table.incomplete)
+    statuses = Counter(run.status for run in view.trained_runs)
+    states = [counts_in_words(statuses)] * bool(statuses) + [f"{missing:,} missing"] * bool(missing)
+    runs = f"runs: {', '.join(states) or 'none yet'}"
+    if set(statuses) == {RunStatus.DONE} and not missing:
+        runs = f"all {count(statuses.total(), 'run')} done"
+    return (
+        f"{count(len(view.trained_arms), 'arm')} on {count(len(view.test_domains), 'test domain')} of {view.dataset}, "
+        f"{count(len(view.trial_seeds), 'trial seed')}; {runs}"
     )
 
 
@@ -40,6 +75,19 @@ def accuracy_rows(table: Table, *, by_domain: bool = True) -> tuple[tuple[str, .
         (arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries * by_domain, row.average)))
         for row in table.rows
     )
+
+
+def _verdict(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """A sentence on each of a few arms; of many the answer in short, since a table has the numbers of each."""
+    return (verdicts_in_words if len(verdicts) <= _MOST_VERDICTS else answer_in_words)(verdicts)
+
+
+def differences_by_arm(contrasts: Sequence[Contrast]) -> dict[str, str]:
+    """By arm that has a baseline, "-1.61 [-6.18, 2.96]"."""
+    return {
+        one.arm: difference_in_words(one.difference) + INCOMPLETE_MARK * (one.incomplete and one.difference.n > 0)
+        for one in contrasts
+    }
 
 
 def uncertainty_in_words(table: Table) -> str:
@@ -69,7 +117,7 @@ def _is_complete(entry: Entry) -> bool:
     return math.isfinite(entry.mean) and not entry.incomplete
 
 
-def _notes(table: Table) -> Iterator[Footnote]:
+def _notes(table: Table, contrasts: Sequence[Contrast]) -> Iterator[Footnote]:
     """Most important first."""
     yield Footnote(
         "Numbers",
@@ -77,6 +125,14 @@ def _notes(table: Table) -> Iterator[Footnote]:
         f"{uncertainty_in_words(table)}. {AVERAGE}: first over the test domains within a trial seed, if it has them "
         "all, then over trial seeds.",
     )
+    if contrasts:
+        several = len({one.baseline for one in contrasts}) > 1
+        yield Footnote(
+            "Difference",
+            f"average minus that of {'its baseline' if several else contrasts[0].baseline}, in points, with its 95 % "
+            "interval over trial seeds (t), not adjusted for the number of arms; the verdicts are.",
+            tuple(f"{one.arm} against {one.baseline}" for one in contrasts) if several else (),
+        )
     yield Footnote("Selection", f"{table.method_label}: {METHODS[table.method].rule}.{_selected_from(table)}")
     if (peeks := METHODS[table.method].peeks) is not None:
         yield Footnote("It peeks", f"{peeks}.")

@@ -24,7 +24,7 @@ from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
 from gga_sweep.report.verdict import verdicts_in_words
-from gga_sweep.report.wording import ARM, AVERAGE, count, counts_in_words, domains_in_words, percent, run_in_words
+from gga_sweep.report.wording import ARM, AVERAGE, count, counts_in_words, domains_in_words, percent, run_name
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.table import selected_record
 from gga_sweep.selection.view import status_in_words
@@ -62,7 +62,7 @@ def render_html(report: Report) -> str:
         selected=_selected_runs(report),
         chosen=report.chosen,
         failures=[
-            (f"{status_in_words(run.status)}: {run_in_words(run)}", run.reason or "no reason recorded", run.folder)
+            (f"{status_in_words(run.status)}: {run_name(run)}", run.reason or "no reason recorded", run.folder)
             for run in failures
         ],
         failed=failed[:1].upper() + failed[1:],

@@ -105,7 +105,9 @@ def _section(section: Section, label: str) -> Iterator[str]:
             )
         notes = [rf"Notes are below Table~\ref{{{labels[-1]}}}."]
         yield ""
-        yield from _float(sheet, own, caption, [*map(_note, section.notes)] if own == labels[-1] else notes)
+        if own == labels[-1]:
+            notes = [*map(_verdict, section.verdict), *map(_note, section.notes)]
+        yield from _float(sheet, own, caption, notes)
 
 
 def _float(sheet: Sheet, label: str, caption: str, notes: Iterable[str]) -> Iterator[str]:
@@ -199,6 +201,10 @@ def _halves(word: str, *, bold: bool) -> tuple[str, ...]:
 
 def _over_both(text: str) -> str:
     return rf"\multicolumn{{2}}{{c}}{{{text}}}"
+
+
+def _verdict(sentence: str) -> str:
+    return rf"\textbf{{{escape(sentence)}}}"
 
 
 def _note(note: Footnote) -> str:

@@ -16,12 +16,17 @@ from rich.table import Table
 from rich.text import Text
 
 from gga_sweep.records import FINAL, RunStatus
-from gga_sweep.report.price import device_hours
-from gga_sweep.report.wording import count, counts_in_words, duration_in_words, run_name
+from gga_sweep.report.wording import count, counts_in_words, device_time, duration_in_words, percent, run_name
 from gga_sweep.scheduling.launch_progress import LaunchProgress
+from gga_sweep.scheduling.remaining import Remaining
+from gga_sweep.spec.adaptive_search import unsuggested_runs
 
 _LINE_SECONDS = 15.0
 _SHOWN_RUNS = 16
+_FEWEST_RUNS = 3
+_SHOWN_ARMS, _NAMED_ARMS = 8, 3
+_OTHER_LINES = 8
+"""Lines of the table besides those of arms and runs: summary, bar, heads, gaps."""
 
 
 class Display:
@@ -59,7 +64,8 @@ class Display:
 
     def _print_lines(self) -> None:
         while not self._stop.wait(_LINE_SECONDS):
-            self._console.print(summary_line(self._progress), highlight=False)
+            words = [summary_line(self._progress), *filter(None, [standings_in_words(self._progress)])]
+            self._console.print("; ".join(words), highlight=False, markup=False)
 
     def _table(self) -> RenderableType:
         progress = self._progress
@@ -68,15 +74,19 @@ class Display:
         for heading, justify in (("run", "left"), ("step", "right"), ("best validation", "right"), ("since", "right")):
             running.add_column(heading, justify=justify, style="dim" if heading == "since" else "")  # type: ignore[arg-type]
         shown = list(progress.training.values())
-        for entry in shown[:_SHOWN_RUNS]:
+        standings = _standings(progress)
+        most = max(_FEWEST_RUNS, min(_SHOWN_RUNS, self._console.height - _OTHER_LINES - standings.row_count))
+        for entry in shown[:most]:
             best = "" if entry.best_validation != entry.best_validation else f"{100 * entry.best_validation:.1f} %"
             steps = f"{max(0, entry.step + 1)}/{entry.run.config.training.steps}"
             running.add_row(Text(run_name(entry.run)), steps, best, duration_in_words(progress.clock() - entry.since))
-        more = len(shown) - _SHOWN_RUNS
+        more = len(shown) - most
+        waits = not shown and not progress.ended
         return Group(
             Text(summary_line(progress)),
             Padding(ProgressBar(total=max(1, progress.total), completed=done, width=60), (0, 0, 1, 0)),
-            running,
+            *([Padding(standings, (0, 0, 1, 0))] if standings.row_count else []),
+            Text("Waiting for the first worker to start ...") if waits else running,
             *([Text(f"and {more} more")] if more > 0 else []),
         )
 
@@ -135,11 +145,49 @@ def summary_line(progress: LaunchProgress) -> str:
     return f"{done} of {progress.total} runs done{middle}; {duration_in_words(progress.elapsed)}{time_left}"
 
 
+def work_in_words(work: Remaining) -> str:
+    """`demo: 24 of 36 runs left to train.`"""
+    left, total = len(work.left), len(work.left) + len(work.final)
+    later = unsuggested_runs(work.plan)
+    more = f", and {count(later, 'run')} that will be suggested" if later else ""
+    words = f"{left:,} of {count(total, 'run')} left to train{more}" if left or later else "nothing left to train"
+    return f"{work.plan.sweep.name}: {words}."
+
+
+def standings_in_words(progress: LaunchProgress) -> str:
+    """`best validation so far: ERM + GGA 95.1 %, ERM 94.8 %`; empty before the first evaluation, or of one arm."""
+    ranked = _ranked(progress)
+    if len(ranked) < 2:
+        return ""
+    shown = ", ".join(f"{arm} {percent(best)} %" for arm, best in ranked[:_NAMED_ARMS])
+    more = f" and {count(len(ranked) - _NAMED_ARMS, 'more arm')}" if len(ranked) > _NAMED_ARMS else ""
+    return f"best validation so far: {shown}{more}"
+
+
+def _ranked(progress: LaunchProgress) -> list[tuple[str, float]]:
+    """The arms by their best validation accuracy, the highest first."""
+    return sorted(dict(progress.best_by_arm).items(), key=lambda of_arm: -of_arm[1])
+
+
+def _standings(progress: LaunchProgress) -> Table:
+    """The arms by their best validation accuracy so far; empty of one arm alone."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("arm", overflow="fold")
+    table.add_column("best validation so far", justify="right")
+    ranked = _ranked(progress)
+    if len(ranked) > 1:
+        for arm, best in ranked[:_SHOWN_ARMS]:
+            table.add_row(Text(arm), f"{percent(best)} %")
+        if len(ranked) > _SHOWN_ARMS:
+            table.add_row(f"and {count(len(ranked) - _SHOWN_ARMS, 'more arm')}", "")
+    return table
+
+
 def outlook(progress: LaunchProgress) -> str:
     """The estimate before training: `About 3.2 device-hours left: 48 min 10 s with 4 runs at once.`"""
     seconds = progress.seconds_left
     if seconds is None:
         return "The time left is not known yet: no run is done."
-    left = device_hours(sum(progress.expected.values()))
+    left = device_time(sum(progress.expected.values()))
     at_once = count(progress.concurrent, "run")
-    return f"About {left} device-hours left: {duration_in_words(seconds)} with {at_once} at once."
+    return f"About {left} left: {duration_in_words(seconds)} with {at_once} at once."

@@ -29,7 +29,10 @@ The meaning of `value`, by `kind` and `quantity`:
 | published | | on `test_domains`, or on average where these are absent, in [0, 1]; `standard_error` is the printed ± |
 
 A record without `trial_seed` is the mean over trial seeds, of which `n` of `expected` have a value; a record with a
-trial seed is the value of that seed. What is absent, or not finite, is empty in CSV, and null or absent in JSON.
+trial seed is the value of that seed. A difference has its verdict in `finding`: better, worse, no
+difference shown, too few trial seeds, same difference in all trial seeds, or no complete pair. The smallest
+detectable difference is `detectable` at the 5 % level, `detectable_adjusted` at 5 % over the number of arms. What is
+absent, or not finite, is empty in CSV, and null or absent in JSON.
 
 The CSV repeats sweep, dataset, protocol, selection and deviations in each row, so that tables of several sweeps can be
 put below each other. It is quoted by RFC 4180, and numbers have all their digits. Names are not changed, also
@@ -58,7 +61,6 @@ from gga_sweep.selection import (
     AlignmentAndAccuracy,
     AnnealingDiagnostics,
     Comparison,
-    Contrast,
     Cost,
     Entry,
     IncompleteCell,
@@ -66,10 +68,12 @@ from gga_sweep.selection import (
     SeedEstimate,
     Selected,
     Table,
+    Verdict,
     domain_label,
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
+from gga_sweep.selection.verdict import verdicts
 
 Record = dict[str, str | float | bool]
 """A number with its context, by column."""
@@ -77,8 +81,8 @@ Record = dict[str, str | float | bool]
 COLUMNS = (
     *("sweep", "dataset", "protocol", "deviations", "selection", "select_from", "exclude_diverged", "seed_use"),
     *("kind", "quantity", "arm", "baseline", "test_domains", "trial_seed", "draws"),
-    *("value", "n", "expected", "standard_error", "ddof", "low", "high", "p", "holm_p", "detectable", "pairs"),
-    "incomplete",
+    *("value", "n", "expected", "standard_error", "ddof", "low", "high", "p", "holm_p", "detectable"),
+    *("detectable_adjusted", "pairs", "incomplete", "finding"),
 )
 
 
@@ -98,12 +102,13 @@ def render_csv(report: Report) -> str:
 
 
 def render_json(report: Report) -> str:
-    """The records of each table with the facts of the whole table, and the report in words.
+    """The verdicts, the records of each table with the facts of the whole table, and the report in words.
 
     Ends with a newline.
     """
-    table = report.table
+    table, sections = report.table, report.sections
     content = {
+        "verdict": sections[0].verdict,
         **_table_to_json(table, chain(_of_table(table), _of_comparison(table, report.comparison))),
         "missing_pairs": [
             {"estimand": one.estimand, "arm": one.arm, "baseline": one.baseline, **_plain(pair)}
@@ -112,7 +117,7 @@ def render_json(report: Report) -> str:
         ],
         "others": [_table_to_json(other, _of_table(other)) for other in report.others],
         "published": [*_published(report)],
-        "sections": report.sections,
+        "sections": sections,
     }
     return to_json(content)
 
@@ -241,10 +246,12 @@ def _of_seeds(table: Table, at: Record, values: Sequence[float]) -> Iterator[Rec
 
 
 def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Record]:
-    for contrast in (*comparison.selected, *comparison.matched):
-        yield from _of_contrast(table, {"kind": f"difference-{contrast.estimand}"}, contrast)
-    for gain in comparison.algorithms:
-        yield from _of_contrast(table, {"kind": "difference-algorithms", "quantity": gain.algorithm}, gain.contrast)
+    for verdict in (*comparison.verdicts, *verdicts(comparison.matched)):
+        yield from _of_verdict(table, {"kind": f"difference-{verdict.contrast.estimand}"}, verdict)
+    algorithms = [gain.algorithm for gain in comparison.algorithms]
+    found = verdicts([gain.contrast for gain in comparison.algorithms])
+    for algorithm, verdict in zip(algorithms, found, strict=True):
+        yield from _of_verdict(table, {"kind": "difference-algorithms", "quantity": algorithm}, verdict)
     if mean := mean_gain(comparison.algorithms):
         yield from _of_estimate(table, {"kind": "difference-algorithms", "quantity": "mean"}, mean)
     for diagnostics in comparison.annealing:
@@ -264,10 +271,18 @@ def _of_quantities(at: Record, quantities: Mapping[str, float]) -> Iterator[Reco
     return ({**at, "quantity": name, "value": value} for name, value in quantities.items())
 
 
-def _of_contrast(table: Table, kind: Record, contrast: Contrast) -> Iterator[Record]:
+def _of_verdict(table: Table, kind: Record, verdict: Verdict) -> Iterator[Record]:
+    contrast = verdict.contrast
     at: Record = {**kind, "arm": contrast.arm, "baseline": contrast.baseline}
     mean, *seeds = _of_estimate(table, at, contrast.difference)
-    yield {**mean, "holm_p": contrast.holm_p, "pairs": contrast.pairs, "incomplete": contrast.incomplete}
+    yield {
+        **mean,
+        "holm_p": contrast.holm_p,
+        "detectable_adjusted": verdict.detectable,
+        "pairs": contrast.pairs,
+        "incomplete": contrast.incomplete,
+        "finding": verdict.finding.value,
+    }
     if contrast.estimand == "selected":
         incomplete = _incomplete_seeds(table, (contrast.arm, contrast.baseline))
     else:

@@ -49,7 +49,11 @@ class Report:
         """All sections, from the answer to the evidence, for every writer except CSV's."""
         compared = [*sections(self.comparison), *([self.published] if self.published else [])]
         compared.sort(key=lambda section: section.name not in ("differences", "algorithms", "published"))
-        return (accuracy_section(self.table), *compared, *map(accuracy_section, self.others))
+        return (
+            accuracy_section(self.table, self.comparison),
+            *compared,
+            *map(accuracy_section, self.others),
+        )
 
 
 @dataclass(frozen=True, slots=True)

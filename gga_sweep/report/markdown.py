@@ -27,6 +27,8 @@ def sections_to_markdown(sections: Iterable[Section]) -> str:
 
 def _section(section: Section) -> Iterator[str]:
     yield f"{'##' if section.headline else '###'} {_escape(section.title)}"
+    for sentence in section.verdict:
+        yield from ("", _BEGINNING.sub(r"\1\\\2", _escape(sentence)))
     for sheet in section.sheets:
         yield from ["", f"**{_escape(sheet.title)}**"] if sheet.title else []
         yield from _table(sheet)

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gga_sweep.report.wording import ABSENT, count
+from gga_sweep.report.wording import ABSENT, count, device_time, time_in_words, unit_for
 from gga_sweep.scheduling.price import Price
 
 _HOUR = 3600.0
@@ -17,14 +17,15 @@ _SEARCHING = ("search", "diagnostics")
 
 
 def price_picture(price: Price, at_once: int, notes: Sequence[str] = ()) -> RenderableType:
-    """Device-hours by arm, in total and left.
+    """Device time by arm, in total and left.
 
     Args:
         at_once: runs trained at the same time, see `scheduling.estimate.runs_at_once`.
         notes: on the source of the figures, as sentences.
     """
+    unit = unit_for(arm.total for arm in price.arms)
     table = Table(box=None, padding=(0, 3, 0, 0))
-    for heading in ("Arm", "Jobs", "A run", "of it searching", "Device-hours", "Left"):
+    for heading in ("Arm", "Jobs", "A run", "of it searching", unit.name.capitalize(), "Left"):
         table.add_column(heading, justify="left" if heading == "Arm" else "right", header_style="bold")
     for arm in price.arms:
         searching = math.fsum(arm.seconds.get(phase, 0.0) for phase in _SEARCHING)
@@ -33,8 +34,8 @@ def price_picture(price: Price, at_once: int, notes: Sequence[str] = ()) -> Rend
             str(arm.jobs),
             rough_duration(arm.a_run),
             f"{100 * searching / arm.total:.0f} %" if arm.total else ABSENT,
-            device_hours(arm.total),
-            device_hours(arm.seconds_left),
+            time_in_words(arm.total / unit.seconds),
+            time_in_words(arm.seconds_left / unit.seconds),
         )
     return Group(table, Text(""), *map(Text, (*_sums(price, at_once), *notes, *price.remarks)))
 
@@ -64,12 +65,6 @@ def rough_duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def device_hours(seconds: float) -> str:
-    """`0.0123`, `4.56`, `1,234`."""
-    hours = seconds / _HOUR
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
-
-
 def bytes_in_words(size: int) -> str:
     """`360 kB`, `1.5 GB`: powers of ten."""
     value, names = float(size), ["bytes", "kB", "MB", "GB", "TB"]
@@ -79,14 +74,16 @@ def bytes_in_words(size: int) -> str:
 
 
 def _sums(price: Price, at_once: int) -> list[str]:
+    left = device_time(price.seconds_left) if price.seconds_left else "none"
     sums = [
-        f"Price: {device_hours(price.seconds)} device-hours, {device_hours(price.seconds_left)} of them left "
+        f"Price: {device_time(price.seconds)}, {left} of them left "
         f"({len(price.left)} of {count(price.jobs, 'job')}; a job that two arms share counts once here)."
     ]
     if price.shared:
-        sums.append(f"Steps that runs share, trained once, save {device_hours(price.shared)} of those left.")
+        sums.append(f"Steps that runs share, trained once, save {device_time(price.shared)} of those left.")
     if scaled := [arm.arm for arm in price.arms if arm.scaled]:
         sums.append(f"Roughly, scaled from other arms, as no such run is done: {', '.join(scaled)}.")
     if price.seconds_left:
-        sums.append(f"About {rough_duration(price.wall_clock(at_once))} with {count(at_once, 'run')} at once.")
+        left = rough_duration(price.wall_clock(at_once))
+        sums.insert(0, f"About {left} of wall-clock time left with {count(at_once, 'run')} at once.")
     return sums

@@ -8,15 +8,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gga_sweep.report.price import device_hours
-from gga_sweep.report.wording import ABSENT
+from gga_sweep.report.wording import time_in_words, unit_for
 from gga_sweep.scheduling.savings import Savings
 from gga_sweep.spec import Outline
 from gga_sweep.spec.adaptive_search import is_adaptive
 
 
 def savings_picture(savings: Savings, plan: Outline) -> RenderableType:
-    """Steps, annealed steps, decoded photographs and device-hours: without any saving, with each alone, with all."""
+    """Steps, annealed steps, decoded photographs and device time: without any saving, with each alone, with all."""
     stopping = plan.sweep.config.early_stopping is not None
     rows = [("Each run by itself", savings.without)]
     photographs = savings.without.decoded > 0
@@ -26,20 +25,20 @@ def savings_picture(savings: Savings, plan: Outline) -> RenderableType:
     if stopping:
         rows.append(("Ended early, as expected", savings.early_stopping))
     rows.append(("As this sweep is trained", savings.altogether))
+    unit = unit_for(work.seconds for _, work in rows)
     table = Table(box=None, padding=(0, 3, 0, 0))
-    for heading in ("Work", "Runs", "Steps", "Annealed", *(["Decoded"] * photographs), "Device-hours"):
+    for heading in ("Work", "Runs", "Steps", "Annealed", *(["Decoded"] * photographs), unit.name.capitalize()):
         table.add_column(heading, justify="left" if heading == "Work" else "right", header_style="bold")
     for name, work in rows:
         amounts = (savings.jobs, work.steps, work.annealed, *([work.decoded] * photographs))
-        hours = ABSENT if math.isnan(work.seconds) else device_hours(work.seconds)
-        table.add_row(name, *(f"{amount:,.0f}" for amount in amounts), hours)
+        table.add_row(name, *(f"{amount:,.0f}" for amount in amounts), time_in_words(work.seconds / unit.seconds))
     return Group(table, Text(""), *map(Text, _notes(savings, plan, stopping)))
 
 
 def _notes(savings: Savings, plan: Outline, stopping: bool) -> list[str]:
     notes = []
     if savings.without.decoded and not savings.prices_decoding and not math.isnan(savings.without.seconds):
-        notes.append("Device-hours do not include decoding, which --calibrate measures.")
+        notes.append("Device time does not include decoding, which --calibrate measures.")
     if not is_adaptive(plan.sweep.config):
         notes.append(f"Draws do not depend on earlier results (search: {plan.sweep.config.search}; those of tpe do).")
     if not stopping:

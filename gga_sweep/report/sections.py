@@ -14,6 +14,7 @@ from gga_sweep.report.wording import (
     INCOMPLETE_MARK,
     Unit,
     count,
+    device_time,
     difference_in_words,
     domains_in_words,
     draws_in_words,
@@ -37,9 +38,11 @@ from gga_sweep.selection import (
     MissingPair,
     SeedEstimate,
     SelectedSteps,
+    Verdict,
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
+from gga_sweep.selection.verdict import verdicts
 
 SEARCH_HEADS: Mapping[str, str] = {
     "gain_under_search": "Gain, as scored",
@@ -76,9 +79,9 @@ def sections(comparison: Comparison) -> Iterator[Section]:
 def _differences(comparison: Comparison) -> Section:
     baselines = {contrast.baseline for contrast in comparison.selected}
     to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
-    sheets = [_contrast_sheet("Selected runs", comparison.selected)]
+    sheets = [_contrast_sheet("Selected runs", comparison.verdicts)]
     if comparison.matched:
-        sheets.append(_contrast_sheet("Same draw, without search", comparison.matched))
+        sheets.append(_contrast_sheet("Same draw, without search", verdicts(comparison.matched)))
     return Section(
         name="differences",
         title=f"Difference {to} (points of accuracy)",
@@ -88,18 +91,18 @@ def _differences(comparison: Comparison) -> Section:
     )
 
 
-def _contrast_sheet(title: str, contrasts: Sequence[Contrast]) -> Sheet:
-    several = len({contrast.baseline for contrast in contrasts}) > 1
+def _contrast_sheet(title: str, found: Sequence[Verdict]) -> Sheet:
+    several = len({verdict.contrast.baseline for verdict in found}) > 1
     return Sheet(
         title=title,
         heads=(ARM, DIFFERENCE, "p", "Holm", "n (pairs)", DETECTABLE),
         rows=tuple(
             (
-                f"{one.arm} against {one.baseline}" if several else one.arm,
-                *_contrast_cells(one),
-                points(one.difference.detectable, signed=False),
+                f"{verdict.contrast.arm} against {verdict.contrast.baseline}" if several else verdict.contrast.arm,
+                *_contrast_cells(verdict.contrast),
+                points(verdict.detectable, signed=False),
             )
-            for one in contrasts
+            for verdict in found
         ),
     )
 
@@ -175,7 +178,7 @@ def _certainty(differences: Sequence[SeedEstimate]) -> str:
     return (
         "the interval is t over trial seeds with n - 1 degrees of freedom, p two-sided, Holm is p adjusted over the "
         "arms of the table. Smallest detectable difference: the true difference that this number of trial seeds, with "
-        "this spread, detects with 80 % power at the 5 % level (noncentral t)."
+        "this spread, detects with 80 % power at the 5 % level divided by the number of arms (noncentral t)."
     ) + " No interval where the difference is the same in all trial seeds." * equal
 
 
@@ -362,7 +365,7 @@ def _cost(costs: Sequence[Cost]) -> Section:
     unit = unit_for(cost.total for cost in costs)
     pairs = any(cost.of_pairs for cost in costs)
     inherited = math.fsum(cost.inherited for cost in costs)
-    shared = f" {time_in_words(inherited / unit.seconds)} of the totals were trained once for several runs."
+    shared = f" {device_time(inherited)} of the totals were trained once for several runs."
     heads = (
         ARM,
         "Runs",

@@ -18,7 +18,7 @@ from gga_sweep.errors import shortened
 from gga_sweep.ledger.lease import LAUNCHES, HeartbeatWatch, Holder, newest_holder, reason_to_stop
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import FINAL, RunState, RunStatus
-from gga_sweep.report.wording import count
+from gga_sweep.report.wording import count, run_name
 from gga_sweep.selection.view import status_in_words
 from gga_sweep.spec import Outline, Plan
 from gga_sweep.spec.adaptive_search import unsuggested_runs
@@ -98,11 +98,12 @@ def status_picture(plan: Plan, states: Mapping[str, RunState], work: Work | None
     """
     folders = dict.fromkeys(run.folder for run in plan.runs if run.folder in states)  # two arms may share a run
     known = {folder: states[folder] for folder in folders}
+    names = {run.folder: run_name(run) for run in reversed(plan.runs)}
     parts: list[RenderableType] = [counts_table(plan, states), Text(f"{work_in_words(work)}{_abandoned(known, work)}")]
     if groups := _groups(known):
-        parts.append(_listed(groups, plan.sweep.training.steps))
+        parts.append(_listed(groups, plan.sweep.training.steps, names))
     if changed := {folder: state.environments for folder, state in known.items() if state.environments}:
-        parts.append(Text(_changed_in_words(changed)))
+        parts.append(Text(_changed_in_words(changed, names)))
     spaced = (line for part in parts for line in (Text(""), part))
     return Group(Text(f"{plan.sweep.name}: status", style="bold"), *spaced)
 
@@ -182,8 +183,8 @@ def _groups(states: Mapping[str, RunState]) -> list[list[tuple[str, RunState]]]:
     return sorted(groups.values(), key=lambda group: _SHOWN.index(group[0][1].status))
 
 
-def _listed(groups: Sequence[Sequence[tuple[str, RunState]]], steps: int) -> Table:
-    """Of each group one run, its step and its reason."""
+def _listed(groups: Sequence[Sequence[tuple[str, RunState]]], steps: int, names: Mapping[str, str]) -> Table:
+    """Of each group one run, its folder, by which `retry` and `train` find it, its step and its reason."""
     table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -193,15 +194,16 @@ def _listed(groups: Sequence[Sequence[tuple[str, RunState]]], steps: int) -> Tab
         where = f"at step {state.step} of {steps}" if state.step >= 0 else "before its first step"
         reason = "" if state.reason is None else f": {short(state.reason)}"
         example = "e.g. " if len(group) > 1 else ""
-        table.add_row(f"{number}{status_in_words(state.status)}", Text(f"{example}{folder} {where}{reason}"))
+        what = f"{example}{names[folder]} [{folder}] {where}{reason}"
+        table.add_row(f"{number}{status_in_words(state.status)}", Text(what))
     if left_out := sum(map(len, groups[_LISTED:])):
         table.add_row("", f"and {count(left_out, 'more run')}")
     return table
 
 
-def _changed_in_words(changed: Mapping[str, Sequence[str]]) -> str:
+def _changed_in_words(changed: Mapping[str, Sequence[str]], names: Mapping[str, str]) -> str:
     folder, changes = next(iter(changed.items()))
-    example = f"{'e.g. ' if len(changed) > 1 else ''}{folder} {'; '.join(changes)}"
+    example = f"{'e.g. ' if len(changed) > 1 else ''}{names[folder]} {'; '.join(changes)}"
     return f"{count(len(changed), 'run')} resumed in another environment: {example}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
@@ -12,9 +13,14 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from gga_sweep.report.document import Footnote, Section, Sheet
+from gga_sweep.report.headline import accuracy_section, progress_in_words
 from gga_sweep.report.make_report import Report
+from gga_sweep.report.verdict import answer_in_words
+from gga_sweep.report.wording import ARM, INCOMPLETE_MARK, count
+from gga_sweep.selection import Finding
 
 PIPE_WIDTH = 100
+MOST_ARMS = 12  # of a short answer
 LISTED = 10  # a terminal lists so many items of a note; the other formats list all
 _ARM_WIDTH = 34
 _FOLDED_ARM_WIDTH = 16  # the narrowest that arms are folded to keep all columns in one block
@@ -30,6 +36,31 @@ def print_report(report: Report, console: Console) -> None:
         console.print(_section(section, console.width))
 
 
+def print_answer(report: Report, console: Console) -> None:
+    """Print what the data say in a few lines: what was compared, the averages with their differences, the verdicts.
+
+    Accuracies by test domain are left out where they do not fit the width, and arms of a long table: `print_report`
+    has them.
+    """
+    section = accuracy_section(report.table, report.comparison)
+    sheet, arms = section.sheets[0], _most_important(report)
+    rows = tuple(sheet.rows[i] for i in arms)
+    cells = [max(map(len, column)) + _GAP for column in zip(sheet.heads, *rows, strict=True)]
+    first = 1 if sum(cells) - _GAP <= console.width else 1 + len(report.table.columns)
+    short = Sheet("", (ARM, *sheet.heads[first:]), tuple((row[0], *row[first:]) for row in rows))
+    more = len(sheet.rows) - len(arms)
+    remarks = [f"and {count(more, 'more arm')}"] * (more > 0)
+    if any(cell.endswith(INCOMPLETE_MARK) for row in short.rows for cell in row[1:]):
+        remarks.append(f"{INCOMPLETE_MARK} from fewer runs than planned")
+    console.print(
+        Text(f"{report.table.name}: accuracy (%) of {progress_in_words(report.view, report.table)}.", style="bold")
+    )
+    console.print(*_blocks(short, console.width), *map(Text, remarks), sep="\n")
+    console.print()
+    for sentence in (*filter(None, [section.warning]), *answer_in_words(report.comparison.verdicts)):
+        console.print(Text(sentence, style="bold"))
+
+
 def render_text(report: Report, width: int = PIPE_WIDTH) -> str:
     """The same as plain text of at most `width` columns."""
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
@@ -38,8 +69,23 @@ def render_text(report: Report, width: int = PIPE_WIDTH) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
+def _most_important(report: Report) -> list[int]:
+    """The rows of the table that a short answer shows, in order: all of a short one."""
+    rows, verdicts = report.table.rows, report.comparison.verdicts
+    baselines = {verdict.contrast.baseline for verdict in verdicts}
+    differing = {one.contrast.arm for one in verdicts if one.finding in (Finding.BETTER, Finding.WORSE)}
+
+    def rank(i: int) -> tuple[bool, bool, float]:
+        mean = rows[i].average.mean
+        return rows[i].arm not in baselines, rows[i].arm not in differing, math.inf if math.isnan(mean) else -mean
+
+    return sorted(sorted(range(len(rows)), key=rank)[:MOST_ARMS])
+
+
 def _section(section: Section, width: int) -> RenderableType:
     parts: list[RenderableType] = [Text(section.title, style="bold")]
+    if section.verdict:
+        parts += [_BLANK, *map(Text, section.verdict)]
     for sheet in section.sheets:
         if sheet.title:
             parts += [_BLANK, Text(sheet.title)]

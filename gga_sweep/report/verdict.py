@@ -6,36 +6,45 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from gga_sweep.report.wording import count, difference_in_words, p_in_words, points
+from gga_sweep.report.wording import count, p_in_words, points
 from gga_sweep.selection import Finding, Verdict
+from gga_sweep.selection.seed_statistics import LEVEL
+
+_MOST = 3
+"""So many arms that differ from their baselines have a sentence in a short answer."""
 
 _OUTCOMES = {
     Finding.BETTER: "better",
     Finding.WORSE: "worse",
-    Finding.NO_DIFFERENCE_SHOWN: "no difference shown",
-    Finding.NO_SPREAD: "the same difference in all trial seeds",
-    Finding.TOO_FEW_SEEDS: "too few trial seeds",
-    Finding.NO_PAIRS: "no complete pair yet",
+    Finding.NO_DIFFERENCE_SHOWN: "with no difference shown",
+    Finding.NO_SPREAD: "with the same difference in all trial seeds",
+    Finding.TOO_FEW_SEEDS: "with too few trial seeds",
+    Finding.NO_PAIRS: "without a complete pair yet",
 }
 
 
 def verdict_in_words(verdict: Verdict) -> str:
-    """One sentence on one arm, with the difference, its interval, the number of trial seeds and what was detectable."""
+    """The verdict on one arm, with the difference, its interval, the number of trial seeds and what was detectable."""
     contrast = verdict.contrast
     arm, baseline, difference = contrast.arm, contrast.baseline, contrast.difference
-    measured = f"{difference_in_words(difference)} points, {count(difference.n, 'trial seed')}"
+    interval = ""
+    if math.isfinite(difference.low):
+        interval = f", 95 % interval [{points(difference.low, signed=False)}, {points(difference.high, signed=False)}]"
+    of = f"{difference.n} of " * (difference.n < difference.expected)
+    seeds = f"{of}{count(difference.expected, 'trial seed')}{' (runs missing)' * contrast.incomplete}"
+    measured = f"{points(difference.mean)} points{interval}, {seeds}"
     match verdict.finding:
         case Finding.BETTER | Finding.WORSE as finding:
-            holm = f", p {p_in_words(contrast.holm_p)}" + " (Holm)" * (verdict.compared > 1)
-            return f"{arm} is {finding} than {baseline}: {measured}{holm}."
+            return f"{arm} is {finding} than {baseline}: {measured}, {_p(verdict)}."
         case Finding.NO_DIFFERENCE_SHOWN:
-            return f"No difference shown between {arm} and {baseline}: {measured}{_detectable(verdict)}."
+            p = f", {_p(verdict)}" * (difference.p <= LEVEL)  # otherwise the interval holds zero, which says it
+            return f"No difference shown between {arm} and {baseline}: {measured}{p}. {_detectable(verdict)}"
         case Finding.TOO_FEW_SEEDS:
-            return f"Too few trial seeds to compare {arm} with {baseline}: {measured}{_detectable(verdict)}."
+            return f"Too few trial seeds to compare {arm} with {baseline}: {measured}. {_detectable(verdict)}"
         case Finding.NO_SPREAD:
-            return f"{arm} differs from {baseline} by {measured}, the same in each: there is no spread to judge by."
+            return f"No verdict on {arm} against {baseline}: {measured}, the same in each, so there is no interval."
         case Finding.NO_PAIRS:
-            return f"{arm} cannot be compared with {baseline} yet: no trial seed has results of both."
+            return f"No verdict on {arm} against {baseline} yet: no trial seed has results of both."
 
 
 def verdicts_in_words(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
@@ -44,8 +53,27 @@ def verdicts_in_words(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     return sentences if len(sentences) < 2 else (_summary(verdicts), *sentences)
 
 
+def answer_in_words(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """The same in a few lines: of several arms the summary, those that differ, and what was detectable of the others.
+
+    The table beside it has the differences.
+    """
+    if len(verdicts) < 2:
+        return verdicts_in_words(verdicts)
+    differ = [verdict for verdict in verdicts if verdict.finding in (Finding.BETTER, Finding.WORSE)]
+    differ.sort(key=lambda verdict: -abs(verdict.contrast.difference.mean))
+    sentences = [_summary(verdicts), *map(verdict_in_words, differ[:_MOST])]
+    if len(differ) > _MOST:
+        sentences.append(f"And {count(len(differ) - _MOST, 'more arm')} better or worse.")
+    if detectable := [one.detectable for one in verdicts if one not in differ and math.isfinite(one.detectable)]:
+        ends = dict.fromkeys(points(end, signed=False) for end in (min(detectable), max(detectable)))
+        by_arm = ", by arm" * (len(ends) > 1)
+        sentences.append(f"The smallest detectable difference is {' to '.join(ends)} points{by_arm} (80 % power).")
+    return tuple(sentences)
+
+
 def _summary(verdicts: Sequence[Verdict]) -> str:
-    """ "7 arms against their baselines: 1 better, 6 no difference shown."."""
+    """ "7 arms against their baselines: 1 better, 6 with no difference shown."."""
     baselines = {verdict.contrast.baseline for verdict in verdicts}
     against = baselines.pop() if len(baselines) == 1 else "their baselines"
     counts = Counter(verdict.finding for verdict in verdicts)
@@ -53,7 +81,13 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
     return f"{len(verdicts)} arms against {against}: {outcomes}."
 
 
+def _p(verdict: Verdict) -> str:
+    """ "p 0.012"; of several arms "p 0.036 (Holm, 3 arms)"."""
+    holm = f" (Holm, {verdict.compared} arms)" * (verdict.compared > 1)
+    return f"p {p_in_words(verdict.contrast.holm_p)}{holm}"
+
+
 def _detectable(verdict: Verdict) -> str:
     if math.isnan(verdict.detectable):
-        return ", so no interval"
-    return f"; the smallest difference detectable with these is {points(verdict.detectable, signed=False)} points"
+        return "There is no interval."
+    return f"The smallest detectable difference is {points(verdict.detectable, signed=False)} points (80 % power)."

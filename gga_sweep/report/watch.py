@@ -18,7 +18,7 @@ from gga_sweep.errors import StorageError
 from gga_sweep.records import RunStatus
 from gga_sweep.report.progress import FAILURES, SweepProgress
 from gga_sweep.report.status import counts_table, short, work_in_words
-from gga_sweep.report.wording import cell_in_words, count, counts_in_words, draws_in_words, duration_in_words
+from gga_sweep.report.wording import count, counts_in_words, duration_in_words, run_name
 from gga_sweep.selection.view import status_in_words
 
 SHOWN_RUNS = 12
@@ -91,7 +91,8 @@ def _failures_table(progress: SweepProgress, failed: list[str]) -> Table:
     for name in failed:
         state = progress.states[name]
         reason = "" if state.reason is None else f": {short(state.reason)}"
-        table.add_row(status_in_words(state.status), _since(progress, name), Text(f"{name}{reason}"))
+        what = Text(f"{run_name(progress.runs[name])}{reason}")
+        table.add_row(status_in_words(state.status), _since(progress, name), what)
     return table
 
 
@@ -103,7 +104,7 @@ def _training_table(progress: SweepProgress, training: list[str]) -> Table:
     table.add_column("Last update", justify="right", no_wrap=True, header_style="bold", style="dim")
     for name in training[:SHOWN_RUNS]:
         run, state = progress.runs[name], progress.states[name]
-        label = Text(f"{cell_in_words(run.cell)}{draws_in_words(run.draws)}")
+        label = Text(run_name(run))
         steps = f"{state.step + 1} / {run.config.training.steps}"
         table.add_row(label, steps, Text(progress.hosts.get(name, "")), _since(progress, name))
     if (more := len(training) - SHOWN_RUNS) > 0:
@@ -126,6 +127,8 @@ def _pace_in_words(progress: SweepProgress) -> list[str]:
     words = [f"{count(ended, 'run')} ended in the last {span}"]
     if ended and lately < 3600:
         words[0] += f", {round(ended * 3600 / lately)} an hour"
+    if not progress.in_training and progress.final < len(progress.runs):
+        words.append("no run is in training yet: a worker takes up to a minute to start")
     if (left := progress.seconds_left) is not None and progress.final < len(progress.runs):
         guessed = progress.unknown
         arms = guessed[0] if len(guessed) == 1 else count(len(guessed), "arm")

@@ -76,10 +76,20 @@ class Unit:
     seconds: float
 
 
+_UNITS = (Unit("device-hours", 3600.0), Unit("device-minutes", 60.0), Unit("device-seconds", 1.0))
+
+
 def unit_for(seconds: Iterable[float]) -> Unit:
-    """Hours where the longest is an hour or more, else seconds; NaN is ignored."""
-    hour = 3600.0
-    return Unit("device-hours", hour) if any(one >= hour for one in seconds) else Unit("device-seconds", 1.0)
+    """The largest unit that the longest has two of, else seconds; NaN is ignored."""
+    longest = max((one for one in seconds if math.isfinite(one)), default=0.0)
+    return next((unit for unit in _UNITS if longest >= 2 * unit.seconds), _UNITS[-1])
+
+
+def device_time(seconds: float) -> str:
+    """ "86 device-seconds", "4.03 device-minutes", "1,234 device-hours"."""
+    unit = unit_for([seconds])
+    number = seconds / unit.seconds
+    return f"{number:,.0f} {unit.name}" if number >= 100 else f"{number:.3g} {unit.name}"
 
 
 def duration_in_words(seconds: float) -> str:
@@ -114,23 +124,18 @@ def column_heads(table: Table) -> tuple[str, ...]:
 
 
 def cell_in_words(cell: Cell) -> str:
-    """ "ERM, test 75, trial seed 2"."""
-    return f"{cell.arm}, test {domains_in_words(cell.test_domains)}, trial seed {cell.trial_seed}"
+    """`ERM + GGA · test 75 · seed 2`."""
+    return f"{cell.arm} · test {domains_in_words(cell.test_domains)} · seed {cell.trial_seed}"
 
 
-def run_in_words(run: RunRecords) -> str:
-    """ "ERM, test 75, trial seed 2 (draw 3)"."""
-    return cell_in_words(run.cell) + draws_in_words(run.draws)
-
-
-def run_name(run: PlannedRun) -> str:
-    """`ERM + GGA · test 75 · seed 0 · draw 1`."""
-    draws = f"draw{'s' * (len(run.draws) > 1)} {_listed(run.draws)}"
-    return f"{run.cell.arm} · test {domains_in_words(run.cell.test_domains)} · seed {run.cell.trial_seed} · {draws}"
+def run_name(run: PlannedRun | RunRecords) -> str:
+    """`ERM + GGA · test 75 · seed 2 · draw 1`: the name of a run wherever people read it."""
+    draws = f" · draw{'s' * (len(run.draws) > 1)} {_listed(run.draws)}" * bool(run.draws)
+    return f"{cell_in_words(run.cell)}{draws}"
 
 
 def incomplete_in_words(cell: IncompleteCell) -> str:
-    """ "ERM, test 75, trial seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
+    """ "ERM · test 75 · seed 2: missing (draw 3); failed (draws 0, 1); nothing to select"."""
     reasons = [f"{reason}{draws_in_words(draws)}" for reason, draws in cell.reasons.items()]
     return f"{cell_in_words(cell.cell)}: {'; '.join(reasons if cell.selected else [*reasons, 'nothing to select'])}"
 

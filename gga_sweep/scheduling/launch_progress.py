@@ -46,6 +46,8 @@ class LaunchProgress:
     clock: Callable[[], float] = time.monotonic
     ended: dict[str, RunStatus] = field(default_factory=dict, init=False)
     training: dict[str, Training] = field(default_factory=dict, init=False)
+    best_by_arm: dict[str, float] = field(default_factory=dict, init=False)
+    """The highest validation accuracy that a run of the arm had in this launch, in [0, 1]."""
     _taken: float = field(default=0.0, init=False)
     _foreseen: float = field(default=0.0, init=False)
     _began: float = field(init=False)
@@ -77,6 +79,11 @@ class LaunchProgress:
             entry.step = step
             if validation > entry.best_validation or math.isnan(entry.best_validation):  # a later NaN does not win
                 entry.best_validation = validation
+            self._stand(entry.run.cell.arm, validation)
+
+    def _stand(self, arm: str, validation: float) -> None:
+        if validation >= self.best_by_arm.get(arm, -math.inf):  # not of NaN
+            self.best_by_arm[arm] = validation
 
     def interrupted(self, key: str) -> None:
         """A run in training was interrupted; a later wave resumes it."""

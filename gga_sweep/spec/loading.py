@@ -22,7 +22,14 @@ from gga_sweep.spec.location import Location, as_location
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.spec.protocols import complete_training, deviations, get_protocol
-from gga_sweep.spec.sweep_file import assign, override, read_sweep_file, validate, with_named_parts
+from gga_sweep.spec.sweep_file import (
+    assign,
+    faults_with_lines,
+    override,
+    read_sweep_file,
+    validate,
+    with_named_parts,
+)
 
 DEFAULT_STORAGE = Path("gga-sweep-results")
 
@@ -63,14 +70,15 @@ def load(
         content, overrides = assign(content, overrides), ()
     config, faults = validate(override(with_named_parts(content), overrides))
     if config is None:
-        raise InputError(faults, name)
+        raise InputError(faults_with_lines(faults, source, overrides), name)
     try:
         sweep = complete(config, name, as_location(storage), tracking_uri)
         faults.extend([fault for fault in check_sweep(sweep) if not _lies_around(fault, faults)])
     except InputError as error:
         faults.extend(error.faults)
     if faults:
-        raise InputError({str(fault): fault for fault in faults}.values(), name)
+        distinct = {str(fault): fault for fault in faults}.values()
+        raise InputError(faults_with_lines(distinct, source, overrides), name)
     return sweep
 
 

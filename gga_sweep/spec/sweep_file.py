@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.distributions import Distribution, Model
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import UNKNOWN_FIELD, Fault, InputError
 from gga_sweep.input_files import read_regular
 from gga_sweep.spec import models
+from gga_sweep.spec.fault_lines import with_lines, yaml_fault
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.spec.plain_values import Location, copied, dotted, plain_faults
 from gga_sweep.spec.yaml_text import parse_yaml
@@ -29,7 +30,7 @@ _DOTTED_KEYS = ("defaults", "search_space", "vary", "values")
 _LARGEST_FILE = 4_000_000  # bytes; a sweep of thousands of chosen cells has a tenth of it
 
 _RULES = {
-    "extra_forbidden": "unknown field",
+    "extra_forbidden": UNKNOWN_FIELD,
     "missing": "must be given",
     "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits and . _ -",
     "too_short": "must not be empty",
@@ -162,6 +163,19 @@ def validate(content: Mapping[str, Any]) -> tuple[SweepConfig | None, list[Fault
         rest.setdefault("name", "unnamed")  # a bad name must not hide the other faults
 
 
+def faults_with_lines(
+    faults: Iterable[Fault], source: str | Path | Mapping[str, Any], overrides: Sequence[str]
+) -> list[Fault]:
+    """The faults of a sweep with their lines, where it came from a file."""
+    if isinstance(source, Mapping):
+        return [*faults]
+    try:
+        text = read_regular(_locate(source), _LARGEST_FILE).decode("utf-8-sig")
+    except (InputError, OSError, UnicodeDecodeError):
+        return [*faults]
+    return with_lines(faults, text, overrides)
+
+
 def _locate(source: str | Path) -> Path:
     with contextlib.suppress(OSError, RuntimeError, TypeError):  # name too long, unknown home directory, or not a name
         path = Path(source).expanduser()
@@ -183,7 +197,7 @@ def _read_file(path: Path, name: str) -> object:
     except UnicodeDecodeError as error:
         raise InputError([Fault("", f"must be text in UTF-8: {error}")], name) from error
     except yaml.YAMLError as error:
-        raise InputError([Fault("", f"must be a readable YAML file: {error}")], name) from error
+        raise InputError([yaml_fault(error)], name) from error
 
 
 def _path(key: str) -> list[str | int]:

@@ -92,7 +92,7 @@ def test_results_are_read_without_the_code_and_beside_newer_code(
     sweep = sweep_of(tmp_path / "results")
     train_without_ray(sweep)
     commands = (
-        ("report", sweep.folder),
+        ("report", sweep.folder, "--full"),
         ("report", sweep.folder, "--format", "json"),
         ("status", sweep.folder),
         ("verify", sweep.folder),

@@ -101,9 +101,10 @@ def test_run_prints_the_table_and_where_everything_is(
     assert " ERM " in called.words
     assert " GGA " in called.words
     assert f"Page: {trained.folder / 'report.html'}" in called.words
-    assert f"Ledger: {trained.folder}" in called.words
-    assert re.search(r"Spent: \d[\d.e-]* device-hours in total", called.words)
-    assert called.out.rstrip().endswith(f"gga-sweep ui {trained.folder}")
+    assert re.search(r"Spent: \d[\d.]* device-seconds over all launches", called.words)
+    assert f"MLflow:  gga-sweep ui {trained.folder}\n" in called.out
+    assert called.out.rstrip().endswith(f"gga-sweep report --full {trained.folder}")
+    assert len(called.out.partition("GGA ")[2].splitlines()) <= 12  # after the table
 
 
 def test_failed_runs_are_printed_and_the_exit_code_is_1(
@@ -116,8 +117,20 @@ def test_failed_runs_are_printed_and_the_exit_code_is_1(
     launcher.answer = replace(result, report=report_of(result.plan.sweep, view))
     called = gga("run", digits_file)
     assert called.code == 1
-    assert called.err == f"Failed: ERM, test 0, trial seed 0 (draw 0): {reason}\n"
-    assert "Incomplete *" in called.words  # the table is printed all the same
+    assert called.err == f"Failed: ERM · test 0 · seed 0 · draw 0: {reason}\n"
+    assert "* from fewer runs than planned" in called.words  # the table is printed all the same
+
+
+def test_of_many_failed_runs_the_first_are_printed_and_the_others_counted(
+    gga: Command, launcher: Launcher, digits_file: Path, trained: SweepSpec
+) -> None:
+    result = result_of(trained)
+    failed = tuple(changed_run(run, status=RunStatus.FAILED, reason="broken") for run in result.records)
+    view = replace(result.report.view, records=failed)
+    launcher.answer = replace(result, report=report_of(result.plan.sweep, view))
+    lines = gga("run", digits_file).err.splitlines()
+    assert len(lines) == 4
+    assert lines[-1] == f"Failed: {len(failed) - 3} more runs; `gga-sweep status {trained.folder}` shows why."
 
 
 def test_an_interrupted_sweep_prints_its_table_and_the_exit_code_is_3(
@@ -195,7 +208,7 @@ def test_the_printed_ui_command_names_the_store_without_its_password(
     gga: Command, launcher: Launcher, digits_file: Path
 ) -> None:
     called = gga("run", digits_file, "--tracking-uri", "http://anna:secret@host:5000")
-    assert called.out.rstrip().endswith("--tracking-uri 'http://***@host:5000'")
+    assert "--tracking-uri 'http://***@host:5000'\n" in called.out
     assert "secret" not in called.out
 
 
@@ -213,7 +226,7 @@ def test_all_faults_of_a_file_are_printed_at_once(
     called = gga(command, file)
     assert called.code == 2
     for place in ("draws: ", "colour: ", "arms[0].algorithm: ", "arms[1].annealing.radius: ", "training.steps: "):
-        assert f"  {place}" in called.err
+        assert re.search(rf"  line \d+: {re.escape(place)}", called.err)
     assert str(file) in called.err
     assert launcher.sweep is None
 
@@ -247,10 +260,11 @@ def test_a_plan_shows_its_price_from_done_runs_or_a_calibration(
     gga: Command, digits_file: Path, trained: SweepSpec
 ) -> None:
     learned = gga("plan", digits_file, "--storage", trained.storage).words
-    assert "0 of them left (0 of 8 jobs" in learned
+    assert "none of them left (0 of 8 jobs" in learned
     assert "Device: cpu. From the done runs, by counted work." in learned
     assert "Price unknown: no run is done yet." in gga("plan", digits_file, "--storage", "elsewhere").words
     calibrated = gga("plan", digits_file, "--storage", "elsewhere", "--calibrate").words
+    assert "of wall-clock time left with" in calibrated
     assert "(8 of 8 jobs" in calibrated
     assert "From a calibration. On disk:" in calibrated
     assert "As this sweep is trained 8" in calibrated
@@ -263,7 +277,8 @@ def test_a_plan_shows_its_price_from_done_runs_or_a_calibration(
 def test_a_report_is_printed_or_written_in_each_format(
     gga: Command, trained: SweepSpec, tmp_path: Path, report_format: str
 ) -> None:
-    printed = gga("report", trained.folder, "--format", report_format)
+    full = ["--full"] if report_format == "text" else []
+    printed = gga("report", trained.folder, "--format", report_format, *full)
     assert printed.code == 0
     file = tmp_path / "table"
     written = gga("report", trained.folder, "--format", report_format, "--output", file)
@@ -286,6 +301,23 @@ def test_a_report_is_printed_or_written_in_each_format(
     assert "ERM" in content
 
 
+def test_a_report_is_the_answer_and_with_full_every_table_and_note(gga: Command, trained: SweepSpec) -> None:
+    answer, full = (gga("report", trained.folder, *options).words for options in ((), ("--full",)))
+    assert "Too few trial seeds" in answer
+    assert "Cost:" not in answer
+    assert "Too few trial seeds" in full
+    assert "Cost:" in full
+
+
+@pytest.mark.parametrize(
+    "options", [("--published",), ("--selection", "oracle", "--selection", "training-domain-validation")]
+)
+def test_what_an_answer_does_not_show_needs_full(gga: Command, trained: SweepSpec, options: tuple[str, ...]) -> None:
+    refused = gga("report", trained.folder, *options)
+    assert refused.code == 2
+    assert f"{options[0]}: needs --full" in refused.err.replace("a second ", "")
+
+
 def test_a_report_is_text_unless_another_format_is_asked_for(gga: Command, trained: SweepSpec) -> None:
     assert gga("report", trained.folder).out == gga("report", trained.folder, "--format", "text").out
     table = json.loads(gga("report", trained.folder, "--format", "json").out)
@@ -304,7 +336,7 @@ def test_a_report_selects_by_the_given_methods_the_first_as_headline(gga: Comman
     assert found["selection"]["method"] == "oracle"
     assert {one["step"] for one in found["selected"]} == {4}
     assert [other["selection"]["method"] for other in found["others"]] == ["training-domain-validation"]
-    assert "It peeks" in gga("report", trained.folder, "--selection", "oracle").out
+    assert "It chooses by the labels" in gga("report", trained.folder, "--selection", "oracle").out
 
 
 def test_a_report_may_select_after_the_annealing_windows_alone(gga: Command, trained: SweepSpec) -> None:
@@ -403,14 +435,14 @@ NO_SEEDS = "--trial-seeds: must be whole numbers and ranges of them, as in 1-3,7
             "report {sweep} --selection luck",
             "--selection: must be a known selection method, got 'luck' (allowed: ",
         ),
-        ("report {sweep} --selection oracle --selection oracle", "--selection: each method may stand once"),
+        ("report {sweep} --full --selection oracle --selection oracle", "--selection: each method may stand once"),
         ("report {sweep} --selection leave-one-domain-out", "--selection: needs runs with pairs of test domains: name"),
         (
             "report {sweep} --select-from before",
             "--select-from: must be a known kind of steps, got 'before' (",
         ),
         (
-            "report {sweep} --published",
+            "report {sweep} --full --published",
             "--published: must be a dataset with published rows, got 'Rotated",
         ),
         ("report {sweep} --strict", "--strict: needs --domainbed"),

@@ -58,7 +58,7 @@ def test_status_names_failed_runs(gga: Command, ledger: Ledger) -> None:
     ledger.run(name).mark(RunStatus.FAILED, "RuntimeError: [/told] to :fail:")
     called = gga("status", ledger.folder)
     assert (called.code, called.err) == (0, "")
-    assert f"failed {name} at step 4 of 5: RuntimeError: [/told] to :fail:" in called.words
+    assert f"[{name}] at step 4 of 5: RuntimeError: [/told] to :fail:" in called.words
 
 
 def test_status_shows_a_live_launch(gga: Command, ledger: Ledger) -> None:

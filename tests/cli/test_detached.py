@@ -51,7 +51,10 @@ def test_it_launches_in_its_own_session_and_logs_its_output(tmp_path: Path) -> N
 
 def test_a_launch_that_cannot_start_reports_why(tmp_path: Path) -> None:
     sweep, file = loaded(tmp_path)
-    with held(Ledger(sweep.folder).store), pytest.raises(GGASweepError, match="exit code 3:\nanother launch owns"):
+    with (
+        held(Ledger(sweep.folder).store),
+        pytest.raises(GGASweepError, match=r"exit code 3:\nReading .*\nanother launch owns"),
+    ):
         launch_detached(sweep, [file], LaunchOptions())
 
 

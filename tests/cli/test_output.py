@@ -108,4 +108,6 @@ def test_characters_that_a_console_lacks_are_printed_in_plain_ones(encoding: str
 def test_launch_is_printed_on_a_console_without_our_characters(trained_file: str) -> None:
     done = shell(f"{GGA} run {trained_file}", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "Page:" in done.stdout.decode("ascii")
+    shown = done.stdout.decode("ascii")
+    assert "Average" in shown
+    assert "Page:" in shown

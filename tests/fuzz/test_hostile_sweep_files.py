@@ -79,7 +79,7 @@ def test_a_file_that_would_break_its_reader_is_refused(tmp_path: Path, text: str
     file = tmp_path / "sweep.yaml"
     file.write_text(text)
     first, *_ = faults_of(file)
-    assert first.startswith(message)
+    assert re.sub(r"^line \d+: ", "", first).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,19 @@ def test_a_first_launch_decodes_images_and_a_second_extends_the_sweep(
         with console.capture() as captured:
             results.append(gga_sweep.run_sweep(sweep, console=console))
         printed.append(captured.get().splitlines())
-    assert re.fullmatch(r"Decoded 24 images in \d+ s\.", printed[0][0])
-    assert printed[0][1] == "The time left is not known yet: no run is done."
-    assert re.fullmatch(r"About \S+ device-hours left: .* with 1 run at once\.", printed[1][0])
+    assert printed[0][:2] == [
+        f"small: looking for finished runs in {tmp_path / 'storage' / 'small'} ...",
+        "small: 1 of 1 run left to train.",
+    ]
+    assert printed[0][2] == "Loading PyTorch and Ray ..."
+    assert re.fullmatch(r"Decoded 24 images in \d+ s\.", printed[0][3])
+    assert printed[0][4:6] == [
+        "Starting Ray ...",
+        "The time left is not known yet: no run is done.",
+    ]
+    assert printed[0][-1] == "Writing the report and updating MLflow ..."
+    assert "small: 1 of 2 runs left to train." in printed[1]
+    assert any(re.fullmatch(r"About \S+ device-\w+ left: .* with 1 run at once\.", line) for line in printed[1])
     first, second = results
     assert any("whole minibatches in float32" in deviation for deviation in first.report.table.deviations)
     assert [(run.cell.trial_seed, run.status) for run in second.records] == [(0, "DONE"), (1, "DONE")]

@@ -180,8 +180,9 @@ def test_a_launch_prints_rays_dashboard_first(found: str | None, scene: Scene, m
     scene.lease.ask("enough")  # no wave starts
     with scene.console.capture() as capture:
         waves.train(scene.work, scene.launch())
-    first = capture.get().splitlines()[0]
-    assert first == f"Ray:     {found}" if found else first.startswith("The time left is not known yet")
+    begun, then, *_ = capture.get().splitlines()
+    assert begun == "Joining the Ray cluster ..."
+    assert then == f"Ray:     {found}" if found else then.startswith("The time left is not known yet")
     assert requested[:2] == ["auto", True]
 
 

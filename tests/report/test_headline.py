@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from invented_sweep import invented_sweep
+from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep
 
-from gga_sweep.report.headline import accuracy_section
+from gga_sweep.report.headline import accuracy_section, progress_in_words
+from gga_sweep.report.verdict import answer_in_words, verdicts_in_words
 from gga_sweep.report.wording import arm_in_words, entry_in_words, incomplete_in_words
 from gga_sweep.selection import Table, build_table
 
@@ -65,9 +66,9 @@ def test_protocol_and_deviations_are_always_given(table: Table) -> None:
 
 def test_incomplete_cells_are_named_with_draws_and_reasons(table: Table) -> None:
     assert [incomplete_in_words(cell) for cell in table.incomplete] == [
-        "ERM, test 0, trial seed 1: failed (draw 1)",
-        "ERM + GGA, radius 1e-4, test 75, trial seed 1: missing (draw 2)",
-        "ERM + GGA, radius 1e-4, test 75, trial seed 2: out of memory (draw 2)",
+        "ERM · test 0 · seed 1: failed (draw 1)",
+        "ERM + GGA, radius 1e-4 · test 75 · seed 1: missing (draw 2)",
+        "ERM + GGA, radius 1e-4 · test 75 · seed 2: out of memory (draw 2)",
     ]
     assert said(table)["Incomplete *"].startswith("3 of 27 cells are incomplete.")
 
@@ -75,7 +76,7 @@ def test_incomplete_cells_are_named_with_draws_and_reasons(table: Table) -> None
 def test_a_cell_without_a_selectable_run() -> None:
     nothing = build_table(replace(invented_sweep(), records=()))
     assert incomplete_in_words(nothing.incomplete[0]) == (
-        "ERM, test 0, trial seed 0: missing (draws 0, 1, 2, 3); nothing to select"
+        "ERM · test 0 · seed 0: missing (draws 0, 1, 2, 3); nothing to select"
     )
 
 
@@ -118,3 +119,49 @@ def test_a_selection_after_the_annealing_windows_is_noted(table: Table) -> None:
     assert "can be selected" not in said(table)["Selection"]
     after = replace(table, select_from="after-window", first_step=60)
     assert said(after)["Selection"].endswith("can be selected: from step 60 on, in every arm.")
+
+
+def test_a_compared_table_has_the_verdicts_and_a_column_of_differences() -> None:
+    view = invented_sweep(arms=(*ARMS, NOISY))
+    table, comparison = build_table(view), invented_comparison(view)
+    section = accuracy_section(table, comparison)
+    (sheet,) = section.sheets
+    assert section.verdict == verdicts_in_words(comparison.verdicts)
+    assert sheet.heads[-1] == "Difference [95\N{NO-BREAK SPACE}%]"
+    of_baseline, *others = (row[-1] for row in sheet.rows)
+    assert of_baseline == "\N{EN DASH}"
+    for words, contrast in zip(others, comparison.selected, strict=True):
+        difference = contrast.difference
+        numbers = [f"{100 * number:{sign}.2f}" for number, sign in ((difference.mean, "+"), (difference.low, ""))]
+        assert words.startswith(f"{numbers[0]} [{numbers[1]}, ")
+        assert words.endswith("*") == contrast.incomplete
+    [note] = [note for note in section.notes if note.heading == "Difference"]
+    assert note.sentence.startswith("average minus that of ERM, in points")
+    assert note.items == ()
+
+
+def test_of_many_arms_the_verdicts_are_short() -> None:
+    arms = ("ERM", *(f"arm {number}" for number in range(6)))
+    view = replace(invented_sweep(arms=arms), baselines=dict.fromkeys(arms[1:], "ERM"))
+    comparison = invented_comparison(view)
+    section = accuracy_section(build_table(view), comparison)
+    assert section.verdict == answer_in_words(comparison.verdicts)
+
+
+def test_several_baselines_are_named_in_the_note() -> None:
+    view = replace(invented_sweep(), baselines={ARMS[1]: "ERM", ARMS[2]: ARMS[1]})
+    notes = accuracy_section(build_table(view), invented_comparison(view)).notes
+    [note] = [note for note in notes if note.heading == "Difference"]
+    assert note.items == (f"{ARMS[1]} against ERM", f"{ARMS[2]} against {ARMS[1]}")
+
+
+def test_progress_has_what_is_compared_and_the_states_of_the_runs() -> None:
+    view = invented_sweep()
+    assert progress_in_words(view, build_table(view)) == (
+        "3 arms on 3 test domains of RotatedDigits, 3 trial seeds; runs: 104 done, 1 diverged, 1 failed, "
+        "1 out of memory, 1 missing"
+    )
+    nothing = replace(view, records=())
+    assert progress_in_words(nothing, build_table(nothing)).endswith("runs: 108 missing")
+    done = invented_sweep(troubled=False)
+    assert progress_in_words(done, build_table(done)).endswith("; all 108 runs done")

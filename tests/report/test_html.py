@@ -229,9 +229,9 @@ def test_every_section_is_there_with_its_tables_notes_and_plots() -> None:
 
 
 def test_failures_are_listed_with_reasons_and_folders(page: str) -> None:
-    assert "failed: ERM, test 0, trial seed 1 (draw 1)" in page
+    assert "failed: ERM · test 0 · seed 1 · draw 1" in page
     assert "FileNotFoundError: no image 0045.png" in page
-    assert "diverged: ERM, test 45, trial seed 1 (draw 1)" in page
+    assert "diverged: ERM · test 45 · seed 1 · draw 1" in page
     assert "the joint loss became NaN at step 212" in page
     assert "rotateddigits-0-test0-seed1-011e4f2a" in page
 
@@ -379,7 +379,7 @@ def test_a_stopped_run_without_a_reason() -> None:
     stopped = changed_run(sweep.records[0], status=RunStatus.STOPPED)
     sweep = replace(sweep, records=(stopped, *sweep.records[1:]))
     page = render_html(invented_report(sweep))
-    assert "stopped: ERM, test 0, trial seed 0 (draw 0)</b><br>no reason recorded" in page
+    assert "stopped: ERM · test 0 · seed 0 · draw 0</b><br>no reason recorded" in page
 
 
 def test_light_dark_and_print_are_provided_for_with_the_colours_of_the_plots(page: str) -> None:

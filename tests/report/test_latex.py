@@ -216,7 +216,8 @@ def test_every_table_of_every_section_is_a_float_with_the_notes_below_the_last()
             assert whole(one) == in_words(sheet)
             assert plain(one.caption).startswith(". ".join(filter(None, (section.title, sheet.title))) + ".")
             if i == len(section.sheets):
-                assert [plain(note) for note in one.notes] == [note_in_words(note) for note in section.notes]
+                notes = [*section.verdict, *map(note_in_words, section.notes)]
+                assert [plain(note) for note in one.notes] == notes
                 assert one.label == (f"tab:demo-{section.name}" if section.headline else last)
             else:
                 assert rf"\ref{{{last}}}" in one.source
@@ -242,7 +243,7 @@ def test_numbers_meet_at_their_decimal_points(floats: list[Float]) -> None:
     for tabular in first.tabulars:
         assert tabular.columns == ("l", *["r@{}l"] * (len(tabular.heads) - 1))
         for row in tabular.halves:
-            assert all(re.fullmatch(r"\d+", left) for left in row[1::2])
+            assert all(re.fullmatch(r"\+?\d+|\N{EN DASH}", left) for left in row[1::2])
             assert all(re.match(r"\.\d", right) for right in row[2::2])
     row = differences.tabulars[0].halves[0]
     assert re.fullmatch(r"[-+]\d+", row[1])
@@ -290,7 +291,7 @@ def test_the_best_numbers_are_bold_and_the_caption_says_so() -> None:
     first, *_ = read(render_latex(report))
     bold = report.sections[0].sheets[0].bold
     expected = [[(i, j) in bold for j in range(1, 5)] for i in range(3)]
-    assert bold_numbers(first) == expected
+    assert bold_numbers(first)[:3] == expected
     assert any(map(any, expected))
     assert "In bold: the highest mean of its column" in first.caption
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from small_launch import Clock, estimate_in_seconds, runs_by_key
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report import launch_display as display
-from gga_sweep.report.launch_display import DecodingDisplay, Display, outlook, summary_line
+from gga_sweep.report.launch_display import DecodingDisplay, Display, outlook, standings_in_words, summary_line
+from gga_sweep.report.waiting import waiting
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.spec import PlannedRun
 
@@ -182,3 +185,46 @@ def test_failed_decoding_prints_no_summary() -> None:
     with pytest.raises(ValueError, match="broken"):
         decode()
     assert screen.text == ""
+
+
+def by_arm(runs: Mapping[str, PlannedRun], *arms: str) -> dict[str, PlannedRun]:
+    """The runs under the names of these arms."""
+    renamed = zip(runs.items(), itertools.cycle(arms), strict=False)
+    return {key: replace(run, cell=replace(run.cell, arm=arm)) for (key, run), arm in renamed}
+
+
+def test_standings_are_the_best_validation_of_each_arm_the_highest_first(runs: Mapping[str, PlannedRun]) -> None:
+    progress = LaunchProgress(by_arm(runs, "ERM", "[GGA]"), {})
+    first, second, third, _ = runs
+    assert standings_in_words(progress) == ""
+    progress.reported(first, 5, 0.9)
+    assert standings_in_words(progress) == ""  # of one arm alone
+    progress.reported(second, 5, float("nan"))
+    progress.reported(second, 9, 0.95)
+    progress.reported(first, 9, 0.5)
+    progress.ended_with(first, RunStatus.DONE)
+    progress.reported(third, 5, 0.91)
+    assert standings_in_words(progress) == "best validation so far: [GGA] 95.0 %, ERM 91.0 %"
+
+
+def test_a_live_table_shows_what_is_waited_for_then_the_standings_within_the_height_of_the_terminal(
+    runs: Mapping[str, PlannedRun],
+) -> None:
+    screen = Screen(terminal=True)
+    many = {f"{number}": run for number in range(40) for run in [next(iter(runs.values()))]}
+    progress = LaunchProgress(by_arm(many, *(f"arm {number}" for number in range(10))), {})
+    with Display(progress, screen.console):
+        screen.wait_for(lambda text: "Waiting for the first worker to start" in text)
+        for number in range(40):
+            progress.reported(f"{number}", 1, number / 100)
+        screen.wait_for(lambda text: "arm 9" in text and "and 2 more arms" in text and "32 more" in text)
+    table = screen.text[: screen.text.rindex("32 more")]
+    table = table[table.rindex("0 of 40 runs done, ") :]
+    assert len(table.splitlines()) <= 25
+
+
+@pytest.mark.parametrize(("terminal", "said"), [(True, "Starting Ray ..."), (False, "Starting Ray ...\n")])
+def test_what_is_waited_for_is_said_at_once(terminal: bool, said: str) -> None:
+    screen = Screen(terminal=terminal)
+    with waiting(screen.console, "Starting Ray"):
+        screen.wait_for(lambda text: said in text)

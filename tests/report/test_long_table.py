@@ -93,6 +93,10 @@ def test_differences_have_all_their_statistics(report: Report, rows: list[Row]) 
             assert same(number(found[0], "holm_p"), contrast.holm_p)
             assert int(found[0]["pairs"]) == contrast.pairs
             assert found[0]["incomplete"] == str(contrast.incomplete)
+    for verdict in report.comparison.verdicts:
+        mean, *_ = where(rows, kind="difference-selected", arm=verdict.contrast.arm)
+        assert mean["finding"] == verdict.finding.value
+        assert same(number(mean, "detectable_adjusted"), verdict.detectable)
 
 
 def test_gains_by_algorithm_and_their_mean_have_all_their_statistics() -> None:
@@ -335,6 +339,7 @@ def test_json_has_the_report_in_words_and_other_methods(report: Report) -> None:
     assert found["others"][0]["selection"]["method"] == "oracle"
     assert "labels of the test domain" in found["others"][0]["selection"]["peeks"]
     assert [section["name"] for section in found["sections"]] == [section.name for section in report.sections]
+    assert found["verdict"] == [*report.sections[0].verdict]
     (theirs,) = [section for section in found["sections"] if section["name"] == "published"]
     assert theirs["sheets"] == [{"title": "", "heads": ["Arm", "0"], "rows": [["GGA", "81.5"]], "bold": []}]
     assert theirs["notes"] == [{**asdict(PUBLISHED.notes[0]), "items": []}]

@@ -40,10 +40,18 @@ NAMES = st.lists(st.sampled_from(MARKDOWN) | st.text(max_size=2), min_size=1, ma
 
 def test_every_arm_is_a_row_of_the_table(report: Report) -> None:
     lines = render_markdown(report).splitlines()
-    assert lines[2:4] == ["| Arm | 0 | 45 | 75 | Average |", "| --- | --- | --- | --- | --- |"]
-    for line, row in zip(lines[4:], report.table.rows, strict=False):
+    begin = lines.index("| Arm | 0 | 45 | 75 | Average | Difference \\[95 %\\] |")
+    assert lines[begin + 1] == "| --- | --- | --- | --- | --- | --- |"
+    for line, row in zip(lines[begin + 2 :], report.table.rows, strict=False):
         numbers = [entry_in_words(entry).replace("*", "\\*") for entry in (*row.entries, row.average)]
-        assert line == f"| {' | '.join([row.arm, *numbers])} |"
+        assert line.startswith(f"| {' | '.join([row.arm, *numbers])} | ")
+
+
+def test_the_verdicts_stand_above_the_table_each_in_a_paragraph(report: Report) -> None:
+    section = report.sections[0]
+    assert len(section.verdict) == 3
+    above = "\n\n".join(["", *section.verdict, "| Arm"])
+    assert above in render_markdown(report).replace("\\", "")
 
 
 def test_every_section_has_its_heading_tables_and_notes_in_order() -> None:

@@ -44,23 +44,23 @@ def shown(price: Price, at_once: int = 2) -> list[str]:
     return lines(price_picture(price, at_once, ["Device: Some CPU. From a calibration."]))
 
 
-def test_a_price_shows_device_hours_by_arm_and_in_total_with_what_is_left() -> None:
+def test_a_price_shows_device_time_by_arm_and_in_total_with_what_is_left() -> None:
     assert shown(PRICE) == [
         "Arm Jobs A run of it searching Device-hours Left",
-        "ERM 4 30.0 min 0 % 2 1",
-        "GGA 4 60.0 min 75 % 4 2",
-        "Price: 6 device-hours, 3 of them left (4 of 8 jobs; a job that two arms share counts once here).",
-        "About 90.0 min with 2 runs at once.",
+        "ERM 4 30.0 min 0 % 2.00 1.00",
+        "GGA 4 60.0 min 75 % 4.00 2.00",
+        "About 90.0 min of wall-clock time left with 2 runs at once.",
+        "Price: 6 device-hours, 3 device-hours of them left (4 of 8 jobs; a job that two arms share counts once here).",
         "Device: Some CPU. From a calibration.",
         "More is to come.",
     ]
-    assert "About 60.0 min with 100 runs at once." in shown(PRICE, at_once=100)  # the longest
+    assert "About 60.0 min of wall-clock time left with 100 runs at once." in shown(PRICE, at_once=100)  # the longest
 
 
 def test_steps_that_are_trained_once_make_the_rest_shorter() -> None:
     found = shown(replace(PRICE, shared=1800.0))
-    assert "Steps that runs share, trained once, save 0.5 of those left." in found
-    assert "About 75.0 min with 2 runs at once." in found
+    assert "Steps that runs share, trained once, save 30 device-minutes of those left." in found
+    assert "About 75.0 min of wall-clock time left with 2 runs at once." in found
 
 
 def test_nothing_left_takes_no_time() -> None:

@@ -22,6 +22,7 @@ from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.sections import missing_in_words, sections
 from gga_sweep.report.wording import ABSENT, entry_in_words, gain_in_words
 from gga_sweep.selection import Comparison, SelectedSteps, build_table, compare
+from gga_sweep.selection.verdict import verdicts
 
 FIRST, SECOND = ARMS[1:]
 
@@ -49,9 +50,10 @@ def test_a_difference_row_has_all_numbers_of_its_contrast() -> None:
     comparison = invented_comparison(invented_sweep(trial_seeds=range(5)))
     section = by_name(comparison)["differences"]
     assert section.title == "Difference to ERM (points of accuracy)"
-    for sheet, contrasts in zip(section.sheets, (comparison.selected, comparison.matched), strict=True):
-        for row, contrast in zip(sheet.rows, contrasts, strict=True):
-            difference = contrast.difference
+    found = (comparison.verdicts, verdicts(comparison.matched))
+    for sheet, of_sheet in zip(section.sheets, found, strict=True):
+        for row, verdict in zip(sheet.rows, of_sheet, strict=True):
+            contrast, difference = verdict.contrast, verdict.contrast.difference
             arm, interval, p, adjusted, pairs, detects = row
             assert arm == contrast.arm
             assert interval == (
@@ -60,7 +62,7 @@ def test_a_difference_row_has_all_numbers_of_its_contrast() -> None:
             assert (p, adjusted) == (f"{difference.p:.3f}", f"{contrast.holm_p:.3f}")
             of = "" if difference.n == 5 else "/5"
             assert pairs == f"{difference.n}{of} ({contrast.pairs}){'*' * contrast.incomplete}"
-            assert detects == f"{100 * difference.detectable:.2f}"
+            assert detects == f"{100 * verdict.detectable:.2f}"
 
 
 def test_several_baselines_are_named_row_by_row() -> None:
@@ -229,10 +231,10 @@ def test_costs_say_how_many_runs_they_are_of(comparison: Comparison) -> None:
     )
 
 
-def test_a_total_is_in_device_hours_once_an_arm_took_one() -> None:
+def test_a_total_is_in_the_unit_of_device_time_that_fits() -> None:
     sweep = invented_sweep(troubled=False)
     short = by_name(invented_comparison(sweep))["cost"].sheets[0]
-    assert short.heads[2] == "Total (device-seconds)"
+    assert short.heads[2] == "Total (device-minutes)"
     slow = replace(sweep, records=tuple(changed_run(run, seconds={"training": 720.0}) for run in sweep.records))
     long = by_name(invented_comparison(slow))["cost"].sheets[0]
     assert long.heads[2] == "Total (device-hours)"
@@ -245,7 +247,7 @@ def test_time_of_shared_steps_is_noted_if_there_is_any() -> None:
     first, *others = sweep.records
     sharing = replace(sweep, records=(changed_run(first, inherited_seconds=4.0), *others))
     note = said(by_name(invented_comparison(sharing))["cost"])["Cost"]
-    assert note.endswith("4.00 of the totals were trained once for several runs.")
+    assert note.endswith("4 device-seconds of the totals were trained once for several runs.")
 
 
 def test_budgets_double_up_to_the_draws_of_each_arm() -> None:

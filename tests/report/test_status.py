@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from gga_sweep.ledger.lease import LAUNCHES, HeartbeatWatch, Holder, ask_to_stop
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunState, RunStatus
 from gga_sweep.report.status import Work, plan_picture, read_states, read_work, status_picture
+from gga_sweep.report.wording import run_name
 from gga_sweep.spec import Contents, Plan, load, outline_sweep, plan_sweep
 
 CONTENTS = Contents(dataset="0" * 32)
@@ -42,7 +44,7 @@ def small_plan(contents: Contents | None = CONTENTS, storage: Path = Path("nowhe
 
 
 def lines(picture: RenderableType) -> list[str]:
-    console = Console(file=io.StringIO(), width=300)
+    console = Console(file=io.StringIO(), width=500)
     with console.capture() as capture:
         console.print(picture)
     return [" ".join(line.split()) for line in capture.get().splitlines() if line.strip()]
@@ -132,7 +134,7 @@ def test_every_run_that_is_neither_queued_nor_done_is_named_with_its_step_and_re
     )
     assert len(named) == len(RunStatus) - 3
     assert all(line.endswith(f" at step 7 of 200: {reason}") for line in named)
-    assert {line.split(" RotatedDigits")[0] for line in named} == {
+    assert {re.split(" (?:ERM|GGA) ", line)[0] for line in named} == {
         "failed", "out of memory", "diverged", "preempted", "stopped"
     }  # fmt: skip
 
@@ -141,14 +143,14 @@ def test_failed_runs_are_first_and_running_ones_last() -> None:
     plan = small_plan()
     shown = listed(plan, states_of(plan, *reversed(RunStatus)))[1:]
     order = ["failed", "out of memory", "diverged", "preempted", "stopped", "running"]
-    assert [line.split(" RotatedDigits")[0] for line in shown] == order
+    assert [re.split(" (?:ERM|GGA) ", line)[0] for line in shown] == order
 
 
 def test_a_run_lost_before_its_first_step() -> None:
     plan = small_plan()
     folder = str(plan.runs[0].folder)
     [line] = listed(plan, {folder: RunState(RunStatus.FAILED, "its actor was lost")})
-    assert line == f"failed {folder} before its first step: its actor was lost"
+    assert line == f"failed {run_name(plan.runs[0])} [{folder}] before its first step: its actor was lost"
 
 
 def test_a_run_that_two_arms_share_is_named_once() -> None:
@@ -167,8 +169,9 @@ def test_reasons_that_differ_in_numbers_and_run_names_are_one_line() -> None:
     }
     states[names[12]] = RunState(RunStatus.OUT_OF_MEMORY, "the memory of its host was used up", 3)
     assert listed(plan, states) == [
-        f"12 out of memory e.g. {names[0]} at step 0 of 200: run {names[0]}: tried to allocate 0.5 MiB",
-        f"out of memory {names[12]} at step 3 of 200: the memory of its host was used up",
+        f"12 out of memory e.g. {run_name(plan.runs[0])} [{names[0]}] at step 0 of 200: run {names[0]}: tried to "
+        "allocate 0.5 MiB",
+        f"out of memory {run_name(plan.runs[12])} [{names[12]}] at step 3 of 200: the memory of its host was used up",
     ]
 
 
@@ -177,7 +180,7 @@ def test_a_long_reason_is_cut() -> None:
     [line] = listed(plan, states_of(plan, RunStatus.FAILED, reason="so long\n" * 1000))
     assert "so long so long" in line
     assert line.endswith("...")
-    assert len(line) < 300
+    assert len(line) < 350
 
 
 def test_of_many_runs_twenty_are_named_and_the_rest_counted() -> None:
@@ -262,9 +265,9 @@ def test_runs_that_went_on_in_another_environment_are_counted_and_one_is_named()
     names = [run.folder for run in plan.runs]
     changed = RunState(RunStatus.DONE, None, 199, environments=("from step 50: torch 2.8 -> 2.9",))
     one = lines(status_picture(plan, {names[0]: changed, names[1]: RunState(RunStatus.DONE, None, 199)}))[-1]
-    assert one == f"1 run resumed in another environment: {names[0]} from step 50: torch 2.8 -> 2.9."
+    assert one == f"1 run resumed in another environment: {run_name(plan.runs[0])} from step 50: torch 2.8 -> 2.9."
     two = lines(status_picture(plan, dict.fromkeys(names[:2], changed)))[-1]
-    assert two.startswith(f"2 runs resumed in another environment: e.g. {names[0]} from step 50")
+    assert two.startswith(f"2 runs resumed in another environment: e.g. {run_name(plan.runs[0])} from step 50")
 
 
 def test_a_terminal_of_80_columns_cuts_no_word() -> None:

@@ -21,6 +21,7 @@ from gga_sweep.report import watch as watching
 from gga_sweep.report.progress import SweepProgress
 from gga_sweep.report.status import Work
 from gga_sweep.report.watch import progress_line, progress_picture, watch
+from gga_sweep.report.wording import run_name
 from gga_sweep.scheduling.estimate import Estimate, estimate_from
 from gga_sweep.spec import Plan
 from gga_sweep.spec.counted_work import MeasuredWork, work_of
@@ -123,7 +124,6 @@ def test_arms_without_a_done_run_are_named(plan: Plan) -> None:
 
 
 def test_a_picture_tells_counts_launch_failures_and_what_trains(plan: Plan) -> None:
-    names = [run.folder for run in plan.runs]
     states = [
         state(RunStatus.DONE),
         state(RunStatus.RUNNING, age=12, step=2),
@@ -141,10 +141,10 @@ def test_a_picture_tells_counts_launch_failures_and_what_trains(plan: Plan) -> N
         f"{arms[0]} 0 1 1 1 1",
         f"{arms[1]} 4 0 0 0 0",
         "Failures Since Reason",
-        f"out of memory 1 min 05 s ago {names[3]}",
-        f"failed 10 min 00 s ago {names[2]}: RuntimeError: [/told] at [bold]",
+        f"out of memory 1 min 05 s ago {run_name(plan.runs[3])}",
+        f"failed 10 min 00 s ago {run_name(plan.runs[2])}: RuntimeError: [/told] at [bold]",
         "In training Step Node Last update",
-        "ERM, test 0, trial seed 0 (draw 1) 3 / 5 node-1 12 s ago",
+        "ERM · test 0 · seed 0 · draw 1 3 / 5 node-1 12 s ago",
     ]
 
 
@@ -216,3 +216,10 @@ def test_a_storage_that_is_away_for_a_while_ends_no_watch(plan: Plan, terminal: 
 def test_a_storage_that_cannot_be_read_at_all_is_an_error(plan: Plan) -> None:
     with pytest.raises(StorageError):
         watch(looks(StorageError("gone")), 5, console())
+
+
+def test_a_live_launch_without_a_run_in_training_says_that_a_worker_starts(plan: Plan) -> None:
+    starts = "no run is in training yet: a worker takes up to a minute to start"
+    assert starts in progress_line(seen(plan))
+    assert starts not in progress_line(seen(plan, state(RunStatus.RUNNING)))
+    assert starts not in progress_line(seen(plan, work=ENDED))

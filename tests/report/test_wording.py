@@ -15,6 +15,7 @@ from gga_sweep.report.wording import (
     column_heads,
     count,
     counts_in_words,
+    device_time,
     difference_in_words,
     domains_in_words,
     draws_in_words,
@@ -104,13 +105,14 @@ def test_counts_leave_out_a_status_without_runs() -> None:
     ("seconds", "unit"),
     [
         ([], "device-seconds"),
-        ([3599.9, 12.0], "device-seconds"),
-        ([12.0, 3600.0], "device-hours"),
-        ([math.nan, 4000.0], "device-hours"),
+        ([119.9, 12.0], "device-seconds"),
+        ([7199.9, 120.0], "device-minutes"),
+        ([12.0, 7200.0], "device-hours"),
+        ([math.nan, 8000.0], "device-hours"),
         ([math.nan], "device-seconds"),
     ],
 )
-def test_device_time_is_in_hours_if_the_longest_is_one(seconds: list[float], unit: str) -> None:
+def test_the_unit_of_device_time_is_the_largest_that_the_longest_has_two_of(seconds: list[float], unit: str) -> None:
     assert unit_for(seconds).name == unit
 
 
@@ -129,3 +131,11 @@ def test_many_test_domains_make_a_head_that_can_be_read() -> None:
 def test_thousands_of_draws_are_not_listed() -> None:
     assert draws_in_words([0, 1]) == " (draws 0, 1)"
     assert draws_in_words(range(5000)) == " (draws 0, 1, 2, ..., 4999)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(86.0, "86 device-seconds"), (242.0, "4.03 device-minutes"), (4_442_400.0, "1,234 device-hours")],
+)
+def test_a_device_time_has_its_unit(seconds: float, words: str) -> None:
+    assert device_time(seconds) == words

@@ -121,7 +121,7 @@ CELLS_ONLY = "is replaced by `chosen`; leave it out"
         (
             [*EVERY, entry("EMR", 0, 1e-3)],
             {},
-            ["chosen.cells[4].arm: must name an arm, got 'EMR' (allowed: ERM, ERM + GGA)"],
+            ["chosen.cells[4].arm: must name an arm, got 'EMR'; did you mean 'ERM'? (allowed: ERM, ERM + GGA)"],
         ),
         (
             [*EVERY, entry("ERM", 15, 1e-3)],

@@ -222,11 +222,12 @@ def test_what_a_protocol_sets_may_lie_outside_its_own_search_space() -> None:
     assert not 1e-6 <= float(sweep.protocol.defaults("ERM", "PACS")["weight_decay"]) <= 1e-2
 
 
-def test_planning_loads_no_torch() -> None:
+def test_planning_loads_neither_torch_nor_what_else_takes_long() -> None:
     code = (
-        "import sys; from gga_sweep.spec import load, outline_sweep\n"
+        "import sys; from gga_sweep.spec import load, outline_sweep, plan_sweep, read_contents\n"
         "for name in ('demo', 'gga-paper-pacs', 'domainbed'): outline_sweep(load(name))\n"
-        "print(sorted({'torch', 'torchvision', 'ray', 'mlflow'} & {*sys.modules}))"
+        "sweep = load('demo'); plan_sweep(sweep, read_contents(sweep))\n"
+        "print(sorted({'torch', 'torchvision', 'ray', 'mlflow', 'sklearn', 'pandas', 'scipy'} & {*sys.modules}))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert printed.stdout == "[]\n"

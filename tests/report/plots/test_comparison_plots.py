@@ -66,9 +66,9 @@ def test_bars_are_the_seconds_of_all_runs_and_of_a_done_one_phase_after_phase(
 ) -> None:
     figure = drawn(cost_by_phase(sweep_view, comparison))
     of_all, of_one = figure.axes
-    assert (of_all.get_xlabel(), of_one.get_xlabel()) == ("device-seconds", "device-seconds")
+    assert (of_all.get_xlabel(), of_one.get_xlabel()) == ("device-minutes", "device-seconds")
     assert bars(of_all) == pytest.approx(
-        np.array([[cost.seconds[phase] for phase in PHASES] for cost in comparison.costs])
+        np.array([[cost.seconds[phase] / 60 for phase in PHASES] for cost in comparison.costs])
     )
     assert bars(of_one) == pytest.approx(
         np.array([[cost.seconds_a_run[phase] for phase in PHASES] for cost in comparison.costs])
@@ -79,13 +79,13 @@ def test_bars_are_the_seconds_of_all_runs_and_of_a_done_one_phase_after_phase(
     assert [bar.get_x() + bar.get_width() for bar in last] == pytest.approx([cost.a_run for cost in comparison.costs])
 
 
-def test_bars_are_in_hours_where_the_longest_takes_one(sweep_view: SweepView) -> None:
+def test_bars_are_in_hours_where_the_longest_takes_two(sweep_view: SweepView) -> None:
     slow = replace(
         sweep_view, records=tuple(changed_run(run, seconds={"training": 900.0}) for run in sweep_view.records)
     )
     figure = drawn(cost_by_phase(sweep_view, invented_comparison(slow)))
     of_all, of_one = figure.axes
-    assert (of_all.get_xlabel(), of_one.get_xlabel()) == ("device-hours", "device-seconds")
+    assert (of_all.get_xlabel(), of_one.get_xlabel()) == ("device-hours", "device-minutes")
     assert bars(of_all)[:, 0] == pytest.approx([9.0, 9.0, 8.75])  # a draw of the last arm is missing
 
 
@@ -166,11 +166,11 @@ def test_long_names_leave_room_for_the_plot() -> None:
     assert len(lines) == 6
 
 
-def test_time_is_that_of_the_draws_in_seconds_or_hours(sweep_view: SweepView, comparison: Comparison) -> None:
+def test_time_is_that_of_the_draws_in_minutes_or_hours(sweep_view: SweepView, comparison: Comparison) -> None:
     figure = drawn(accuracy_against_time(sweep_view, comparison))
-    assert figure.axes[0].get_xlabel() == "device-seconds a cell"
+    assert figure.axes[0].get_xlabel() == "device-minutes a cell"
     for line, budget in zip(figure.axes[0].lines, comparison.budget, strict=True):
-        assert list(line.get_xdata()) == [k * budget.seconds_a_draw for k in budget.draws]
+        assert list(line.get_xdata()) == [k * budget.seconds_a_draw / 60 for k in budget.draws]
     slow = tuple(replace(one, seconds_a_draw=1800.0) for one in comparison.budget)
     figure = drawn(accuracy_against_time(sweep_view, replace(comparison, budget=slow)))
     assert figure.axes[0].get_xlabel() == "device-hours a cell"
