@@ -7,12 +7,15 @@
 | `CHAOS_HOST` | the name of the machine that this process believes to be on |
 """
 
+import ctypes
 import os
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 if "CHAOS_CLOCK" in os.environ:
     true_time, ahead = time.time, float(os.environ["CHAOS_CLOCK"])
@@ -33,6 +36,7 @@ def pause(event: str, arguments: tuple[object, ...]) -> None:
     draft = request.with_name("paused.new")
     draft.write_text(f"{os.getpid()} {arguments[1]}")
     draft.rename(request.with_name("paused"))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0)  # else it ends with the raylet, and writes no more
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
