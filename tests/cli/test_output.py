@@ -29,6 +29,12 @@ def shell(script: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["bash", "-c", script], capture_output=True, env=environment, timeout=100, check=False)
 
 
+@pytest.fixture(autouse=True)
+def _tests_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the processes of the commands, whose sweep has a dataset of the tests."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+
+
 @pytest.fixture(scope="module")
 def trained_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A sweep file whose runs are trained already, and the folder of its storage, as arguments of `run`."""

@@ -152,7 +152,7 @@ def test_reseeding_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     plan = planned(tmp_path, trial_seeds=[0, 1])
     report = trained(plan, {0: 0.2, 1: 0.9}, without=(0, 1))
     assert refusals(plan, report, [2], from_seed=0) == [
-        "DIR: must have every run of the winners' trial seed; incomplete, got 'ERM, test 0, trial seed 0: missing "
+        "DIR: must have every run of the winners' trial seed; incomplete, got 'ERM · test 0 · seed 0: missing "
         "(draws 0, 1); nothing to select'"
     ]
     assert refusals(plan, report, [0, 1], from_seed=1) == [

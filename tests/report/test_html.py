@@ -237,7 +237,7 @@ def test_failures_are_listed_with_reasons_and_folders(page: str) -> None:
 
 
 def test_counts_of_runs_and_missing_draws_open_the_page(page: str) -> None:
-    assert "Runs: 104 done, 1 diverged, 1 failed, 1 out of memory, 1 missing." in page
+    assert "runs: 104 done, 1 diverged, 1 failed, 1 out of memory, 1 missing." in page
 
 
 def test_selected_hyperparameters_fingerprint_and_location_are_there(page: str, report: Report) -> None:
@@ -365,7 +365,7 @@ def test_a_sweep_without_a_run_still_gives_a_page() -> None:
     empty = replace(invented_sweep(), records=())
     reader = read(render_html(invented_report(empty)))
     assert reader.tags.count("svg") == 0
-    assert "Runs: 108 missing." in reader.text
+    assert "runs: 108 missing." in reader.text
     for name, plot in PLOTS.items():
         absent = name.startswith("budget") or name == "alignment"  # with their sections
         assert (plot.nothing in reader.text) != absent
