@@ -18,13 +18,13 @@ from markupsafe import Markup, escape
 
 from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.report.document import Sheet
-from gga_sweep.report.headline import protocol_note
+from gga_sweep.report.headline import progress_in_words, protocol_note
 from gga_sweep.report.make_report import Report
 from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
-from gga_sweep.report.verdict import verdicts_in_words
-from gga_sweep.report.wording import ARM, AVERAGE, count, counts_in_words, domains_in_words, percent, run_name
+from gga_sweep.report.verdict import answer_in_words, verdicts_in_words
+from gga_sweep.report.wording import ARM, AVERAGE, counts_in_words, domains_in_words, percent, run_name
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.table import selected_record
 from gga_sweep.selection.view import status_in_words
@@ -46,13 +46,14 @@ def render_html(report: Report) -> str:
     protocol = protocol_note(report.table)
     page = _template().render(
         name=report.table.name,
-        lede=_lede(report),
+        lede=f"{progress_in_words(report.view, report.table)}. Protocol: {report.view.protocol}.",
         names=report.view.arms,
         arms=_numbers(report),
         marks=_MARKS,
-        verdict=verdicts_in_words(report.comparison.verdicts),
+        answer=answer_in_words(report.comparison.verdicts),
+        verdicts=verdicts_in_words(report.comparison.verdicts),
         headline=replace(headline, notes=tuple(note for note in headline.notes if note != protocol)),
-        answer=_average_first(headline.sheets[0]),
+        accuracies=_average_first(headline.sheets[0]),
         comparison=comparison,
         more=_MORE,
         others=[
@@ -143,19 +144,6 @@ def _halves(cell: str) -> tuple[str, str, str]:
     assert match is not None
     number, rest, mark = match.groups(default="")
     return number, rest.removeprefix(" "), mark
-
-
-def _lede(report: Report) -> str:
-    """The compared arms, the data, and the progress."""
-    view = report.view
-    missing = sum(len(cell.reasons.get("missing", ())) for cell in report.table.incomplete)
-    statuses = Counter(run.status for run in view.trained_runs)
-    states = [counts_in_words(statuses)] * bool(statuses) + [f"{missing} missing"] * bool(missing)
-    return (
-        f"{count(len(view.trained_arms), 'arm')} on {count(len(view.test_domains), 'test domain')} of {view.dataset} "
-        f"with {count(len(view.trial_seeds), 'trial seed')}, under protocol {view.protocol}. "
-        f"Runs: {', '.join(states) or 'none yet'}."
-    )
 
 
 def _selected_runs(report: Report) -> Sheet:
