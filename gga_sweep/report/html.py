@@ -23,7 +23,7 @@ from gga_sweep.report.make_report import Report
 from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
-from gga_sweep.report.verdict import verdicts_in_words
+from gga_sweep.report.verdict import answer_in_words, verdicts_in_words
 from gga_sweep.report.wording import ARM, AVERAGE, counts_in_words, domains_in_words, percent, run_name
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.table import selected_record
@@ -46,13 +46,14 @@ def render_html(report: Report) -> str:
     protocol = protocol_note(report.table)
     page = _template().render(
         name=report.table.name,
-        lede=f"{progress_in_words(report.view, report.table)}. Protocol {report.view.protocol}.",
+        lede=f"{progress_in_words(report.view, report.table)}. Protocol: {report.view.protocol}.",
         names=report.view.arms,
         arms=_numbers(report),
         marks=_MARKS,
-        verdict=verdicts_in_words(report.comparison.verdicts),
+        answer=answer_in_words(report.comparison.verdicts),
+        verdicts=verdicts_in_words(report.comparison.verdicts),
         headline=replace(headline, notes=tuple(note for note in headline.notes if note != protocol)),
-        answer=_average_first(headline.sheets[0]),
+        accuracies=_average_first(headline.sheets[0]),
         comparison=comparison,
         more=_MORE,
         others=[

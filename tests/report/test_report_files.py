@@ -12,7 +12,7 @@ from planned_sweep import CONTENTS, planned, write_run
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import write_sweep
-from gga_sweep.report.files import FORMATS, check_format, render, write_report
+from gga_sweep.report.files import FORMATS, check_format, link_page, render, write_report
 from gga_sweep.report.latex import render_latex
 from gga_sweep.report.long_table import render_csv, render_json
 from gga_sweep.report.make_report import Report, make_report
@@ -62,6 +62,23 @@ def test_what_was_chosen_is_a_file_where_something_was(
 def test_what_is_printed_is_what_is_written(report_format: str, written: dict[str, Path], report: Report) -> None:
     ledger = Ledger(written[report_format].parent)
     assert render(report_format, report, ledger) == written[report_format].read_bytes().decode()
+
+
+def test_the_page_is_linked_after_it_was_written_and_only_then(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_plots_empty(monkeypatch)
+    ledger, run = Ledger(tmp_path / "demo"), report.table.selected[0].folder
+    link_page(ledger, {run: "http://a/b"})
+    assert list(tmp_path.glob("demo/*.html")) == []
+    page = write_report(report, ledger)["html"]
+    before = page.read_text()
+    link_page(ledger, {})
+    assert page.read_text() == before
+    for _ in range(2):  # a second launch writes the page anew
+        write_report(report, ledger)
+        link_page(ledger, {run: "http://a/b"})
+        assert page.read_text().count('href="http://a/b"') == before.count(f"<code>{run}</code>") > 0
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
