@@ -27,7 +27,8 @@ def test_the_collector_is_paused_and_then_as_it_was(
 
     monkeypatch.setattr(sweep_end, "make_report", make_report)
     monkeypatch.setattr(sweep_end, "write_report", lambda *arguments: {})
-    projector: Any = SimpleNamespace(close=lambda *arguments: True)
+    monkeypatch.setattr(sweep_end, "link_page", lambda *arguments: None)
+    projector: Any = SimpleNamespace(close=lambda *arguments: True, pages={})
     plan: Any = None
     before = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
