@@ -108,7 +108,7 @@ def test_tag_and_parameter_have_the_draw_number_of_the_tables(storage: Path, sto
     child = long.child(same)  # a parameter cannot change: it was logged anew
     assert child.tags["mlflow.runName"] == "ERM · test 0 · seed 0 · draws 0, 1, 2"
     assert child.tags["gga_sweep.draws"] == "0, 1, 2"
-    assert child.tags["gga_sweep.draw"] == child.params["draw"] == str(long.table.selected[0].draw) == "2"
+    assert child.tags["gga_sweep.draw"] == child.params["draw"] == str(long.report.table.selected[0].draw) == "2"
 
 
 def test_two_arms_that_came_out_equal_share_a_folder_and_are_two_children(storage: Path, store: MemoryStore) -> None:
