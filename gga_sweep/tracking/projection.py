@@ -30,6 +30,7 @@ from gga_sweep.spec.plan import PlannedRun, SweepSpec
 from gga_sweep.spec.yaml_text import write_yaml
 from gga_sweep.tracking import names
 from gga_sweep.tracking.changes import Changes, Place
+from gga_sweep.tracking.datasets import dataset_inputs
 from gga_sweep.tracking.descriptions import provenance, run_params, run_tags, sweep_tags
 from gga_sweep.tracking.experiment import find_or_create_experiment
 from gga_sweep.tracking.mlflow_api import MlflowClient
@@ -126,7 +127,7 @@ class Projection:
             self.client.delete_run(child.run_id)
             child = None
         if not never_started:
-            self._log(place, child, run, result, start_time, tags)
+            self._log(place, child, run, result, header, tags)
         self._in_doubt.discard(place)
 
     def write_sweep(self, searched: Sequence[str]) -> None:
@@ -177,16 +178,19 @@ class Projection:
         child: TrackedRun | None,
         run: PlannedRun,
         result: RunResult,
-        start_time: float | None,
+        header: RunHeader | None,
         tags: dict[str, str],
     ) -> None:
         """Bring a child up to date; None creates it."""
+        start_time = None if header is None else header.start_time
         is_new = child is None
         if child is None:
             # A run may fail before it has written its header. Then it has no points either.
             started = time.time() if start_time is None else start_time
             first = {**tags, **self.provenance, names.NOTE: run_note(self.sweep, run)}
             child = create_run(self.client, self.experiment_id, first, _milliseconds(started))
+            if header is not None and header.split_digests:
+                self.client.log_inputs(child.run_id, dataset_inputs(header))
             child.logged = (0, 0)
         if start_time is None:
             start_time = child.start_time / 1000

@@ -24,6 +24,7 @@ from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
 from gga_sweep.tracking.projection import Projection
 
+DOMAINS = ("0", "15", "30", "45", "60", "75")
 STEPS = (0, 2, 4)
 WINDOW = (1, 2, 3)
 CONTENTS = Contents(dataset="0" * 64)
@@ -65,7 +66,7 @@ def start(ledger: Ledger, run: PlannedRun, start_time: float = START_TIME) -> Ru
             normalise=False,
             fingerprint={"torch": "2"},
             start_time=start_time,
-            split_digests={},
+            split_digests={domain: (f"{domain} 80 %", f"{domain} 20 %") for domain in DOMAINS},
         )
     )
     folder.write_state(RunStatus.RUNNING, -1)
@@ -101,7 +102,7 @@ def finish(
 def invented_record(run: PlannedRun, step: int) -> Record:
     """Best at step 2, and for the later draw; every number differs from every other."""
     level = 0.5 + 0.01 * step - 0.02 * (step > 2) + 0.001 * max(run.draws)
-    domains = [domain for domain in ("0", "15", "30", "45", "60", "75") if domain not in run.cell.test_domains]
+    domains = [domain for domain in DOMAINS if domain not in run.cell.test_domains]
     return Record(
         ValidationRecord(
             step=step,

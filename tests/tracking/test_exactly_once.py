@@ -146,7 +146,7 @@ def test_a_run_whose_request_failed_is_deleted_and_logged_anew(fault: str, track
         deleted = max(deleted, tracked.all_deleted)
         tracked.forget_children()
         good += 1
-    assert good == 3  # create, end, log
+    assert good == 4  # create, log the inputs, end, log
     assert deleted == 1
 
 
