@@ -46,7 +46,7 @@ def sync(
             read_present_plan(folder),
             ledger,
             uri,
-            report.table,
+            report,
             [path.name for path in paths.values()],
             timeout=timeout,
             on_progress=progressed,

@@ -49,6 +49,6 @@ def end_sweep(plan: Plan, ledger: Ledger, projector: Projector) -> Ending:
     """Write the report, show the outcome in MLflow, close the projector, and link the page to MLflow."""
     report = make_report(plan, ledger)
     paths = write_report(report, ledger)
-    tracked = projector.close(CLOSE_SECONDS, report.table, [path.name for path in paths.values()])
+    tracked = projector.close(CLOSE_SECONDS, report, [path.name for path in paths.values()])
     link_page(ledger, projector.pages)
     return Ending(report, paths, tracked)

@@ -26,11 +26,11 @@ def sections_to_markdown(sections: Iterable[Section]) -> str:
 
 
 def _section(section: Section) -> Iterator[str]:
-    yield f"{'##' if section.headline else '###'} {_escape(section.title)}"
+    yield f"{'##' if section.headline else '###'} {escape(section.title)}"
     for sentence in section.verdict:
-        yield from ("", _BEGINNING.sub(r"\1\\\2", _escape(sentence)))
+        yield from ("", _BEGINNING.sub(r"\1\\\2", escape(sentence)))
     for sheet in section.sheets:
-        yield from ["", f"**{_escape(sheet.title)}**"] if sheet.title else []
+        yield from ["", f"**{escape(sheet.title)}**"] if sheet.title else []
         yield from _table(sheet)
     yield from _notes(section.notes)
 
@@ -38,21 +38,22 @@ def _section(section: Section) -> Iterator[str]:
 def _table(sheet: Sheet) -> Iterator[str]:
     """With an empty line before and behind."""
     yield ""
-    yield _row(map(_escape, sheet.heads))
+    yield _row(map(escape, sheet.heads))
     yield _row(["---"] * len(sheet.heads))
-    yield from (_row(map(_escape, row)) for row in sheet.rows)
+    yield from (_row(map(escape, row)) for row in sheet.rows)
     yield ""
 
 
 def _notes(notes: Iterable[Footnote]) -> Iterator[str]:
     for note in notes:
-        yield f"- **{_escape(note.heading)}:** {_escape(note.sentence)}"
-        yield from ("  - " + _BEGINNING.sub(r"\1\\\2", _escape(item)) for item in note.items)
+        yield f"- **{escape(note.heading)}:** {escape(note.sentence)}"
+        yield from ("  - " + _BEGINNING.sub(r"\1\\\2", escape(item)) for item in note.items)
 
 
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text on one line, without markup."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from gga_sweep.annealing.options import encode
-from gga_sweep.errors import shortened
+from gga_sweep.errors import InputError, shortened
+from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.ledger.stored_sweep import read_origin
 from gga_sweep.records import Scalar
 from gga_sweep.report.wording import run_name
 from gga_sweep.selection import domain_label
@@ -42,6 +46,18 @@ def sweep_tags(sweep: SweepSpec) -> dict[str, str]:
         names.DATASET: sweep.config.dataset.name,
         names.PROTOCOL: sweep.protocol.name,
     }
+
+
+def provenance(ledger: Ledger) -> dict[str, str]:
+    """Who logs a run, and which source the sweep's last launch ran, in MLflow's own tags."""
+    tags = {names.SOURCE_NAME: "gga-sweep", names.SOURCE_TYPE: "LOCAL"}
+    with suppress(KeyError, OSError):  # a container may have no name for its user
+        tags[names.USER] = getpass.getuser()
+    with suppress(InputError):  # an altered file is reported where it is needed
+        if origin := read_origin(ledger):
+            commit = {names.SOURCE_COMMIT: origin.commit} if origin.commit else {}
+            tags |= {names.SOURCE_NAME: origin.command or "gga-sweep (Python)", **commit}
+    return {name: names.value_of(value) for name, value in tags.items()}
 
 
 def summary_tags(sweep: SweepSpec, arm: str, test_domains: str) -> dict[str, str]:

@@ -17,6 +17,9 @@
 | `averaged/first_step`, `averaged/last_step` | of the steps that were averaged | | |
 | `seconds/<phase>` | device seconds the run took | s | lower |
 | `summary/mean`, `summary/standard_error`, `summary/n` | of a summary run, over trial seeds | | |
+| `difference/mean`, `/low`, `/high` | an arm's average minus its baseline's, 95 % interval | [-1, 1] | higher |
+| `difference/p` | of that difference, after Holm's adjustment | [0, 1] | |
+| `accuracy/<arm>`, `difference/mean/<arm>`, ... | the same on the parent, of each arm | | |
 
 A run over six domains has 42 of them. More would slow MLflow down: the training split and the validation gradients of
 single domains stay in the ledger, and of the alignment under other masks and on other minibatches only the gain is
@@ -30,6 +33,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 
 from gga_sweep.records import METRICS, AnnealedStep, NoisyStep, TestRecord, ValidationRecord
 
@@ -78,7 +82,12 @@ INCOMPLETE = PREFIX + "incomplete"
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"
-"""On the experiment and the parent: a description, Markdown."""
+"""A description, Markdown; on the experiment and every run."""
+USER = "mlflow.user"
+SOURCE_NAME = "mlflow.source.name"
+SOURCE_TYPE = "mlflow.source.type"
+SOURCE_COMMIT = "mlflow.source.git.commit"
+"""Of the sweep's last launch when the run was logged; absent if unknown."""
 
 # Parameters: beside those below, hyperparameters by name, `annealing.<field>` and `training.<field>`
 PARAM_ARM = "arm"
@@ -110,20 +119,25 @@ AVERAGED_LAST_STEP = "averaged/last_step"
 SUMMARY_MEAN = "summary/mean"
 SUMMARY_STANDARD_ERROR = "summary/standard_error"
 SUMMARY_N = "summary/n"
+ACCURACY = "accuracy"
+"""On the parent, followed by the arm's key: the mean of its average."""
+DIFFERENCES = ("difference/mean", "difference/low", "difference/high", "difference/p")
+"""On the summary of an arm's average, if the arm has a baseline; on the parent followed by the arm's key."""
 
 AVERAGE = "(average)"
 """In place of the test domains on the summary of an arm's average."""
 
-_LONGEST_VALUE = 5000  # older versions of MLflow accept no more in a tag; a parameter may have 6,000 characters
+LONGEST_VALUE = 5000
+"""Characters of a tag in older versions of MLflow; a parameter may have 6,000."""
 _LONGEST_DOMAIN = 150  # MLflow accepts keys of up to 250 characters
 
 
 def value_of(text: str) -> str:
     """The text as the value of a tag or a parameter: long ones are cut and end in a digest."""
-    if len(text) <= _LONGEST_VALUE:
+    if len(text) <= LONGEST_VALUE:
         return text
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-    return f"{text[: _LONGEST_VALUE - 20]}... {digest}"
+    return f"{text[: LONGEST_VALUE - 20]}... {digest}"
 
 
 def validation_metrics(record: ValidationRecord) -> dict[str, float]:
@@ -191,6 +205,13 @@ def noise_metrics(noisy: NoisyStep) -> dict[str, float]:
     if noisy.gradient_norm:
         metrics["annealing/noise_over_gradient"] = noisy.noise_over_gradient
     return metrics
+
+
+def arm_keys(arms: Iterable[str]) -> dict[str, str]:
+    """Arms as parts of metrics' names: `ERM with GGA` for `ERM + GGA`, unless that is another arm's."""
+    arms = tuple(arms)
+    plain = {arm: domain_key(arm.replace("+", "with")) for arm in arms}
+    return plain if len(set(plain.values())) == len(plain) else {arm: domain_key(arm) for arm in arms}
 
 
 def seconds_key(phase: str) -> str:

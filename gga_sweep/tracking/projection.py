@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,17 +24,23 @@ from gga_sweep.errors import DamagedFileError
 from gga_sweep.ledger.json_codec import digest
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING
+from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.records import FINAL, RunResult, RunState, RunStatus
 from gga_sweep.spec.plan import PlannedRun, SweepSpec
 from gga_sweep.spec.yaml_text import write_yaml
 from gga_sweep.tracking import names
 from gga_sweep.tracking.changes import Changes, Place
-from gga_sweep.tracking.descriptions import run_params, run_tags, sweep_tags
+from gga_sweep.tracking.datasets import dataset_inputs
+from gga_sweep.tracking.descriptions import provenance, run_params, run_tags, sweep_tags
 from gga_sweep.tracking.experiment import find_or_create_experiment
 from gga_sweep.tracking.mlflow_api import MlflowClient
+from gga_sweep.tracking.notes import is_ours, run_note, sweep_note
 from gga_sweep.tracking.points import run_points
 from gga_sweep.tracking.tracked_run import TrackedRun, create_run, find_runs, update_run
-from gga_sweep.tracking.views import description, write_views
+from gga_sweep.tracking.views import write_views
+
+if TYPE_CHECKING:
+    from gga_sweep.report.make_report import Report
 
 MLFLOW_STATUS = {
     RunStatus.QUEUED: "RUNNING",
@@ -75,6 +82,8 @@ class Projection:
         self._in_doubt: set[Place] = set()
         self._changes = Changes() if changes is None else changes
         self._ledger_id = _ledger_id(ledger)
+        self.provenance = provenance(ledger)
+        """Tags of every run when it is created: who logged it, from which source."""
         self.parent = self._sole_parent()
         for run in find_runs(client, self.experiment_id, self.tags_of("run")):
             self._add_found(run)
@@ -102,12 +111,13 @@ class Projection:
             return False
         return (state.status, str(state.attempt)) == (child.tags[names.STATUS], child.tags.get(names.ATTEMPT))
 
-    def project(self, run: PlannedRun, result: RunResult, start_time: float | None) -> None:
+    def project(self, run: PlannedRun, result: RunResult, header: RunHeader | None) -> None:
         """Show in MLflow what the ledger holds of a run; nothing if it was never started.
 
         Args:
-            start_time: seconds since the epoch, as in its header; None without one that can be read.
+            header: of the run; None without one that can be read.
         """
+        start_time = None if header is None else header.start_time
         place = _place(run)
         tags = {**run_tags(self.sweep, run), **self.common_tags}
         never_started = start_time is None and result.state.status is RunStatus.QUEUED
@@ -117,7 +127,7 @@ class Projection:
             self.client.delete_run(child.run_id)
             child = None
         if not never_started:
-            self._log(place, child, run, result, start_time, tags)
+            self._log(place, child, run, result, header, tags)
         self._in_doubt.discard(place)
 
     def write_sweep(self, searched: Sequence[str]) -> None:
@@ -129,8 +139,17 @@ class Projection:
         config = self.sweep.config.model_dump(mode="json", exclude_unset=True)
         self.client.log_text(self.parent.run_id, write_yaml(config), names.SWEEP_FILE)
         write_views(self.client, self.experiment_id, searched)
-        if names.NOTE not in self.parent.tags:  # else somebody may have edited it
-            update_run(self.client, self.parent, tags={names.NOTE: description(self.experiment_id)})
+        if names.NOTE not in self.parent.tags:  # else it holds the results so far
+            self.describe()
+
+    def describe(self, report: Report | None = None) -> None:
+        """Describe the experiment and the parent, except where somebody has edited the description."""
+        note = sweep_note(self.experiment_id, report)
+        present = self.client.get_experiment(self.experiment_id).tags.get(names.NOTE)
+        if present != note and is_ours(present):
+            self.client.set_experiment_tag(self.experiment_id, names.NOTE, note)
+        if is_ours(self.parent.tags.get(names.NOTE)):
+            update_run(self.client, self.parent, tags={names.NOTE: note})
 
     def _add_found(self, run: TrackedRun) -> None:
         place = (run.tags[names.ARM], run.tags[names.RUN_KEY])
@@ -159,15 +178,19 @@ class Projection:
         child: TrackedRun | None,
         run: PlannedRun,
         result: RunResult,
-        start_time: float | None,
+        header: RunHeader | None,
         tags: dict[str, str],
     ) -> None:
         """Bring a child up to date; None creates it."""
+        start_time = None if header is None else header.start_time
         is_new = child is None
         if child is None:
             # A run may fail before it has written its header. Then it has no points either.
             started = time.time() if start_time is None else start_time
-            child = create_run(self.client, self.experiment_id, tags, _milliseconds(started))
+            first = {**tags, **self.provenance, names.NOTE: run_note(self.sweep, run)}
+            child = create_run(self.client, self.experiment_id, first, _milliseconds(started))
+            if header is not None and header.split_digests:
+                self.client.log_inputs(child.run_id, dataset_inputs(header))
             child.logged = (0, 0)
         if start_time is None:
             start_time = child.start_time / 1000
@@ -200,7 +223,8 @@ class Projection:
         tags = {names.RUN_NAME: self.sweep.name, **self.tags_of("sweep"), **sweep_tags(self.sweep)}
         found = list(find_runs(self.client, self.experiment_id, self.tags_of("sweep")))
         if not found:
-            found = [create_run(self.client, self.experiment_id, tags, _milliseconds(_first_start(self.ledger)))]
+            started = _milliseconds(_first_start(self.ledger))
+            found = [create_run(self.client, self.experiment_id, {**tags, **self.provenance}, started)]
         parent, *others = sorted(found, key=lambda run: (run.start_time, run.run_id))
         for other in others:
             self.client.delete_run(other.run_id)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.process_state import environment_variables
-from gga_sweep.selection import Table
 from gga_sweep.spec.arm_values import searched_space
 from gga_sweep.spec.plan import Plan, PlannedRun
 from gga_sweep.tracking.changes import Changes
@@ -23,6 +22,7 @@ from gga_sweep.tracking.store import is_permanent, open_store, prepare_store, re
 from gga_sweep.tracking.tracking_uri import redact
 
 if TYPE_CHECKING:  # importing MLflow takes seconds
+    from gga_sweep.report.make_report import Report
     from gga_sweep.tracking.mlflow_api import MlflowClient
     from gga_sweep.tracking.projection import Projection
 
@@ -104,7 +104,7 @@ class Projector:
         self._projection: Projection | None = None
         self._runs: dict[str, list[PlannedRun]] = {}
         self._jobs: dict[str, object] = {_SWEEP_FILE: object()}  # by name; a job that is woken gets a new object
-        self._outcome: tuple[Table | None, Sequence[str]] = (None, ())
+        self._outcome: tuple[Report | None, Sequence[str]] = (None, ())
         self._changed = threading.Condition()
         self._begun = False
         self._deadline: float | None = None  # set when closing
@@ -145,19 +145,19 @@ class Projector:
         """Add a run that is not in the plan, of a user's own searcher."""
         self.wake(self._register(run))
 
-    def close(self, timeout: float, table: Table | None = None, artifacts: Sequence[str] = ()) -> bool:
+    def close(self, timeout: float, report: Report | None = None, artifacts: Sequence[str] = ()) -> bool:
         """Bring every run up to date, then write what is known only at the end, and stop.
 
         Args:
             timeout: seconds without progress; what is missing then is left to the next launch.
-            table: winners and summaries are taken from it.
+            report: winners, summaries and descriptions are made from it.
             artifacts: names of files in the sweep's folder, to attach to the parent run.
 
         Returns:
             Whether MLflow now shows everything.
         """
         self._live = False  # no launch works on a run that is unfinished now
-        missing = self.finish(timeout, table, artifacts)
+        missing = self.finish(timeout, report, artifacts)
         if missing:
             _LOG.warning("%s; %s", self.describe_missing(missing), self.remedy)
         return not missing
@@ -167,14 +167,14 @@ class Projector:
         """What adds to MLflow what it lacks."""
         return "once that is repaired, launch again" if self._must_be_repaired else "the next launch adds it"
 
-    def finish(self, timeout: float, table: Table | None = None, artifacts: Sequence[str] = ()) -> tuple[str, ...]:
+    def finish(self, timeout: float, report: Report | None = None, artifacts: Sequence[str] = ()) -> tuple[str, ...]:
         """As `close`, while a launch may go on. Returns the names of what MLflow does not show."""
         started = set(self._ledger.run_names())
         with self._changed:
             names = [*self._refused, *(folder for folder in self._runs if folder in started), _OUTCOME]
             self._jobs |= {name: object() for name in names}
             self._refused.clear()
-            self._outcome = (table, artifacts)
+            self._outcome = (report, artifacts)
             self._timeout = timeout
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
@@ -330,7 +330,7 @@ class Projector:
                 folder = self._ledger.run(name)
                 result, header = folder.read_result(), folder.readable_header()
                 for run in runs:
-                    projection.project(run, result, None if header is None else header.start_time)
+                    projection.project(run, result, header)
 
     def _failed(self, name: str, job: object, error: Exception) -> None:
         """Keep the job, after all others, unless the store refused it."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from gga_sweep.ledger.lease import LAUNCHES, wait_for_heartbeat
 from gga_sweep.ledger.ledger import Ledger
-from gga_sweep.selection import Table
 from gga_sweep.spec.plan import Plan
 from gga_sweep.tracking.projector import Pace, Projector
 from gga_sweep.tracking.store import open_store
 
 if TYPE_CHECKING:
+    from gga_sweep.report.make_report import Report
     from gga_sweep.tracking.mlflow_api import MlflowClient
 
 
@@ -43,7 +43,7 @@ def sync(
     plan: Plan,
     ledger: Ledger,
     uri: str,
-    table: Table | None = None,
+    report: Report | None = None,
     artifacts: Sequence[str] = (),
     *,
     timeout: float = 600.0,
@@ -58,7 +58,7 @@ def sync(
     Args:
         plan: its runs are shown.
         uri: from `resolve_tracking_uri`.
-        table: winners and summaries are taken from it.
+        report: winners, summaries and descriptions are made from it.
         artifacts: names of files in the sweep's folder, to attach to the parent run.
         timeout: seconds to wait for a store that makes no progress.
         on_progress: called with the number of jobs left, after each.
@@ -72,7 +72,7 @@ def sync(
     with Projector(
         plan, ledger, uri, require_ownership=True, live=live, on_progress=on_progress, pace=pace, connect=connect
     ) as projector:
-        missing = projector.finish(timeout, table, artifacts)
+        missing = projector.finish(timeout, report, artifacts)
     changes = projector.changes
     return SyncResult(
         runs=projector.shown,

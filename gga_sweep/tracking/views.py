@@ -40,20 +40,11 @@ def views(searched: Sequence[str] = ()) -> tuple[View, ...]:
 
 
 def write_views(client: MlflowClient, experiment_id: str, searched: Sequence[str]) -> None:
-    """Write the views that the experiment lacks, and a description with links to them, unless it has one."""
+    """Write the views that the experiment lacks."""
     present = client.get_experiment(experiment_id).tags
-    tags = {view.tag: view.text for view in views(searched)}
-    if names.NOTE not in present:
-        tags[names.NOTE] = description(experiment_id)
-    for name, value in tags.items():
-        if present.get(name) != value:
-            client.set_experiment_tag(experiment_id, name, value)
-
-
-def description(experiment_id: str) -> str:
-    """Links to the views. Markdown, on one line: the page folds what follows it."""
-    links = " \N{MIDDLE DOT} ".join(f"[{view.heading}](.{view.address(experiment_id)})" for view in views())
-    return f"A sweep of gga-sweep: {links} \N{MIDDLE DOT} tables and plots are artifacts of the parent of its runs."
+    for view in views(searched):
+        if present.get(view.tag) != view.text:
+            client.set_experiment_tag(experiment_id, view.tag, view.text)
 
 
 def written_views(experiment: Experiment) -> list[View]:

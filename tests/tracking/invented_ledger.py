@@ -15,16 +15,16 @@ from gga_sweep.records import (
     DomainScores,
     NoisyStep,
     Record,
-    RunRecords,
     RunStatus,
     Score,
     TestRecord,
     ValidationRecord,
 )
-from gga_sweep.selection import SweepView, Table, build_table
+from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.spec import Contents, Plan, PlannedRun, load, plan_sweep
 from gga_sweep.tracking.projection import Projection
 
+DOMAINS = ("0", "15", "30", "45", "60", "75")
 STEPS = (0, 2, 4)
 WINDOW = (1, 2, 3)
 CONTENTS = Contents(dataset="0" * 64)
@@ -66,7 +66,7 @@ def start(ledger: Ledger, run: PlannedRun, start_time: float = START_TIME) -> Ru
             normalise=False,
             fingerprint={"torch": "2"},
             start_time=start_time,
-            split_digests={},
+            split_digests={domain: (f"{domain} 80 %", f"{domain} 20 %") for domain in DOMAINS},
         )
     )
     folder.write_state(RunStatus.RUNNING, -1)
@@ -102,7 +102,7 @@ def finish(
 def invented_record(run: PlannedRun, step: int) -> Record:
     """Best at step 2, and for the later draw; every number differs from every other."""
     level = 0.5 + 0.01 * step - 0.02 * (step > 2) + 0.001 * max(run.draws)
-    domains = [domain for domain in ("0", "15", "30", "45", "60", "75") if domain not in run.cell.test_domains]
+    domains = [domain for domain in DOMAINS if domain not in run.cell.test_domains]
     return Record(
         ValidationRecord(
             step=step,
@@ -151,27 +151,13 @@ def invented_noisy_step(step: int) -> NoisyStep:
     )
 
 
-def invented_table(plan: Plan, ledger: Ledger) -> Table:
-    """The table as the sweep would build it."""
-    folders = [(run, ledger.run(run.folder)) for run in plan.runs]
-    records = tuple(RunRecords(run.place, of.read_result()) for run, of in folders if of.read_header() is not None)
-    return build_table(
-        SweepView(
-            name=plan.sweep.name,
-            dataset=plan.sweep.dataset.name,
-            protocol=plan.sweep.protocol.name,
-            deviations=(),
-            arms=tuple(arm.name for arm in plan.sweep.arms),
-            test_domains=plan.sweep.test_domains,
-            trial_seeds=plan.sweep.config.trial_seeds,
-            draws={arm.name: tuple(range(arm.draws)) for arm in plan.sweep.arms},
-            records=records,
-        )
-    )
+def invented_report(plan: Plan, ledger: Ledger) -> Report:
+    """The report as the sweep would make it."""
+    return make_report(plan, ledger)
 
 
 def show(projection: Projection, run: PlannedRun, ledger: Ledger) -> None:
     """Project what the ledger holds of a run, as the projector does."""
     folder = ledger.run(run.folder)
     header = folder.readable_header()
-    projection.project(run, folder.read_result(), None if header is None else header.start_time)
+    projection.project(run, folder.read_result(), header)

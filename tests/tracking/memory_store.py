@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
 import threading
@@ -144,6 +145,7 @@ class MemoryStore:
             tags=dict(tags),
             params={},
             points=set(),
+            inputs={},
         )
         return self._view(self.runs[run_id])
 
@@ -156,6 +158,12 @@ class MemoryStore:
                 raise MlflowException(f"{param.key} cannot change", error_code=INVALID_PARAMETER_VALUE)
         run.points |= {(point.key, point.step, point.timestamp, _one_nan(point.value)) for point in metrics}
         run.tags |= {tag.key: tag.value for tag in tags}
+
+    def _log_inputs(self, run_id: str, datasets: Sequence[Any]) -> None:
+        for each in datasets:
+            found = each.dataset
+            [context] = each.tags
+            self._active(run_id).inputs[found.name, found.digest] = context.value, json.loads(found.profile)
 
     def _update_run(self, run_id: str, status: str) -> None:
         self._active(run_id).status = status

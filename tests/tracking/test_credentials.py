@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from invented_ledger import finish, invented_table
+from invented_ledger import finish, invented_report
 from tracked_sweep import QUICK
 
 from gga_sweep.errors import GGASweepError, InputError
@@ -62,7 +62,7 @@ def test_neither_mlflow_nor_the_ledger_holds_one(plan: Plan, ledger: Ledger, uri
     for run in plan.runs:
         finish(ledger, run)
     with Projector(plan, ledger, uri) as projector:
-        assert projector.close(60, invented_table(plan, ledger))
+        assert projector.close(60, invented_report(plan, ledger))
     files = list(files_below(storage))
     assert {"mlflow.db", "records.jsonl"} <= {path.name for path in files}
     assert {path.name: told(path.read_bytes()) for path in files if told(path.read_bytes())} == {}

@@ -49,7 +49,7 @@ def undisturbed(tracked: TrackedSweep) -> dict[str, Any]:
     """What a store shows of the ledger in which no request ever failed."""
     other = TrackedSweep(tracked.plan, MemoryStore())
     with other.projector() as projector:
-        assert projector.close(30, other.table)
+        assert projector.close(30, other.report)
     return other.content
 
 
@@ -105,7 +105,7 @@ def two_launches_among_faults(first: Schedule, second: Schedule, closed: bool) -
             finish(ledger, stopped)
             finish(ledger, failed, RunStatus.FAILED, evaluations=1, reason="a reason")
             finish(ledger, diverged, RunStatus.DIVERGED, evaluations=2)
-            assert projector.close(30, tracked.table)
+            assert projector.close(30, tracked.report)
         tracked.store.settle(everything=True)
         shown = tracked.content
         assert shown["faults"] == []
@@ -119,7 +119,7 @@ def test_the_store_in_memory_shows_what_a_real_one_shows(tracked: TrackedSweep, 
     tracked.finish(*plan.runs[:-1])
     progress(start(ledger, plan.runs[-1]), plan.runs[-1], 2)
     with Projector(plan, ledger, uri, pace=QUICK) as projector:
-        assert projector.close(60, tracked.table)
+        assert projector.close(60, tracked.report)
     assert undisturbed(tracked) == store_content(uri, plan.sweep.folder, volatile=True)
 
 
@@ -146,7 +146,7 @@ def test_a_run_whose_request_failed_is_deleted_and_logged_anew(fault: str, track
         deleted = max(deleted, tracked.all_deleted)
         tracked.forget_children()
         good += 1
-    assert good == 3  # create, end, log
+    assert good == 4  # create, log the inputs, end, log
     assert deleted == 1
 
 
@@ -216,15 +216,15 @@ def test_children_of_a_deleted_parent_get_the_new_one(tracked: TrackedSweep) -> 
 
 def test_summaries_that_stand_twice_or_are_cut_off_are_made_anew(tracked: TrackedSweep) -> None:
     tracked.finish_all()
-    table = tracked.table
-    publish_outcome(tracked.project(*tracked.plan.runs, live=False), tracked.plan.runs, table)
+    report = tracked.report
+    publish_outcome(tracked.project(*tracked.plan.runs, live=False), tracked.plan.runs, report)
     before, summaries = tracked.content, tracked.ids("summary")
     assert len(summaries) == 6
     for summary in summaries:
         twin(tracked.store, summary)
     tracked.store.runs[summaries[0]].points.pop()
     tracked.store.runs[summaries[1]].status = "RUNNING"
-    publish_outcome(tracked.open(live=False), tracked.plan.runs, table)
+    publish_outcome(tracked.open(live=False), tracked.plan.runs, report)
     assert tracked.content == before
     assert set(summaries[2:]) < set(tracked.ids("summary"))
 
@@ -237,10 +237,10 @@ def test_opening_again_writes_nothing(finished: bool, tracked: TrackedSweep) -> 
         tracked.finish(runs[0])
     else:
         progress(start(tracked.ledger, runs[0]), runs[0], 2)
-    table = tracked.table
-    publish_outcome(tracked.project(*runs, live=False), runs, table)
+    report = tracked.report
+    publish_outcome(tracked.project(*runs, live=False), runs, report)
     before = {run_id: dict(run.__dict__) for run_id, run in tracked.store.runs.items()}
-    publish_outcome(tracked.project(*runs, live=False), runs, table)
+    publish_outcome(tracked.project(*runs, live=False), runs, report)
     assert {run_id: dict(run.__dict__) for run_id, run in tracked.store.runs.items()} == before
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from faulty_proxy import FAULTS, HOST, FaultyProxy
-from invented_ledger import finish, invented_plan, invented_table, progress, start
+from invented_ledger import finish, invented_plan, invented_report, progress, start
 from stores import store_content
 
 from gga_sweep.ledger.ledger import Ledger
@@ -112,7 +112,7 @@ def sweep_through(proxy: FaultyProxy, plan: Plan, ledger: Ledger, seconds: float
             finish(ledger, run)
             projector.wake(run.folder)
         finish(ledger, runs[-1], RunStatus.DIVERGED, evaluations=2, reason="the loss is NaN")
-        assert projector.close(seconds, invented_table(plan, ledger))
+        assert projector.close(seconds, invented_report(plan, ledger))
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_a_storm_of_faults_loses_nothing_and_doubles_nothing(
     proxy.storm(seed, faults, chance)
     sweep_through(proxy, plan, ledger, seconds=300)
     while not proxy.over:
-        assert sync(plan, ledger, proxy.uri, invented_table(plan, ledger), timeout=300, pace=QUICK).missing == ""
+        assert sync(plan, ledger, proxy.uri, invented_report(plan, ledger), timeout=300, pace=QUICK).missing == ""
     assert faults < 80 or set(proxy.felt) == set(FAULTS)
     shown = store_content(server.store, plan.sweep.folder, volatile=True)
     with Projector(plan, ledger, uri, pace=QUICK) as undisturbed:
-        assert undisturbed.close(60, invented_table(plan, ledger))
+        assert undisturbed.close(60, invented_report(plan, ledger))
     assert shown["faults"] == []
     assert shown == store_content(uri, plan.sweep.folder, volatile=True)

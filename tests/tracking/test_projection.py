@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from invented_ledger import (
+    CONTENTS,
     GGA_L_ARM,
     START_TIME,
     finish,
@@ -108,7 +109,32 @@ def test_tag_and_parameter_have_the_draw_number_of_the_tables(storage: Path, sto
     child = long.child(same)  # a parameter cannot change: it was logged anew
     assert child.tags["mlflow.runName"] == "ERM · test 0 · seed 0 · draws 0, 1, 2"
     assert child.tags["gga_sweep.draws"] == "0, 1, 2"
-    assert child.tags["gga_sweep.draw"] == child.params["draw"] == str(long.table.selected[0].draw) == "2"
+    assert child.tags["gga_sweep.draw"] == child.params["draw"] == str(long.report.table.selected[0].draw) == "2"
+
+
+def test_the_inputs_of_a_run_are_its_splits(tracked: TrackedSweep) -> None:
+    first, other = tracked.plan.runs[0], tracked.plan.runs[-1]
+    tracked.finish(first, other)
+    tracked.project(first, other)
+    inputs = tracked.child(first).inputs
+    profiles = dict(inputs.values())
+    assert profiles.keys() == {"train", "validation", "test"}
+    assert profiles["train"]["domains"] == profiles["validation"]["domains"] == ["15", "30", "45", "60", "75"]
+    assert profiles["test"]["domains"] == ["0"]
+    assert {profile["dataset_digest"] for profile in profiles.values()} == {CONTENTS.dataset}
+    assert {name for name, _ in inputs} == {"RotatedDigits"}
+    assert not inputs.keys() & tracked.child(other).inputs.keys()  # it is tested on another domain
+    assert all(len(digest) <= 36 for _, digest in inputs)
+
+
+def test_a_real_store_shows_the_inputs_of_a_run(plan: Plan, ledger: Ledger, uri: str) -> None:
+    finish(ledger, plan.runs[0])
+    projection = Projection(MlflowClient(uri), plan.sweep, ledger)
+    show(projection, plan.runs[0], ledger)
+    [child] = projection.runs.values()
+    shown = MlflowClient(uri).get_run(child.run_id).inputs.dataset_inputs
+    assert {tag.value for each in shown for tag in each.tags} == {"train", "validation", "test"}
+    assert len({each.dataset.digest for each in shown}) == 3
 
 
 def test_two_arms_that_came_out_equal_share_a_folder_and_are_two_children(storage: Path, store: MemoryStore) -> None:

@@ -129,7 +129,7 @@ def test_closing_adds_runs_that_nobody_woke_and_the_outcome(tracked: TrackedSwee
     with tracked.projector() as projector:
         tracked.finish_all()
         tracked.ledger.store.replace("report.html", b"<p>")
-        assert projector.close(30, tracked.table, ["report.html"])
+        assert projector.close(30, tracked.report, ["report.html"])
     assert shown(tracked).keys() == {run.key for run in tracked.plan.runs}
     assert len(tracked.runs("summary")) == 6
     [parent] = tracked.runs("sweep")
@@ -141,7 +141,7 @@ def test_pages_are_those_of_the_runs_that_the_store_shows(tracked: TrackedSweep)
     with tracked.projector() as projector:
         assert projector.pages == {}
         tracked.finish_all()
-        assert projector.close(30, tracked.table)
+        assert projector.close(30, tracked.report)
         pages = projector.pages
     experiment = {run.experiment_id for run in tracked.store.runs.values()}.pop()
     expected = {

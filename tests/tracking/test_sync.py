@@ -37,7 +37,7 @@ def trained(tracked: TrackedSweep) -> TrackedSweep:
 
 def sync_of(tracked: TrackedSweep, uri: str = SERVER, **changes: Any) -> SyncResult:
     options = {"timeout": 30.0, "connect": lambda uri: tracked.store.connect(), "pace": QUICK, **changes}
-    return sync(tracked.plan, tracked.ledger, uri, tracked.table, **options)
+    return sync(tracked.plan, tracked.ledger, uri, tracked.report, **options)
 
 
 def all_points(tracked: TrackedSweep) -> int:
@@ -47,7 +47,7 @@ def all_points(tracked: TrackedSweep) -> int:
 def test_a_sync_shows_what_a_launch_shows(trained: TrackedSweep) -> None:
     launched = TrackedSweep(trained.plan, MemoryStore())
     with launched.projector(uri=OTHER) as projector:
-        assert projector.close(30, launched.table)
+        assert projector.close(30, launched.report)
     assert sync_of(trained) == SyncResult(runs=8, new=8, updated=0, points=all_points(trained))
     assert trained.content == launched.content
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from invented_ledger import finish, invented_table, show
+from invented_ledger import finish, invented_report, show
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
@@ -33,7 +33,7 @@ def projection(uri: str, plan: Plan, ledger: Ledger) -> Projection:
         finish(ledger, run)
     for run in plan.runs:
         show(projection, run, ledger)
-    publish_outcome(projection, plan.runs, invented_table(plan, ledger))
+    publish_outcome(projection, plan.runs, invented_report(plan, ledger))
     projection.write_sweep(list(plan.runs[0].hyperparameters))
     return projection
 

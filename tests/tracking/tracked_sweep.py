@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from invented_ledger import finish, invented_table, show
+from invented_ledger import finish, invented_report, show
 from memory_store import LATE_SECONDS, MemoryStore
 from stores import content_of
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
-from gga_sweep.selection import Table
+from gga_sweep.report.make_report import Report
 from gga_sweep.spec import Plan, PlannedRun
 from gga_sweep.tracking import names
 from gga_sweep.tracking.projection import Projection
@@ -57,8 +57,8 @@ class TrackedSweep:
             finish(self.ledger, run, status)
 
     @property
-    def table(self) -> Table:
-        return invented_table(self.plan, self.ledger)
+    def report(self) -> Report:
+        return invented_report(self.plan, self.ledger)
 
     @property
     def content(self) -> dict[str, Any]:
