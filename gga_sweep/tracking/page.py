@@ -20,7 +20,7 @@ from gga_sweep.errors import Fault, GGASweepError, InputError
 from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.tracking.experiment import find_experiment
-from gga_sweep.tracking.mlflow_internals import NO_JOBS, runs_address, server_environment
+from gga_sweep.tracking.mlflow_internals import NO_JOBS, QUIET, runs_address, server_environment
 from gga_sweep.tracking.store import open_store, reason_of
 from gga_sweep.tracking.tracking_uri import SERVERS, redact, resolve_tracking_uri, sqlite_path
 
@@ -89,7 +89,7 @@ def _run_server(uri: str, host: str, port: int, address: _Address, announce: Cal
     Args:
         announce: called once the server responds.
     """
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1", *QUIET]
     environment = {
         **server_environment(*_server_names(host, address), port),
         **os.environ,
