@@ -81,9 +81,11 @@ def ui(
             help="Address to listen on. Any other than the loopback interface is open to others; prints a warning."
         ),
     ] = "127.0.0.1",
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Serve MLflow's page on the store of a sweep until interrupted, on 127.0.0.1 by default."""
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.tracking.page import serve_page
 
-    serve_page(read_plan(folder).sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True), host)
+    sweep = read_plan(folder).sweep
+    serve_page(sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True), host, open_page=open_page)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -56,7 +56,8 @@ def provenance(ledger: Ledger) -> dict[str, str]:
     with suppress(InputError):  # an altered file is reported where it is needed
         if origin := read_origin(ledger):
             commit = {names.SOURCE_COMMIT: origin.commit} if origin.commit else {}
-            tags |= {names.SOURCE_NAME: origin.command or "gga-sweep (Python)", **commit}
+            command = " ".join(origin.command.split()[:2])  # MLflow's page shows what follows the last slash
+            tags |= {names.SOURCE_NAME: command or "gga_sweep from Python", **commit}
     return {name: names.value_of(value) for name, value in tags.items()}
 
 
@@ -75,7 +76,7 @@ def summary_tags(sweep: SweepSpec, arm: str, test_domains: str) -> dict[str, str
 def run_params(run: PlannedRun) -> dict[str, str]:
     """Everything that decides a run's numbers, and where it stands. Options that do not apply are left out."""
     config = run.config
-    annealing = {} if config.annealing is None else encode(config.annealing)
+    annealing = {"method": "none"} if config.annealing is None else encode(config.annealing)
     groups: Iterator[tuple[str, Scalar | None]] = iter(
         [
             (names.PARAM_ARM, run.cell.arm),
@@ -90,6 +91,15 @@ def run_params(run: PlannedRun) -> dict[str, str]:
         ]
     )
     return {name: names.value_of(_written(value)) for name, value in groups if value is not None}
+
+
+def varied_params(runs: Sequence[PlannedRun]) -> list[str]:
+    """The names of the parameters by which arms differ, beside their hyperparameters that are searched."""
+    of_arms = {run.cell.arm: run for run in reversed(runs)}  # the first run of each
+    params = [run_params(run) for run in reversed(of_arms.values())]
+    places = (names.PARAM_ARM, names.PARAM_TEST_DOMAINS, names.PARAM_TRIAL_SEED, names.PARAM_DRAW)
+    known = dict.fromkeys(name for of_arm in params for name in of_arm if name not in places)
+    return [name for name in known if len({of_arm[name] for of_arm in params if name in of_arm}) > 1]
 
 
 def _flat(place: str, block: Mapping[str, Any]) -> Iterator[tuple[str, Scalar | None]]:

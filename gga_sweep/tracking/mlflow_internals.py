@@ -23,6 +23,9 @@ SCHEMA_LOGGERS = ("alembic", "sqlalchemy", SCHEMA_LOGGER)
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """Environment of a server that runs no jobs: nothing here needs them, and they take memory."""
 
+QUIET = ("--uvicorn-opts", "--log-level warning")
+"""Options of the server's command: its log of requests would push the address off the screen."""
+
 SHARED_VIEW = "mlflow.sharedViewState."
 """Tag of an experiment, followed by a key: a view, as the page's "share" button writes it."""
 

@@ -79,7 +79,7 @@ def _tables(report: Report) -> Iterator[str]:
 
 
 def _table(section: Section) -> str:
-    return sections_to_markdown([replace(section, notes=())]).strip()
+    return sections_to_markdown([replace(section, notes=(), verdict=())]).strip()
 
 
 def _digest(text: str) -> str:

@@ -9,6 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
+import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,7 +20,7 @@ from gga_sweep.errors import Fault, GGASweepError, InputError
 from gga_sweep.spec.plan import SweepSpec
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.tracking.experiment import find_experiment
-from gga_sweep.tracking.mlflow_internals import NO_JOBS, runs_address, server_environment
+from gga_sweep.tracking.mlflow_internals import NO_JOBS, QUIET, runs_address, server_environment
 from gga_sweep.tracking.store import open_store, reason_of
 from gga_sweep.tracking.tracking_uri import SERVERS, redact, resolve_tracking_uri, sqlite_path
 
@@ -25,18 +28,26 @@ if TYPE_CHECKING:
     from gga_sweep.tracking.mlflow_api import Experiment
 
 HOST = "127.0.0.1"
+_BETWEEN_TRIES = 0.2  # seconds
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def serve_page(
-    sweep: SweepSpec, tracking_uri: str | None, port: int, show: Callable[[str], object], host: str = HOST
+    sweep: SweepSpec,
+    tracking_uri: str | None,
+    port: int,
+    show: Callable[[str], object],
+    host: str = HOST,
+    *,
+    open_page: bool = False,
 ) -> None:
     """Serve the store's page until interrupted; if the store is a server, show the address of its page.
 
     Args:
         show: prints a line.
         host: name or address of this machine to listen on. If other machines can reach it, a warning is shown.
+        open_page: open the page in the browser.
 
     Raises:
         InputError: a malformed URI, a store without this sweep, a port in use, or a host that is not this machine.
@@ -45,8 +56,12 @@ def serve_page(
     uri = resolve_tracking_uri(sweep.storage, tracking_uri, os.environ)
     experiment = _find(uri, sweep)
     if uri.partition("://")[0] in SERVERS:
-        for line in _addresses(redact(uri), experiment):
-            show(line)
+        from gga_sweep.tracking.run_pages import server_address
+
+        page = f"{server_address(uri)}{_page_of(experiment)}"
+        show(page)
+        if open_page:
+            webbrowser.open(page)
         return
     address = _check_free(host, port)
     if not address.is_loopback:
@@ -56,17 +71,25 @@ def serve_page(
             f"{socket.gethostname()}` on the machine with your browser."
         )
     shown_host = socket.gethostname() if address.is_unspecified else _in_url(host)
-    *lines, last = _addresses(f"http://{shown_host}:{port}", experiment)
-    for line in lines:
-        show(line)
-    show(f"{last}   (Ctrl-C ends)")
+    page = f"http://{shown_host}:{port}{_page_of(experiment)}"
+
+    def announce() -> None:
+        show(f"{page}   (Ctrl-C ends)")
+        if open_page:
+            webbrowser.open(page)
+
+    show("Starting MLflow's server ...")
     set_environment()
-    _run_server(uri, host, port, address)
+    _run_server(uri, host, port, address, announce)
 
 
-def _run_server(uri: str, host: str, port: int, address: _Address) -> None:
-    """Run MLflow's server until it ends, which is an error, or until this process is interrupted."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+def _run_server(uri: str, host: str, port: int, address: _Address, announce: Callable[[], None]) -> None:
+    """Run MLflow's server until it ends, which is an error, or until this process is interrupted.
+
+    Args:
+        announce: called once the server responds.
+    """
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1", *QUIET]
     environment = {
         **server_environment(*_server_names(host, address), port),
         **os.environ,
@@ -78,6 +101,10 @@ def _run_server(uri: str, host: str, port: int, address: _Address) -> None:
     before = {number: signal.signal(number, signal.default_int_handler) for number in ends}
     server = subprocess.Popen(command, env=environment, start_new_session=True)  # its children must end with it
     try:
+        while server.poll() is None and not _responds(address, port):
+            time.sleep(_BETWEEN_TRIES)
+        if server.poll() is None:
+            announce()
         code = server.wait()
     except KeyboardInterrupt:
         return
@@ -88,15 +115,24 @@ def _run_server(uri: str, host: str, port: int, address: _Address) -> None:
     raise GGASweepError(f"MLflow's server ended with exit code {code}")
 
 
-def _addresses(server: str, experiment: Experiment) -> list[str]:
-    """Of the experiment's prepared views; of its runs if it has none, because no launch has projected it yet."""
+def _page_of(experiment: Experiment) -> str:
+    """The part of an address after the server's: of the prepared view of results; of the experiment's runs if no launch
+    has projected it yet. The experiment's description has links to the other views."""
     from gga_sweep.tracking.views import written_views
 
-    found = written_views(experiment)
-    width = max((len(view.heading) for view in found), default=0) + 2
     number = str(experiment.experiment_id)
-    prepared = [f"{f'{view.heading}:':{width}}{server}{view.address(number)}" for view in found]
-    return prepared or [f"{server}{runs_address(number)}"]
+    return next((view.address(number) for view in written_views(experiment)), runs_address(number))
+
+
+def _responds(address: _Address, port: int) -> bool:
+    """Whether MLflow's server responds on this machine."""
+    host = "localhost" if address.is_unspecified else _in_url(str(address))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this machine
+    try:
+        with opener.open(f"http://{host}:{port}/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
 
 
 def _check_free(host: str, port: int) -> _Address:

@@ -130,15 +130,16 @@ class Projection:
             self._log(place, child, run, result, header, tags)
         self._in_doubt.discard(place)
 
-    def write_sweep(self, searched: Sequence[str]) -> None:
+    def write_sweep(self, searched: Sequence[str], varied: Sequence[str] = ()) -> None:
         """Attach the sweep file to the parent, describe it, and prepare the experiment's page.
 
         Args:
             searched: names of the hyperparameters that the draws differ in.
+            varied: names of the parameters by which the arms differ.
         """
         config = self.sweep.config.model_dump(mode="json", exclude_unset=True)
         self.client.log_text(self.parent.run_id, write_yaml(config), names.SWEEP_FILE)
-        write_views(self.client, self.experiment_id, searched)
+        write_views(self.client, self.experiment_id, searched, varied)
         if names.NOTE not in self.parent.tags:  # else it holds the results so far
             self.describe()
 

@@ -317,7 +317,10 @@ class Projector:
         if name == _SWEEP_FILE:
             sweep = self._plan.sweep
             parts = [*(run.hyperparameters for run in self._plan.runs), *(searched_space(sweep, a) for a in sweep.arms)]
-            projection.write_sweep(list(dict.fromkeys(name for part in parts for name in part)))
+            from gga_sweep.tracking.descriptions import varied_params
+
+            searched = list(dict.fromkeys(name for part in parts for name in part))
+            projection.write_sweep(searched, varied_params(self._plan.runs))
         elif name == _OUTCOME:
             from gga_sweep.tracking.sweep_outcome import publish_outcome
 

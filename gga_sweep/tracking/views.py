@@ -23,6 +23,9 @@ from gga_sweep.tracking.mlflow_internals import (
     tag,
 )
 
+_FACTORS = 8
+"""Parameters by which arms differ, as columns."""
+
 _AXES = 8
 """Hyperparameters in one chart of parallel coordinates."""
 
@@ -30,19 +33,20 @@ _RUN = (names.PARAM_ARM, names.PARAM_TEST_DOMAINS, names.PARAM_TRIAL_SEED, names
 _IS_RUN = f"{tag(names.ROLE)} = 'run'"
 
 
-def views(searched: Sequence[str] = ()) -> tuple[View, ...]:
+def views(searched: Sequence[str] = (), varied: Sequence[str] = ()) -> tuple[View, ...]:
     """All of a sweep.
 
     Args:
         searched: names of the hyperparameters that its draws differ in.
+        varied: names of the parameters by which its arms differ.
     """
-    return _results(), _selected(), _all_runs(searched), _not_done()
+    return _results(), _selected(varied), _all_runs(searched, varied), _not_done()
 
 
-def write_views(client: MlflowClient, experiment_id: str, searched: Sequence[str]) -> None:
+def write_views(client: MlflowClient, experiment_id: str, searched: Sequence[str], varied: Sequence[str] = ()) -> None:
     """Write the views that the experiment lacks."""
     present = client.get_experiment(experiment_id).tags
-    for view in views(searched):
+    for view in views(searched, varied):
         if present.get(view.tag) != view.text:
             client.set_experiment_tag(experiment_id, view.tag, view.text)
 
@@ -55,20 +59,25 @@ def written_views(experiment: Experiment) -> list[View]:
 def _results() -> View:
     columns = [
         param(names.PARAM_ARM),
-        *map(metric, (names.SUMMARY_MEAN, names.SUMMARY_STANDARD_ERROR, names.SUMMARY_N)),
+        *map(metric, (names.SUMMARY_MEAN, names.SUMMARY_STANDARD_ERROR, names.SUMMARY_N, *names.DIFFERENCES)),
     ]
     search = f"{tag(names.ROLE)} = 'summary' and {tag(names.TEST_DOMAINS)} = '{names.AVERAGE}'"
     state = {
         **table(search, columns, best_first=names.SUMMARY_MEAN),
-        **charts({"Accuracy on the test domains": [bar(names.SUMMARY_MEAN)]}),
+        **charts(
+            {
+                "Accuracy on the test domains": [bar(names.SUMMARY_MEAN)],
+                "Difference to the baseline": list(map(bar, names.DIFFERENCES[:3])),
+            }
+        ),
     }
     return View("gga-sweep-results", "Results", True, state)
 
 
-def _selected() -> View:
+def _selected(varied: Sequence[str]) -> View:
     columns = [
-        *map(param, _RUN),
-        *map(metric, (names.SELECTED_VAL_ACCURACY, names.SELECTED_TEST_ACCURACY, names.SELECTED_STEP)),
+        *map(metric, (names.SELECTED_TEST_ACCURACY, names.SELECTED_VAL_ACCURACY, names.SELECTED_STEP)),
+        *map(param, (*_RUN, *varied[:_FACTORS])),
     ]
     state = {
         **table(
@@ -88,9 +97,9 @@ def _selected() -> View:
     return View("gga-sweep-selected", "Selected", True, state)
 
 
-def _all_runs(searched: Sequence[str]) -> View:
+def _all_runs(searched: Sequence[str], varied: Sequence[str]) -> View:
     columns = [
-        *map(param, (*_RUN, *searched)),
+        *map(param, dict.fromkeys((*_RUN, *varied[:_FACTORS], *searched))),
         tag(names.STATUS),
         *map(metric, (names.SELECTED_VAL_ACCURACY, names.SELECTED_STEP)),
     ]

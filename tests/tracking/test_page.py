@@ -21,6 +21,8 @@ from gga_sweep.tracking.mlflow_api import MlflowClient
 from gga_sweep.tracking.page import HOST, serve_page
 from gga_sweep.tracking.views import views, write_views
 
+STARTING = "Starting MLflow's server ..."
+
 
 class FakeServer:
     """Stands for MLflow's process; `interrupt` is the signal that this process gets while it waits."""
@@ -31,6 +33,15 @@ class FakeServer:
         self.interrupt: signal.Signals | None = signal.SIGINT
         self.started: list[tuple[list[str], Mapping[str, Any]]] = []
         self.signals: list[tuple[int, int]] = []
+        self.opened: list[str] = []
+        self.unready = 0  # how often it does not respond yet
+
+    def poll(self) -> int | None:
+        return None if self.unready or self.interrupt else 7
+
+    def responds(self, address: object, port: int) -> bool:
+        self.unready -= 1
+        return self.unready < 0
 
     def start(self, command: list[str], **options: Any) -> FakeServer:
         self.started.append((command, options))
@@ -58,11 +69,11 @@ class Page:
             probe.bind((HOST, 0))
             self.port: int = probe.getsockname()[1]
 
-    def serve(self, uri: str | None = None, host: str = HOST) -> list[str]:
-        """The lines shown."""
+    def serve(self, uri: str | None = None, host: str = HOST, *, open_page: bool = False) -> list[str]:
+        """The lines shown, without that of the start."""
         shown = list[str]()
-        serve_page(self.sweep, uri, self.port, shown.append, host)
-        return shown
+        serve_page(self.sweep, uri, self.port, shown.append, host, open_page=open_page)
+        return [line for line in shown if line != STARTING]
 
     @property
     def command(self) -> list[str]:
@@ -82,6 +93,8 @@ def plain(plan: Plan, uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pag
     server = FakeServer()
     monkeypatch.setattr(page.subprocess, "Popen", server.start)
     monkeypatch.setattr(page.os, "killpg", server.killpg)
+    monkeypatch.setattr(page, "_responds", server.responds)
+    monkeypatch.setattr(page.webbrowser, "open", server.opened.append)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
     yield Page(plan, server)
@@ -107,31 +120,52 @@ def test_the_server_listens_on_the_loopback_interface_alone(plain: Page, uri: st
         "--host": "127.0.0.1",
         "--port": str(plain.port),
         "--workers": "1",
+        "--uvicorn-opts": "--log-level warning",
     }
     assert plain.environment["MLFLOW_BACKEND_STORE_URI"] == uri
     assert plain.environment["PATH"] == os.environ["PATH"]
     assert line.startswith(f"http://127.0.0.1:{plain.port}/#/experiments/{number}/runs?")
 
 
-def test_the_addresses_of_the_prepared_views_are_shown(plain: Page, uri: str) -> None:
+def test_the_address_of_the_results_is_shown(plain: Page, uri: str) -> None:
     client = MlflowClient(uri)
     number = find_or_create_experiment(client, plain.sweep.folder)
     write_views(client, number, ["lr"])
-    shown = plain.serve()
-    assert [line.split(": ")[0] for line in shown] == [view.heading for view in views()]
-    for line, view in zip(shown, views(), strict=True):
-        assert f" http://127.0.0.1:{plain.port}{view.address(number)}" in line
-    assert [line.endswith("(Ctrl-C ends)") for line in shown] == [False] * (len(shown) - 1) + [True]
+    [line] = plain.serve()
+    assert line == f"http://127.0.0.1:{plain.port}{views()[0].address(number)}   (Ctrl-C ends)"
+    assert plain.server.opened == []
+
+
+def test_the_address_is_shown_and_opened_once_the_server_responds(
+    pretended: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(page.time, "sleep", waited.append)
+    pretended.server.unready = 3
+    [line] = pretended.serve(open_page=True)
+    assert len(waited) == 3
+    assert pretended.server.opened == [line.removesuffix("   (Ctrl-C ends)")]
+
+
+def test_a_server_that_ends_before_it_responds_shows_no_address(
+    pretended: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretended.server.interrupt = None
+    shown = list[str]()
+    with pytest.raises(GGASweepError, match="ended with exit code 7"):
+        serve_page(pretended.sweep, None, pretended.port, shown.append)
+    assert shown == [STARTING]
 
 
 def test_of_a_running_server_the_address_is_shown(pretended: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as listening:  # nothing is started, so the port does not matter
         listening.bind((HOST, pretended.port))
         listening.listen()
-        [line] = pretended.serve("https://anna:secret@host:5000")
+        [line] = pretended.serve("https://anna:secret@host:5000", open_page=True)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:80")
         [of_environment] = pretended.serve()
-    assert line.startswith("https://***@host:5000/#/experiments/5/runs?")
+    assert line.startswith("https://host:5000/#/experiments/5/runs?workflowType=machine_learning")
+    assert pretended.server.opened == [line]
     assert of_environment.startswith("http://elsewhere:80/#/")
     assert not pretended.server.started
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from invented_ledger import (
+    ANNEALED_ARM,
     CONTENTS,
     GGA_L_ARM,
     START_TIME,
@@ -28,6 +29,7 @@ from gga_sweep.spec import Plan
 from gga_sweep.spec.models import SweepConfig
 from gga_sweep.tracking import names, points, tracked_run
 from gga_sweep.tracking.changes import Changes
+from gga_sweep.tracking.descriptions import varied_params
 from gga_sweep.tracking.mlflow_api import MlflowClient
 from gga_sweep.tracking.projection import Projection
 
@@ -92,8 +94,17 @@ def test_the_parameters_are_all_that_decides_a_run(tracked: TrackedSweep) -> Non
     assert (params["arm"], params["draw"], params["trial_seed"]) == ("ERM + GGA", "1", "0")
     assert params["test_domains"] == "75"
     assert "training.weights" not in params  # there are none
-    assert not any(name.startswith("annealing.") for name in tracked.child(plain).params)
+    of_plain = tracked.child(plain).params
+    assert {name: of_plain[name] for name in of_plain if name.startswith("annealing.")} == {"annealing.method": "none"}
     assert "gga_sweep.annealing" not in tracked.child(plain).tags
+
+
+def test_the_varied_parameters_are_those_by_which_arms_differ(storage: Path) -> None:
+    assert varied_params(invented_plan(storage).runs) == ["annealing.method"]
+    arms = [
+        {**ANNEALED_ARM, "name": name, "annealing": {"radius": radius}} for name, radius in (("a", 1e-4), ("b", 1e-3))
+    ]
+    assert varied_params(invented_plan(storage, arms=arms).runs) == ["annealing.radius"]
 
 
 def test_tag_and_parameter_have_the_draw_number_of_the_tables(storage: Path, store: MemoryStore) -> None:

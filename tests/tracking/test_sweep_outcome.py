@@ -175,14 +175,14 @@ def test_a_description_fits_into_a_tag(storage: Path, store: MemoryStore) -> Non
 
 
 def test_runs_name_their_user_source_and_commit(tracked: TrackedSweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    origin = Origin("1.0", "a" * 40, False, "gga-sweep run demo")
+    origin = Origin("1.0", "a" * 40, False, "gga-sweep run demo --storage /data")
     monkeypatch.setattr("gga_sweep.tracking.descriptions.read_origin", lambda ledger: origin)
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
     tracked.finish_all()
     publish(tracked, tracked.report)
     expected = {
         "mlflow.user": "anna",
-        "mlflow.source.name": "gga-sweep run demo",
+        "mlflow.source.name": "gga-sweep run",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": "a" * 40,
     }

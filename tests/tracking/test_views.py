@@ -94,6 +94,12 @@ def test_the_charts_of_hyperparameters_are_of_the_searched_ones() -> None:
     assert axes("lr", "annealing.radius") == [["lr", "annealing.radius"], ["lr"], ["annealing.radius"]]
 
 
+def test_what_arms_differ_in_is_a_column() -> None:
+    _, selected, every, _ = views(["lr"], ["annealing.method", "lr"])
+    assert "params.`annealing.method`" in selected.state["selectedColumns"]
+    assert [every.state["selectedColumns"].count(f"params.`{name}`") for name in ("annealing.method", "lr")] == [1, 1]
+
+
 def test_a_view_of_many_hyperparameters_fits_into_a_tag() -> None:
     searched = [f"annealing.a_hyperparameter_{number}" for number in range(30)]
     assert all(len(view.text) <= LONGEST_TAG for view in views(searched))
