@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
@@ -23,6 +23,7 @@ from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.files import present_files
 from gga_sweep.report.launch_display import DecodingDisplay, work_in_words
 from gga_sweep.report.make_report import Report, make_report
+from gga_sweep.report.run_table import rows_by_run, rows_by_step
 from gga_sweep.report.waiting import waiting
 from gga_sweep.report.wording import count
 from gga_sweep.scheduling.remaining import find_remaining
@@ -35,6 +36,8 @@ from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.tracking_uri import redact, resolve_tracking_uri
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gga_sweep.execution.predictions import Predictions
     from gga_sweep.ledger.run_folder import RunFolder
     from gga_sweep.ledger.run_reader import Weights
@@ -243,6 +246,27 @@ class SweepResult:
         runs = (*self.report.view.trained_runs, *self.report.view.pair_records)
         spent = {run.folder: math.fsum(run.seconds.values()) - run.inherited_seconds for run in runs}
         return math.fsum(spent.values())
+
+    def dataframe(self, by: Literal["run", "step"] = "run", method: str | None = None) -> pd.DataFrame:
+        """The runs as a tidy pandas DataFrame. `gga_sweep.report.run_table` documents the columns.
+
+        Args:
+            by: one row a run, or one row an evaluation of a run.
+            method: a selection method, for the column `selected`; None: the first in the sweep file.
+
+        Raises:
+            InputError: another `by`, or a selection method that is unknown.
+            GGASweepError: pandas is not installed.
+        """
+        kinds = {"run": rows_by_run, "step": rows_by_step}
+        if by not in kinds:
+            raise InputError([Fault("by", "must be a known kind of rows", by, tuple(kinds))], "dataframe")
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise GGASweepError("dataframe() requires pandas: pip install pandas") from error
+        columns, rows = kinds[by](self.report.view, self.table(method))
+        return pd.DataFrame(rows, columns=list(columns))
 
     def table(self, method: str | None = None) -> Table:
         """Mean and standard error over trial seeds, by arm and test domain.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from made_runs import changed_run
 
 from gga_sweep.api import SweepResult
-from gga_sweep.errors import InputError
+from gga_sweep.errors import GGASweepError, InputError
 from gga_sweep.execution.model import load_model
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunRecords, RunStatus
@@ -154,3 +155,26 @@ def test_model_and_predictions_of_a_winner_are_those_of_its_run_at_the_selected_
     assert all(torch.equal(expected.state_dict()[name], value) for name, value in network.state_dict().items())
     found = best.predict()
     assert (found.step, found.largest_difference) == (best.selected.step, 0)
+
+
+def test_the_data_frame_has_a_row_a_run_or_a_row_an_evaluation(result: SweepResult) -> None:
+    by_run = result.dataframe()
+    assert len(by_run) == len(result.records)
+    assert by_run["selected"].sum() == len(result.selected())
+    assert by_run["seconds"].sum() == pytest.approx(result.device_seconds)
+    means = by_run[by_run["selected"]].groupby("arm")["test_accuracy"].mean()
+    assert means.to_dict() == pytest.approx({row.arm: row.average.mean for row in result.table().rows})
+    assert set(by_run["params.lr"]) == {run.hyperparameters["lr"] for run in result.records}
+    by_step = result.dataframe(by="step")
+    assert by_step.groupby("folder")["step"].apply(list).tolist() == [[0, 2, 4]] * len(result.records)
+
+
+def test_a_data_frame_by_something_else_is_refused(result: SweepResult) -> None:
+    with pytest.raises(InputError, match=r"by: must be a known kind of rows, got 'epoch' \(allowed: run, step\)"):
+        result.dataframe(by="epoch")  # type: ignore[arg-type]
+
+
+def test_a_data_frame_without_pandas_says_what_to_install(result: SweepResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(GGASweepError, match="pip install pandas"):
+        result.dataframe()

@@ -18,7 +18,8 @@ LOADED = """
 import sys
 
 def loaded():
-    return " ".join(name for name in ("torch", "ray", "mlflow") if name in sys.modules) or "none"
+    heavy = ("torch", "ray", "mlflow", "pandas", "matplotlib")
+    return " ".join(name for name in heavy if name in sys.modules) or "none"
 
 import gga_sweep
 print("import:", loaded())
@@ -39,7 +40,7 @@ print("train:", loaded())
 """
 
 
-def test_torch_ray_and_mlflow_are_loaded_only_where_they_are_needed(tmp_path: Path) -> None:
+def test_heavy_libraries_are_loaded_only_where_they_are_needed(tmp_path: Path) -> None:
     """In a process of its own, because other tests have loaded everything here."""
     done = subprocess.run([sys.executable, "-c", LOADED], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
