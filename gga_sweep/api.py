@@ -23,6 +23,7 @@ from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.files import present_files
 from gga_sweep.report.launch_display import DecodingDisplay, work_in_words
 from gga_sweep.report.make_report import Report, make_report
+from gga_sweep.report.notebook import report_to_html, table_to_html
 from gga_sweep.report.run_table import rows_by_run, rows_by_step
 from gga_sweep.report.waiting import waiting
 from gga_sweep.report.wording import count
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from gga_sweep.ray_backend.callbacks import callbacks
     from gga_sweep.ray_backend.search_space import param_space
     from gga_sweep.ray_backend.trainable import trainable
+    from gga_sweep.report.plots.catalogue import DrawnPlot
 
 __all__ = [
     "GGASweepError",
@@ -68,6 +70,8 @@ __all__ = [
 
 _NEED_RAY = {"callbacks": "callbacks", "param_space": "search_space", "trainable": "trainable"}
 """The modules of `ray_backend` that hold the names for a user's own Tuner."""
+
+Table._repr_html_ = table_to_html  # type: ignore[attr-defined]  # `selection` cannot import `report`, which is above it
 
 
 def __getattr__(name: str) -> object:
@@ -225,6 +229,13 @@ class SweepResult:
             f"<SweepResult of {self.plan.sweep.name}: {count(len(self.records), 'run')}{ended}, {self.ledger.folder}>"
         )
 
+    def _repr_html_(self) -> str:
+        stopped = {"Stopped": self.stopped} if self.stopped else {}
+        failed = {"Failed": count(len(self.failed), "run")} if self.failed else {}
+        page = {"Page": str(self.paths["html"])} if "html" in self.paths else {}
+        places = {**stopped, **failed, **page, "Ledger": str(self.ledger.folder), "MLflow": self.tracking_uri}
+        return report_to_html(self.report, places)
+
     @property
     def interrupted(self) -> bool:
         """Whether the launch stopped before its end; the next one continues."""
@@ -277,6 +288,23 @@ class SweepResult:
         if method is None:
             return self.report.table
         return build_table(self.report.view, method, select_from=self.plan.sweep.config.select_from)
+
+    def plot(self, name: str) -> DrawnPlot:
+        """A plot of the page, for a notebook or as a Matplotlib figure.
+
+        Args:
+            name: differences, accuracy-steps, accuracy, gain-accuracy, budget-differences, budget-draws, budget-time,
+                cost, factors, alignment, alignment-gained, loss, validation-test or hyperparameters.
+
+        Returns:
+            The plot; `.figure` is the Matplotlib figure, for example for `.figure.savefig("differences.pdf")`.
+
+        Raises:
+            InputError: an unknown name, or there is nothing to draw.
+        """
+        from gga_sweep.report.plots.catalogue import draw_figure  # loads Matplotlib
+
+        return draw_figure(name, self.report)
 
     def selected(self, method: str | None = None) -> tuple[Selected, ...]:
         """The selected run and step of every cell."""

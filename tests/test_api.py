@@ -178,3 +178,12 @@ def test_a_data_frame_without_pandas_says_what_to_install(result: SweepResult, m
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(GGASweepError, match="pip install pandas"):
         result.dataframe()
+
+
+def test_a_notebook_shows_the_result_and_its_plots(result: SweepResult) -> None:
+    page = result._repr_html_()
+    assert "MLflow: sqlite:///nowhere" in page
+    assert "Failed" not in page
+    assert "Failed: 1 run" in with_status(result, RunStatus.FAILED)._repr_html_()
+    assert "Stopped: told to stop" in replace(result, stopped="told to stop")._repr_html_()
+    assert result.plot("accuracy").figure.axes

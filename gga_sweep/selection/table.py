@@ -81,7 +81,7 @@ class IncompleteCell:
     selected: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Table:
     """Arms by test domains, with everything that must be printed beside the numbers.
 
@@ -115,6 +115,10 @@ class Table:
     selected: tuple[Selected, ...]
     seed_use: str = ""
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        size = f"arms: {len(self.rows)}, test domains: {len(self.columns)}, trial seeds: {len(self.trial_seeds)}"
+        return f"<Table of {self.title}; {size}>"
 
     @property
     def title(self) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from gga_sweep.errors import Fault, InputError
 from gga_sweep.report.make_report import Report
 from gga_sweep.report.plots.accuracy import (
     accuracy_by_domain,
@@ -44,6 +47,52 @@ class Plot:
     caption: str
     draw: Callable[[Report], Figure | None]
     nothing: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DrawnPlot:
+    """A plot of a sweep. A notebook shows it with its title and caption.
+
+    Args:
+        title: what it shows.
+        caption: one sentence on how to read it.
+        figure: of Matplotlib, for example for `figure.savefig("differences.pdf")`.
+    """
+
+    title: str
+    caption: str
+    figure: Figure
+
+    def __repr__(self) -> str:
+        return f"<DrawnPlot: {self.title}>"
+
+    def _repr_html_(self) -> str:
+        svg = Markup(figure_to_svg(self.figure, f"plot-{next(_SHOWN)}", self.title))
+        page = Markup("<figure style='max-width: 50em'><strong>{}</strong>{}<figcaption>{}</figcaption></figure>")
+        return str(page.format(self.title, svg, self.caption))
+
+
+_SHOWN = itertools.count()
+"""Makes the ids in drawings unique: a notebook may show a plot several times."""
+
+
+def draw_figure(name: str, report: Report) -> DrawnPlot:
+    """The plot of this sweep with its legend.
+
+    Args:
+        name: in `PLOTS`.
+
+    Raises:
+        InputError: an unknown name, or there is nothing to draw.
+    """
+    if name not in PLOTS:
+        raise InputError([Fault("name", "must be a known plot", name, tuple(PLOTS))], "plot")
+    plot = PLOTS[name]
+    figure = plot.draw(report)
+    if figure is None:
+        rule = f"cannot be drawn. {plot.nothing or 'No arm has a numeric factor.'}"
+        raise InputError([Fault(name, rule)], "plot")
+    return DrawnPlot(plot.title, plot.caption, figure)
 
 
 def draw(name: str, report: Report) -> str | None:
