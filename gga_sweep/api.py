@@ -21,7 +21,7 @@ from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.ledger.suggested_draws import read_suggested
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.files import present_files
-from gga_sweep.report.launch_display import DecodingDisplay, work_in_words
+from gga_sweep.report.launch_display import DecodingDisplay, default_console, work_in_words
 from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.report.notebook import report_to_html, table_to_html
 from gga_sweep.report.run_table import rows_by_run, rows_by_step
@@ -86,7 +86,7 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
     Args:
         sweep: from `gga_sweep.load`.
         options: how to launch it.
-        console: shows the progress; None shows none.
+        console: shows the progress; None shows it in a notebook, and nothing elsewhere.
 
     Returns:
         The runs with their records, and what was selected.
@@ -102,7 +102,7 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
     from gga_sweep.ray_backend.launch import START_SECONDS, Launch
     from gga_sweep.ray_backend.sweep_end import end_sweep
 
-    options, console = options or LaunchOptions(), console or Console(quiet=True)
+    options, console = options or LaunchOptions(), console or default_console()
     uri = resolve_tracking_uri(sweep.storage, sweep.tracking_uri, os.environ)
     check_dashboard(options, os.environ)
     require_writable(sweep.storage)

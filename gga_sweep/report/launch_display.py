@@ -1,13 +1,17 @@
-"""The live display of a launch: a table on a terminal, a line every 15 s elsewhere."""
+"""The live display of a launch: a table on a terminal or in a notebook, a line every 15 s elsewhere."""
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.jupyter import JUPYTER_HTML_FORMAT, JupyterRenderable
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -22,6 +26,7 @@ from gga_sweep.scheduling.remaining import Remaining
 from gga_sweep.spec.adaptive_search import unsuggested_runs
 
 _LINE_SECONDS = 15.0
+_NOTEBOOK_SECONDS = 1.0
 _SHOWN_RUNS = 16
 _FEWEST_RUNS = 3
 _SHOWN_ARMS, _NAMED_ARMS = 8, 3
@@ -29,12 +34,19 @@ _OTHER_LINES = 8
 """Lines of the table besides those of arms and runs: summary, bar, heads, gaps."""
 
 
+def default_console() -> Console:
+    """A console that shows progress in a notebook, and nothing elsewhere."""
+    console = Console()
+    console.quiet = not console.is_jupyter
+    return console
+
+
 class Display:
     """Shows a `LaunchProgress` within a `with` block.
 
     Args:
         progress: read from a thread of the display.
-        console: a terminal shows a live table, anything else a line every 15 s.
+        console: a terminal and a notebook show a live table, anything else a line every 15 s.
     """
 
     def __init__(self, progress: LaunchProgress, console: Console) -> None:
@@ -42,14 +54,20 @@ class Display:
         self._console = console
         self._live: Live | None = None
         self._stop = threading.Event()
-        self._lines = threading.Thread(target=self._print_lines, name="sweep-display", daemon=True)
+        self._output: Any = None  # of the notebook
+        self._thread = threading.Thread(
+            target=self._update_output if console.is_jupyter else self._print_lines, name="sweep-display", daemon=True
+        )
 
     def __enter__(self) -> Display:
         if self._console.is_terminal:
             self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=2, transient=True)
             self._live.start()
-        else:
-            self._lines.start()
+            return self
+        if self._console.is_jupyter:  # rich's `Live` would need ipywidgets there
+            display = import_module("IPython.display").display
+            self._output = display(self._in_notebook(self._table()), display_id=True)
+        self._thread.start()
         return self
 
     def __exit__(
@@ -59,8 +77,22 @@ class Display:
         if self._live is not None:
             self._live.stop()
         else:
-            self._lines.join()
-        self._console.print(summary_line(self._progress), highlight=False)
+            self._thread.join()
+        if self._output is not None:
+            self._output.update(self._in_notebook(Text(summary_line(self._progress))))
+        else:
+            self._console.print(summary_line(self._progress), highlight=False)
+
+    def _update_output(self) -> None:
+        while not self._stop.wait(_NOTEBOOK_SECONDS):
+            self._output.update(self._in_notebook(self._table()))
+
+    def _in_notebook(self, content: RenderableType) -> JupyterRenderable:
+        """As an output that can be replaced by the next one."""
+        page = Console(file=io.StringIO(), record=True, width=self._console.width, force_jupyter=False)
+        page.print(content)
+        html = page.export_html(code_format=JUPYTER_HTML_FORMAT, inline_styles=True, clear=False)
+        return JupyterRenderable(html, page.export_text())
 
     def _print_lines(self) -> None:
         while not self._stop.wait(_LINE_SECONDS):

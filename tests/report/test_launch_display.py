@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +18,14 @@ from small_launch import Clock, estimate_in_seconds, runs_by_key
 
 from gga_sweep.records import RunStatus
 from gga_sweep.report import launch_display as display
-from gga_sweep.report.launch_display import DecodingDisplay, Display, outlook, standings_in_words, summary_line
+from gga_sweep.report.launch_display import (
+    DecodingDisplay,
+    Display,
+    default_console,
+    outlook,
+    standings_in_words,
+    summary_line,
+)
 from gga_sweep.report.waiting import waiting
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.spec import PlannedRun
@@ -228,3 +237,48 @@ def test_what_is_waited_for_is_said_at_once(terminal: bool, said: str) -> None:
     screen = Screen(terminal=terminal)
     with waiting(screen.console, "Starting Ray"):
         screen.wait_for(lambda text: said in text)
+
+
+class Output:
+    """An output of a notebook, of which each content is kept."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def display(self, content: Any, *, display_id: bool) -> Output:
+        assert display_id
+        self.update(content)
+        return self
+
+    def update(self, content: Any) -> None:
+        self.shown.append(content._repr_mimebundle_(None, None)["text/html"])
+
+
+def test_a_notebook_shows_one_output_that_is_replaced(
+    runs: Mapping[str, PlannedRun], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = Output()
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", output)
+    monkeypatch.setattr(display, "_NOTEBOOK_SECONDS", 0.01)
+    progress = LaunchProgress(runs, {}, clock=clock)
+    first = next(iter(runs))
+    with Display(progress, Console(file=io.StringIO(), force_jupyter=True)):
+        assert "Waiting for the first worker" in output.shown[0]
+        progress.reported(first, 4, 0.8125)
+        deadline = time.monotonic() + 10
+        while "81.2 %" not in output.shown[-1]:
+            assert time.monotonic() < deadline, output.shown[-1]
+            time.sleep(0.005)
+        for key in runs:
+            progress.ended_with(key, RunStatus.DONE)
+    assert re.sub("<[^>]*>", "", output.shown[-1]).strip() == "4 of 4 runs done; 0 s"
+    count = len(output.shown)
+    time.sleep(0.03)
+    assert len(output.shown) == count  # it has ended
+
+
+@pytest.mark.parametrize("in_notebook", [True, False])
+def test_progress_is_shown_by_default_in_a_notebook_alone(in_notebook: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: in_notebook)
+    assert default_console().quiet is not in_notebook
