@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from invented_sweep import invented_sweep
@@ -64,3 +65,10 @@ def test_every_column_is_documented(view: SweepView) -> None:
             re.sub(r"^params\..*", "params.NAME", re.sub(r"^seconds\..*", "seconds.PHASE", one)) for one in columns
         }
         assert plain <= documented
+
+
+def test_the_page_on_python_has_the_same_columns() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+    tables = [part for part in (run_table.__doc__ or "").split("\n\n") if part.startswith("|")]
+    assert len(tables) == 3
+    assert all(table in page for table in tables)
