@@ -32,6 +32,7 @@ def test_a_result_begins_with_the_verdict_and_has_the_table_with_differences() -
     assert page.index(escape(section.verdict[0])) < page.index("<table>")
     assert texts(page) == [cell for row in section.sheets[0].rows for cell in row[1:]]
     assert "Page: results/report.html" in page
+    assert "*: 3 cells incomplete" in page  # one failed, one out of memory, one missing
 
 
 def test_a_table_shows_itself() -> None:
@@ -54,6 +55,7 @@ def test_names_and_places_are_escaped() -> None:
     assert "<script>" not in page
     assert "<b>" not in page
     assert "<i>" not in page
+    assert "incomplete" not in page
 
 
 @pytest.mark.parametrize("name", ["differences", "accuracy-steps"])
