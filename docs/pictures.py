@@ -1,0 +1,172 @@
+"""Makes the pictures of the README: `docs/pictures.py [STORAGE]`. Needs Chromium; takes under three minutes.
+
+STORAGE is a folder that has the sweep `demo`, or will have it; by default a temporary one, in which it is trained.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import urllib.request
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+
+PICTURES = Path(__file__).with_name("pictures")
+GGA_SWEEP = [sys.executable, "-m", "gga_sweep.cli"]
+COLUMNS, LINES = 100, 30
+MAX_BYTES = 200_000
+
+
+def main() -> None:
+    """Make all three pictures."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        sys.exit("Chromium is required for the pictures: install the package `chromium`.")
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Path(sys.argv[1] if len(sys.argv) > 1 else folder)
+        draw_terminal(storage)
+        screenshot(chromium, (storage / "demo" / "report.html").absolute().as_uri(), PICTURES / "page.png", seconds=2)
+        picture_mlflow(chromium, storage / "demo")
+    for picture in sorted(PICTURES.iterdir()):
+        size = picture.stat().st_size
+        print(f"{picture}: {size / 1000:.0f} kB")
+        if size > MAX_BYTES:
+            sys.exit(f"{picture} must have at most {MAX_BYTES} bytes, got {size}.")
+
+
+def draw_terminal(storage: Path) -> None:
+    """Run the demo in a pseudo-terminal, and draw the end of what it printed."""
+    arguments = ["run", "demo", "--storage", str(storage)]
+    printed = on_a_terminal([*GGA_SWEEP, *arguments]).replace(str(storage), "gga-sweep-results")
+    lines = screen(printed)
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text("$ gga-sweep run demo", style="bold"))
+    for line in lines[-LINES:]:
+        console.print(Text.from_ansi(line), overflow="crop", no_wrap=True)
+    svg = console.export_svg(title="gga-sweep", unique_id="terminal")
+    # The font is the reader's own: a picture in a README loads nothing.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    (PICTURES / "terminal.svg").write_text(svg, encoding="utf-8")
+
+
+def on_a_terminal(command: list[str]) -> str:
+    """The output of a command in a pseudo-terminal of `COLUMNS` columns.
+
+    Args:
+        command: the program and its arguments.
+    """
+    process, descriptor = pty.fork()
+    if process == 0:
+        os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        os.execvp(command[0], command)
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    output = b""
+    try:
+        while block := os.read(descriptor, 65536):
+            output += block
+    except OSError:  # Linux's end of a pseudo-terminal
+        pass
+    if status := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
+        sys.exit(f"{command} ended with {status}:\n{output.decode()}")
+    return output.decode()
+
+
+def screen(printed: str) -> list[str]:
+    """The lines that remain after a live display has erased and redrawn its own.
+
+    Args:
+        printed: the output of a program that moves the cursor by `ESC [ n A` and erases lines by `ESC [ 2 K` only.
+    """
+    lines, row = [""], 0
+    for part in re.split(r"(\n|\x1b\[\d*A|\x1b\[2K)", printed.replace("\r", "")):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif up := re.fullmatch(r"\x1b\[(\d*)A", part):
+            row = max(0, row - int(up[1] or 1))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        else:
+            lines[row] += part
+    while lines and not Text.from_ansi(lines[-1]).plain.strip():
+        lines.pop()
+    return lines
+
+
+def picture_mlflow(chromium: str, sweep: Path) -> None:
+    """Serve the sweep by `gga-sweep ui`, and take a picture of the first page that it names."""
+    command = [*GGA_SWEEP, "ui", str(sweep), "--port", "5057"]
+    environment = os.environ | {"COLUMNS": "400"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, start_new_session=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            address = next(filter(None, (re.search(r"https?://\S+", line) for line in server.stdout)))[0]
+            wait_for(address.partition("#")[0])
+            screenshot(chromium, address, PICTURES / "mlflow.png", seconds=12)
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+
+
+def wait_for(address: str) -> None:
+    """Wait until a server answers, at most a minute."""
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    sys.exit(f"{address} did not answer within a minute.")
+
+
+def screenshot(chromium: str, address: str, picture: Path, seconds: float) -> None:
+    """Save the first screen of a page, in 256 colours.
+
+    Args:
+        chromium: the browser.
+        address: the page.
+        picture: a PNG.
+        seconds: how long the page may load and draw, in the page's own time.
+    """
+    with tempfile.TemporaryDirectory() as profile:
+        file = Path(profile, "picture.png")
+        subprocess.run(
+            [
+                chromium,
+                "--headless",
+                "--no-sandbox",
+                "--hide-scrollbars",
+                "--blink-settings=preferredColorScheme=1",
+                f"--user-data-dir={profile}/profile",
+                f"--screenshot={file}",
+                "--window-size=1280,900",
+                f"--virtual-time-budget={int(1000 * seconds)}",
+                address,
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+        )
+        with Image.open(file) as image:
+            image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
