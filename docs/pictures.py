@@ -5,8 +5,10 @@ STORAGE is a folder that has the sweep `demo`, or will have it; by default a tem
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -20,6 +22,7 @@ import termios
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from rich.console import Console
@@ -29,6 +32,12 @@ PICTURES = Path(__file__).with_name("pictures")
 GGA_SWEEP = [sys.executable, "-m", "gga_sweep.cli"]
 COLUMNS, LINES = 100, 30
 MAX_BYTES = 200_000
+SETTINGS_OF_MLFLOW = """
+localStorage.setItem("mlflow.workflowType_v1", JSON.stringify("machine_learning"));
+localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
+"""
+"""What MLflow's page stores in a browser in which its assistant was closed."""
 
 
 def main() -> None:
@@ -40,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         storage = Path(sys.argv[1] if len(sys.argv) > 1 else folder)
         draw_terminal(storage)
-        screenshot(chromium, (storage / "demo" / "report.html").absolute().as_uri(), PICTURES / "page.png", seconds=2)
+        picture_page(chromium, storage)
         picture_mlflow(chromium, storage / "demo")
     for picture in sorted(PICTURES.iterdir()):
         size = picture.stat().st_size
@@ -108,6 +117,15 @@ def screen(printed: str) -> list[str]:
     return lines
 
 
+def picture_page(chromium: str, storage: Path) -> None:
+    """Take a picture of the report's first screen, with the default storage in place of this machine's folder."""
+    text = (storage / "demo" / "report.html").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "report.html")
+        page.write_text(text.replace(str(storage.absolute()), "gga-sweep-results"), encoding="utf-8")
+        screenshot(chromium, page.as_uri(), PICTURES / "page.png", seconds=2)
+
+
 def picture_mlflow(chromium: str, sweep: Path) -> None:
     """Serve the sweep by `gga-sweep ui`, and take a picture of the first page that it names."""
     command = [*GGA_SWEEP, "ui", str(sweep), "--port", "5057"]
@@ -142,30 +160,77 @@ def screenshot(chromium: str, address: str, picture: Path, seconds: float) -> No
         chromium: the browser.
         address: the page.
         picture: a PNG.
-        seconds: how long the page may load and draw, in the page's own time.
+        seconds: how long the page may load and draw.
     """
-    with tempfile.TemporaryDirectory() as profile:
-        file = Path(profile, "picture.png")
-        subprocess.run(
-            [
-                chromium,
-                "--headless",
-                "--no-sandbox",
-                "--hide-scrollbars",
-                "--blink-settings=preferredColorScheme=1",
-                f"--user-data-dir={profile}/profile",
-                f"--screenshot={file}",
-                "--window-size=1280,900",
-                f"--virtual-time-budget={int(1000 * seconds)}",
-                address,
-            ],
-            check=True,
+    with tempfile.TemporaryDirectory() as profile, Browser(chromium, profile) as browser:
+        browser.call("Page.addScriptToEvaluateOnNewDocument", source=SETTINGS_OF_MLFLOW)
+        browser.call("Page.navigate", url=address)
+        time.sleep(seconds)
+        png = base64.b64decode(browser.call("Page.captureScreenshot", format="png")["data"])
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
+
+
+class Browser:
+    """A page of Chromium, controlled through its DevTools protocol: its own option for screenshots does not wait.
+
+    Args:
+        chromium: the browser.
+        profile: an empty folder for its settings.
+    """
+
+    def __init__(self, chromium: str, profile: str) -> None:
+        to_browser, self._commands = os.pipe()
+        self._answers, from_browser = os.pipe()
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--remote-debugging-pipe"]
+        redirected = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'  # the numbers that Chromium uses
+        self._process = subprocess.Popen(
+            ["bash", "-c", redirected, "bash", chromium, *options, f"--user-data-dir={profile}/profile"],
+            pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=120,
         )
-        with Image.open(file) as image:
-            image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
+        os.close(to_browser)
+        os.close(from_browser)
+        self._count, self._unread, self._session = 0, b"", ""
+
+    def __enter__(self) -> Browser:
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.call("Page.enable")
+        size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+        light = {"name": "prefers-color-scheme", "value": "light"}
+        self.call("Emulation.setEmulatedMedia", features=[light])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session = ""
+        self.call("Browser.close")
+        self._process.wait(30)
+        os.close(self._commands)
+        os.close(self._answers)
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the protocol, and return its result."""
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self._unread:
+                block = os.read(self._answers, 1 << 20)
+                if not block:
+                    sys.exit("Chromium ended early.")
+                self._unread += block
+            line, _, self._unread = self._unread.partition(b"\0")
+            answer = json.loads(line)
+            if answer.get("id") == self._count:
+                if "error" in answer:
+                    sys.exit(f"Chromium refuses {method}: {answer['error']}")
+                result: dict[str, Any] = answer["result"]
+                return result
 
 
 if __name__ == "__main__":
