@@ -13,7 +13,6 @@ from pathlib import Path
 
 import gga_sweep
 import gga_sweep.annealing
-import gga_sweep.api
 
 ROOT = Path(__file__).parents[1]
 INFRA = sorted(ROOT.glob("infra/*/README.md"))
@@ -119,7 +118,7 @@ def python_names() -> str:
             "`import gga_sweep` provides these names, and loads torch, Ray and MLflow when first used. Examples",
             "are on the [first page](index.md#python).\n",
             "## gga_sweep\n",
-            *(documented("gga_sweep.api", name) for name in gga_sweep.__all__),
+            *(documented("gga_sweep", name) for name in gga_sweep.__all__),
             "## gga_sweep.annealing\n",
             "For your own training loop; it imports torch alone.\n",
             *(documented("gga_sweep.annealing", name) for name in IN_YOUR_OWN_LOOP),
