@@ -1,14 +1,22 @@
-# make demo | test | test-lowest | test-cluster | golden | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
+# make demo | docs | pictures | test | test-lowest | test-cluster | golden | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 UV_VERSION := 0.13.9
 
-.PHONY: demo test test-lowest test-cluster golden chaos fuzz lint bench clean lock
+.PHONY: demo docs pictures test test-lowest test-cluster golden chaos fuzz lint bench clean lock
 
 demo: $(VENV)/.ready
 	$(BIN)/gga-sweep run demo
+
+# The documentation site, in build/site. A broken link is an error.
+docs: $(VENV)/.ready
+	$(BIN)/python docs/build_site.py build/site
+
+# The pictures of the README, from a sweep that this trains. Needs Chromium.
+pictures: $(VENV)/.ready
+	$(BIN)/python docs/pictures.py
 
 # Bytecode is wanted here, whatever the shell says: dozens of processes import torch and Ray.
 test: $(VENV)/.ready

@@ -16,7 +16,7 @@ PACKAGE = Path(gga_sweep.__file__).parent
 EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 
 TRAINED = {"run_sweep", "trainable", "callbacks", "select"}
-"""They need trained runs: their examples stand in README, whose code blocks are run by a test of their own."""
+"""They need trained runs: their examples stand in README and docs/running.md, and test_readme.py runs them."""
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[str(path.relative_to(PACKAGE)) for path in EXAMPLES])

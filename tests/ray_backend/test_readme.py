@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand there."""
+"""The examples of the README and of its docs pages, run as they stand there."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ import pytest
 import gga_sweep
 from gga_sweep import cli
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::optuna.exceptions.ExperimentalWarning")
 
 
-def blocks(language: str, heading: str) -> list[str]:
-    """The fenced blocks of one language between a heading and the next."""
-    section = README.partition(f"{heading}\n")[2]
-    section = re.split(r"^#{2,3} ", section, maxsplit=1, flags=re.MULTILINE)[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
+def blocks(page: str, language: str, heading: str = "") -> list[str]:
+    """The fenced blocks of one language in a page, or between one of its headings and the next."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if heading:
+        section = text.partition(f"{heading}\n")[2]
+        text = re.split(r"^#{2,3} ", section, maxsplit=1, flags=re.MULTILINE)[0]
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def run_lines(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each line as a command; none may fail."""
+    for line in block.splitlines():
+        monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code in (0, None), line
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +42,8 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("local_ray", "quick_launches")
 def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = blocks("bash", "### From the command line")
-    for line in block.splitlines():
-        monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert ended.value.code in (0, None), line
+    (block,) = blocks("docs/running.md", "bash", "## From the command line")
+    run_lines(block, monkeypatch)
     printed = capsys.readouterr().out
     assert "36 runs in 18 cells" in printed
     assert "\\toprule" in printed
@@ -45,7 +52,8 @@ def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 @pytest.mark.usefixtures("local_ray", "quick_launches")
 def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
-    sweep, own_tuner = blocks("python", "### From Python")
+    (sweep,) = blocks("README.md", "python", "## Python")
+    (own_tuner,) = blocks("docs/running.md", "python", "## In your own Ray Tune code")
     names: dict[str, object] = {}
     exec(sweep, names)
     assert re.search(r"ERM \+ GGA [\d.]+ %", capsys.readouterr().out)
@@ -57,8 +65,23 @@ def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_sweep_file_is_valid(tmp_path: Path) -> None:
-    (block,) = blocks("yaml", "## A sweep file")
+    (block,) = blocks("README.md", "yaml", "## A sweep file")
     file = tmp_path / "radius.yaml"
     file.write_text(block)
     names = [arm.name for arm in gga_sweep.load(file).arms]
     assert names == ["ERM", "ERM + GGA, radius 1e-5", "ERM + GGA, radius 1e-4"]
+
+
+@pytest.mark.usefixtures("local_ray", "quick_launches")
+def test_the_tutorial_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = "docs/tutorial.md"
+    make_photos, select_a_model = blocks(page, "python")
+    (sweep,) = blocks(page, "yaml")
+    names: dict[str, object] = {}
+    exec(make_photos, names)
+    Path("photos.yaml").write_text(sweep)
+    for block in blocks(page, "bash"):
+        run_lines(block, monkeypatch)
+    exec(select_a_model, names)
+    assert type(names["model"]).__name__ == "Network"
+    assert len(list(Path("gga-sweep-results/photos/runs").iterdir())) == 24
