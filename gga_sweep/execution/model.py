@@ -75,8 +75,7 @@ def load_algorithm(folder: RunFolder, weights: Weights = "selected") -> Algorith
     if parts:
         logger.warning(changed)
     try:
-        algorithm = build_algorithm(header.config, _setting(header))
-        algorithm.network.load_state_dict(parse_weights(content))
+        return restore_algorithm(header, content)
     except GGASweepError:
         raise
     except Exception as error:  # of safetensors, or of torch, that cannot make such a network
@@ -85,6 +84,12 @@ def load_algorithm(folder: RunFolder, weights: Weights = "selected") -> Algorith
         raise DamagedFileError(
             f"run {folder.name}: its {weights} does not hold the weights of its run.json's network"
         ) from error
+
+
+def restore_algorithm(header: RunHeader, weights: bytes) -> Algorithm:
+    """The algorithm of a run with these weights, in evaluation mode, on the CPU."""
+    algorithm = build_algorithm(header.config, _setting(header))
+    algorithm.network.load_state_dict(parse_weights(weights))
     return algorithm.eval()
 
 

@@ -7,7 +7,19 @@ from gga_sweep.tracking.environment import ENVIRONMENT
 
 with environment_variables(ENVIRONMENT):
     from mlflow import MlflowClient
-    from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag, ViewType
+    from mlflow.entities import (
+        Dataset,
+        DatasetInput,
+        Experiment,
+        InputTag,
+        LoggedModel,
+        LoggedModelOutput,
+        Metric,
+        Param,
+        Run,
+        RunTag,
+        ViewType,
+    )
     from mlflow.exceptions import MlflowException
 
 __all__ = [
@@ -15,6 +27,8 @@ __all__ = [
     "DatasetInput",
     "Experiment",
     "InputTag",
+    "LoggedModel",
+    "LoggedModelOutput",
     "Metric",
     "MlflowClient",
     "MlflowException",

@@ -18,7 +18,8 @@ from gga_sweep.tracking.descriptions import summary_tags
 from gga_sweep.tracking.mlflow_api import Metric, Run
 from gga_sweep.tracking.notes import summary_note
 from gga_sweep.tracking.projection import Projection
-from gga_sweep.tracking.tracked_run import TrackedRun, create_run, search_runs, update_run
+from gga_sweep.tracking.tracked_run import create_run, search_runs, update_run
+from gga_sweep.tracking.winning_models import log_models
 
 if TYPE_CHECKING:
     from gga_sweep.report.make_report import Report
@@ -55,26 +56,12 @@ def _mark_winners(projection: Projection, selected: Sequence[Selected], progress
     winners = {(one.cell.arm, one.key): one for one in selected}
     for place, run in projection.runs.items():
         if place in winners:
-            _attach_weights(projection, run, winners[place])
             update_run(projection.client, run, tags={names.SELECTED: "true"})
             progressed()
         elif names.SELECTED in run.tags:
             update_run(projection.client, run, tags={names.SELECTED: "false"})
-
-
-def _attach_weights(projection: Projection, run: TrackedRun, winner: Selected) -> None:
-    """Attach the winner's configuration and, if the run kept them, the weights of the selected step; each once."""
-    if run.tags.get(names.WEIGHTS_STEP) == str(winner.step):
-        return
-    stored = projection.ledger.run(winner.folder)
-    kept = stored.selected_record()
-    contents = {
-        names.CONFIG_FILE: stored.read_file("run.json"),
-        names.WEIGHTS_FILE: stored.intact_selected() if kept is not None and kept.step == winner.step else None,
-    }
-    _attach(projection, run.run_id, contents)
-    if contents[names.WEIGHTS_FILE] is not None:
-        update_run(projection.client, run, tags={names.WEIGHTS_STEP: str(winner.step)})
+    shown = [(projection.runs[place], one) for place, one in winners.items() if place in projection.runs]
+    log_models(projection, {run.run_id: (run, one) for run, one in shown}, progressed)
 
 
 def _attach(projection: Projection, run_id: str, contents: Mapping[str, bytes | None]) -> None:

@@ -22,7 +22,13 @@ LATE_SECONDS = 0.02
 FAULTS = ("before", "after", "late", "half")
 """A request fails: without having been carried out; carried out; to be carried out later; carried out in part."""
 
-_NEVER_LATE = ("search_", "get_", "log_artifact", "log_text")  # reads, and what the client writes by itself
+_NEVER_LATE = (
+    "search_",
+    "get_",
+    "log_artifact",
+    "log_text",
+    "log_model_artifacts",
+)  # reads, and what the client writes by itself
 
 
 class Page(list[Any]):
@@ -42,6 +48,7 @@ class MemoryStore:
         self.runs: dict[str, SimpleNamespace] = {}
         self.artifacts: dict[str, dict[str, bytes]] = {}
         """Content of files, by run and name."""
+        self.models: dict[str, SimpleNamespace] = {}
         self.late: list[tuple[float, Callable[[], object]]] = []
         self.away = False
         """While it is, every request fails."""
@@ -52,7 +59,7 @@ class MemoryStore:
         """A client. Of each of its requests the next of `faults` says how it fails; None, or the end: it does not."""
         return _Client(self, iter(()) if faults is None else faults)
 
-    def call(self, name: str, fault: str | None, *args: Any, **kwargs: Any) -> Any:
+    def call(self, name: str, fault: str | None, /, *args: Any, **kwargs: Any) -> Any:
         with self._lock:
             self.requests += 1
             self.settle()
@@ -79,7 +86,7 @@ class MemoryStore:
                 with contextlib.suppress(MlflowException):  # refused, and nobody hears of it
                     request()
 
-    def _carry_out(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def _carry_out(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         return getattr(self, f"_{name}")(*args, **kwargs)
 
     def _search_experiments(self, view_type: int = ViewType.ACTIVE_ONLY, filter_string: str = "") -> list[Any]:
@@ -146,6 +153,7 @@ class MemoryStore:
             params={},
             points=set(),
             inputs={},
+            outputs=set(),
         )
         return self._view(self.runs[run_id])
 
@@ -164,6 +172,35 @@ class MemoryStore:
             found = each.dataset
             [context] = each.tags
             self._active(run_id).inputs[found.name, found.digest] = context.value, json.loads(found.profile)
+
+    def _create_logged_model(self, experiment_id: str, name: str, source_run_id: str, tags: dict[str, str]) -> Any:
+        assert self._active(source_run_id).experiment_id == experiment_id
+        model_id = f"m-{len(self.models)}"
+        self.models[model_id] = SimpleNamespace(
+            model_id=model_id,
+            name=name,
+            source_run_id=source_run_id,
+            tags=dict(tags),
+            status="PENDING",
+            is_deleted=False,
+        )
+        return self.models[model_id]
+
+    def _search_logged_models(self, experiment_ids: Sequence[str], page_token: str | None = None) -> Page:
+        return Page(SimpleNamespace(**model.__dict__) for model in self.models.values() if not model.is_deleted)
+
+    def _delete_logged_model(self, model_id: str) -> None:
+        self.models[model_id].is_deleted = True
+
+    def _finalize_logged_model(self, model_id: str, status: str) -> None:
+        self.models[model_id].status = status
+
+    def _log_model_artifacts(self, model_id: str, folder: str) -> None:
+        files = {str(path.relative_to(folder)): path for path in Path(folder).rglob("*") if path.is_file()}
+        self.artifacts[model_id] = {name: path.read_bytes() for name, path in files.items()}
+
+    def _log_outputs(self, run_id: str, models: Sequence[Any]) -> None:
+        self._active(run_id).outputs |= {(model.model_id, model.step) for model in models}
 
     def _update_run(self, run_id: str, status: str) -> None:
         self._active(run_id).status = status

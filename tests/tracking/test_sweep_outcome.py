@@ -39,18 +39,30 @@ def summaries(tracked: TrackedSweep) -> dict[tuple[str, str], SimpleNamespace]:
     return shown
 
 
+def shown_models(tracked: TrackedSweep) -> dict[str, SimpleNamespace]:
+    """The logged models, by the id of their run."""
+    models = [model for model in tracked.store.models.values() if not model.is_deleted]
+    assert len({model.source_run_id for model in models}) == len(models)
+    return {model.source_run_id: model for model in models}
+
+
 def test_the_winner_of_each_cell_is_marked_and_carries_its_weights(tracked: TrackedSweep) -> None:
     tracked.finish_all()
     publish(tracked, tracked.report)
     winners = [run for run in tracked.plan.runs if run.draws == (1,)]  # the invented numbers favour the later draw
     assert {run.tags["gga_sweep.key"] for run in tracked.runs("run", selected="true")} == {run.key for run in winners}
+    models = shown_models(tracked)
+    assert len(models) == len(winners)
     for run in winners:
-        files = tracked.store.artifacts[tracked.child(run).run_id]
-        assert files["selected.safetensors"] == b"weights of " + run.key.encode()
-        assert json.loads(files["run.json"])["key"] == run.key
+        model = models[tracked.child(run).run_id]
+        files = tracked.store.artifacts[model.model_id]
+        assert files["data/selected.safetensors"] == b"weights of " + run.key.encode()
+        assert json.loads(files["data/run.json"])["key"] == run.key
+        assert b"signature" in files["MLmodel"]
+        assert tracked.child(run).outputs == {(model.model_id, 2)}
     loser = next(run for run in tracked.plan.runs if run not in winners)
     assert "gga_sweep.selected" not in tracked.child(loser).tags
-    assert tracked.child(loser).run_id not in tracked.store.artifacts
+    assert not tracked.child(loser).outputs
 
 
 def test_progress_is_reported_after_each_winner(tracked: TrackedSweep) -> None:
@@ -62,27 +74,33 @@ def test_progress_is_reported_after_each_winner(tracked: TrackedSweep) -> None:
         report,
         progressed=lambda: marked.append(len(tracked.runs("run", selected="true"))),
     )
-    assert marked == list(range(1, len(report.table.selected) + 1))
+    n = len(report.table.selected)
+    assert marked == [*range(1, n + 1), *[n] * n]  # marked, then their models logged
 
 
-def test_weights_that_are_not_what_the_run_left_are_not_attached(tracked: TrackedSweep) -> None:
+def test_weights_that_are_not_what_the_run_left_are_no_model(tracked: TrackedSweep) -> None:
     tracked.finish_all()
     report = tracked.report
     for one in report.table.selected:
         tracked.ledger.store.replace(f"runs/{one.folder}/selected", b"other weights")
     publish(tracked, report)
-    winners = tracked.runs("run", selected="true")
-    assert len(winners) == len(report.table.selected)
-    assert {tuple(tracked.store.artifacts[winner.run_id]) for winner in winners} == {("run.json",)}
+    assert len(tracked.runs("run", selected="true")) == len(report.table.selected)
+    assert shown_models(tracked) == {}
 
 
-def test_weights_are_attached_once(tracked: TrackedSweep) -> None:
+def test_models_are_logged_once(tracked: TrackedSweep) -> None:
     tracked.finish_all()
     report = tracked.report
     publish(tracked, report)
-    tracked.store.artifacts.clear()
+    before = shown_models(tracked)
     publish(tracked, report)
-    assert tracked.store.artifacts == {}
+    assert shown_models(tracked) == before
+    cut_off, twice, *_ = before.values()
+    tracked.store.models[cut_off.model_id].status = "PENDING"
+    tracked.store._create_logged_model("1", "again", twice.source_run_id, twice.tags)
+    publish(tracked, report)
+    assert shown_models(tracked).keys() == before.keys()
+    assert {model.status for model in shown_models(tracked).values()} == {"READY"}
 
 
 def test_a_run_that_no_longer_wins_says_so(tracked: TrackedSweep) -> None:
