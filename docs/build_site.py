@@ -31,8 +31,8 @@ PAGES = {
 
 CONTENTS = {
     "Start": ["tutorial", "glossary", "gallery"],
-    "Guides": ["running", "sweep-files", "annealing", "selection", "data", "domainbed", "ledger", "infra"],
-    "Reference": ["command-line", "python"],
+    "Guides": ["running", "python", "sweep-files", "annealing", "selection", "data", "domainbed", "ledger", "infra"],
+    "Reference": ["command-line", "python-names"],
     "Results": ["findings", "benchmarks", "reliability", "scaling"],
     "Project": ["contributing", "changelog", "security"],
 }
@@ -60,7 +60,7 @@ def main() -> None:
     (source / "command-line.md").write_text(command_line(), encoding="utf-8")
     with (source / "gallery.md").open("a", encoding="utf-8") as gallery:
         gallery.write(shipped_files())
-    (source / "python.md").write_text(python_names(), encoding="utf-8")
+    (source / "python-names.md").write_text(python_names(), encoding="utf-8")
     shutil.copy(DOCS / "conf.py", source)
     options = ["--fail-on-warning", "--keep-going", "--quiet", "--jobs", "1"]
     subprocess.run([sys.executable, "-m", "sphinx", *options, source, target], check=True)
@@ -114,7 +114,7 @@ def python_names() -> str:
     """The public Python names, with signatures and docstrings."""
     return "\n".join(
         [
-            "# Python\n",
+            "# The public Python names\n",
             "`import gga_sweep` provides these names, and loads torch, Ray and MLflow when first used. Examples",
             "are on the [first page](index.md#python).\n",
             "## gga_sweep\n",
