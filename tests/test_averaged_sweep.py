@@ -81,7 +81,7 @@ def test_every_report_format_has_them_and_counts_runs_once(trained: SweepSpec) -
     forms = {name: render(name, result.report, result.ledger) for name in FORMATS}
     assert all("SWAD" in text for text in forms.values())
     assert "2 arms on 1 test domain of stripes" in " ".join(forms["html"].split())
-    assert "Runs: 4 done." in forms["html"]
+    assert "all 4 runs done" in forms["html"]
     lines = list(csv.DictReader(io.StringIO(forms["csv"])))
     assert [line["arm"] for line in lines if line["kind"] == "cost" and line["quantity"] == "runs"] == [ERM, GGA]
     assert sum(int(line["value"]) for line in lines if line["kind"] == "runs") == 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gga_sweep.process_state import environment_variables
 from gga_sweep.tracking.environment import ENVIRONMENT
 
@@ -36,4 +38,13 @@ __all__ = [
     "Run",
     "RunTag",
     "ViewType",
+    "import_models",
 ]
+
+
+def import_models() -> tuple[Any, Any, Any, Any]:
+    """`Model`, `ModelSignature`, `Schema` and `TensorSpec`: only a sweep that logs models needs this slow import."""
+    with environment_variables(ENVIRONMENT):
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+    return Model, ModelSignature, Schema, TensorSpec

@@ -12,7 +12,7 @@ from gga_sweep.execution.private_folder import private_folder
 from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.selection import Selected
 from gga_sweep.tracking import names
-from gga_sweep.tracking.mlflow_api import LoggedModel, LoggedModelOutput
+from gga_sweep.tracking.mlflow_api import LoggedModel, LoggedModelOutput, import_models
 from gga_sweep.tracking.projection import Projection
 from gga_sweep.tracking.tracked_run import TrackedRun
 
@@ -87,9 +87,8 @@ def _name(folder: str) -> str:
 def _describe(folder: Path, header: RunHeader, model_id: str, run_id: str) -> None:
     """Write the model's declaration: how it is loaded, its signature, an example of its input."""
     import numpy as np
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
+    Model, ModelSignature, Schema, TensorSpec = import_models()  # noqa: N806
     single = np.dtype(np.float32)
     signature = ModelSignature(
         Schema([TensorSpec(single, (-1, *header.input_shape))]),

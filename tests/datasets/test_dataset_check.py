@@ -62,7 +62,10 @@ def test_missing_and_extra_domains_are_named_and_extra_ones_are_not_read(write_t
     assert check.unreadable == ()
     assert not check.loadable
     assert "lacks ['sketch']" in faults(check)[0]
-    assert "folder is no domain of Toy and is not read, got 'sketches' (allowed: art, photo," in faults(check)[1]
+    assert (
+        "folder is no domain of Toy and is not read, got 'sketches'; did you mean 'sketch'? (allowed: art, photo,"
+        in faults(check)[1]
+    )
     assert len(check.faults) == 2
 
 

@@ -212,7 +212,9 @@ def test_everything_wrong_with_the_request_is_named_at_once(tmp_path: Path) -> N
     with pytest.raises(InputError) as raised:
         prepare_dataset("PACSS", tmp_path / "nowhere", tmp_path / "taken", duplicates=tmp_path / "list.txt")
     assert [fault.field for fault in raised.value.faults] == ["name", "download", "root", "duplicates"]
-    assert "must be a benchmark, got 'PACSS' (allowed: VLCS, PACS, OfficeHome" in str(raised.value)
+    assert "must be a benchmark, got 'PACSS'; did you mean 'PACS'? (allowed: VLCS, PACS, OfficeHome" in str(
+        raised.value
+    )
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:

@@ -154,7 +154,10 @@ def test_checking_a_benchmark_names_all_that_differs(write_tree: WriteTree) -> N
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"got 'PACSS' \(allowed: RotatedDigits, .*DomainNet, module:attribute\)"):
+    with pytest.raises(
+        InputError,
+        match=r"got 'PACSS'; did you mean 'PACS'\? \(allowed: RotatedDigits, .*DomainNet, module:attribute\)",
+    ):
         describe(config("PACSS"))
     with pytest.raises(InputError, match="got 'PACSS'"):
         check_dataset(config("PACSS"))

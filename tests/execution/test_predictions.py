@@ -422,5 +422,5 @@ def test_embedded_dataset_accepts_no_root(copy_of_erm: tuple[RunFolder, MemorySt
     folder, store = copy_of_erm
     config = small_config().model_dump(mode="json")
     change_header(store, config={**config, "dataset": {"name": "RotatedDigits"}})
-    with pytest.raises(InputError, match=r"dataset\.root: RotatedDigits is embedded and has none"):
+    with pytest.raises(InputError, match="--data: RotatedDigits is embedded and has none"):
         predict(folder, tmp_path)

@@ -390,7 +390,7 @@ def test_file_that_an_older_attempt_wrote_late_never_becomes_official(file: str)
     RunFolder(store, RUN).check_digests()
 
     store.replace(f"runs/{RUN}/{file}", LATE[file])  # still later
-    assert file in {finding.file for finding in check_run(RunFolder(store, RUN), None).findings}
+    assert file in {finding.file for finding in check_run(store, RUN, None).findings}
 
 
 def test_superseded_run_that_fails_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

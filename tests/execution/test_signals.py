@@ -21,8 +21,10 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
 @pytest.fixture
 def lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lease]:
     monkeypatch.setattr(leases, "_LOOK_SECONDS", 0.01)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under `nohup`
     with held(PosixStore(tmp_path)) as taken:
         yield taken
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)

@@ -274,9 +274,19 @@ def test_networks_without_demands_are_no_fault(name: str, channels: int) -> None
 @pytest.mark.parametrize(
     ("name", "channels", "weights", "message"),
     [
-        ("resnet34", 3, None, "training.network: unknown network, got 'resnet34' .*small-cnn.*module:attribute"),
+        (
+            "resnet34",
+            3,
+            None,
+            "training.network: unknown network, got 'resnet34'; did you mean 'resnet50'. .*small-cnn.*module:attribute",
+        ),
         ("resnet18", 1, None, "training.network: resnet18 needs images of 3 channels, got 1"),
-        ("resnet18", 3, "IMAGENET22K", "training.weights: .*got 'IMAGENET22K' .allowed: imagenet, IMAGENET1K_V1"),
+        (
+            "resnet18",
+            3,
+            "IMAGENET22K",
+            "training.weights: .*got 'IMAGENET22K'; did you mean 'IMAGENET1K_V1'. .allowed: imagenet, IMAGENET1K_V1",
+        ),
         ("resnet18", 3, "nowhere/weights.pt", "training.weights: .*must exist, got 'nowhere/weights.pt'"),
         ("small-cnn", 1, "imagenet", "training.weights: small-cnn has no published weights.*got 'imagenet'"),
         ("somebodys_networks:tiny", 1, "imagenet", "training.weights: .* no published weights.*got 'imagenet'"),

@@ -96,9 +96,12 @@ def plain(plan: Plan, uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pag
     monkeypatch.setattr(page, "_responds", server.responds)
     monkeypatch.setattr(page.webbrowser, "open", server.opened.append)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
+    # A shell's background jobs have these ignored.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield Page(plan, server)
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGHUP, hangup)
 
 
 @pytest.fixture
