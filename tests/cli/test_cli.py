@@ -690,14 +690,16 @@ def test_ui_refuses_a_store_without_the_sweep(gga: Command, trained: SweepSpec) 
 def test_every_option_of_ui_reaches_the_page(gga: Command, trained: SweepSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page itself is tested in tests/tracking."""
 
-    def serve(sweep: SweepSpec, uri: str | None, port: int, show: Callable[[str], object], host: str) -> None:
-        show(f"{sweep.folder} {uri} {port} {host} " + 200 * "x")
+    def serve(
+        sweep: SweepSpec, uri: str | None, port: int, show: Callable[[str], object], host: str, open_page: bool
+    ) -> None:
+        show(f"{sweep.folder} {uri} {port} {host} {open_page} " + 200 * "x")
 
     monkeypatch.setattr("gga_sweep.tracking.page.serve_page", serve)
     monkeypatch.setattr(cli.out, "_width", 40)  # an address must not be broken
-    assert gga("ui", trained.folder).out == f"{trained.folder} None 5000 127.0.0.1 {200 * 'x'}\n"
-    called = gga("ui", trained.folder, "--tracking-uri", "http://host", "--port", "99", "--host", "::1")
-    assert called.out == f"{trained.folder} http://host 99 ::1 {200 * 'x'}\n"
+    assert gga("ui", trained.folder).out == f"{trained.folder} None 5000 127.0.0.1 False {200 * 'x'}\n"
+    called = gga("ui", trained.folder, "--tracking-uri", "http://host", "--port", "99", "--host", "::1", "--open")
+    assert called.out == f"{trained.folder} http://host 99 ::1 True {200 * 'x'}\n"
 
 
 def test_a_moved_storage_is_still_a_sweeps_folder(gga: Command, trained: SweepSpec, tmp_path: Path) -> None:
