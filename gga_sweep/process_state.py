@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -78,3 +79,15 @@ def kept(variables: tuple[str, ...] = (), loggers: tuple[str, ...] = ()) -> Iter
                 environ.pop(name, None)
             else:
                 environ[name] = value
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Within the block no garbage is collected: it would scan many new objects again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

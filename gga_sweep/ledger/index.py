@@ -14,12 +14,11 @@ deleted at any time.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import TypeVar
@@ -39,6 +38,7 @@ from gga_sweep.ledger.packed_records import (
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_reader import RunFiles, files_of, result_stamp
 from gga_sweep.ledger.store import LedgerStore, for_each
+from gga_sweep.process_state import collection_paused
 from gga_sweep.records import (
     FINAL,
     Agreement,
@@ -127,7 +127,7 @@ def read_through(
         files: of these runs, as they were just listed; None lists them.
     """
     names = list(dict.fromkeys(names))
-    with _no_collection():
+    with collection_paused():
         files = files_of(store, names) if files is None else files
         entries = _read_entries(store, names)
         results = _current_results(entries, names, files)
@@ -253,15 +253,3 @@ def _write(store: LedgerStore, file: str, entries: Mapping[str, IndexEntry] | Ma
 
 def _checksum(content: bytes | memoryview) -> bytes:
     return zlib.crc32(content).to_bytes(4, "big")
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Switch garbage collection off: it would scan all that was read, again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

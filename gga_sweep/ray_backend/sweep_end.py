@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.process_state import collection_paused
 from gga_sweep.report.files import link_page, write_report
 from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.spec import Plan
@@ -32,19 +31,7 @@ class Ending:
     tracked: bool
 
 
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Pause the garbage collector, which takes a quarter of the time of a short end: it imports MLflow and plots."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@_without_collection()
+@collection_paused()  # a quarter of the time of a short end: it imports MLflow and plots
 def end_sweep(plan: Plan, ledger: Ledger, projector: Projector) -> Ending:
     """Write the report, show the outcome in MLflow, close the projector, and link the page to MLflow."""
     report = make_report(plan, ledger)
