@@ -23,19 +23,22 @@ def require_ready(sweep: SweepSpec) -> None:
     """
     resources = sweep.config.resources
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    faults = resource_faults(nodes, resources) or _part_faults(sweep)
-    if len(nodes) > 1 and not faults:
+    if faults := resource_faults(nodes, resources):
+        raise InputError(faults, sweep.source)
+    parts = {f"arms[{at}].algorithm": arm.algorithm for at, arm in enumerate(sweep.config.arms)}
+    parts["training.network"] = sweep.training.network
+    if len(nodes) > 1:
         checked = check_nodes(sweep.storage, sweep.config.dataset, gpus=resources.on_gpu)
         images = sweep.dataset.domain_sizes
         faults = launch_faults(diagnose(checked, installed_versions(), sweep.storage, images=images))
-    if faults:
+    else:
+        parts["dataset.name"] = sweep.config.dataset.name  # the check of several nodes reads the dataset on each
+    if faults := [*faults, *_part_faults(parts)]:
         raise InputError(faults, sweep.source)
 
 
-def _part_faults(sweep: SweepSpec) -> list[Fault]:
-    """The parts of installed packages that a node's workers cannot import, where the driver could."""
-    parts = {"dataset.name": sweep.config.dataset.name, "training.network": sweep.training.network}
-    parts |= {f"arms[{at}].algorithm": arm.algorithm for at, arm in enumerate(sweep.config.arms)}
+def _part_faults(parts: Mapping[str, str]) -> list[Fault]:
+    """The parts `module:attribute`, by field, that a node's workers cannot import, where the driver could."""
     parts = {field: name for field, name in parts.items() if ":" in name}
     if not parts:
         return []
