@@ -284,7 +284,7 @@ def held(
 
 
 def _claim(store: LedgerStore, folder: str, take_over: bool, watch: HeartbeatWatch | None) -> Lease:
-    number = _newest_number(store, folder) + 1  # whoever takes it meanwhile was quicker
+    number = _newest_number(store, folder) + 1  # another process may take it first
     if take_over:
         if (present := live_holder(store, folder)) is not None:
             here = f"process {os.getpid()} on {socket.gethostname()}"

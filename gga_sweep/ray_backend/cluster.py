@@ -47,7 +47,7 @@ class _Shared:
     """The Ray that the launches of this process share.
 
     Args:
-        address: that it was asked for by.
+        address: as given by the caller.
         launches: which use it.
         ending: shuts it down, and puts back what it changed in this process.
     """

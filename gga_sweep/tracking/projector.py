@@ -164,7 +164,7 @@ class Projector:
 
     @property
     def remedy(self) -> str:
-        """What adds to MLflow what it lacks."""
+        """Adds to MLflow what is missing there."""
         return "once that is repaired, launch again" if self._must_be_repaired else "the next launch adds it"
 
     def finish(self, timeout: float, report: Report | None = None, artifacts: Sequence[str] = ()) -> tuple[str, ...]:
