@@ -9,6 +9,7 @@ from chaos import ALL, QUICK, play
 from planted import PLANTED, ROOT, Planted
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_sweep_that_is_broken_again_and_again_is_the_sweep_left_in_peace(tmp_path: Path) -> None:
     outcome = play(tmp_path, faults=3, seed=1, minutes=8, steps=200, trial_seeds=1, only=QUICK)
