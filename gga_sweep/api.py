@@ -131,9 +131,9 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
 
 
 def result(sweep: SweepSpec | str | Location) -> SweepResult:
-    """What a sweep has left so far, whoever trained it: `run_sweep`, the command line, a Tuner of your own.
+    """The results of a sweep so far, without training.
 
-    Trains nothing and writes nothing. The images are not needed.
+    `run_sweep`, the command line or a Tuner of your own trained it. Reads the ledger only: no images, no writes.
 
     Args:
         sweep: from `gga_sweep.load`; or its folder (STORAGE/SWEEP), on this machine or in a bucket.

@@ -24,7 +24,7 @@ def sync(
 
     from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan, read_present_plan
-    from gga_sweep.report.files import write_report
+    from gga_sweep.report.files import link_page, write_report
     from gga_sweep.report.make_report import make_report
     from gga_sweep.report.wording import count
     from gga_sweep.tracking.sync import sync as bring_up_to_date
@@ -51,6 +51,7 @@ def sync(
             timeout=timeout,
             on_progress=progressed,
         )
+    link_page(ledger, result.pages)
     changes = f"{result.new} new, {result.updated} updated, {count(result.points, 'point')} written"
     if result.runs or not result.missing:
         out.print(f"MLflow at {redact(uri)} shows {count(result.runs, 'run')}: {changes}", soft_wrap=True)

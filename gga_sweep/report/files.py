@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
+
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.ledger.json_codec import dump
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.report.collect import fingerprint_of, provenance_of
 from gga_sweep.report.latex import render_latex
@@ -27,6 +31,8 @@ _FILES = {
     "html": "report.html",
 }
 _CHOSEN_FILE = "chosen.yaml"
+_ADDRESSES = "mlflow-pages.json"
+"""The addresses that `link_page` was given last: only a launch and `sync` open MLflow."""
 FORMATS = tuple(_FILES)
 _RENDER: Mapping[str, Callable[[Report], str]] = {
     "text": render_text,
@@ -48,14 +54,19 @@ def check_format(report_format: str) -> None:
 
 
 def render(report_format: str, report: Report, ledger: Ledger) -> str:
-    """The report in one of `FORMATS`; only the page shows the environment."""
+    """The report in one of `FORMATS`; only the page shows the environment, and links to MLflow as of `link_page`."""
     if report_format != "html":
         return _RENDER[report_format](report)
-    from gga_sweep.report.html import render_html  # loads matplotlib, which would delay a table on a terminal
+    # It loads matplotlib, which would delay a table on a terminal.
+    from gga_sweep.report.html import link_runs, render_html
 
     folders = dict.fromkeys(run.folder for run in report.view.records)
     headers = [header for header in ledger.read_headers(folders) if header is not None]
-    return render_html(replace(report, fingerprint=fingerprint_of(headers), provenance=provenance_of(ledger, headers)))
+    facts = replace(report, fingerprint=fingerprint_of(headers), provenance=provenance_of(ledger, headers))
+    addresses: dict[str, str] = {}
+    with suppress(ValueError):  # a broken file costs the links only; the next launch or sync writes it anew
+        addresses = msgspec.json.decode(ledger.store.read(_ADDRESSES) or b"{}", type=dict[str, str])
+    return link_runs(render_html(facts), addresses)
 
 
 def present_files(ledger: Ledger) -> dict[str, Location]:
@@ -79,7 +90,9 @@ def write_report(report: Report, ledger: Ledger) -> dict[str, Location]:
 
 
 def link_page(ledger: Ledger, addresses: Mapping[str, str]) -> None:
-    """Add links to the written page: MLflow knows its own addresses only after it has been given the page.
+    """Add links to the written page, and keep them for pages to come.
+
+    MLflow has the addresses only after it has received the page.
 
     Args:
         ledger: of the sweep.
@@ -87,6 +100,8 @@ def link_page(ledger: Ledger, addresses: Mapping[str, str]) -> None:
     """
     from gga_sweep.report.html import link_runs
 
-    page = ledger.store.read(_FILES["html"])
-    if page is not None and addresses:
+    if not addresses:
+        return
+    ledger.store.replace(_ADDRESSES, dump(addresses).encode())
+    if page := ledger.store.read(_FILES["html"]):
         ledger.store.replace(_FILES["html"], link_runs(page.decode(), addresses).encode())

@@ -79,18 +79,19 @@ def render_html(report: Report) -> str:
 
 
 def link_runs(page: str, addresses: Mapping[str, str]) -> str:
-    """The page with a link around each run's folder.
+    """The page with a link around each run's folder, instead of an older link.
 
     Args:
-        page: from `render_html`.
+        page: from `render_html`, with or without links.
         addresses: of the runs' pages in MLflow, by folder.
     """
 
     def linked(match: re.Match[str]) -> str:
-        address = addresses.get(unescape(match[1]))
-        return match[0] if address is None else f'<a href="{escape(address)}" title="{_IN_MLFLOW}">{match[0]}</a>'
+        address = addresses.get(unescape(match["run"]))
+        code = f"<code>{match['run']}</code>"
+        return match[0] if address is None else f'<a href="{escape(address)}" title="{_IN_MLFLOW}">{code}</a>'
 
-    return re.sub(r"<code>([^<]*)</code>", linked, page)
+    return re.sub(rf'(<a href="[^"]*" title="{_IN_MLFLOW}">)?<code>(?P<run>[^<]*)</code>(?(1)</a>)', linked, page)
 
 
 def _numbers(report: Report) -> dict[str, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gga_sweep.ledger.lease import LAUNCHES, wait_for_heartbeat
@@ -29,6 +29,7 @@ class SyncResult:
         outside: runs of the ledger that are not in its plan, and so have no place: of a user's own searcher, or of a
             longer plan.
         missing: what MLflow does not show, as a sentence; empty if it shows everything.
+        pages: the address of each run's page in MLflow, by folder.
     """
 
     runs: int
@@ -37,6 +38,7 @@ class SyncResult:
     points: int
     outside: int = 0
     missing: str = ""
+    pages: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def sync(
@@ -81,4 +83,5 @@ def sync(
         points=changes.points,
         outside=len(set(ledger.run_names()) - {run.folder for run in plan.runs}),
         missing=projector.describe_missing(missing) if missing else "",
+        pages=projector.pages,
     )

@@ -90,7 +90,7 @@ class Case(NamedTuple):
         return (1 if self.network == "small-cnn" else 3, self.side, self.side)
 
 
-def host(case: Case, name: str) -> Algorithm:
+def build_algorithm(case: Case, name: str) -> Algorithm:
     """Without dropout, at the registry's hyperparameters."""
     spec = ALGORITHMS[name]
     algorithm = spec.load()
@@ -117,7 +117,7 @@ def batch(case: Case) -> Batch:
 
 def parts(case: Case, found: Batch) -> dict[str, Callable[[], object]]:
     """What a step is counted in."""
-    erm, arm = host(case, "ERM"), host(case, "ARM")
+    erm, arm = build_algorithm(case, "ERM"), build_algorithm(case, "ARM")
     parameters = list(erm.network.parameters())
 
     def loss() -> Tensor:
@@ -158,7 +158,7 @@ def milliseconds(works: Mapping[str, Callable[[], object]], device: str, repeats
 
 def report(case: Case, repeats: int) -> None:
     found = batch(case)
-    updates = {name: host(case, name).update for name in COUNTS}
+    updates = {name: build_algorithm(case, name).update for name in COUNTS}
     works = parts(case, found) | {name: lambda update=update: update(found) for name, update in updates.items()}
     taken = milliseconds(works, case.device, repeats)
     forward, adam, context = taken["forward"], taken["adam"], taken["context"]

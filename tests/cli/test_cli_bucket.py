@@ -81,6 +81,7 @@ def test_sync_reads_a_bucket(gga: Command, ledger: Ledger, tmp_path: Path) -> No
     called = gga("sync", ledger.folder, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
     assert (called.code, called.err) == (0, "")
     assert "shows 8 runs: 8 new" in called.out
+    assert 'href="http://127.0.0.1:5000/#/experiments/' in gga("report", ledger.folder, "--format", "html").out
 
 
 def test_sync_of_a_bucket_needs_a_tracking_uri(gga: Command, ledger: Ledger) -> None:

@@ -208,7 +208,7 @@ SEARCHED = {"arm": "ERM", "test_domain": "north", "trial_seed": 0}
 def test_two_trials_of_one_run_train_it_once_and_report_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits reports what the other records, one evaluation a step."""
+    """The trial that waits reports what the other one records, one evaluation a step."""
     monkeypatch.setattr(trainables, "SLICE_SECONDS", 0.0)
     sweep = loaded(tmp_path)
     first, second = (actor(sweep, SEARCHED, trial=name) for name in ("first", "second"))

@@ -64,21 +64,27 @@ def test_what_is_printed_is_what_is_written(report_format: str, written: dict[st
     assert render(report_format, report, ledger) == written[report_format].read_bytes().decode()
 
 
-def test_the_page_is_linked_after_it_was_written_and_only_then(
+def test_the_page_is_linked_after_it_was_written_and_later_pages_are_too(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_plots_empty(monkeypatch)
     ledger, run = Ledger(tmp_path / "demo"), report.table.selected[0].folder
-    link_page(ledger, {run: "http://a/b"})
+    link_page(ledger, {})
     assert list(tmp_path.glob("demo/*.html")) == []
     page = write_report(report, ledger)["html"]
     before = page.read_text()
     link_page(ledger, {})
     assert page.read_text() == before
-    for _ in range(2):  # a second launch writes the page anew
-        write_report(report, ledger)
-        link_page(ledger, {run: "http://a/b"})
-        assert page.read_text().count('href="http://a/b"') == before.count(f"<code>{run}</code>") > 0
+    for address in ("http://a/b", "http://a/c", "http://a/c"):  # once again, and after a change of the server
+        link_page(ledger, {run: address})
+        linked = page.read_text()
+        assert linked.count(f'href="{address}"') == linked.count("<a href") - before.count("<a href") > 0
+        assert linked.count(f"<code>{run}</code>") == before.count(f"<code>{run}</code>")
+    assert render("html", report, ledger) == linked  # as `report` prints the page
+    write_report(report, ledger)
+    assert page.read_text() == linked
+    ledger.store.replace("mlflow-pages.json", b'{"a":')
+    assert render("html", report, ledger) == before
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:

@@ -188,7 +188,7 @@ def test_several_algorithms_each_have_a_line_alone_annealed_and_their_difference
     assert list(by_name(comparison))[:2] == ["differences", "algorithms"]
 
 
-def test_one_algorithm_has_no_table_of_hosts(comparison: Comparison) -> None:
+def test_one_algorithm_has_no_table_by_algorithm(comparison: Comparison) -> None:
     assert "algorithms" not in by_name(comparison)
 
 

@@ -394,7 +394,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "defaults": {"paper_form": True},
         "search_space": {"paper_form": {"choice": [True, False]}},
     },
-    "domains of hosts in a loop": {
+    "domains of ARM and MTL in a loop": {
         "arms": [{"algorithm": "ARM", "annealing": {"domain_gradients": "loop"}}, {**GGA, "algorithm": "MTL"}],
         "defaults": {"batch_size": 8},
     },

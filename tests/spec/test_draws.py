@@ -142,10 +142,10 @@ AT_7DF6F06: dict[str, list[tuple[str, str, Draw]]] = {
 }
 """The same file at 7df6f06."""
 
-every_host = pytest.mark.parametrize("algorithm", OWN)
+every_algorithm = pytest.mark.parametrize("algorithm", OWN)
 
 
-@every_host
+@every_algorithm
 @pytest.mark.parametrize("dataset", ["PACS", "RotatedMNIST"])
 def test_an_algorithms_own_names_follow_the_shared_ones_in_domainbeds_row(algorithm: str, dataset: str) -> None:
     space = PROTOCOLS["domainbed"].search_space(algorithm, dataset)
@@ -158,7 +158,7 @@ def test_an_algorithms_own_names_follow_the_shared_ones_in_domainbeds_row(algori
         assert draw_hyperparameters(space, "domainbed", algorithm, dataset, trial_seed, draw) == pytest.approx(expected)
 
 
-@every_host
+@every_algorithm
 def test_domainbed_head_seeds_draws_by_domainbeds_names(algorithm: str) -> None:
     space = PROTOCOLS["domainbed-head"].search_space(algorithm, "PACS")
     for trial_seed, draw in itertools.product(range(3), range(1, 20)):
