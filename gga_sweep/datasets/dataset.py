@@ -99,11 +99,13 @@ class Dataset:
         """
         import torch
 
-        floats = images.float() / 255 if images.dtype == torch.uint8 else images
+        floats = images.float()
+        if images.dtype == torch.uint8:
+            floats.div_(255)
         if not self.normalise:
             return floats
-        mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1)
-        return (floats - mean).div_(torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1))
+        mean, std = (torch.tensor(each, device=images.device).view(3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+        return (floats - mean if floats is images else floats.sub_(mean)).div_(std)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 from torchvision import transforms
@@ -90,44 +92,78 @@ def test_doing_nothing_changes_nothing() -> None:
     assert torch.equal(apply_numbers(photograph(), STILL), photograph())
 
 
-def pinned_transforms(monkeypatch: pytest.MonkeyPatch, drawn: AugmentationNumbers) -> transforms.Compose:
+def by_torchvision(image: Tensor, drawn: AugmentationNumbers) -> Tensor:
     """DomainBed's transforms (domainbed/datasets.py) by torchvision's own classes, with numbers that are given."""
     order = [JITTER_NAMES.index(name) for name, _ in drawn.jitter]
     factors = [dict(drawn.jitter)[name] for name in JITTER_NAMES]
     crop = drawn.top, drawn.left, drawn.height, drawn.width
-    monkeypatch.setattr(transforms.RandomResizedCrop, "get_params", lambda *_: crop)
-    monkeypatch.setattr(transforms.ColorJitter, "get_params", lambda *_: (torch.tensor(order), *factors))
-    return transforms.Compose(
+    augmented = transforms.Compose(
         [
-            transforms.RandomResizedCrop(SIDE, scale=(0.7, 1.0)),
+            transforms.RandomResizedCrop(tuple(image.shape[1:]), scale=(0.7, 1.0)),
             transforms.RandomHorizontalFlip(float(drawn.flip)),
             transforms.ColorJitter(0.3, 0.3, 0.3, 0.3),
             transforms.RandomGrayscale(float(drawn.grey)),
+            transforms.PILToTensor(),
         ]
     )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(transforms.RandomResizedCrop, "get_params", lambda *_: crop)
+        patched.setattr(transforms.ColorJitter, "get_params", lambda *_: (torch.tensor(order), *factors))
+        result: Tensor = augmented(pil(image))
+    return result
 
 
 def pil(image: Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
-def noise() -> Tensor:
-    """Every colour, (3, 48, 48) uint8."""
-    return torch.randint(256, (3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def smooth(height: int, width: int, seed: int) -> Tensor:
+    """Coloured, without a symmetry, (3, height, width) uint8."""
+    return pil_resized(noise(4, 4, seed), height, width)
 
 
-@pytest.mark.parametrize("make", [photograph, noise])
+def pil_resized(image: Tensor, height: int, width: int) -> Tensor:
+    resized = pil(image).resize((width, height), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
+def noise(height: int, width: int, seed: int) -> Tensor:
+    """Every colour alike, (3, height, width) uint8."""
+    return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("make", [smooth, noise])
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (31, 57), (64, 40), (224, 224), (1, 1)])
 def test_pixels_are_those_of_torchvisions_transforms_on_a_pil_image(
-    make: Callable[[], Tensor], monkeypatch: pytest.MonkeyPatch
+    make: Callable[[int, int, int], Tensor], height: int, width: int
 ) -> None:
-    image, changed = make(), 0
-    for index in range(200):
-        drawn = numbers(index, SIDE)
-        expected = pinned_transforms(monkeypatch, drawn)(pil(image))
+    changed = 0
+    for index in range(100):
+        image = make(height, width, index)
+        drawn = draw_numbers(height, width, stream("mine", 0, "augment", index))
         ours = apply_numbers(image, drawn)
-        np.testing.assert_array_equal(ours.permute(1, 2, 0).numpy(), np.asarray(expected))
+        np.testing.assert_array_equal(ours.numpy(), by_torchvision(image, drawn).numpy())
         changed += not torch.equal(ours, image)
-    assert changed == 200
+    assert changed > 90  # a single pixel may stay
+
+
+@st.composite
+def images_with_numbers(draw: st.DrawFn) -> tuple[Tensor, AugmentationNumbers]:
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    crop_height, crop_width = draw(st.integers(1, height)), draw(st.integers(1, width))
+    top, left = draw(st.integers(0, height - crop_height)), draw(st.integers(0, width - crop_width))
+    factors = {name: draw(st.floats(-0.3, 0.3) if name == "hue" else st.floats(0.7, 1.3)) for name in JITTER_NAMES}
+    jitter = tuple((name, factors[name]) for name in draw(st.permutations(JITTER_NAMES)))
+    numbers = AugmentationNumbers(top, left, crop_height, crop_width, draw(st.booleans()), jitter, draw(st.booleans()))
+    make = draw(st.sampled_from([smooth, noise]))
+    return make(height, width, draw(st.integers(0, 2**31))), numbers
+
+
+@settings(max_examples=200, deadline=None)
+@given(images_with_numbers())
+def test_pixels_of_any_crop_and_jitter_are_those_of_torchvision(case: tuple[Tensor, AugmentationNumbers]) -> None:
+    image, drawn = case
+    np.testing.assert_array_equal(apply_numbers(image, drawn).numpy(), by_torchvision(image, drawn).numpy())
 
 
 @pytest.mark.parametrize(
