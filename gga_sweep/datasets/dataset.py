@@ -104,7 +104,7 @@ class Dataset:
             floats.div_(255)
         if not self.normalise:
             return floats
-        mean, std = (torch.tensor(each, device=images.device).view(3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]).to(images.device, non_blocking=True).view(2, 3, 1, 1)
         return (floats - mean if floats is images else floats.sub_(mean)).div_(std)
 
 

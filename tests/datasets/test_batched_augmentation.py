@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from float_augmentation import augmented_as_floats
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gga_sweep.datasets import batched_augmentation
 from gga_sweep.datasets.augmentation import AugmentationNumbers, apply_numbers, draw_numbers
@@ -121,6 +123,40 @@ def test_images_that_are_taken_together_are_those_taken_alone(monkeypatch: pytes
     torch.testing.assert_close(augment_batch(images, numbers), alone, rtol=0, atol=1e-5)
 
 
+class Recorder(TorchDispatchMode):
+    """Lists the operations that are run, and of copies whether the host waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+        self.waiting_copies = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.operations.append(str(function))
+        self.waiting_copies += "device" in kwargs and "_to_copy" in str(function) and not kwargs.get("non_blocking")
+        return function(*args, **kwargs)
+
+
+def recorded(n: int) -> Recorder:
+    images, numbers = torch.empty(n, 3, HEIGHT, WIDTH, dtype=torch.uint8, device="meta"), drawn(64)[:n]
+    with Recorder() as recorder:
+        augment_batch(images, numbers)
+    return recorder
+
+
+def test_on_a_device_a_minibatch_takes_as_many_operations_whatever_its_size() -> None:
+    assert recorded(64).operations == recorded(24).operations
+
+
+def test_on_a_device_nothing_waits_for_a_result() -> None:
+    """No value is read back, no place is computed from values, and no copy blocks."""
+    recorder = recorded(64)
+    assert recorder.waiting_copies == 0
+    waiting = ("scalar_dense", "nonzero", "index.", "index_put")
+    assert not [name for name in recorder.operations if any(word in name for word in waiting)]
+
+
 @pytest.mark.gpu
 def test_a_gpu_gives_the_pixels_of_the_cpu() -> None:
     images, numbers = photographs(96), drawn(96)
@@ -128,3 +164,14 @@ def test_a_gpu_gives_the_pixels_of_the_cpu() -> None:
     assert on_gpu.is_cuda
     torch.testing.assert_close(on_gpu.cpu(), augment_batch(images, numbers), rtol=0, atol=ROUNDING)
     assert torch.equal(on_gpu, augment_batch(images.cuda(), numbers))
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_not_waited_for() -> None:
+    images, numbers = photographs(96).cuda(), drawn(96)
+    augment_batch(images, numbers)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        augment_batch(images, numbers)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
