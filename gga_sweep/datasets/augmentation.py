@@ -8,11 +8,12 @@ numbers the pixels are equal.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from gga_sweep.datasets.hsv import hsv_to_rgb, rgb_to_hsv
 from gga_sweep.errors import Fault, InputError
@@ -85,32 +86,30 @@ def draw_numbers(height: int, width: int, rng: np.random.Generator) -> Augmentat
 
 
 def apply_numbers(image: Tensor, numbers: AugmentationNumbers) -> Tensor:
+    """`augment_array` of a tensor."""
+    import torch
+
+    return torch.from_numpy(augment_array(image.numpy(), numbers))
+
+
+def augment_array(image: np.ndarray, numbers: AugmentationNumbers) -> np.ndarray:
     """Augment an image (3, height, width) by the numbers drawn for it.
 
     Pixels are those of torchvision's transforms on a PIL image, as DomainBed has them. So floats are rounded to bytes.
     """
-    import torch
-    from torchvision.transforms import functional as transforms
-
-    adjust = {
-        "brightness": transforms.adjust_brightness,
-        "contrast": transforms.adjust_contrast,
-        "saturation": transforms.adjust_saturation,
-        "hue": _adjust_hue,
-    }
-    are_bytes = image.dtype == torch.uint8
-    pixels = image if are_bytes else image.mul(255).round_().to(torch.uint8)
-    picture = Image.merge("RGB", [Image.fromarray(channel) for channel in pixels.numpy()])
-    size = list(image.shape[1:])
-    picture = transforms.resized_crop(picture, numbers.top, numbers.left, numbers.height, numbers.width, size)
+    are_bytes = image.dtype == np.uint8
+    pixels = image if are_bytes else np.rint(image * np.float32(255)).astype(np.uint8)
+    picture = Image.merge("RGB", [Image.fromarray(channel) for channel in pixels])
+    picture = picture.crop((numbers.left, numbers.top, numbers.left + numbers.width, numbers.top + numbers.height))
+    picture = picture.resize((image.shape[2], image.shape[1]), Image.Resampling.BILINEAR)
     if numbers.flip:
-        picture = transforms.hflip(picture)
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for name, factor in numbers.jitter:
-        picture = adjust[name](picture, factor)
+        picture = _ADJUST[name](picture, factor)
     if numbers.grey:
-        picture = transforms.to_grayscale(picture, num_output_channels=3)
-    result = torch.from_numpy(np.stack([np.asarray(channel) for channel in picture.split()]))
-    return result if are_bytes else result / 255
+        picture = picture.convert("L").convert("RGB")
+    result = np.stack([np.asarray(channel) for channel in picture.split()])
+    return result if are_bytes else result / np.float32(255)
 
 
 def _adjust_hue(picture: Image.Image, turn: float) -> Image.Image:
@@ -118,6 +117,15 @@ def _adjust_hue(picture: Image.Image, turn: float) -> Image.Image:
     hue, saturation, value = rgb_to_hsv(*(np.asarray(channel) for channel in picture.split()))
     turned = hue + np.int32(turn * 255).astype(np.uint8)  # modulo 256
     return Image.merge("RGB", [Image.fromarray(channel) for channel in hsv_to_rgb(turned, saturation, value)])
+
+
+_ADJUST: Mapping[str, Callable[[Image.Image, float], Image.Image]] = {
+    "brightness": lambda picture, factor: ImageEnhance.Brightness(picture).enhance(factor),
+    "contrast": lambda picture, factor: ImageEnhance.Contrast(picture).enhance(factor),
+    "saturation": lambda picture, factor: ImageEnhance.Color(picture).enhance(factor),
+    "hue": _adjust_hue,
+}
+"""torchvision's operations on PIL images, without torchvision: data workers load no torch."""
 
 
 def _draw_crop(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gga_sweep.errors import Fault, InputError
@@ -27,12 +28,14 @@ class Domain:
             [0, 1]). May be a read-only map of a file: copy images with `take`, never write to them.
         labels: (n,) int64, an index into the dataset's classes.
         sample_ids: n unique, stable names: a relative path, or "digit-<index>".
+        file: the .npy file that `images` maps, from which data workers read them; None for images in memory.
     """
 
     name: str
     images: Tensor
     labels: Tensor
     sample_ids: tuple[str, ...]
+    file: Path | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -101,7 +104,7 @@ class Dataset:
 
         floats = images.float()
         if images.dtype == torch.uint8:
-            floats.div_(255)
+            floats.div_(torch.full((), 255.0, device=images.device))  # CUDA multiplies by the reciprocal of a number
         if not self.normalise:
             return floats
         mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]).to(images.device, non_blocking=True).view(2, 3, 1, 1)

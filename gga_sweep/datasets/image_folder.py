@@ -215,7 +215,7 @@ def load_tree(
         except InputError as error:
             faults += error.faults
         else:
-            domains.append(Domain(domain, images, torch.tensor(tree.labels(domain)), paths))
+            domains.append(Domain(domain, images, torch.tensor(tree.labels(domain)), paths, files.get(domain)))
     if faults:
         for domain in to_decode if files else ():
             files[domain].unlink(missing_ok=True)  # once the fault is fixed the tree has another digest

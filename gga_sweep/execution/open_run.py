@@ -30,6 +30,7 @@ def open_run(
     reason_to_stop: Callable[[], str | None] = lambda: None,
     reason_to_end: ReasonToEnd = lambda validations: None,
     branching: Branching = UNBRANCHED,
+    workers: int = 0,
 ) -> RecordedRun | FailedRun:
     """Start or resume a run in its folder.
 
@@ -38,7 +39,7 @@ def open_run(
         storage: whose cache holds the images.
         digest: of the images it was planned with.
         on_gpu: whether it trains on the GPU that this process sees.
-        options, reason_to_stop, reason_to_end, branching: as for `RecordedRun.open`.
+        options, reason_to_stop, reason_to_end, branching, workers: as for `RecordedRun.open`.
 
     Raises:
         GGASweepError: the images, or the source of the user's own parts, are not those planned with, or there is no
@@ -70,6 +71,7 @@ def open_run(
         reason_to_end,
         branching,
         planned.code,
+        workers,
     )
 
 

@@ -132,6 +132,7 @@ class RecordedRun:
         reason_to_end: ReasonToEnd = lambda validations: None,
         branching: Branching = UNBRANCHED,
         code: Mapping[str, str] = MappingProxyType({}),
+        workers: int = 0,
     ) -> RecordedRun | FailedRun:
         """Claim a run's folder, and resume its training or begin it.
 
@@ -148,6 +149,7 @@ class RecordedRun:
                 for good; None while it should go on.
             branching: the prefixes that it may begin with, and those that it leaves for other runs.
             code: digests of the source of its own parts.
+            workers: processes that read images ahead; they end with the run.
 
         Raises:
             GGASweepError: the folder is of another run.
@@ -173,7 +175,7 @@ class RecordedRun:
                 code=code,
             )
             folder.write_header(header)
-            make_trainer = partial(Trainer, config, dataset, device)
+            make_trainer = partial(Trainer, config, dataset, device, workers)
             training = None
             if options.from_checkpoint and not first:
                 training = resume(folder, make_trainer, header.fingerprint, options.strict_environment)
@@ -210,6 +212,7 @@ class RecordedRun:
                 return self.progress
             self._write(self._training.trainer.advance(seconds, self._interrupted))
         except (AttemptSupersededError, StorageError):
+            self._training.trainer.close()
             raise
         except Exception as error:
             self._fail(error)
@@ -225,6 +228,7 @@ class RecordedRun:
     def preempt(self, reason: str) -> None:
         """End this attempt with a checkpoint; a later launch resumes the run."""
         if self._status is RunStatus.RUNNING:
+            self._training.trainer.close()
             self._checkpoint()
             self._end(RunStatus.PREEMPTED, reason)
 
@@ -254,6 +258,8 @@ class RecordedRun:
         return self._training.trainer.next_step in self._branching.left or self._reason_to_stop() is not None
 
     def _write(self, done: Slice) -> None:
+        for text in done.remarks:
+            self._training.remark(self._folder, text)
         if done.annealed:
             self._training.annealed.extend(done.annealed)
             self._folder.write_annealed(self._training.annealed)
@@ -316,6 +322,7 @@ class RecordedRun:
             status = RunStatus.FAILED
             reason = f"another process wrote its {other} meanwhile; the next launch trains it again from step 0"
         self._status, self._reason = status, reason
+        self._training.trainer.close()
         self._write_state(status, reason)
 
     def _changed_file(self) -> str | None:

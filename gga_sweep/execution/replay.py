@@ -42,8 +42,15 @@ def replay(
     require_writable(target)
     decode_images(sweep)
     ledger = Ledger(target)
-    on_gpu = sweep.config.resources.on_gpu
-    training = open_run(run, ledger, sweep.storage, contents.dataset, on_gpu, RecordingOptions(from_checkpoint=False))
+    training = open_run(
+        run,
+        ledger,
+        sweep.storage,
+        contents.dataset,
+        sweep.config.resources.on_gpu,
+        RecordingOptions(from_checkpoint=False),
+        workers=sweep.config.resources.data_workers,
+    )
     progress = training.progress
     while progress.status is RunStatus.RUNNING:
         progress = training.advance()

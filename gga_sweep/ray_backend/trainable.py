@@ -184,6 +184,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
                     self._reason_to_stop,
                     self._reason_to_end,
                     self._branching,
+                    self._sweep.config.resources.data_workers,
                 )
             except (AttemptSupersededError, StorageError):
                 raise

@@ -38,6 +38,7 @@ def check_sweep(sweep: SweepSpec) -> list[Fault]:
         *_default_faults(sweep),
         *_space_faults(sweep),
         *_network_and_images_faults(sweep),
+        *_worker_faults(sweep),
         *averaging_faults(sweep),
         *adaptive_faults(sweep),
     ]
@@ -118,6 +119,13 @@ def _selection_faults(sweep: SweepSpec) -> Iterator[Fault]:
     windows = any(arm.annealing is not None and arm.annealing.kind is GGA for arm in sweep.arms)
     if sweep.config.select_from == "after-window" and not windows:
         yield Fault("select_from", "no arm has an annealing window", "after-window", ("any",))
+
+
+def _worker_faults(sweep: SweepSpec) -> Iterator[Fault]:
+    resources = sweep.config.resources
+    if resources.data_workers > resources.cpus:
+        rule = f"a run's data workers must be at most its CPUs, of which resources.cpus gives it {resources.cpus:g}"
+        yield Fault("resources.workers", rule, resources.data_workers)
 
 
 def _pair_faults(sweep: SweepSpec, method: str) -> Iterator[Fault]:

@@ -195,11 +195,19 @@ class ResourcesConfig(Model):
         gpus: 0 trains on the CPU; 0.5 puts two runs on one GPU; at most 1. "auto" puts as many on one GPU as
             its memory has room for, measured before the first run (`scheduling.gpu_share`).
         max_concurrent: runs at once (default: what the resources allow).
+        workers: processes of a run that read and augment the images of its next steps; they change no number (default:
+            its CPUs minus one).
     """
 
     cpus: Annotated[Number, Field(gt=0)] = 1
     gpus: Literal["auto"] | Annotated[Number, Field(ge=0, le=1)] = 0.0
     max_concurrent: Annotated[Whole, Field(ge=1)] | None = None
+    workers: Annotated[Whole, Field(ge=0)] | None = None
+
+    @property
+    def data_workers(self) -> int:
+        """The workers of a run, the default resolved."""
+        return max(0, int(self.cpus) - 1) if self.workers is None else self.workers
 
     @property
     def on_gpu(self) -> bool:

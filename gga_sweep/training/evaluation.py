@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.annealing import domain_gradients, gradient_agreement
 from gga_sweep.datasets import Augmentation, Dataset, Domain, Minibatch, Split, evaluation_batch
+from gga_sweep.datasets.minibatches import evaluation_reading
 from gga_sweep.datasets.splits import SplitName
+from gga_sweep.datasets.workers import ImageReader
 from gga_sweep.records import Agreement, DomainScores, Record, Score, TestRecord, ValidationRecord
 from gga_sweep.seeding import stream
 from gga_sweep.spec.models import RunSpec
@@ -33,6 +35,8 @@ class Evaluator:
         test_domains: the held-out ones; the others are training domains.
         trial_seed: of the probe batches and, where there is one, of the augmentation.
         augmentation: of the training domains' images in evaluation, as DomainBed's are; test images have none.
+        device: where it evaluates.
+        reader: reads the images; None reads without workers.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class Evaluator:
         trial_seed: int,
         augmentation: Augmentation,
         device: torch.device,
+        reader: ImageReader | None = None,
     ) -> None:
+        self._reader = reader or ImageReader(dataset, device)
         self._dataset = dataset
         self._splits = splits
         self._test_domains = frozenset(test_domains)
@@ -52,11 +58,18 @@ class Evaluator:
         self._device = device
 
     @classmethod
-    def of_run(cls, config: RunSpec, dataset: Dataset, splits: Mapping[str, Split], device: torch.device) -> Evaluator:
+    def of_run(
+        cls,
+        config: RunSpec,
+        dataset: Dataset,
+        splits: Mapping[str, Split],
+        device: torch.device,
+        reader: ImageReader | None = None,
+    ) -> Evaluator:
         """The evaluator of this run."""
         training = config.training
         augmentation = training.augmentation if training.augment_validation else "none"
-        return cls(dataset, splits, config.test_domains, config.trial_seed, augmentation, device)
+        return cls(dataset, splits, config.test_domains, config.trial_seed, augmentation, device, reader)
 
     def evaluate(self, algorithm: Algorithm, step: int, batch_loss: float) -> Record:
         """The record of a step. Leaves the network in evaluation mode, everything else as it was."""
@@ -93,12 +106,8 @@ class Evaluator:
         indices: NDArray[np.int64] = getattr(self._splits[domain.name], split)
         augmentation: Augmentation = "none" if domain.name in self._test_domains else self._augmentation
 
-        def batch(part: slice) -> Minibatch:
-            return evaluation_batch(
-                self._dataset, domain, indices[part], self._trial_seed, step, augmentation, self._device
-            )
-
-        return batched_logits(predict, batch, len(indices), self._device)
+        reading = evaluation_reading(self._dataset, domain, indices, self._trial_seed, step, augmentation)
+        return _predicted(predict, self._reader.ahead(map(reading.__getitem__, _slices(len(reading)))), self._device)
 
     def _scores(self, algorithm: Algorithm, domain: Domain, step: int) -> DomainScores:
         return DomainScores(
@@ -149,8 +158,17 @@ def batched_logits(
         size: of the set, at least 1.
         device: where they are predicted, and left.
     """
-    for start in range(0, size, EVALUATION_BATCH):
-        part = batch(slice(start, start + EVALUATION_BATCH))
+    return _predicted(predict, map(batch, _slices(size)), device)
+
+
+def _slices(size: int) -> Iterator[slice]:
+    return (slice(start, start + EVALUATION_BATCH) for start in range(0, size, EVALUATION_BATCH))
+
+
+def _predicted(
+    predict: Callable[[torch.Tensor], torch.Tensor], batches: Iterable[Minibatch], device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for part in batches:
         with torch.no_grad():  # not around the yield: the mode would reach the caller
             logits = predict(part.images.to(device))
         yield logits, part.labels.to(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,9 @@ from torch import nn
 from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.annealing import GGA, GGAL, STEP_MASK
 from gga_sweep.annealing.layerwise import layers_with
-from gga_sweep.datasets import Dataset, Minibatch, Split, draw_minibatch, split_domain
+from gga_sweep.datasets import Dataset, Minibatch, Split, split_domain
+from gga_sweep.datasets.minibatches import Reading, training_reading
+from gga_sweep.datasets.workers import ImageReader
 from gga_sweep.errors import GGASweepError
 from gga_sweep.networks.network import Network
 from gga_sweep.records import AnnealingLine, Averaged, Record
@@ -55,6 +57,7 @@ class Slice:
         averaged: at the end of a run that averages its weights.
         diverged: the reason, if the loss became NaN or infinite; the other fields are from before that.
         seconds: by phase: "training", "search", "diagnostics", "evaluation".
+        remarks: what the user should know of how it was trained, in sentences.
     """
 
     record: Record | None = None
@@ -62,6 +65,7 @@ class Slice:
     averaged: AveragedNetwork | None = None
     diverged: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     def add_seconds(self, phase: str, seconds: float) -> None:
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
@@ -74,6 +78,7 @@ class Trainer:
         config: the resolved run.
         dataset: that of `config.dataset`.
         device: where it trains.
+        workers: processes that read the images of the next steps; they change no number. `close` ends them.
 
     Attributes:
         algorithm: the trained algorithm.
@@ -82,7 +87,7 @@ class Trainer:
 
     algorithm: Algorithm
 
-    def __init__(self, config: RunSpec, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, config: RunSpec, dataset: Dataset, device: torch.device, workers: int = 0) -> None:
         set_arithmetic(config.training.threads)
         self.config = config
         self.next_step = 0
@@ -110,7 +115,11 @@ class Trainer:
             float(config.hyperparameters["dropout"]),
             device,
         )
-        self._evaluator = Evaluator.of_run(config, dataset, self._splits, device)
+        self._reader = ImageReader(dataset, device, workers)
+        self._minibatches: Iterator[Minibatch] = iter(())
+        self._read: dict[int, list[Minibatch]] = {}
+        self._next_read = -1
+        self._evaluator = Evaluator.of_run(config, dataset, self._splits, device, self._reader)
         if getattr(config.annealing, "domain_gradients", None) == "layerwise":  # refuse now what it cannot split
             self._set_training_mode()
             layers_with(self.algorithm, self.algorithm.predict_parameters())
@@ -143,7 +152,12 @@ class Trainer:
                     break
         except _DivergedError as error:
             done.diverged = str(error)
+        done.remarks, self._reader.remarks = self._reader.remarks, []
         return done
+
+    def close(self) -> None:
+        """End the data workers."""
+        self._reader.close()
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain data: all that a step reads, except random streams. The tensors are not copies."""
@@ -231,22 +245,22 @@ class Trainer:
         return AveragedNetwork(Averaged(average.first_step, average.last_step, threshold, record), state)
 
     def _step_model(self, step: int) -> StepModel:
-        minibatches = [self._minibatch(name, step) for name in self._training_domains]
+        minibatches = self._minibatches_of(step)
         return StepModel(self.algorithm, minibatches, self._training_domains, self._streams, step)
 
-    def _minibatch(self, domain: str, step: int) -> Minibatch:
-        drawn = draw_minibatch(
-            self._dataset,
-            self._dataset.domain(domain),
-            self._splits[domain],
-            int(self.config.hyperparameters["batch_size"]),
-            self.config.trial_seed,
-            step,
-            self.config.training.augmentation,
-            self._device,
-        )
-        images = drawn.images.to(self._device, memory_format=fastest_memory_format(self._device))
-        return Minibatch(images, drawn.labels.to(self._device))
+    def _minibatches_of(self, step: int) -> list[Minibatch]:
+        """One a training domain, read once: an annealed step and the next one use the same."""
+        if step not in self._read:
+            if step != self._next_read:  # the first one, or a state was loaded
+                readings = _training_readings(self.config, self._dataset, self._splits, step)
+                self._minibatches = self._reader.ahead(readings)
+            self._read[step] = [self._on_device(next(self._minibatches)) for _ in self._training_domains]
+            self._next_read = step + 1
+        self._read = {number: found for number, found in self._read.items() if number >= step}
+        return self._read[step]
+
+    def _on_device(self, read: Minibatch) -> Minibatch:
+        return Minibatch(read.images.to(memory_format=fastest_memory_format(self._device)), read.labels)
 
     def _set_training_mode(self) -> None:
         self.algorithm.train()
@@ -270,6 +284,24 @@ def split_dataset(config: RunSpec, dataset: Dataset) -> dict[str, Split]:
         )
         for index, domain in enumerate(dataset.domains)
     }
+
+
+def _training_readings(
+    config: RunSpec, dataset: Dataset, splits: Mapping[str, Split], first_step: int
+) -> Iterator[Reading]:
+    """Of each training domain at each step, and at one more, which the diagnostics of the last step use."""
+    for step in range(first_step, config.training.steps + 1):
+        for domain in dataset.domains:
+            if domain.name not in config.test_domains:
+                yield training_reading(
+                    dataset,
+                    domain,
+                    splits[domain.name],
+                    int(config.hyperparameters["batch_size"]),
+                    config.trial_seed,
+                    step,
+                    config.training.augmentation,
+                )
 
 
 def _count_seconds(done: Slice, total: float, annealing: Annealing | None) -> None:
