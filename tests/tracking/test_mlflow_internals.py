@@ -20,6 +20,7 @@ import pytest
 from packaging.version import Version
 
 from gga_sweep.tracking.mlflow_internals import (
+    BROWSER_SETTINGS,
     DATABASE_MODULE,
     NO_JOBS,
     SCHEMA_LOGGER,
@@ -42,7 +43,8 @@ def names_in(state: Any) -> Iterator[str]:
     """Every key of a view's state, and every value in capitals: those that the page compares with."""
     if isinstance(state, dict):
         for key, value in state.items():
-            yield key
+            if "`" not in key:  # else a column of ours
+                yield key
             yield from names_in(value)
     elif isinstance(state, list):
         for value in state:
@@ -57,6 +59,8 @@ def test_the_version_they_were_seen_in_is_not_far_behind() -> None:
 
 
 def test_the_page_reads_every_name_of_a_views_state() -> None:
+    saved = ("createdAt", "deflate;")
+    assert [name for name in saved if name not in page()] == []
     for view in views(["lr"]):
         gone = {name for name in names_in(dict(view.state)) if name not in page()}
         assert not gone, f"MLflow {mlflow.__version__} no longer reads {gone} (seen in {SEEN_IN})"
@@ -67,6 +71,12 @@ def test_the_page_reads_every_name_of_a_views_state() -> None:
 )
 def test_the_page_finds_a_view_by_its_address(name: str) -> None:
     assert name in page(), f"MLflow {mlflow.__version__} no longer reads {name} (seen in {SEEN_IN})"
+
+
+@pytest.mark.parametrize("name", BROWSER_SETTINGS)
+def test_the_page_reads_the_settings_of_a_browser(name: str) -> None:
+    key, _, version = name.rpartition("_v")
+    assert f'key:"{key}",version:{version}' in page(), f"MLflow {mlflow.__version__} no longer reads {name}"
 
 
 def test_creating_a_database_logs_where_we_silence_it() -> None:
