@@ -13,7 +13,7 @@ from gga_sweep.networks.builtin import NETWORKS
 from gga_sweep.networks.choice import couples_images, lacks_batch_norm, network_faults
 from gga_sweep.records import Scalar
 from gga_sweep.selection.methods import METHODS as SELECTION_METHODS
-from gga_sweep.selection.methods import needing_pairs
+from gga_sweep.selection.methods import needing_pairs, reading_more_tests
 from gga_sweep.spec.adaptive_search import adaptive_faults
 from gga_sweep.spec.arm_values import Values, arm_values, searched_space
 from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
@@ -116,6 +116,7 @@ def _selection_faults(sweep: SweepSpec) -> Iterator[Fault]:
         yield Fault("selection", rule, methods[0])
     for method in needing_pairs(methods):
         yield from _pair_faults(sweep, method)
+    yield from unmet_needs(methods, sweep, "selection")
     windows = any(arm.annealing is not None and arm.annealing.kind is GGA for arm in sweep.arms)
     if sweep.config.select_from == "after-window" and not windows:
         yield Fault("select_from", "no arm has an annealing window", "after-window", ("any",))
@@ -126,6 +127,25 @@ def _worker_faults(sweep: SweepSpec) -> Iterator[Fault]:
     if resources.data_workers > resources.cpus:
         rule = f"a run's data workers must be at most its CPUs, of which resources.cpus gives it {resources.cpus:g}"
         yield Fault("resources.workers", rule, resources.data_workers)
+
+
+def unmet_needs(methods: Sequence[str], sweep: SweepSpec, field: str) -> Iterator[Fault]:
+    """Methods that need scores on test domains which `training.evaluate: selection` leaves out.
+
+    Args:
+        field: where the methods are named.
+    """
+    if sweep.training.evaluate == "all":
+        return
+    stops_early = sweep.config.early_stopping is not None
+    more = reading_more_tests(SELECTION_METHODS, stops_early)
+    for method in methods:
+        if method in more:
+            where = (
+                "at every evaluation" if SELECTION_METHODS[method].reads_tests == "every" else "where a run is stopped"
+            )
+            rule = f"reads scores on test domains {where}: set training.evaluate to all"
+            yield Fault(field, rule, method, tuple(name for name in SELECTION_METHODS if name not in more))
 
 
 def _pair_faults(sweep: SweepSpec, method: str) -> Iterator[Fault]:
