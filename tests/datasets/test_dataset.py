@@ -59,6 +59,14 @@ def test_photographs_are_prepared_as_torchvision_would() -> None:
     torch.testing.assert_close(prepared, torch.stack([reference(image / 255) for image in photographs]))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_stored_images_are_not_overwritten_when_prepared(dtype: torch.dtype) -> None:
+    stored = torch.arange(192).view(4, 3, 4, 4).to(dtype)
+    before = stored.clone()
+    assert not torch.equal(dataset(domain("near"), domain("far")).prepare(stored), before)
+    assert torch.equal(stored, before)
+
+
 def test_without_normalisation_bytes_become_fractions_and_floats_stay() -> None:
     plain = dataset(domain("near"), domain("far"), normalise=False)
     assert torch.equal(plain.prepare(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
