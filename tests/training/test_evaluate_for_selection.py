@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,7 +12,7 @@ from small_runs import CPU, FOREVER, annealing_of, bits, make_dataset, run_confi
 
 from gga_sweep.algorithms import ALGORITHMS
 from gga_sweep.annealing import GGA, GGAL
-from gga_sweep.datasets import DatasetDescription, Minibatch
+from gga_sweep.datasets import DatasetDescription
 from gga_sweep.records import AnnealingLine, Record
 from gga_sweep.selection.choice import highest_step
 from gga_sweep.spec.counted_work import evaluated_images
@@ -98,15 +99,20 @@ def test_steps_that_cannot_be_selected_have_no_test_scores() -> None:
 
 
 def test_the_images_are_counted_as_they_are_forwarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    forwarded = []
-    prepare = evaluation_module.evaluation_batch
+    forwarded: list[int] = []
 
-    def counting(*arguments: Any, **named: Any) -> Minibatch:
-        batch = prepare(*arguments, **named)
-        forwarded.append(len(batch.labels))
-        return batch
+    def count(make: Callable[..., Any], size: Callable[[Any], int]) -> Callable[..., Any]:
+        def counting(*arguments: Any, **named: Any) -> Any:
+            made = make(*arguments, **named)
+            forwarded.append(size(made))
+            return made
 
-    monkeypatch.setattr(evaluation_module, "evaluation_batch", counting)
+        return counting
+
+    probes = count(evaluation_module.evaluation_batch, lambda batch: len(batch.labels))
+    splits = count(evaluation_module.evaluation_reading, len)
+    monkeypatch.setattr(evaluation_module, "evaluation_batch", probes)
+    monkeypatch.setattr(evaluation_module, "evaluation_reading", splits)
     description = DatasetDescription("Small", DATASET.domain_sizes, 3, DATASET.classes, (1, 8, 8), available=True)
     config = config_of("selection")
     _, found, _ = finished(config)
@@ -117,8 +123,8 @@ def test_the_images_are_counted_as_they_are_forwarded(monkeypatch: pytest.Monkey
     forwarded.clear()
     config = config_of("all")
     finished(config)
-    probes = 7 * (3 * (24 + 6) + 24)  # of training domains both splits, of the test domain one
-    assert sum(forwarded) == evaluated_images(config, description) + probes == 7 * 4 * 30 + probes
+    probe_images = 7 * (3 * (24 + 6) + 24)  # of training domains both splits, of the test domain one
+    assert sum(forwarded) == evaluated_images(config, description) + probe_images == 7 * 4 * 30 + probe_images
 
 
 def test_a_run_resumed_after_any_step_has_the_same_records() -> None:
