@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal
 
 Scalar = bool | int | float | str
 
@@ -83,10 +82,13 @@ METRICS: Mapping[str, Metric] = MappingProxyType({each.name: each.metadata["metr
 
 @dataclass(frozen=True, slots=True)
 class DomainScores:
-    """One domain at one step: its training split (80 %) and its validation split (20 %)."""
+    """One domain at one step: its training split (80 %) and its validation split (20 %); None where not evaluated.
 
-    train: Score
-    validation: Score
+    The validation split of a training domain and the training split of a test domain are always there.
+    """
+
+    train: Score | None
+    validation: Score | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +116,37 @@ class ValidationRecord:
         step: counted from 0; the evaluation was made after this step's update.
         domains: per training domain, in dataset order.
         batch_loss: the joint loss of this step's minibatches, before its update.
-        agreement: on the probe batches of the training splits.
-        validation_agreement: on the probe batches of the validation splits.
+        agreement: on the probe batches of the training splits; None where not measured.
+        validation_agreement: on the probe batches of the validation splits; None where not measured.
     """
 
     step: int
     domains: Mapping[str, DomainScores]
     batch_loss: float
-    agreement: Agreement
-    validation_agreement: Agreement
+    agreement: Agreement | None
+    validation_agreement: Agreement | None
 
-    def mean(self, metric: str, split: Literal["train", "validation"]) -> float:
-        """A metric on the splits of the training domains: their unweighted mean."""
-        values: list[float] = [getattr(getattr(scores, split), metric) for scores in self.domains.values()]
+    def validation_mean(self, metric: str) -> float:
+        """A metric on the validation splits of the training domains: their unweighted mean."""
+        values: list[float] = [getattr(scores.validation, metric) for scores in self.domains.values()]
+        return sum(values) / len(values)
+
+    def training_mean(self, metric: str) -> float | None:
+        """The same on their training splits; None where one was not evaluated."""
+        if any(scores.train is None for scores in self.domains.values()):
+            return None
+        values: list[float] = [getattr(scores.train, metric) for scores in self.domains.values()]
         return sum(values) / len(values)
 
     @property
     def accuracy(self) -> float:
         """Validation accuracy: the unweighted mean over training domains (DomainBed, model_selection.py)."""
-        return self.mean("accuracy", "validation")
+        return self.validation_mean("accuracy")
 
     @property
     def loss(self) -> float:
         """Validation loss: the unweighted mean over training domains."""
-        return self.mean("loss", "validation")
+        return self.validation_mean("loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +154,9 @@ class TestRecord:
     """The same evaluation on the test domains. The reported accuracy is that of the training split (the 80 %).
 
     Args:
-        domains: per test domain, in dataset order.
+        domains: per test domain, in dataset order; empty where none was evaluated.
         gradient_cosine: per test domain, cosine of its gradient (training-split probe) to the mean of the training
-            domains'; NaN where a gradient is zero.
+            domains'; NaN where a gradient is zero; empty where not measured.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
@@ -208,8 +217,9 @@ class AnnealedStep:
         chosen: index of the winning candidate, 0 .. tried - 1; None when the weights stayed.
         alignment_before, alignment_after: as the search saw them: under one mask, or (`mask: forward`) each its own.
         loss_before, loss_after: as the loss gate saw them.
-        fresh_alignment_before, fresh_alignment_after: mean under four masks the search did not see.
-        next_alignment_before, next_alignment_after: on the next step's minibatches.
+        fresh_alignment_before, fresh_alignment_after: mean under four masks the search did not see; None where the
+            step was not diagnosed (`diagnose_every`).
+        next_alignment_before, next_alignment_after: on the next step's minibatches; None likewise.
         moved_radii: L2 distance moved, over that of a corner of the box (radius * sqrt(entries)); in [0, 1] for
             candidates around the start.
         moved_updates: L2 distance moved, over that of this step's optimiser update.
@@ -223,10 +233,10 @@ class AnnealedStep:
     alignment_after: float
     loss_before: float
     loss_after: float
-    fresh_alignment_before: float
-    fresh_alignment_after: float
-    next_alignment_before: float
-    next_alignment_after: float
+    fresh_alignment_before: float | None
+    fresh_alignment_after: float | None
+    next_alignment_before: float | None
+    next_alignment_after: float | None
     moved_radii: float
     moved_updates: float
 
@@ -236,14 +246,14 @@ class AnnealedStep:
         return self.alignment_after - self.alignment_before
 
     @property
-    def fresh_gain(self) -> float:
-        """Alignment gained under dropout masks that the search did not see."""
-        return self.fresh_alignment_after - self.fresh_alignment_before
+    def fresh_gain(self) -> float | None:
+        """Alignment gained under dropout masks that the search did not see; None where not diagnosed."""
+        return _difference(self.fresh_alignment_after, self.fresh_alignment_before)
 
     @property
-    def next_gain(self) -> float:
-        """Alignment gained on the next step's minibatches."""
-        return self.next_alignment_after - self.next_alignment_before
+    def next_gain(self) -> float | None:
+        """Alignment gained on the next step's minibatches; None where not diagnosed."""
+        return _difference(self.next_alignment_after, self.next_alignment_before)
 
     @property
     def acceptance_rate(self) -> float:
@@ -254,6 +264,10 @@ class AnnealedStep:
     def has_moved(self) -> bool:
         """Whether the search moved the weights."""
         return self.chosen is not None
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def config(annealing: GGA | GGAL | None, lr: float = 1e-3, **training: Any) -> R
             **{
                 "steps": STEPS,
                 "evaluate_every": 5,
+                "evaluate": "all",
                 "network": "resnet18",
                 "weights": None,
                 "freeze_batch_norm": True,

@@ -12,6 +12,7 @@ from gga_sweep.spec.models import RunSpec
 TRAINING: dict[str, Any] = {
     "steps": 5001,
     "evaluate_every": 300,
+    "evaluate": "all",
     "network": "resnet50",
     "weights": "IMAGENET1K_V1",
     "freeze_batch_norm": True,

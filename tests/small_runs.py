@@ -93,6 +93,7 @@ def run_config(
     settings: dict[str, Any] = {
         "steps": 8,
         "evaluate_every": 3,
+        "evaluate": "all",
         "network": "small_runs:linear_featurizer",
         "weights": None,
         "freeze_batch_norm": False,

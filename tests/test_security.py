@@ -411,6 +411,7 @@ def test_a_sweep_of_such_images_writes_in_its_storage_alone(
         "trial_seeds": [0],
         "defaults": {"batch_size": 2},
         "training": {"steps": 1, "evaluate_every": 1},
+        "evaluate": "all",
     }
     sweep = load(content, storage=here / "results")
     train(sweep)

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from gga_sweep.annealing.flat import entry_count
 from gga_sweep.annealing.isolation import exchange, unchanged_random_state
 from gga_sweep.annealing.options import GGA
-from gga_sweep.annealing.scoring import STEP_MASK, ScoredModel, Scorer
+from gga_sweep.annealing.scoring import STEP_MASK, Score, ScoredModel, Scorer
 from gga_sweep.annealing.search import SearchOutcome
 
 FRESH_MASKS = 4
@@ -29,14 +28,12 @@ class Diagnosis:
         fresh_alignment_before, fresh_alignment_after: on the step's minibatches, mean under `FRESH_MASKS` masks that
             the candidate search did not use, the same before and after.
         next_alignment_before, next_alignment_after: on the next minibatches, under their step's own mask.
-        moved_radii: see `moved_radii`.
     """
 
     fresh_alignment_before: float
     fresh_alignment_after: float
     next_alignment_before: float
     next_alignment_after: float
-    moved_radii: float
 
 
 def diagnose(
@@ -51,27 +48,37 @@ def diagnose(
     """Measure start and end of a candidate search again; to be called before the weights change further.
 
     The weights are moved to the start of the step and back, both by copy, so their bits do not change. Nothing else
-    changes. If nothing moved, each alignment is measured once.
+    changes. If nothing moved, each alignment is measured once. Where the losses ignore their draws, the alignments
+    under fresh masks are those of the search and are not measured again.
 
     Args:
         outcome: of `search_step` with the same model and parameters.
         next_model: the same network on the next step's minibatches.
         settings: of the candidate search.
     """
-    distance_in_radii = moved_radii(outcome.distance, settings.radius, entry_count(perturbed))
     scorer = Scorer(model, scored, buffers, settings.domain_gradients)
     next_scorer = scorer.on(next_model)
+    known = getattr(model, "ignores_draws", False)
+
+    def measure(found: Score) -> Tensor:
+        """(2,): the mean under fresh masks, and on the next minibatches."""
+        if known:
+            fresh = torch.tensor(found.alignment, dtype=torch.float64, device=scored[0].device)
+        else:
+            fresh = torch.stack([scorer.alignment(("fresh", mask)) for mask in range(FRESH_MASKS)]).mean()
+        return torch.stack([fresh, next_scorer.alignment(STEP_MASK)])
+
     with unchanged_random_state([*scored, *perturbed]):
-        after = _alignments(scorer, next_scorer)
+        after = measure(outcome.after)
         before = after
         if outcome.chosen is not None:
             exchange(perturbed, outcome.start)
             try:
-                before = _alignments(scorer, next_scorer)
+                before = measure(outcome.before)
             finally:
                 exchange(perturbed, outcome.start)
     (fresh_before, next_before), (fresh_after, next_after) = torch.stack([before, after]).tolist()
-    return Diagnosis(fresh_before, fresh_after, next_before, next_after, distance_in_radii)
+    return Diagnosis(fresh_before, fresh_after, next_before, next_after)
 
 
 def moved_radii(distance: float, radius: float, entries: int) -> float:
@@ -80,9 +87,3 @@ def moved_radii(distance: float, radius: float, entries: int) -> float:
     In [0, 1] for a point of the box around the start; 1 / sqrt(3) is typical of uniform noise. 0 where nothing moved.
     """
     return distance / (radius * math.sqrt(entries)) if distance else 0.0
-
-
-def _alignments(scorer: Scorer, next_scorer: Scorer) -> Tensor:
-    """(2,): the mean under fresh masks, and on the next minibatches."""
-    fresh = torch.stack([scorer.alignment(("fresh", mask)) for mask in range(FRESH_MASKS)]).mean()
-    return torch.stack([fresh, next_scorer.alignment(STEP_MASK)])

@@ -214,6 +214,13 @@ class GGA(_Method):
     loss_reference: LossReference = _option(
         "start", "the joint loss at the start, or of the last accepted candidate", variants={"released": "accepted"}
     )
+    diagnose_every: int = _option(
+        1,
+        "one in so many annealed steps, beginning with the first, is diagnosed: scored again under fresh dropout masks "
+        "and on the next minibatches; 0: none",
+        least=0,
+        neutral=1,
+    )
     domain_gradients: GradientMethod = _option(
         "loop",
         "how the domains' gradients are computed, see below; in a sweep file the default follows from the network",
@@ -241,6 +248,11 @@ class GGA(_Method):
     def window(self) -> range:
         """The annealed steps, wherever training ends."""
         return range(self.start_step, self.start_step + self.num_steps)
+
+    @property
+    def diagnosed(self) -> range:
+        """The steps of the window that are diagnosed."""
+        return self.window[:: self.diagnose_every] if self.diagnose_every else range(0)
 
     def steps(self, trained: int) -> range:
         """The annealed steps of a run of `trained` steps."""

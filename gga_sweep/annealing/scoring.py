@@ -35,7 +35,8 @@ class ScoredModel(Protocol):
     """A model with one fixed minibatch a training domain, in training mode.
 
     A loss must depend on nothing but the weights, the buffers and the draw: the same call gives the same bits. It may
-    write the buffers passed to the search and consume torch's global random numbers; `search_step` restores both.
+    write the buffers passed to the search and consume torch's global random numbers; `search_step` restores both. A
+    model with an attribute `ignores_draws` that is true states that no loss so far depended on its draw.
     """
 
     @property

@@ -106,9 +106,13 @@ def export_domainbed(folder: str | Location, out: Path, models: bool = False) ->
         models: also write the weights of the run and step selected in each cell, by the sweep's first method.
 
     Raises:
-        InputError: the folder holds no sweep or none that was evaluated, or `out` holds anything else.
+        InputError: the folder holds no sweep, none that was evaluated, or one that evaluated only what its own
+            selection needs; or `out` holds anything else.
     """
     plan, ledger, out = read_plan(folder), Ledger(folder), expanded(out, "--domainbed")
+    if plan.sweep.training.evaluate != "all":
+        rule = "lacks accuracies that DomainBed's tools read at every evaluation: set training.evaluate and run again"
+        raise InputError([Fault("training.evaluate", rule, plan.sweep.training.evaluate, ("all",))], str(folder))
     former = _former_folders(out, ledger)
     view = collect(plan, ledger)
     jobs = _jobs(plan, ledger, view, models)
@@ -355,6 +359,7 @@ def _accuracies(record: Record, domains: Sequence[str]) -> dict[str, float]:
         f"env{index}_{split}_acc": score.accuracy
         for index, name in enumerate(domains)
         for split, score in (("in", scores[name].train), ("out", scores[name].validation))
+        if score is not None  # as of every run of a sweep that evaluates all
     }
 
 

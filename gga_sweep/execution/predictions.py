@@ -20,7 +20,7 @@ from gga_sweep.execution.model import faults_of_data, load_algorithm
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.run_reader import Weights
-from gga_sweep.records import Record
+from gga_sweep.records import Record, Score
 from gga_sweep.training.evaluation import Evaluator
 from gga_sweep.training.fingerprint import arithmetic, fastest_memory_format, fingerprint
 from gga_sweep.training.trainer import split_dataset
@@ -61,7 +61,7 @@ class SplitPredictions:
         sample_ids: n names.
         labels, predicted: (n,) int32, indices into the classes.
         probabilities: (n,) float32, of the predicted classes.
-        recorded: the accuracy that `records.jsonl` has for it, in [0, 1].
+        recorded: the accuracy that `records.jsonl` has for it, in [0, 1]; None where it was not evaluated.
     """
 
     domain: str
@@ -71,7 +71,7 @@ class SplitPredictions:
     labels: NDArray[np.int32]
     predicted: NDArray[np.int32]
     probabilities: NDArray[np.float32]
-    recorded: float
+    recorded: float | None
 
     @property
     def accuracy(self) -> float:
@@ -80,8 +80,8 @@ class SplitPredictions:
 
     @property
     def difference(self) -> float:
-        """The absolute difference from the recorded accuracy."""
-        return abs(self.accuracy - self.recorded)
+        """The absolute difference from the recorded accuracy; 0 where none was recorded."""
+        return 0.0 if self.recorded is None else abs(self.accuracy - self.recorded)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -226,8 +226,9 @@ def _predict_split(
         labels[part], predicted[part] = true.cpu(), chosen.cpu()
         probabilities[part] = logits.double().softmax(dim=1).gather(1, chosen[:, None])[:, 0].cpu()
         start = part.stop
-    tested = domain.name in record.test.domains
-    scores = (record.test.domains if tested else record.validation.domains)[domain.name]
+    tested = domain.name not in record.validation.domains
+    scores = (record.test.domains if tested else record.validation.domains).get(domain.name)
+    score: Score | None = getattr(scores, name, None)
     return SplitPredictions(
         domain=domain.name,
         role="test" if tested else "training",
@@ -236,7 +237,7 @@ def _predict_split(
         labels=labels,
         predicted=predicted,
         probabilities=probabilities,
-        recorded=getattr(scores, name).accuracy,
+        recorded=None if score is None else score.accuracy,
     )
 
 

@@ -6,11 +6,14 @@ beside the records, and nothing decoded is kept: a large sweep has millions of r
 
 from __future__ import annotations
 
+import functools
+import operator
 import typing
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import accumulate
+from types import UnionType
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
@@ -159,6 +162,8 @@ def _with_rows(kind: Any) -> Any:
         hints = typing.get_type_hints(kind)
         rows = [(field.name, _with_rows(hints[field.name])) for field in fields(kind)]
         return msgspec.defstruct(kind.__name__, rows, array_like=True, gc=False)
+    if isinstance(kind, UnionType):
+        return functools.reduce(operator.or_, map(_with_rows, typing.get_args(kind)))
     if typing.get_origin(kind) is Mapping:
         return dict[str, _with_rows(typing.get_args(kind)[1])]  # type: ignore[misc]
     if typing.get_origin(kind) is tuple:

@@ -14,7 +14,7 @@ from gga_sweep.records import Cell, RunRecords
 from gga_sweep.report.notes import seed_use, sweep_notes
 from gga_sweep.report.wording import count
 from gga_sweep.selection import SweepView, with_averaged_arms
-from gga_sweep.spec.adaptive_search import is_adaptive, needs_order
+from gga_sweep.spec.adaptive_search import is_adaptive, last_window_end, needs_order
 from gga_sweep.spec.arm_values import searched_space
 from gga_sweep.spec.averaging import averaged_name
 from gga_sweep.spec.plan import Plan, SweepSpec
@@ -56,7 +56,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         searched=frozenset(free),
         pairs=sweep.pairs,
         pair_records=tuple(pair_records),
-        after_windows=_after_windows(plan),
+        after_windows=last_window_end(sweep),
         blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
         algorithms=_annealed_algorithms(sweep),
@@ -138,11 +138,6 @@ def _annealed_algorithms(sweep: SweepSpec) -> dict[str, str]:
         for arm in sweep.arms
         if arm.annealing is not None and plain.get(arm.baseline or "") == arm.algorithm
     }
-
-
-def _after_windows(plan: Plan) -> int:
-    """The first step after every annealing window of the plan; 0 without one."""
-    return max((run.config.annealing.window.stop for run in plan.runs if run.config.annealing), default=0)
 
 
 def _in_plan(cell: Cell, plan: Plan) -> bool:

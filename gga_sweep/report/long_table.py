@@ -11,7 +11,8 @@ The meaning of `value`, by `kind` and `quantity`:
 | difference-algorithms | mean | the same, over all algorithms |
 | annealing | as in `selection.annealing_effect` | mean over annealed steps; ddof 1 |
 | annealing | runs, steps | the numbers that the means are over |
-| annealing-left-out | as annealing | steps at which the quantity is undefined |
+| annealing-left-out | as annealing | steps at which the quantity was measured and is undefined |
+| annealing-measured | as annealing | steps at which the quantity was measured |
 | alignment-and-accuracy | alignment_gained, accuracy_gained | a cosine; a difference of accuracies; by trial seed |
 | alignment-and-accuracy | correlation | Pearson's, of both over trial seeds |
 | selected | draw, step, validation_accuracy, tied_steps, tied_draws | of the run that is selected in the cell |
@@ -306,6 +307,8 @@ def _of_annealing(table: Table, diagnostics: AnnealingDiagnostics) -> Iterator[R
     yield from _of_quantities(at, {"runs": diagnostics.runs, "steps": diagnostics.steps})
     left_out = {quantity: one.left_out for quantity, one in found.items()}
     yield from _of_quantities({"kind": "annealing-left-out", "arm": diagnostics.arm}, left_out)
+    measured = {quantity: one.measured for quantity, one in found.items()}
+    yield from _of_quantities({"kind": "annealing-measured", "arm": diagnostics.arm}, measured)
 
 
 def _of_gains(table: Table, gains: AlignmentAndAccuracy) -> Iterator[Record]:

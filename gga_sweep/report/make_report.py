@@ -18,6 +18,7 @@ from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_tab
 from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.selection.view import SelectFrom
 from gga_sweep.spec import Plan, SweepSpec
+from gga_sweep.spec.check import unmet_needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,14 @@ def _check(methods: Sequence[str], select_from: str, sweep: SweepSpec) -> None:
         if sweep.config.chosen is not None:
             rule = "has no draws to select among, since they were chosen before"
         faults.append(Fault("--selection", rule, method))
+    faults.extend(unmet_needs([method for method in methods if method in METHODS], sweep, "--selection"))
     if select_from not in get_args(SelectFrom):
         faults.append(Fault("--select-from", "must be a known kind of steps", select_from, get_args(SelectFrom)))
+    elif sweep.training.evaluate == "selection" and select_from == "after-window" != sweep.config.select_from:
+        rule = (
+            "needs the test domains at steps that training.evaluate: selection left out: set select_from or "
+            "training.evaluate: all in the sweep's file, and run that"
+        )
+        faults.append(Fault("--select-from", rule, select_from, ("any",)))
     if faults:
         raise InputError(faults, str(sweep.folder))

@@ -34,15 +34,16 @@ By step:
 | batch_loss | joint loss of the minibatches of this step, before its update |
 | alignment, mean_alignment | smallest and mean cosine between the gradients of two training domains |
 
-Accuracies are in [0, 1], losses in nats. A run that belongs to two arms has a row in each. An arm of averaged weights
-has the runs of its arm again, with the one evaluation of these weights: do not add up its seconds.
+Accuracies are in [0, 1], losses in nats. What `training.evaluate: selection` did not evaluate is empty. A run that
+belongs to two arms has a row in each. An arm of averaged weights has the runs of its arm again, with the one evaluation
+of these weights: do not add up its seconds.
 """
 
 from __future__ import annotations
 
 import math
 
-from gga_sweep.records import Cell, Record, RunRecords, Scalar
+from gga_sweep.records import Agreement, Cell, Record, RunRecords, Scalar
 from gga_sweep.selection import SweepView, Table, domain_label
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 
@@ -98,12 +99,11 @@ def rows_by_step(view: SweepView, table: Table) -> Rows:
             **_identity(view, run),
             "selected": selected.get(_place(run)) == record.step,
             "step": record.step,
-            "train_accuracy": record.validation.mean("accuracy", "train"),
-            "train_loss": record.validation.mean("loss", "train"),
+            "train_accuracy": record.validation.training_mean("accuracy"),
+            "train_loss": record.validation.training_mean("loss"),
             **_scores(record, run),
             "batch_loss": record.validation.batch_loss,
-            "alignment": record.validation.agreement.minimum,
-            "mean_alignment": record.validation.agreement.mean,
+            **_alignment(record.validation.agreement),
         }
         for run in view.records
         for record in run.records
@@ -140,13 +140,19 @@ def _identity(view: SweepView, run: RunRecords) -> dict[str, Value]:
 
 def _scores(record: Record, run: RunRecords) -> dict[str, Value]:
     tests = record.test.domains
-    losses = [tests[name].train.loss if name in tests else math.nan for name in run.cell.test_domains]
+    scores = [tests[name].train for name in run.cell.test_domains if name in tests]
+    losses = [score.loss for score in scores if score is not None]
+    is_tested = len(losses) == len(run.cell.test_domains)
     return {
         "validation_accuracy": record.validation.accuracy,
         "validation_loss": record.validation.loss,
-        "test_accuracy": accuracy_on_test_domains(record, run.cell),
-        "test_loss": sum(losses) / len(losses),
+        "test_accuracy": accuracy_on_test_domains(record, run.cell) if is_tested else None,
+        "test_loss": sum(losses) / len(losses) if is_tested else None,
     }
+
+
+def _alignment(agreement: Agreement | None) -> dict[str, Value]:
+    return {} if agreement is None else {"alignment": agreement.minimum, "mean_alignment": agreement.mean}
 
 
 def _params(view: SweepView) -> list[str]:

@@ -10,7 +10,7 @@ from gga_sweep.datasets.registry import holds_photographs
 from gga_sweep.scheduling.estimate import Estimate
 from gga_sweep.scheduling.price import jobs_of
 from gga_sweep.scheduling.shared_steps import inherited_steps
-from gga_sweep.spec.counted_work import annealed_steps, evaluations, step_images
+from gga_sweep.spec.counted_work import annealed_steps, diagnosed_steps, evaluated_images, step_images
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.plan import Outline
 
@@ -66,14 +66,15 @@ def savings_of(
     """
     configs = [run.config for run in jobs_of(plan).values()]
     inherited = list(inherited_steps(configs))
-    images = sum(plan.sweep.dataset.domain_sizes.values())
+    dataset = plan.sweep.dataset
+    images = sum(dataset.domain_sizes.values())
     photographs = holds_photographs(plan.sweep.config.dataset.name)
 
     def images_seen(config: RunSpec, trained: int) -> float:
-        """By minibatches, the next ones of annealed steps, and evaluations."""
-        minibatches = _steps_left(config, trained) + annealed_steps(config, trained)
-        drawn = minibatches * step_images(config, len(plan.sweep.dataset.domain_sizes))
-        return drawn + evaluations(config.training, trained) * images
+        """By minibatches, the next ones of diagnosed steps, and evaluations."""
+        minibatches = _steps_left(config, trained) + diagnosed_steps(config, trained)
+        drawn = minibatches * step_images(config, len(dataset.domain_sizes))
+        return drawn + evaluated_images(config, dataset, trained)
 
     def work(*, decoded_once: bool = False, shares: bool = False, stops: bool = False) -> Work:
         def expected(amount_left: Callable[[RunSpec, int], float]) -> float:

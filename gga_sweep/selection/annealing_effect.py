@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from statistics import correlation, fmean
@@ -45,11 +45,14 @@ class Diagnostic:
 
     Args:
         mean: over the steps of a run, then over the runs of a trial seed, then over trial seeds.
-        left_out: steps where it is undefined, e.g. a cosine with a zero gradient.
+        left_out: steps where it was measured and is undefined, e.g. a cosine with a zero gradient.
+        measured: steps where it was measured; gains under fresh masks and on the next minibatches only at those that
+            are diagnosed.
     """
 
     mean: SeedEstimate
     left_out: int
+    measured: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,8 @@ class AlignmentAndAccuracy:
     Args:
         arm, baseline: their names.
         trial_seeds: in the table's order.
-        alignment_gained: of each trial seed, mean gain under fresh masks over the annealed steps of a run, then over
-            the selected runs; a cosine; NaN where none annealed.
+        alignment_gained: of each trial seed, mean gain under fresh masks over the diagnosed steps of a run, then over
+            the selected runs; a cosine; NaN where none was diagnosed.
         accuracy_gained: of each trial seed, the difference of the selected runs, in [-1, 1]; NaN where a pair is
             missing.
     """
@@ -163,7 +166,7 @@ def alignment_and_accuracy(
         if contrast.arm not in searching:
             continue
         selected = [runs[one.cell, one.key] for one in table.selected if one.cell.arm == contrast.arm]
-        gained = [(run.cell.trial_seed, _mean(step.fresh_gain for step in run.searches)) for run in selected]
+        gained = [(run.cell.trial_seed, _mean(_measured("fresh_gain", run.searches))) for run in selected]
         gains = _seed_means(gained, table.trial_seeds)
         found.append(
             AlignmentAndAccuracy(
@@ -198,15 +201,23 @@ def _each(
     if not any(of_run for _, of_run in runs):
         return {}
     columns = {name: array("d") for name in quantities}
+    ends: dict[str, list[int]] = {name: [0] for name in quantities}
     for _, of_run in runs:
         steps = tuple(of_run)  # a run's at a time: those of a large sweep take a gigabyte
         for name, attribute in quantities.items():
-            columns[name].extend(map(attrgetter(attribute), steps))
-    run_of_step = np.repeat(np.arange(len(runs)), [len(of_run) for _, of_run in runs])
+            columns[name].extend(_measured(attribute, steps))
+            ends[name].append(len(columns[name]))
     seeds = [trial_seed for trial_seed, _ in runs]
     return {
-        name: _diagnostic(np.frombuffer(column), run_of_step, seeds, trial_seeds) for name, column in columns.items()
+        name: _diagnostic(
+            np.frombuffer(column), np.repeat(np.arange(len(runs)), np.diff(ends[name])), seeds, trial_seeds
+        )
+        for name, column in columns.items()
     }
+
+
+def _measured(attribute: str, steps: Iterable[object]) -> Iterator[float]:
+    return (value for value in map(attrgetter(attribute), steps) if value is not None)
 
 
 def _diagnostic(
@@ -218,7 +229,9 @@ def _diagnostic(
     counts = np.bincount(runs, minlength=len(seeds))
     means = [total / count if count else math.nan for total, count in zip(sums.tolist(), counts.tolist(), strict=True)]
     return Diagnostic(
-        mean=estimate(_seed_means(zip(seeds, means, strict=True), trial_seeds)), left_out=int((~finite).sum())
+        mean=estimate(_seed_means(zip(seeds, means, strict=True), trial_seeds)),
+        left_out=int((~finite).sum()),
+        measured=len(values),
     )
 
 

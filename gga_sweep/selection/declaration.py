@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.selection.choice import BestStep, Contender
@@ -41,6 +42,8 @@ class Method:
         reasons: makes, for a sweep, what gives the reasons of this method why draws of a cell cannot be selected.
         needs_pairs: whether runs are judged by runs with one more test domain, which are then trained too.
         one_draw: whether the cells of an arm and trial seed share one draw.
+        reads_tests: the evaluations whose scores on test domains it judges by: "none", the "last" of each run (which
+            `training.evaluate: selection` measures if the run is trained to its end), or "every" one.
         peeks: in words, how a test domain influences its own selection; None for a method that never looks.
         may_come_first: whether what it selects may be called selected, in MLflow and in `chosen.yaml`.
     """
@@ -54,5 +57,6 @@ class Method:
     reasons: Callable[[SweepView], Callable[[Cell], Reasons]] = _nothing_more
     needs_pairs: bool = False
     one_draw: bool = False
+    reads_tests: Literal["none", "last", "every"] = "none"
     peeks: str | None = None
     may_come_first: bool = True

@@ -118,10 +118,15 @@ def grace_steps(sweep: SweepSpec) -> int:
 def _window_end(sweep: SweepSpec, arm: Arm) -> int:
     if arm.annealing is None or arm.annealing.kind is not GGA:
         return 0
-    defaults = arm_values(sweep, arm, {}).annealing
+    chosen = sweep.config.chosen.cells if sweep.config.chosen else ()
     space = searched_space(sweep, arm)
-    last = {name: _largest(defaults[name], space.get(annealing_name(name))) for name in WINDOW_OPTIONS}
-    return 0 if option_faults(GGA, last) else GGA.of_variant("paper", **last).window.stop
+
+    def end(given: Mapping[str, Scalar]) -> int:
+        values = arm_values(sweep, arm, given).annealing
+        last = {name: _largest(values[name], space.get(annealing_name(name))) for name in WINDOW_OPTIONS}
+        return 0 if option_faults(GGA, last) else GGA.of_variant("paper", **last).window.stop
+
+    return max(map(end, [cell.values for cell in chosen if cell.arm == arm.name] or [{}]))
 
 
 def _largest(default: Scalar, searched: Distribution | None) -> int:

@@ -115,9 +115,32 @@ def _selection_faults(sweep: SweepSpec) -> Iterator[Fault]:
         yield Fault("selection", rule, methods[0])
     for method in needing_pairs(methods):
         yield from _pair_faults(sweep, method)
+    yield from unmet_needs(methods, sweep, "selection")
     windows = any(arm.annealing is not None and arm.annealing.kind is GGA for arm in sweep.arms)
     if sweep.config.select_from == "after-window" and not windows:
         yield Fault("select_from", "no arm has an annealing window", "after-window", ("any",))
+
+
+def unmet_needs(methods: Sequence[str], sweep: SweepSpec, field: str) -> Iterator[Fault]:
+    """Methods that need scores on test domains which `training.evaluate: selection` leaves out.
+
+    Args:
+        field: where the methods are named.
+    """
+    if sweep.training.evaluate == "all":
+        return
+    for method in methods:
+        reads = SELECTION_METHODS[method].reads_tests
+        if reads == "every":
+            rule = "needs the test domains at every evaluation, set training.evaluate to all"
+            yield Fault(field, rule, method, (*_methods_without(reads),))
+        elif reads == "last" and sweep.config.early_stopping is not None:
+            rule = "needs the test domains where a run is stopped early, set training.evaluate to all"
+            yield Fault(field, rule, method, (*_methods_without("last", "every"),))
+
+
+def _methods_without(*reads: str) -> Iterator[str]:
+    return (name for name, one in SELECTION_METHODS.items() if one.reads_tests not in reads)
 
 
 def _pair_faults(sweep: SweepSpec, method: str) -> Iterator[Fault]:

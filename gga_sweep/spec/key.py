@@ -34,6 +34,7 @@ _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
         "weights": None,
         "augmentation": "none",
         "augment_validation": False,
+        "evaluate": "all",
         "freeze_batch_norm": False,
         "averaging": None,
     },
@@ -93,6 +94,8 @@ def canonical(
         "training": {**_without_neutral("training", training), "numerics": TRAINING_NUMERICS},
         "trial_seed": config.trial_seed,
     }
+    if config.selected_from:
+        parts["selected_from"] = config.selected_from
     if config.annealing is not None:
         parts["annealing"] = {**config.annealing.in_key(), "numerics": ANNEALING_NUMERICS}
     if own := code_of(config, code):

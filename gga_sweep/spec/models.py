@@ -136,6 +136,9 @@ class TrainingSettings(Model):
     Args:
         steps: optimiser steps, numbered 0 .. steps - 1.
         evaluate_every: an evaluation at each step divisible by this, and at the last.
+        evaluate: what an evaluation measures: "all" splits of all domains and the agreement of gradients, or what
+            "selection" needs: the validation splits of the training domains, and the test domains only at steps that
+            can be selected. Selected runs, steps and their accuracies are the same.
         network: small-cnn, resnet18, resnet50, or `module:attribute`.
         weights: "random" or None, "imagenet", a torchvision weight name, or the path of a state-dict file.
         freeze_batch_norm: batch norm stays in evaluation mode while training (its affine part is still trained).
@@ -150,6 +153,7 @@ class TrainingSettings(Model):
 
     steps: Annotated[Whole, Field(ge=1)]
     evaluate_every: Annotated[Whole, Field(ge=1)]
+    evaluate: Literal["all", "selection"]
     network: str
     weights: str | None
     freeze_batch_norm: bool
@@ -299,6 +303,8 @@ class RunSpec(Model):
     Args:
         hyperparameters: of the algorithm and its training, e.g. lr, batch_size (per training domain).
         annealing: None for an un-annealed run.
+        selected_from: with `training.evaluate: selection`, the first step that may be selected. The test domains are
+            evaluated at each new best validation accuracy since then, too.
     """
 
     dataset: DatasetConfig
@@ -308,6 +314,7 @@ class RunSpec(Model):
     test_domains: tuple[str, ...]
     trial_seed: int
     training: TrainingSettings
+    selected_from: Annotated[Whole, Field(ge=0)] = 0
 
     @property
     def annealed_steps(self) -> range:

@@ -13,6 +13,7 @@ from gga_sweep.datasets import traits_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Scalar
+from gga_sweep.selection.methods import needing_every_evaluation
 from gga_sweep.spec.models import SelectionMethod, SweepConfig, TrainingConfig, TrainingSettings
 
 Sampler = Literal["by-name", "domainbed", "domainbed-head"]
@@ -36,6 +37,9 @@ DOMAINBED_NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Hyperparameters that DomainBed (of sharpness methods: the GGA release) has under another name than ours."""
+
+DIAGNOSE_EVERY = 10
+"""Of how many annealed steps one is diagnosed in trainings of full size."""
 
 _ARM_BATCH = 8
 """Of the algorithm ARM on photographs, where DomainBed searches no batch size."""
@@ -95,6 +99,8 @@ def complete_training(config: SweepConfig, protocol: Protocol) -> TrainingSettin
     """A file's `training:` block, completed by its protocol."""
     given = config.training.model_dump(exclude_none=True)
     whole = {**protocol.training(config.dataset.name).model_dump(), **given}
+    if "evaluate" not in given and needing_every_evaluation(config.selection or protocol.selection):
+        whole["evaluate"] = "all"
     if whole["weights"] == "random":
         whole["weights"] = None
     return TrainingSettings.model_validate(whole)
@@ -112,7 +118,7 @@ def deviations(
     of_protocol = protocol.training(config.dataset.name)
     for name in config.training.model_dump(exclude_unset=True, exclude_none=True):
         value, theirs = getattr(training, name), getattr(of_protocol, name)
-        if value != theirs and name not in ("threads", "averaging"):  # neither changes the training
+        if value != theirs and name not in ("threads", "averaging", "evaluate"):  # none changes the training
             yield f"{name} is {_in_words(name, value)} (the protocol's: {_in_words(name, theirs)})"
     stored = f"{image_shape[1]} x {image_shape[2]}"
     photographs = not traits_of(config.dataset.name).small_images
@@ -176,6 +182,7 @@ def _domainbed_head_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
         "batch_size": 64 if small else _ARM_BATCH if algorithm == "ARM" else 32,
         "weight_decay": 0.0,
         "dropout": 0.0,
+        "annealing.diagnose_every": DIAGNOSE_EVERY,
     }
 
 
@@ -215,6 +222,7 @@ def _domainbed_style(dataset: str, steps: int, evaluate_every: int, augment_vali
     return TrainingConfig(
         steps=steps,
         evaluate_every=evaluate_every,
+        evaluate="selection",
         network="small-cnn" if small else "resnet50",
         weights=None if small else "IMAGENET1K_V1",
         freeze_batch_norm=True,
@@ -234,6 +242,7 @@ def _gga_defaults(algorithm: str, dataset: str) -> dict[str, Scalar]:
         "batch_size": 32,  # the command line's default; not in the table
         "weight_decay": 1e-4,
         "dropout": 0.5,
+        "annealing.diagnose_every": DIAGNOSE_EVERY,
         "annealing.radius": traits.gga_radius,
         **_FORMS_OF_THE_GGA_RELEASE.get(algorithm, {}),
     }
@@ -247,6 +256,7 @@ def _quick_training(dataset: str) -> TrainingConfig:
     return TrainingConfig(
         steps=300,
         evaluate_every=50,
+        evaluate="all",
         network="small-cnn",
         weights=None,
         freeze_batch_norm=True,

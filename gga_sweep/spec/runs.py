@@ -9,7 +9,7 @@ from types import MappingProxyType
 from gga_sweep.annealing.options import decode
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Cell, Scalar
-from gga_sweep.spec.adaptive_search import Suggested, is_adaptive, random_draws, seed_of_draws
+from gga_sweep.spec.adaptive_search import Suggested, is_adaptive, last_window_end, random_draws, seed_of_draws
 from gga_sweep.spec.arm_values import Values, arm_values, searched_space
 from gga_sweep.spec.arms import Arm
 from gga_sweep.spec.check import drawn_faults
@@ -191,7 +191,14 @@ def _resolve(sweep: SweepSpec, arm: Arm, cell: Cell, values: Values) -> RunSpec:
         test_domains=cell.test_domains,
         trial_seed=cell.trial_seed,
         training=sweep.training,
+        selected_from=_selected_from(sweep),
     )
+
+
+def _selected_from(sweep: SweepSpec) -> int:
+    """The first step that may be selected, where that decides which steps the test domains are evaluated at."""
+    thrifty = sweep.training.evaluate == "selection"
+    return last_window_end(sweep) if thrifty and sweep.config.select_from == "after-window" else 0
 
 
 def _applying(arm: Arm, drawn: Mapping[str, Scalar]) -> dict[str, Scalar]:

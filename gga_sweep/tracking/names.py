@@ -23,7 +23,8 @@
 
 A run over six domains has 42 of them. More would slow MLflow down: the training split and the validation gradients of
 single domains stay in the ledger, and of the alignment under other masks and on other minibatches only the gain is
-shown. An undefined value (the acceptance rate when nothing was tried) is left out at that step.
+shown. An undefined value (the acceptance rate when nothing was tried) is left out at that step, and so is what was not
+measured there (`training.evaluate: selection`, `annealing.diagnose_every`).
 
 Tune results hold `validation_metrics` too; `test_metrics` is for MLflow alone.
 """
@@ -141,16 +142,16 @@ def value_of(text: str) -> str:
 
 
 def validation_metrics(record: ValidationRecord) -> dict[str, float]:
-    """`val/*` and `train/*`, of the training domains: all that Tune may see."""
-    metrics = {
-        **{f"val/{metric}": record.mean(metric, "validation") for metric in METRICS},
-        **{f"train/{metric}": record.mean(metric, "train") for metric in METRICS},
-        "train/batch_loss": record.batch_loss,
-        "train/agreement_min": record.agreement.minimum,
-        "train/agreement_mean": record.agreement.mean,
-        "val/agreement_min": record.validation_agreement.minimum,
-        "val/agreement_mean": record.validation_agreement.mean,
-    }
+    """`val/*` and `train/*`, of the training domains: all that Tune may see. What was not evaluated is left out."""
+    metrics = {f"val/{metric}": record.validation_mean(metric) for metric in METRICS}
+    for metric in METRICS:
+        if (mean := record.training_mean(metric)) is not None:
+            metrics[f"train/{metric}"] = mean
+    metrics["train/batch_loss"] = record.batch_loss
+    for split, agreement in (("train", record.agreement), ("val", record.validation_agreement)):
+        if agreement is not None:
+            metrics[f"{split}/agreement_min"] = agreement.minimum
+            metrics[f"{split}/agreement_mean"] = agreement.mean
     for domain, scores in record.domains.items():
         for metric in METRICS:
             metrics[f"val/{metric}/{domain_key(domain)}"] = getattr(scores.validation, metric)
@@ -158,12 +159,13 @@ def validation_metrics(record: ValidationRecord) -> dict[str, float]:
 
 
 def test_metrics(record: TestRecord) -> dict[str, float]:
-    """`test/*`, of the test domains: never part of a Tune result."""
+    """`test/*`, of the test domains where they were evaluated: never part of a Tune result."""
     metrics: dict[str, float] = {}
     for domain, scores in record.domains.items():
         for metric in METRICS:
             metrics[f"test/{metric}/{domain_key(domain)}"] = getattr(scores.train, metric)
-        metrics[f"test/validation_accuracy/{domain_key(domain)}"] = scores.validation.accuracy
+        if scores.validation is not None:
+            metrics[f"test/validation_accuracy/{domain_key(domain)}"] = scores.validation.accuracy
     for domain, cosine in record.gradient_cosine.items():
         metrics[f"test/gradient_cosine/{domain_key(domain)}"] = cosine
     return metrics
@@ -182,8 +184,6 @@ def search_metrics(annealed: AnnealedStep) -> dict[str, float]:
         "annealing/alignment_before": annealed.alignment_before,
         "annealing/alignment_after": annealed.alignment_after,
         "annealing/alignment_gain": annealed.gain,
-        "annealing/fresh_gain": annealed.fresh_gain,
-        "annealing/next_gain": annealed.next_gain,
         "annealing/loss_before": annealed.loss_before,
         "annealing/loss_after": annealed.loss_after,
         "annealing/tried": annealed.tried,
@@ -191,6 +191,9 @@ def search_metrics(annealed: AnnealedStep) -> dict[str, float]:
         "annealing/moved_radii": annealed.moved_radii,
         "annealing/moved_updates": annealed.moved_updates,
     }
+    for name, gain in (("fresh_gain", annealed.fresh_gain), ("next_gain", annealed.next_gain)):
+        if gain is not None:
+            metrics[f"annealing/{name}"] = gain
     if annealed.tried:
         metrics["annealing/acceptance_rate"] = annealed.acceptance_rate
     return metrics

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from gga_sweep.annealing import (
     SearchOutcome,
     diagnose,
     l2_norm,
+    moved_radii,
     search_step,
 )
 from gga_sweep.datasets import Minibatch
@@ -48,17 +50,19 @@ class StepModel:
         self.n_domains = len(minibatches)
         self.module: nn.Module = algorithm
         self.rows = self.batch.rows
+        self.ignores_draws = True
+        """Whether no forward so far drew random numbers, so that its loss is the same under every mask."""
 
     def domain_loss(self, domain: int, draw: Draw) -> torch.Tensor:
         """Plain cross-entropy of one domain's minibatch, under the mask that `draw` names."""
-        self._streams.seed_global(self._step, draw, self._names[domain])
-        logits = self._algorithm.domain_logits(self.batch, domain, self._mask(domain, draw))
+        with self._noting_draws(draw, self._names[domain]):
+            logits = self._algorithm.domain_logits(self.batch, domain, self._mask(domain, draw))
         return F.cross_entropy(logits, self.batch.minibatches[domain].labels)
 
     def domain_losses(self, draw_of: DrawOf) -> torch.Tensor:
         """The same of every domain, (n_domains,), in one forward."""
-        self._streams.seed_global(self._step, draw_of(0))
-        logits = self._algorithm.joint_logits(self.batch, self._joint_mask(draw_of))
+        with self._noting_draws(draw_of(0)):
+            logits = self._algorithm.joint_logits(self.batch, self._joint_mask(draw_of))
         parts = zip(self.batch.split(logits), self.batch.minibatches, strict=True)
         return torch.stack([F.cross_entropy(part, minibatch.labels) for part, minibatch in parts])
 
@@ -67,6 +71,15 @@ class StepModel:
         self._streams.seed_global(self._step, draw)
         logits = self._algorithm.joint_logits(self.batch, self._joint_mask(lambda _: draw))
         return F.cross_entropy(logits, self.batch.labels)
+
+    @contextmanager
+    def _noting_draws(self, draw: Draw, domain: str = "") -> Iterator[None]:
+        """Seed torch's global generators for a forward, and note whether it drew from them or had a mask."""
+        self._streams.seed_global(self._step, draw, domain)
+        seeded = self._streams.global_state()
+        yield
+        if self._streams.dropout or self._streams.global_state() != seeded:
+            self.ignores_draws = False
 
     def _joint_mask(self, draw_of: DrawOf) -> torch.Tensor | None:
         return concatenate_masks([self._mask(domain, draw_of(domain)) for domain in range(self.n_domains)])
@@ -83,11 +96,17 @@ class StepModel:
 
 @dataclass(frozen=True, slots=True)
 class Annealing:
-    """The result of one candidate search, before the optimiser step that follows."""
+    """The result of one candidate search, before the optimiser step that follows.
+
+    Args:
+        moved_radii: see `AnnealedStep`.
+        diagnosis: None where the step is not diagnosed.
+    """
 
     step: int
     outcome: SearchOutcome
-    diagnosis: Diagnosis
+    moved_radii: float
+    diagnosis: Diagnosis | None
     search_seconds: float
     diagnostics_seconds: float
 
@@ -97,7 +116,10 @@ class Annealing:
         Args:
             update_distance: L2 distance that the optimiser's step moved the weights.
         """
-        outcome, diagnosis = self.outcome, self.diagnosis
+        outcome = self.outcome
+        diagnosed = dict.fromkeys(field.name for field in fields(Diagnosis))
+        if self.diagnosis is not None:
+            diagnosed = asdict(self.diagnosis)
         return AnnealedStep(
             step=self.step,
             tried=outcome.tried,
@@ -107,11 +129,8 @@ class Annealing:
             alignment_after=outcome.after.alignment,
             loss_before=outcome.before.loss,
             loss_after=outcome.after.loss,
-            fresh_alignment_before=diagnosis.fresh_alignment_before,
-            fresh_alignment_after=diagnosis.fresh_alignment_after,
-            next_alignment_before=diagnosis.next_alignment_before,
-            next_alignment_after=diagnosis.next_alignment_after,
-            moved_radii=diagnosis.moved_radii,
+            **diagnosed,
+            moved_radii=self.moved_radii,
             moved_updates=outcome.distance / update_distance if update_distance else float("nan"),
         )
 
@@ -124,11 +143,11 @@ def anneal(
     model: StepModel,
     next_model: Callable[[], StepModel],
 ) -> Annealing:
-    """Search candidates before this step's update, and measure the gain on data and masks that were not used.
+    """Search candidates before this step's update; at steps to diagnose, measure the gain on other data and masks too.
 
     Args:
         model: this step's minibatches.
-        next_model: the next step's; their drawing counts as diagnostics.
+        next_model: the next step's, made only to diagnose; their drawing counts as diagnostics.
     """
     scored = algorithm.predict_parameters()
     perturbed = scored if settings.perturbs == "all" else algorithm.featurizer_parameters()
@@ -145,8 +164,11 @@ def anneal(
         settings,
     )
     searched = time.perf_counter()
-    diagnosis = diagnose(outcome, model, next_model(), scored, perturbed, buffers, settings)
-    return Annealing(step, outcome, diagnosis, searched - started, time.perf_counter() - searched)
+    diagnosis = None
+    if step in settings.diagnosed:
+        diagnosis = diagnose(outcome, model, next_model(), scored, perturbed, buffers, settings)
+    moved = moved_radii(outcome.distance, settings.radius, sum(parameter.numel() for parameter in perturbed))
+    return Annealing(step, outcome, moved, diagnosis, searched - started, time.perf_counter() - searched)
 
 
 def copy_weights(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:

@@ -16,6 +16,7 @@ from gga_sweep.datasets.splits import SplitName
 from gga_sweep.records import Agreement, DomainScores, Record, Score, TestRecord, ValidationRecord
 from gga_sweep.seeding import stream
 from gga_sweep.spec.models import RunSpec
+from gga_sweep.training.candidate_steps import CandidateSteps
 
 EVALUATION_BATCH = 256
 """Images a forward pass. Fixed: with other batch shapes the last bit of a loss may differ."""
@@ -33,6 +34,8 @@ class Evaluator:
         test_domains: the held-out ones; the others are training domains.
         trial_seed: of the probe batches and, where there is one, of the augmentation.
         augmentation: of the training domains' images in evaluation, as DomainBed's are; test images have none.
+        candidates: with `training.evaluate: selection`, the evaluations that could be selected: only then, and at the
+            last step, are test domains evaluated. None evaluates everything.
     """
 
     def __init__(
@@ -43,7 +46,9 @@ class Evaluator:
         trial_seed: int,
         augmentation: Augmentation,
         device: torch.device,
+        candidates: CandidateSteps | None = None,
     ) -> None:
+        self.candidates = candidates
         self._dataset = dataset
         self._splits = splits
         self._test_domains = frozenset(test_domains)
@@ -56,13 +61,20 @@ class Evaluator:
         """The evaluator of this run."""
         training = config.training
         augmentation = training.augmentation if training.augment_validation else "none"
-        return cls(dataset, splits, config.test_domains, config.trial_seed, augmentation, device)
+        candidates = CandidateSteps(config.selected_from) if training.evaluate == "selection" else None
+        return cls(dataset, splits, config.test_domains, config.trial_seed, augmentation, device, candidates)
 
-    def evaluate(self, algorithm: Algorithm, step: int, batch_loss: float) -> Record:
-        """The record of a step. Leaves the network in evaluation mode, everything else as it was."""
+    def evaluate(self, algorithm: Algorithm, step: int, batch_loss: float, is_last: bool = False) -> Record:
+        """The record of a step. Leaves the network in evaluation mode, everything else as it was.
+
+        Args:
+            is_last: whether the step is the last of the run.
+        """
         algorithm.eval()
         training = [domain for domain in self._dataset.domains if domain.name not in self._test_domains]
         test = [domain for domain in self._dataset.domains if domain.name in self._test_domains]
+        if self.candidates is not None:
+            return self._evaluate_for(self.candidates, algorithm, training, test, step, batch_loss, is_last)
         gradients = self._probe_gradients(algorithm, training, "train")
         return Record(
             ValidationRecord(
@@ -80,6 +92,36 @@ class Evaluator:
                 },
             ),
         )
+
+    def _evaluate_for(
+        self,
+        candidates: CandidateSteps,
+        algorithm: Algorithm,
+        training: Sequence[Domain],
+        test: Sequence[Domain],
+        step: int,
+        batch_loss: float,
+        is_last: bool,
+    ) -> Record:
+        """What selection needs. The last step has both splits of the test domains, which the oracle reads."""
+
+        def score(domain: Domain, split: SplitName) -> Score:
+            return _score(self.logits(algorithm.predict, domain, split, step))
+
+        validation = ValidationRecord(
+            step=step,
+            domains={domain.name: DomainScores(None, score(domain, "validation")) for domain in training},
+            batch_loss=batch_loss,
+            agreement=None,
+            validation_agreement=None,
+        )
+        tests = {}
+        if is_last or candidates.add(validation):
+            tests = {
+                domain.name: DomainScores(score(domain, "train"), score(domain, "validation") if is_last else None)
+                for domain in test
+            }
+        return Record(validation, TestRecord(domains=tests, gradient_cosine={}))
 
     def logits(
         self, predict: Callable[[torch.Tensor], torch.Tensor], domain: Domain, split: SplitName, step: int

@@ -60,6 +60,13 @@ class RunStreams:
             with torch.cuda.device(self.device):
                 torch.cuda.manual_seed(seed)
 
+    def global_state(self) -> tuple[object, ...]:
+        """The state of the generators that `seed_global` seeds, to compare; none of a graph that is being captured."""
+        state: tuple[object, ...] = (torch.default_generator.get_state().numpy().tobytes(),)
+        if self.device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+            state = (*state, torch.cuda.get_rng_state(self.device).numpy().tobytes())
+        return state
+
     def host(self, step: int, purpose: str) -> np.random.Generator:
         return stream(self.dataset, self.trial_seed, "host", step, purpose)
 

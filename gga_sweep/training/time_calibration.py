@@ -142,8 +142,8 @@ def _measure(
     annealing = config.annealing
     if isinstance(annealing, GGA):
         graph = annealing.cuda_graph and device.type == "cuda"
-        # No candidate is accepted, so that all are scored.
-        annealing = replace(annealing, loss_tolerance=-math.inf, cuda_graph=graph)
+        # No candidate is accepted, so that all are scored; every step is diagnosed.
+        annealing = replace(annealing, loss_tolerance=-math.inf, cuda_graph=graph, diagnose_every=1)
     hyperparameters = {**config.hyperparameters, "batch_size": images}
     training = config.training.model_copy(update={"averaging": None})
     changes = {"hyperparameters": hyperparameters, "annealing": annealing, "training": training}

@@ -132,7 +132,7 @@ class Trainer:
             interrupted: called between steps; True ends the slice.
 
         Where a slice ends never changes a number. A run diverges at the first step whose joint loss is not finite, or
-        evaluation whose loss of a training domain is not; that evaluation leaves no record.
+        evaluation whose validation loss of a training domain is not; that evaluation leaves no record.
         """
         done = Slice()
         started = time.perf_counter()
@@ -152,6 +152,7 @@ class Trainer:
             "algorithm": self.algorithm.state_dict(),
             "optimizers": {name: item.state_dict() for name, item in self.algorithm.optimizers().items()},
             **({} if self._averaging is None else {"averaging": self._averaging.state()}),
+            **({} if (candidates := self._evaluator.candidates) is None else {"candidates": candidates.state()}),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -160,6 +161,8 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
         if self._averaging is not None:
             self._averaging.load_state(state["averaging"])
+        if self._evaluator.candidates is not None:
+            self._evaluator.candidates.load_state(state["candidates"])
         self.next_step = state["next_step"]
 
     def _step(self, done: Slice) -> None:
@@ -211,10 +214,10 @@ class Trainer:
 
     def _evaluate(self, step: int, batch_loss: float, done: Slice) -> Record:
         started = time.perf_counter()
-        record = self._evaluator.evaluate(self.algorithm, step, batch_loss)
+        record = self._evaluator.evaluate(self.algorithm, step, batch_loss, self.finished)
         done.add_seconds("evaluation", time.perf_counter() - started)
-        if not math.isfinite(record.validation.loss + record.validation.mean("loss", "train")):
-            raise _DivergedError(f"the loss of a training domain is not finite after step {step}")
+        if not math.isfinite(record.validation.loss):  # not the training splits, which `selection` does not evaluate
+            raise _DivergedError(f"the validation loss of a training domain is not finite after step {step}")
         return record
 
     def _evaluate_averaged(self, averaging: WeightAveraging, batch_loss: float, done: Slice) -> AveragedNetwork:
@@ -223,7 +226,7 @@ class Trainer:
         average, valley, step = averaging.average, averaging.valley, self.next_step - 1
         own = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict({**own, **average.weights})
-        record = self._evaluator.evaluate(self.algorithm, step, batch_loss)
+        record = self._evaluator.evaluate(self.algorithm, step, batch_loss, is_last=True)
         state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(own)
         done.add_seconds("evaluation", time.perf_counter() - started)

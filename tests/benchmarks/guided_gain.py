@@ -68,6 +68,7 @@ def config(trial_seed: int) -> RunSpec:
         training=TrainingSettings(
             steps=FIRST_STEP + STEPS,
             evaluate_every=FIRST_STEP + STEPS,
+            evaluate="all",
             network="small-cnn",
             weights=None,
             freeze_batch_norm=True,

@@ -132,20 +132,30 @@ def test_weights_that_overflow_in_the_last_update_are_noticed_by_the_evaluation(
     done = trainer.advance(FOREVER)
 
     assert done.record is None
-    assert done.diverged == "the loss of a training domain is not finite after step 0"
+    assert done.diverged == "the validation loss of a training domain is not finite after step 0"
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_one_image_without_a_finite_loss_in_either_split_is_noticed_by_the_evaluation(split: str) -> None:
-    broken, config = make_dataset(), run_config()
-    of_domain = split_dataset(config, broken)["a"]
-    seen = minibatch_indices(of_domain.train, 6, "Small", 0, step=0, domain_name="a")
-    unseen = next(index for index in getattr(of_domain, split) if index not in seen)
-    broken.domain("a").images[unseen] = float("nan")
+@pytest.mark.parametrize("evaluate", ["all", "selection"])
+def test_one_validation_image_without_a_finite_loss_is_noticed_by_the_evaluation(evaluate: str) -> None:
+    broken, config = make_dataset(), run_config(evaluate=evaluate)
+    broken.domain("a").images[split_dataset(config, broken)["a"].validation[0]] = float("nan")
 
     assert Trainer(config, broken, CPU).advance(FOREVER).diverged == (
-        "the loss of a training domain is not finite after step 0"
+        "the validation loss of a training domain is not finite after step 0"
     )
+
+
+@pytest.mark.parametrize("evaluate", ["all", "selection"])
+def test_one_training_image_without_a_finite_loss_is_noticed_by_the_step_that_draws_it(evaluate: str) -> None:
+    broken, config = make_dataset(), run_config(evaluate=evaluate)
+    of_domain = split_dataset(config, broken)["a"].train
+    drawn = [minibatch_indices(of_domain, 6, "Small", 0, step=step, domain_name="a") for step in range(3)]
+    unseen = next(index for index in drawn[2] if index not in {*drawn[0], *drawn[1]})
+    broken.domain("a").images[unseen] = float("nan")
+    trainer = Trainer(config, broken, CPU)
+
+    assert trainer.advance(FOREVER).record is not None
+    assert trainer.advance(FOREVER).diverged == "the joint loss is nan at step 2"
 
 
 def test_a_test_domain_alone_cannot_make_a_run_diverge() -> None:

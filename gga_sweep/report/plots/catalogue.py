@@ -129,7 +129,8 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
         "accuracy-steps": Plot(
             "Accuracy over training",
             "Means over the selected runs that reached the step; bands reach from the lowest to the highest trial "
-            "seed, and the annealed steps are shaded. The axis shows the range of the second half of training.",
+            "seed, and the annealed steps are shaded. The axis shows the range of the second half of training. Test "
+            "domains have a panel unless training.evaluate is selection, which evaluates them at few steps.",
             _of_table(accuracy_over_steps),
             "No run could be selected yet.",
         ),
@@ -188,12 +189,14 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
             "Each line is the smallest cosine between the gradients of two training domains, averaged over an arm's "
             "runs, its band reaches from the lowest to the highest trial seed, and the annealed steps are shaded.",
             _of_table(alignment_over_steps),
-            "No run has measured the agreement of its domain gradients yet, or there is one training domain only.",
+            "No run has measured the agreement of its domain gradients yet (training.evaluate: selection measures "
+            "none), or there is one training domain only.",
         ),
         "alignment-gained": Plot(
             "Alignment gained by annealing",
-            "A gain that vanishes under fresh dropout masks or on the next minibatches is not real; lines are means "
-            "over runs, bands reach from the lowest to the highest trial seed.",
+            "A gain that vanishes under fresh dropout masks or on the next minibatches is not real; these two are "
+            "measured at diagnosed steps (annealing.diagnose_every). Lines are means over runs, bands reach from the "
+            "lowest to the highest trial seed.",
             _of_table(alignment_gained),
             "No step was annealed.",
         ),

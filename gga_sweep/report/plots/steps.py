@@ -67,10 +67,15 @@ def curve_over_seeds(runs: Iterable[RunRecords], points: Points) -> Curve:
 
 
 def accuracy_over_steps(view: SweepView, table: Table) -> Figure | None:
-    """Validation and test accuracy of the selected runs, a panel each, arm by arm. None if no run was selected."""
+    """Validation and test accuracy of the selected runs, a panel each, arm by arm. None if no run was selected.
+
+    Test domains that were evaluated at some steps only have no panel: a mean over the runs that happen to have the step
+    would be of other runs at every step.
+    """
     selected = {(one.cell, one.key) for one in table.selected}
     runs = {arm: [run for run in mine if (run.cell, run.key) in selected] for arm, mine in final_runs(view).items()}
-    figure = _over_steps(view, runs, _ACCURACIES, "accuracy (%)")
+    tested = all(record.test.domains for mine in runs.values() for run in mine for record in run.records)
+    figure = _over_steps(view, runs, _ACCURACIES if tested else _ACCURACIES[:1], "accuracy (%)")
     for axes in figure.axes if figure else ():
         _show_second_half(axes)
     return figure
@@ -79,7 +84,7 @@ def accuracy_over_steps(view: SweepView, table: Table) -> Figure | None:
 def alignment_over_steps(view: SweepView, table: Table) -> Figure | None:
     """Smallest cosine between the gradients of two training domains, arm by arm; the annealed steps shaded.
 
-    None if no run measured it (a single training domain has no pair).
+    None if no run measured it: a single training domain has no pair, and `training.evaluate: selection` measures none.
     """
     return _over_steps(view, final_runs(view), (("", _minimum_agreement),), "smallest gradient cosine")
 
@@ -122,11 +127,12 @@ def final_runs(view: SweepView) -> dict[str, list[RunRecords]]:
 
 
 def _minimum_agreement(run: RunRecords) -> Iterator[tuple[int, float]]:
-    return ((record.step, record.validation.agreement.minimum) for record in run.records)
+    agreements = ((record.step, record.validation.agreement) for record in run.records)
+    return ((step, agreement.minimum) for step, agreement in agreements if agreement is not None)
 
 
-def _over_searches(gain: Callable[[AnnealedStep], float]) -> Points:
-    return lambda run: ((step.step, gain(step)) for step in run.searches)
+def _over_searches(gain: Callable[[AnnealedStep], float | None]) -> Points:
+    return lambda run: ((step.step, found) for step in run.searches if (found := gain(step)) is not None)
 
 
 _GAINS = (

@@ -20,6 +20,11 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 """By name, the default one first."""
 
 
+def needing_every_evaluation(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the methods that need the test domains at every evaluation."""
+    return tuple(name for name in names if METHODS[name].reads_tests == "every")
+
+
 def needing_pairs(names: Iterable[str]) -> tuple[str, ...]:
     """Those of the methods that need runs with pairs of test domains."""
     return tuple(name for name in names if METHODS[name].needs_pairs)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import FINAL, Cell, RunRecords
 from gga_sweep.selection.choice import BestStep, highest_step
 from gga_sweep.selection.declaration import Judge, Method, Reasons
@@ -81,12 +82,19 @@ def _pair_runs(run: RunRecords, pairs: Pairs) -> Iterator[tuple[str, RunRecords 
 
 
 def _accuracies_on(domain: str, pair: RunRecords) -> dict[int, float]:
-    """Step -> accuracy on the domain's training split, where it was evaluated."""
-    return {
-        record.step: record.test.domains[domain].train.accuracy
-        for record in pair.records
-        if domain in record.test.domains
-    }
+    """Step -> accuracy on the domain's training split.
+
+    Raises:
+        InputError: it was not evaluated at every step.
+    """
+    found = {}
+    for record in pair.records:
+        score = record.test.domains[domain].train if domain in record.test.domains else None
+        if score is None:
+            rule = f"needs the accuracy on {domain} at every evaluation (training.evaluate: all); not evaluated at step"
+            raise InputError([Fault(pair.folder, rule, record.step)], METHOD.name)
+        found[record.step] = score.accuracy
+    return found
 
 
 def _place(cell: Cell, test_domains: Iterable[str]) -> Place:
@@ -102,4 +110,5 @@ METHOD = Method(
     judge=_judge,
     reasons=_reasons,
     needs_pairs=True,
+    reads_tests="every",
 )

@@ -33,6 +33,7 @@ METHOD = Method(
     rule="of each cell the draw with the highest accuracy on the test domain's own validation split, at the last step",
     lacking="a finite accuracy on the test domain's validation split at its last step",
     judge=_judge,
+    reads_tests="last",
     peeks="it chooses by the labels of the test domain, which are not available in practice: an upper bound, not a "
     "result",
     may_come_first=False,
