@@ -13,7 +13,7 @@ from gga_sweep.networks.builtin import NETWORKS
 from gga_sweep.networks.choice import couples_images, lacks_batch_norm, network_faults
 from gga_sweep.records import Scalar
 from gga_sweep.selection.methods import METHODS as SELECTION_METHODS
-from gga_sweep.selection.methods import needing_pairs
+from gga_sweep.selection.methods import needing_pairs, reading_more_tests
 from gga_sweep.spec.adaptive_search import adaptive_faults
 from gga_sweep.spec.arm_values import Values, arm_values, searched_space
 from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
@@ -129,18 +129,15 @@ def unmet_needs(methods: Sequence[str], sweep: SweepSpec, field: str) -> Iterato
     """
     if sweep.training.evaluate == "all":
         return
+    stops_early = sweep.config.early_stopping is not None
+    more = reading_more_tests(SELECTION_METHODS, stops_early)
     for method in methods:
-        reads = SELECTION_METHODS[method].reads_tests
-        if reads == "every":
-            rule = "needs the test domains at every evaluation, set training.evaluate to all"
-            yield Fault(field, rule, method, (*_methods_without(reads),))
-        elif reads == "last" and sweep.config.early_stopping is not None:
-            rule = "needs the test domains where a run is stopped early, set training.evaluate to all"
-            yield Fault(field, rule, method, (*_methods_without("last", "every"),))
-
-
-def _methods_without(*reads: str) -> Iterator[str]:
-    return (name for name, one in SELECTION_METHODS.items() if one.reads_tests not in reads)
+        if method in more:
+            where = (
+                "at every evaluation" if SELECTION_METHODS[method].reads_tests == "every" else "where a run is stopped"
+            )
+            rule = f"reads scores on test domains {where}: set training.evaluate to all"
+            yield Fault(field, rule, method, tuple(name for name in SELECTION_METHODS if name not in more))
 
 
 def _pair_faults(sweep: SweepSpec, method: str) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from gga_sweep.datasets import traits_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Scalar
-from gga_sweep.selection.methods import needing_every_evaluation
+from gga_sweep.selection.methods import reading_more_tests
 from gga_sweep.spec.models import SelectionMethod, SweepConfig, TrainingConfig, TrainingSettings
 
 Sampler = Literal["by-name", "domainbed", "domainbed-head"]
@@ -99,7 +99,8 @@ def complete_training(config: SweepConfig, protocol: Protocol) -> TrainingSettin
     """A file's `training:` block, completed by its protocol."""
     given = config.training.model_dump(exclude_none=True)
     whole = {**protocol.training(config.dataset.name).model_dump(), **given}
-    if "evaluate" not in given and needing_every_evaluation(config.selection or protocol.selection):
+    methods, stops_early = config.selection or protocol.selection, config.early_stopping is not None
+    if "evaluate" not in given and reading_more_tests(methods, stops_early):
         whole["evaluate"] = "all"
     if whole["weights"] == "random":
         whole["weights"] = None

@@ -19,6 +19,7 @@ class CountingModel(ToyModel):
     """Counts its forwards and consumes global random numbers; fails at the forward numbered `fails_at`."""
 
     forwards = 0
+    ignores_draws = False
     fails_at: int | None = None
 
     def domain_loss(self, domain: int, draw: Draw) -> Tensor:
@@ -104,13 +105,22 @@ def test_where_nothing_moved_each_alignment_is_measured_once() -> None:
     assert (model.forwards, next_model.forwards) == (4 * 3, 3)
     assert diagnosis.fresh_alignment_before == diagnosis.fresh_alignment_after
     assert diagnosis.next_alignment_before == diagnosis.next_alignment_after
-    assert diagnosis.moved_radii == 0.0
+
+
+def test_alignments_under_fresh_masks_are_those_of_the_search_where_losses_ignore_their_draws() -> None:
+    model, next_model, outcome = _searched(math.inf)
+    model.ignores_draws = True
+    diagnosis = _diagnose(model, next_model, outcome)
+    assert (model.forwards, next_model.forwards) == (0, 2 * 3)
+    assert diagnosis.fresh_alignment_before == outcome.before.alignment
+    assert diagnosis.fresh_alignment_after == outcome.after.alignment
+    assert diagnosis.next_alignment_before != diagnosis.next_alignment_after
 
 
 def test_the_distance_is_in_radii() -> None:
-    model, next_model, outcome = _searched(math.inf)
+    model, _, outcome = _searched(math.inf)
     entries = sum(parameter.numel() for parameter in model.parameters)
-    found = _diagnose(model, next_model, outcome).moved_radii
+    found = moved_radii(outcome.distance, 0.05, entries)
     assert found == pytest.approx(outcome.distance / (0.05 * math.sqrt(entries)))
     assert found == pytest.approx(1 / math.sqrt(3), rel=0.25)
 

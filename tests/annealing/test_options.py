@@ -34,6 +34,7 @@ def test_the_defaults_are_the_papers_and_the_releases() -> None:
         "mask": "step",
         "joint_loss": "mean",
         "loss_reference": "start",
+        "diagnose_every": 1,
         "domain_gradients": "loop",
         "cuda_graph": False,
     }
@@ -179,7 +180,7 @@ def test_encode_and_pickle_preserve_an_annealing(method: str, data: st.DataObjec
 
 
 def test_a_key_leaves_out_neutral_values_and_what_decides_no_number() -> None:
-    left_out = {"objective": "alignment", "direction": "random", "cuda_graph": False}
+    left_out = {"objective": "alignment", "direction": "random", "diagnose_every": 1, "cuda_graph": False}
     values = encode(GGA(domain_gradients="layerwise"))
     del values["method"]
     key = GGA(domain_gradients="layerwise").in_key()

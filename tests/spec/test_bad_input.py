@@ -231,6 +231,19 @@ ACROSS = fault_cases(r"""
 {selection: [leave-one-domain-out], arms: [{}, {algorithm: ERM, annealing: {method: gga}}], dataset: {name:
   ColoredDigits}}
     -> selection: trains on 1 of 3 domains, too few for the arm 'ERM + GGA', got 'leave-one-domain-out'
+{selection: [training-domain-validation, leave-one-domain-out], training: {evaluate: selection}}
+    -> selection: reads scores on test domains at every evaluation: set training.evaluate to all, got
+    'leave-one-domain-out'
+{selection: [training-domain-validation, oracle], training: {evaluate: selection}, early_stopping: {}, draws: 4}
+    -> selection: reads scores on test domains where a run is stopped: set training.evaluate to all, got 'oracle'
+{training: {evaluate: some}}
+    -> training.evaluate: must be 'all' or 'selection', got 'some'
+{arms: [{annealing: {diagnose_every: -1}}]}
+    -> arms[0].annealing.diagnose_every: must be an integer of at least 0, got -1
+{arms: [{annealing: {diagnose_every: 2.5}}]}
+    -> arms[0].annealing.diagnose_every: must be an integer of at least 0, got 2.5
+{arms: [{annealing: {method: gga-l, diagnose_every: 2}}]}
+    -> arms[0].annealing.diagnose_every: no field of the method gga-l, got 2
 {select_from: after-window}
     -> select_from: no arm has an annealing window, got 'after-window'
 {select_from: after-window, arms: [{algorithm: ERM, annealing: {method: gga}}], defaults: {annealing.start_step: 199}}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,15 @@ from gga_sweep.annealing import FRESH_MASKS
 from gga_sweep.annealing import options as methods
 from gga_sweep.records import Scalar
 from gga_sweep.spec import load, plan_sweep
-from gga_sweep.spec.counted_work import DIAGNOSTIC_SCORINGS, PROBE_IMAGES, annealed_steps, evaluations, form_of, work_of
+from gga_sweep.spec.counted_work import (
+    DIAGNOSTIC_SCORINGS,
+    PROBE_IMAGES,
+    TYPICAL_NEW_BESTS,
+    annealed_steps,
+    evaluations,
+    form_of,
+    work_of,
+)
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training import evaluation
 
@@ -56,6 +66,20 @@ def test_a_run_without_a_window_has_no_annealed_steps() -> None:
     assert annealed_steps(RUN.model_copy(update={"annealing": None})) == 0
 
 
+def walked_evaluation(config: RunSpec, step: int) -> float:
+    units = 0.0
+    new_bests = min(1.0, TYPICAL_NEW_BESTS / (len(config.training.evaluated_steps) - 1))
+    for domain, size in PLAN.sweep.dataset.domain_sizes.items():
+        tested, validation = domain in config.test_domains, int(0.2 * size)
+        if config.training.evaluate == "all":
+            units += size / 3 + (32 if tested else 64)
+        elif not tested:
+            units += validation / 3
+        else:
+            units += (size if step == config.training.steps - 1 else new_bests * (size - validation)) / 3
+    return units
+
+
 def walked(config: RunSpec, trained: int) -> dict[str, float]:
     """Images forward and backward, step by step."""
     annealing = config.annealing
@@ -72,16 +96,39 @@ def walked(config: RunSpec, trained: int) -> dict[str, float]:
         if isinstance(annealing, methods.GGA) and step in annealing.window:
             units["search"] += images * (1 + annealing.num_candidates)
             units["search"] += 6 * batch if annealing.direction == "gradient" else 0
-            units["diagnostics"] += 10 * images
+            diagnosed = annealing.diagnose_every and (step - annealing.start_step) % annealing.diagnose_every == 0
+            scorings = 10 if config.hyperparameters["dropout"] or config.training.network != "small-cnn" else 2
+            units["diagnostics"] += scorings * images if diagnosed else 0
         if step in config.training.evaluated_steps:
-            for domain, size in sizes.items():
-                units["evaluation"] += size / 3 + (32 if domain in config.test_domains else 64)
+            units["evaluation"] += walked_evaluation(config, step)
     return units
 
 
-@given(config=st.sampled_from(CONFIGS), batch=st.integers(1, 64), trained=st.integers(0, 255))
-def test_the_work_of_a_run_is_that_of_its_steps_to_come(config: RunSpec, batch: int, trained: int) -> None:
-    config = config.model_copy(update={"hyperparameters": {**config.hyperparameters, "batch_size": batch}})
+@given(
+    config=st.sampled_from(CONFIGS),
+    batch=st.integers(1, 64),
+    trained=st.integers(0, 255),
+    training=st.fixed_dictionaries(
+        {
+            "evaluate": st.sampled_from(["all", "selection"]),
+            "evaluate_every": st.sampled_from([10, 50, 90]),
+            "network": st.sampled_from(["small-cnn", "own:network"]),
+        }
+    ),
+    dropout=st.sampled_from([0.0, 0.5]),
+    diagnose_every=st.integers(0, 12),
+)
+def test_the_work_of_a_run_is_that_of_its_steps_to_come(
+    config: RunSpec, batch: int, trained: int, training: dict[str, Any], dropout: float, diagnose_every: int
+) -> None:
+    if isinstance(config.annealing, methods.GGA):
+        config = config.model_copy(update={"annealing": replace(config.annealing, diagnose_every=diagnose_every)})
+    config = config.model_copy(
+        update={
+            "hyperparameters": {**config.hyperparameters, "batch_size": batch, "dropout": dropout},
+            "training": config.training.model_copy(update=training),
+        }
+    )
     found = {phase: work.units for phase, work in work_of(config, PLAN.sweep.dataset, trained).items()}
     assert found == pytest.approx(walked(config, trained))
 

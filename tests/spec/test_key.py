@@ -47,6 +47,8 @@ DECISIVE: dict[str, Any] = {
     "training__augment_validation": False,
     "training__threads": 2,
     "training__averaging": "swad",
+    "training__evaluate": "selection",
+    "selected_from": 200,
 }
 
 DECISIVE_OF_AVERAGING: dict[str, Any] = {"n_converge": 2, "n_tolerance": 5, "tolerance_ratio": 0.2}

@@ -9,11 +9,13 @@ import sys
 from typing import get_args
 
 import pytest
+from sweep_content import content
 
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.annealing.options import GGA, option_faults
 from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.errors import InputError
+from gga_sweep.spec import load
 from gga_sweep.spec.draws import contains
 from gga_sweep.spec.models import SelectionMethod, TrainingConfig, TrainingSettings
 from gga_sweep.spec.protocols import PROTOCOLS, Protocol, domainbed_space, get_protocol
@@ -166,6 +168,7 @@ def test_quick_trains_a_small_network_briefly_and_searches_nothing() -> None:
     assert quick.training("RotatedDigits") == TrainingConfig(
         steps=300,
         evaluate_every=50,
+        evaluate="all",
         network="small-cnn",
         weights=None,
         freeze_batch_norm=True,
@@ -197,6 +200,7 @@ def test_gga_paper_has_the_values_of_the_papers_table(dataset: str) -> None:
         "batch_size": 32,
         "weight_decay": 1e-4,
         "dropout": 0.5,
+        "annealing.diagnose_every": 10,
         "annealing.radius": radius,
     }
     training = paper.training(dataset)
@@ -267,9 +271,38 @@ def test_small_images_are_neither_augmented_nor_shown_to_a_resnet(name: str, dat
     assert (training.augmentation, training.augment_validation) == ("none", False)
 
 
+@pytest.mark.parametrize(
+    ("name", "evaluate"),
+    [
+        ("quick", "all"),
+        ("shared-hp", "all"),
+        ("gga-paper", "selection"),
+        ("domainbed", "selection"),
+        ("domainbed-head", "selection"),
+    ],
+)
+def test_protocols_of_full_size_evaluate_what_selection_needs(name: str, evaluate: str) -> None:
+    assert load(content(protocol=name)).training.evaluate == evaluate
+    for other in ("all", "selection"):
+        sweep = load(content(protocol=name, training={"evaluate": other}))
+        assert sweep.training.evaluate == other
+        assert not any("evaluate is" in deviation for deviation in sweep.deviations)
+
+
+@pytest.mark.parametrize("name", ["gga-paper", "domainbed", "domainbed-head"])
+def test_protocols_of_full_size_evaluate_all_where_a_method_reads_more(name: str) -> None:
+    with_oracle = ["training-domain-validation", "oracle"]
+    stopping = {"reduction_factor": 3}
+    pairs = ["training-domain-validation", "leave-one-domain-out"]
+    assert load(content(protocol=name, selection=pairs)).training.evaluate == "all"
+    assert load(content(protocol=name, selection=with_oracle)).training.evaluate == "selection"
+    stopped = content(protocol=name, selection=with_oracle, early_stopping=stopping, draws=6)
+    assert load(stopped).training.evaluate == "all"
+
+
 def test_domainbed_defaults_depend_on_the_size_of_the_images() -> None:
     defaults = get_protocol("domainbed").defaults
-    neutral = {"weight_decay": 0.0, "dropout": 0.0}
+    neutral = {"weight_decay": 0.0, "dropout": 0.0, "annealing.diagnose_every": 10}
     assert defaults("ERM", "PACS") == {"lr": 5e-5, "batch_size": 32, **neutral}
     assert defaults("ERM", "ColoredMNIST") == {"lr": 1e-3, "batch_size": 64, **neutral}
     assert defaults("ERM", "RotatedDigits") == {"lr": 1e-3, "batch_size": 64, **neutral}

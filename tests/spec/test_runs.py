@@ -73,7 +73,11 @@ def test_a_run_is_its_cell_its_values_and_the_training_block() -> None:
 
 def test_an_annealed_run_names_its_method_and_every_setting() -> None:
     found = plan(content(arms=[{}, GGA, GGA_L], test_domains=[0], trial_seeds=[0], protocol="gga-paper"))
-    assert [run.config.annealing for run in found.runs] == [None, annealing.GGA(), annealing.GGAL()]
+    assert [run.config.annealing for run in found.runs] == [
+        None,
+        annealing.GGA(diagnose_every=10),
+        annealing.GGAL(),
+    ]
     assert ["+gga_" in run.folder for run in found.runs] == [False, True, False]
     assert ["+gga-l_" in run.folder for run in found.runs] == [False, False, True]
 

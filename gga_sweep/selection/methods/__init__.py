@@ -20,9 +20,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 """By name, the default one first."""
 
 
-def needing_every_evaluation(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the methods that need the test domains at every evaluation."""
-    return tuple(name for name in names if METHODS[name].reads_tests == "every")
+def reading_more_tests(names: Iterable[str], stops_early: bool) -> tuple[str, ...]:
+    """Those of the methods that read scores on test domains which `training.evaluate: selection` leaves out.
+
+    Args:
+        stops_early: whether runs may be stopped before their last step.
+    """
+    more = {"every", "last"} if stops_early else {"every"}
+    return tuple(name for name in names if METHODS[name].reads_tests in more)
 
 
 def needing_pairs(names: Iterable[str]) -> tuple[str, ...]:
