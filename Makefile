@@ -72,6 +72,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/makespan.py
 	$(BIN)/python tests/benchmarks/adaptive_search.py
 	$(BIN)/python tests/benchmarks/shared_prefixes.py
+	$(BIN)/python tests/benchmarks/evaluated_images.py
+	$(BIN)/python tests/benchmarks/fine_tuning_share.py
 	$(BIN)/python tests/benchmarks/image_cache.py
 
 clean:

@@ -9,9 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gga_sweep.report.wording import time_in_words, unit_for
+from gga_sweep.scheduling.price import jobs_of
 from gga_sweep.scheduling.savings import Savings
 from gga_sweep.spec import Outline
 from gga_sweep.spec.adaptive_search import is_adaptive
+from gga_sweep.spec.counted_work import TYPICAL_NEW_BESTS, evaluated_images
 
 
 def savings_picture(savings: Savings, plan: Outline) -> RenderableType:
@@ -35,10 +37,31 @@ def savings_picture(savings: Savings, plan: Outline) -> RenderableType:
     return Group(table, Text(""), *map(Text, _notes(savings, plan, stopping)))
 
 
+def _evaluations_in_words(plan: Outline) -> str:
+    """Images that evaluations forward, as the sweep is and with the other setting."""
+    dataset = plan.sweep.dataset
+    configs = [run.config for run in jobs_of(plan).values()]
+
+    def forwarded(evaluate: str, new_bests: int = TYPICAL_NEW_BESTS) -> str:
+        settings = {"training": plan.sweep.training.model_copy(update={"evaluate": evaluate})}
+        counted = (
+            evaluated_images(config.model_copy(update=settings), dataset, new_bests=new_bests) for config in configs
+        )
+        return f"{math.fsum(counted):,.0f}"
+
+    most = plan.sweep.training.steps
+    return (
+        f"Evaluations forward images (training.evaluate: {plan.sweep.training.evaluate}): {forwarded('all')} with all; "
+        f"with selection about {forwarded('selection')}, and at most {forwarded('selection', most)}, where every "
+        "evaluation is the best so far."
+    )
+
+
 def _notes(savings: Savings, plan: Outline, stopping: bool) -> list[str]:
     notes = []
     if savings.without.decoded and not savings.prices_decoding and not math.isnan(savings.without.seconds):
         notes.append("Device time does not include decoding, which --calibrate measures.")
+    notes.append(_evaluations_in_words(plan))
     if not is_adaptive(plan.sweep.config):
         notes.append(f"Draws do not depend on earlier results (search: {plan.sweep.config.search}; those of tpe do).")
     if not stopping:

@@ -82,7 +82,7 @@ def diagnosed_steps(config: RunSpec, trained: int = 0) -> int:
 
 
 def evaluated_images(
-    config: RunSpec, dataset: DatasetDescription, trained: int = 0, new_bests: int = TYPICAL_NEW_BESTS
+    config: RunSpec, dataset: DatasetDescription, trained: int = 0, new_bests: float = TYPICAL_NEW_BESTS
 ) -> float:
     """Images that the evaluations to come forward, without those of the probes for gradients.
 
