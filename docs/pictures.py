@@ -32,12 +32,6 @@ PICTURES = Path(__file__).with_name("pictures")
 GGA_SWEEP = [sys.executable, "-m", "gga_sweep.cli"]
 COLUMNS, LINES = 100, 30
 MAX_BYTES = 200_000
-SETTINGS_OF_MLFLOW = """
-localStorage.setItem("mlflow.workflowType_v1", JSON.stringify("machine_learning"));
-localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
-localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
-"""
-"""What MLflow's page stores in a browser in which its assistant was closed."""
 
 
 def main() -> None:
@@ -163,7 +157,6 @@ def screenshot(chromium: str, address: str, picture: Path, seconds: float) -> No
         seconds: how long the page may load and draw.
     """
     with tempfile.TemporaryDirectory() as profile, Browser(chromium, profile) as browser:
-        browser.call("Page.addScriptToEvaluateOnNewDocument", source=SETTINGS_OF_MLFLOW)
         browser.call("Page.navigate", url=address)
         time.sleep(seconds)
         png = base64.b64decode(browser.call("Page.captureScreenshot", format="png")["data"])

@@ -26,6 +26,17 @@ NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 QUIET = ("--uvicorn-opts", "--log-level warning")
 """Options of the server's command: its log of requests would push the address off the screen."""
 
+BROWSER_SETTINGS = {
+    "mlflow.workflowType_v1": "machine_learning",
+    "mlflow.assistant.panelOpen_v1": False,
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
+}
+"""What MLflow's page stores in a browser in which model training was selected and the assistant closed. Without the
+first, all pages but those with `workflowType` in their address are of generative AI."""
+
+INDEX_VIEW = "serve"
+"""The view of MLflow's Flask application that returns its page."""
+
 SHARED_VIEW = "mlflow.sharedViewState."
 """Tag of an experiment, followed by a key: a view, as the page's "share" button writes it."""
 

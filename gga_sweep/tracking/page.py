@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from gga_sweep.tracking.mlflow_api import Experiment
 
 HOST = "127.0.0.1"
+APP_NAME = "gga-sweep"
+"""Of `served_page`, as an entry point of this package."""
 _BETWEEN_TRIES = 0.2  # seconds
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -89,7 +91,8 @@ def _run_server(uri: str, host: str, port: int, address: _Address, announce: Cal
     Args:
         announce: called once the server responds.
     """
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1", *QUIET]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command += ["--app-name", APP_NAME, *QUIET]
     environment = {
         **server_environment(*_server_names(host, address), port),
         **os.environ,

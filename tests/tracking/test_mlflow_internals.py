@@ -20,6 +20,7 @@ import pytest
 from packaging.version import Version
 
 from gga_sweep.tracking.mlflow_internals import (
+    BROWSER_SETTINGS,
     DATABASE_MODULE,
     NO_JOBS,
     SCHEMA_LOGGER,
@@ -67,6 +68,12 @@ def test_the_page_reads_every_name_of_a_views_state() -> None:
 )
 def test_the_page_finds_a_view_by_its_address(name: str) -> None:
     assert name in page(), f"MLflow {mlflow.__version__} no longer reads {name} (seen in {SEEN_IN})"
+
+
+@pytest.mark.parametrize("name", BROWSER_SETTINGS)
+def test_the_page_reads_the_settings_of_a_browser(name: str) -> None:
+    key, _, version = name.rpartition("_v")
+    assert f'key:"{key}",version:{version}' in page(), f"MLflow {mlflow.__version__} no longer reads {name}"
 
 
 def test_creating_a_database_logs_where_we_silence_it() -> None:

@@ -123,6 +123,7 @@ def test_the_server_listens_on_the_loopback_interface_alone(plain: Page, uri: st
         "--host": "127.0.0.1",
         "--port": str(plain.port),
         "--workers": "1",
+        "--app-name": "gga-sweep",
         "--uvicorn-opts": "--log-level warning",
     }
     assert plain.environment["MLFLOW_BACKEND_STORE_URI"] == uri
