@@ -6,11 +6,15 @@ fails if one is gone. A page that does not understand a view says so and shows a
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
+
+from gga_sweep.tracking.names import LONGEST_VALUE
 
 SEEN_IN = "3.17.2"
 
@@ -38,7 +42,7 @@ INDEX_VIEW = "serve"
 """The view of MLflow's Flask application that returns its page."""
 
 SHARED_VIEW = "mlflow.sharedViewState."
-"""Tag of an experiment, followed by a key: a view, as the page's "share" button writes it."""
+"""Tag of an experiment, followed by a key: a view, as the page's "share" button or its menu of views writes it."""
 
 
 class Schema(NamedTuple):
@@ -86,12 +90,14 @@ class View:
         heading: of its address.
         opens_charts: whether it opens with charts, rather than with the table of runs.
         state: of the page.
+        place: in the page's menu of views, 0 for the first.
     """
 
     key: str
     heading: str
     opens_charts: bool
     state: Mapping[str, Any]
+    place: int = 0
 
     @property
     def tag(self) -> str:
@@ -99,13 +105,21 @@ class View:
 
     @property
     def text(self) -> str:
-        """The tag's value, without blanks: a tag of an experiment holds 5,000 characters."""
-        return json.dumps(self.state, separators=(",", ":"))
+        """The tag's value: a saved view, which the page lists by name. Beside it, if it fits, the state as in a shared
+        view, which older versions read."""
+        packed = base64.b64encode(zlib.compress(_short(self.state).encode())).decode()
+        saved = {"name": self.heading, "createdAt": -self.place, "state": f"deflate;{packed}"}
+        both = _short(saved | dict(self.state))
+        return both if len(both) <= LONGEST_VALUE else _short(saved)
 
     def address(self, experiment_id: str) -> str:
         """The part of its address after the server's."""
         mode = "&compareRunsMode=CHART" if self.opens_charts else ""
         return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={self.key}&workflowType=machine_learning{mode}"
+
+
+def _short(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def runs_address(experiment_id: str) -> str:
@@ -131,6 +145,10 @@ def tag(name: str) -> str:
     return f"tags.`{name}`"
 
 
+_WIDTH = 128
+"""Of a metric's column in pixels: shows `difference/mean` whole."""
+
+
 def table(
     search: str, columns: Sequence[str], best_first: str | None = None, mean_over: str | None = None
 ) -> dict[str, Any]:
@@ -138,11 +156,16 @@ def table(
 
     Args:
         search: a filter.
-        columns: from `metric`, `param` and `tag`.
+        columns: from `metric`, `param` and `tag`, in order.
         best_first: the metric to sort by, highest first; None: newest first.
         mean_over: runs with equal values of this parameter become one row; None: one row a run.
     """
-    state: dict[str, Any] = {"searchFilter": search, "selectedColumns": list(columns)}
+    state: dict[str, Any] = {
+        "searchFilter": search,
+        "selectedColumns": list(columns),
+        "columnOrder": list(columns),
+        "columnWidths": {column: _WIDTH for column in columns if column.startswith("metrics.")},
+    }
     if best_first is not None:
         state |= {"orderByKey": metric(best_first), "orderByAsc": False}
     if mean_over is not None:

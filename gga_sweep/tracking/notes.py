@@ -31,7 +31,7 @@ def sweep_note(experiment_id: str, report: Report | None = None) -> str:
     Args:
         report: None while there are no results. A table that does not fit into a tag is left out.
     """
-    parts = [] if report is None else [escape(_first_sentence(report))]
+    parts = [] if report is None else [_in_lines(escape(_first_sentence(report)))]
     links = " \N{MIDDLE DOT} ".join(f"[{view.heading}](.{view.address(experiment_id)})" for view in views())
     parts.append(f"{links} \N{MIDDLE DOT} tables and plots are artifacts of the parent of its runs.")
     for part in () if report is None else _tables(report):
@@ -69,6 +69,11 @@ def summary_note(arm: str, test_domains: str, entry: Entry, verdict: Verdict | N
 def _first_sentence(report: Report) -> str:
     """The verdict; of several, their summary."""
     return next(iter(verdicts_in_words(report.comparison.verdicts)), f"{report.table.title}: no arm has a baseline.")
+
+
+def _in_lines(verdict: str) -> str:
+    """The verdict in paragraphs: MLflow shows one line of a description until it is opened."""
+    return verdict.replace(". The smallest detectable", ".\n\nThe smallest detectable", 1)
 
 
 def _tables(report: Report) -> Iterator[str]:

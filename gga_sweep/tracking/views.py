@@ -59,7 +59,7 @@ def written_views(experiment: Experiment) -> list[View]:
 def _results() -> View:
     columns = [
         param(names.PARAM_ARM),
-        *map(metric, (names.SUMMARY_MEAN, names.SUMMARY_STANDARD_ERROR, names.SUMMARY_N, *names.DIFFERENCES)),
+        *map(metric, (names.SUMMARY_MEAN, *names.DIFFERENCES, names.SUMMARY_STANDARD_ERROR, names.SUMMARY_N)),
     ]
     search = f"{tag(names.ROLE)} = 'summary' and {tag(names.TEST_DOMAINS)} = '{names.AVERAGE}'"
     state = {
@@ -71,7 +71,7 @@ def _results() -> View:
             }
         ),
     }
-    return View("gga-sweep-results", "Results", True, state)
+    return View("gga-sweep-results", "Results", False, state, 0)
 
 
 def _selected(varied: Sequence[str]) -> View:
@@ -94,7 +94,7 @@ def _selected(varied: Sequence[str]) -> View:
             }
         ),
     }
-    return View("gga-sweep-selected", "Selected", True, state)
+    return View("gga-sweep-selected", "Selected", True, state, 1)
 
 
 def _all_runs(searched: Sequence[str], varied: Sequence[str]) -> View:
@@ -111,10 +111,10 @@ def _all_runs(searched: Sequence[str], varied: Sequence[str]) -> View:
         **table(_IS_RUN, columns, best_first=names.SELECTED_VAL_ACCURACY),
         **charts({"Hyperparameters": of_hyperparameters}),
     }
-    return View("gga-sweep-runs", "All runs", False, state)
+    return View("gga-sweep-runs", "All runs", False, state, 2)
 
 
 def _not_done() -> View:
     columns = [tag(names.STATUS), tag(names.REASON), *map(param, _RUN)]
     state = table(f"{_IS_RUN} and {tag(names.STATUS)} != 'DONE'", columns)
-    return View("gga-sweep-not-done", "Not done", False, state)
+    return View("gga-sweep-not-done", "Not done", False, state, 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from importlib import import_module, reload
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,14 +11,13 @@ from mlflow.server import app as pages
 
 from gga_sweep.tracking.mlflow_internals import BROWSER_SETTINGS, INDEX_VIEW
 from gga_sweep.tracking.page import APP_NAME
-
-pytestmark = pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi is deprecated")
+from gga_sweep.tracking.served_page import create_app
 
 
 def test_the_page_is_mlflows_after_the_settings_of_a_browser_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Path(pages.static_folder, "index.html").read_text(encoding="utf-8")
     monkeypatch.setitem(pages.view_functions, INDEX_VIEW, pages.view_functions[INDEX_VIEW])
-    reload(import_module("gga_sweep.tracking.served_page"))
+    create_app()
     with pages.test_client() as browser:
         answer = browser.get("/", headers={"If-None-Match": "*"})  # of a browser that has MLflow's own page
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
@@ -33,4 +32,4 @@ def test_mlflow_finds_the_application_by_its_name() -> None:
         "entry-points"
     ]
     module, _, name = declared["mlflow.app"][APP_NAME].partition(":")
-    assert hasattr(import_module(module), name)
+    assert getattr(import_module(module), name) is create_app

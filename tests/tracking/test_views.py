@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from typing import Any
 
 import pytest
@@ -46,6 +48,11 @@ def tags_of(projection: Projection) -> dict[str, str]:
 def opened(projection: Projection, view: View) -> tuple[dict[str, Any], list[Run]]:
     """The state that the page reads, and the runs that it then finds."""
     state = json.loads(tags_of(projection)[view.tag])
+    form, _, packed = state["state"].partition(";")
+    assert (state["name"], form) == (view.heading, "deflate")
+    inner = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert state == inner | {name: state[name] for name in ("name", "createdAt", "state")}  # also for older pages
+    state = inner
     order = [f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"] if "orderByKey" in state else None
     return state, list(projection.client.search_runs([projection.experiment_id], state["searchFilter"], order_by=order))
 
@@ -84,6 +91,11 @@ def test_every_column_group_and_chart_is_of_something_that_a_run_has(projection:
             assert set(chart.get("selectedMetrics", [])) <= metrics
 
 
+def test_the_menu_lists_the_views_in_order() -> None:
+    times = [json.loads(view.text)["createdAt"] for view in views()]
+    assert times == sorted(set(times), reverse=True)  # the page lists the newest first
+
+
 def test_the_charts_of_hyperparameters_are_of_the_searched_ones() -> None:
     def axes(*searched: str) -> list[list[str]]:
         [view] = [view for view in views(searched) if view.heading == "All runs"]
@@ -103,6 +115,7 @@ def test_what_arms_differ_in_is_a_column() -> None:
 def test_a_view_of_many_hyperparameters_fits_into_a_tag() -> None:
     searched = [f"annealing.a_hyperparameter_{number}" for number in range(30)]
     assert all(len(view.text) <= LONGEST_TAG for view in views(searched))
+    assert [set(json.loads(view.text)) == {"name", "createdAt", "state"} for view in views(searched)].count(True) == 1
 
 
 def test_views_follow_the_sweep_and_an_edited_description_stays(projection: Projection) -> None:
