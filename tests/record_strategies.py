@@ -21,7 +21,11 @@ numbers = st.floats()  # NaN and the infinities included
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
 steps = st.integers(0, 10**6)
 scores = st.builds(Score, accuracy=numbers, loss=numbers)
-domains = st.dictionaries(names, st.builds(DomainScores, train=scores, validation=scores), min_size=1, max_size=3)
+absent = st.none()
+training_domains = st.dictionaries(
+    names, st.builds(DomainScores, train=scores | absent, validation=scores), min_size=1, max_size=3
+)
+test_domains = st.dictionaries(names, st.builds(DomainScores, train=scores, validation=scores | absent), max_size=3)
 rows = st.lists(st.lists(numbers, max_size=2).map(tuple), max_size=2).map(tuple)
 agreements = st.builds(
     Agreement, cosines=rows, norms=st.lists(numbers, max_size=2).map(tuple), minimum=numbers, mean=numbers
@@ -29,15 +33,22 @@ agreements = st.builds(
 validations = st.builds(
     ValidationRecord,
     step=steps,
-    domains=domains,
+    domains=training_domains,
     batch_loss=numbers,
-    agreement=agreements,
-    validation_agreement=agreements,
+    agreement=agreements | absent,
+    validation_agreement=agreements | absent,
 )
-tests = st.builds(TestRecord, domains=domains, gradient_cosine=st.dictionaries(names, numbers, max_size=2))
+tests = st.builds(TestRecord, domains=test_domains, gradient_cosine=st.dictionaries(names, numbers, max_size=2))
 records = st.builds(Record, validation=validations, test=tests)
 annealed_steps = st.builds(
-    AnnealedStep, step=steps, tried=steps, accepted=steps, chosen=st.none() | steps, alignment_before=numbers
+    AnnealedStep,
+    step=steps,
+    tried=steps,
+    accepted=steps,
+    chosen=absent | steps,
+    alignment_before=numbers,
+    fresh_alignment_before=numbers | absent,
+    next_alignment_after=numbers | absent,
 )
 noisy_steps = st.builds(NoisyStep, step=steps, mean_cosine=numbers, alpha=numbers)
 

@@ -14,9 +14,11 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
 from gga_sweep.report.plan_price import price_pictures
 from gga_sweep.report.price import bytes_in_words, disk_in_words, price_picture, rough_duration
+from gga_sweep.report.savings import savings_picture
 from gga_sweep.report.status import read_states
 from gga_sweep.scheduling.price import ArmPrice, Price
-from gga_sweep.spec import Plan
+from gga_sweep.scheduling.savings import savings_of
+from gga_sweep.spec import Plan, load, outline_sweep
 
 
 def lines(picture: RenderableType) -> list[str]:
@@ -118,3 +120,26 @@ def test_durations_have_a_unit_that_fits(seconds: float, words: str) -> None:
 )
 def test_sizes_are_in_powers_of_ten(size: int, words: str) -> None:
     assert bytes_in_words(size) == words
+
+
+def test_a_plan_says_how_many_images_its_evaluations_forward() -> None:
+    content = {
+        "name": "forwarded",
+        "dataset": {"name": "RotatedDigits"},
+        "arms": [{"algorithm": "ERM"}, {"algorithm": "CORAL"}],
+        "test_domains": ["0"],
+        "trial_seeds": [0],
+        "training": {"steps": 401, "evaluate_every": 50},
+    }
+    plan = outline_sweep(load(content, storage=Path("nowhere")))
+    sizes = plan.sweep.dataset.domain_sizes
+    tested, others = sizes["0"], sum(sizes.values()) - sizes["0"]
+    validation = sum(int(0.2 * size) for name, size in sizes.items() if name != "0")
+    reported = tested - int(0.2 * tested)
+    counts = [2 * 9 * (tested + others)]
+    counts += [2 * (9 * validation + new_bests * reported + tested) for new_bests in (5, 8)]
+    notes = " ".join(lines(savings_picture(savings_of(plan, None, {}), plan)))
+    assert (
+        "Evaluations forward images (training.evaluate: all): {:,} with all; with selection about {:,}, and at most "
+        "{:,}, where every evaluation is the best so far.".format(*counts)
+    ) in notes

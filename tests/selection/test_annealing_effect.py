@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,3 +149,25 @@ def test_gains_that_do_not_vary_have_no_correlation() -> None:
 
 def test_an_arm_that_does_not_search_has_no_alignment_to_show() -> None:
     assert gains_of([run(arm=arm) for arm in ARMS]) == ()
+
+
+def test_gains_are_means_over_the_steps_that_were_diagnosed() -> None:
+    undiagnosed = {f"{kind}_alignment_{end}": None for kind in ("fresh", "next") for end in ("before", "after")}
+    diagnosed = [searched_step(0, gains=(0.1, 0.2, 0.3)), searched_step(2, gains=(0.5, math.nan, 0.1))]
+    steps = [diagnosed[0], replace(searched_step(1, gains=(0.3, 0.0, 0.0)), **undiagnosed), diagnosed[1]]
+    (found,) = annealing_diagnostics(of_two_arms([run(arm="GGA", annealed=steps)]))
+    counted = {name: (found.searches[name].measured, found.searches[name].left_out) for name in GAINS}
+    assert counted == dict(zip(GAINS, ((3, 0), (2, 1), (2, 0)), strict=True))
+    means = [found.searches[name].mean.mean for name in GAINS]
+    assert means == pytest.approx([0.3, 0.2, 0.2])
+    assert found.steps == 3
+
+
+def test_an_arm_that_was_never_diagnosed_has_no_gain_and_no_point() -> None:
+    undiagnosed = {f"{kind}_alignment_{end}": None for kind in ("fresh", "next") for end in ("before", "after")}
+    steps = [replace(searched_step(step), **undiagnosed) for step in range(2)]
+    sweep = of_two_arms([run(arm="ERM"), run(arm="GGA", annealed=steps)])
+    (found,) = annealing_diagnostics(sweep)
+    assert [found.searches[name].measured for name in GAINS] == [2, 0, 0]
+    assert math.isnan(found.searches["gain_under_fresh_masks"].mean.mean)
+    assert found.searches["gain_under_fresh_masks"].left_out == 0

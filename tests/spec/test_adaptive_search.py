@@ -14,7 +14,7 @@ from gga_sweep.records import Cell
 from gga_sweep.scheduling.estimate import estimate_from
 from gga_sweep.scheduling.price import price_of
 from gga_sweep.spec import SweepSpec, load, plan_sweep
-from gga_sweep.spec.adaptive_search import draw_groups, grace_steps, pool_of, unsuggested_runs
+from gga_sweep.spec.adaptive_search import draw_groups, grace_steps, last_window_end, pool_of, unsuggested_runs
 from gga_sweep.spec.models import RunSpec
 
 TPE: dict[str, Any] = {"search": "tpe", "draws": 6, "adaptive": {"n_startup_trials": 3}}
@@ -105,6 +105,50 @@ def test_no_run_is_ended_before_every_possible_window_has_ended() -> None:
     assert grace_steps(sweep_of(**stopping, search_space=space)) == 2 + 4 + 1
     assert grace_steps(sweep_of(**stopping, arms=[{}, {"algorithm": "CORAL"}], defaults={})) == 1
     assert grace_steps(sweep_of(**STOPPING)) == 7
+
+
+def test_windows_of_chosen_values_count_as_they_were_chosen() -> None:
+    starts = {"0": 4, "15": 9}
+    cells: list[dict[str, Any]] = [
+        {"arm": "annealed", "test_domains": [domain], "values": {"annealing.start_step": start}}
+        for domain, start in starts.items()
+    ]
+    cells += [{"arm": "ERM", "test_domains": [domain]} for domain in starts]
+    content: dict[str, Any] = {
+        "name": "windows",
+        "dataset": {"name": "RotatedDigits"},
+        "arms": [{}, {"name": "annealed", "annealing": {"num_steps": 3}}],
+        "test_domains": [*starts],
+        "defaults": {"annealing.start_step": 1},
+        "chosen": {"search": "of another sweep", "cells": cells},
+        "training": {"steps": 20, "evaluate_every": 5},
+    }
+    assert last_window_end(load(content)) == 9 + 3
+
+
+@pytest.mark.parametrize(
+    ("select_from", "evaluate", "first"),
+    [
+        ("after-window", "selection", 2 + 4),
+        ("after-window", "all", 0),
+        ("any", "selection", 0),
+    ],
+)
+def test_runs_know_the_end_of_the_windows_where_it_decides_what_is_evaluated(
+    select_from: str, evaluate: str, first: int
+) -> None:
+    content: dict[str, Any] = {
+        "name": "w",
+        "dataset": {"name": "RotatedDigits"},
+        "arms": [{}, {"annealing": {"start_step": 2}}],
+        "search": "random",
+        "draws": 2,
+        "defaults": {"annealing.num_steps": 3},
+        "search_space": {"annealing.num_steps": {"integers": [1, 4]}},
+        "select_from": select_from,
+        "training": {"steps": 20, "evaluate_every": 5, "evaluate": evaluate},
+    }
+    assert {run.config.selected_from for run in plan_sweep(load(content), CONTENTS).runs} == {first}
 
 
 def test_evaluations_are_where_training_makes_them() -> None:

@@ -130,6 +130,18 @@ def test_an_annealed_run_takes_what_was_predicted(variant: str, gradients: str, 
     assert predicted == pytest.approx(actual)
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_run_without_dropout_is_predicted_with_few_scorings_to_diagnose(every: int) -> None:
+    annealing = annealing_of(radius=0.02, diagnose_every=every, domain_gradients="loop")
+    config = small_config(annealing, hyperparameters={"dropout": 0.0}, evaluate="selection")
+    predicted = estimated(config).seconds(config)
+    actual, lines = spent(config)
+    diagnosed = [line for line in lines if line.fresh_gain is not None]
+    assert len(diagnosed) == {1: 3, 2: 2}[every]
+    actual["diagnostics"] *= 2 * len(diagnosed) / sum(1 + line.has_moved for line in diagnosed)
+    assert predicted["diagnostics"] == pytest.approx(actual["diagnostics"])
+
+
 def test_a_search_along_the_gradient_is_predicted_with_all_its_tries() -> None:
     config = small_config(annealing_of("guided", num_candidates=3, loss_tolerance=REJECT_ALL))
     predicted = estimated(config).seconds(config)
