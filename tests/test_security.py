@@ -328,6 +328,7 @@ def test_a_sweeps_name_is_one_folder_or_refused(name: str) -> None:
 SETTINGS = TrainingSettings(
     steps=1,
     evaluate_every=1,
+    evaluate="all",
     network="small-cnn",
     weights=None,
     freeze_batch_norm=True,
@@ -411,7 +412,6 @@ def test_a_sweep_of_such_images_writes_in_its_storage_alone(
         "trial_seeds": [0],
         "defaults": {"batch_size": 2},
         "training": {"steps": 1, "evaluate_every": 1},
-        "evaluate": "all",
     }
     sweep = load(content, storage=here / "results")
     train(sweep)

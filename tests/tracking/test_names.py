@@ -62,7 +62,7 @@ def test_tune_sees_the_training_domains_alone(annealed_run: PlannedRun) -> None:
     metrics = names.validation_metrics(record.validation)
     assert metrics["val/accuracy"] == record.validation.accuracy
     assert metrics["val/accuracy/15"] == record.validation.domains["15"].validation.accuracy
-    assert metrics["train/loss"] == record.validation.mean("loss", "train")
+    assert metrics["train/loss"] == record.validation.training_mean("loss")
     assert metrics["train/agreement_min"] == 0.3
     assert metrics["val/agreement_mean"] == 0.2
     assert all(key.startswith(("val/", "train/")) and not key.endswith("/75") for key in metrics)

@@ -97,7 +97,7 @@ def test_means_are_over_training_domains_each_with_equal_weight() -> None:
     assert record.validation.loss == pytest.approx(np.mean([score.validation.loss for score in scores]))
     for metric in ("accuracy", "loss"):
         expected = np.mean([getattr(score.train, metric) for score in scores])
-        assert record.validation.mean(metric, "train") == pytest.approx(expected)
+        assert record.validation.training_mean(metric) == pytest.approx(expected)
     assert len({score.validation.accuracy for score in scores}) > 1  # or any weights would do
 
 
