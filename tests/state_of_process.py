@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ class Watched:
 
     def __init__(self) -> None:
         for name in OTHERS:
-            importlib.import_module(name)
+            with suppress(ModuleNotFoundError):  # not every version of Ray and MLflow needs all of them
+                importlib.import_module(name)
         self._before = state()
 
     def show(self, part: str) -> None:

@@ -259,8 +259,8 @@ def test_a_user_can_turn_telemetry_on(fresh_environment: pytest.MonkeyPatch) -> 
         assert sends_telemetry() == (True, True)
 
 
-def test_mlflow_is_imported_in_one_module_after_its_environment_is_set() -> None:
-    assert importers_of("mlflow") == {"tracking/mlflow_api.py"}
+def test_mlflow_is_imported_in_one_module_after_its_environment_is_set_and_in_its_server() -> None:
+    assert importers_of("mlflow") == {"tracking/mlflow_api.py", "tracking/served_page.py"}
     body = [ast.unparse(node) for node in ast.parse((PACKAGE / "tracking/mlflow_api.py").read_text()).body]
     imports = [line for line in body if "from mlflow" in line]
     assert imports

@@ -223,8 +223,8 @@ def _predict_split(
     for logits, true in evaluator.logits(algorithm.predict, domain, name, record.step):
         part = slice(start, start + len(true))
         chosen = logits.argmax(dim=1)
-        labels[part], predicted[part] = true.cpu(), chosen.cpu()
-        probabilities[part] = logits.double().softmax(dim=1).gather(1, chosen[:, None])[:, 0].cpu()
+        labels[part], predicted[part] = true.cpu().numpy(), chosen.cpu().numpy()
+        probabilities[part] = logits.double().softmax(dim=1).gather(1, chosen[:, None])[:, 0].cpu().numpy()
         start = part.stop
     tested = domain.name not in record.validation.domains
     scores = (record.test.domains if tested else record.validation.domains).get(domain.name)

@@ -28,7 +28,7 @@ def _settings(variant: str, **changes: object) -> GGA:
 
 def _passes(task: Callable[[], object]) -> tuple[float, float]:
     """Forwards, and backwards by autograd, in convolutions of each layer."""
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
         task()
     counts = {event.key: event.count for event in profiled.key_averages()}
     backwards = counts["ConvolutionBackward0"]
@@ -89,7 +89,7 @@ class LinearModel:
 
 def _peak_bytes(task: Callable[[], object]) -> int:
     """The most that was held at once, beyond what there was before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled:
         task()
     events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
