@@ -35,6 +35,7 @@ _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
         "augmentation": "none",
         "augment_validation": False,
         "freeze_batch_norm": False,
+        "precision": "float32",
         "averaging": None,
     },
 }
