@@ -41,6 +41,7 @@ def config(annealing: GGA | GGAL | None, lr: float = 1e-3, **training: Any) -> R
                 "holdout": 0.2,
                 "augmentation": "none",
                 "augment_validation": False,
+                "precision": "float32",
                 "threads": 1,
                 **training,
             }

@@ -20,6 +20,7 @@ TRAINING: dict[str, Any] = {
     "holdout": 0.2,
     "augmentation": "domainbed",
     "augment_validation": True,
+    "precision": "float32",
     "threads": 1,
 }
 

@@ -63,6 +63,32 @@ def batch_norm_featurizer(input_shape: tuple[int, int, int]) -> tuple[nn.Module,
     return nn.Sequential(*layers), 4
 
 
+class _Rounding(nn.Module):
+    """A linear layer that rounds its input and its weight to TF32's 10 bits of mantissa where convolutions may."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        if not torch.backends.cudnn.allow_tf32:
+            out: torch.Tensor = self.linear(rows)
+            return out
+        return nn.functional.linear(_tf32(rows), _tf32(self.linear.weight), self.linear.bias)
+
+
+def _tf32(values: torch.Tensor) -> torch.Tensor:
+    """Rounded; the gradient is that of the values."""
+    bits = (values.detach().view(torch.int32) + (1 << 12)) & ~((1 << 13) - 1)
+    return values + (bits.view(torch.float32) - values).detach()
+
+
+def rounding_featurizer(input_shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """`linear_featurizer` on an emulated device with TF32."""
+    channels, height, width = input_shape
+    return nn.Sequential(nn.Flatten(), _Rounding(channels * height * width, 12), nn.Tanh()), 12
+
+
 def erm(network: Network, hyperparameters: Mapping[str, Scalar]) -> ERM:
     """Around any network, on three training domains of three classes."""
     return ERM(network, hyperparameters, Setting(3, 3, (1, 8, 8), "Small", 0))
@@ -101,6 +127,7 @@ def run_config(
         "holdout": 0.2,
         "augmentation": "none",
         "augment_validation": False,
+        "precision": "float32",
         "threads": 1,
     }
     return RunSpec(

@@ -336,6 +336,7 @@ SETTINGS = TrainingSettings(
     holdout=0.2,
     augmentation="none",
     augment_validation=False,
+    precision="float32",
     threads=1,
 )
 

@@ -5,7 +5,7 @@ Zhang, Marklund, Dhawan, Gupta, Levine & Finn, "Adaptive Risk Minimization", Neu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 from weakref import WeakKeyDictionary
 
@@ -58,6 +58,9 @@ class ARM(Algorithm):
 
     def update(self, batch: Batch) -> Tensor:
         return self.descend(F.cross_entropy(self.predict(batch.images, batch.mask), batch.labels))
+
+    def reduced_modules(self) -> Sequence[nn.Module]:
+        return [*super().reduced_modules(), self.network.context_net]
 
     def domain_logits(self, batch: Batch, domain: int, mask: Tensor | None) -> Tensor:
         return self.network.predict_in(self._contexts(batch)[domain], batch.minibatches[domain].images, mask)

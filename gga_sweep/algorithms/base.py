@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gga_sweep.algorithms.batch import Batch
+from gga_sweep.algorithms.precision import Precision, computing_in
 from gga_sweep.networks.network import Network
 from gga_sweep.records import Scalar
 from gga_sweep.seeding import stream_seed
@@ -54,6 +56,7 @@ class Algorithm(nn.Module, ABC):
         network: maps images to logits as the algorithm predicts in evaluation; its weights are what a run selects. An
             algorithm whose prediction is more than featurizer and classifier puts its own `Network` here.
         optimizer: Adam over the network's parameters. GGA-L adds its noise where this one steps.
+        precision: of `reduced_modules` in updates and evaluations. Annealing and diagnostics compute in float32.
     """
 
     EXTRA_CHANNELS: ClassVar[int] = 0
@@ -64,6 +67,7 @@ class Algorithm(nn.Module, ABC):
         self.network = network
         self.hyperparameters = hyperparameters
         self.setting = setting
+        self.precision: Precision = "float32"
         self.optimizer = self.adam(network.parameters())
 
     @abstractmethod
@@ -78,6 +82,22 @@ class Algorithm(nn.Module, ABC):
         """Logits (n, classes) of images (n, channels, height, width) of no known domain."""
         logits: Tensor = self.network(images, mask)
         return logits
+
+    def reduced_modules(self) -> Sequence[nn.Module]:
+        """The modules that compute in `precision`. They take and return single tensors.
+
+        The classifier, losses and penalties cost little, and stay in float32.
+        """
+        return [getattr(self.network, "featurizer", self.network)]
+
+    def in_precision(self) -> AbstractContextManager[None]:
+        """Within the block the algorithm computes in the precision of its updates and evaluations."""
+        return computing_in(self.precision, self.reduced_modules())
+
+    def evaluated_logits(self, images: Tensor) -> Tensor:
+        """`predict` without a mask, in the precision of evaluations."""
+        with self.in_precision():
+            return self.predict(images)
 
     def domain_logits(self, batch: Batch, domain: int, mask: Tensor | None) -> Tensor:
         """Logits of one training domain's minibatch, clean and without the randomisations of `update`.

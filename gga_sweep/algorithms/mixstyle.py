@@ -75,9 +75,10 @@ class MixStyle(Algorithm):
             numbers = batch.numbers(f"style after stage {index}")
             if numbers.random() >= p:
                 return maps
-            others = torch.from_numpy(numbers.permutation(len(maps))).to(maps.device)
-            weights = torch.from_numpy(numbers.beta(alpha, alpha, len(maps))).to(maps)
-            return mix_styles(maps, others, weights)
+            others = torch.from_numpy(numbers.permutation(len(maps))).to(maps.device, non_blocking=True)
+            exact = maps.float() if maps.dtype == torch.bfloat16 else maps  # too few bits for a variance
+            weights = torch.from_numpy(numbers.beta(alpha, alpha, len(maps))).to(exact, non_blocking=True)
+            return mix_styles(exact, others, weights).to(maps.dtype)
 
         return mix
 

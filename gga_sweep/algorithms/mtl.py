@@ -95,7 +95,7 @@ class MTL(Algorithm):
         if batch not in self._drawn:
             shape = (sum(batch.rows), self.network.features)
             numbers = batch.numbers("embeddings").standard_normal(shape)
-            self._drawn[batch] = torch.from_numpy(numbers).to(self.embeddings)
+            self._drawn[batch] = torch.from_numpy(numbers).to(self.embeddings, non_blocking=True)
         return self._drawn[batch]
 
 
@@ -115,7 +115,11 @@ class EmbeddingNetwork(Network):
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         features = self.featurize(images, mask)
-        embedding = fixed_noise(*features.shape).to(features) if self.noisy else features.mean(0).expand_as(features)
+        embedding = (
+            fixed_noise(*features.shape).to(features, non_blocking=True)
+            if self.noisy
+            else features.mean(0).expand_as(features)
+        )
         return self.classify(features, embedding)
 
     def classify(self, features: Tensor, embedding: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class SagNet(Algorithm):
 def with_mixed_style(features: Tensor, numbers: np.random.Generator) -> Tensor:
     """Each image's content, its style mixed with that of another, (n, features)."""
     content, mean, variance = content_and_style(features)
-    own = torch.from_numpy(numbers.random((len(features), 1))).to(features)
+    own = torch.from_numpy(numbers.random((len(features), 1))).to(features, non_blocking=True)
     others = permutation(features, numbers)
     mean, variance = (torch.lerp(style[others], style, own) for style in (mean, variance))
     return content * (variance + _EPSILON).sqrt() + mean
@@ -99,7 +99,7 @@ def content_and_style(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def permutation(features: Tensor, numbers: np.random.Generator) -> Tensor:
-    return torch.from_numpy(numbers.permutation(len(features))).to(features.device)
+    return torch.from_numpy(numbers.permutation(len(features))).to(features.device, non_blocking=True)
 
 
 def _descend(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:

@@ -220,7 +220,7 @@ def _predict_split(
     labels, predicted = np.empty(len(indices), np.int32), np.empty(len(indices), np.int32)
     probabilities = np.empty(len(indices), np.float32)
     start = 0
-    for logits, true in evaluator.logits(algorithm.predict, domain, name, record.step):
+    for logits, true in evaluator.logits(algorithm.evaluated_logits, domain, name, record.step):
         part = slice(start, start + len(true))
         chosen = logits.argmax(dim=1)
         labels[part], predicted[part] = true.cpu().numpy(), chosen.cpu().numpy()

@@ -85,7 +85,7 @@ def dropout_mask(
     if rate == 0:
         return None
     kept = torch.rand(rows, features, generator=generator) >= rate
-    return (kept / (1 - rate)).to(device)
+    return (kept / (1 - rate)).to(device, non_blocking=True)
 
 
 def build_network(

@@ -36,6 +36,7 @@ _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
         "augment_validation": False,
         "evaluate": "all",
         "freeze_batch_norm": False,
+        "precision": "float32",
         "averaging": None,
     },
 }

@@ -147,6 +147,10 @@ class TrainingSettings(Model):
         augmentation: of training images: DomainBed's, image by image in bytes; or the same for a minibatch at once, in
             float32 on the run's device, whose pixels differ a little.
         augment_validation: whether validation images are augmented too, as DomainBed does.
+        precision: of the network's forwards and backwards in updates and evaluations: "float32"; "tf32", PyTorch's
+            default, in which convolutions round to 10 bits of mantissa on GPUs that have TF32, and nothing does
+            elsewhere; "bfloat16" under autocast. Weights, losses, penalties, optimisers, annealing and the agreement
+            of gradients are float32 in each.
         threads: CPU threads of a run; other counts give other bits, so it is part of the key.
         averaging: averages the weights of each run beside its training, which it does not change.
     """
@@ -161,6 +165,7 @@ class TrainingSettings(Model):
     holdout: Annotated[Number, Field(gt=0, lt=1)]
     augmentation: Literal["none", "domainbed", "domainbed-batched"]
     augment_validation: bool
+    precision: Literal["float32", "tf32", "bfloat16"]
     threads: Annotated[Whole, Field(ge=1, le=1024)] = 1
     averaging: Averaging | None = None
 

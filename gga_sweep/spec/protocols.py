@@ -121,6 +121,8 @@ def deviations(
         value, theirs = getattr(training, name), getattr(of_protocol, name)
         if value != theirs and name not in ("threads", "averaging", "evaluate"):  # none changes the training
             yield f"{name} is {_in_words(name, value)} (the protocol's: {_in_words(name, theirs)})"
+    if config.training.precision == "tf32" and not config.resources.on_gpu:
+        yield "precision is float32 in effect: these runs train on CPUs, which have no TF32"
     stored = f"{image_shape[1]} x {image_shape[2]}"
     photographs = not traits_of(config.dataset.name).small_images
     if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
@@ -231,6 +233,7 @@ def _domainbed_style(dataset: str, steps: int, evaluate_every: int, augment_vali
         holdout=0.2,
         augmentation="none" if small else "domainbed",
         augment_validation=augment_validation and not small,
+        precision="tf32",
     )
 
 
@@ -265,6 +268,7 @@ def _quick_training(dataset: str) -> TrainingConfig:
         holdout=0.2,
         augmentation="none",
         augment_validation=False,
+        precision="float32",
     )
 
 

@@ -40,4 +40,6 @@ def build_algorithm(
         tensor_stream(setting.dataset, setting.trial_seed, "initialisation"),
     )
     network.to(device or torch.device("cpu"), memory_format=memory_format)  # type: ignore[call-overload]
-    return algorithm(network, config.hyperparameters, setting)
+    built = algorithm(network, config.hyperparameters, setting)
+    built.precision = config.training.precision
+    return built

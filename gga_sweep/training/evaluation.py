@@ -153,8 +153,8 @@ class Evaluator:
 
     def _scores(self, algorithm: Algorithm, domain: Domain, step: int) -> DomainScores:
         return DomainScores(
-            _score(self.logits(algorithm.predict, domain, "train", step)),
-            _score(self.logits(algorithm.predict, domain, "validation", step)),
+            _score(self.logits(algorithm.evaluated_logits, domain, "train", step)),
+            _score(self.logits(algorithm.evaluated_logits, domain, "validation", step)),
         )
 
     def _probe_gradients(self, algorithm: Algorithm, domains: Sequence[Domain], split: str) -> torch.Tensor:

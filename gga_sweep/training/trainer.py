@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gga_sweep.algorithms.base import Algorithm, Setting
+from gga_sweep.algorithms.precision import require_precision
 from gga_sweep.annealing import GGA, GGAL, STEP_MASK
 from gga_sweep.annealing.layerwise import layers_with
 from gga_sweep.datasets import Dataset, Minibatch, Split, split_domain
@@ -31,7 +32,15 @@ from gga_sweep.training.randomness import RunStreams
 
 
 class _DivergedError(GGASweepError):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite.
+
+    Args:
+        step: the first one that leaves no annealing line.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,7 @@ class Trainer:
 
     def __init__(self, config: RunSpec, dataset: Dataset, device: torch.device, workers: int = 0) -> None:
         set_arithmetic(config.training.threads)
+        require_precision(config.training.precision, device)
         self.config = config
         self.next_step = 0
         self._dataset = dataset
@@ -123,6 +133,8 @@ class Trainer:
         if getattr(config.annealing, "domain_gradients", None) == "layerwise":  # refuse now what it cannot split
             self._set_training_mode()
             layers_with(self.algorithm, self.algorithm.predict_parameters())
+        self._unread: list[tuple[int, torch.Tensor]] = []
+        """The last steps and their joint losses. Reading one makes the process wait for the device."""
         averaging = config.training.averaging
         self._averaging = None if averaging is None else WeightAveraging(averaging, device)
 
@@ -146,12 +158,16 @@ class Trainer:
         done = Slice()
         started = time.perf_counter()
         try:
-            while not self.finished and done.record is None:
-                self._step(done)
-                if time.perf_counter() - started >= seconds or interrupted():
-                    break
+            try:
+                while not self.finished and done.record is None:
+                    self._step(done)
+                    if time.perf_counter() - started >= seconds or interrupted():
+                        break
+            finally:  # after an error too, which NaN may have caused
+                self._read_losses(done)
         except _DivergedError as error:
             done.diverged = str(error)
+            done.annealed = [line for line in done.annealed if line.step < error.step]
         done.remarks, self._reader.remarks = self._reader.remarks, []
         return done
 
@@ -181,59 +197,77 @@ class Trainer:
 
     def _step(self, done: Slice) -> None:
         step = self.next_step
-        batch_loss = self._train_step(step, done)
+        self._train_step(step, done)
         self.next_step = step + 1
         if step % self.config.training.evaluate_every == 0 or self.finished:
+            batch_loss = self._read_losses(done)
             done.record = self._evaluate(step, batch_loss, done)
             if self._averaging is not None:
                 self._averaging.end_segment(step, done.record.validation.loss)
                 if self.finished:
                     done.averaged = self._evaluate_averaged(self._averaging, batch_loss, done)
 
-    def _train_step(self, step: int, done: Slice) -> float:
+    def _train_step(self, step: int, done: Slice) -> None:
+        gga = self.config.annealing
+        anneals = isinstance(gga, GGA) and step in gga.window
+        if anneals:  # the search waits for the device anyway, and its seconds are not those of earlier steps
+            self._read_losses(done)
         started = time.perf_counter()
         self._set_training_mode()
         model = self._step_model(step)
         annealing = None
-        gga = self.config.annealing
-        if isinstance(gga, GGA) and step in gga.window:
+        if isinstance(gga, GGA) and anneals:
             if step + 1 < self.config.training.steps:
                 self._minibatches_of(step + 1)  # here its reading counts as training, as before any other step
             annealing = anneal(self.algorithm, gga, self._streams, step, model, lambda: self._step_model(step + 1))
         weights = copy_weights(self.algorithm.predict_parameters()) if annealing else []
-        batch_loss = self._update(step, model, done)
+        self._update(step, model, done)
         if self._averaging is not None:
             self._averaging.add(self.network)
         if annealing:
             done.annealed.append(annealing.finish(distance(self.algorithm.predict_parameters(), weights)))
         _count_seconds(done, time.perf_counter() - started, annealing)
-        return batch_loss
 
-    def _update(self, step: int, model: StepModel, done: Slice) -> float:
-        """The algorithm's own update, with GGA-L's noise if the run has it; returns the joint loss before it."""
+    def _update(self, step: int, model: StepModel, done: Slice) -> None:
+        """The algorithm's own update, with GGA-L's noise if the run has it."""
 
         def update() -> torch.Tensor:
             self._streams.seed_global(step, STEP_MASK)
-            return self.algorithm.update(model.batch)
+            with self.algorithm.in_precision():
+                return self.algorithm.update(model.batch)
 
-        line = None
         if isinstance(self.config.annealing, GGAL):
             loss, line = noisy_update(self.algorithm, self.config.annealing, self._streams, step, model, update)
+            done.annealed.append(line)
         else:
             loss = update()
-        batch_loss = float(loss)
-        if not math.isfinite(batch_loss):
-            raise _DivergedError(f"the joint loss is {batch_loss} at step {step}")
-        if line is not None:
-            done.annealed.append(line)
-        return batch_loss
+        self._unread.append((step, loss.detach().clone()))  # an algorithm may return a tensor that it changes later
+
+    def _read_losses(self, done: Slice) -> float:
+        """Read the joint losses of the steps since the last reading; returns the last one, or NaN if there is none.
+
+        Raises:
+            _DivergedError: one is not finite; the steps from there on count as not made.
+        """
+        if not self._unread:
+            return math.nan
+        started = time.perf_counter()
+        losses = [(step, float(loss)) for step, loss in self._unread]
+        self._unread.clear()
+        done.add_seconds("training", time.perf_counter() - started)
+        for step, loss in losses:
+            if not math.isfinite(loss):
+                self.next_step = step
+                raise _DivergedError(f"the joint loss is {loss} at step {step}", step)
+        return losses[-1][1]
 
     def _evaluate(self, step: int, batch_loss: float, done: Slice) -> Record:
         started = time.perf_counter()
         record = self._evaluator.evaluate(self.algorithm, step, batch_loss, self.finished)
         done.add_seconds("evaluation", time.perf_counter() - started)
         if not math.isfinite(record.validation.loss):  # not the training splits, which `selection` does not evaluate
-            raise _DivergedError(f"the validation loss of a training domain is not finite after step {step}")
+            why = f"the validation loss of a training domain is not finite after step {step}"
+            raise _DivergedError(why, step + 1)
         return record
 
     def _evaluate_averaged(self, averaging: WeightAveraging, batch_loss: float, done: Slice) -> AveragedNetwork:

@@ -76,6 +76,7 @@ def config(trial_seed: int) -> RunSpec:
             holdout=0.2,
             augmentation="none",
             augment_validation=False,
+            precision="float32",
             threads=1,
         ),
     )

@@ -45,6 +45,7 @@ DECISIVE: dict[str, Any] = {
     "training__holdout": 0.1,
     "training__augmentation": "none",
     "training__augment_validation": False,
+    "training__precision": "bfloat16",
     "training__threads": 2,
     "training__averaging": "swad",
     "training__evaluate": "selection",

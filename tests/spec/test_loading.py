@@ -102,6 +102,14 @@ def test_a_file_without_training_block_has_no_deviations(protocol: str) -> None:
     assert sweep.training.model_dump() == expected
 
 
+def test_tf32_on_cpus_is_said_to_be_float32() -> None:
+    for protocol, others in (("quick", ["precision is tf32 (the protocol's: float32)"]), ("domainbed", [])):
+        found = load(content(protocol=protocol, training={"precision": "tf32"})).deviations
+        assert list(found) == [*others, "precision is float32 in effect: these runs train on CPUs, which have no TF32"]
+        on_gpus = load(content(protocol=protocol, training={"precision": "tf32"}, resources={"gpus": 1}))
+        assert list(on_gpus.deviations) == others
+
+
 OVERRIDES: dict[str, Any] = {
     "steps": 120,
     "evaluate_every": 7,
@@ -111,6 +119,7 @@ OVERRIDES: dict[str, Any] = {
     "holdout": 0.25,
     "augmentation": "domainbed",
     "augment_validation": True,
+    "precision": "bfloat16",
     "threads": 2,
 }
 

@@ -176,6 +176,7 @@ def test_quick_trains_a_small_network_briefly_and_searches_nothing() -> None:
         holdout=0.2,
         augmentation="none",
         augment_validation=False,
+        precision="float32",
     )
     assert quick.defaults("ERM", "RotatedDigits") == {}
     assert quick.search_space("ERM", "RotatedDigits") == {}
@@ -231,6 +232,13 @@ def test_domainbed_evaluates_where_its_own_runs_have_records(dataset: str, evalu
         ]
         assert evaluated == expected
     assert get_protocol("domainbed").training(dataset).split == "domainbed"
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", ["gga-paper", "domainbed", "domainbed-head"])
+def test_what_ran_under_the_defaults_of_pytorch_has_tf32(name: str, dataset: str) -> None:
+    """Their code sets no precision; `torch.backends.cudnn.allow_tf32` is True by default."""
+    assert get_protocol(name).training(dataset).precision == "tf32"
 
 
 def test_domainbed_validates_on_augmented_photographs() -> None:

@@ -11,6 +11,7 @@ from small_runs import CPU, FOREVER, annealing_of, bits, make_dataset, run_confi
 
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.algorithms.erm import ERM
+from gga_sweep.annealing import GGAL
 from gga_sweep.datasets import minibatch_indices
 from gga_sweep.errors import InputError
 from gga_sweep.training import trainer as trainer_module
@@ -124,6 +125,82 @@ def test_what_was_annealed_before_a_divergence_does_not_depend_on_slices(
     _, annealed = train(Trainer(run_config(annealing_of(), evaluate_every=100), DATASET, CPU), seconds=seconds)
 
     assert [line.step for line in annealed] == [3, 4]
+
+
+def test_no_line_of_gga_l_is_left_from_the_step_that_diverges_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    nan_from_step(monkeypatch, 5)
+    trainer = Trainer(run_config(GGAL(gamma=0.1), evaluate_every=100), DATASET, CPU)
+    trainer.advance(FOREVER)
+    done = trainer.advance(FOREVER)
+
+    assert [line.step for line in done.annealed] == [1, 2, 3, 4]
+    assert (done.diverged, trainer.next_step) == ("the joint loss is nan at step 5", 5)
+
+
+def test_an_error_after_a_loss_that_is_not_finite_is_a_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are read later than the next update is made."""
+    nan_from_step(monkeypatch, 5)
+    updates = iter(range(100))
+
+    def break_at_step_6(batch: Batch) -> None:
+        if next(updates) == 6:
+            raise ZeroDivisionError
+
+    watch_updates(monkeypatch, break_at_step_6)
+    trainer = Trainer(run_config(evaluate_every=100), DATASET, CPU)
+    trainer.advance(FOREVER)
+
+    assert trainer.advance(FOREVER).diverged == "the joint loss is nan at step 5"
+
+
+def test_an_error_after_finite_losses_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch_updates(monkeypatch, lambda batch: 1 / 0)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ZeroDivisionError):
+        Trainer(run_config(), DATASET, CPU).advance(FOREVER)
+
+
+@pytest.mark.parametrize(
+    ("annealing", "seconds", "expected"),
+    [
+        (None, FOREVER, [0, 3, 3, 3, 6, 6, 6, 7]),
+        (None, 0, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("paper", FOREVER, [0, 2, 2, 3, 4, 6, 6, 7]),  # before the searches of steps 3, 4 and 5
+    ],
+)
+def test_losses_are_read_at_the_end_of_a_slice_or_before_a_search(
+    annealing: str | None, seconds: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`expected`: of each loss, the step that was the last one made when it was read."""
+    update, read = ERM.update, []
+
+    class Watched(torch.Tensor):
+        def __float__(self) -> float:
+            read.append(trainer.next_step - 1)
+            return super().__float__()
+
+    monkeypatch.setattr(ERM, "update", lambda self, batch: update(self, batch).as_subclass(Watched))
+    settings = None if annealing is None else annealing_of(annealing)
+    trainer = Trainer(run_config(settings), DATASET, CPU)
+    train(trainer, seconds=seconds)
+
+    assert read == expected
+
+
+def test_a_loss_is_recorded_as_it_was_at_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An algorithm may return the same tensor at every step."""
+    kept, update = torch.zeros(()), ERM.update
+    expected = [record.validation.batch_loss for record in train(Trainer(run_config(), DATASET, CPU))[0]]
+    steps = []
+
+    def returning_one_tensor(self: ERM, batch: Batch) -> torch.Tensor:
+        loss = kept.copy_(update(self, batch))
+        steps.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(ERM, "update", returning_one_tensor)
+    records, _ = train(Trainer(run_config(), DATASET, CPU))
+
+    assert [record.validation.batch_loss for record in records] == expected == [steps[step] for step in (0, 3, 6, 7)]
 
 
 def test_weights_that_overflow_in_the_last_update_are_noticed_by_the_evaluation() -> None:
