@@ -1,11 +1,11 @@
-# make demo | docs | pictures | test | test-lowest | test-cluster | golden | chaos | fuzz | lint | bench | clean. Needs Python 3.11 or newer and make, nothing else.
+# make demo | docs | pictures | test | test-lowest | test-cluster | golden | chaos | fuzz | lint | bench | bench-gpu | clean. Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 UV_VERSION := 0.13.9
 
-.PHONY: demo docs pictures test test-lowest test-cluster golden chaos fuzz lint bench clean lock
+.PHONY: demo docs pictures test test-lowest test-cluster golden chaos fuzz lint bench bench-gpu clean lock
 
 demo: $(VENV)/.ready
 	$(BIN)/gga-sweep run demo
@@ -76,6 +76,10 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/fine_tuning_share.py
 	$(BIN)/python tests/benchmarks/image_cache.py
 	$(BIN)/python tests/benchmarks/data_ahead.py
+
+# Everything that needs a GPU, in one table: build/bench-gpu. Works without this environment too (docs/benchmarks.md).
+bench-gpu: $(VENV)/.ready
+	$(BIN)/python tests/benchmarks/gpu.py --output build/bench-gpu
 
 clean:
 	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

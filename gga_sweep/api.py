@@ -114,11 +114,18 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
             work = find_remaining(plan, contents, ledger)
         console.print(work_in_words(work), highlight=False, markup=False)
         if not work.is_empty:
-            with waiting(console, "Loading PyTorch and Ray"):  # otherwise Ray is not even imported
+            with waiting(console, "Loading Ray"):  # otherwise it is not even imported
                 from gga_sweep.ray_backend.train_in_waves import train
             with DecodingDisplay(console) as decoding:
                 decode_images(sweep, decoding.show)
-        with Projector(plan, ledger, uri, require_tracking=options.require_tracking, lull=START_SECONDS) as projector:
+        with Projector(
+            plan,
+            ledger,
+            uri,
+            require_tracking=options.require_tracking,
+            lull=START_SECONDS,
+            store_later=not work.is_empty,
+        ) as projector:
             if not work.is_empty:
                 train(work, Launch(lease, signals, projector, options, console))
                 if is_adaptive(sweep.config):

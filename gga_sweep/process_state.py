@@ -9,7 +9,8 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 _LOCK = threading.RLock()
@@ -91,3 +92,27 @@ def collection_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def imported_meanwhile(*modules: str) -> Iterator[None]:
+    """While the block runs, which mostly waits, a thread imports these modules; they are imported when it ends.
+
+    An import that fails raises nothing here: whoever needs the module meets the error.
+
+    Args:
+        modules: that the block itself does not import, nor imports of which they are a part: two threads that import
+            modules which import each other may see half of one.
+    """
+
+    def load() -> None:
+        for module in modules:
+            with suppress(Exception):  # a module may raise anything while it is imported
+                import_module(module)
+
+    thread = threading.Thread(target=load, name="imports", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()

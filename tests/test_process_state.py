@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import random
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from gga_sweep.process_state import environment_variables, kept, replaced
+from gga_sweep.process_state import environment_variables, imported_meanwhile, kept, replaced
 
 
 def test_variables_are_set_within_the_block_unless_the_user_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +48,18 @@ def test_what_others_set_within_the_block_is_put_back(monkeypatch: pytest.Monkey
         random.random()
     assert (os.environ["GGA_TEST_THEIRS"], "GGA_TEST_NEW" in os.environ) == ("theirs", False)
     assert random.getstate() == before
+
+
+def test_modules_are_imported_while_a_block_runs_and_are_there_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gga_test_slow.py").write_text("import threading\nthread = threading.current_thread().name\n")
+    (tmp_path / "gga_test_broken.py").write_text("raise RuntimeError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "gga_test_slow", raising=False)
+    with imported_meanwhile("gga_test_broken", "gga_test_slow"):
+        pass
+    assert sys.modules["gga_test_slow"].thread == "imports"
+    assert "gga_test_broken" not in sys.modules
+    with pytest.raises(KeyError), imported_meanwhile("gga_test_slow"):
+        raise KeyError  # the block's own error

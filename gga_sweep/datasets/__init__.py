@@ -8,7 +8,14 @@ from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount
 from gga_sweep.datasets.digits import Ceilings, colored_digits_ceilings
 from gga_sweep.datasets.minibatches import Minibatch, draw_minibatch, evaluation_batch, minibatch_indices
 from gga_sweep.datasets.prepare import PreparedDataset, prepare_dataset
-from gga_sweep.datasets.registry import check_dataset, dataset_digest, describe, known_datasets, load_dataset
+from gga_sweep.datasets.registry import (
+    check_dataset,
+    dataset_digest,
+    describe,
+    has_photographs,
+    known_datasets,
+    load_dataset,
+)
 from gga_sweep.datasets.splits import Split, split_domain
 
 __all__ = [
@@ -35,6 +42,7 @@ __all__ = [
     "digest_of_tensors",
     "draw_minibatch",
     "evaluation_batch",
+    "has_photographs",
     "known_datasets",
     "load_dataset",
     "minibatch_indices",

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from gga_sweep.datasets.catalogue import AnnotatedPhotographs, Benchmark
-from gga_sweep.datasets.downloads import DownloadedFile, read_file
+from gga_sweep.datasets.downloads import DownloadedFile
 from gga_sweep.datasets.files import is_plain, shown, unfit_names
 from gga_sweep.datasets.image_folder import Folders, folder_faults
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.input_files import read_regular
+
+if TYPE_CHECKING:  # it needs msgspec, and training needs none of it
+    from gga_sweep.datasets.annotations import Annotations
 
 Layout = Mapping[str, DownloadedFile]
 """domain/class/image -> the file of the download."""
@@ -107,7 +109,9 @@ def _annotated_photographs(
     if len(annotations) > 1:
         rule = "must hold one file of annotations (move the others away)"
         raise InputError([Fault("download", rule, [file.path for file in annotations])])
-    content = _read_annotations(annotations[0])
+    from gga_sweep.datasets.annotations import read_annotations
+
+    content = read_annotations(annotations[0])
     photographs = {
         PurePosixPath(file.path).name: file
         for file in files
@@ -122,42 +126,8 @@ def _annotated_photographs(
     return {path: photographs[path.split("/")[-1]] for path in wanted}
 
 
-class _Category(msgspec.Struct, gc=False):
-    id: int | str
-    name: str
-
-
-class _Image(msgspec.Struct, gc=False):
-    id: int | str
-    location: int | str
-    file_name: str
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    image_id: int | str
-    category_id: int | str
-
-
-class _Annotations(msgspec.Struct):
-    """The fields that are read; others are skipped, so that they take no memory."""
-
-    categories: list[_Category]
-    images: list[_Image]
-    annotations: list[_Annotation]
-
-
-def _read_annotations(file: DownloadedFile) -> _Annotations:
-    try:
-        return msgspec.json.decode(read_file(file), type=_Annotations)
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        fields = "images (id, location and file_name), annotations (image_id and category_id), categories (id and name)"
-        raise InputError([Fault("", f"must be JSON with the lists {fields}: {error}")], source=file.path) from error
-
-
 def _annotated_paths(
-    content: _Annotations, benchmark: Benchmark, annotated: AnnotatedPhotographs, source: str
+    content: Annotations, benchmark: Benchmark, annotated: AnnotatedPhotographs, source: str
 ) -> list[str]:
     """location_38/bobcat/photograph.jpg and so on, in the order of the annotations, each once."""
     classes = {item.id: item.name for item in content.categories}

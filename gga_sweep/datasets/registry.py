@@ -53,6 +53,11 @@ def load_dataset(config: DatasetConfig, cache_dir: Path | None, progress: Progre
     return _made(config) if tree is None else load_tree(tree.name, tree.read(), tree.image_size, cache_dir, progress)
 
 
+def has_photographs(config: DatasetConfig) -> bool:
+    """Whether the dataset is a tree of photographs, which are decoded once for all runs. Raises as `load_dataset`."""
+    return _tree(config) is not None
+
+
 def dataset_digest(config: DatasetConfig, cache_dir: Path | None) -> str:
     """The digest of the dataset's content, 32 hex digits. Decodes no image; raises as `load_dataset`."""
     if (tree := _tree(config)) is not None:

@@ -6,7 +6,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from gga_sweep.datasets import load_dataset
+from gga_sweep.datasets import has_photographs, load_dataset
 from gga_sweep.datasets.files import Progress
 from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
@@ -32,16 +32,17 @@ def prepare_ledger(sweep: SweepSpec, allow_change: bool = False) -> Contents:
 
 
 def decode_images(sweep: SweepSpec, progress: Progress | None = None) -> None:
-    """Decode every image once, for all runs.
+    """Decode every photograph once, for all runs. Does nothing for a dataset that is made in memory.
 
     Args:
-        progress: called for each decoded image; never if all were decoded before.
+        progress: called for each decoded photograph; never if all were decoded before.
 
     Raises:
         InputError: names each image that cannot be opened, or changes meanwhile.
         StorageError: decoded images cannot be stored.
     """
-    load_dataset(sweep.config.dataset, cache_folder(sweep.storage), progress)
+    if has_photographs(sweep.config.dataset):
+        load_dataset(sweep.config.dataset, cache_folder(sweep.storage), progress)
 
 
 def require_writable(storage: Location) -> None:

@@ -8,17 +8,18 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import ray
 
 from gga_sweep.execution.launch_options import LaunchOptions
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.prefix_names import PREFIXES, delete_prefixes
+from gga_sweep.process_state import imported_meanwhile
 from gga_sweep.ray_backend.cluster import joined_cluster
 from gga_sweep.ray_backend.gpu_sharing import measured_share
 from gga_sweep.ray_backend.launch import Launch
 from gga_sweep.ray_backend.readiness import require_ready
-from gga_sweep.ray_backend.wave import Wave, mark_stopped
 from gga_sweep.records import FINAL, RunState
 from gga_sweep.report.launch_display import Display, outlook
 from gga_sweep.report.waiting import waiting
@@ -31,6 +32,12 @@ from gga_sweep.scheduling.remaining import Remaining
 from gga_sweep.scheduling.shared_steps import inherited_steps
 from gga_sweep.spec import PlannedRun, SweepSpec
 from gga_sweep.spec.adaptive_search import needs_order, open_ended_arms, unsuggested_runs
+
+if TYPE_CHECKING:  # it imports PyTorch and Tune, for which the start of Ray need not wait
+    from gga_sweep.ray_backend.wave import Wave
+
+_MEANWHILE = ("torch", "pandas")
+"""Imported while Ray starts its processes: what takes longest of a wave's imports, and is none of Ray's own modules."""
 
 _STOP_SECONDS = 25.0
 """What a gentle stop may take without the head, which was missed 20 s ago: Ray ends the process after 60 s."""
@@ -51,7 +58,8 @@ def train(work: Remaining, launch: Launch) -> None:
     on_lost = partial(_stop_without_head, launch, Ledger(work.plan.sweep.folder))
     with ExitStack() as stack:
         with waiting(console, "Joining the Ray cluster" if options.address else "Starting Ray"):
-            dashboard = stack.enter_context(joined_cluster(options.address, options.dashboard, on_lost))
+            with imported_meanwhile(*_MEANWHILE):
+                dashboard = stack.enter_context(joined_cluster(options.address, options.dashboard, on_lost))
             require_ready(work.plan.sweep)
             plan = measured_share(work.plan, [run.config for run in work.left.values() or work.plan.runs])
         if dashboard is not None:
@@ -65,6 +73,8 @@ def train(work: Remaining, launch: Launch) -> None:
             _Waves(replace(work, plan=plan), launch, progress).train()
         if launch.lease.reason is None:
             delete_prefixes(Ledger(plan.sweep.folder).store)
+        with imported_meanwhile("gga_sweep.report.html"):  # Matplotlib, while Ray ends its processes
+            stack.close()
 
 
 def _stop_without_head(launch: Launch, ledger: Ledger, reason: str, ended: threading.Event) -> None:
@@ -74,6 +84,8 @@ def _stop_without_head(launch: Launch, ledger: Ledger, reason: str, ended: threa
     """
     launch.console.print(f"Stopping: {reason}.", highlight=False, markup=False, soft_wrap=True)
     launch.lease.ask(reason)
+    from gga_sweep.ray_backend.wave import mark_stopped
+
     if ended.wait(_STOP_SECONDS):
         return
     mark_stopped(ledger, launch.lease, ledger.run_names())
@@ -140,6 +152,8 @@ class _Waves:
         return alone
 
     def _wave(self, runs: Mapping[str, PlannedRun], source: RunSource | None = None) -> Wave:
+        from gga_sweep.ray_backend.wave import Wave
+
         return Wave(self._work, self._launch, self._progress, runs, source)
 
     def _prefix_sharing(self, left: Collection[str]) -> PrefixSharing | None:

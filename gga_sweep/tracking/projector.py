@@ -66,6 +66,8 @@ class Projector:
         live: whether a launch works on the ledger. If none does, unfinished runs are shown as KILLED.
         lull: seconds at most before the thread begins; it also begins at the first `wake`, and when closed. Importing
             MLflow and reading its store take time from the interpreter that starts the launch.
+        store_later: whether the thread creates a store that does not exist yet, which takes seconds. MLflow may draw
+            Python's random numbers for it, so not in a process whose other threads use them.
         on_progress: called with the number of jobs left, after each.
         pace: how long the thread waits.
         connect: opens the store.
@@ -85,6 +87,7 @@ class Projector:
         require_ownership: bool = False,
         live: bool = True,
         lull: float = 0.0,
+        store_later: bool = False,
         on_progress: Callable[[int], object] = lambda left: None,
         pace: Pace | None = None,
         connect: Callable[[str], MlflowClient] = open_store,
@@ -97,6 +100,7 @@ class Projector:
         self._require_ownership = require_ownership
         self._live = live
         self._lull = lull
+        self._store_later = store_later
         self._on_progress = on_progress
         self._pace = pace or Pace()
         self._connect = connect
@@ -208,9 +212,10 @@ class Projector:
 
     @environment_variables(ENVIRONMENT)
     def _check_store(self) -> None:
-        """Create a SQLite store that does not exist yet, and use the store if that is required."""
+        """Create a SQLite store that does not exist yet, unless later, and use the store if that is required."""
         try:
-            prepare_store(self._uri)  # before any thread
+            if not self._store_later:
+                prepare_store(self._uri)  # before any thread
             if self._require_tracking:
                 self._open()
         except SweepOwnedError:

@@ -78,7 +78,9 @@ class Model:
         return F.cross_entropy(self.network(self._images, self._mask), self._labels)
 
 
-def searches(model: Model, device: str, candidates: int) -> Mapping[str, Callable[[], object]]:
+def searches(
+    model: Model, device: str, candidates: int, cuda_graph: bool = False
+) -> Mapping[str, Callable[[], object]]:
     """Each form of a search of so many candidates, none of which is accepted."""
 
     def noise(candidate: int) -> torch.Generator:
@@ -87,7 +89,7 @@ def searches(model: Model, device: str, candidates: int) -> Mapping[str, Callabl
     values = {"start_step": 0, "num_steps": 1, "radius": 1e-5, "num_candidates": candidates, "loss_tolerance": -1e9}
 
     def ours(method: str) -> None:
-        settings = GGA.of_variant("paper", domain_gradients=method, **values)
+        settings = GGA.of_variant("paper", domain_gradients=method, cuda_graph=cuda_graph, **values)
         buffers = list(model.network.buffers())
         search_step(model, model.parameters, model.parameters, buffers, noise, torch.Generator, settings)
 

@@ -171,6 +171,13 @@ def test_images_are_decoded_once_into_the_cache(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (sweep.storage / "cache").rglob("*.npy")} == written
 
 
+def test_a_dataset_that_is_made_in_memory_is_not_made_before_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("gga_sweep.execution.prepare.load_dataset")
+    decode_images(load("demo", storage=tmp_path))
+
+
 def test_missing_storage_folder_is_created(tmp_path: Path) -> None:
     require_writable(tmp_path / "deeper" / "still")
     assert list((tmp_path / "deeper" / "still").iterdir()) == []

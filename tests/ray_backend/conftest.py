@@ -59,5 +59,6 @@ def quick_launches(template_store: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("gga_sweep.tracking.projector.prepare_store", copy_store)
+        monkeypatch.setattr("gga_sweep.tracking.store.prepare_store", copy_store)
         leave_plots_empty(monkeypatch)
         yield

@@ -126,7 +126,7 @@ def test_a_first_launch_decodes_images_and_a_second_extends_the_sweep(
         f"small: looking for finished runs in {tmp_path / 'storage' / 'small'} ...",
         "small: 1 of 1 run left to train.",
     ]
-    assert printed[0][2] == "Loading PyTorch and Ray ..."
+    assert printed[0][2] == "Loading Ray ..."
     assert re.fullmatch(r"Decoded 24 images in \d+ s\.", printed[0][3])
     assert printed[0][4:6] == [
         "Starting Ray ...",

@@ -370,6 +370,15 @@ def test_a_default_store_is_created(tracked: TrackedSweep, tmp_path: Path) -> No
     assert path.exists()
 
 
+def test_a_store_can_be_created_later_by_the_thread(tracked: TrackedSweep, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "mlflow.db"
+    settings = {"pace": QUICK, "lull": 60.0, "store_later": True}
+    with Projector(tracked.plan, tracked.ledger, f"sqlite:///{path}", **settings) as projector:
+        assert not path.exists()
+        assert projector.close(60)
+    assert path.exists()
+
+
 def test_a_store_that_cannot_be_created_is_an_outage(
     plan: Plan, ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
