@@ -75,6 +75,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python tests/benchmarks/evaluated_images.py
 	$(BIN)/python tests/benchmarks/fine_tuning_share.py
 	$(BIN)/python tests/benchmarks/image_cache.py
+	$(BIN)/python tests/benchmarks/data_ahead.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -25,11 +25,14 @@ def open_small_run(
     dataset: Dataset,
     from_checkpoint: bool = True,
     reason_to_stop: Callable[[], str | None] = lambda: None,
+    workers: int = 0,
     **options: Any,
 ) -> RecordedRun:
     """As a new process opens it: it shares only the store with earlier processes."""
     recording = RecordingOptions(from_checkpoint, **options)
-    return RecordedRun.open(RunFolder(store, RUN), KEY, config, dataset, CPU, recording, reason_to_stop)
+    return RecordedRun.open(
+        RunFolder(store, RUN), KEY, config, dataset, CPU, recording, reason_to_stop, workers=workers
+    )
 
 
 def advance_to_the_end(run: RecordedRun, seconds: float = 1e9) -> RecordedRun:

@@ -66,7 +66,7 @@ def plan_picture(plan: Outline, states: Mapping[str, RunState]) -> RenderableTyp
     resources = sweep.config.resources
     device = f"{resources.cpus:g} CPU" + _gpu_in_words(resources.gpus)
     if workers := resources.data_workers:
-        device += f"; {workers} of its processes read{'s' * (workers == 1)} images ahead of the steps"
+        device += f", with {workers} data worker{'s' * (workers > 1)}"
     notes = [
         f"{len(plan.runs)} runs in {cells} cells, {jobs} distinct training jobs of {sweep.training.steps} steps.",
         *([f"{later} more will be suggested from their results."] if (later := unsuggested_runs(plan)) else []),

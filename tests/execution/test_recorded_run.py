@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from data_workers import runs, started
 from ledger_in_memory import MemoryStore
 from small_ledger import KEY, RUN, advance_to_the_end, kept_files, open_small_run
 from small_runs import CPU, FOREVER, annealing_of, make_dataset, run_config, train, watch_updates
@@ -69,6 +70,41 @@ def test_folder_describes_the_run_from_its_start() -> None:
     assert header.fingerprint == fingerprint(CPU)
     assert (state.status, state.step, state.attempt) == (RunStatus.RUNNING, -1, 1)
     assert (run.progress.status, run.progress.step, run.progress.validation) == (RunStatus.RUNNING, -1, None)
+
+
+@pytest.mark.parametrize("ends_by", ["finishing", "preempt", "error", "superseded"])
+def test_data_workers_end_with_their_run(ends_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    run = open_small_run(store, CONFIG, DATASET, workers=2)
+    assert isinstance(run, RecordedRun)
+    processes = started(run._training.trainer._reader).processes
+    assert all(map(runs, processes))
+    if ends_by == "preempt":
+        run.advance()
+        run.preempt("a test")
+    elif ends_by == "superseded":
+        RunFolder(store, RUN).claim({"somebody": "else"})
+        with pytest.raises(AttemptSupersededError):
+            run.advance()
+    else:
+        if ends_by == "error":
+            break_at_step(monkeypatch, 2, RuntimeError("broken"))
+        advance_to_the_end(run)
+    assert not any(map(runs, processes))
+
+
+def test_a_lost_data_worker_is_a_remark_of_the_run_and_changes_no_file() -> None:
+    lost, plain = MemoryStore(), MemoryStore()
+    run = open_small_run(lost, CONFIG, DATASET, workers=1)
+    assert isinstance(run, RecordedRun)
+    started(run._training.trainer._reader)._workers[0].process.kill()
+    advance_to_the_end(run)
+    advance_to_the_end(open_small_run(plain, CONFIG, DATASET))
+    assert run.progress.remarks == (
+        f"run {RUN}: its images are read by the process that trains it, not ahead of the steps: a data worker ended "
+        "with status -9. The numbers are the same.",
+    )
+    assert RunFolder(lost, RUN).digests() == RunFolder(plain, RUN).digests() != {}
 
 
 def header_digests(config: RunSpec) -> dict[str, tuple[str, str]]:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from data_workers import runs, started
 from small_sweep import small_sweep, train_without_ray
 
 import gga_sweep
 from gga_sweep.errors import GGASweepError
 from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import prepare_ledger
+from gga_sweep.execution.recorded_run import RecordedRun
 from gga_sweep.ledger import lease as leases
 from gga_sweep.ledger.lease import LAUNCHES, ask_to_stop, held
 from gga_sweep.ledger.ledger import Ledger
@@ -96,6 +98,33 @@ def test_reuse_of_an_actor_changes_no_result(tmp_path: Path) -> None:
     results_of(made)
     assert made.reset_config({RUN: keys(sweep)[0]})
     assert results_of(made) == results_of(actor(fresh, {RUN: keys(fresh)[0]}))
+
+
+def test_each_run_of_a_reused_actor_has_data_workers_of_its_own(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path / "reused", resources={"cpus": 2})
+    fresh = loaded(tmp_path / "fresh", resources={"cpus": 2, "workers": 0})
+    made, processes = actor(sweep, {RUN: keys(sweep)[1]}), []
+    for key in (keys(sweep)[0], keys(sweep)[1]):
+        assert made.reset_config({RUN: key})
+        results = [made.step()]
+        assert isinstance(made._run, RecordedRun)
+        processes += started(made._run._training.trainer._reader).processes
+        while not results[-1]["done"]:
+            results.append(made.step())
+        assert results == results_of(actor(fresh, {RUN: key}))
+        assert not any(map(runs, processes))
+    assert len(set(processes)) == 2
+    assert keys(sweep) == keys(fresh)
+
+
+def test_a_stopped_trial_leaves_no_data_worker(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path, resources={"cpus": 2, "workers": 2})
+    made = actor(sweep, {RUN: keys(sweep)[1]})
+    made.step()
+    assert isinstance(made._run, RecordedRun)
+    processes = started(made._run._training.trainer._reader).processes
+    made.cleanup()
+    assert not any(map(runs, processes))
 
 
 def test_a_slice_without_an_evaluation_repeats_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,9 @@ def test_done_in_a_plan_is_what_no_launch_trains_again() -> None:
     ("resources", "sentence"),
     [
         ({}, "Each run occupies 1 CPU."),
-        ({"cpus": 2, "gpus": 0.5}, "Each run occupies 2 CPU and 0.5 GPU."),
+        ({"cpus": 2, "gpus": 0.5}, "Each run occupies 2 CPU and 0.5 GPU, with 1 data worker."),
+        ({"cpus": 8, "workers": 3}, "Each run occupies 8 CPU, with 3 data workers."),
+        ({"cpus": 2, "workers": 0}, "Each run occupies 2 CPU."),
         ({"cpus": 0.25}, "Each run occupies 0.25 CPU."),
         ({"gpus": "auto"}, "Each run occupies 1 CPU and the share of a GPU that its memory requires."),
     ],

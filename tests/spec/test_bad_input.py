@@ -88,6 +88,12 @@ FIELDS = fault_cases(r"""
     but text), got 0.5
 {resources: {gpus: 2}}
     -> resources.gpus: must be a number from 0 to 1, or auto, got 2
+{resources: {cpus: 2, workers: 3}}
+    -> resources.workers: a run's data workers must be at most its CPUs, of which resources.cpus gives it 2, got 3
+{resources: {cpus: 0.5, workers: 1}}
+    -> resources.workers: a run's data workers must be at most its CPUs, of which resources.cpus gives it 0.5, got 1
+{resources: {workers: -1}}
+    -> resources.workers: must be greater than or equal to 0, got -1
 {resources: {gpus: all}}
     -> resources.gpus: must be a number from 0 to 1, or auto, got 'all'
 {search_space: {lr: {}}}

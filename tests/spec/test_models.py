@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.distributions import Distribution
-from gga_sweep.spec.models import AnnealingConfig, ArmConfig, SweepConfig, TrainingConfig
+from gga_sweep.spec.models import AnnealingConfig, ArmConfig, ResourcesConfig, SweepConfig, TrainingConfig
 
 SMALLEST: dict[str, Any] = {"name": "a", "dataset": {"name": "RotatedDigits"}, "arms": [{}]}
 
@@ -134,3 +134,13 @@ def test_a_distribution_knows_its_kind(distribution: dict[str, Any], kind: str) 
 def test_a_distribution_without_sense_is_refused(distribution: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Distribution.model_validate(distribution)
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [({}, 0), ({"cpus": 0.5}, 0), ({"cpus": 2.5}, 1), ({"cpus": 8}, 7), ({"cpus": 8, "workers": 3}, 3)],
+)
+def test_a_run_has_a_data_worker_for_each_cpu_but_one_unless_the_file_says_so(
+    resources: dict[str, float], expected: int
+) -> None:
+    assert ResourcesConfig(**resources).data_workers == expected

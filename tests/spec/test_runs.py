@@ -157,6 +157,7 @@ def test_another_searched_name_moves_no_draw_of_the_first() -> None:
         {"arms": [GGA, {}]},
         {"name": "other"},
         {"resources": {"cpus": 2}},
+        {"resources": {"cpus": 2, "workers": 0}},
     ],
 )
 def test_extending_or_renaming_a_sweep_changes_no_key(changes: dict[str, Any]) -> None:
