@@ -147,7 +147,7 @@ def anneal(
 
     Args:
         model: this step's minibatches.
-        next_model: the next step's, made only to diagnose; their drawing counts as diagnostics.
+        next_model: the next step's, made only to diagnose.
     """
     scored = algorithm.predict_parameters()
     perturbed = scored if settings.perturbs == "all" else algorithm.featurizer_parameters()

@@ -197,6 +197,8 @@ class Trainer:
         annealing = None
         gga = self.config.annealing
         if isinstance(gga, GGA) and step in gga.window:
+            if step + 1 < self.config.training.steps:
+                self._minibatches_of(step + 1)  # here its reading counts as training, as before any other step
             annealing = anneal(self.algorithm, gga, self._streams, step, model, lambda: self._step_model(step + 1))
         weights = copy_weights(self.algorithm.predict_parameters()) if annealing else []
         batch_loss = self._update(step, model, done)
