@@ -83,6 +83,7 @@ def config_of(network: str, batch: int) -> RunSpec:
         training=TrainingSettings(
             steps=100_000,
             evaluate_every=100_000,
+            evaluate="all",
             network=network,
             weights=None,
             freeze_batch_norm=True,
