@@ -39,9 +39,9 @@ BATCH = 32
 WAITS = (0.02, 0.05, 0.1)
 STAND_IN_AIM = 0.95
 TRAINING_AIM = 1.25
-SKIPPED = 8
+SKIPPED = 7
 """Steps before a measurement: what was read ahead meanwhile is used up."""
-STEPS = 16
+STEPS = 12
 TURNS = 3
 
 Next = Callable[[], object]
@@ -83,6 +83,7 @@ def config_of(network: str, batch: int) -> RunSpec:
         training=TrainingSettings(
             steps=100_000,
             evaluate_every=100_000,
+            evaluate="all",
             network=network,
             weights=None,
             freeze_batch_norm=True,

@@ -290,3 +290,17 @@ def test_no_worker_and_no_memory_outlives_a_killed_process() -> None:
     process.wait()
     process.stdout.close()
     wait_until(lambda: not any(map(runs, workers)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("dataset", [BYTES, FLOATS], ids=["bytes", "floats"])
+def test_images_prepared_on_a_gpu_have_the_bits_of_the_cpu(dataset: Dataset, workers: int) -> None:
+    readings = readings_of(dataset, "domainbed", steps=12)
+    reader = ImageReader(dataset, torch.device("cuda"), workers)
+    if workers:
+        started(reader)
+    found = list(reader.ahead(readings))  # many copies at once: none may be overwritten by the next
+    assert {minibatch.images.device.type for minibatch in found} == {"cuda"}
+    assert [bits(Minibatch(each.images.cpu(), each.labels.cpu())) for each in found] == read_here(dataset, readings)
+    reader.close()
