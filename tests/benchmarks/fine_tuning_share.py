@@ -71,6 +71,7 @@ def run_of(network: str, steps: int, annealed: int) -> RunSpec:
             holdout=0.2,
             augmentation="domainbed",
             augment_validation=False,
+            precision="float32",
         ),
     )
 
