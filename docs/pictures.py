@@ -1,11 +1,9 @@
-"""Makes the pictures of the README: `docs/pictures.py [STORAGE]`. Needs Chromium; takes under three minutes.
-
-STORAGE is a folder that has the sweep `demo`, or will have it; by default a temporary one, in which it is trained.
-"""
+"""Makes the pictures of the README: `docs/pictures.py`. Needs Chromium. Most of its time, it trains the demo."""
 
 from __future__ import annotations
 
 import base64
+import codecs
 import fcntl
 import io
 import json
@@ -30,7 +28,11 @@ from rich.text import Text
 
 PICTURES = Path(__file__).with_name("pictures")
 GGA_SWEEP = [sys.executable, "-m", "gga_sweep.cli"]
-COLUMNS, LINES = 100, 30
+STORAGE = "gga-sweep-results"
+"""The default of `run`, in its working folder."""
+COLUMNS, LINES = 100, 22
+FRAMES, SECONDS, LAST_SECONDS = 8, 1.5, 8
+"""Of the cast of the terminal: its frames, how long each is shown, and the last one."""
 MAX_BYTES = 200_000
 
 
@@ -41,8 +43,8 @@ def main() -> None:
         sys.exit("Chromium is required for the pictures: install the package `chromium`.")
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        storage = Path(sys.argv[1] if len(sys.argv) > 1 else folder)
-        draw_terminal(storage)
+        draw_terminal(Path(folder))
+        storage = Path(folder, STORAGE)
         picture_page(chromium, storage)
         picture_mlflow(chromium, storage / "demo")
     for picture in sorted(PICTURES.iterdir()):
@@ -52,41 +54,71 @@ def main() -> None:
             sys.exit(f"{picture} must have at most {MAX_BYTES} bytes, got {size}.")
 
 
-def draw_terminal(storage: Path) -> None:
-    """Run the demo in a pseudo-terminal, and draw the end of what it printed."""
-    arguments = ["run", "demo", "--storage", str(storage)]
-    printed = on_a_terminal([*GGA_SWEEP, *arguments]).replace(str(storage), "gga-sweep-results")
-    lines = screen(printed)
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(Text("$ gga-sweep run demo", style="bold"))
-    for line in lines[-LINES:]:
-        console.print(Text.from_ansi(line), overflow="crop", no_wrap=True)
-    svg = console.export_svg(title="gga-sweep", unique_id="terminal")
-    # The font is the reader's own: a picture in a README loads nothing.
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+def draw_terminal(folder: Path) -> None:
+    """Run the demo in a pseudo-terminal, and draw a cast of it: frames at equal distances in time, and the end."""
+    printed = on_a_terminal([*GGA_SWEEP, "run", "demo"], folder)
+    end = printed[-1][0]
+    times = [end * number / (FRAMES - 1) for number in range(FRAMES)]
+    here = f"{folder.resolve()}/"
+    shown = ["".join(text for at, text in printed if at <= time).replace(here, "") for time in times]
+    frames = [frame(screen(text), number) for number, text in enumerate(shown)]
+    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', frames[0]).groups()  # type: ignore[union-attr]
+    whole = FRAMES * SECONDS - SECONDS + LAST_SECONDS
+    rules = [f".frame {{ visibility: hidden; animation: {whole}s step-end infinite; }}"]
+    for number in range(FRAMES):
+        start, stop = (f"{100 * SECONDS * at / whole:.2f}%" for at in (number, number + 1))
+        before = "0% { visibility: hidden; } " * (number > 0)
+        after = f" {stop} {{ visibility: hidden; }}" * (number < FRAMES - 1)
+        rules.append(f"@keyframes frame-{number} {{ {before}{start} {{ visibility: visible; }}{after} }}")
+        rules.append(f"#frame-{number} {{ animation-name: frame-{number}; }}")
+    # Where nothing moves, the end is shown.
+    rules.append(f"#frame-{FRAMES - 1} {{ visibility: visible; }}")
+    rules.append("@media (prefers-reduced-motion) { .frame { animation: none; } }")
+    groups = (f'<g class="frame" id="frame-{number}">{svg}</g>' for number, svg in enumerate(frames))
+    style = f"<style>{' '.join(rules)}</style>"
+    svg = f'<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">{style}{"".join(groups)}</svg>\n'
     (PICTURES / "terminal.svg").write_text(svg, encoding="utf-8")
 
 
-def on_a_terminal(command: list[str]) -> str:
-    """The output of a command in a pseudo-terminal of `COLUMNS` columns.
+def frame(lines: list[str], number: int) -> str:
+    """The last lines of a terminal as SVG.
+
+    Args:
+        lines: without the command.
+        number: of the frame, for names that are its own.
+    """
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    command = "\x1b[1m$ gga-sweep run demo\x1b[0m"
+    for line in [command, *lines, *LINES * [""]][: max(LINES, len(lines) + 1)][-LINES:]:
+        console.print(Text.from_ansi(line), overflow="crop", no_wrap=True)
+    svg = console.export_svg(title="gga-sweep", unique_id=f"frame{number}")
+    # The font is the reader's own: a picture in a README loads nothing.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
+def on_a_terminal(command: list[str], folder: Path) -> list[tuple[float, str]]:
+    """What a command prints in a pseudo-terminal of `COLUMNS` columns, with the seconds since its start.
 
     Args:
         command: the program and its arguments.
+        folder: its working folder.
     """
     process, descriptor = pty.fork()
     if process == 0:
+        os.chdir(folder)
         os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
         os.execvp(command[0], command)
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
-    output = b""
+    started, printed = time.monotonic(), list[tuple[float, str]]()
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         while block := os.read(descriptor, 65536):
-            output += block
+            printed.append((time.monotonic() - started, decoder.decode(block)))
     except OSError:  # Linux's end of a pseudo-terminal
         pass
     if status := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
-        sys.exit(f"{command} ended with {status}:\n{output.decode()}")
-    return output.decode()
+        sys.exit(f"{command} ended with {status}:\n{''.join(text for _, text in printed)}")
+    return printed
 
 
 def screen(printed: str) -> list[str]:

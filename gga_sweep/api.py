@@ -26,7 +26,7 @@ from gga_sweep.report.make_report import Report, make_report
 from gga_sweep.report.notebook import report_to_html, table_to_html
 from gga_sweep.report.run_table import rows_by_run, rows_by_step
 from gga_sweep.report.waiting import waiting
-from gga_sweep.report.wording import count
+from gga_sweep.report.wording import count, percent
 from gga_sweep.scheduling.remaining import find_remaining
 from gga_sweep.selection import Selected, Table, build_table, select
 from gga_sweep.spec import Plan, SweepSpec, load, plan_sweep
@@ -167,7 +167,7 @@ def result(sweep: SweepSpec | str | Location) -> SweepResult:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SelectedModel:
     """A selected run and its weights at the selected step.
 
@@ -178,6 +178,11 @@ class SelectedModel:
     selected: Selected
     ledger: Ledger
     weights: Weights = "selected"
+
+    def __repr__(self) -> str:
+        one = self.selected
+        accuracy = f"validation accuracy {percent(one.validation_accuracy)} %"
+        return f"<SelectedModel of {one.folder}: draw {one.draw}, step {one.step}, {accuracy}>"
 
     def load_model(self) -> Network:
         """Load the network in evaluation mode, on the CPU.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,12 @@ def test_best_has_the_highest_validation_accuracy_among_the_matching_cells(
     asked = [run for run in result.records if asked_for(run)]
     assert best.validation_accuracy == max(map(best_validation, asked))
     assert best.key in {run.key for run in asked}
+
+
+def test_a_selected_model_is_short_in_words(result: SweepResult) -> None:
+    one = result.best()
+    words = re.escape(f"<SelectedModel of {one.selected.folder}: draw {one.selected.draw}, step {one.selected.step}, ")
+    assert re.fullmatch(words + r"validation accuracy [\d.]+ %>", repr(one))
 
 
 def test_best_is_the_first_of_equal_cells(result: SweepResult, monkeypatch: pytest.MonkeyPatch) -> None:

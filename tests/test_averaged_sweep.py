@@ -72,7 +72,7 @@ def test_tables_have_a_row_for_the_averaged_weights_of_each_arm(trained: SweepSp
         assert row.average.values == (best.record.test.domains["north"].train.accuracy,)
         assert len(runs) == 2
     [note] = result.table().notes
-    assert note.startswith("Rows + SWAD: of the same runs the weights averaged over every step in a valley")
+    assert note.startswith("Rows + SWAD have the same runs, with their weights averaged over every step in a valley")
     assert "n_converge 1, n_tolerance 6, tolerance_ratio 0.3" in note
 
 

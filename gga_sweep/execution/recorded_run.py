@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -47,6 +48,9 @@ CHECKPOINT_SECONDS = 150.0
 CHECKPOINT_SHARE = 0.005
 """At an evaluation one is written unless that would take more than this share of the time since the last."""
 
+MEASUREMENT_SECONDS = 10.0
+"""At least so long is between two measurements of the machine, as in MLflow."""
+
 ReasonToEnd = Callable[[Sequence[ValidationRecord]], str | None]
 
 logger = logging.getLogger(__name__)
@@ -80,12 +84,14 @@ class RecordingOptions:
         kept: what stays once the run is final.
         strict_environment: fail, rather than go on from the checkpoint of another environment.
         trial: of a user's own Tuner, that trains it.
+        measure: the machine's metrics at this time, for `system.jsonl`; None measures nothing.
     """
 
     from_checkpoint: bool = True
     kept: Kept = "selected"
     strict_environment: bool = False
     trial: str | None = None
+    measure: Callable[[], Mapping[str, float]] | None = None
 
 
 class RecordedRun:
@@ -118,6 +124,7 @@ class RecordedRun:
         self._reason: str | None = None
         self._last_checkpoint = time.monotonic()
         self._checkpoint_cost = 0.0
+        self._last_measurement = -math.inf
 
     @classmethod
     def open(
@@ -279,6 +286,7 @@ class RecordedRun:
                 "averaged": digest(weights),
             }
         self._folder.add_timing(self._training.step, done.seconds)
+        self._measure()
         if done.diverged is None:
             self._leave_prefix()
         if done.diverged is not None or self._training.trainer.finished:
@@ -289,6 +297,18 @@ class RecordedRun:
             self._checkpoint()
         else:
             self._write_state(RunStatus.RUNNING)
+
+    def _measure(self) -> None:
+        measure = self._options.measure
+        if measure is None or time.monotonic() - self._last_measurement < MEASUREMENT_SECONDS:
+            return
+        self._last_measurement = time.monotonic()
+        try:
+            values = measure()
+        except Exception as error:  # of a driver, say; it costs a line, not the run
+            logger.warning("run %s: its machine was not measured: %s", self._folder.name, first_line(error))
+        else:
+            self._folder.add_measurement(time.time(), values)
 
     def _behind(self) -> str | None:
         return self._reason_to_end([record.validation for record in self._training.records])

@@ -23,11 +23,19 @@ class _Timing(msgspec.Struct):
     inherited: bool = False
 
 
+class Measurement(msgspec.Struct):
+    """The machine at a time, in seconds since the epoch; values by metric."""
+
+    time: float
+    values: dict[str, float]
+
+
 # Not strict: takes "nan", "inf" and "-inf" for numbers.
 _RECORD = msgspec.json.Decoder(Record, strict=False)
 _ANNEALED = msgspec.json.Decoder(AnnealedStep, strict=False)
 _AVERAGED = msgspec.json.Decoder(Averaged, strict=False)
 _NOISY = msgspec.json.Decoder(NoisyStep, strict=False)
+_MEASUREMENT = msgspec.json.Decoder(Measurement, strict=False)
 _TIMING = msgspec.json.Decoder(_Timing)
 
 
@@ -79,6 +87,15 @@ def _timings(content: bytes | None) -> list[_Timing]:
         with suppress(ValueError, RecursionError):
             timings.append(_TIMING.decode(line))
     return timings
+
+
+def parse_measurements(content: bytes | None) -> list[Measurement]:
+    """The lines of `system.jsonl`; they are volatile, so broken lines are skipped."""
+    found = []
+    for line in (content or b"").splitlines():
+        with suppress(ValueError, RecursionError):
+            found.append(_MEASUREMENT.decode(line))
+    return found
 
 
 def parse_records(content: bytes | None) -> tuple[Record, ...]:

@@ -53,6 +53,16 @@ class RunFolder(RunReader):
         line = {"step": step, "attempt": self._attempt, "seconds": seconds, "inherited": inherited}
         self._write("timings.jsonl", (self.read_file("timings.jsonl") or b"") + dump_lines([line]))
 
+    def add_measurement(self, seconds: float, values: Mapping[str, float]) -> None:
+        """Add a line to `system.jsonl`.
+
+        Args:
+            seconds: since the epoch.
+            values: of the machine, by metric.
+        """
+        line = {"time": seconds, "values": values}
+        self._write("system.jsonl", (self.read_file("system.jsonl") or b"") + dump_lines([line]))
+
     def write_checkpoint(self, content: bytes) -> None:
         self._write("checkpoint", content)
 

@@ -7,6 +7,7 @@
 | `annealing.jsonl` | one line an annealed step, of either method; deterministic |
 | `averaged.jsonl` | of a run that averages its weights: their evaluation, in one line, at its end; deterministic |
 | `timings.jsonl` | seconds by phase, one line a slice; volatile |
+| `system.jsonl` | measurements of the machine, on request, one line each; volatile |
 | `checkpoint` | to resume from |
 | `selected` | safetensors of the best validation step so far; deterministic |
 | `averaged` | safetensors of the averaged weights; deterministic |

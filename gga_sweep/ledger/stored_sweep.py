@@ -26,7 +26,7 @@ from gga_sweep.spec.plan import Contents, Plan, SweepSpec
 from gga_sweep.spec.runs import plan_sweep, suggested_run
 
 _CHANGED = "changed since this sweep was launched; give it a new name, or allow it with --allow-change"
-_EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "selection", "select_from")
+_EXTENDABLE = ("arms", "test_domains", "trial_seeds", "draws", "resources", "tracking", "selection", "select_from")
 """The fields that may change under one name: they add runs, move them or select among them, but change none."""
 
 _DECLARATIONS = TypeAdapter(dict[str, AlgorithmSpec])

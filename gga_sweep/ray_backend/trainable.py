@@ -89,6 +89,10 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         self._in_launch = launch is not None
         self._reason_to_stop = _never_stop if launch is None else StopNotice(self._ledger.store, LAUNCHES, launch)
         self._recording = recording or RecordingOptions()
+        if sweep.config.tracking.system_metrics:
+            from gga_sweep.tracking.system_metrics import SystemMetrics  # loads MLflow
+
+            self._recording = replace(self._recording, measure=SystemMetrics())
         self._experiment = experiment
         if launch is None and (holder := newest_holder(self._ledger.store, LAUNCHES)) is not None:
             self._experiment += f"-{holder.number}"  # `callbacks` takes a number for each `fit`

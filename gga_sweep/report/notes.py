@@ -39,14 +39,13 @@ def sweep_notes(
         others = "".join(
             f", {runs} of them trained with another source of {part}" for part, runs in of_other_code.items()
         )
-        yield f"Left out, since not in the present plan: {count(outside, 'run')} of the ledger{others}."
+        yield f"Left out: {count(outside, 'run')} of the ledger outside the present plan{others}."
     if damaged:
-        lost = count(damaged, "run")
-        yield f"Left out, since their files in {SEARCHED}/ are damaged: {lost} of a user's own searcher."
+        yield f"Left out: {count(damaged, 'run')} of a user's own searcher with a damaged file in {SEARCHED}/."
     if folders := {run.folder for run in (*planned, *searched, *pairs) if run.environments}:
         yield (
-            f"Not trained in one environment from end to end: {count(len(folders), 'run')}, whose last bits may differ "
-            "from those of a run trained in one environment."
+            f"Resumed in another environment: {count(len(folders), 'run')}. Their last bits may differ from those of "
+            "runs trained in one environment."
         )
 
 
@@ -96,11 +95,11 @@ def _averaging(sweep: SweepSpec, runs: Iterable[RunRecords]) -> Iterator[str]:
     averaged = {run.folder: run.averaged for run in runs if run.averaged is not None}
     without = sum(one.threshold is None for one in averaged.values())
     yield (
-        f"Rows + {averaging.method.upper()}: of the same runs the weights averaged over every step in a valley of the "
-        f"validation loss (n_converge {averaging.n_converge}, n_tolerance {averaging.n_tolerance}, tolerance_ratio "
-        f"{averaging.tolerance_ratio:g}), evaluated once; no step is selected."
-        + f" In {without} of {count(len(averaged), 'run')} there was none: averaged since the last evaluation but one."
-        * bool(without)
+        f"Rows + {averaging.method.upper()} have the same runs, with their weights averaged over every step in a "
+        f"valley of the validation loss (n_converge {averaging.n_converge}, n_tolerance {averaging.n_tolerance}, "
+        f"tolerance_ratio {averaging.tolerance_ratio:g}) and evaluated once. No step is selected."
+        + f" No valley was found in {without} of {count(len(averaged), 'run')}: these average the steps since the last "
+        "evaluation but one." * bool(without)
     )
 
 
@@ -126,6 +125,6 @@ def _early_stopping(sweep: SweepSpec, runs: Iterable[RunRecords]) -> Iterator[st
         return
     ended = {run.folder for run in runs if run.status is RunStatus.STOPPED}
     yield (
-        f"Ended early, because not among the best 1/{stopping.reduction_factor} of their cell at a rung: "
-        f"{count(len(ended), 'run')}; none before {grace_steps(sweep)} steps."
+        f"Stopped early: {count(len(ended), 'run')} outside the best 1/{stopping.reduction_factor} of their cell at a "
+        f"rung. The first rung is after {grace_steps(sweep)} steps."
     )

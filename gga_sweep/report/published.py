@@ -263,8 +263,8 @@ def _protocol_note(table: Table, rows: Sequence[PublishedRow]) -> Footnote:
     if not same:
         return Footnote(
             "Protocol",
-            f"ours is {table.protocol}; every published number was made under another, so a difference to ours says "
-            "nothing of a method:",
+            f"ours is {table.protocol}. Every published number has another protocol, so its difference to ours is not "
+            "the effect of a method:",
             tuple(other),
         )
     return Footnote(

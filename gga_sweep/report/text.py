@@ -63,7 +63,7 @@ def print_answer(report: Report, console: Console) -> None:
 
 def render_text(report: Report, width: int = PIPE_WIDTH) -> str:
     """The same as plain text of at most `width` columns."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
         print_report(report, console)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"

@@ -224,6 +224,16 @@ class ResourcesConfig(Model):
         return self.gpus == "auto" or self.gpus > 0
 
 
+class TrackingConfig(Model):
+    """What MLflow shows beyond the runs' results. Nothing here changes a number.
+
+    Args:
+        system_metrics: measure the machine of each run while it trains (`system/...`), with MLflow's own monitors.
+    """
+
+    system_metrics: bool = False
+
+
 class ChosenCell(Model):
     """The hyperparameters chosen for a cell.
 
@@ -308,6 +318,7 @@ class SweepConfig(Model):
     select_from: SelectFrom = "any"
     training: TrainingConfig = TrainingConfig()
     resources: ResourcesConfig = ResourcesConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
 
 class RunSpec(Model):

@@ -273,6 +273,7 @@ def _known_fields(location: Location) -> tuple[str, ...]:
         "averaging": models.AveragingConfig,
         "dataset": DatasetConfig,
         "resources": models.ResourcesConfig,
+        "tracking": models.TrackingConfig,
         "adaptive": models.AdaptiveConfig,
         "early_stopping": models.EarlyStoppingConfig,
         "annealing": models.AnnealingConfig,

@@ -1,4 +1,4 @@
-"""The only module that imports MLflow, which reads the environment when it is imported."""
+"""The only module that imports MLflow, which reads the environment when imported (its server: `served_page`)."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ __all__ = [
     "RunTag",
     "ViewType",
     "import_models",
+    "import_monitors",
 ]
 
 
@@ -48,3 +49,13 @@ def import_models() -> tuple[Any, Any, Any, Any]:
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
     return Model, ModelSignature, Schema, TensorSpec
+
+
+def import_monitors() -> tuple[type[Any], ...]:
+    """MLflow's monitors of a machine: only a sweep that logs system metrics needs this slow import."""
+    with environment_variables(ENVIRONMENT):
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+    return CPUMonitor, DiskMonitor, NetworkMonitor, GPUMonitor

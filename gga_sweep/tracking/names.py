@@ -15,6 +15,7 @@
 | `selected/step`, `selected/val_accuracy`, `selected/test_accuracy` | the run's own best step, at that step | | |
 | `averaged/val_accuracy`, `averaged/val_loss`, `averaged/test_accuracy` | of averaged weights, at the run's end | | |
 | `averaged/first_step`, `averaged/last_step` | of the steps that were averaged | | |
+| `system/...` | of the run's machine, as MLflow names them; on request (`tracking.system_metrics`) | | |
 | `seconds/<phase>` | device seconds the run took | s | lower |
 | `summary/mean`, `summary/standard_error`, `summary/n` | of a summary run, over trial seeds | | |
 | `difference/mean`, `/low`, `/high` | an arm's average minus its baseline's, 95 % interval | [-1, 1] | higher |

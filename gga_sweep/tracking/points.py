@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from gga_sweep.ledger.json_codec import Measurement
 from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunResult
 from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.methods.training_validation import best_step
@@ -31,6 +32,15 @@ def run_points(run: PlannedRun, result: RunResult, start_time: float, after: tup
     if result.state.status in FINAL:
         points += _final_points(run, result, start_time)
     return points
+
+
+def system_points(lines: Sequence[Measurement]) -> list[Metric]:
+    """The measurements of a run's machine, numbered as MLflow numbers them, at their own times."""
+    return [
+        Metric(name, value, int(line.time * 1000), number)
+        for number, line in enumerate(lines)
+        for name, value in line.values.items()
+    ]
 
 
 def points_at(values: Mapping[str, float], step: int, start_time: float) -> list[Metric]:

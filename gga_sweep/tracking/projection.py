@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gga_sweep.errors import DamagedFileError
-from gga_sweep.ledger.json_codec import digest
+from gga_sweep.ledger.json_codec import digest, parse_measurements
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import LEFT_RUNNING
 from gga_sweep.ledger.run_header import RunHeader
@@ -35,7 +35,7 @@ from gga_sweep.tracking.descriptions import provenance, run_params, run_tags, sw
 from gga_sweep.tracking.experiment import find_or_create_experiment
 from gga_sweep.tracking.mlflow_api import MlflowClient
 from gga_sweep.tracking.notes import is_ours, run_note, sweep_note
-from gga_sweep.tracking.points import run_points
+from gga_sweep.tracking.points import run_points, system_points
 from gga_sweep.tracking.tracked_run import TrackedRun, create_run, find_runs, update_run
 from gga_sweep.tracking.views import write_views
 
@@ -198,6 +198,8 @@ class Projection:
         state = self._shown_state(result.state)
         all_lines = (len(result.records), len(result.annealed))
         points = run_points(run, result, start_time, after=child.logged or all_lines)
+        if self.sweep.config.tracking.system_metrics and state.status in FINAL:  # once: all of them, at the end
+            points += system_points(parse_measurements(self.ledger.run(run.folder).read_file("system.jsonl")))
         tags |= {
             names.STATUS: state.status,
             names.ATTEMPT: str(state.attempt),

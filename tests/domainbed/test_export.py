@@ -407,7 +407,7 @@ def test_runs_outside_the_plan_are_counted_in_a_remark(tmp_path: Path) -> None:
     smaller = planned(tmp_path / "storage", draws=1)
     result = exported(smaller, tmp_path / "out")
     assert result.runs == 4
-    assert "Left out, since not in the present plan: 4 runs of the ledger." in result.remarks
+    assert "Left out: 4 runs of the ledger outside the present plan." in result.remarks
 
 
 def test_the_ledger_stays_as_it_is(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from gga_sweep.errors import AttemptSupersededError, GGASweepError
 from gga_sweep.execution import checkpoint, recorded_run
 from gga_sweep.execution.recorded_run import RecordedRun, RecordingOptions
 from gga_sweep.execution.run_check import check_run
-from gga_sweep.ledger.json_codec import dump
+from gga_sweep.ledger.json_codec import dump, parse_measurements
 from gga_sweep.ledger.run_folder import Kept, RunFolder
 from gga_sweep.records import RunStatus, ValidationRecord
 from gga_sweep.spec.models import RunSpec
@@ -105,6 +105,39 @@ def test_a_lost_data_worker_is_a_remark_of_the_run_and_changes_no_file() -> None
         "with status -9. The numbers are the same.",
     )
     assert RunFolder(lost, RUN).digests() == RunFolder(plain, RUN).digests() != {}
+
+
+def test_a_machine_is_measured_at_most_every_ten_seconds_and_no_bit_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, measured, values = MemoryStore(), MemoryStore(), iter(range(1000))
+    advance_to_the_end(open_small_run(plain, CONFIG, DATASET))
+
+    def measure() -> dict[str, float]:
+        return {"system/load": float(next(values))}
+
+    advance_to_the_end(open_small_run(measured, CONFIG, DATASET, measure=measure))
+    found, without = kept_files(measured), kept_files(plain)
+    assert found == without
+    [line] = parse_measurements(RunFolder(measured, RUN).read_file("system.jsonl"))  # all slices within ten seconds
+    assert line.values == {"system/load": 0.0}
+    assert RunFolder(plain, RUN).read_file("system.jsonl") is None
+
+    monkeypatch.setattr(recorded_run, "MEASUREMENT_SECONDS", 0.0)
+    every = MemoryStore()
+    advance_to_the_end(open_small_run(every, CONFIG, DATASET, measure=measure))
+    lines = parse_measurements(RunFolder(every, RUN).read_file("system.jsonl"))
+    assert [line.values["system/load"] for line in lines] == [float(number) for number in range(1, len(lines) + 1)]
+    assert len(lines) > 1
+
+
+def test_a_measurement_that_fails_costs_a_line_and_not_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> dict[str, float]:
+        raise RuntimeError("the driver is gone")
+
+    store = MemoryStore()
+    run = open_small_run(store, CONFIG, DATASET, measure=fail)
+    assert advance_to_the_end(run).progress.status is RunStatus.DONE
+    assert "its machine was not measured: the driver is gone" in caplog.text
+    assert RunFolder(store, RUN).read_file("system.jsonl") is None
 
 
 def header_digests(config: RunSpec) -> dict[str, tuple[str, str]]:

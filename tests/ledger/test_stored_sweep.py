@@ -83,6 +83,7 @@ def test_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
         {"test_domains": "all"},
         {"arms": [{}, GGA, {"name": "third", "annealing": {"objective": "anti"}}]},
         {"resources": {"cpus": 2, "max_concurrent": 3}},
+        {"tracking": {"system_metrics": True}},
     ],
 )
 def test_sweep_may_be_extended_and_moved_under_its_name(changes: dict[str, Any], tmp_path: Path) -> None:

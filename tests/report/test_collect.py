@@ -115,7 +115,7 @@ def test_runs_outside_the_plan_are_counted_and_left_out(plan: Plan, ledger: Ledg
     smaller = planned(tmp_path, draws=1, test_domains=["0"])
     view = collect(smaller, ledger)
     assert [run.key for run in view.records] == [run.key for run in smaller.runs]
-    assert view.notes == ("Left out, since not in the present plan: 6 runs of the ledger.",)
+    assert view.notes == ("Left out: 6 runs of the ledger outside the present plan.",)
     assert collect(plan, ledger).notes == ()
 
 
@@ -132,8 +132,8 @@ def test_runs_that_two_environments_trained_are_counted_once_and_marked(tmp_path
     assert [run.cell.arm for run in view.records if run.environments] == ["one", "two"]
     assert {run.environments for run in view.records} == {(), ("from step 2: torch 2.8 -> 2.9",)}
     assert view.notes == (
-        "Not trained in one environment from end to end: 1 run, whose last bits may differ "
-        "from those of a run trained in one environment.",
+        "Resumed in another environment: 1 run. Their last bits may differ from those of runs "
+        "trained in one environment.",
     )
 
 
@@ -194,7 +194,7 @@ def test_a_searched_run_of_an_arm_no_longer_planned_is_counted(plan: Plan, ledge
     add_searched(ledger, searched(plan))
     view = collect(planned(tmp_path, arms=[{}]), ledger)
     assert (view.records, view.searched) == ((), frozenset())
-    assert view.notes == ("Left out, since not in the present plan: 1 run of the ledger.",)
+    assert view.notes == ("Left out: 1 run of the ledger outside the present plan.",)
 
 
 def test_damaged_searched_runs_are_counted(plan: Plan, ledger: Ledger) -> None:
@@ -205,7 +205,7 @@ def test_damaged_searched_runs_are_counted(plan: Plan, ledger: Ledger) -> None:
         ledger.store.replace(f"searched/{name}.json", content)
     view = collect(plan, ledger)
     assert [found.key for found in view.records] == [run.key]
-    assert view.notes == ("Left out, since their files in searched/ are damaged: 3 runs of a user's own searcher.",)
+    assert view.notes == ("Left out: 3 runs of a user's own searcher with a damaged file in searched/.",)
 
 
 def test_an_environment_of_all_runs_is_listed_once_and_others_are_counted(plan: Plan, ledger: Ledger) -> None:

@@ -237,7 +237,7 @@ def test_an_average_over_other_test_domains_is_noted(table: Table) -> None:
 
 def test_every_row_of_another_protocol_is_noted() -> None:
     words = said(pacs(protocol="quick"))["Protocol"]
-    assert words.startswith("ours is quick; every published number was made under another")
+    assert words.startswith("ours is quick. Every published number has another protocol")
     assert words.count("protocol gga-paper") == 2
     assert words.count("protocol domainbed") == 2
     assert words.count("protocol GGA's first") == 1

@@ -96,6 +96,8 @@ FIELDS = fault_cases(r"""
     -> resources.workers: must be greater than or equal to 0, got -1
 {resources: {gpus: all}}
     -> resources.gpus: must be a number from 0 to 1, or auto, got 'all'
+{tracking: {system_metric: true}}
+    -> tracking.system_metric: unknown field, got True
 {search_space: {lr: {}}}
     -> search_space.lr: exactly one of uniform, loguniform, integers, logintegers, choice must be given, got none,
     got {}

@@ -174,6 +174,28 @@ def test_points_stand_at_their_steps_at_the_start_plus_a_second_a_step(tracked: 
     assert [step for step, _, _ in shown["annealing/alignment_after"]] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("requested", [True, False])
+def test_measurements_of_the_machine_are_points_once_the_run_has_ended(
+    requested: bool, storage: Path, store: MemoryStore
+) -> None:
+    tracked = TrackedSweep(invented_plan(storage, tracking={"system_metrics": requested}), store)
+    run = tracked.plan.runs[0]
+    folder, name = start(tracked.ledger, run), "system/cpu_utilization_percentage"
+    progress(folder, run, 1)
+    for number in range(2):
+        folder.add_measurement(START_TIME + 10 * number, {name: 50.5 + number})
+    tracked.project(run)
+    assert name not in tracked.points(run)
+    finish(tracked.ledger, run)
+    broken = (folder.read_file("system.jsonl") or b"") + b'{"time":1'
+    tracked.ledger.store.replace(f"runs/{run.folder}/system.jsonl", broken)
+    for _ in range(2):  # a second time sends nothing new
+        tracked.project(run)
+        first = int(START_TIME * 1000)
+        expected = [(0, 50.5, first), (1, 51.5, first + 10_000)]
+        assert tracked.points(run).get(name, []) == (expected if requested else [])
+
+
 def test_a_growing_run_sends_only_what_is_new(tracked: TrackedSweep) -> None:
     run, changes = tracked.plan.runs[-1], Changes()
     folder, projection = start(tracked.ledger, run), tracked.open(changes=changes)
