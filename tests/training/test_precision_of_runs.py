@@ -95,6 +95,12 @@ def test_slices_and_resumptions_change_no_bit(precision: str) -> None:
     assert bits(whole.state()) != bits(trained(config_of("float32", annealing_of()), DATASET).state())
 
 
+def test_tf32_changes_no_bit_on_a_cpu() -> None:
+    network = "small_runs:batch_norm_featurizer"
+    exact, found = (trained(config_of(name, network=network), DATASET) for name in ("float32", "tf32"))
+    assert bits(found.state()) == bits(exact.state())
+
+
 @reduced
 def test_a_process_is_as_it_was_after_a_run(precision: str) -> None:
     def settings() -> tuple[object, ...]:
