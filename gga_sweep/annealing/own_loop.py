@@ -35,7 +35,8 @@ def anneal_step(
     """Search for a better point around the weights, and move them there; to be called before a step's update.
 
     Nothing else changes: buffers, `.grad` and torch's global random state are restored. Outside the window it does
-    nothing.
+    nothing. Autocast around the call is off within it, because reduced precision leaves too few bits to rank
+    candidates; a loss that enters autocast itself is computed in that.
 
     Args:
         model: its trainable parameters are scored and, unless the settings say `featurizer`, moved; in training mode.
@@ -88,15 +89,16 @@ def anneal_step(
     streams = _Streams(seed, step)
     device = perturbed[0].device
     try:
-        return search_step(
-            _LoopModel(domain_loss, joint_loss, n_domains, streams, scored),
-            scored,
-            perturbed,
-            list(model.buffers()),
-            lambda candidate: streams.generator(device, "perturbation", candidate),
-            lambda: streams.generator(device, "choice"),
-            settings,
-        )
+        with torch.autocast(device.type, enabled=False):
+            return search_step(
+                _LoopModel(domain_loss, joint_loss, n_domains, streams, scored),
+                scored,
+                perturbed,
+                list(model.buffers()),
+                lambda candidate: streams.generator(device, "perturbation", candidate),
+                lambda: streams.generator(device, "choice"),
+                settings,
+            )
     finally:
         torch.clear_autocast_cache()
 
@@ -113,7 +115,7 @@ def add_gradient_noise(
     """Add alpha * xi to the gradient of a step (GGA-L); to be called between `backward()` and `optimizer.step()`.
 
     Nothing else changes: weights, buffers and torch's global random state stay as they are. A parameter without a
-    `.grad` gets none. With a gradient scaler, unscale first.
+    `.grad` gets none. With a gradient scaler, unscale first. Autocast around the call is off within it.
 
     Args:
         model: to the `.grad` of its trainable parameters noise is added.
@@ -143,7 +145,8 @@ def add_gradient_noise(
     mean_cosine = float("nan")
     if settings.alpha == "adaptive":
         loop_model = _LoopModel(domain_loss, None, n_domains, streams, parameters)
-        mean_cosine = measure_mean_cosine(loop_model, parameters, list(model.buffers()))
+        with torch.autocast(parameters[0].device.type, enabled=False):
+            mean_cosine = measure_mean_cosine(loop_model, parameters, list(model.buffers()))
     alpha = noise_scale(settings, mean_cosine)
     generator = streams.generator(parameters[0].device, "gradient-noise")
     add_to_gradients(parameters, draw_gradient_noise(settings.noise, generator, parameters), alpha)

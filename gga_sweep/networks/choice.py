@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, cast
 
 from gga_sweep.errors import Fault, InputError
@@ -14,8 +15,11 @@ from gga_sweep.networks.declaration import InputShape
 if TYPE_CHECKING:
     from torch import nn
 
-LAYERWISE_BATCH = 24
+LAYERWISE_BATCH = 16
 """Images a domain up to which a CPU computes the domains' gradients layer by layer, see `default_domain_gradients`."""
+
+LAYERWISE_DOMAINS: Mapping[str, int] = MappingProxyType({"small-cnn": 4})
+"""Training domains from which on it does so, by network; of others 2."""
 
 
 def network_faults(name: str, channels: int | None, weights: str | None) -> list[Fault]:
@@ -36,18 +40,24 @@ def network_faults(name: str, channels: int | None, weights: str | None) -> list
 
 
 def default_domain_gradients(
-    network: str, freeze_batch_norm: bool, batch_size: object, on_gpu: bool
+    network: str, freeze_batch_norm: bool, batch_size: object, n_domains: int, on_gpu: bool
 ) -> Literal["loop", "layerwise"]:
     """The default of `domain_gradients` in a sweep file.
 
-    It decides the last bits of a run, so it is a rule and not a measurement. It follows `make bench`: on a CPU, layer
-    by layer is faster while a domain's batch is small. GPUs were not measured yet, and whether the layers of a network
-    from an installed package can be split by domain is unknown.
+    It decides the last bits of a run, so it is a rule and not a measurement. It follows `make bench` on several CPUs:
+    layer by layer is faster while a domain's batch is small, with a small network only if there are several domains,
+    whose separate forwards it saves. GPUs were not measured yet, and whether the layers of a network from an installed
+    package can be split by domain is unknown.
+
+    Args:
+        batch_size: images a domain.
+        n_domains: training domains, if one domain of the dataset is held out.
     """
     known = NETWORKS.get(network)
     splits = known is not None and known.splits_by_layer and not couples_images(network, freeze_batch_norm)
     small = isinstance(batch_size, int | float) and batch_size <= LAYERWISE_BATCH
-    return "layerwise" if splits and small and not on_gpu else "loop"
+    several = n_domains >= LAYERWISE_DOMAINS.get(network, 2)
+    return "layerwise" if splits and small and several and not on_gpu else "loop"
 
 
 def couples_images(network: str, freeze_batch_norm: bool) -> bool:

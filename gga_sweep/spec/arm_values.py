@@ -86,4 +86,5 @@ def _domain_gradients(sweep: SweepSpec, arm: Arm, batch_size: Scalar) -> Scalar:
     if not arm.declared.splits_by_layer:
         return "loop"
     training, on_gpu = sweep.training, sweep.config.resources.on_gpu
-    return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, on_gpu)
+    n_domains = len(sweep.dataset.domain_names) - 1  # not of the sweep's test domains: equal runs must have equal keys
+    return default_domain_gradients(training.network, training.freeze_batch_norm, batch_size, n_domains, on_gpu)

@@ -119,7 +119,7 @@ class Evaluator:
         """What selection needs. The last step has both splits of the test domains, which the oracle reads."""
 
         def score(domain: Domain, split: SplitName) -> Score:
-            return _score(self.logits(algorithm.predict, domain, split, step))
+            return _score(self.logits(algorithm.evaluated_logits, domain, split, step))
 
         validation = ValidationRecord(
             step=step,

@@ -298,23 +298,48 @@ def test_two_domains_are_enough() -> None:
     assert outcome.accepted > 0
 
 
-def test_autocast_around_the_whole_step_is_autocast_within_each_loss() -> None:
-    within, around = Loop(rate=0.0), Loop(rate=0.0)
-    for loop in (within, around):
-        loop.model.float()
-        loop.inputs, loop.targets = ([tensor.float() for tensor in column] for column in (loop.inputs, loop.targets))
+def _float32_loop() -> Loop:
+    loop = Loop(rate=0.0)
+    loop.model.float()
+    loop.inputs, loop.targets = ([tensor.float() for tensor in column] for column in (loop.inputs, loop.targets))
+    return loop
+
+
+def test_autocast_around_the_whole_step_does_not_reach_the_search() -> None:
+    without, around = _float32_loop(), _float32_loop()
     half = torch.autocast("cpu", torch.bfloat16)
     settings = _settings(joint_loss="forward")
-    expected = anneal_step(
-        within.model, half(within.domain_loss), N_DOMAINS, settings, STEP, joint_loss=half(within.joint_loss)
-    )
-    half(within.joint_loss)().backward()
+    expected = without.anneal(settings)
+    half(without.joint_loss)().backward()
     with half:
         around.joint_loss()  # leaves casts of the weights in autocast's cache
         found = around.anneal(settings)
         around.joint_loss().backward()
+        assert torch.is_autocast_enabled("cpu")
     assert found == expected
-    assert torch.equal(around.gradient(), within.gradient())
+    assert torch.equal(around.gradient(), without.gradient())
+
+
+def test_autocast_around_does_not_reach_the_disagreement_of_gga_l() -> None:
+    without, around = _float32_loop(), _float32_loop()
+    alphas = []
+    for loop, autocast in ((without, False), (around, True)):
+        loop.joint_loss().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            alphas.append(add_gradient_noise(loop.model, loop.domain_loss, N_DOMAINS, GGAL(gamma=0.1), STEP))
+    assert alphas[0] == alphas[1]
+    assert torch.equal(around.gradient(), without.gradient())
+
+
+def test_a_loss_that_enters_autocast_itself_is_scored_in_it() -> None:
+    exact, within, around = (_float32_loop() for _ in range(3))
+    half = torch.autocast("cpu", torch.bfloat16)
+    settings = _settings()
+    expected = anneal_step(within.model, half(within.domain_loss), N_DOMAINS, settings, STEP)
+    with half:
+        around.joint_loss()
+        found = anneal_step(around.model, half(around.domain_loss), N_DOMAINS, settings, STEP)
+    assert found == expected != exact.anneal(settings)
 
 
 def test_an_error_of_the_loss_puts_the_weights_back() -> None:

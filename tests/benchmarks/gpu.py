@@ -163,6 +163,7 @@ class Measurement:
             "augmentation": "domainbed-batched",
             "augment_validation": False,
             "evaluate": "all",
+            "precision": "float32",
         }
         settings = {name: value for name, value in {**settings, **training}.items() if name in training or _has(name)}
         return RunSpec(
@@ -240,7 +241,7 @@ def of_steps(measurement: Measurement) -> Iterator[Row]:
         if reason := _lacks(measurement, precision, workers):
             yield Row(name, reason=reason)
             continue
-        settings = {"augmentation": augmentation} | ({"precision": precision} if precision != "float32" else {})
+        settings = {"augmentation": augmentation, "precision": precision}
         yield from _rate(measurement, name, lambda: _our_rate(measurement, workers, settings))  # noqa: B023  called here
     ours = {name: rate for name, rate in measurement.rates.items() if name.startswith(ours_begin)}
     if theirs in measurement.rates and ours:

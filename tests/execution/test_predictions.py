@@ -22,6 +22,7 @@ from safetensors.numpy import save as save_weights
 from small_ledger import KEY, RUN, advance_to_the_end, open_small_run
 from small_runs import annealing_of, make_dataset, run_config
 
+from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.annealing import GGA, GGAL
 from gga_sweep.datasets import Dataset, Domain, augment, load_dataset
@@ -389,6 +390,17 @@ def test_training_domains_are_augmented_as_at_the_best_step(tree: Path, augmente
         step = found.step if augmented and domain != "c" else None
         images = images_as_seen(dataset, domain, [indices[row.sample_id] for row in rows], step)
         assert_is_the_network(rows, images, [row.sample_id.split("/")[1] for row in rows], store)
+
+
+def test_predictions_have_the_precision_of_the_evaluations(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, store, _ = record_tree(tree, precision="bfloat16")
+    rows = list(predict(folder).rows())
+    assert counted_accuracies(rows) == recorded_accuracies(best_line(store))
+
+    monkeypatch.setattr(Algorithm, "evaluated_logits", Algorithm.predict)  # float32
+    exact = [row.probability for row in predict(folder).rows()]
+    assert [row.probability for row in rows] != exact
+    assert [row.probability for row in rows] == pytest.approx(exact, abs=0.02)
 
 
 def test_moved_images_are_read_from_the_given_folder(tree: Path, tmp_path: Path) -> None:

@@ -19,24 +19,26 @@ OWN = "resnets:my_resnet18"
 
 
 @pytest.mark.parametrize(
-    ("network", "frozen", "batch_size", "on_gpu", "method"),
+    ("network", "frozen", "batch_size", "n_domains", "on_gpu", "method"),
     [
-        ("small-cnn", True, 24, False, "layerwise"),
-        ("small-cnn", False, 24, False, "layerwise"),
-        ("small-cnn", True, 25, False, "loop"),
-        ("small-cnn", True, 8, True, "loop"),
-        ("resnet18", True, 8, False, "layerwise"),
-        ("resnet18", False, 8, False, "loop"),
-        ("resnet50", True, 32, True, "loop"),
-        ("resnet50", False, 8, False, "loop"),
-        (OWN, True, 8, False, "loop"),
-        (OWN, False, 8, False, "loop"),
+        ("small-cnn", True, 16, 4, False, "layerwise"),
+        ("small-cnn", False, 16, 4, False, "layerwise"),
+        ("small-cnn", True, 17, 4, False, "loop"),
+        ("small-cnn", True, 16, 3, False, "loop"),
+        ("small-cnn", True, 8, 5, True, "loop"),
+        ("resnet18", True, 16, 2, False, "layerwise"),
+        ("resnet18", True, 17, 2, False, "loop"),
+        ("resnet18", False, 8, 3, False, "loop"),
+        ("resnet50", True, 8, 3, True, "loop"),
+        ("resnet50", False, 8, 3, False, "loop"),
+        (OWN, True, 8, 5, False, "loop"),
+        (OWN, False, 8, 5, False, "loop"),
     ],
 )
 def test_small_uncoupled_batches_on_a_cpu_are_split_by_layer(
-    network: str, frozen: bool, batch_size: int, on_gpu: bool, method: str
+    network: str, frozen: bool, batch_size: int, n_domains: int, on_gpu: bool, method: str
 ) -> None:
-    assert default_domain_gradients(network, frozen, batch_size, on_gpu) == method
+    assert default_domain_gradients(network, frozen, batch_size, n_domains, on_gpu) == method
 
 
 @pytest.mark.parametrize("name", NETWORKS)

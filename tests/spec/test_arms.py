@@ -233,6 +233,16 @@ def test_domain_gradients_follow_network_batch_and_device_by_default(
     assert value(set_in_block) == (other, "arms[0].annealing.domain_gradients")
 
 
+@pytest.mark.parametrize(("dataset", "by_rule"), [("RotatedDigits", "layerwise"), ("ColoredDigits", "loop")])
+def test_domain_gradients_follow_the_domains_of_the_dataset_and_not_those_held_out(dataset: str, by_rule: str) -> None:
+    """Six domains, and three."""
+    of_dataset: dict[str, Any] = {"dataset": {"name": dataset}, "defaults": {"batch_size": 8}}
+    names = sweep_of(GGA, **of_dataset).dataset.domain_names
+    for test_domains in ("all", [list(names[:1])]):
+        sweep = sweep_of(GGA, test_domains=test_domains, **of_dataset)
+        assert values_of(sweep).annealing["domain_gradients"] == by_rule
+
+
 @pytest.mark.parametrize("method", ["gga", "gga-l"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_algorithms_that_mix_domains_in_a_forward_use_the_loop(algorithm: str, method: str) -> None:

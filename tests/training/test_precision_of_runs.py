@@ -80,6 +80,17 @@ def test_evaluations_have_the_precision_and_the_agreement_of_gradients_is_float3
 
 
 @reduced
+def test_an_evaluation_for_selection_has_the_scores_of_a_whole_one(precision: str) -> None:
+    whole, short = (
+        train(Trainer(config_of(precision, evaluate=evaluate), DATASET, CPU))[0] for evaluate in ("all", "selection")
+    )
+    for one, other in zip(whole, short, strict=True):
+        assert other.validation.loss == one.validation.loss
+        for name, scores in other.test.domains.items():
+            assert scores.train == one.test.domains[name].train
+
+
+@reduced
 def test_slices_and_resumptions_change_no_bit(precision: str) -> None:
     config = config_of(precision, annealing_of())
     whole = Trainer(config, DATASET, CPU)
@@ -93,6 +104,12 @@ def test_slices_and_resumptions_change_no_bit(precision: str) -> None:
     assert tuple(one + two for one, two in zip(first, rest, strict=True)) == expected
     assert bits(other.state()) == bits(whole.state())
     assert bits(whole.state()) != bits(trained(config_of("float32", annealing_of()), DATASET).state())
+
+
+def test_tf32_changes_no_bit_on_a_cpu() -> None:
+    network = "small_runs:batch_norm_featurizer"
+    exact, found = (trained(config_of(name, network=network), DATASET) for name in ("float32", "tf32"))
+    assert bits(found.state()) == bits(exact.state())
 
 
 @reduced
