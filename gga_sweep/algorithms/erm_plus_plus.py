@@ -7,7 +7,7 @@ arXiv 2304.01973.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,9 @@ class ERMPlusPlus(PenalisedAlgorithm):
         if uses_batch_statistics(self.network.featurizer):
             self.network.move_statistics(batch.images)
         return loss
+
+    def reduced_modules(self) -> Sequence[nn.Module]:
+        return [*super().reduced_modules(), self.network.mean_featurizer]
 
     def predict_parameters(self) -> list[nn.Parameter]:
         """In training those of the network that is trained, in evaluation those of the mean."""

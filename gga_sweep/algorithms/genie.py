@@ -51,36 +51,32 @@ class GENIE(Algorithm):
         self.optimizer = Equalizer(network.parameters(), rate, average, drop, weight_decay)
 
     def update(self, batch: Batch) -> Tensor:
-        self.optimizer.seed(int(batch.numbers("noise and masks").integers(2**63)))
+        self.optimizer.generator = batch.generator("noise and masks", batch.images.device)
         return self.descend(F.cross_entropy(self.predict(batch.images, batch.mask), batch.labels))
 
 
 class Equalizer(torch.optim.Optimizer):
-    """The optimiser of `GENIE`. Each step must be seeded."""
+    """The optimiser of `GENIE`.
+
+    Attributes:
+        generator: of the numbers that the next step draws, on the parameters' device.
+    """
+
+    generator: torch.Generator
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], rate: float, average: float, drop: float, weight_decay: float
     ) -> None:
         super().__init__(parameters, {"lr": rate, "average": average, "drop": drop, "weight_decay": weight_decay})
-        self._seed = 0
-
-    def seed(self, seed: int) -> None:
-        """Seed the numbers that the next step draws."""
-        self._seed = seed
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        generator: torch.Generator | None = None
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                generator = generator or torch.Generator(parameter.device).manual_seed(self._seed)
-                self._move(parameter, parameter.grad, group, generator)
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad, group)
 
-    def _move(
-        self, parameter: nn.Parameter, gradient: Tensor, group: Mapping[str, float], generator: torch.Generator
-    ) -> None:
+    def _move(self, parameter: nn.Parameter, gradient: Tensor, group: Mapping[str, float]) -> None:
         average, drop = group["average"], group["drop"]
         if group["weight_decay"]:
             gradient = gradient.add(parameter, alpha=group["weight_decay"])
@@ -103,7 +99,7 @@ class Equalizer(torch.optim.Optimizer):
         squared.add_(_EPSILON)
         pull = squared.div_(torch.add(squared, variance, alpha=ratio)).mul_(trust).mul_(mean)
         length = pull.abs().sum() / trust.sum()
-        noise = torch.empty_like(pull).normal_(generator=generator)
+        noise = torch.empty_like(pull).normal_(generator=self.generator)
         pull.addcmul_(noise, trust.neg_().add_(1).mul_(length))
-        kept = torch.empty_like(pull).uniform_(generator=generator) >= drop
+        kept = torch.empty_like(pull).uniform_(generator=self.generator) >= drop
         parameter.addcmul_(pull, kept, value=-group["lr"] / (1 - drop))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
@@ -64,9 +64,13 @@ class MIRO(Algorithm):
         penalty = logits.new_zeros(())
         for ours, its, bias in zip(features, self._oracle_features(batch.images), self.biases, strict=True):
             variance = F.softplus(bias) + _LEAST_VARIANCE
-            penalty = penalty + ((ours - its).square() / variance + variance.log()).mean() / 2
+            difference = ours.to(bias.dtype) - its.to(bias.dtype)  # in bfloat16 it would be rounded once more
+            penalty = penalty + (difference.square() / variance + variance.log()).mean() / 2
         loss = F.cross_entropy(logits, batch.labels) + float(self.hyperparameters["miro_lambda"]) * penalty
         return self.descend(loss)
+
+    def reduced_modules(self) -> Sequence[nn.Module]:
+        return [*super().reduced_modules(), self.oracle]
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

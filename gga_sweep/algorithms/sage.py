@@ -75,7 +75,7 @@ class SAGE(Algorithm):
         n = len(batch)
         cosine = (dots / (norms * norms[:, None])).triu(1).sum() / (n * (n - 1) / 2)
         alpha = torch.nan_to_num(float(self.hyperparameters["sage_gamma"]) * (1 - cosine), nan=0.0)
-        numbers = torch.Generator(alpha.device).manual_seed(int(batch.numbers("gradient noise").integers(2**63)))
+        numbers = batch.generator("gradient noise", alpha.device)
         for each in combined:
             each.addcmul_(torch.empty_like(each).normal_(generator=numbers), alpha.to(each.dtype))
 

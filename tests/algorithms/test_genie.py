@@ -19,7 +19,7 @@ def moved(gradients: list[float], drop: float = 0.0, entries: int = 1, seed: int
     for gradient in gradients:
         before = parameter.detach().clone()
         parameter.grad = torch.full_like(parameter, gradient)
-        optimizer.seed(seed)
+        optimizer.generator = torch.Generator().manual_seed(seed)
         optimizer.step()
     return parameter.detach() - before
 
@@ -52,6 +52,7 @@ def test_weight_decay_is_part_of_the_gradient() -> None:
     parameter = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
     optimizer = Equalizer([parameter], rate=0.1, average=0.9, drop=0.0, weight_decay=0.25)
     parameter.grad = torch.zeros_like(parameter)
+    optimizer.generator = torch.Generator()
     optimizer.step()
     assert float(parameter.detach()) == pytest.approx(2 - 0.1 * 0.5, rel=1e-6)
 
