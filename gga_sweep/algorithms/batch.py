@@ -66,6 +66,10 @@ class Batch:
         """The same of one domain."""
         return self._draw_mask(domain, forward) if forward else self.masks[domain]
 
+    def generator(self, purpose: str, device: torch.device) -> torch.Generator:
+        """As `numbers`, on a device: for as many numbers as there are weights."""
+        return torch.Generator(device).manual_seed(int(self.numbers(purpose).integers(2**63)))
+
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
         """A tensor with a row an image, by domain."""
         return torch.split(rows, self.rows)

@@ -2,8 +2,9 @@
 
 Names are DomainBed's, as are defaults and random ranges (facebookresearch/DomainBed, domainbed/hparams_registry.py at
 b93c22a; `spec.protocols` has what differs at 7df6f06), where it has them; those of the sharpness methods are the GGA
-release's (aristotelisballas/GGA at 5450c2b, the same file), those of MixStyle its paper's. A hyperparameter that means
-the same in two algorithms has one name and one draw.
+release's (aristotelisballas/GGA at 5450c2b, the same file), those of MixStyle its paper's, those of MIRO, GENIE and
+SAGE their authors' (their docstrings name the files). A hyperparameter that means the same in two algorithms has one
+name and one draw.
 """
 
 from __future__ import annotations
@@ -231,6 +232,92 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
             },
             min_domains=2,
         ),
+        "SD": AlgorithmSpec(
+            "gga_sweep.algorithms.sd:SD",
+            numerics=1,
+            own={"sd_reg": _Weight(0.1, doc="weight of the penalty", random=_loguniform(-5, -1))},
+        ),
+        "EQRM": AlgorithmSpec(
+            "gga_sweep.algorithms.eqrm:EQRM",
+            numerics=1,
+            own={
+                "eqrm_quantile": Hyperparameter(
+                    0.75,
+                    0,
+                    1,
+                    "quantile of the domains' losses that is descended",
+                    open_low=True,
+                    open_high=True,
+                    random=Distribution(uniform=(0.5, 0.99)),
+                ),
+                "eqrm_burnin_iters": _Steps(
+                    2500, doc="steps of ERM before", random=Distribution(logintegers=(10**2.5, 10**3.5))
+                ),
+                "eqrm_lr": Hyperparameter(
+                    1e-6, 0, 100, "learning rate after the burn-in", open_low=True, random=_loguniform(-7, -5)
+                ),
+                **_paper_form("the gradient is that of the quantile, not of the ends of its bracket"),
+            },
+            min_domains=2,
+        ),
+        "ERMPlusPlus": AlgorithmSpec(
+            "gga_sweep.algorithms.erm_plus_plus:ERMPlusPlus",
+            numerics=1,
+            own={
+                "ermpp_linear_steps": Hyperparameter(
+                    500, -1, _MANY, "last step, counted from 0, that trains the classifier alone; -1: none"
+                ),
+                "ermpp_linear_lr": Hyperparameter(
+                    5e-5, 0, 100, "learning rate of these steps", open_low=True, random=_loguniform(-5, -3.5)
+                ),
+                "ermpp_average_from": Hyperparameter(
+                    600, 1, _MANY, "number of updates from which on the predicting weights are a mean"
+                ),
+            },
+        ),
+        "MIRO": AlgorithmSpec(
+            "gga_sweep.algorithms.miro:MIRO",
+            numerics=1,
+            own={
+                "miro_lambda": _Weight(0.1, doc="weight of the penalty"),
+                "miro_lr_mult": _Weight(10.0, doc="learning rate of the variances, in units of lr"),
+            },
+            passes=4 / 3,  # two forwards, one backward, which costs two forwards
+        ),
+        "GENIE": AlgorithmSpec(
+            "gga_sweep.algorithms.genie:GENIE",
+            numerics=1,
+            own={
+                "genie_rate": _Weight(0.015, doc="length of a step, in place of lr", random=_loguniform(-3, -1)),
+                "genie_average": Hyperparameter(
+                    0.95,
+                    0,
+                    1,
+                    "weight of the past in the moving averages of the gradient and its square",
+                    open_high=True,
+                    random=Distribution(uniform=(0.9, 0.999)),
+                ),
+                "genie_drop": Hyperparameter(
+                    0.4,
+                    0,
+                    1,
+                    "share of the entries that do not move at a step",
+                    open_high=True,
+                    random=Distribution(uniform=(0.1, 0.8)),
+                ),
+            },
+        ),
+        "SAGE": AlgorithmSpec(
+            "gga_sweep.algorithms.sage:SAGE",
+            numerics=1,
+            own={
+                "sage_rho": _Weight(0.01, doc="radius of the spectral ascent before the descent"),
+                "sage_gamma": _Weight(1e-3, doc="scale of the noise on the gradient"),
+                "sage_relative": Hyperparameter(False, 0, 1, "whether the radius of a matrix is in units of its norm"),
+            },
+            min_domains=2,
+            passes=2.0,
+        ),
     }
 )
-"""By name, ERM first, then those of the paper's table, then other gradient-based methods."""
+"""By name, ERM first, then those of the paper's table, then others."""

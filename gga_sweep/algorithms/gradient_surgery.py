@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.batch import Batch
@@ -31,15 +31,23 @@ class GradientSurgery(Algorithm):
 
     def update(self, batch: Batch) -> Tensor:
         parameters = self.predict_parameters()
-        losses, gradients = [], []
-        for minibatch, mask in zip(batch.minibatches, batch.masks, strict=True):
-            loss = F.cross_entropy(self.predict(minibatch.images, mask), minibatch.labels)
-            gradients.append(list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)))
-            losses.append(loss.detach())
+        losses, gradients = domain_gradients(self, batch, parameters)
         for parameter, gradient in zip(parameters, self.combine(gradients, batch), strict=True):
             parameter.grad = gradient
         self.optimizer.step()
         return torch.stack(losses).mean()
+
+
+def domain_gradients(
+    algorithm: Algorithm, batch: Batch, parameters: list[nn.Parameter]
+) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """The domains' mean cross-entropies without their graphs, and their gradients, each from a forward of its own."""
+    losses, gradients = [], []
+    for minibatch, mask in zip(batch.minibatches, batch.masks, strict=True):
+        loss = F.cross_entropy(algorithm.predict(minibatch.images, mask), minibatch.labels)
+        gradients.append(list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)))
+        losses.append(loss.detach())
+    return losses, gradients
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
@@ -48,3 +56,9 @@ def mean(tensors: Sequence[Tensor]) -> Tensor:
     for each in tensors[1:]:
         total += each
     return total.div_(len(tensors))
+
+
+def dot_products(gradients: list[list[Tensor]]) -> Tensor:
+    """Of the gradients of all pairs of domains, (domains, domains)."""
+    rows = (torch.stack(each).flatten(1) for each in zip(*gradients, strict=True))
+    return torch.stack([each @ each.T for each in rows]).sum(0)

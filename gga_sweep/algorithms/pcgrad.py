@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gga_sweep.algorithms.batch import Batch
-from gga_sweep.algorithms.gradient_surgery import GradientSurgery
+from gga_sweep.algorithms.gradient_surgery import GradientSurgery, dot_products
 
 
 class PCGrad(GradientSurgery):
@@ -26,7 +26,7 @@ class PCGrad(GradientSurgery):
 
     def combine(self, gradients: list[list[Tensor]], batch: Batch) -> list[Tensor]:
         n = len(batch)
-        dots = _dot_products(gradients)
+        dots = dot_products(gradients)
         weights = torch.eye(n, dtype=dots.dtype, device=dots.device)  # row d: p_d, as weights of the gradients
         numbers = batch.numbers("projection order")
         for domain in range(n):
@@ -38,9 +38,3 @@ class PCGrad(GradientSurgery):
         for gradient, weight in zip(gradients[1:], others, strict=True):
             torch._foreach_add_(combined, torch._foreach_mul(gradient, weight))
         return list(combined)
-
-
-def _dot_products(gradients: list[list[Tensor]]) -> Tensor:
-    """Of all pairs of domains, (domains, domains)."""
-    rows = (torch.stack(each).flatten(1) for each in zip(*gradients, strict=True))
-    return torch.stack([each @ each.T for each in rows]).sum(0)

@@ -38,6 +38,11 @@ class PenalisedAlgorithm(Algorithm):
         self._updates += 1
         return weight
 
+    @property
+    def updates(self) -> int:
+        """How many steps are counted."""
+        return self._updates
+
     def get_extra_state(self) -> int:
         """The count, a number instead of a buffer, so that reading it needs no transfer from a device."""
         return self._updates

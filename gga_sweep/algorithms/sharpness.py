@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -34,24 +34,38 @@ class SharpnessAware(Algorithm):
         """The gradient of the step, from those at the weights and at the ascent point."""
 
     def update(self, batch: Batch) -> Tensor:
-        parameters: list[Tensor] = [*self.predict_parameters()]
-        loss, first = self._gradient(batch, parameters)
-        kept = [parameter.detach().clone() for parameter in parameters]
-        with torch.no_grad():
-            torch._foreach_add_(parameters, torch._foreach_mul(first, self.ascent(norm(first))))
-        with _running_statistics_kept(self.network):
-            _, second = self._gradient(batch, parameters)
-        with torch.no_grad():
-            torch._foreach_copy_(parameters, kept)
+        parameters = self.predict_parameters()
+        loss, first = joint_gradient(self, batch, parameters)
+        with displaced(self.network, parameters, torch._foreach_mul(first, self.ascent(norm(first)))):
+            _, second = joint_gradient(self, batch, parameters)
         for parameter, gradient in zip(parameters, self.combine(first, second), strict=True):
             parameter.grad = gradient
         self.optimizer.step()
         return loss
 
-    def _gradient(self, batch: Batch, parameters: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        loss = F.cross_entropy(self.predict(batch.images, batch.mask), batch.labels)
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        return loss.detach(), list(gradients)
+
+def joint_gradient(algorithm: Algorithm, batch: Batch, parameters: list[nn.Parameter]) -> tuple[Tensor, list[Tensor]]:
+    """The mean cross-entropy of all images without its graph, and its gradient."""
+    loss = F.cross_entropy(algorithm.predict(batch.images, batch.mask), batch.labels)
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return loss.detach(), list(gradients)
+
+
+@contextmanager
+def displaced(network: nn.Module, parameters: Sequence[Tensor], by: Sequence[Tensor]) -> Iterator[None]:
+    """Within the block the parameters are moved. Then they have their bits again, and so do the network's buffers."""
+    own = [*parameters]
+    weights = [each.detach().clone() for each in own]
+    buffers = [(each, each.clone()) for each in network.buffers()]
+    with torch.no_grad():
+        torch._foreach_add_(own, [*by])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(own, weights)
+        for buffer, value in buffers:
+            buffer.copy_(value)
 
 
 def norm(gradient: list[Tensor]) -> Tensor:
@@ -62,13 +76,3 @@ def norm(gradient: list[Tensor]) -> Tensor:
 
 def dot(one: list[Tensor], other: list[Tensor]) -> Tensor:
     return torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)]).sum()
-
-
-@contextmanager
-def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
-    kept = [(each, each.clone()) for each in network.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in kept:
-            buffer.copy_(value)

@@ -19,6 +19,7 @@ Origin = Literal["start", "current", "accepted"]
 Perturbs = Literal["all", "featurizer"]
 Mask = Literal["step", "forward"]
 JointLoss = Literal["mean", "forward"]
+LossGate = Literal["absolute", "relative"]
 LossReference = Literal["start", "accepted"]
 Direction = Literal["random", "gradient"]
 GradientMethod = Literal["loop", "layerwise"]
@@ -147,8 +148,9 @@ class GGA(_Method):
     Source: Ballas & Diou, CVPR 2025, arXiv 2502.20162. Numbers: the paper's table as corrected in July 2025
     (aristotelisballas/GGA at 5450c2b, README image hp.png); `num_candidates` and `loss_tolerance` are literals of the
     released code (domainbed/algorithms.py). Variants: `paper` follows summaries of its text, which was not available,
-    so it is partly our interpretation. `released` follows the authors' code (class ERM_GGA). `guided` is ours: instead
-    of random candidates in the box, a step along the gradient of the alignment to its corner.
+    so it is partly our interpretation. `paper-chained` is the other way to read them: each candidate is drawn around
+    the best point so far. `released` follows the authors' code (class ERM_GGA). `guided` is ours: instead of random
+    candidates in the box, a step along the gradient of the alignment to its corner.
 
     Raises:
         ValueError: if any value is outside its range; every fault is in the message.
@@ -175,7 +177,14 @@ class GGA(_Method):
         variants={"guided": 4},
     )
     loss_tolerance: float = _option(
-        0.1, "a candidate's joint loss may exceed the reference by less than this (nats); -inf rejects all, inf none"
+        0.1,
+        "a candidate's joint loss may exceed the reference by less than this, in nats if `loss_gate` is `absolute`; "
+        "-inf rejects all, inf none",
+    )
+    loss_gate: LossGate = _option(
+        "absolute",
+        "`loss_tolerance` in nats, or as a fraction of the reference: `relative` with 0.1 is 10 %",
+        neutral="absolute",
     )
     objective: Objective = _option(
         "alignment",
@@ -194,7 +203,7 @@ class GGA(_Method):
         "start",
         "centre of the box of a candidate: the weights at the start of the step (`start`), the previous candidate "
         "(`current`: a random walk, back to the start on acceptance only) or the best point so far (`accepted`)",
-        variants={"released": "current"},
+        variants={"released": "current", "paper-chained": "accepted"},
     )
     perturbs: Perturbs = _option(
         "all",
@@ -336,7 +345,7 @@ VARIANTS: Mapping[str, Mapping[str, OptionValue]] = MappingProxyType(
         variant: MappingProxyType(
             {name: option.variants[variant] for name, option in options_of(GGA).items() if variant in option.variants}
         )
-        for variant in ("paper", "released", "guided")
+        for variant in ("paper", "paper-chained", "released", "guided")
     }
 )
 """Of each variant of GGA, the defaults in which it differs from `paper`."""

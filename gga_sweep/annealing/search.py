@@ -5,6 +5,7 @@ Source: Gradient-Guided Annealing, Ballas & Diou, CVPR 2025, arXiv 2502.20162.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -217,7 +218,10 @@ class _Judge:
 
     def passes(self, found: Score) -> bool:
         """Whether the score is defined and its joint loss within the tolerance."""
-        return found.is_defined() and found.loss - self._reference.loss < self._settings.loss_tolerance
+        tolerance = self._settings.loss_tolerance
+        if self._settings.loss_gate == "relative" and not math.isinf(tolerance):
+            tolerance *= abs(self._reference.loss)
+        return found.is_defined() and found.loss - self._reference.loss < tolerance
 
     def take(self, path: Path, found: Score) -> None:
         """Accept or reject the next candidate."""

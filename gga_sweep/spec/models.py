@@ -66,7 +66,7 @@ class AnnealingConfig(Model):
     __pydantic_extra__: dict[str, Scalar | None] = Field(init=False)
 
     method: Literal["gga", "gga-l"] = "gga"
-    variant: Literal["paper", "released", "guided"] | None = None
+    variant: Literal["paper", "paper-chained", "released", "guided"] | None = None
 
     @property
     def kind(self) -> type[GGA] | type[GGAL]:

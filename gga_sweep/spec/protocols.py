@@ -31,6 +31,8 @@ DOMAINBED_NAMES: Mapping[str, str] = MappingProxyType(
         "fishr_lambda": "lambda",
         "fishr_penalty_anneal_iters": "penalty_anneal_iters",
         "fishr_ema": "ema",
+        "ermpp_linear_steps": "linear_steps",
+        "ermpp_linear_lr": "linear_lr",
         "sam_rho": "rho",
         "gsam_alpha": "alpha",
         "sagm_alpha": "alpha",
@@ -322,8 +324,11 @@ _DOMAINBED_DEVIATIONS = (
     "itself.",
     "The embedded digits search batches of 8 to 127 instead of 8 to 511.",
     "Steps of a warm-up: int(10**U) of IRM and VREx is drawn as int(2**U'), equal but for rounding.",
-    "What DomainBed lacks, then or still, is searched as in its later versions (AND-mask, Fish, Fishr) or in the GGA "
-    "release (SAM, GSAM, SAGM); MixStyle, PCGrad and AgrSum search nothing of their own.",
+    "What DomainBed lacks, then or still, is searched as in its later versions (AND-mask, Fish, Fishr, SD, EQRM, "
+    "ERM++), in the GGA release (SAM, GSAM, SAGM) or by its authors (GENIE); MixStyle, PCGrad, AgrSum, MIRO and SAGE "
+    "search nothing of their own.",
+    "EQRM's burn-in is a whole number of steps, so that its own learning rate follows; with DomainBed's fractions it "
+    "never does.",
 )
 
 DOMAINBED = Protocol(

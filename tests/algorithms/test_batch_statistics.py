@@ -1,7 +1,8 @@
-"""DomainBed's hosts with batch norm that is not frozen: the images that share a forward share its statistics.
+"""Hosts with batch norm that is not frozen: the images that share a forward share its statistics.
 
-Every host's step is written here once more, by the forwards of DomainBed's `update` (domainbed/algorithms.py at
-b93c22a): all domains at once, or a forward for each domain, pair or copy of the network.
+The step of every host of DomainBed is written here once more, by the forwards of DomainBed's `update`
+(domainbed/algorithms.py at b93c22a): all domains at once, or a forward for each domain, pair or copy of the network.
+MIRO, GENIE and SAGE follow their docstrings.
 """
 
 from __future__ import annotations
@@ -260,6 +261,122 @@ def fishr(one: Reference, batch: Batch) -> None:
     one.descend(sum(losses(one, domains)) / len(batch) + one.own["fishr_lambda"] * penalty)
 
 
+def sd(one: Reference, batch: Batch) -> None:
+    domains = together(one, batch)
+    logits = torch.cat([one.network.classifier(features) for features, _ in domains])
+    penalty = (logits**2).sum() / logits.numel()
+    one.descend(sum(losses(one, domains)) / len(batch) + one.own["sd_reg"] * penalty)
+
+
+def eqrm(one: Reference, batch: Batch) -> None:
+    """The burn-in is the first step."""
+    found = torch.stack(losses(one, apart(one, batch)))
+    if "begun" not in one.kept:
+        one.kept["begun"] = torch.tensor(True)
+        one.descend(found.mean())
+        return
+    one.adam = torch.optim.Adam(one.network.parameters(), lr=one.own["eqrm_lr"])
+    width = 1.06 * found.std() * len(found) ** (-1 / 5)
+    kernels = torch.distributions.Normal(found, width)
+    low, high = (torch.distributions.Normal(end, width).icdf(torch.tensor(0.75)) for end in (found.min(), found.max()))
+    for _ in range(32):
+        middle = (low + high) / 2
+        low, high = (low, middle) if kernels.cdf(middle).mean() > 0.75 else (middle, high)
+    one.descend((low + high) / 2)
+
+
+def erm_plus_plus(one: Reference, batch: Batch) -> None:
+    """The first step trains the classifier; the mean begins with the initial weights."""
+    network = one.network
+    count = int(one.kept.get("count", torch.tensor(1)))
+    one.kept["count"] = torch.tensor(count + 1)
+    trained = [*network.classifier.parameters()] if count == 1 else [*network.parameters()]
+    features = masked(network, batch.images, batch.mask)
+    adam = torch.optim.Adam(trained, lr=one.own["ermpp_linear_lr"] if count == 1 else LR)
+    one.descend(F.cross_entropy(network.classifier(features), batch.labels), adam)
+    state = network.state_dict()
+    for name, value in state.items():
+        if name.startswith("mean_") and value.is_floating_point():
+            value.copy_((count * value + state[name.removeprefix("mean_")]) / (count + 1))
+    network.get_submodule("mean_featurizer")(batch.images)
+
+
+def miro(one: Reference, batch: Batch) -> None:
+    if not hasattr(one, "oracle"):
+        one.oracle = copy.deepcopy(one.network.featurizer).eval()  # type: ignore[attr-defined]
+        one.bias = nn.Parameter(torch.full((1, FEATURES), np.log(np.exp(0.1 - 1e-5) - 1)))  # type: ignore[attr-defined]
+        groups = [{"params": one.network.parameters()}, {"params": [one.bias], "lr": 10 * LR}]  # type: ignore[attr-defined]
+        one.adam = torch.optim.Adam(groups, lr=LR)
+    features = one.network.featurizer(batch.images)
+    variance = F.softplus(one.bias) + 1e-5  # type: ignore[attr-defined]
+    squares = (features - one.oracle(batch.images).detach()) ** 2  # type: ignore[attr-defined]
+    penalty = (squares / variance + variance.log()).mean() / 2
+    logits = one.network.classifier(features if batch.mask is None else features * batch.mask)
+    one.network.zero_grad()
+    one.bias.grad = None  # type: ignore[attr-defined]
+    one.descend(F.cross_entropy(logits, batch.labels) + one.own["miro_lambda"] * penalty)
+
+
+def genie(one: Reference, batch: Batch) -> None:
+    numbers = torch.Generator().manual_seed(int(batch.numbers("noise and masks").integers(2**63)))
+    one.network.zero_grad()
+    (sum(losses(one, together(one, batch))) / len(batch)).backward()  # type: ignore[union-attr]
+    a, rate, drop = (one.own[f"genie_{name}"] for name in ("average", "rate", "drop"))
+    time = int(one.kept.get("time", torch.tensor(0))) + 1
+    one.kept["time"] = torch.tensor(time)
+    shares = (1 - a) * a ** torch.arange(time - 1, -1, -1) / (1 - a**time)
+    for name, parameter in one.network.named_parameters():
+        seen = [one.kept[f"{name} {past}"] for past in range(1, time)] + [parameter.grad.clone()]
+        one.kept[f"{name} {time}"] = seen[-1]
+        gradients = torch.stack(seen)
+        weights = shares.view(-1, *[1] * parameter.ndim)
+        mean = (weights * gradients).sum(0)
+        ratio = (shares**2).sum()
+        variance = torch.full_like(mean, 1e-8)
+        if time > 1:
+            spread = ((weights * gradients**2).sum(0) - mean**2) / (1 - ratio)
+            variance = torch.where(spread > 0, spread, 1e-8)
+        sure = torch.tanh((1 / variance).clamp(max=10))
+        share = 1 / (1 + ratio * variance / (mean**2 + 1e-8))
+        sigma = (sure * share * mean.abs()).sum() / sure.sum()
+        noise = torch.randn(parameter.shape, generator=numbers, dtype=parameter.dtype)
+        kept = torch.rand(parameter.shape, generator=numbers, dtype=parameter.dtype) >= drop
+        move = sure * share * mean + (1 - sure) * sigma * noise
+        parameter.data -= rate * move * kept / (1 - drop)
+
+
+def newton_schulz(matrix: np.ndarray) -> np.ndarray:
+    """By singular values, which the iteration maps one by one."""
+    left, values, right = np.linalg.svd(matrix / (np.linalg.norm(matrix) + 1e-7), full_matrices=False)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return (left * values) @ right
+
+
+def sage(one: Reference, batch: Batch) -> None:
+    parameters = list(one.network.parameters())
+    gradients = [torch.autograd.grad(loss, parameters) for loss in losses(one, apart(one, batch))]
+    flat = [torch.cat([part.flatten() for part in each]) for each in gradients]
+    pairs = list(itertools.combinations(flat, 2))
+    cosine = sum(float(F.cosine_similarity(*pair, dim=0)) for pair in pairs) / len(pairs)
+    moved = copy.deepcopy(one)
+    with torch.no_grad():
+        for parameter, *parts in zip(moved.network.parameters(), *gradients, strict=True):
+            mean = torch.stack(parts).mean(0)
+            direction = mean / mean.norm()
+            if mean.ndim > 1:
+                direction = torch.from_numpy(newton_schulz(mean.numpy()))
+            parameter += one.own["sage_rho"] * direction
+    second = torch.autograd.grad(
+        sum(losses(moved, together(moved, batch))) / len(batch), list(moved.network.parameters())
+    )
+    numbers = torch.Generator().manual_seed(int(batch.numbers("gradient noise").integers(2**63)))
+    for parameter, slope in zip(parameters, second, strict=True):
+        noise = torch.randn(slope.shape, generator=numbers, dtype=slope.dtype)
+        parameter.grad = slope + one.own["sage_gamma"] * (1 - cosine) * noise
+    one.adam.step()
+
+
 STEPS: dict[str, Callable[[Reference, Batch], None]] = {
     "ERM": erm,
     "Mixup": mixup,
@@ -276,8 +393,14 @@ STEPS: dict[str, Callable[[Reference, Batch], None]] = {
     "RSC": rsc,
     "Fish": fish,
     "Fishr": fishr,
+    "SD": sd,
+    "EQRM": eqrm,
+    "ERMPlusPlus": erm_plus_plus,
+    "MIRO": miro,
+    "GENIE": genie,
+    "SAGE": sage,
 }
-"""One update of every host of DomainBed."""
+"""One update of every host."""
 
 OWN: dict[str, dict[str, Scalar]] = {
     "IRM": {"irm_penalty_anneal_iters": 0, "irm_lambda": 3.0},
@@ -285,6 +408,8 @@ OWN: dict[str, dict[str, Scalar]] = {
     "Fishr": {"fishr_penalty_anneal_iters": 0},
     "ANDMask": {"andmask_tau": 0.3},
     "GroupDRO": {"groupdro_eta": 1.0},
+    "EQRM": {"eqrm_burnin_iters": 1, "eqrm_lr": 2e-2},
+    "ERMPlusPlus": {"ermpp_linear_steps": 0, "ermpp_average_from": 1},
 }
 
 
@@ -294,7 +419,7 @@ def parameters_of(network: nn.Module) -> Tensor:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("name", STEPS)
-def test_two_updates_with_live_batch_norm_are_those_of_domainbed(name: str, dropout: float) -> None:
+def test_two_updates_with_live_batch_norm_are_those_of_the_reference(name: str, dropout: float) -> None:
     network = network_with_batch_norm(ALGORITHMS[name].load().EXTRA_CHANNELS)
     host = tiny_host(name, network, **OWN.get(name, {}))
     reference = Reference(host)

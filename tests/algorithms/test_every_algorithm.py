@@ -30,6 +30,9 @@ EARLY: dict[str, dict[str, Scalar]] = {
     "IRM": {"irm_penalty_anneal_iters": 5, "irm_lambda": 3.0},
     "VREx": {"vrex_penalty_anneal_iters": 5},
     "Fishr": {"fishr_penalty_anneal_iters": 4, "fishr_lambda": 10.0},
+    "EQRM": {"eqrm_burnin_iters": 4, "eqrm_lr": 3e-3},
+    "ERMPlusPlus": {"ermpp_linear_steps": 1, "ermpp_linear_lr": 3e-3, "ermpp_average_from": 5},
+    "GENIE": {"genie_rate": 0.1},
     "ANDMask": {"andmask_tau": 0.5},
     "RSC": {"rsc_f_drop_factor": 0.1},  # at a third it takes more than twice the steps to learn
 }

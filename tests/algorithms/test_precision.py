@@ -29,6 +29,8 @@ EARLY: dict[str, dict[str, Scalar]] = {
     "IRM": {"irm_penalty_anneal_iters": 0, "irm_lambda": 3.0},
     "VREx": {"vrex_penalty_anneal_iters": 0},
     "Fishr": {"fishr_penalty_anneal_iters": 0, "fishr_lambda": 10.0},
+    "EQRM": {"eqrm_burnin_iters": 0, "eqrm_lr": 1e-4},
+    "ERMPlusPlus": {"ermpp_linear_steps": -1},
 }
 """Penalties from the first step on."""
 

@@ -20,17 +20,30 @@ OWN: dict[str, dict[str, Scalar]] = {
     "GSAM": {"sam_rho": 0.3, "gsam_alpha": 0.4},
     "SAGM": {"sam_rho": 0.3, "sagm_alpha": 0.2},
     "MTL": {"paper_form": True},  # else nothing reads the averages
+    "EQRM": {"eqrm_burnin_iters": 0, "eqrm_lr": 1e-2},
+    "ERMPlusPlus": {"ermpp_linear_steps": 0, "ermpp_average_from": 2},
 }
 """Hyperparameters, other than the defaults, under which every hyperparameter matters."""
 
 OTHER: dict[str, Scalar] = {
     "andmask_tau": 0.3,
+    "eqrm_burnin_iters": 1,
+    "eqrm_lr": 2e-2,
+    "eqrm_quantile": 0.9,
+    "ermpp_average_from": 3,
+    "ermpp_linear_lr": 1e-3,
+    "ermpp_linear_steps": 1,
     "fish_meta_lr": 0.05,
     "fishr_ema": 0.5,
     "fishr_lambda": 60.0,
+    "genie_average": 0.5,
+    "genie_drop": 0.1,
+    "genie_rate": 0.1,
     "groupdro_eta": 1.0,
     "gsam_alpha": 0.1,
     "irm_lambda": 8.0,
+    "miro_lambda": 1.0,
+    "miro_lr_mult": 1.0,
     "mixstyle_alpha": 3.0,
     "mixstyle_p": 1.0,
     "mixup_alpha": 5.0,
@@ -41,8 +54,11 @@ OTHER: dict[str, Scalar] = {
     "rsc_b_drop_factor": 0.7,
     "rsc_f_drop_factor": 0.7,
     "sag_w_adv": 0.2,
+    "sage_gamma": 0.1,
+    "sage_rho": 0.1,
     "sagm_alpha": 0.1,
     "sam_rho": 0.1,
+    "sd_reg": 1.0,
     "vrex_lambda": 8.0,
 }
 
@@ -53,9 +69,12 @@ NEUTRAL: list[tuple[str, dict[str, Scalar], float]] = [
     ("GroupDRO", {"groupdro_eta": 0.0}, 1e-12),
     ("GSAM", {"sam_rho": 0.0, "gsam_alpha": 0.0}, 1e-9),
     ("IRM", {"irm_penalty_anneal_iters": 0, "irm_lambda": 0.0}, 1e-12),
+    ("MIRO", {"miro_lambda": 0.0}, 1e-12),
     ("MMD", {"mmd_gamma": 0.0}, 1e-12),
+    ("SAGE", {"sage_rho": 0.0, "sage_gamma": 0.0}, 1e-9),
     ("SAGM", {"sam_rho": 0.0, "sagm_alpha": 0.0}, 1e-9),
     ("SAM", {"sam_rho": 0.0}, 1e-9),
+    ("SD", {"sd_reg": 0.0}, 1e-12),
     ("VREx", {"vrex_penalty_anneal_iters": 0, "vrex_lambda": 0.0}, 1e-12),
 ]
 """Algorithms that are ERM with these hyperparameters, up to this tolerance."""
@@ -75,12 +94,13 @@ def after_steps(name: str, steps: int = 4, **changes: Scalar) -> Algorithm:
 def test_each_hyperparameter_changes_the_weights(name: str, hyperparameter: str) -> None:
     if hyperparameter.endswith("_anneal_iters"):
         changed: Scalar = 1
-    elif hyperparameter in ("paper_form", "groupdro_mean"):
-        changed = not OWN.get(name, {}).get(hyperparameter, False)
+    elif isinstance(default := ALGORITHMS[name].own[hyperparameter].default, bool):
+        changed = not OWN.get(name, {}).get(hyperparameter, default)
     else:
         changed = OTHER[hyperparameter]
     one, other = after_steps(name), after_steps(name, **{hyperparameter: changed})
-    assert not torch.equal(one.network.classifier.weight, other.network.classifier.weight)
+    parameters = zip(one.network.parameters(), other.network.parameters(), strict=True)
+    assert any(not torch.equal(*pair) for pair in parameters)
 
 
 @pytest.mark.parametrize(("name", "hyperparameters", "tolerance"), NEUTRAL)
@@ -110,9 +130,11 @@ def test_where_all_domains_agree_it_is_erm_weight_decay_included(name: str) -> N
         ("VREx", {"vrex_penalty_anneal_iters": 1, "vrex_lambda": 7.0}, [1, 1, 2, 3]),
         ("IRM", {"irm_penalty_anneal_iters": 2, "irm_lambda": 7.0}, [1, 2, 1, 2, 3]),
         ("Fishr", {"fishr_penalty_anneal_iters": 2, "fishr_lambda": 50.0}, [1, 2, 1, 2]),
+        ("EQRM", {"eqrm_burnin_iters": 2}, [1, 2, 1, 2]),
+        ("ERMPlusPlus", {"ermpp_linear_steps": 1}, [1, 2, 1, 2]),
     ],
 )
-def test_adam_restarts_when_the_penalty_gets_its_full_weight_and_only_then(
+def test_adam_restarts_at_the_end_of_the_warm_up_and_only_then(
     name: str, hyperparameters: dict[str, Scalar], steps: list[int]
 ) -> None:
     host, remembered = tiny_host(name, **hyperparameters), []

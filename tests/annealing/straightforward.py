@@ -98,7 +98,7 @@ def straightforward_search(
             "anti": alignment < best_alignment,
             "loss": loss < best_loss,
         }[settings.objective]
-        passed = loss - reference < settings.loss_tolerance
+        passed = loss - reference < tolerance(settings, reference)
         tried.append(Tried(alignment, loss, passed, passed and better))
         if passed and better:
             best, best_alignment, best_loss = points[-1], alignment, loss
@@ -116,11 +116,16 @@ def straightforward_search(
         points.append(towards(random_signs(signs, choice_generator()), accepted[-1]))
         put(points[-1])
         alignment, loss = score(model, settings, ("candidate", len(tried)))
-        passed = loss - reference < settings.loss_tolerance
+        passed = loss - reference < tolerance(settings, reference)
         tried.append(Tried(alignment, loss, passed, False))
         chosen = len(tried) - 1 if passed else None
     put(theta if chosen is None else points[chosen])
     return Found(before, tried, chosen)
+
+
+def tolerance(settings: GGA, reference: float) -> float:
+    """In nats."""
+    return settings.loss_tolerance * (reference if settings.loss_gate == "relative" else 1)
 
 
 def score(model: Model, settings: GGA, name: Draw) -> tuple[float, float]:

@@ -77,6 +77,18 @@ def test_the_search_equals_the_straightforward_one(variant: str, origin: str, ob
     assert accepted < tried or variant == "guided"
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_search_equals_the_straightforward_one_with_a_relative_gate(variant: str) -> None:
+    settings = _settings(variant, loss_gate="relative", loss_tolerance=0.02)
+    passed = []
+    for seed in range(4):
+        model, plain_model = ToyModel(seed), ToyModel(seed)
+        outcome = _search(model, settings, seed)
+        _assert_equal(outcome, _plain(plain_model, settings, seed), model, plain_model)
+        passed.extend(candidate.passed for candidate in outcome.candidates)
+    assert {*passed} == {True, False}
+
+
 @pytest.mark.parametrize(("variant", "origin"), RULES)
 def test_the_search_equals_the_straightforward_one_through_batch_norm(variant: str, origin: str) -> None:
     settings = _settings(variant, origin=origin)

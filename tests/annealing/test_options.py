@@ -27,6 +27,7 @@ def test_the_defaults_are_the_papers_and_the_releases() -> None:
         "radius": 1e-5,
         "num_candidates": 250,
         "loss_tolerance": 0.1,
+        "loss_gate": "absolute",
         "objective": "alignment",
         "direction": "random",
         "origin": "start",
@@ -50,6 +51,7 @@ def test_the_defaults_are_the_papers_and_the_releases() -> None:
 def test_a_variant_differs_from_paper_in_what_the_design_says() -> None:
     assert VARIANTS == {
         "paper": {},
+        "paper-chained": {"origin": "accepted"},
         "released": {
             "origin": "current",
             "perturbs": "featurizer",
@@ -139,7 +141,7 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 def test_an_unknown_variant_or_method_is_refused_with_those_known() -> None:
-    with pytest.raises(ValueError, match=r"got 'guide' \(allowed: paper, released, guided\)"):
+    with pytest.raises(ValueError, match=r"got 'guide' \(allowed: paper, paper-chained, released, guided\)"):
         GGA.of_variant("guide")
     with pytest.raises(ValueError, match=r"method must be known, got \[\] \(allowed: gga, gga-l\)"):
         decode({"method": []})
@@ -180,7 +182,13 @@ def test_encode_and_pickle_preserve_an_annealing(method: str, data: st.DataObjec
 
 
 def test_a_key_leaves_out_neutral_values_and_what_decides_no_number() -> None:
-    left_out = {"objective": "alignment", "direction": "random", "diagnose_every": 1, "cuda_graph": False}
+    left_out = {
+        "loss_gate": "absolute",
+        "objective": "alignment",
+        "direction": "random",
+        "diagnose_every": 1,
+        "cuda_graph": False,
+    }
     values = encode(GGA(domain_gradients="layerwise"))
     del values["method"]
     key = GGA(domain_gradients="layerwise").in_key()

@@ -99,6 +99,27 @@ def test_the_loss_may_rise_by_less_than_the_tolerance(rise: float, passes: bool)
     assert (outcome.candidates[0].passed, outcome.accepted) == (passes, int(passes))
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
+@pytest.mark.parametrize(("rise", "passes"), [(0.24, True), (0.25, False), (0.26, False), (-5.0, True)])
+def test_a_relative_tolerance_is_a_fraction_of_the_reference(scale: float, rise: float, passes: bool) -> None:
+    scores = [Score(0.0, scale), Score(0.5, scale * (1 + rise))]
+    outcome, _, _ = _run(scores, loss_tolerance=0.25, loss_gate="relative")
+    assert (outcome.candidates[0].passed, outcome.accepted) == (passes, int(passes))
+
+
+def test_a_relative_tolerance_follows_the_reference() -> None:
+    scores = [Score(0.0, 1.0), Score(0.1, 1.4), Score(0.2, 2.0)]
+    assert _run(scores, loss_tolerance=0.5, loss_gate="relative")[0].accepted == 1
+    assert _run(scores, loss_tolerance=0.5, loss_gate="relative", loss_reference="accepted")[0].accepted == 2
+
+
+@pytest.mark.parametrize(("tolerance", "accepted"), [(math.inf, 1), (-math.inf, 0)])
+@pytest.mark.parametrize("loss", [0.0, 1.0])
+def test_an_infinite_tolerance_is_the_same_in_both_gates(tolerance: float, accepted: int, loss: float) -> None:
+    outcome, _, _ = _run([Score(0.0, loss), Score(0.5, 9.0)], loss_tolerance=tolerance, loss_gate="relative")
+    assert outcome.accepted == accepted
+
+
 def test_the_loss_reference_ratchets_up_only_with_accepted() -> None:
     scores = [Score(0.0, 1.0), Score(0.1, 1.05), Score(0.2, 1.12), Score(0.3, 1.19)]
     assert _run(scores, loss_reference="start")[0].accepted == 1

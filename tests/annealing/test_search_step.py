@@ -159,6 +159,7 @@ def test_scaling_one_loss_leaves_the_alignments() -> None:
         ("paper", {"objective": "anti"}),
         ("paper", {"objective": "loss"}),
         ("paper", {"loss_tolerance": 0.001}),
+        ("paper", {"loss_gate": "relative", "loss_tolerance": 0.0125}),
         ("paper", {"radius": 0.04}),
         ("paper", {"num_candidates": 4}),
         ("paper", {"direction": "gradient"}),
@@ -171,7 +172,8 @@ def test_scaling_one_loss_leaves_the_alignments() -> None:
     ],
 )
 def test_each_setting_changes_something(variant: str, change: dict[str, object]) -> None:
-    plain = _settings(variant, **({"loss_tolerance": 0.0} if "loss_reference" in change else {}))
+    tolerance = {"loss_tolerance": change["loss_tolerance"]} if len(change) > 1 else {}
+    plain = _settings(variant, **tolerance)
     model, changed_model = ToyModel(), ToyModel()
     outcome, changed = _search(model, plain), _search(changed_model, _settings(variant, **change))
     assert outcome.candidates != changed.candidates or outcome.chosen != changed.chosen

@@ -21,6 +21,7 @@ from gga_sweep.algorithms.base import Algorithm, Setting
 from gga_sweep.algorithms.batch import Batch
 from gga_sweep.datasets import Minibatch
 from gga_sweep.networks.network import build_network
+from gga_sweep.records import Scalar
 from gga_sweep.seeding import stream
 from gga_sweep.training.fingerprint import set_arithmetic
 
@@ -34,12 +35,18 @@ class Counts(NamedTuple):
 
     Args:
         context: forwards of ARM's context network.
+        live: forwards more, if batch norm is not frozen.
+        numbers: normal numbers drawn for every weight.
+        polar: Newton-Schulz iterations of every matrix of weights, five each.
     """
 
     forwards: float = 1
     backwards: float = 1
     adam: float = 1
     context: float = 0
+    live: float = 0
+    numbers: float = 0
+    polar: float = 0
 
 
 ONE = Counts()
@@ -65,7 +72,17 @@ COUNTS: Mapping[str, Counts] = {
     "PCGrad": ONE,
     "AgrSum": ONE,
     "Fishr": ONE,  # gradients of single images are those of the classifier alone
+    "SD": ONE,
+    "EQRM": ONE,
+    "ERMPlusPlus": Counts(live=1),  # of the network of mean weights
+    "MIRO": Counts(forwards=2),
+    "GENIE": Counts(adam=2, numbers=2),  # the length of the noise needs a sum over every tensor, and then a second pass
+    "SAGE": Counts(2, 2, numbers=1, polar=1),
 }
+
+
+OWN: Mapping[str, Scalar] = {"eqrm_burnin_iters": 0, "ermpp_linear_steps": -1, "ermpp_average_from": 1}
+"""Of the hyperparameters, those with which the first steps would be cheaper than the others."""
 
 
 class Case(NamedTuple):
@@ -99,7 +116,7 @@ def build_algorithm(case: Case, name: str) -> Algorithm:
     network = build_network(case.network, (channels + algorithm.EXTRA_CHANNELS, *sides), CLASSES, None, generator).to(
         case.device
     )
-    values = {key: item.default for key, item in spec.hyperparameters.items()} | {"batch_size": case.batch}
+    values = {key: item.default for key, item in spec.hyperparameters.items()} | {"batch_size": case.batch, **OWN}
     made = algorithm(network, values, Setting(DOMAINS, CLASSES, case.shape, "bench", 0)).train()
     for module in made.network.featurizer.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -132,11 +149,27 @@ def parts(case: Case, found: Batch) -> dict[str, Callable[[], object]]:
         with torch.no_grad():
             arm.network.get_submodule("context_net")(found.images)
 
+    def numbers() -> None:
+        for parameter in parameters:
+            torch.randn(parameter.shape, device=parameter.device)
+
+    def polar() -> None:
+        for parameter in parameters:
+            if parameter.ndim > 1:
+                matrix = parameter.detach().flatten(1)
+                matrix = matrix.T if len(matrix) > matrix.shape[1] else matrix
+                matrix = matrix / matrix.norm()
+                for _ in range(5):
+                    square = matrix @ matrix.T
+                    matrix = 3.4445 * matrix + (2.0315 * square @ square - 4.7750 * square) @ matrix
+
     return {
         "forward": loss,
         "forward and backward": lambda: torch.autograd.grad(loss(), parameters),
         "adam": adam,
         "context": context,
+        "numbers": numbers,
+        "polar": polar,
     }
 
 
@@ -163,16 +196,18 @@ def report(case: Case, repeats: int) -> None:
     taken = milliseconds(works, case.device, repeats)
     forward, adam, context = taken["forward"], taken["adam"], taken["context"]
     backward = taken["forward and backward"] - forward
-    print(f"{case}: forward {forward:.1f} ms, backward {backward:.1f}, Adam {adam:.2f}, ARM's context {context:.1f}")
+    print(f"{case}: forward {forward:.1f} ms, backward {backward:.1f}, Adam {adam:.2f}, ARM's context {context:.1f},")
+    print(f"  a normal number for every weight {taken['numbers']:.1f}, polar factors {taken['polar']:.1f}")
     print("of a step of ERM           F     B     A   demanded  measured  measured / demanded (aim: 1.3)")
     bare = forward + backward + adam
     for name, counts in COUNTS.items():
-        demanded = counts.forwards * forward + counts.backwards * backward + counts.adam * adam
-        demanded = (demanded + counts.context * context) / bare
+        forwards = counts.forwards + counts.live * case.live
+        demanded = forwards * forward + counts.backwards * backward + counts.adam * adam + counts.context * context
+        demanded = (demanded + counts.numbers * taken["numbers"] + counts.polar * taken["polar"]) / bare
         measured = taken[name] / taken["ERM"]
         missed = "  missed" if measured / demanded > AIM else ""
         print(
-            f"{name:20}{counts.forwards:8.2f}{counts.backwards:6.2f}{counts.adam:6.0f}{demanded:11.2f}{measured:10.2f}"
+            f"{name:20}{forwards:8.2f}{counts.backwards:6.2f}{counts.adam:6.0f}{demanded:11.2f}{measured:10.2f}"
             f"{measured / demanded:12.2f}{missed}"
         )
 

@@ -209,6 +209,7 @@ def test_hyperparameters_go_by_domainbeds_names_and_the_annealings_are_prefixed(
         ("Fish", {"meta_lr": 0.5}),
         ("MLDG", {"mldg_beta": 1.0, "n_meta_test": 2}),
         ("Fishr", {"lambda": 1000.0, "penalty_anneal_iters": 1500, "ema": 0.95}),
+        ("ERMPlusPlus", {"linear_steps": 500, "linear_lr": 5e-5, "ermpp_average_from": 600}),
         ("GSAM", {"rho": 0.05, "alpha": 0.001}),
         ("SAGM", {"rho": 0.05, "alpha": 0.001}),
         ("IRM", {"irm_lambda": 100.0, "irm_penalty_anneal_iters": 500}),

@@ -294,7 +294,7 @@ def test_gains_are_shown_for_the_algorithms_of_the_table() -> None:
 def test_each_published_gain_is_beside_ours_of_the_same_algorithm(dataset: str, column: int) -> None:
     """All 17 by the names of our catalogue, in the order of the release, whatever the arms are called."""
     (contrast,) = invented_comparison(invented_sweep(arms=("ERM", "ERM + GGA, radius 1e-5"))).selected
-    algorithms = [name for name in ALGORITHMS if name not in ("PCGrad", "AgrSum", "Fishr")]
+    algorithms = [*ALGORITHMS][:18]  # ERM, then those of the table
     contrasts = [replace(contrast, arm=f"ours, {name}") for name in algorithms]
     names = {f"ours, {name}": name for name in algorithms}
     found = published_section(pacs(dataset=dataset), contrasts, names)

@@ -40,6 +40,7 @@ def values_of(sweep: SweepSpec, drawn: dict[str, Scalar] | None = None) -> Value
         (GGA, ["ERM + GGA"]),
         ({"annealing": {"variant": "paper"}}, ["ERM + GGA"]),
         ({"annealing": {"variant": "released"}}, ["ERM + GGA released"]),
+        ({"annealing": {"variant": "paper-chained"}}, ["ERM + GGA paper-chained"]),
         ({"annealing": {"variant": "guided"}}, ["ERM + GGA guided"]),
         ({"annealing": {"variant": "guided", "num_candidates": 2}}, ["ERM + GGA guided, num candidates 2"]),
         (GGA_L, ["ERM + GGA-L"]),

@@ -66,7 +66,7 @@ FIELDS = fault_cases(r"""
 {arms: [{algorithm: ERM, annealing: {method: gga}, vary: {annealing.radius: [1.0e-5, -0.0001]}}]}
     -> arms[0].vary.annealing.radius: must be a finite number of at least 0, got -0.0001
 {arms: [{annealing: {variant: papr}}]}
-    -> arms[0].annealing.variant: must be 'paper', 'released' or 'guided', got 'papr'
+    -> arms[0].annealing.variant: must be 'paper', 'paper-chained', 'released' or 'guided', got 'papr'
 {arms: [{annealing: {method: gga-x}}]}
     -> arms[0].annealing.method: must be 'gga' or 'gga-l', got 'gga-x'
 {draws: 0}

@@ -123,6 +123,13 @@ OWN: dict[str, list[tuple[str, str, Draw]]] = {
         ("fishr_ema", "ema", _share(0.9, 0.99)),
     ],
     "ANDMask": [("andmask_tau", "tau", _share(0.5, 1.0))],
+    "SD": [("sd_reg", "sd_reg", _power(-5, -1))],
+    "EQRM": [
+        ("eqrm_quantile", "eqrm_quantile", _share(0.5, 0.99)),
+        ("eqrm_burnin_iters", "eqrm_burnin_iters", _steps(2.5, 3.5)),
+        ("eqrm_lr", "eqrm_lr", _power(-7, -5)),
+    ],
+    "ERMPlusPlus": [("ermpp_linear_lr", "linear_lr", _power(-5, -3.5))],
     # ---
     "SAM": [("sam_rho", "rho", _one_of(0.01, 0.02, 0.05, 0.1))],
     "GSAM": [

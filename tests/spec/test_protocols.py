@@ -70,7 +70,8 @@ def test_searched_hyperparameters_exist_and_make_sense(protocol: Protocol, datas
             assert [spec.hyperparameters[name].fault(name, value) for value in values] == [None] * len(values)
 
 
-# domainbed/hparams_registry.py at b93c22a, SAM and its kin in the GGA release's; ours is named in `DOMAINBED_NAMES`
+# domainbed/hparams_registry.py at b93c22a, SAM and its kin in the GGA release's, GENIE in its authors'; ours is named
+# in `DOMAINBED_NAMES`
 RANDOM = {
     "Mixup": {"mixup_alpha": (0.1, 10)},
     "MixStyle": {},
@@ -92,6 +93,12 @@ RANDOM = {
     "PCGrad": {},
     "AgrSum": {},
     "Fishr": {"fishr_lambda": (10, 1e4), "fishr_penalty_anneal_iters": (0, 4999), "fishr_ema": (0.9, 0.99)},
+    "SD": {"sd_reg": (1e-5, 1e-1)},
+    "EQRM": {"eqrm_quantile": (0.5, 0.99), "eqrm_burnin_iters": (316, 3162), "eqrm_lr": (1e-7, 1e-5)},
+    "ERMPlusPlus": {"ermpp_linear_lr": (1e-5, 10**-3.5)},
+    "MIRO": {},
+    "GENIE": {"genie_rate": (1e-3, 1e-1), "genie_average": (0.9, 0.999), "genie_drop": (0.1, 0.8)},
+    "SAGE": {},
 }
 
 AT_7DF6F06 = {"Mixup": {"mixup_alpha": (0.1,)}, "MLDG": {"mldg_beta": (0.1, 10)}}  # the same file at 7df6f06

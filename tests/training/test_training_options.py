@@ -181,6 +181,7 @@ BASE: Mapping[str, Scalar] = {"num_candidates": 6, "start_step": 1, "num_steps":
         ({}, {"mask": "forward"}),
         ({"mask": "forward", "loss_tolerance": 0.01}, {"joint_loss": "forward"}),
         ({"loss_tolerance": 0.03}, {"loss_reference": "accepted"}),
+        ({"loss_tolerance": 0.03}, {"loss_gate": "relative"}),
     ],
     ids=lambda switches: "-".join(map(str, switches.values())) if isinstance(switches, dict) else "",
 )

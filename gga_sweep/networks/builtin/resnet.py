@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def resnet(name: str, input_shape: InputShape, weights: str | None) -> tuple[nn.Module, int]:
-    """A ResNet and the width of its features. MixStyle may mix after its `style_stages`.
+    """A ResNet and the width of its features. MixStyle may mix after its `style_stages`; MIRO
+    compares the outputs of its `feature_stages`.
 
     Args:
         name: torchvision's.
@@ -26,6 +27,7 @@ def resnet(name: str, input_shape: InputShape, weights: str | None) -> tuple[nn.
     features = network.fc.in_features
     network.fc = nn.Identity()
     network.style_stages = (network.layer1, network.layer2, network.layer3)
+    network.feature_stages = (network.maxpool, network.layer1, network.layer2, network.layer3, network.layer4)
     return network, features
 
 

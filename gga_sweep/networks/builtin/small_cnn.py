@@ -23,7 +23,8 @@ def small_cnn(input_shape: InputShape, weights: str | None = None) -> tuple[nn.M
         weights: none are published.
 
     Returns:
-        The featurizer and the width of its features. Its `style_stages` are the modules after which MixStyle may mix.
+        The featurizer and the width of its features. Its `style_stages` are the modules after which MixStyle may mix,
+        its `feature_stages` those whose outputs MIRO compares.
     """
     from torch import nn
 
@@ -42,6 +43,7 @@ def small_cnn(input_shape: InputShape, weights: str | None = None) -> tuple[nn.M
     )
     featurizer = nn.Sequential(OrderedDict(layers=layers))
     featurizer.style_stages = (layers[2], layers[5])  # type: ignore[assignment]  # the ends of the first two blocks
+    featurizer.feature_stages = (layers[2], layers[5], layers[8])  # type: ignore[assignment]  # of all three
     return featurizer, FEATURES
 
 
