@@ -30,7 +30,8 @@ from torchvision.datasets import ImageFolder
 from gga_sweep.datasets import Dataset, draw_minibatch, load_dataset
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD
-from gga_sweep.spec.models import RunSpec, TrainingSettings
+from gga_sweep.spec.models import ArmConfig, RunSpec, SweepConfig, TrainingConfig
+from gga_sweep.spec.protocols import complete_training, get_protocol
 from gga_sweep.training.trainer import Trainer, split_dataset
 
 CPU = torch.device("cpu")
@@ -73,25 +74,24 @@ def load(root: Path, cache: Path, size: int) -> Dataset:
 
 
 def config_of(network: str, batch: int) -> RunSpec:
+    images = DatasetConfig(name="ImageFolder")
+    changes = {
+        "steps": 100_000,
+        "evaluate_every": 100_000,
+        "network": network,
+        "weights": "random",
+        "freeze_batch_norm": True,
+        "augmentation": "domainbed",
+    }
+    sweep = SweepConfig(name="bench", dataset=images, arms=(ArmConfig(),), training=TrainingConfig(**changes))
     return RunSpec(
-        dataset=DatasetConfig(name="ImageFolder"),
+        dataset=images,
         algorithm="ERM",
         hyperparameters={"lr": 1e-4, "batch_size": batch, "weight_decay": 0.0, "dropout": 0.0},
         annealing=None,
         test_domains=("test",),
         trial_seed=0,
-        training=TrainingSettings(
-            steps=100_000,
-            evaluate_every=100_000,
-            evaluate="all",
-            network=network,
-            weights=None,
-            freeze_batch_norm=True,
-            split="stream",
-            holdout=0.2,
-            augmentation="domainbed",
-            augment_validation=False,
-        ),
+        training=complete_training(sweep, get_protocol("quick")),
     )
 
 
