@@ -367,7 +367,7 @@ def test_a_faulty_field_hides_no_fault_elsewhere(changes: dict[str, Any], messag
         ({"dataset": {"name": "PACSS"}}, (*EMBEDDED, "ImageFolder", *BENCHMARKS, "module:attribute")),
         ({"protocol": "quik"}, PROTOCOLS),
         ({"arms": [{"algorithm": "EMR"}]}, (*ALGORITHMS, "module:Class")),
-        ({"training": {"network": "vgg"}}, (*NETWORKS, "module:attribute")),
+        ({"training": {"network": "vgg"}}, (*NETWORKS, "timm/NAME", "module:attribute")),
         ({"test_domains": [80]}, ("0", "15", "30", "45", "60", "75")),
         ({"defaults": {"momentum": 0.9}}, TRAINING_HYPERPARAMETERS),
         ({"arms": [{"annealing": {"gamma": 1}}]}, ("method", "variant", *methods.GGA().values())),

@@ -23,7 +23,8 @@ def small_cnn(input_shape: InputShape, weights: str | None = None) -> tuple[nn.M
         weights: none are published.
 
     Returns:
-        The featurizer and the width of its features. Its `style_stages` are the modules after which MixStyle may mix.
+        The featurizer and the width of its features. Its `style_stages` are the modules after which MixStyle may mix,
+        its `trainable_blocks` the convolutions with their norms, and the linear layer.
     """
     from torch import nn
 
@@ -42,6 +43,8 @@ def small_cnn(input_shape: InputShape, weights: str | None = None) -> tuple[nn.M
     )
     featurizer = nn.Sequential(OrderedDict(layers=layers))
     featurizer.style_stages = (layers[2], layers[5])  # type: ignore[assignment]  # the ends of the first two blocks
+    parts = layers[:2], layers[3:5], layers[6:8], layers[10:]
+    featurizer.trainable_blocks = tuple(tuple(part.parameters()) for part in parts)  # type: ignore[assignment]
     return featurizer, FEATURES
 
 
