@@ -110,13 +110,15 @@ def _download(file: PublishedFile) -> Path:
         download_url_to_file(file.source, str(target), digest and digest.group(1), progress=False)
         return target
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     repository, _, revision = file.source.partition("@")
     *preferred, last = file.names
     for name in preferred:
         try:
             return Path(hf_hub_download(repository, name, revision=revision or None))
+        except LocalEntryNotFoundError:  # the hub cannot be reached
+            raise
         except EntryNotFoundError:  # the repository has only an older format
             continue
     return Path(hf_hub_download(repository, last, revision=revision or None))
