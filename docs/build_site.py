@@ -31,7 +31,18 @@ PAGES = {
 
 CONTENTS = {
     "Start": ["tutorial", "glossary", "gallery"],
-    "Guides": ["running", "python", "sweep-files", "annealing", "selection", "data", "domainbed", "ledger", "infra"],
+    "Guides": [
+        "running",
+        "python",
+        "sweep-files",
+        "networks",
+        "annealing",
+        "selection",
+        "data",
+        "domainbed",
+        "ledger",
+        "infra",
+    ],
     "Reference": ["command-line", "python-names"],
     "Results": ["findings", "benchmarks", "reliability", "scaling"],
     "Project": ["contributing", "changelog", "security"],

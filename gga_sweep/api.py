@@ -115,7 +115,10 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
         console.print(work_in_words(work), highlight=False, markup=False)
         if not work.is_empty:
             with waiting(console, "Loading Ray"):  # otherwise it is not even imported
+                from gga_sweep.execution.network_check import require_networks
                 from gga_sweep.ray_backend.train_in_waves import train
+
+                require_networks(sweep)
             with DecodingDisplay(console) as decoding:
                 decode_images(sweep, decoding.show)
         with Projector(

@@ -24,6 +24,7 @@ from gga_sweep.cli.sweep_files import new, schema
 from gga_sweep.cli.sweeps import plan, reseed
 from gga_sweep.cli.tables import export, report
 from gga_sweep.cli.tracking import sync, ui
+from gga_sweep.cli.weights import fetch
 from gga_sweep.errors import GGASweepError, StorageError, SweepOwnedError
 from gga_sweep.tracking.environment import set_environment
 
@@ -82,6 +83,9 @@ data_app.command("list", cls=_Command)(list_datasets)
 for data_command in (check, prepare):
     data_app.command(cls=_Command)(data_command)
 app.add_typer(data_app, name="data", rich_help_panel="Prepare")
+weights_app = typer.Typer(cls=_Commands, help="Download published weights.", no_args_is_help=True)
+weights_app.command(cls=_Command)(fetch)
+app.add_typer(weights_app, name="weights", rich_help_panel="Prepare")
 
 
 def _print_version(version: bool) -> None:

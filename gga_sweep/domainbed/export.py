@@ -268,7 +268,7 @@ def _hparams(config: RunSpec) -> dict[str, Scalar]:
         "data_augmentation": config.training.augmentation != "none",
         "class_balanced": False,
         "nonlinear_classifier": False,
-        "resnet50_augmix": False,
+        "resnet50_augmix": config.training.network == "timm/resnet50.ram_in1k",
         "vit": False,
     }
 

@@ -199,7 +199,9 @@ def predict(
             for domain in dataset.domains
             for name in names
         )
-    now = fingerprint(device)
+    now = fingerprint(device, config.training.network)
+    if "weights" in header.fingerprint:  # only its training read them
+        now["weights"] = header.fingerprint["weights"]
     return Predictions(
         run=folder.name,
         step=record.step,

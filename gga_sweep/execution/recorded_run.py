@@ -176,7 +176,7 @@ class RecordedRun:
                 classes=dataset.classes,
                 input_shape=dataset.input_shape,
                 normalise=dataset.normalise,
-                fingerprint=fingerprint(device),
+                fingerprint=fingerprint(device, config.training.network, config.training.weights),
                 start_time=started,
                 split_digests=_split_digests(config, dataset),
                 code=code,

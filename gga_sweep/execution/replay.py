@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.execution.network_check import require_networks
 from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import decode_images, require_writable
 from gga_sweep.execution.recorded_run import Progress, RecordingOptions
@@ -39,6 +40,7 @@ def replay(
     target = as_location(output or sweep.folder / "replays", "--output")
     if target.resolve() == sweep.folder.resolve():
         raise InputError([Fault("--output", "must be another folder than the sweep's own", str(target))])
+    require_networks(sweep)
     require_writable(target)
     decode_images(sweep)
     ledger = Ledger(target)

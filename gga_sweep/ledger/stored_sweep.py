@@ -122,8 +122,8 @@ def check_unchanged(ledger: Ledger, sweep: SweepSpec, contents: Contents) -> Non
         for field in SweepConfig.model_fields
         if field not in _EXTENDABLE and before.get(field) != now.get(field)
     ]
-    if (stored.contents.dataset, stored.contents.weights) != (contents.dataset, contents.weights):
-        faults.append(Fault("dataset", "its images, or the weights file, are not those this sweep was launched with"))
+    if stored.contents.dataset != contents.dataset:
+        faults.append(Fault("dataset", "its images are not those this sweep was launched with"))
     faults += [
         Fault("", f"the source of {part} {_CHANGED}, which keeps the runs of the earlier source and trains new ones")
         for part, digest in contents.code.items()
@@ -187,8 +187,9 @@ def _without_paths(config: SweepConfig, contents: Contents) -> dict[str, Any]:
     """Images and weights may move: their digests are compared instead of their paths."""
     plain = _plain(config)
     plain["dataset"].pop("root", None)
-    if contents.weights is not None:
-        plain["training"].pop("weights", None)
+    path = plain["training"].get("weights")
+    if path in contents.weights:
+        plain["training"]["weights"] = contents.weights[path]
     return plain
 
 

@@ -11,9 +11,21 @@ from typing import TYPE_CHECKING, Literal, cast
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.networks.builtin import NETWORKS
 from gga_sweep.networks.declaration import InputShape
+from gga_sweep.networks.published import PRETRAINED, PublishedFile
+from gga_sweep.networks.timm_models import (
+    CHANNELS,
+    PREFIX,
+    is_timm,
+    name_faults,
+    pretrained_faults,
+    published_timm_file,
+)
 
 if TYPE_CHECKING:
     from torch import nn
+
+_OF_DOMAINBED_HEAD = "resnet50"
+"""The network of timm that DomainBed at b93c22a starts from."""
 
 LAYERWISE_BATCH = 16
 """Images a domain up to which a CPU computes the domains' gradients layer by layer, see `default_domain_gradients`."""
@@ -24,6 +36,11 @@ LAYERWISE_DOMAINS: Mapping[str, int] = MappingProxyType({"small-cnn": 4})
 
 def network_faults(name: str, channels: int | None, weights: str | None) -> list[Fault]:
     """The faults of a choice of network, found without building it."""
+    if is_timm(name):
+        faults = name_faults(name)
+        if channels not in (None, CHANNELS):
+            faults.append(Fault("training.network", f"{name} needs images of {CHANNELS} channels, got {channels}"))
+        return faults if weights is None else [*faults, *_weights_faults(name, weights)]
     if name not in NETWORKS:
         try:
             named_featurizer(name)
@@ -77,29 +94,49 @@ def pools_features(network: str) -> bool:
 
 def is_in_domainbed(network: str) -> bool:
     """Whether DomainBed has the same featurizer under the same tensor names."""
+    if is_timm(network):
+        network = network.removeprefix(PREFIX).partition(".")[0]  # a ResNet of timm has torchvision's names
+        return network == _OF_DOMAINBED_HEAD
     return network in NETWORKS and NETWORKS[network].in_domainbed
 
 
 def is_weights_file(weights: str) -> bool:
-    """A path has a separator or a suffix; a torchvision weight name has neither."""
+    """A path has a separator or a suffix; a name of published weights has neither."""
     return "/" in weights or "." in weights
 
 
 def published_weights(network: str, weights: str) -> str:
-    """Torchvision's own name of published weights.
+    """The own name of a built-in network's published weights.
 
     Raises:
         InputError: no such weights for this network.
 
-    >>> published_weights("resnet50", "imagenet")
-    'IMAGENET1K_V1'
+    >>> published_weights("resnet50", "imagenet"), published_weights("resnet50", "pretrained")
+    ('IMAGENET1K_V1', 'IMAGENET1K_V1')
     """
-    name = "IMAGENET1K_V1" if weights == "imagenet" else weights
     known = NETWORKS[network].weights
+    name = known[0] if known and weights in ("imagenet", PRETRAINED) else weights
     if name not in known:
-        allowed = ("imagenet", *known, "a state-dict file")
+        allowed = (PRETRAINED, "imagenet", *known, "a state-dict file")
         raise InputError([Fault("training.weights", f"no such weights of {network}", weights, allowed)])
     return name
+
+
+def published_file(network: str, weights: str = PRETRAINED) -> PublishedFile:
+    """Where published weights of a network are. Imports torchvision, or timm.
+
+    Raises:
+        InputError: unknown network, or no such weights.
+    """
+    if faults := network_faults(network, None, weights):
+        raise InputError(faults)
+    if is_timm(network):
+        return published_timm_file(network)
+    known = NETWORKS.get(network)
+    if known is None or known.published is None:
+        rule = f"{network} has no published weights; give a state-dict file"
+        raise InputError([Fault("training.weights", rule, weights)])
+    return known.published(published_weights(network, weights))
 
 
 def _weights_faults(network: str, weights: str) -> list[Fault]:
@@ -109,6 +146,11 @@ def _weights_faults(network: str, weights: str) -> list[Fault]:
         except OSError:  # too long a name, or a folder that may not be entered
             exists = False
         return [] if exists else [Fault("training.weights", "the weights file must exist", weights)]
+    if is_timm(network):
+        if weights == PRETRAINED:
+            return pretrained_faults(network)
+        allowed = ("random", PRETRAINED, "a state-dict file")
+        return [Fault("training.weights", f"no such weights of {network}", weights, allowed)]
     if network not in NETWORKS or not NETWORKS[network].weights:
         return [Fault("training.weights", f"{network} has no published weights; give a state-dict file", weights)]
     try:
@@ -126,7 +168,9 @@ def named_featurizer(name: str) -> Callable[[InputShape], tuple[nn.Module, int]]
     """
     module, separator, attribute = name.partition(":")
     if not separator:
-        raise InputError([Fault("training.network", "unknown network", name, (*NETWORKS, "module:attribute"))])
+        raise InputError(
+            [Fault("training.network", "unknown network", name, (*NETWORKS, "timm/NAME", "module:attribute"))]
+        )
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module may raise anything while it is imported

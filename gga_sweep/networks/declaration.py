@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+    from gga_sweep.networks.published import PublishedFile
+
 InputShape = tuple[int, int, int]
 """(channels, height, width) of an image."""
 
@@ -25,7 +27,8 @@ class NetworkSpec:
         splits_by_layer: whether domain gradients can be computed layer by layer.
         channels: of the images that it accepts in a sweep; None for any number. An algorithm may add channels: the
             first convolution then repeats its weights.
-        weights: names of published weights.
+        weights: names of published weights, the first of which `pretrained` means.
+        published: a name of published weights -> where they are.
         pools_features: whether its parameters are as many, and cost as much, whatever the size of an image.
         in_domainbed: whether DomainBed has the same featurizer under the same tensor names.
     """
@@ -36,5 +39,6 @@ class NetworkSpec:
     splits_by_layer: bool
     channels: int | None = None
     weights: tuple[str, ...] = ()
+    published: Callable[[str], PublishedFile] | None = None
     pools_features: bool = False
     in_domainbed: bool = False

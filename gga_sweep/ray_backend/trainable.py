@@ -16,6 +16,7 @@ import numpy as np
 from ray import tune
 
 from gga_sweep.errors import AttemptSupersededError, Fault, GGASweepError, InputError, StorageError
+from gga_sweep.execution.network_check import require_networks
 from gga_sweep.execution.open_run import open_run
 from gga_sweep.execution.prepare import decode_images, prepare_ledger, require_writable
 from gga_sweep.execution.recorded_run import (
@@ -370,12 +371,14 @@ def trainable(sweep: SweepSpec) -> Any:
         A trainable with the resources of the sweep file.
 
     Raises:
-        InputError: the dataset is missing, or `resources.gpus` is auto, which only `run_sweep` can measure.
+        InputError: the dataset is missing, a network cannot be built, or `resources.gpus` is auto, which only
+            `run_sweep` can measure.
     """
     if sweep.config.resources.gpus == "auto":
         rule = "must be a number from 0 to 1 in a Tuner of your own"
         raise InputError([Fault("resources.gpus", rule, "auto")], sweep.source)
     require_writable(sweep.storage)
+    require_networks(sweep)
     contents = prepare_ledger(sweep)
     decode_images(sweep)
     return bind_trainable(sweep, contents, {})

@@ -20,6 +20,7 @@ from gga_sweep.scheduling.expected_ends import expected_ends
 from gga_sweep.scheduling.price import jobs_of, price_of
 from gga_sweep.scheduling.savings import savings_of
 from gga_sweep.spec import Outline, Plan
+from gga_sweep.spec.counted_work import model_of
 from gga_sweep.spec.models import ResourcesConfig
 
 
@@ -87,7 +88,7 @@ def _calibrated(plan: Outline, show: Callable[[str], None]) -> _Known:
     found = calibrate([run.config for run in plan.runs], dataset, config.resources.on_gpu, show)
     disk = disk_in_words(
         images=decoded_bytes(dataset, config.dataset.name),
-        selected=sum(found.sizes[run.config.algorithm].selected for run in jobs_of(plan).values()),
+        selected=sum(found.sizes[model_of(run.config)].selected for run in jobs_of(plan).values()),
         checkpoint=max(size.checkpoint for size in found.sizes.values()),
     )
     decoding = None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gga_sweep.spec.counted_work import form_of, step_images
+from gga_sweep.spec.counted_work import form_of, model_of, step_images
 from gga_sweep.spec.models import RunSpec
 
 if TYPE_CHECKING:  # it loads torch
@@ -22,15 +22,15 @@ _RESOLUTION = 10_000  # Ray counts ten thousandths of a GPU
 
 
 def most_demanding(configs: Iterable[RunSpec], n_domains: int) -> tuple[RunSpec, ...]:
-    """For each algorithm and form of annealing, the run with the most images in a step.
+    """For each algorithm, network and form of annealing, the run with the most images in a step.
 
     Args:
-        configs: of one sweep, so of one network.
+        configs: of one sweep.
         n_domains: of its dataset.
     """
     found: dict[tuple[object, ...], RunSpec] = {}
     for config in configs:
-        kind = (config.algorithm, form_of(config))
+        kind = (model_of(config), form_of(config))
         if kind not in found or step_images(config, n_domains) > step_images(found[kind], n_domains):
             found[kind] = config
     return tuple(found.values())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from gga_sweep.algorithms import AlgorithmSpec, get_algorithm
 from gga_sweep.annealing.options import options_of
+from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import Scalar
-from gga_sweep.spec.models import AnnealingConfig, ArmConfig, SweepConfig
+from gga_sweep.spec.models import TRAINING, AnnealingConfig, ArmConfig, SweepConfig
 
 PREFIX = "annealing."
 
@@ -26,7 +28,8 @@ class Arm:
     Args:
         name: unique in the sweep.
         block: the name without the factors, which the arms of a block share.
-        factors: dotted hyperparameter name -> value; fixed in this arm, never selected over.
+        factors: dotted name of a hyperparameter, or one of `TRAINING_FACTORS` -> value; fixed in this arm, never
+            selected over.
         baseline: name of the arm it is compared with; None for an arm that is a baseline itself.
         index: of its block in the file's `arms:`, for error messages.
         declared: the algorithm's declaration.
@@ -47,6 +50,10 @@ class Arm:
         """Every name that can be set, searched or varied in this arm."""
         own = tuple(self.declared.hyperparameters)
         return own if self.annealing is None else (*own, *map(annealing_name, options_of(self.annealing.kind)))
+
+    def field_of(self, name: str) -> str:
+        """Where in the sweep file a field stands that may be a factor of the arm."""
+        return f"arms[{self.index}].vary.{name}" if name in self.factors else name
 
     @property
     def fixed(self) -> dict[str, Scalar]:
@@ -82,8 +89,13 @@ def expand_arms(config: SweepConfig) -> tuple[Arm, ...]:
 
 
 def listed(values: Mapping[str, Scalar]) -> str:
-    """Values as arms' names put them: ", radius 1e-5, num steps 5"; empty without one."""
-    return "".join(f", {_label(name)} {_short(value)}" for name, value in values.items())
+    """Values as arms' names put them: ", radius 1e-5, num steps 5"; empty without one. Of a path the last part."""
+    return "".join(f", {_label(name)} {_shown(name, value)}" for name, value in values.items())
+
+
+def _shown(name: str, value: Scalar) -> str:
+    is_path = name == f"{TRAINING}weights" and isinstance(value, str) and is_weights_file(value)
+    return Path(str(value)).name if is_path else _short(value)
 
 
 def _block_name(block: ArmConfig) -> str:
@@ -97,7 +109,7 @@ def _block_name(block: ArmConfig) -> str:
 
 
 def _label(name: str) -> str:
-    return name.removeprefix(PREFIX).replace("_", " ")
+    return name.removeprefix(PREFIX).removeprefix(TRAINING).replace("_", " ")
 
 
 def _short(value: Scalar) -> str:
@@ -111,9 +123,16 @@ def _short(value: Scalar) -> str:
 
 
 def _baseline(arm: Arm, arms: list[Arm]) -> str | None:
-    """The arm it is compared with: the one named, else the un-annealed arm of its algorithm, else the first."""
+    """The arm it is compared with: the one named, else one of its algorithm without annealing, else of the first block.
+
+    Of several it is the first whose factors it has too, so that an arm is compared on its own network. The arms of the
+    first block are compared with the first arm.
+    """
     if arm.baseline is not None:
         return arm.baseline
-    plain = (other.name for other in arms if other.algorithm == arm.algorithm and other.annealing is None)
-    chosen = next(plain, arms[0].name) if arm.annealing is not None else arms[0].name
+    plain = [other for other in arms if other.algorithm == arm.algorithm and other.annealing is None]
+    first = arms[:1] if arm.index == arms[0].index else [other for other in arms if other.index == arms[0].index]
+    fitting = plain if plain and arm.annealing is not None else first
+    alike = [other for other in fitting if other.factors.items() <= arm.factors.items()]
+    chosen = (alike or fitting)[0].name
     return None if chosen == arm.name else chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from gga_sweep.annealing.options import DEPENDENT_OPTIONS, GGA, GGAL, WINDOW_OPTIONS, option_faults, options_of
 from gga_sweep.distributions import Distribution
@@ -20,6 +21,7 @@ from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.averaging import averaging_faults
 from gga_sweep.spec.chosen import chosen_faults
 from gga_sweep.spec.draws import contains, grid_points
+from gga_sweep.spec.models import TRAINING_FACTORS, trainable_rule
 from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, SweepSpec
 
 _INTERDEPENDENT = tuple(map(annealing_name, (*DEPENDENT_OPTIONS, "domain_gradients")))
@@ -37,12 +39,16 @@ def check_sweep(sweep: SweepSpec) -> list[Fault]:
         *_name_faults(sweep),
         *_default_faults(sweep),
         *_space_faults(sweep),
-        *_network_and_images_faults(sweep),
+        *_images_faults(sweep),
         *_worker_faults(sweep),
         *averaging_faults(sweep),
         *adaptive_faults(sweep),
     ]
     for arm in sweep.arms:
+        if unusable := [*_training_factor_faults(arm)]:
+            faults.extend(unusable)
+            continue
+        faults.extend(_network_faults(sweep, arm))
         faults.extend(_algorithm_faults(sweep, arm))
         faults.extend(_arm_faults(sweep, arm))
     return list({str(fault): fault for fault in faults}.values())
@@ -174,8 +180,9 @@ def _name_faults(sweep: SweepSpec) -> Iterator[Fault]:
     for arm in sweep.arms:
         names = arm.hyperparameters
         for name in arm.factors:
-            if name not in names:
-                yield Fault(f"arms[{arm.index}].vary.{name}", "the arm has no such hyperparameter", None, names)
+            if name not in (*names, *TRAINING_FACTORS):
+                allowed = (*names, *TRAINING_FACTORS)
+                yield Fault(f"arms[{arm.index}].vary.{name}", "the arm has no such hyperparameter", None, allowed)
         yield from _block_faults(arm)
         given = {} if arm.annealing is None else arm.annealing.given
         for name in arm.factors:
@@ -229,10 +236,25 @@ def _space_faults(sweep: SweepSpec) -> Iterator[Fault]:
             yield from _value_faults(arm, name, value, f"search_space.{name}")
 
 
-def _network_and_images_faults(sweep: SweepSpec) -> Iterator[Fault]:
+def _training_factor_faults(arm: Arm) -> Iterator[Fault]:
+    """Factors of the training that are no names."""
+    for name in TRAINING_FACTORS:
+        value = arm.factors.get(name, "all")
+        if not isinstance(value, str):
+            yield Fault(arm.field_of(name), "must be text", value)
+        elif name.endswith("trainable") and (rule := trainable_rule(value)):
+            yield Fault(arm.field_of(name), rule, value)
+
+
+def _network_faults(sweep: SweepSpec, arm: Arm) -> Iterator[Fault]:
+    training = sweep.training_of(arm)
+    for fault in network_faults(training.network, sweep.dataset.image_shape[0], training.weights):
+        yield replace(fault, field=arm.field_of(fault.field))
+
+
+def _images_faults(sweep: SweepSpec) -> Iterator[Fault]:
     training = sweep.training
     channels = sweep.dataset.image_shape[0]
-    yield from network_faults(training.network, channels, training.weights)
     if training.augmentation != "none" and channels != 3:
         rule = f"needs images of 3 channels, {sweep.dataset.name} has {channels}"
         yield Fault("training.augmentation", rule, training.augmentation, ("none",))
@@ -244,11 +266,12 @@ def _network_and_images_faults(sweep: SweepSpec) -> Iterator[Fault]:
 
 def _algorithm_faults(sweep: SweepSpec, arm: Arm) -> Iterator[Fault]:
     """What its algorithm cannot do with any hyperparameters."""
-    training, name, spec = sweep.training, arm.algorithm, arm.declared
+    training, name, spec = sweep.training_of(arm), arm.algorithm, arm.declared
     if spec.needs_batch_statistics and lacks_batch_norm(training.network):
         rule = f"has no batch norm, whose batch statistics {name} needs"
         fitting = [network.name for network in NETWORKS.values() if network.has_batch_norm]
-        yield Fault("training.network", rule, training.network, (*fitting, "module:attribute"))
+        field = arm.field_of("training.network")
+        yield Fault(field, rule, training.network, (*fitting, "timm/NAME", "module:attribute"))
     elif spec.needs_batch_statistics and training.freeze_batch_norm:
         yield Fault("training.freeze_batch_norm", f"must be false for {name}, which needs batch statistics", True)
     if not spec.has_joint_gradient and arm.annealing is not None and arm.annealing.kind is GGAL:
@@ -261,7 +284,7 @@ def _arm_faults(sweep: SweepSpec, arm: Arm) -> Iterator[Fault]:
 
     Checks the defaults, every extreme, and every combination of the interdependent choices.
     """
-    if any(name not in arm.hyperparameters for name in arm.factors):
+    if any(name not in (*arm.hyperparameters, *TRAINING_FACTORS) for name in arm.factors):
         return  # reported already
     space = searched_space(sweep, arm)
     defaults = arm_values(sweep, arm, {})
@@ -298,9 +321,13 @@ def _values_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault
         return
     for fault in option_faults(arm.annealing.kind, values.annealing):
         yield Fault(values.origins[annealing_name(fault.field)], fault.rule, fault.got, fault.allowed)
-    how = values.annealing["domain_gradients"]
-    if how == "layerwise" and couples_images(sweep.training.network, sweep.training.freeze_batch_norm):
-        rule = f"batch norm that is not frozen couples the domains of {sweep.training.network}"
+    how, training = values.annealing["domain_gradients"], sweep.training_of(arm)
+    if values.annealing.get("perturbs") == "featurizer" and training.trainable == "head":
+        field = values.origins["annealing.perturbs"]
+        rule = "the annealing would move a featurizer that training.trainable: head keeps as it is"
+        yield Fault(field, rule, "featurizer", ("all",))
+    if how == "layerwise" and couples_images(training.network, training.freeze_batch_norm):
+        rule = f"batch norm that is not frozen couples the domains of {training.network}"
         yield Fault(values.origins["annealing.domain_gradients"], rule, how, ("loop",))
     if how == "layerwise" and not arm.declared.splits_by_layer:
         rule = f"in one forward {arm.algorithm} lets a domain see the others"
@@ -345,8 +372,8 @@ def _batch_faults(sweep: SweepSpec, arm: Arm, values: Values) -> Iterator[Fault]
     least = arm.declared.min_batch
     if isinstance(batch, int | float) and 1 <= batch < least:
         yield Fault(values.origins["batch_size"], f"{arm.algorithm} needs {least} images or more a domain", batch)
-    elif batch == 1 and couples_images(sweep.training.network, sweep.training.freeze_batch_norm):
-        rule = f"must be 2 or more: {sweep.training.network} has batch norm that is not frozen"
+    elif batch == 1 and couples_images(sweep.training_of(arm).network, sweep.training.freeze_batch_norm):
+        rule = f"must be 2 or more: {sweep.training_of(arm).network} has batch norm that is not frozen"
         yield Fault(values.origins["batch_size"], rule, batch)
 
 

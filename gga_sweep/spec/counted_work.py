@@ -111,6 +111,11 @@ def form_of(config: RunSpec) -> Form:
     return tuple(item for item in sorted(values.items()) if isinstance(item[1], str | bool))
 
 
+def model_of(config: RunSpec) -> tuple[str, str, str]:
+    """What decides the time of an image: the algorithm, the network, and which part of it is trained."""
+    return config.algorithm, config.training.network, config.training.trainable
+
+
 def step_images(config: RunSpec, n_domains: int) -> int:
     """Images of one step's minibatches.
 
@@ -128,7 +133,7 @@ def work_of(config: RunSpec, dataset: DatasetDescription, trained: int = 0) -> d
     Args:
         trained: steps done.
     """
-    annealing, form = config.annealing, form_of(config)
+    annealing, form, model = config.annealing, form_of(config), model_of(config)
     images = step_images(config, len(dataset.domain_sizes))
     passes = _passes(config.algorithm)
     noise: Form = ()
@@ -140,16 +145,17 @@ def work_of(config: RunSpec, dataset: DatasetDescription, trained: int = 0) -> d
     if config.training.evaluate == "all":
         evaluated += evaluations(config.training, trained) * _probe_images(config, dataset)
     work = {
-        "training": Work((config.algorithm, noise), steps * passes * images),
-        "evaluation": Work(config.algorithm, evaluated),
+        "training": Work((model, noise), steps * passes * images),
+        "evaluation": Work(model, evaluated),
     }
     if isinstance(annealing, GGA):
         annealed = annealed_steps(config, trained)
         scored = images * (1 + annealing.num_candidates)
         if annealing.direction == "gradient":
             scored += _DIRECTION_PASSES * int(config.hyperparameters["batch_size"])
-        work["search"] = Work(form, annealed * scored)
-        work["diagnostics"] = Work(form, diagnosed_steps(config, trained) * _scorings(config) * images)
+        scoring = (model[1:], form)
+        work["search"] = Work(scoring, annealed * scored)
+        work["diagnostics"] = Work(scoring, diagnosed_steps(config, trained) * _scorings(config) * images)
     return work
 
 

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from gga_sweep.networks.choice import lacks_batch_norm
+from gga_sweep.networks.published import PRETRAINED
+from gga_sweep.networks.timm_models import is_timm
 from gga_sweep.records import Scalar
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.spec.own_code import own_parts
@@ -37,20 +39,21 @@ _NEUTRAL: Mapping[str, Mapping[str, Scalar | None]] = {
         "evaluate": "all",
         "freeze_batch_norm": False,
         "precision": "float32",
+        "trainable": "all",
         "averaging": None,
     },
 }
 
 
-_NO_CODE: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def run_key(
     config: RunSpec,
     dataset_digest: str,
     algorithm_numerics: int,
-    weights_digest: str | None = None,
-    code: Mapping[str, str] = _NO_CODE,
+    weights: Mapping[str, str] = _NOTHING,
+    code: Mapping[str, str] = _NOTHING,
 ) -> str:
     """The key, 64 hexadecimal digits.
 
@@ -58,10 +61,10 @@ def run_key(
         config: the resolved run.
         dataset_digest: of the dataset's manifest; stands for its root folder.
         algorithm_numerics: of the algorithm's registry entry.
-        weights_digest: of the weights file's content; stands for its path. None: `config.training.weights` is a name.
+        weights: digests of the content of weights files, of this run's and of others; each stands for its path.
         code: digests of the source of parts named as `module:attribute`, of this run and of others.
     """
-    hashed = canonical(config, dataset_digest, algorithm_numerics, weights_digest, code)
+    hashed = canonical(config, dataset_digest, algorithm_numerics, weights, code)
     text = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -70,15 +73,15 @@ def canonical(
     config: RunSpec,
     dataset_digest: str,
     algorithm_numerics: int,
-    weights_digest: str | None = None,
-    code: Mapping[str, str] = _NO_CODE,
+    weights: Mapping[str, str] = _NOTHING,
+    code: Mapping[str, str] = _NOTHING,
 ) -> dict[str, object]:
     """What the key hashes: neutral values and fields that do not apply are left out."""
     training = config.training.model_dump()
-    if weights_digest is not None:
-        training["weights"] = weights_digest
-    elif training["weights"] == "imagenet":
-        training["weights"] = "IMAGENET1K_V1"  # two names of one thing
+    if training["weights"] in weights:
+        training["weights"] = weights[training["weights"]]
+    elif training["weights"] in ("imagenet", PRETRAINED) and not is_timm(training["network"]):
+        training["weights"] = "IMAGENET1K_V1"  # three names of one thing
     if lacks_batch_norm(config.training.network):
         del training["freeze_batch_norm"]
     if config.training.augmentation == "none":

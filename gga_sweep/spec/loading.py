@@ -6,6 +6,7 @@ import itertools
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from gga_sweep.selection.methods import needing_pairs
 from gga_sweep.spec.arms import expand_arms
 from gga_sweep.spec.check import check_sweep
 from gga_sweep.spec.location import Location, as_location
-from gga_sweep.spec.models import SweepConfig
+from gga_sweep.spec.models import TRAINING, ArmConfig, SweepConfig
 from gga_sweep.spec.plan import SweepSpec
-from gga_sweep.spec.protocols import complete_training, deviations, get_protocol
+from gga_sweep.spec.protocols import complete_training, deviations, get_protocol, with_available_network
 from gga_sweep.spec.sweep_file import (
     assign,
     faults_with_lines,
@@ -72,6 +73,8 @@ def load(
     if config is None:
         raise InputError(faults_with_lines(faults, source, overrides), name)
     try:
+        with suppress(InputError):  # of names that `complete` reports
+            config = with_available_network(config, get_protocol(config.protocol))
         sweep = complete(config, name, as_location(storage), tracking_uri)
         faults.extend([fault for fault in check_sweep(sweep) if not _lies_around(fault, faults)])
     except InputError as error:
@@ -137,13 +140,30 @@ def _as_named(test_domains: Sequence[tuple[str, ...]], domains: Sequence[str]) -
 def _with_absolute_paths(config: SweepConfig) -> SweepConfig:
     """Of images and weights: a node's working directory is another one."""
     root, weights = config.dataset.root, config.training.weights
+    arms = tuple(_with_absolute_factors(arm, f"arms[{index}]") for index, arm in enumerate(config.arms))
+    config = config.model_copy(update={"arms": arms})
     if root is not None:
         root = expanded(root, "dataset.root").absolute()
         config = config.model_copy(update={"dataset": config.dataset.model_copy(update={"root": root})})
     if weights is not None and is_weights_file(weights):
-        weights = str(expanded(Path(weights), "training.weights").absolute())
+        weights = _absolute(weights, "training.weights")
         config = config.model_copy(update={"training": config.training.model_copy(update={"weights": weights})})
     return config
+
+
+def _with_absolute_factors(arm: ArmConfig, place: str) -> ArmConfig:
+    name = f"{TRAINING}weights"
+    if name not in arm.vary:
+        return arm
+    values = [
+        _absolute(value, f"{place}.vary.{name}") if isinstance(value, str) and is_weights_file(value) else value
+        for value in arm.vary[name]
+    ]
+    return arm.model_copy(update={"vary": {**arm.vary, name: values}})
+
+
+def _absolute(path: str, field: str) -> str:
+    return str(expanded(Path(path), field).absolute())
 
 
 def _unknown_names(config: SweepConfig, described: bool) -> list[Fault]:

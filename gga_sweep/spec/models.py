@@ -5,10 +5,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, create_model
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    create_model,
+)
 
 from gga_sweep.annealing.options import GGA, GGAL, METHODS, VARIANTS, decode, encode, options_of
 from gga_sweep.datasets.config import DatasetConfig
@@ -93,7 +103,7 @@ class ArmConfig(Model):
         name: as it stands in tables (default: made of algorithm, annealing and factors).
         algorithm: a registered one, or `module:attribute`.
         annealing: absent for an un-annealed arm.
-        vary: factors; dotted hyperparameter name -> values. Never selected over.
+        vary: factors; dotted name of a hyperparameter, or one of `TRAINING_FACTORS` -> values. Never selected over.
         draws: this arm's number of draws (default: the sweep's).
         baseline: name of the arm this one is compared with.
     """
@@ -130,6 +140,34 @@ def _averaging(value: object) -> object:
 Averaging = Annotated[AveragingConfig, BeforeValidator(_averaging)]
 
 
+_TRAINABLE = r"all|head|last:[1-9][0-9]{0,3}"
+
+
+def trainable_rule(value: object) -> str | None:
+    """What is wrong with a value of `training.trainable`; None if nothing is."""
+    if isinstance(value, str) and re.fullmatch(_TRAINABLE, value):
+        return None
+    return "must be all, head or last:N (N blocks, from 1 on)"
+
+
+def _trainable(value: str) -> str:
+    if rule := trainable_rule(value):
+        raise ValueError(rule)
+    return value
+
+
+Trainable = Annotated[
+    str, AfterValidator(_trainable), WithJsonSchema({"type": "string", "pattern": f"^({_TRAINABLE})$"})
+]
+"""Which part of a network is trained."""
+
+TRAINING = "training."
+"""What begins the dotted names of the fields of `training:`."""
+
+TRAINING_FACTORS = tuple(TRAINING + name for name in ("network", "weights", "trainable"))
+"""The fields of `training:` that an arm may vary."""
+
+
 class TrainingSettings(Model):
     """How a run is trained: a `training:` block that its protocol has completed.
 
@@ -139,8 +177,10 @@ class TrainingSettings(Model):
         evaluate: what an evaluation measures: "all" splits of all domains and the agreement of gradients, or what
             "selection" needs: the validation splits of the training domains, and the test domains only at steps that
             can be selected. Selected runs, steps and their accuracies are the same.
-        network: small-cnn, resnet18, resnet50, or `module:attribute`.
-        weights: "random" or None, "imagenet", a torchvision weight name, or the path of a state-dict file.
+        network: small-cnn, resnet18, resnet50, `timm/NAME`, or `module:attribute`.
+        weights: "random" or None, "pretrained", "imagenet", a torchvision weight name, or the path of a state-dict
+            file.
+        trainable: "all"; "head", the classifier alone; or "last:N", it and the featurizer's last N blocks.
         freeze_batch_norm: batch norm stays in evaluation mode while training (its affine part is still trained).
         split: "stream" (ours) or "domainbed" (its seed_hash and RandomState).
         holdout: share of each domain that becomes its validation split.
@@ -166,8 +206,22 @@ class TrainingSettings(Model):
     augmentation: Literal["none", "domainbed", "domainbed-batched"]
     augment_validation: bool
     precision: Literal["float32", "tf32", "bfloat16"]
+    trainable: Trainable = "all"
     threads: Annotated[Whole, Field(ge=1, le=1024)] = 1
     averaging: Averaging | None = None
+
+    def with_factors(self, factors: Mapping[str, Scalar]) -> TrainingSettings:
+        """The settings of an arm.
+
+        Args:
+            factors: of the arm, by dotted name; those of `TRAINING_FACTORS` apply.
+        """
+        changes: dict[str, Any] = {
+            name.removeprefix(TRAINING): value for name, value in factors.items() if name in TRAINING_FACTORS
+        }
+        if changes.get("weights") == "random":
+            changes["weights"] = None
+        return self.model_copy(update=changes) if changes else self
 
     @property
     def evaluated_steps(self) -> list[int]:

@@ -29,7 +29,7 @@ class SweepSpec:
         test_domains: the sets of held-out domains, in order.
         pairs: sets of two that are trained only to validate (leave-one-domain-out); none that is in `test_domains`.
         protocol: the named bundle of choices.
-        training: the file's `training:` block, completed by its protocol.
+        training: the file's `training:` block, completed by its protocol; of an arm, see `training_of`.
         deviations: what the file overrides of its protocol, and how its images differ from DomainBed's, as sentences.
         dataset: the dataset's domains and counts, as known or found.
         storage: folder of all sweeps, or of a bucket; this one lives in `storage / config.name`.
@@ -56,6 +56,10 @@ class SweepSpec:
     def folder(self) -> Location:
         return self.storage / self.name
 
+    def training_of(self, arm: Arm) -> TrainingSettings:
+        """How the runs of an arm are trained: the sweep's settings, with the arm's factors."""
+        return self.training.with_factors(arm.factors)
+
     @property
     def selection(self) -> tuple[SelectionMethod, ...]:
         """The methods that tables are made by, the headline's first."""
@@ -68,12 +72,12 @@ class Contents:
 
     Args:
         dataset: digest of the dataset's manifest.
-        weights: SHA-256 of the weights file; None where the weights are random or named.
+        weights: SHA-256 of each weights file, by its path.
         code: of the source of the user's own parts, by `module:attribute`.
     """
 
     dataset: str
-    weights: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -12,9 +12,18 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.datasets import traits_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.networks.published import PRETRAINED
+from gga_sweep.networks.timm_models import is_installed, is_timm
 from gga_sweep.records import Scalar
 from gga_sweep.selection.methods import reading_more_tests
-from gga_sweep.spec.models import SelectionMethod, SweepConfig, TrainingConfig, TrainingSettings
+from gga_sweep.spec.models import (
+    TRAINING,
+    TRAINING_FACTORS,
+    SelectionMethod,
+    SweepConfig,
+    TrainingConfig,
+    TrainingSettings,
+)
 
 Sampler = Literal["by-name", "domainbed", "domainbed-head"]
 """How a draw number becomes values; see `spec.draws.draw_hyperparameters`."""
@@ -109,6 +118,19 @@ def complete_training(config: SweepConfig, protocol: Protocol) -> TrainingSettin
     return TrainingSettings.model_validate(whole)
 
 
+def with_available_network(config: SweepConfig, protocol: Protocol) -> SweepConfig:
+    """The file, with torchvision's weights in place of timm's where its protocol chooses these and timm is missing.
+
+    The choice stands in the file from then on, as a deviation: results keep it wherever they are read.
+    """
+    theirs, given = protocol.training(config.dataset.name), config.training
+    varied = {name for arm in config.arms for name in arm.vary}
+    if not is_timm(theirs.network) or is_installed() or given.network or f"{TRAINING}network" in varied:
+        return config
+    changes = {"network": "resnet50", "weights": given.weights or "IMAGENET1K_V1"}
+    return config.model_copy(update={"training": given.model_copy(update=changes)})
+
+
 def deviations(
     config: SweepConfig, protocol: Protocol, training: TrainingSettings, image_shape: tuple[int, int, int]
 ) -> Iterator[str]:
@@ -119,6 +141,11 @@ def deviations(
         image_shape: (channels, height, width) as stored.
     """
     of_protocol = protocol.training(config.dataset.name)
+    for name in TRAINING_FACTORS:
+        if values := dict.fromkeys(str(value) for arm in config.arms for value in arm.vary.get(name, ())):
+            field = name.removeprefix(TRAINING)
+            theirs = _in_words(field, getattr(of_protocol, field))
+            yield f"{field} differs between arms: {', '.join(values)} (the protocol's: {theirs})"
     for name in config.training.model_dump(exclude_unset=True, exclude_none=True):
         value, theirs = getattr(training, name), getattr(of_protocol, name)
         if value != theirs and name not in ("threads", "averaging", "evaluate"):  # none changes the training
@@ -217,7 +244,9 @@ def _domainbed_training(dataset: str) -> TrainingConfig:
 
 
 def _domainbed_head_training(dataset: str) -> TrainingConfig:
-    changed = {"steps": _DOMAINBED_STEPS, "freeze_batch_norm": False}
+    changed: dict[str, object] = {"steps": _DOMAINBED_STEPS, "freeze_batch_norm": False}
+    if not traits_of(dataset).small_images:
+        changed |= {"network": "timm/resnet50.ram_in1k", "weights": PRETRAINED}
     return _domainbed_training(dataset).model_copy(update=changed)
 
 
@@ -354,8 +383,6 @@ DOMAINBED_HEAD = Protocol(
     selection=("training-domain-validation",),
     deviations=(
         *_DOMAINBED_DEVIATIONS,
-        "The network starts from torchvision's ImageNet weights; DomainBed's from timm's resnet50.ram_in1k, which "
-        "`training.weights` takes as a state-dict file (its names are torchvision's).",
         "MLDG updates the running statistics of batch norm; DomainBed's does not, because it trains on copies.",
     ),
     training=_domainbed_head_training,

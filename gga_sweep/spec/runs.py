@@ -190,7 +190,7 @@ def _resolve(sweep: SweepSpec, arm: Arm, cell: Cell, values: Values) -> RunSpec:
         annealing=None if arm.annealing is None else decode({"method": arm.annealing.method, **values.annealing}),
         test_domains=cell.test_domains,
         trial_seed=cell.trial_seed,
-        training=sweep.training,
+        training=sweep.training_of(arm),
         selected_from=_selected_from(sweep),
     )
 

@@ -38,6 +38,7 @@ def build_algorithm(
         setting.n_classes,
         weights,
         tensor_stream(setting.dataset, setting.trial_seed, "initialisation"),
+        config.training.trainable,
     )
     network.to(device or torch.device("cpu"), memory_format=memory_format)  # type: ignore[call-overload]
     built = algorithm(network, config.hyperparameters, setting)

@@ -10,6 +10,9 @@ from importlib import metadata
 
 import torch
 
+from gga_sweep.networks.choice import published_file
+from gga_sweep.networks.published import PRETRAINED, cached_file, content_name
+from gga_sweep.networks.timm_models import is_timm
 from gga_sweep.process_state import kept
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -21,8 +24,16 @@ _FLAGS = (
 )
 
 
-def fingerprint(device: torch.device) -> dict[str, str]:
-    """The environment of a run, by name. Equal fingerprints promise equal bits for equal keys."""
+def fingerprint(device: torch.device, network: str = "", weights: str | None = None) -> dict[str, str]:
+    """The environment of a run, by name. Equal fingerprints promise equal bits for equal keys.
+
+    Args:
+        network: of the run: one of timm depends on the version of timm.
+        weights: `pretrained` for weights whose content their name does not determine for good.
+
+    Raises:
+        InputError: such weights are not in the cache.
+    """
     found = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -32,7 +43,9 @@ def fingerprint(device: torch.device) -> dict[str, str]:
     if device.type == "cuda":
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
-    for package in ("gga-sweep", "torch", "torchvision", "numpy"):
+    if is_timm(network) and weights == PRETRAINED:
+        found["weights"] = content_name(cached_file(published_file(network)))
+    for package in ("gga-sweep", "torch", "torchvision", "numpy", *(("timm",) if is_timm(network) else ())):
         try:
             found[package] = str(metadata.version(package))
         except metadata.PackageNotFoundError:

@@ -16,7 +16,7 @@ import torch
 from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing import GGA, GGAL
 from gga_sweep.datasets import DatasetDescription
-from gga_sweep.spec.counted_work import MeasuredWork, form_of, work_of
+from gga_sweep.spec.counted_work import MeasuredWork, form_of, model_of, work_of
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.checkpoint import dump_state, dump_weights
 from gga_sweep.training.evaluation import EVALUATION_BATCH
@@ -44,13 +44,13 @@ class Calibration:
     Args:
         device: on which, in words.
         measured: of every kind of run.
-        sizes: of the files of a run, by algorithm.
+        sizes: of the files of a run, by `model_of`.
         remarks: differences between the measurement and the runs, as sentences.
     """
 
     device: str
     measured: Sequence[MeasuredWork]
-    sizes: dict[str, Bytes]
+    sizes: dict[tuple[str, str, str], Bytes]
     remarks: tuple[str, ...]
 
 
@@ -61,7 +61,7 @@ def calibrate(
     show: Callable[[str], None],
     seconds: float = SECONDS,
 ) -> Calibration:
-    """Train a few steps of each kind of run: of each algorithm with each form of annealing.
+    """Train a few steps of each kind of run: of each algorithm and network with each form of annealing.
 
     Args:
         configs: of the sweep's runs, at least one.
@@ -72,7 +72,7 @@ def calibrate(
     """
     kinds: dict[object, list[RunSpec]] = {}
     for config in configs:
-        kinds.setdefault((config.algorithm, form_of(config)), []).append(config)
+        kinds.setdefault((model_of(config), form_of(config)), []).append(config)
     some = next(iter(kinds.values()))[0].training
     device = torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")
     shape = " x ".join(map(str, dataset.image_shape))
@@ -82,13 +82,13 @@ def calibrate(
     ]
     if on_gpu and device.type == "cpu":
         remarks.append("The runs need a GPU, but there is none here: these are seconds of a CPU.")
-    measured, sizes = [], dict[str, Bytes]()
+    measured, sizes = [], dict[tuple[str, str, str], Bytes]()
     for runs in kinds.values():
-        show(f"Measuring {_in_words(runs[0])}: {some.network} on {shape}")
+        show(f"Measuring {_in_words(runs[0])}: {runs[0].training.network} on {shape}")
         images = round(statistics.fmean(int(run.hyperparameters["batch_size"]) for run in runs))
         found = _calibrated(runs[-1], images, dataset, device, seconds / len(kinds))
         measured.append(found.work)
-        sizes[runs[0].algorithm] = found.sizes
+        sizes[model_of(runs[0])] = found.sizes
         if found.images < images:
             remarks.append(
                 f"{_in_words(runs[0])}: measured with {found.images} images a domain and scaled to {images}; larger "

@@ -303,10 +303,11 @@ class Trainer:
 
     def _set_training_mode(self) -> None:
         self.algorithm.train()
-        if self.config.training.freeze_batch_norm:
-            for module in getattr(self.algorithm.network, "featurizer", self.algorithm.network).modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        for module in getattr(self.algorithm.network, "featurizer", self.algorithm.network).modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+                self.config.training.freeze_batch_norm or _is_constant(module)
+            ):
+                module.eval()
 
 
 def split_dataset(config: RunSpec, dataset: Dataset) -> dict[str, Split]:
@@ -341,6 +342,12 @@ def _training_readings(
                     step,
                     config.training.augmentation,
                 )
+
+
+def _is_constant(module: nn.Module) -> bool:
+    """Whether `training.trainable` leaves its parameters as they are: then so are its statistics."""
+    parameters = list(module.parameters(recurse=False))
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
 def _count_seconds(done: Slice, total: float, annealing: Annealing | None) -> None:

@@ -122,10 +122,18 @@ def test_every_field_that_changed_is_named(tmp_path: Path) -> None:
     assert [fault.field for fault in caught.value.faults] == ["search_space", "training"]
 
 
-@pytest.mark.parametrize("contents", [Contents("e" * 32), Contents(CONTENTS.dataset, "w" * 64)])
-def test_other_images_or_weights_are_refused(contents: Contents, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="dataset: its images, or the weights file, are not those"):
-        check(keep(two_arms(), tmp_path), two_arms(), contents)
+def test_other_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="dataset: its images are not those"):
+        check(keep(two_arms(), tmp_path), two_arms(), Contents("e" * 32))
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "w.pt")
+    (tmp_path / "w.pt").write_bytes(b"weights")
+    source = on_tree(write_tree(tmp_path / "tree"), training={"weights": path})
+    ledger = keep(source, tmp_path / "storage", Contents(CONTENTS.dataset, {path: "v" * 64}))
+    with pytest.raises(InputError, match="training: changed"):
+        check(ledger, source, Contents(CONTENTS.dataset, {path: "w" * 64}))
 
 
 def test_images_and_weights_may_move(tmp_path: Path) -> None:
@@ -136,8 +144,8 @@ def test_images_and_weights_may_move(tmp_path: Path) -> None:
     def source(name: str) -> dict[str, Any]:
         return on_tree(tmp_path / name, training={"weights": str(tmp_path / f"{name}.pt")})
 
-    contents = Contents("d" * 32, "w" * 64)
-    check(keep(source("a"), tmp_path / "storage", contents), source("b"), contents)
+    before, now = (Contents("d" * 32, {str(tmp_path / f"{name}.pt"): "w" * 64}) for name in ("a", "b"))
+    check(keep(source("a"), tmp_path / "storage", before), source("b"), now)
 
 
 def test_published_weights_may_not_change(tmp_path: Path) -> None:

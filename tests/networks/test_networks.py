@@ -15,6 +15,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from gga_sweep.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD
 from gga_sweep.errors import InputError
 from gga_sweep.networks.builtin import NETWORKS
 from gga_sweep.networks.choice import network_faults, published_weights
@@ -42,6 +43,15 @@ def package(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("somebodys_networks")
     module.tiny = lambda shape: (nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], 5)), 5)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "somebodys_networks", module)
+
+
+def put_in_cache_of_torch(network: nn.Module, url: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that a download of the URL would leave."""
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    file = home / "hub" / "checkpoints" / url.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), file)
+    return file
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
@@ -85,7 +95,7 @@ def test_a_resnet_on_other_channels_has_the_weights_of_the_three_in_turn(
     if source == "published":
         published = torchvision.models.resnet18()
         published.load_state_dict(three.state_dict(), strict=False)
-        monkeypatch.setattr(torchvision.models, "get_model", lambda *_, **__: published)
+        put_in_cache_of_torch(published, torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url, tmp_path, monkeypatch)
     network = build_network("resnet18", (channels, 32, 32), 4, weights, generator(1))
     for channel in range(channels):
         expected = three.get_parameter("conv1.weight")[:, channel % 3]
@@ -190,6 +200,7 @@ def test_weights_come_from_a_file_and_the_classifier_from_the_generator(name: st
 
 
 UNREADABLE = "must be a state-dict file of torch or safetensors"
+OTHER = "must hold the tensors of the network"
 
 
 def _write_text(path: Path) -> None:
@@ -216,8 +227,12 @@ def _write_other_size(path: Path) -> None:
         ("tensor.pt", _write_tensor, UNREADABLE),
         ("absent.pt", None, UNREADABLE),
         ("absent.safetensors", None, UNREADABLE),
-        ("other.pt", _write_other_network, "must fit the network: .*Unexpected key.*weight"),
-        ("larger.pt", _write_other_size, "must fit the network: .*size mismatch.*layers.10.weight"),
+        ("other.pt", _write_other_network, f"{OTHER}: it lacks layers.0.weight, .* more; it has besides weight, bias"),
+        (
+            "larger.pt",
+            _write_other_size,
+            rf"{OTHER}: it has other shapes layers.10.weight is \(64, 256\), not \(64, 64\)",
+        ),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(
@@ -233,6 +248,7 @@ def test_a_file_that_does_not_fit_is_refused_by_name(
 
 def test_imagenet_is_torchvisions_first_weights() -> None:
     assert published_weights("resnet50", "imagenet") == "IMAGENET1K_V1"
+    assert published_weights("resnet50", "pretrained") == "IMAGENET1K_V1"
     assert published_weights("resnet50", "IMAGENET1K_V2") == "IMAGENET1K_V2"
 
 
@@ -242,16 +258,79 @@ def test_published_weights_are_those_of_torchvision(network: NetworkSpec) -> Non
     assert tuple(weights.name for weights in in_torchvision) == network.weights
 
 
-def test_published_weights_are_requested_from_torchvision_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+@pytest.mark.parametrize("weights", ["imagenet", "pretrained", "IMAGENET1K_V1"])
+def test_published_weights_are_read_from_the_cache_of_torchvision(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = torchvision.models.resnet18()
+    put_in_cache_of_torch(published, torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url, tmp_path, monkeypatch)
+    network = build_network("resnet18", (3, 16, 16), 4, weights, generator())
+    published.fc = nn.Identity()
+    assert same_weights(network.featurizer, published)
 
-    def without_download(name: str, weights: object) -> nn.Module:
-        asked.append((name, torchvision.models.get_model_weights(name).verify(weights)))
-        return torchvision.models.resnet18()
 
-    monkeypatch.setattr(torchvision.models, "get_model", without_download)
-    build_network("resnet18", (3, 16, 16), 4, "imagenet", generator())
-    assert asked == [("resnet18", torchvision.models.ResNet18_Weights.IMAGENET1K_V1)]
+def test_a_run_downloads_no_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    message = (
+        r"training\.weights: .*resnet18 are not in the cache.*`gga-sweep weights fetch resnet18`.*resnet18-f37072fd"
+    )
+    with pytest.raises(InputError, match=message):
+        build_network("resnet18", (3, 16, 16), 4, "imagenet", generator())
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("small-cnn", 4), ("resnet18", 8), ("resnet50", 16)])
+def test_the_last_blocks_and_the_classifier_are_trained(name: str, blocks: int) -> None:
+    def trained(trainable: str) -> list[str]:
+        network = build_network(name, (3, 16, 16), 4, None, generator(), trainable)
+        return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+
+    every, head = trained("all"), ["classifier.weight", "classifier.bias"]
+    assert trained("head") == head
+    of_blocks = [trained(f"last:{number}") for number in range(1, blocks + 1)]
+    for fewer, more in zip([head, *of_blocks], [*of_blocks, every], strict=True):
+        assert set(fewer) <= set(more)
+        assert more == every[-len(more) :]  # without a gap up to the head
+    assert len({len(names) for names in of_blocks}) == blocks
+    rule = (
+        rf"training\.trainable: {name} has {blocks} blocks, got 'last:{blocks + 1}' \(allowed: all, head, last:1 \.\."
+    )
+    with pytest.raises(InputError, match=rule):
+        trained(f"last:{blocks + 1}")
+
+
+def test_trainable_all_and_head_have_the_same_weights() -> None:
+    one, other = (build_network("resnet18", (3, 16, 16), 4, None, generator(), part) for part in ("all", "head"))
+    assert same_weights(one, other)
+
+
+@pytest.mark.usefixtures("package")
+def test_a_network_that_declares_no_blocks_trains_all_or_its_head() -> None:
+    head = build_network("somebodys_networks:tiny", (2, 8, 8), 3, None, generator(), "head")
+    assert [each.requires_grad for each in head.parameters()] == [False, False, True, True]
+    with pytest.raises(InputError, match="somebodys_networks:tiny declares no `trainable_blocks`, got 'last:1'"):
+        build_network("somebodys_networks:tiny", (2, 8, 8), 3, None, generator(), "last:1")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_featurizer_sees_images_in_its_own_statistics(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.5)
+
+    def seeing(shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+        featurizer = nn.Flatten()
+        featurizer.input_statistics = mean, std  # type: ignore[assignment]
+        return featurizer, shape[0] * shape[1] * shape[2]
+
+    monkeypatch.setattr("gga_sweep.networks.network.named_featurizer", lambda name: seeing)
+    network = build_network("mine:seeing", (channels, 8, 8), 2, None, generator())
+    raw = torch.rand(5, channels, 8, 8, dtype=torch.float64)
+    given, expected = raw.clone(), raw.clone()
+    for channel in range(3):
+        given[:, channel] = (raw[:, channel] - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        expected[:, channel] = (raw[:, channel] - mean[channel]) / std[channel]
+    for twin in (network, copy.deepcopy(network)):
+        seen = twin.featurizer(given.float()).view(5, channels, 8, 8)
+        torch.testing.assert_close(seen, expected.float(), rtol=0, atol=2e-6)
+    assert [*network.state_dict()] == ["classifier.weight", "classifier.bias"]
 
 
 def test_a_choice_is_checked_without_loading_torch() -> None:
@@ -285,7 +364,7 @@ def test_networks_without_demands_are_no_fault(name: str, channels: int) -> None
             "resnet18",
             3,
             "IMAGENET22K",
-            "training.weights: .*got 'IMAGENET22K'; did you mean 'IMAGENET1K_V1'. .allowed: imagenet, IMAGENET1K_V1",
+            "training.weights: .*got 'IMAGENET22K'; did you mean 'IMAGENET1K_V1'. .allowed: pretrained, imagenet",
         ),
         ("resnet18", 3, "nowhere/weights.pt", "training.weights: .*must exist, got 'nowhere/weights.pt'"),
         ("small-cnn", 1, "imagenet", "training.weights: small-cnn has no published weights.*got 'imagenet'"),

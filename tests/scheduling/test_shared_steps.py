@@ -59,8 +59,10 @@ def test_runs_that_differ_in_anything_else_have_nothing_in_common(changed: RunSp
 
 
 def test_other_images_or_weights_make_another_prefix() -> None:
+    plain = config(None)
+    with_file = plain.model_copy(update={"training": plain.training.model_copy(update={"weights": "w.pt"})})
     names = {
-        prefix_name(config(None), 3, contents)
-        for contents in (CONTENTS, Contents("other images"), Contents("digest", "weights"))
+        prefix_name(with_file, 3, contents)
+        for contents in (CONTENTS, Contents("other images"), Contents("digest", {"w.pt": "weights"}))
     }
     assert len(names) == 3

@@ -99,6 +99,21 @@ def test_an_arm_has_its_own_draws_or_the_sweeps() -> None:
             [{"vary": {"lr": [1e-3, 1e-2]}}, GGA],
             {"ERM, lr 1e-3": None, "ERM, lr 0.01": "ERM, lr 1e-3", "ERM + GGA": "ERM, lr 1e-3"},
         ),
+        (  # each on its own network
+            [
+                {"vary": {"training.network": ["small-cnn", "resnet18"]}},
+                {"algorithm": "CORAL", "vary": {"training.network": ["small-cnn", "resnet18"]}},
+                {**GGA, "vary": {"training.network": ["small-cnn", "resnet18"], "annealing.radius": [0.5]}},
+            ],
+            {
+                "ERM, network small-cnn": None,
+                "ERM, network resnet18": "ERM, network small-cnn",
+                "CORAL, network small-cnn": "ERM, network small-cnn",
+                "CORAL, network resnet18": "ERM, network resnet18",
+                "ERM + GGA, network small-cnn, radius 0.5": "ERM, network small-cnn",
+                "ERM + GGA, network resnet18, radius 0.5": "ERM, network resnet18",
+            },
+        ),
     ],
 )
 def test_the_baseline_is_the_named_arm_else_the_plain_one_else_the_first(

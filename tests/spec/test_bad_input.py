@@ -157,6 +157,24 @@ ACROSS = fault_cases(r"""
     -> training.network: resnet18 needs images of 3 channels, got 1
 {training: {augmentation: domainbed}}
     -> training.augmentation: needs images of 3 channels, RotatedDigits has 1, got 'domainbed'
+{training: {trainable: tail}}
+    -> training.trainable: must be all, head or last:N (N blocks, from 1 on), got 'tail'
+{arms: [{vary: {training.trainable: ['last:0']}}]}
+    -> arms[0].vary.training.trainable: must be all, head or last:N (N blocks, from 1 on), got 'last:0'
+{arms: [{vary: {training.network: [3]}}]}
+    -> arms[0].vary.training.network: must be text, got 3
+{arms: [{}, {vary: {training.network: [small-cnn, vgg]}}]}
+    -> arms[1].vary.training.network: unknown network, got 'vgg'
+{arms: [{vary: {training.weights: [/nowhere/weights.pt]}}]}
+    -> arms[0].vary.training.weights: the weights file must exist, got '/nowhere/weights.pt'
+{arms: [{vary: {training.steps: [10]}}]}
+    -> arms[0].vary.training.steps: the arm has no such hyperparameter
+{arms: [{annealing: {variant: released}}], training: {trainable: head}}
+    -> variant, annealing.perturbs: the annealing would move a featurizer that training.trainable: head keeps as it is,
+    got 'featurizer'
+{arms: [{annealing: {perturbs: featurizer}, vary: {training.trainable: [head, all]}}]}
+    -> arms[0].annealing.perturbs: the annealing would move a featurizer that training.trainable: head keeps as it is,
+    got 'featurizer'
 {training: {weights: /nowhere/weights.pt}}
     -> training.weights: the weights file must exist, got '/nowhere/weights.pt'
 {defaults: {batch_size: 241}}
@@ -367,7 +385,7 @@ def test_a_faulty_field_hides_no_fault_elsewhere(changes: dict[str, Any], messag
         ({"dataset": {"name": "PACSS"}}, (*EMBEDDED, "ImageFolder", *BENCHMARKS, "module:attribute")),
         ({"protocol": "quik"}, PROTOCOLS),
         ({"arms": [{"algorithm": "EMR"}]}, (*ALGORITHMS, "module:Class")),
-        ({"training": {"network": "vgg"}}, (*NETWORKS, "module:attribute")),
+        ({"training": {"network": "vgg"}}, (*NETWORKS, "timm/NAME", "module:attribute")),
         ({"test_domains": [80]}, ("0", "15", "30", "45", "60", "75")),
         ({"defaults": {"momentum": 0.9}}, TRAINING_HYPERPARAMETERS),
         ({"arms": [{"annealing": {"gamma": 1}}]}, ("method", "variant", *methods.GGA().values())),

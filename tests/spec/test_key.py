@@ -22,7 +22,9 @@ DIGEST = "d" * 32
 
 
 def key_of(*, numerics: int = 1, digest: str = DIGEST, weights: str | None = None, **changes: Any) -> str:
-    return run_key(run_config(**changes), digest, numerics, weights)
+    config = run_config(**changes)
+    digests = {} if weights is None else {str(config.training.weights): weights}
+    return run_key(config, digest, numerics, digests)
 
 
 DECISIVE: dict[str, Any] = {
@@ -40,6 +42,7 @@ DECISIVE: dict[str, Any] = {
     "training__evaluate_every": 100,
     "training__network": "resnet18",
     "training__weights": None,
+    "training__trainable": "head",
     "training__freeze_batch_norm": False,
     "training__split": "domainbed",
     "training__holdout": 0.1,
@@ -135,6 +138,7 @@ def test_a_weights_file_may_move_but_not_change() -> None:
 
 def test_imagenet_and_its_full_name_are_one() -> None:
     assert key_of(training__weights="imagenet") == key_of(training__weights="IMAGENET1K_V1")
+    assert key_of(training__weights="pretrained") == key_of(training__weights="IMAGENET1K_V1")
 
 
 @settings(max_examples=20, deadline=None)

@@ -101,7 +101,7 @@ def test_a_key_hashes_the_source_of_its_own_parts_alone() -> None:
     code = {"mine:net": "1" * 32, "mine:Algorithm": "2" * 32, "mine:images": "3" * 32}
 
     def key(code: dict[str, str], **changes: str) -> str:
-        return run_key(run_config(**changes), "d" * 32, 1, None, code)
+        return run_key(run_config(**changes), "d" * 32, 1, code=code)
 
     assert key(code) == key({})
     for name, field in zip(code, ("training__network", "algorithm", "dataset__name"), strict=True):

@@ -6,10 +6,11 @@ import math
 import pickle
 import subprocess
 import sys
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
-from sweep_content import content
+from sweep_content import content, on_tree, write_tree
 
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.annealing.options import GGA, option_faults
@@ -17,6 +18,7 @@ from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.errors import InputError
 from gga_sweep.spec import load
 from gga_sweep.spec.draws import contains
+from gga_sweep.spec.loading import complete
 from gga_sweep.spec.models import SelectionMethod, TrainingConfig, TrainingSettings
 from gga_sweep.spec.protocols import PROTOCOLS, Protocol, domainbed_space, get_protocol
 
@@ -44,7 +46,7 @@ def test_an_unknown_protocol_is_an_input_error_that_lists_the_known() -> None:
 @every_dataset
 def test_a_protocol_decides_every_field_of_the_training(protocol: Protocol, dataset: str) -> None:
     training = protocol.training(dataset)
-    assert training.model_fields_set == set(TrainingConfig.model_fields) - {"threads", "averaging"}
+    assert training.model_fields_set == set(TrainingConfig.model_fields) - {"trainable", "threads", "averaging"}
     TrainingSettings.model_validate(training.model_dump())  # refuses a None where a run needs a value
 
 
@@ -257,13 +259,36 @@ def test_domainbed_validates_on_augmented_photographs() -> None:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_domainbed_head_differs_from_domainbed_in_steps_batch_norm_and_sampler(dataset: str) -> None:
     paper, head = get_protocol("domainbed"), get_protocol("domainbed-head")
-    changed = {"freeze_batch_norm": False, "steps": 5001}
+    changed: dict[str, Any] = {"freeze_batch_norm": False, "steps": 5001}
+    if dataset not in SMALL_IMAGES:  # the network that DomainBed at b93c22a starts from
+        changed |= {"network": "timm/resnet50.ram_in1k", "weights": "pretrained"}
     assert head.training(dataset) == paper.training(dataset).model_copy(update=changed)
     assert paper.training(dataset).freeze_batch_norm
     assert head.defaults("ERM", dataset) == paper.defaults("ERM", dataset)
     assert head.search_space("ERM", dataset) == paper.search_space("ERM", dataset)
     assert (paper.sampler, head.sampler) == ("domainbed", "domainbed-head")
-    assert set(head.deviations) - set(paper.deviations) == set(head.deviations[-2:])
+    assert set(head.deviations) - set(paper.deviations) == set(head.deviations[-1:])
+
+
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("training", [{}, {"weights": "random"}, {"network": "resnet18"}])
+def test_domainbed_head_without_timm_starts_from_torchvision_and_names_the_deviation(
+    installed: bool, training: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("gga_sweep.spec.protocols", "gga_sweep.networks.timm_models"):
+        monkeypatch.setattr(f"{module}.is_installed", lambda: installed)
+    space = {"lr": {"loguniform": [1e-5, 1e-3]}}
+    tree = write_tree(tmp_path / "tree")
+    sweep = load(on_tree(tree, protocol="domainbed-head", training=training, search_space=space))
+    network = training.get("network", "timm/resnet50.ram_in1k" if installed else "resnet50")
+    weights = "pretrained" if installed or network == "resnet18" else "IMAGENET1K_V1"
+    assert sweep.training.network == network
+    assert sweep.training.weights == (None if training.get("weights") == "random" else weights)
+    named = {words for words in sweep.deviations if words.startswith("network is")}
+    expected = f"network is {network} (the protocol's: timm/resnet50.ram_in1k)"
+    assert named == ({expected} if network != "timm/resnet50.ram_in1k" else set())
+    again = complete(sweep.config, "stored", tmp_path, None, sweep.dataset)
+    assert (again.training, again.deviations) == (sweep.training, sweep.deviations)
 
 
 def test_shared_hp_is_quick_with_one_draw_for_all_test_domains() -> None:

@@ -311,7 +311,7 @@ def test_contents_are_the_same_with_and_without_a_cache_of_digests(tmp_path: Pat
     without = read_contents(load(on_tree(tree), storage=storage))
     assert not storage.exists()
     storage.mkdir()
-    assert read_contents(load(on_tree(tree), storage=storage)) == without == Contents(without.dataset, None)
+    assert read_contents(load(on_tree(tree), storage=storage)) == without == Contents(without.dataset)
 
 
 SEARCHED = {"arm": "ERM + GGA", "test_domain": "75", "trial_seed": 1}

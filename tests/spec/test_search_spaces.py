@@ -20,7 +20,7 @@ from gga_sweep.datasets import describe
 from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.records import Scalar
 from gga_sweep.spec.draws import contains
-from gga_sweep.spec.models import ArmConfig, SweepConfig
+from gga_sweep.spec.models import TRAINING_FACTORS, ArmConfig, SweepConfig
 from gga_sweep.spec.protocols import get_protocol
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -102,7 +102,7 @@ def test_every_hyperparameter_exists_and_every_value_is_allowed(file: Path) -> N
         for value in values:
             if group == "annealing":  # of whichever method has it
                 assert any(not option_faults(kind, {field: value}) for kind in METHODS.values())
-            else:
+            elif name not in TRAINING_FACTORS:
                 assert not known[name].fault(name, value)
 
 

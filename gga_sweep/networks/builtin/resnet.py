@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gga_sweep.networks.declaration import InputShape, NetworkSpec
+from gga_sweep.networks.published import PublishedFile, cached_file, load_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,17 +19,31 @@ def resnet(name: str, input_shape: InputShape, weights: str | None) -> tuple[nn.
     Args:
         name: torchvision's.
         input_shape: of three channels.
-        weights: torchvision's name of published weights; None for random ones.
+        weights: torchvision's name of published weights, which are read from its cache; None for random ones.
+
+    Raises:
+        InputError: the weights are not in the cache.
     """
     from torch import nn
     from torchvision import models
 
-    network = models.get_model(name, weights=weights)
+    network = models.get_model(name)
+    if weights is not None:
+        network.load_state_dict(load_file(cached_file(published_resnet(name, weights))))
     features = network.fc.in_features
     network.fc = nn.Identity()
-    network.style_stages = (network.layer1, network.layer2, network.layer3)
-    network.feature_stages = (network.maxpool, network.layer1, network.layer2, network.layer3, network.layer4)
+    stages = (network.layer1, network.layer2, network.layer3, network.layer4)
+    network.style_stages = stages[:3]
+    network.feature_stages = (network.maxpool, *stages)
+    network.trainable_blocks = tuple(tuple(block.parameters()) for stage in stages for block in stage)
     return network, features
+
+
+def published_resnet(name: str, weights: str) -> PublishedFile:
+    """Where torchvision's weights of that name are."""
+    from torchvision import models
+
+    return PublishedFile(name, weights, models.get_model_weights(name)[weights].url)
 
 
 def _declared(name: str, *weights: str) -> NetworkSpec:
@@ -40,6 +55,7 @@ def _declared(name: str, *weights: str) -> NetworkSpec:
         splits_by_layer=True,
         channels=3,
         weights=weights,
+        published=partial(published_resnet, name),
         pools_features=True,
         in_domainbed=True,
     )

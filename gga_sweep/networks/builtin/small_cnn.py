@@ -24,7 +24,8 @@ def small_cnn(input_shape: InputShape, weights: str | None = None) -> tuple[nn.M
 
     Returns:
         The featurizer and the width of its features. Its `style_stages` are the modules after which MixStyle may mix,
-        its `feature_stages` those whose outputs MIRO compares.
+        its `feature_stages` those whose outputs MIRO compares, its `trainable_blocks` the convolutions with their
+        norms, and the linear layer.
     """
     from torch import nn
 
@@ -44,6 +45,8 @@ def small_cnn(input_shape: InputShape, weights: str | None = None) -> tuple[nn.M
     featurizer = nn.Sequential(OrderedDict(layers=layers))
     featurizer.style_stages = (layers[2], layers[5])  # type: ignore[assignment]  # the ends of the first two blocks
     featurizer.feature_stages = (layers[2], layers[5], layers[8])  # type: ignore[assignment]  # of all three
+    parts = layers[:2], layers[3:5], layers[6:8], layers[10:]
+    featurizer.trainable_blocks = tuple(tuple(part.parameters()) for part in parts)  # type: ignore[assignment]
     return featurizer, FEATURES
 
 
