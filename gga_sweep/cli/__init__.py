@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -101,6 +103,7 @@ def main() -> None:
     """The console script."""
     open_streams()
     set_environment()
+    atexit.register(gc.freeze)  # the last collections would scan what is left, which takes up to a second
     try:
         try:
             app()
