@@ -27,7 +27,11 @@ ABSENT = (
 
 MEASURED = (
     "ERM, DomainBed's way",
-    "ERM, ours, domainbed-batched, float32",
+    "ERM, ours, domainbed-batched, float32, workers 0",
+    "ERM, ours, domainbed-batched, float32, workers 1",
+    "ERM, ours, domainbed-batched, tf32",
+    "ERM, ours, domainbed-batched, bfloat16",
+    "ERM, ours, domainbed, tf32",
     "ERM, ours over DomainBed's way",
     "one scoring: straightforward",
     "one scoring: loop",
