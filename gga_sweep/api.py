@@ -19,6 +19,7 @@ from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.ledger.suggested_draws import read_suggested
+from gga_sweep.process_state import kept
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.files import present_files
 from gga_sweep.report.launch_display import DecodingDisplay, default_console, work_in_words
@@ -121,14 +122,15 @@ def run_sweep(sweep: SweepSpec, options: LaunchOptions | None = None, console: C
                 require_networks(sweep)
             with DecodingDisplay(console) as decoding:
                 decode_images(sweep, decoding.show)
-        with Projector(
+        projector = Projector(
             plan,
             ledger,
             uri,
             require_tracking=options.require_tracking,
             lull=START_SECONDS,
             store_later=not work.is_empty,
-        ) as projector:
+        )
+        with kept(), projector:  # its thread may restore random numbers that Ray drew
             if not work.is_empty:
                 train(work, Launch(lease, signals, projector, options, console))
                 if is_adaptive(sweep.config):

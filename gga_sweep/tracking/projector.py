@@ -66,8 +66,8 @@ class Projector:
         live: whether a launch works on the ledger. If none does, unfinished runs are shown as KILLED.
         lull: seconds at most before the thread begins; it also begins at the first `wake`, and when closed. Importing
             MLflow and reading its store take time from the interpreter that starts the launch.
-        store_later: whether the thread creates a store that does not exist yet, which takes seconds. MLflow may draw
-            Python's random numbers for it, so not in a process whose other threads use them.
+        store_later: whether the thread creates a store that does not exist yet, which takes seconds. MLflow draws
+            Python's random numbers for it: the caller restores their state once the projector is closed.
         on_progress: called with the number of jobs left, after each.
         pace: how long the thread waits.
         connect: opens the store.

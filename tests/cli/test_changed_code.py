@@ -126,7 +126,7 @@ def test_a_launch_with_changed_code_is_refused_then_allowed_and_leaves_no_mixed_
     plan, ledger = plan_sweep(changed, prepare_ledger(changed, allow_change=True)), Ledger(changed.folder)
     assert first.isdisjoint(run.key for run in plan.runs)
     shown = " ".join(render_text(make_report(plan, ledger)).split())
-    assert f"not in the present plan: {len(first)} runs of the ledger, {len(first)} of them trained with" in shown
+    assert f"{len(first)} runs of the ledger outside the present plan, {len(first)} of them trained with" in shown
     assert "another source of myparts:make" in shown
     assert "nothing to select" in shown
 

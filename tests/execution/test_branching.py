@@ -173,7 +173,7 @@ def test_prefix_of_another_environment_is_not_used(monkeypatch: pytest.MonkeyPat
     store, updates = MemoryStore(), own_steps(monkeypatch)
     trained(store, "leader", LONG, leaving(4))
     elsewhere = {**recorded_run.fingerprint(CPU), "torch": "9.9"}
-    monkeypatch.setattr(recorded_run, "fingerprint", lambda device: elsewhere)
+    monkeypatch.setattr(recorded_run, "fingerprint", lambda *run: elsewhere)
     del updates[:]
 
     trained(store, "branch", SHORT, BEGINNING)
@@ -187,7 +187,7 @@ def test_run_whose_environment_changed_writes_no_prefix(monkeypatch: pytest.Monk
     first.advance()
     first.preempt("moved")
     elsewhere = {**recorded_run.fingerprint(CPU), "torch": "9.9"}
-    monkeypatch.setattr(recorded_run, "fingerprint", lambda device: elsewhere)
+    monkeypatch.setattr(recorded_run, "fingerprint", lambda *run: elsewhere)
 
     assert trained(store, "leader", LONG, leaving(4)).progress.status is RunStatus.DONE
     assert store.list(PREFIXES) == []

@@ -315,7 +315,7 @@ def test_run_with_a_reason_to_stop_resumes_from_its_last_step(stop: int) -> None
 
 
 def moved_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorded_run, "fingerprint", lambda device: {**fingerprint(device), "torch": "99.0"})
+    monkeypatch.setattr(recorded_run, "fingerprint", lambda *run: {**fingerprint(*run), "torch": "99.0"})
 
 
 def test_resuming_in_another_environment_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,10 @@ def test_the_table_says_how_it_differs_from_a_random_search(swept: gga_sweep.Swe
     stopped = sum(run.status is RunStatus.STOPPED for run in swept.records)
     assert "The first 2 draws are random; later ones were suggested by a TPE, in each cell." in notes
     assert "Arms have no matched draws." in notes
-    assert f"at a rung: {stopped} runs; none before 6 steps." in notes
+    assert (
+        f"Stopped early: {stopped} runs outside the best 1/2 of their cell at a rung. The first rung is after 6 steps."
+        in notes
+    )
     assert swept.report.comparison.matched == ()
     assert swept.report.comparison.budget == ()
 

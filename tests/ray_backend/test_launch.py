@@ -154,7 +154,7 @@ def test_a_file_that_changed_under_its_name_is_refused_unless_allowed(tmp_path: 
         gga_sweep.run_sweep(sweep)
     result = gga_sweep.run_sweep(sweep, gga_sweep.LaunchOptions(allow_change=True))
     assert [record.step for record in result.records[0].records] == [0, 3]
-    assert any("not in the present plan" in note for note in result.table().notes)
+    assert any("outside the present plan" in note for note in result.table().notes)
 
 
 def test_a_failed_run_stops_the_launch_on_request_and_is_retried_by_the_next(tmp_path: Path, orders: Path) -> None:

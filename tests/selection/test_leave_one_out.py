@@ -7,11 +7,13 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from made_runs import changed_run
 from random_sweeps import RandomSweep, random_sweep, renumbered, seeds
 from selection_records import evaluation, run_of
 
+from gga_sweep.errors import InputError
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.selection import Selected, select
 from gga_sweep.selection.methods.leave_one_out import best_step
@@ -58,12 +60,12 @@ def test_a_pair_run_of_another_dataset_is_none() -> None:
     assert pick([judged()], [*pairs, *moved]) == pick([judged()], [*moved, *pairs]) == pick([judged()], pairs)
 
 
-def test_a_pair_run_without_its_test_domain_in_a_record_lacks_that_step() -> None:
+def test_a_pair_run_without_its_test_domain_in_a_record_is_refused() -> None:
     photo = pair("photo", [1.0, 0.25])
     blind = evaluation(0, {"sketch": 0.5}, {"art": 0.5})
-    found = pick([judged()], [changed_run(photo, records=(blind, photo.records[1])), pair("sketch", [1.0, 0.25])])
-    assert found is not None
-    assert found.step == 10
+    pairs = [changed_run(photo, records=(blind, photo.records[1])), pair("sketch", [1.0, 0.25])]
+    with pytest.raises(InputError, match=r"accuracy on photo at every evaluation .*, step 0 lacks it"):
+        pick([judged()], pairs)
 
 
 def test_nothing_is_chosen_where_no_training_domain_was_left_out() -> None:

@@ -91,8 +91,8 @@ def _accuracies_on(domain: str, pair: RunRecords) -> dict[int, float]:
     for record in pair.records:
         score = record.test.domains[domain].train if domain in record.test.domains else None
         if score is None:
-            rule = f"needs the accuracy on {domain} at every evaluation (training.evaluate: all); not evaluated at step"
-            raise InputError([Fault(pair.folder, rule, record.step)], METHOD.name)
+            needed = f"the accuracy on {domain} at every evaluation (training.evaluate: all)"
+            raise InputError([Fault(pair.folder, f"needs {needed}, step {record.step} lacks it")], METHOD.name)
         found[record.step] = score.accuracy
     return found
 
