@@ -40,6 +40,8 @@ def of_the_last_blocks(number: int) -> set[str]:
 @pytest.mark.parametrize("last", [0, 1, 2])
 def test_every_algorithm_trains_the_last_blocks_alone(name: str, last: int) -> None:
     own = {key: item.default for key, item in ALGORITHMS[name].own.items()}
+    if name == "ERMPlusPlus":
+        own["ermpp_linear_steps"] = 0  # of the classifier alone
     trainable = f"last:{last}" if last else "head"
     config = run_config(
         algorithm=name, network="small-cnn", trainable=trainable, hyperparameters={**own, "batch_size": 4}, steps=3
