@@ -43,17 +43,19 @@ def _evaluations_in_words(plan: Outline) -> str:
     configs = [run.config for run in jobs_of(plan).values()]
 
     def forwarded(evaluate: str, new_bests: int = TYPICAL_NEW_BESTS) -> str:
-        settings = {"training": plan.sweep.training.model_copy(update={"evaluate": evaluate})}
-        counted = (
-            evaluated_images(config.model_copy(update=settings), dataset, new_bests=new_bests) for config in configs
-        )
+        counted = []
+        for config in configs:
+            training = config.training.model_copy(update={"evaluate": evaluate})
+            counted.append(
+                evaluated_images(config.model_copy(update={"training": training}), dataset, new_bests=new_bests)
+            )
         return f"{math.fsum(counted):,.0f}"
 
-    most = plan.sweep.training.steps
+    typical, most = forwarded("selection"), forwarded("selection", plan.sweep.training.steps)
+    fewer = f"at most {most}" if typical == most else f"about {typical}, at most {most},"
     return (
-        f"Evaluations forward images (training.evaluate: {plan.sweep.training.evaluate}): {forwarded('all')} with all; "
-        f"with selection about {forwarded('selection')}, and at most {forwarded('selection', most)}, where every "
-        "evaluation is the best so far."
+        f"Evaluations forward {forwarded('all')} images with training.evaluate: all, and {fewer} with selection. "
+        f"This sweep has {plan.sweep.training.evaluate}."
     )
 
 

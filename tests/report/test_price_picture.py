@@ -140,6 +140,6 @@ def test_a_plan_says_how_many_images_its_evaluations_forward() -> None:
     counts += [2 * (9 * validation + new_bests * reported + tested) for new_bests in (5, 8)]
     notes = " ".join(lines(savings_picture(savings_of(plan, None, {}), plan)))
     assert (
-        "Evaluations forward images (training.evaluate: all): {:,} with all; with selection about {:,}, and at most "
-        "{:,}, where every evaluation is the best so far.".format(*counts)
+        "Evaluations forward {:,} images with training.evaluate: all, and about {:,}, at most {:,}, with selection. "
+        "This sweep has all.".format(*counts)
     ) in notes
