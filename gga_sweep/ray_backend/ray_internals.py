@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -54,12 +55,16 @@ LOGGERS = ("ray", "ray.data", "ray.rllib", "ray.serve", "ray.train", "ray.tune")
 ENABLE_CLUSTER = ("ray._private.ray_constants", "ENABLE_RAY_CLUSTER")
 ENTRYPOINT_NAME = ("ray._private.utils", "get_entrypoint_name")
 TAG_CALLBACKS = ("ray.air._internal.usage", "tag_callbacks")
-PATCHED = (ENABLE_CLUSTER, ENTRYPOINT_NAME, TAG_CALLBACKS)
+REGISTER = ("ray.tune.experiment.experiment", "register_trainable")
+PATCHED = (ENABLE_CLUSTER, ENTRYPOINT_NAME, TAG_CALLBACKS, REGISTER)
 """Module and name of everything that is replaced for a while."""
 
 SYSTEM_CONFIG = MappingProxyType({"prestart_worker_first_driver": False})
 """For `ray.init(_system_config=)`. Ray would start a worker for each CPU, which takes a second, and Tune would use none
 of them: its actors have another environment."""
+
+REGISTRY = threading.Lock()
+"""Held while Tune's registries are written, whose loops fail if another thread adds to them."""
 
 _ACTOR = re.compile(r"Actor\(([0-9a-f]+)\)")
 
@@ -84,6 +89,19 @@ def loopback_only() -> Iterator[None]:
 def hidden_command_line() -> Iterator[None]:
     """A Ray started or joined within the block does not show our command line, which may hold a password."""
     with _replaced(ENTRYPOINT_NAME, lambda: "gga-sweep"):
+        yield
+
+
+@contextmanager
+def registered_in_turn() -> Iterator[None]:
+    """Within the block `Tuner.fit` registers its trainable while no other thread does."""
+    from ray.tune.registry import register_trainable
+
+    def register(name: str, trainable: Any, warn: bool = True) -> None:
+        with REGISTRY:
+            register_trainable(name, trainable, warn)
+
+    with _replaced(REGISTER, register):
         yield
 
 

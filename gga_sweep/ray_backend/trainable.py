@@ -32,7 +32,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.searched_runs import keep_searched
-from gga_sweep.ray_backend.ray_internals import STAY_IN_FOLDER
+from gga_sweep.ray_backend.ray_internals import REGISTRY, STAY_IN_FOLDER
 from gga_sweep.ray_backend.tune_names import (
     KEY,
     NEXT,
@@ -311,15 +311,16 @@ def bind_trainable(
     """
     sweep = replace(sweep, tracking_uri=None)  # only the driver tracks; the URI may hold a password
     name = f"{RunTrainable.__name__}-{hashlib.blake2b(str(sweep.folder).encode(), digest_size=4).hexdigest()}"
-    bound = tune.with_parameters(
-        type(name, (RunTrainable,), {}),
-        sweep=sweep,
-        contents=contents,
-        runs=dict(runs),
-        launch=launch,
-        recording=recording,
-        experiment=uuid.uuid4().hex,
-    )
+    with REGISTRY:
+        bound = tune.with_parameters(
+            type(name, (RunTrainable,), {}),
+            sweep=sweep,
+            contents=contents,
+            runs=dict(runs),
+            launch=launch,
+            recording=recording,
+            experiment=uuid.uuid4().hex,
+        )
     resources = sweep.config.resources
     if launch is not None:
         return tune.with_resources(bound, {"cpu": resources.cpus, "gpu": float(resources.gpus)})

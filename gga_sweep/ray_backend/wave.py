@@ -24,6 +24,7 @@ from gga_sweep.ray_backend.ray_internals import (
     killed_actors,
     no_usage_tags,
     out_of_memory_error,
+    registered_in_turn,
 )
 from gga_sweep.ray_backend.stopping import Stopping
 from gga_sweep.ray_backend.trainable import bind_trainable
@@ -139,7 +140,7 @@ class Wave:
                     verbose=0,
                 ),
             )
-            with no_usage_tags():
+            with no_usage_tags(), registered_in_turn():
                 tuner.fit()
 
     def _trainable(self, sweep: SweepSpec) -> object:

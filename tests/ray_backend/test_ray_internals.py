@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor, wait
 from importlib import import_module
 from unittest.mock import Mock
 
 import pytest
 import ray
-from ray.tune.experiment import Trial
+from ray.tune.experiment import Trial, experiment
 
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ray_backend import ray_internals
@@ -52,10 +53,23 @@ def test_patches_end_with_their_block() -> None:
         return [getattr(import_module(module), name) for module, name in PATCHED]
 
     before = present()
-    with ray_internals.loopback_only(), ray_internals.hidden_command_line(), ray_internals.no_usage_tags():
+    with (
+        ray_internals.loopback_only(),
+        ray_internals.hidden_command_line(),
+        ray_internals.no_usage_tags(),
+        ray_internals.registered_in_turn(),
+    ):
         inside = present()
     assert all(now is not then for now, then in zip(inside, before, strict=True))
     assert present() == before
+
+
+def test_trainables_are_registered_while_no_other_thread_does() -> None:
+    with ray_internals.registered_in_turn(), ThreadPoolExecutor(1) as pool:
+        with ray_internals.REGISTRY:
+            registered = pool.submit(experiment.register_trainable, "in turn", lambda config: None)
+            assert wait([registered], timeout=0.2).not_done
+        registered.result(timeout=60)
 
 
 def test_a_name_that_is_gone_is_an_error_with_the_supported_version() -> None:
