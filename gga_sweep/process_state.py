@@ -98,7 +98,7 @@ def collection_paused() -> Iterator[None]:
 def imported_meanwhile(*modules: str) -> Iterator[None]:
     """While the block runs, which mostly waits, a thread imports these modules; they are imported when it ends.
 
-    An import that fails raises nothing here: whoever needs the module meets the error.
+    An import that fails raises nothing here: it fails again, with its error, where the module is used.
 
     Args:
         modules: that the block itself does not import, nor imports of which they are a part: two threads that import

@@ -50,7 +50,7 @@ def require_precision(precision: Precision, device: torch.device) -> None:
 
 @contextmanager
 def _in_bfloat16(module: nn.Module) -> Iterator[None]:
-    """By hooks, so that every call of the module is covered, whoever makes it."""
+    """By hooks, so that every call of the module is covered."""
     scopes: list[torch.autocast] = []
 
     def enter(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -40,7 +40,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker is told first.
+    """The first message to a worker.
 
     Args:
         size: bytes of the shared memory: slots for what is read, then the images of domains in memory.
