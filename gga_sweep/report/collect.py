@@ -15,7 +15,7 @@ from gga_sweep.report.notes import seed_use, sweep_notes
 from gga_sweep.report.wording import count
 from gga_sweep.selection import SweepView, with_averaged_arms
 from gga_sweep.spec.adaptive_search import is_adaptive, last_window_end, needs_order
-from gga_sweep.spec.arm_values import searched_space
+from gga_sweep.spec.arm_values import arm_settings, searched_space
 from gga_sweep.spec.averaging import averaged_name
 from gga_sweep.spec.plan import Plan, SweepSpec
 
@@ -59,6 +59,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         after_windows=last_window_end(sweep),
         blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
+        settings={arm.name: arm_settings(sweep, arm) for arm in sweep.arms},
         algorithms=_annealed_algorithms(sweep),
         seed_use=seed_use(plan, launched=bool(planned), searched=bool(searched)),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),

@@ -9,12 +9,15 @@ The meaning of `value`, by `kind` and `quantity`:
 | difference-selected, difference-matched | | of accuracies, the arm's minus its baseline's, in [-1, 1]; ddof 1 |
 | difference-algorithms | an algorithm | of the annealed one minus the plain one; `holm_p` is over these alone |
 | difference-algorithms | mean | the same, over all algorithms |
+| factor | a factor | spread between the true means of its levels, in [0, 1], with `low` and `high` |
+| factor-level | a factor = a level | mean accuracy of its selected runs, in [0, 1] |
 | annealing | as in `selection.annealing_effect` | mean over annealed steps; ddof 1 |
 | annealing | runs, steps | the numbers that the means are over |
 | annealing-left-out | as annealing | steps at which the quantity was measured and is undefined |
 | annealing-measured | as annealing | steps at which the quantity was measured |
 | alignment-and-accuracy | alignment_gained, accuracy_gained | a cosine; a difference of accuracies; by trial seed |
 | alignment-and-accuracy | correlation | Pearson's, of both over trial seeds |
+| alignment-and-accuracy | over arms | Spearman's, of both over arms, by trial seed and on average |
 | selected | draw, step, validation_accuracy, tied_steps, tied_draws | of the run that is selected in the cell |
 | selected-steps | before, inside, after | selected steps there, relative to the annealing window |
 | runs | a status | runs of the arm that have it |
@@ -64,17 +67,20 @@ from gga_sweep.selection import (
     Comparison,
     Cost,
     Entry,
+    FactorEffect,
     IncompleteCell,
     Row,
     SeedEstimate,
     Selected,
     Table,
     Verdict,
+    alignment_over_arms,
     domain_label,
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
 from gga_sweep.selection.verdict import verdicts
+from gga_sweep.spec.arms import short
 
 Record = dict[str, str | float | bool]
 """A number with its context, by column."""
@@ -255,6 +261,10 @@ def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Record]:
         yield from _of_verdict(table, {"kind": "difference-algorithms", "quantity": algorithm}, verdict)
     if mean := mean_gain(comparison.algorithms):
         yield from _of_estimate(table, {"kind": "difference-algorithms", "quantity": "mean"}, mean)
+    for effect in comparison.factors:
+        yield from _of_factor(effect)
+    if over_arms := alignment_over_arms(comparison.gains):
+        yield from _of_estimate(table, {"kind": "alignment-and-accuracy", "quantity": "over arms"}, over_arms)
     for diagnostics in comparison.annealing:
         yield from _of_annealing(table, diagnostics)
     for gains in comparison.gains:
@@ -297,6 +307,14 @@ def _of_estimate(table: Table, at: Record, estimate: SeedEstimate) -> Iterator[R
     names = ("n", "expected", "standard_error", "low", "high", "p", "detectable")
     yield {**at, "value": estimate.mean, "ddof": 1, **{name: getattr(estimate, name) for name in names}}
     yield from _of_seeds(table, at, estimate.values)
+
+
+def _of_factor(effect: FactorEffect) -> Iterator[Record]:
+    numbers = {name: getattr(effect, name) for name in ("n", "expected", "low", "high", "p", "holm_p")}
+    yield {"kind": "factor", "quantity": effect.factor, "arm": effect.arms[0][0], "value": effect.spread, **numbers}
+    for level, arms, mean in zip(effect.levels, effect.arms, effect.means, strict=True):
+        at: Record = {"kind": "factor-level", "quantity": f"{effect.factor} = {short(level)}", "arm": arms[0]}
+        yield {**at, "value": mean, "n": effect.n, "expected": effect.expected}
 
 
 def _of_annealing(table: Table, diagnostics: AnnealingDiagnostics) -> Iterator[Record]:

@@ -30,19 +30,23 @@ from gga_sweep.selection import (
     ENOUGH_SEEDS,
     PHASES,
     AlgorithmGain,
+    AlignmentAndAccuracy,
     AnnealingDiagnostics,
     Comparison,
     Contrast,
     Cost,
     Diagnostic,
+    FactorEffect,
     MissingPair,
     SeedEstimate,
     SelectedSteps,
     Verdict,
+    alignment_over_arms,
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
 from gga_sweep.selection.verdict import verdicts
+from gga_sweep.spec.arms import label_of, short
 
 SEARCH_HEADS: Mapping[str, str] = {
     "gain_under_search": "Gain, as scored",
@@ -63,13 +67,15 @@ _SHARES = frozenset({"acceptance_rate", "share_moved"})
 
 
 def sections(comparison: Comparison) -> Iterator[Section]:
-    """The sections that the sweep has data for: differences, algorithms, annealing, search budget, cost."""
+    """The sections that the sweep has data for: differences, algorithms, factors, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
     if comparison.algorithms and not _repeats(comparison):
         yield _algorithms(comparison.algorithms)
+    if comparison.factors:
+        yield _factor_effects(comparison.factors)
     if comparison.annealing:
-        yield _annealing(comparison.annealing)
+        yield _annealing(comparison)
     if comparison.budget:
         yield _budget(comparison.budget)
     if any(cost.runs for cost in comparison.costs):
@@ -225,7 +231,48 @@ def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
     )
 
 
-def _annealing(diagnostics: Sequence[AnnealingDiagnostics]) -> Section:
+def _factor_effects(factors: Sequence[FactorEffect]) -> Section:
+    rows = tuple(
+        (
+            f"{label_of(one.factor)} ({one.arms[0][0]}, ...)" if _repeated(one, factors) else label_of(one.factor),
+            ", ".join(f"{short(level)}: {percent(mean)}" for level, mean in zip(one.levels, one.means, strict=True)),
+            _spread(one),
+            p_in_words(one.p),
+            p_in_words(one.holm_p),
+            f"{one.n}" if one.n == one.expected else f"{one.n}/{one.expected}",
+        )
+        for one in factors
+    )
+    return Section(
+        name="factors",
+        title="Which factor matters",
+        sheets=(
+            Sheet("", ("Factor", "Accuracy (%) by level", "Spread [95\N{NO-BREAK SPACE}%]", "p", "Holm", "n"), rows),
+        ),
+        notes=(
+            Footnote(
+                "Factors",
+                "levels of one factor at equal settings otherwise, the largest spread first. Spread: standard "
+                "deviation between the true means of the levels, in points, without what trial seeds explain; its "
+                "interval is of a noncentral F. p: of equal means, by permutation of the levels within trial seeds; "
+                "Holm is p adjusted over the factors. Where no p is small, the order of the factors is not known.",
+            ),
+        ),
+    )
+
+
+def _repeated(one: FactorEffect, factors: Sequence[FactorEffect]) -> bool:
+    return [other.factor for other in factors].count(one.factor) > 1
+
+
+def _spread(one: FactorEffect) -> str:
+    """ "0.82 [0.00, 1.60]", the interval where there is one."""
+    low, high = (points(end, signed=False) for end in (one.low, one.high))
+    return points(one.spread, signed=False) + f" [{low}, {high}]" * math.isfinite(one.low)
+
+
+def _annealing(comparison: Comparison) -> Section:
+    diagnostics = comparison.annealing
     searching = [one for one in diagnostics if one.searches]
     noisy = [one for one in diagnostics if one.noise]
     sheets = []
@@ -239,7 +286,7 @@ def _annealing(diagnostics: Sequence[AnnealingDiagnostics]) -> Section:
         name="annealing",
         title="What annealing did",
         sheets=tuple(sheets),
-        notes=tuple(_annealing_notes(diagnostics, searching, noisy)),
+        notes=(*_annealing_notes(diagnostics, searching, noisy), *_alignment_over_arms(comparison.gains)),
         plots=("alignment",),
     )
 
@@ -290,6 +337,16 @@ def _annealing_notes(
         yield Footnote("Diagnosed steps", "the other gains were not measured (annealing.diagnose_every).", sparse)
     if left_out := tuple(_left_out(diagnostics)):
         yield Footnote("Left out", "undefined values, such as a cosine with a zero gradient.", left_out)
+
+
+def _alignment_over_arms(gains: Sequence[AlignmentAndAccuracy]) -> Iterator[Footnote]:
+    if mean := alignment_over_arms(gains):
+        interval = f" [{mean.low:.2f}, {mean.high:.2f}]" * math.isfinite(mean.low)
+        yield Footnote(
+            "More alignment, more accuracy",
+            f"the rank correlation over the {len(gains)} arms that search, of alignment gained (fresh masks) and "
+            f"accuracy gained, is {mean.mean:.2f}{interval}, the mean over {count(mean.n, 'trial seed')}.",
+        )
 
 
 def _rarely_measured(searching: Iterable[AnnealingDiagnostics]) -> Iterator[str]:

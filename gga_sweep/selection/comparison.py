@@ -15,6 +15,7 @@ from gga_sweep.selection.annealing_effect import (
 from gga_sweep.selection.contrasts import Contrast, matched_contrasts, selected_contrasts
 from gga_sweep.selection.cost import Cost, costs
 from gga_sweep.selection.expected_best import SearchBudget, search_budgets
+from gga_sweep.selection.factor_effects import FactorEffect, factor_effects
 from gga_sweep.selection.gains import AlgorithmGain, algorithm_gains
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.verdict import Verdict, verdicts
@@ -36,6 +37,7 @@ class Comparison:
         budget: the result of fewer draws, of every arm that could choose among several; empty if draws do not match,
             since they then depend on each other.
         algorithms: what annealing adds to each algorithm; empty unless several are annealed beside themselves.
+        factors: how far the levels of each factor lie apart, the largest spread first.
     """
 
     selected: tuple[Contrast, ...]
@@ -47,6 +49,7 @@ class Comparison:
     costs: tuple[Cost, ...]
     budget: tuple[SearchBudget, ...]
     algorithms: tuple[AlgorithmGain, ...] = ()
+    factors: tuple[FactorEffect, ...] = ()
 
 
 def compare(view: SweepView, table: Table) -> Comparison:
@@ -74,4 +77,5 @@ def compare(view: SweepView, table: Table) -> Comparison:
         costs=costs(view, view.baselines),
         budget=search_budgets(view, table) if view.matched_draws else (),
         algorithms=algorithm_gains(view, table, selected),
+        factors=factor_effects(view, table),
     )

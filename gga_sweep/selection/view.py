@@ -36,6 +36,7 @@ class SweepView:
         blocks: arm -> its name without its factors; the arms of a block share it.
         algorithms: annealed arm -> its algorithm, where its baseline is that algorithm without annealing.
         factors: arm -> what distinguishes it from the other arms of its block, by dotted name.
+        settings: arm -> all that distinguishes it from the other arms, by dotted name, and what no draw sets.
         seed_use: in a sentence, what the spread over trial seeds includes; empty if unknown.
         matched_draws: whether a draw number means the same values in every arm that searches them, trained alike.
         log_scaled: hyperparameters that are drawn from a logarithmic distribution.
@@ -63,6 +64,7 @@ class SweepView:
     after_windows: int = 0
     blocks: Mapping[str, str] = field(default_factory=dict)
     factors: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     algorithms: Mapping[str, str] = field(default_factory=dict)
     seed_use: str = ""
     matched_draws: bool = True

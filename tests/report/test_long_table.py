@@ -343,3 +343,23 @@ def test_json_has_the_report_in_words_and_other_methods(report: Report) -> None:
     (theirs,) = [section for section in found["sections"] if section["name"] == "published"]
     assert theirs["sheets"] == [{"title": "", "heads": ["Arm", "0"], "rows": [["GGA", "81.5"]], "bold": []}]
     assert theirs["notes"] == [{**asdict(PUBLISHED.notes[0]), "items": []}]
+
+
+def test_a_factor_and_its_levels_are_records() -> None:
+    sweep = invented_sweep(trial_seeds=(0, 1, 2, 5), troubled=False)
+    what = {"algorithm": "ERM", "annealing": "gga", "draws": 4}
+    settings = {arm: {**what, "annealing.radius": radius} for arm, radius in zip(ARMS[1:], (1e-5, 1e-3), strict=True)}
+    report = invented_report(replace(sweep, settings=settings))
+    rows = read(render_csv(report))
+    [effect] = report.comparison.factors
+    [row] = where(rows, kind="factor")
+    assert (row["quantity"], row["n"], row["expected"]) == ("annealing.radius", "4", "4")
+    assert [number(row, name) for name in ("value", "low", "high", "p", "holm_p")] == [
+        effect.spread,
+        effect.low,
+        effect.high,
+        effect.p,
+        effect.holm_p,
+    ]
+    means = dict(zip(("annealing.radius = 1e-5", "annealing.radius = 1e-3"), effect.means, strict=True))
+    assert values(where(rows, kind="factor-level")) == means
