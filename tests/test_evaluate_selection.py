@@ -35,6 +35,8 @@ SWEEPS: dict[str, dict[str, Any]] = {
     "quick, with the oracle": {"selection": ["training-domain-validation", "oracle"]},
     "shared draws": {"protocol": "shared-hp"},
     "after the window": {"select_from": "after-window", "protocol": "domainbed-head"},
+    "by macro F1": {"metric": "macro_f1"},
+    "by AUROC": {"metric": "auroc", "draws": 3, "early_stopping": STOPPING},
     "averaged weights": {"training": {"averaging": {"method": "swad", "n_converge": 2}}},
     "the paper's protocol": {"protocol": "gga-paper", "defaults": {"lr": 1e-2, "batch_size": 4}},
     "an adaptive search with early stopping": {
@@ -75,7 +77,7 @@ def swept(storage: Path, evaluate: str, **changes: Any) -> SweepResult:
     ledger = Ledger(sweep.folder)
     source = NextRuns(sweep, contents, ledger)
     while (following := source.take()) is not None:
-        ends = EndedEarly(following.cutoffs, following.first_step)
+        ends = EndedEarly(following.cutoffs, following.first_step, sweep.config.metric)
         run = open_run(following.run, ledger, sweep.storage, contents.dataset, on_gpu=False, reason_to_end=ends)
         while run.advance().status is RunStatus.RUNNING:
             pass
@@ -100,8 +102,9 @@ def numbers(result: SweepResult) -> list[dict[str, str]]:
 
 def ends(result: SweepResult) -> dict[Any, Any]:
     """What each draw drew, and how it ended."""
+    metric = result.report.view.metric
     return {
-        (run.cell, run.draws): (run.hyperparameters, run.status, run.reason, run.accuracies, run.searches)
+        (run.cell, run.draws): (run.hyperparameters, run.status, run.reason, run.validation_means(metric), run.searches)
         for run in result.records
     }
 
@@ -207,7 +210,7 @@ def test_a_method_that_needs_more_is_refused_when_it_is_asked_for_later(thrifty:
         make_report(thrifty.plan, thrifty.ledger, ReportOptions(select_from="after-window"))
     run = run_with_gaps(thrifty)
     with pytest.raises(InputError, match="needs the accuracy on north at every evaluation"):
-        LEAVE_ONE_OUT.judge([pair_of(run)])(run_without(run, "east"))
+        LEAVE_ONE_OUT.judge([pair_of(run)], "accuracy")(run_without(run, "east"))
 
 
 def pair_of(run: RunRecords) -> RunRecords:

@@ -9,6 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gga_sweep.datasets.catalogue import BENCHMARKS, EMBEDDED, Benchmark
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription
 from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount, check_tree
@@ -78,6 +81,18 @@ def describe(config: DatasetConfig) -> DatasetDescription:
     return DatasetDescription(
         made.name, made.domain_sizes, len(made.classes), made.classes, made.input_shape, available=True
     )
+
+
+def domain_labels(config: DatasetConfig) -> dict[str, NDArray[np.int64]]:
+    """The labels of each domain's images, in the order that splits refer to. Opens no photograph.
+
+    Args:
+        config: of a dataset that is available. Raises as `load_dataset`.
+    """
+    if (tree := _tree(config)) is not None:
+        found = tree.read()
+        return {domain: np.array(found.labels(domain), np.int64) for domain in found.folders}
+    return {domain.name: domain.labels.numpy() for domain in _made(config).domains}
 
 
 def check_dataset(config: DatasetConfig, progress: Progress | None = None) -> DatasetCheck:

@@ -52,6 +52,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         trial_seeds=sweep.config.trial_seeds,
         draws=_planned_draws(plan, without=free - {run.cell.arm for run in planned}),
         records=(*planned, *searched),
+        metric=sweep.config.metric,
         baselines={arm.name: arm.baseline for arm in sweep.arms if arm.baseline is not None},
         searched=frozenset(free),
         pairs=sweep.pairs,

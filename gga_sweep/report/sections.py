@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from gga_sweep.metrics import METRICS, Metric
 from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.wording import (
     ABSENT,
@@ -30,7 +31,7 @@ from gga_sweep.selection import (
     ENOUGH_SEEDS,
     PHASES,
     AlgorithmGain,
-    AlignmentAndAccuracy,
+    AlignmentAndScore,
     AnnealingDiagnostics,
     Comparison,
     Contrast,
@@ -71,18 +72,19 @@ def sections(comparison: Comparison) -> Iterator[Section]:
     if comparison.selected:
         yield _differences(comparison)
     if comparison.algorithms and not _repeats(comparison):
-        yield _algorithms(comparison.algorithms)
+        yield _algorithms(comparison.algorithms, METRICS[comparison.metric].label)
     if comparison.factors:
-        yield _factor_effects(comparison.factors)
+        yield _factor_effects(comparison.factors, METRICS[comparison.metric])
     if comparison.annealing:
         yield _annealing(comparison)
     if comparison.budget:
-        yield _budget(comparison.budget)
+        yield _budget(comparison.budget, METRICS[comparison.metric].label)
     if any(cost.runs for cost in comparison.costs):
         yield _cost(comparison.costs)
 
 
 def _differences(comparison: Comparison) -> Section:
+    label = METRICS[comparison.metric].label
     baselines = {contrast.baseline for contrast in comparison.selected}
     to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
     sheets = [_contrast_sheet("Selected runs", comparison.verdicts)]
@@ -90,7 +92,7 @@ def _differences(comparison: Comparison) -> Section:
         sheets.append(_contrast_sheet("Same draw, without search", verdicts(comparison.matched)))
     return Section(
         name="differences",
-        title=f"Difference {to} (points of accuracy)",
+        title=f"Difference {to} (points of {label})",
         sheets=(_with_mean(sheets[0], comparison), *sheets[1:]),
         notes=tuple(_difference_notes(comparison)),
         plots=("factors",),
@@ -147,8 +149,8 @@ def _seeds(difference: SeedEstimate) -> str:
 def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
     yield Footnote(
         "Difference",
-        "accuracy of the arm minus that of its baseline, with the same test domains and trial seed, averaged within "
-        "each trial seed, then over n trial seeds. Selected runs: at their selected steps. "
+        f"{METRICS[comparison.metric].label} of the arm minus that of its baseline, with the same test domains and "
+        "trial seed, averaged within each trial seed, then over n trial seeds. Selected runs: at their selected steps. "
         + (
             "Without search: runs of the same draw, each at its own best validation step."
             if comparison.matched
@@ -209,14 +211,14 @@ def _selected_steps(steps: SelectedSteps) -> str:
     return f"{steps.arm}: {', '.join(shares)}"
 
 
-def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
+def _algorithms(gains: Sequence[AlgorithmGain], metric: str) -> Section:
     """One line per algorithm, as in the paper's table."""
     rows = [
         (one.contrast.arm, entry_in_words(one.alone), entry_in_words(one.annealed), *_contrast_cells(one.contrast))
         for one in gains
     ]
     note = (
-        "each annealed arm and the same algorithm without annealing: accuracies averaged over the test domains, and "
+        f"each annealed arm and the same algorithm without annealing: {metric} averaged over the test domains, and "
         f"the difference of the selected runs as above, with p adjusted over these {len(gains)} lines only."
     )
     if mean := mean_gain(gains):
@@ -225,13 +227,13 @@ def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
         note += " The mean is over the algorithms within a trial seed, then over trial seeds."
     return Section(
         name="algorithms",
-        title="Annealing on each algorithm (accuracy in percent, difference in points)",
+        title=f"Annealing on each algorithm ({metric} in percent, difference in points)",
         sheets=(Sheet("", (ARM, "Not annealed", "Annealed", DIFFERENCE, "p", "Holm", "n (pairs)"), tuple(rows)),),
         notes=(Footnote("Algorithms", note),),
     )
 
 
-def _factor_effects(factors: Sequence[FactorEffect]) -> Section:
+def _factor_effects(factors: Sequence[FactorEffect], metric: Metric) -> Section:
     rows = tuple(
         (
             f"{label_of(one.factor)} ({one.arms[0][0]}, ...)" if _repeated(one, factors) else label_of(one.factor),
@@ -247,7 +249,18 @@ def _factor_effects(factors: Sequence[FactorEffect]) -> Section:
         name="factors",
         title="Which factor matters",
         sheets=(
-            Sheet("", ("Factor", "Accuracy (%) by level", "Spread [95\N{NO-BREAK SPACE}%]", "p", "Holm", "n"), rows),
+            Sheet(
+                "",
+                (
+                    "Factor",
+                    f"{metric.heading} by level",
+                    "Spread [95\N{NO-BREAK SPACE}%]",
+                    "p",
+                    "Holm",
+                    "n",
+                ),
+                rows,
+            ),
         ),
         notes=(
             Footnote(
@@ -286,7 +299,10 @@ def _annealing(comparison: Comparison) -> Section:
         name="annealing",
         title="What annealing did",
         sheets=tuple(sheets),
-        notes=(*_annealing_notes(diagnostics, searching, noisy), *_alignment_over_arms(comparison.gains)),
+        notes=(
+            *_annealing_notes(diagnostics, searching, noisy),
+            *_alignment_over_arms(comparison.gains, METRICS[comparison.metric].label),
+        ),
         plots=("alignment",),
     )
 
@@ -339,13 +355,13 @@ def _annealing_notes(
         yield Footnote("Left out", "undefined values, such as a cosine with a zero gradient.", left_out)
 
 
-def _alignment_over_arms(gains: Sequence[AlignmentAndAccuracy]) -> Iterator[Footnote]:
+def _alignment_over_arms(gains: Sequence[AlignmentAndScore], metric: str) -> Iterator[Footnote]:
     if mean := alignment_over_arms(gains):
         interval = f" [{mean.low:.2f}, {mean.high:.2f}]" * math.isfinite(mean.low)
         yield Footnote(
-            "More alignment, more accuracy",
+            f"More alignment, more {metric}",
             f"the rank correlation over the {len(gains)} arms that search, of alignment gained (fresh masks) and "
-            f"accuracy gained, is {mean.mean:.2f}{interval}, the mean over {count(mean.n, 'trial seed')}.",
+            f"{metric} gained, is {mean.mean:.2f}{interval}, the mean over {count(mean.n, 'trial seed')}.",
         )
 
 
@@ -366,14 +382,14 @@ def _left_out(diagnostics: Iterable[AnnealingDiagnostics]) -> Iterator[str]:
                 yield f"{one.arm}: {found.left_out} of {count(found.measured, 'step')} ({heads[name].lower()})"
 
 
-def _budget(budgets: Sequence[SearchBudget]) -> Section:
+def _budget(budgets: Sequence[SearchBudget], metric: str) -> Section:
     """The number of draws doubles from column to column, up to all draws of each arm."""
     most = [len(budget.draws) for budget in budgets]
     shown = sorted({2**i for n in most for i in range(n.bit_length())} | {*most})
     unit = unit_for(budget.seconds_a_draw for budget in budgets)
     return Section(
         name="budget",
-        title="Search budget (expected accuracy of the selected run, %)",
+        title=f"Search budget (expected {metric} of the selected run, %)",
         sheets=(
             Sheet(
                 title="",
@@ -381,30 +397,30 @@ def _budget(budgets: Sequence[SearchBudget]) -> Section:
                 rows=tuple(_budget_row(budget, shown, unit) for budget in budgets),
             ),
         ),
-        notes=tuple(_budget_notes(budgets)),
+        notes=tuple(_budget_notes(budgets, metric)),
         plots=("budget-differences", "budget-draws", "budget-time"),
     )
 
 
 def _budget_row(budget: SearchBudget, shown: Sequence[int], unit: Unit) -> tuple[str, ...]:
-    accuracy = dict(zip(budget.draws, budget.accuracy, strict=True))
+    expected = dict(zip(budget.draws, budget.scores, strict=True))
     return (
         budget.arm,
-        *(_expected(accuracy[k]) if k in accuracy else ABSENT for k in shown),
+        *(_expected(expected[k]) if k in expected else ABSENT for k in shown),
         time_in_words(budget.seconds_a_draw / unit.seconds),
     )
 
 
-def _expected(accuracy: SeedEstimate) -> str:
+def _expected(score: SeedEstimate) -> str:
     """ "84.7 [81.2, 88.2]", the interval where there is one."""
-    interval = f" [{percent(accuracy.low)}, {percent(accuracy.high)}]" if math.isfinite(accuracy.low) else ""
-    return percent(accuracy.mean) + interval
+    interval = f" [{percent(score.low)}, {percent(score.high)}]" if math.isfinite(score.low) else ""
+    return percent(score.mean) + interval
 
 
-def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
+def _budget_notes(budgets: Sequence[SearchBudget], metric: str) -> Iterator[Footnote]:
     yield Footnote(
         "Search budget",
-        "expected accuracy of the run selected among this number of draws of a cell, over all subsets of the sweep's "
+        f"expected {metric} of the run selected among this number of draws of a cell, over all subsets of the sweep's "
         "draws (in closed form); mean over test domains within a trial seed, then over trial seeds"
         f"{_intervals(budgets)}. One draw: the mean of the runs; all draws: the selected runs. Time: "
         "of one draw in one cell, the mean of the selectable runs. Arms of a user's own searcher are left out, because "
@@ -423,7 +439,7 @@ def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
 
 
 def _intervals(budgets: Sequence[SearchBudget]) -> str:
-    if max(one.n for budget in budgets for one in budget.accuracy) < ENOUGH_SEEDS:
+    if max(one.n for budget in budgets for one in budget.scores) < ENOUGH_SEEDS:
         return f"; too few trial seeds for an interval (at least {ENOUGH_SEEDS})"
     return ", with its 95 % interval (t, n - 1 degrees of freedom, within 0 and 100 %)"
 

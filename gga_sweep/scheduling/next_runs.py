@@ -14,6 +14,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.stored_sweep import read_results
 from gga_sweep.ledger.suggested_draws import keep_suggested, read_suggested
+from gga_sweep.metrics import METRICS
 from gga_sweep.records import FINAL, Cell, RunResult, RunStatus, Scalar, ValidationRecord
 from gga_sweep.scheduling.cell_search import feed
 from gga_sweep.scheduling.pooled import pooled
@@ -210,7 +211,7 @@ class NextRuns:
             runs = [self._runs[cell][draw] for cell in group.cells]
             if all(run.key in self._final for run in runs):
                 curves = [self._curve(self._final[run.key]) for run in runs]
-                results.append(result_of(runs[0].hyperparameters, curves))
+                results.append(result_of(runs[0].hyperparameters, curves, self._sweep.config.metric))
         return results
 
     def _cutoffs(self, cell: Cell, basis: int) -> dict[int, float]:
@@ -223,7 +224,7 @@ class NextRuns:
             validations = self._curve(self._final[key]).validations if key in self._final else ()
             for step in self._rungs:
                 if validations and validations[-1].step >= step:
-                    table.reached(step, score_at(validations, step))
+                    table.reached(step, score_at(validations, self._sweep.config.metric, step))
         return table.cutoffs()
 
     def _curve(self, result: RunResult) -> Curve:
@@ -237,17 +238,21 @@ class EndedEarly:
 
     Args:
         cutoffs, first_step: as `NextRun` has them.
+        metric: by which runs are selected.
     """
 
-    def __init__(self, cutoffs: Mapping[int, float], first_step: int) -> None:
-        self._cutoffs, self._first_step = dict(cutoffs), first_step
+    def __init__(self, cutoffs: Mapping[int, float], first_step: int, metric: str) -> None:
+        self._cutoffs, self._first_step, self._metric = dict(cutoffs), first_step, metric
 
     def __call__(self, validations: Sequence[ValidationRecord]) -> str | None:
         """The reason to stop a run with these evaluations; None if it continues."""
         counting = [record for record in validations if record.step >= self._first_step]
         for step, cutoff in sorted(self._cutoffs.items()):
-            if counting and counting[-1].step >= step and (score := score_at(counting, step)) < cutoff:
-                return f"behind its cell at step {step}: validation accuracy {score:.4f}, {cutoff:.4f} was needed"
+            if counting and counting[-1].step >= step:
+                score = score_at(counting, self._metric, step)
+                if score < cutoff:
+                    what = f"validation {METRICS[self._metric].label} {score:.4f}, {cutoff:.4f} was needed"
+                    return f"behind its cell at step {step}: {what}"
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gga_sweep.selection.annealing_effect import (
-    AlignmentAndAccuracy,
+    AlignmentAndScore,
     AnnealingDiagnostics,
     Diagnostic,
     SelectedSteps,
@@ -28,7 +28,7 @@ __all__ = [
     "METHODS",
     "PHASES",
     "AlgorithmGain",
-    "AlignmentAndAccuracy",
+    "AlignmentAndScore",
     "AnnealingDiagnostics",
     "Comparison",
     "Contrast",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gga_sweep.selection.annealing_effect import (
-    AlignmentAndAccuracy,
+    AlignmentAndScore,
     AnnealingDiagnostics,
     SelectedSteps,
-    alignment_and_accuracy,
+    alignment_and_score,
     annealing_diagnostics,
     selected_steps,
 )
@@ -27,12 +27,13 @@ class Comparison:
     """A sweep's arms compared; every tuple in the order of the arms.
 
     Args:
+        metric: of which all differences and scores are.
         selected: the headline contrast of every arm that has a baseline.
         verdicts: what follows from each of these.
         matched: the same without search; empty if draws do not match.
         steps: where the selected steps lie, of every arm that searches.
         annealing: what annealing did, of every annealed arm.
-        gains: alignment gained beside accuracy gained, of every arm that searches and has a baseline.
+        gains: alignment gained beside score gained, of every arm that searches and has a baseline.
         costs: of every arm that is trained.
         budget: the result of fewer draws, of every arm that could choose among several; empty if draws do not match,
             since they then depend on each other.
@@ -40,12 +41,13 @@ class Comparison:
         factors: how far the levels of each factor lie apart, the largest spread first.
     """
 
+    metric: str
     selected: tuple[Contrast, ...]
     verdicts: tuple[Verdict, ...]
     matched: tuple[Contrast, ...]
     steps: tuple[SelectedSteps, ...]
     annealing: tuple[AnnealingDiagnostics, ...]
-    gains: tuple[AlignmentAndAccuracy, ...]
+    gains: tuple[AlignmentAndScore, ...]
     costs: tuple[Cost, ...]
     budget: tuple[SearchBudget, ...]
     algorithms: tuple[AlgorithmGain, ...] = ()
@@ -64,6 +66,7 @@ def compare(view: SweepView, table: Table) -> Comparison:
     """
     selected = selected_contrasts(table, view.baselines)
     return Comparison(
+        metric=table.metric,
         selected=selected,
         verdicts=verdicts(selected),
         matched=matched_contrasts(
@@ -73,7 +76,7 @@ def compare(view: SweepView, table: Table) -> Comparison:
         else (),
         steps=selected_steps(view, table),
         annealing=annealing_diagnostics(view),
-        gains=alignment_and_accuracy(view, table, selected),
+        gains=alignment_and_score(view, table, selected),
         costs=costs(view, view.baselines),
         budget=search_budgets(view, table) if view.matched_draws else (),
         algorithms=algorithm_gains(view, table, selected),

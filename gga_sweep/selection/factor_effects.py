@@ -1,4 +1,4 @@
-"""Which factor matters: how far the accuracies at a factor's levels lie apart, beyond what trial seeds explain.
+"""Which factor matters: how far the scores at a factor's levels lie apart, beyond what trial seeds explain.
 
 A factor has several levels at equal settings otherwise, wherever in the sweep file its arms stand. Its levels are
 compared within trial seeds: two-way layout without interaction, trial seeds as blocks.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gga_sweep.records import Scalar
-from gga_sweep.selection.annealing_effect import AlignmentAndAccuracy
+from gga_sweep.selection.annealing_effect import AlignmentAndScore
 from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, LEVEL, SeedEstimate, estimate, holm, vary
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.view import SweepView
@@ -35,8 +35,8 @@ class FactorEffect:
         factor: dotted name.
         levels: its values: numbers ascending, then words in the order of the arms.
         arms: of each level its arms; several where other factors of a grid are averaged over.
-        means: of each level the mean accuracy in [0, 1], over its arms within a trial seed, then over trial seeds.
-        n: trial seeds with an accuracy at every level.
+        means: of each level the mean score in [0, 1], over its arms within a trial seed, then over trial seeds.
+        n: trial seeds with a score at every level.
         expected: trial seeds planned.
         spread: standard deviation between the true level means, in [0, 1]: the variance of the means less that which
             the trial seeds explain; 0 where these explain more.
@@ -65,7 +65,7 @@ def factor_effects(view: SweepView, table: Table) -> tuple[FactorEffect, ...]:
 
     Args:
         view: its `settings` say what each arm is.
-        table: holds the accuracies of the selected runs.
+        table: holds the scores of the selected runs.
     """
     values = {row.arm: np.array(row.average.values) for row in table.rows}
     found = [_effect(factor, levels, values) for factor, levels in _factors(view)]
@@ -74,10 +74,10 @@ def factor_effects(view: SweepView, table: Table) -> tuple[FactorEffect, ...]:
     return tuple(sorted(found, key=lambda one: -one.spread if math.isfinite(one.spread) else math.inf))
 
 
-def alignment_over_arms(gains: Sequence[AlignmentAndAccuracy]) -> SeedEstimate | None:
-    """Whether the arms that gained more alignment gained more accuracy.
+def alignment_over_arms(gains: Sequence[AlignmentAndScore]) -> SeedEstimate | None:
+    """Whether the arms that gained more alignment gained a higher score.
 
-    Per trial seed, the rank correlation (Spearman) over arms of alignment gained and accuracy gained; then the mean
+    Per trial seed, the rank correlation (Spearman) over arms of alignment gained and score gained; then the mean
     over trial seeds.
 
     Returns:
@@ -87,7 +87,7 @@ def alignment_over_arms(gains: Sequence[AlignmentAndAccuracy]) -> SeedEstimate |
         return None
     values = []
     for of_seed in range(len(gains[0].trial_seeds)):
-        points = [(one.alignment_gained[of_seed], one.accuracy_gained[of_seed]) for one in gains]
+        points = [(one.alignment_gained[of_seed], one.score_gained[of_seed]) for one in gains]
         points = [point for point in points if all(map(math.isfinite, point))]
         ranked = [_ranks(side) for side in zip(*points, strict=True)]
         values.append(correlation(*ranked) if len(points) >= FEWEST_ARMS and all(map(vary, ranked)) else math.nan)

@@ -12,6 +12,7 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.datasets import traits_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.metrics import DEFAULT_METRIC, METRICS
 from gga_sweep.networks.published import PRETRAINED
 from gga_sweep.networks.timm_models import is_installed, is_timm
 from gga_sweep.records import Scalar
@@ -83,6 +84,7 @@ class Protocol:
         defaults: (algorithm, dataset) -> hyperparameter defaults that replace the registry's, by dotted name; those of
             the annealing are for annealed arms whose method has them.
         search_space: (algorithm, dataset) -> what is searched when the sweep file names nothing.
+        accuracy_alone: whether another `metric` is a fault.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Protocol:
     training: Callable[[str], TrainingConfig]
     defaults: Callable[[str, str], Mapping[str, Scalar]]
     search_space: Callable[[str, str], Mapping[str, Distribution]]
+    accuracy_alone: bool = False
 
 
 def get_protocol(name: str) -> Protocol:
@@ -150,6 +153,8 @@ def deviations(
         value, theirs = getattr(training, name), getattr(of_protocol, name)
         if value != theirs and name not in ("threads", "averaging", "evaluate"):  # none changes the training
             yield f"{name} is {_in_words(name, value)} (the protocol's: {_in_words(name, theirs)})"
+    if protocol.sampler != "by-name" and config.metric != DEFAULT_METRIC:  # ours prescribe none
+        yield f"runs are selected and compared by {METRICS[config.metric].label} (the protocol's: accuracy)"
     if config.training.precision == "tf32" and not config.resources.on_gpu:
         yield "precision is float32 in effect: these runs train on CPUs, which have no TF32"
     stored = f"{image_shape[1]} x {image_shape[2]}"
@@ -373,6 +378,7 @@ DOMAINBED = Protocol(
     training=_domainbed_training,
     defaults=_domainbed_defaults,
     search_space=_domainbed_search_space,
+    accuracy_alone=True,
 )
 
 DOMAINBED_HEAD = Protocol(
@@ -388,12 +394,13 @@ DOMAINBED_HEAD = Protocol(
     training=_domainbed_head_training,
     defaults=_domainbed_head_defaults,
     search_space=_domainbed_head_search_space,
+    accuracy_alone=True,
 )
 
 SHARED_HP = Protocol(
     name="shared-hp",
     summary="Ours, as quick, but one draw for all test domains: of each arm and trial seed that with the highest mean "
-    "validation accuracy over them.",
+    "validation score over them.",
     sampler="by-name",
     selection=("shared-draw",),
     deviations=(),

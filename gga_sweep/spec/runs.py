@@ -192,6 +192,7 @@ def _resolve(sweep: SweepSpec, arm: Arm, cell: Cell, values: Values) -> RunSpec:
         trial_seed=cell.trial_seed,
         training=sweep.training_of(arm),
         selected_from=_selected_from(sweep),
+        metric=sweep.config.metric,
     )
 
 

@@ -258,11 +258,11 @@ def test_budgets_double_up_to_the_draws_of_each_arm() -> None:
     assert sheet.heads[1:-1] == ("1 draw", "2 draws", "3 draws", "4 draws", "6 draws")
     assert sheet.heads[-1] == "Device-seconds a draw"
     erm, first = comparison.budget
-    one = erm.accuracy[0]
+    one = erm.scores[0]
     assert sheet.rows[0][:2] == ("ERM", f"{100 * one.mean:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]")
-    assert sheet.rows[0][5].startswith(f"{100 * erm.accuracy[5].mean:.1f} [")
+    assert sheet.rows[0][5].startswith(f"{100 * erm.scores[5].mean:.1f} [")
     assert sheet.rows[0][6] == f"{erm.seconds_a_draw:.1f}"
-    assert sheet.rows[1][3].startswith(f"{100 * first.accuracy[2].mean:.1f} [")
+    assert sheet.rows[1][3].startswith(f"{100 * first.scores[2].mean:.1f} [")
     assert sheet.rows[1][4:6] == (ABSENT, ABSENT)
 
 

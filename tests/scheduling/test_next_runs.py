@@ -60,7 +60,10 @@ def record(run: PlannedRun, step: int, test_accuracy: float) -> Record:
 
 def train(ledger: Ledger, following: NextRun, test_accuracy: float = 0.5, status: RunStatus = RunStatus.DONE) -> None:
     """What a run would leave, whose validation follows from its hyperparameters."""
-    folder, reason_to_end = ledger.run(str(following.run.folder)), EndedEarly(following.cutoffs, following.first_step)
+    folder, reason_to_end = (
+        ledger.run(str(following.run.folder)),
+        EndedEarly(following.cutoffs, following.first_step, "accuracy"),
+    )
     folder.claim({})
     records: list[Record] = []
     for step in STEPS:

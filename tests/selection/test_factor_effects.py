@@ -13,7 +13,7 @@ from scipy import stats
 from selection_records import run, view
 
 from gga_sweep.records import Scalar
-from gga_sweep.selection import AlignmentAndAccuracy, FactorEffect, SweepView, alignment_over_arms, build_table
+from gga_sweep.selection import AlignmentAndScore, FactorEffect, SweepView, alignment_over_arms, build_table
 from gga_sweep.selection.factor_effects import factor_effects
 
 RADII = (1e-5, 1e-4, 1e-3)
@@ -153,8 +153,8 @@ def test_levels_that_give_equal_accuracies_have_no_spread() -> None:
     assert (found.spread, found.p) == (0.0, 1.0)
 
 
-def gains(alignment: Sequence[float], accuracy: Sequence[float]) -> AlignmentAndAccuracy:
-    return AlignmentAndAccuracy("arm", "ERM", tuple(range(len(alignment))), tuple(alignment), tuple(accuracy))
+def gains(alignment: Sequence[float], accuracy: Sequence[float]) -> AlignmentAndScore:
+    return AlignmentAndScore("arm", "ERM", tuple(range(len(alignment))), tuple(alignment), tuple(accuracy))
 
 
 def test_alignment_and_accuracy_are_ranked_over_arms_within_each_trial_seed() -> None:
