@@ -22,6 +22,7 @@ def list_datasets() -> None:
     from rich.table import Table
 
     from gga_sweep.datasets import known_datasets
+    from gga_sweep.datasets.registry import uncounted_datasets
 
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Dataset", "Classes", "Images", "Domains (images)"):
@@ -31,6 +32,7 @@ def list_datasets() -> None:
         domains = ", ".join(f"{name} ({size})" for name, size in dataset.domain_sizes.items())
         table.add_row(dataset.name, str(dataset.n_classes), str(sum(dataset.domain_sizes.values())), domains)
         remarks.extend(f"{dataset.name}: {remark}" for remark in dataset.remarks)
+    remarks.extend(f"{name}: {facts}" for name, facts in uncounted_datasets().items())
     out.print(table)
     out.print("\n".join(["", *remarks, "ImageFolder: any tree ROOT/domain/class/image, or `module:attribute`."]))
 

@@ -72,9 +72,9 @@ def check_augmentation(augmentation: Augmentation, channels: int) -> None:
         raise InputError([fault])
 
 
-def draw_numbers(height: int, width: int, rng: np.random.Generator) -> AugmentationNumbers:
-    """Draw the augmentation of an image of `height` x `width` pixels."""
-    top, left, crop_height, crop_width = _draw_crop(height, width, rng)
+def draw_numbers(height: int, width: int, rng: np.random.Generator, crops: bool = True) -> AugmentationNumbers:
+    """Draw the augmentation of an image of `height` x `width` pixels; without `crops` the crop is the whole image."""
+    top, left, crop_height, crop_width = _draw_crop(height, width, rng) if crops else (0, 0, height, width)
     flip = bool(rng.random() < FLIP_PROBABILITY)
     jitter = [(name, float(rng.uniform(1 - JITTER, 1 + JITTER))) for name in ("brightness", "contrast", "saturation")]
     jitter.append(("hue", float(rng.uniform(-JITTER, JITTER))))

@@ -71,13 +71,19 @@ def read_duplicates(file: Path, domains: Iterable[str]) -> frozenset[str]:
 def _domain_folders(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout:
     """Images that lie as any/folders/domain/class/image."""
     above: dict[str, set[str]] = {domain: set() for domain in benchmark.domain_sizes}
+    names: dict[tuple[str, str], set[str]] = {}
     placed: dict[tuple[str, str], dict[str, DownloadedFile]] = {}
     for file in files:
         parts = file.path.split("/")
-        if len(parts) >= 3 and parts[-3] in above and not file.path.endswith(".json"):
-            folder = "/".join(parts[:-3])
-            above[parts[-3]].add(folder)
-            placed.setdefault((parts[-3], folder), {})["/".join(parts[-3:])] = file
+        if len(parts) < 3 or file.path.endswith(".json"):
+            continue
+        *outer, place, name, image = parts
+        domain = benchmark.aliases.get(place, place)
+        if domain in above:
+            folder = "/".join(outer)
+            above[domain].add(folder)
+            names.setdefault((domain, folder), set()).add(place)
+            placed.setdefault((domain, folder), {})[f"{domain}/{name}/{image}"] = file
     together = set.intersection(*above.values())
     # another dataset in the download may have a domain of the same name: prefer the folder that holds all domains
     chosen = {domain: together if len(together) == 1 else folders for domain, folders in above.items()}
@@ -87,9 +93,10 @@ def _domain_folders(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> La
         rule = f"must hold a folder domain/class/image for each domain, lacks {missing}"
         faults.append(Fault("download", rule, shown(sorted(there)), tuple(benchmark.domain_sizes)))
     for domain, folders in chosen.items():
-        if len(folders) > 1:
-            rule = f"domain {domain!r} must lie in one place (give the folder or archive that is meant)"
-            faults.append(Fault("download", rule, sorted(folders)))
+        for places in (folders, *(names[domain, folder] for folder in folders)):
+            if len(places) > 1:
+                rule = f"domain {domain!r} must lie in one place (give the folder or archive that is meant)"
+                faults.append(Fault("download", rule, sorted(places)))
     if faults:
         raise InputError(faults)
     return {path: file for domain, (folder,) in chosen.items() for path, file in placed[domain, folder].items()}

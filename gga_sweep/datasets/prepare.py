@@ -109,8 +109,12 @@ def _check_paths(name: str, **paths: Path) -> None:
 
 def _check_request(name: str, download: Path, root: Path, link: bool, duplicates: Path | None) -> None:
     faults = []
-    if name not in BENCHMARKS:
-        faults.append(Fault("name", "must be a benchmark", name, tuple(BENCHMARKS)))
+    prepared = tuple(benchmark.name for benchmark in BENCHMARKS.values() if benchmark.list_images is None)
+    if name in BENCHMARKS and name not in prepared:
+        rule = f"is read as its download is unpacked: give {BENCHMARKS[name].needs} as dataset.root"
+        faults.append(Fault("name", rule, name, prepared))
+    elif name not in BENCHMARKS:
+        faults.append(Fault("name", "must be a benchmark", name, prepared))
     if not (download.is_dir() or (download.is_file() and download.name.lower().endswith(ARCHIVE_SUFFIXES))):
         faults.append(Fault("download", "must be a folder or an archive", str(download), ARCHIVE_SUFFIXES))
     elif link and download.stat().st_dev != existing(root).stat().st_dev:

@@ -135,14 +135,20 @@ def with_available_network(config: SweepConfig, protocol: Protocol) -> SweepConf
 
 
 def deviations(
-    config: SweepConfig, protocol: Protocol, training: TrainingSettings, image_shape: tuple[int, int, int]
+    config: SweepConfig,
+    protocol: Protocol,
+    training: TrainingSettings,
+    image_shape: tuple[int, int, int],
+    test_domains: tuple[tuple[str, ...], ...],
 ) -> Iterator[str]:
     """What the file overrides of its protocol, and how the images differ from DomainBed's, as sentences.
 
     Args:
         training: completed by the protocol.
         image_shape: (channels, height, width) as stored.
+        test_domains: each set that is held out.
     """
+    traits = traits_of(config.dataset.name)
     of_protocol = protocol.training(config.dataset.name)
     for name in TRAINING_FACTORS:
         if values := dict.fromkeys(str(value) for arm in config.arms for value in arm.vary.get(name, ())):
@@ -158,15 +164,24 @@ def deviations(
     if config.training.precision == "tf32" and not config.resources.on_gpu:
         yield "precision is float32 in effect: these runs train on CPUs, which have no TF32"
     stored = f"{image_shape[1]} x {image_shape[2]}"
-    photographs = not traits_of(config.dataset.name).small_images
-    if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
+    as_domainbed = protocol.sampler != "by-name"
+    if as_domainbed:
+        yield from traits.deviations
+    meant = traits.test_domains
+    if meant and any(held_out != meant for held_out in test_domains):
+        yield f"{config.dataset.name} was made to be tested on {'+'.join(meant)} alone"
+    if (
+        protocol.sampler != "by-name"
+        and not traits.small_images
+        and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE)
+    ):
         yield f"images are {stored} (DomainBed's: {DOMAINBED_SIDE} x {DOMAINBED_SIDE})"
     if training.augmentation == "domainbed-batched":
         yield (
             "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes), so pixels "
             "differ by about 1.5 of 256 levels on average"
         )
-    if training.augmentation != "none":
+    if training.augmentation != "none" and traits.crops:
         yield f"crops are taken from images stored at {stored} (DomainBed's: from photographs as they lie on disk)"
 
 
@@ -318,7 +333,7 @@ def _no_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
 
 _SHARED_DEVIATIONS = (
     "Minibatches, augmentation, initial weights and dropout take their random numbers from this project's streams.",
-    "Small images (the digits) use SmallCNN instead of DomainBed's MNIST network, without augmentation.",
+    "Small images use SmallCNN instead of DomainBed's MNIST network.",
 )
 
 QUICK = Protocol(
