@@ -5,7 +5,10 @@ and so is the order of the benchmarks. Counts are DomainBed's, per domain as com
 given by khanrc (khanrc/miro#9), and its download holds 24,330 images today. DomainNet's are those without DomainBed's
 list of 9,431 duplicates; those with them are commonly quoted too, and their sum is larger by 9,431. The classes of
 TerraIncognita are from DomainBed's download.py; those of the others are the class folders of the downloads. The 345 of
-DomainNet are only counted.
+DomainNet are only counted. Of WILDS, domains, classes and images are those that DomainBed's `WILDSDataset` takes from
+p-lambda/wilds at 4726775; the numbers of regions are from facebookresearch/DomainBed#142. Patches of each hospital are
+as a public analysis of Camelyon17's table counts them: their sum is WILDS's 455,954, and hospitals 1 and 2 are its
+validation and test split. Of FMoW only the sum of the regions is public.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from types import MappingProxyType
 
 from gga_sweep.datasets import digits
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription
+from gga_sweep.datasets.wilds_tables import CAMELYON17, FMOW, FMOW_CLASSES, MetadataTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,22 +100,29 @@ class Benchmark:
 
     Args:
         name: as DomainBed calls it.
-        domain_sizes: published number of images of each domain, in dataset order (sorted folder names).
+        domain_sizes: published number of images of each domain, in dataset order (sorted folder names); None where no
+            source gives it.
         n_classes: class folders in each domain.
         classes: their names, sorted; None where they are not listed here.
         variants: its other known sizes.
         annotated: how to read a download that has annotations; None if its downloads hold domain folders only.
         has_duplicates: whether DomainBed excludes images that it lists in a file.
+        table: how to read a download that has a table of metadata; None without one.
+        images: in all domains together, where those of each are not published.
+        every_class: whether each domain has images of each class.
         traits: its facts for the protocols.
     """
 
     name: str
-    domain_sizes: Mapping[str, int]
+    domain_sizes: Mapping[str, int | None]
     n_classes: int
     classes: tuple[str, ...] | None = None
     variants: tuple[Variant, ...] = ()
     annotated: AnnotatedPhotographs | None = None
     has_duplicates: bool = False
+    table: MetadataTable | None = None
+    images: int | None = None
+    every_class: bool = True
     traits: Traits = Traits()
 
 
@@ -229,6 +240,30 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
                     domainbed_labels=("clip", "info", "paint", "quick", "real", "sketch"),
                     gga_steps=15_001,
                 ),
+            ),
+            Benchmark(
+                "WILDSCamelyon",
+                {
+                    "hospital_0": 59436,
+                    "hospital_1": 34904,
+                    "hospital_2": 85054,
+                    "hospital_3": 129838,
+                    "hospital_4": 146722,
+                },
+                2,
+                ("normal", "tumor"),
+                table=CAMELYON17,
+                traits=Traits(evaluate_every=100, domainbed_labels=tuple(CAMELYON17.domains.values())),
+            ),
+            Benchmark(
+                "WILDSFMoW",
+                dict.fromkeys(FMOW.domains.values()),
+                len(FMOW_CLASSES),
+                FMOW_CLASSES,
+                table=FMOW,
+                images=470_086,
+                every_class=False,
+                traits=Traits(evaluate_every=100, domainbed_labels=tuple(f"region_{number}" for number in range(6))),
             ),
         )
     }

@@ -58,7 +58,7 @@ class ImageTree:
 
     Args:
         root: its folder.
-        classes: sorted; the same in every domain.
+        classes: sorted; those of all domains.
         folders: domain -> class -> image files, all sorted.
     """
 
@@ -76,7 +76,7 @@ class ImageTree:
 
     def labels(self, domain: str) -> list[int]:
         """The class index of each of a domain's images."""
-        return [label for label, name in enumerate(self.classes) for _ in self.folders[domain][name]]
+        return [label for label, name in enumerate(self.classes) for _ in self.folders[domain].get(name, ())]
 
     def manifest(self, cache_dir: Path | None) -> Manifest:
         """The manifest, which identifies the tree; InputError naming every file that cannot be read."""
@@ -107,8 +107,19 @@ def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Scan:
     return Scan(folders, dict(listing.left_out))
 
 
-def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_classes: int | None = None) -> list[Fault]:
-    """The faults of a tree as a dataset (of these domains and this number of classes, where given)."""
+def folder_faults(
+    folders: Folders,
+    domains: Sequence[str] | None = None,
+    n_classes: int | None = None,
+    every_class: bool = True,
+) -> list[Fault]:
+    """The faults of a tree as a dataset.
+
+    Args:
+        folders: of the tree.
+        domains, n_classes: what it must hold, where they are given.
+        every_class: whether each domain must have images of each class.
+    """
     faults = []
     if domains is not None and set(domains) - set(folders):
         missing = sorted(set(domains) - set(folders))
@@ -123,13 +134,13 @@ def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_clas
         faults.append(Fault("dataset.root", rule, stray))
     domain_folders = {domain: found for domain, found in folders.items() if domain not in stray}
     times = Counter(name for found in domain_folders.values() for name in found)
-    few = [name for name, count in times.items() if 2 * count < len(domain_folders)]
+    few = [name for name, count in times.items() if every_class and 2 * count < len(domain_folders)]
     if few:
         where = [f"{domain}/{name}" for domain, found in domain_folders.items() for name in few if name in found]
         rule = "a class folder must lie in every domain; move away those that lie in few, or add them to the others"
         faults.append(Fault("dataset.root", rule, shown(where)))
     classes = sorted(set(times) - set(few))
-    for domain, found in domain_folders.items():
+    for domain, found in domain_folders.items() if every_class else ():
         if lacking := [name for name in classes if name not in found]:
             rule = f"domain {domain!r} must have the class folders of the other domains, lacks {lacking}"
             faults.append(Fault("dataset.root", rule, list(found)))
@@ -160,17 +171,20 @@ def _stray_domains(folders: Folders) -> list[str]:
     return [domain for domain, found in folders.items() if times and not found]
 
 
-def read_tree(root: Path, domains: Sequence[str] | None = None, n_classes: int | None = None) -> ImageTree:
+def read_tree(
+    root: Path, domains: Sequence[str] | None = None, n_classes: int | None = None, every_class: bool = True
+) -> ImageTree:
     """List a tree (of these domains and as many classes, where given).
 
     Raises:
-        InputError: with all its faults: no such folder, no domains or not the named ones, domains whose
-            classes differ, a class folder without an image, another number of classes.
+        InputError: with all its faults: no such folder, no domains or not the named ones, another number of classes;
+            and, where each domain must have every class, domains whose classes differ or a class folder without an
+            image.
     """
     folders = scan_folders(root, domains).folders
-    if faults := folder_faults(folders, domains, n_classes):
+    if faults := folder_faults(folders, domains, n_classes, every_class):
         raise InputError(faults, source=str(root))
-    return ImageTree(root, tuple(next(iter(folders.values()))), folders)
+    return ImageTree(root, tuple(sorted({name for found in folders.values() for name in found})), folders)
 
 
 def load_tree(

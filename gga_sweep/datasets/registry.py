@@ -68,7 +68,8 @@ def dataset_digest(config: DatasetConfig, cache_dir: Path | None) -> str:
 def describe(config: DatasetConfig) -> DatasetDescription:
     """Domains, counts, classes and image shape. Opens no image.
 
-    A benchmark whose root is missing is described as published, with `available` False. Raises as `load_dataset`.
+    A benchmark whose root is missing is described as published, with `available` False. Raises as `load_dataset`, and
+    for a missing root of a benchmark whose images are not published for each domain.
     """
     if (tree := _tree(config)) is not None:
         return tree.describe()
@@ -99,9 +100,18 @@ def check_dataset(config: DatasetConfig, progress: Progress | None = None) -> Da
 
 
 def known_datasets() -> tuple[DatasetDescription, ...]:
-    """The named datasets: the embedded ones, then the benchmarks as published."""
+    """The named datasets: the embedded ones, then the benchmarks as published.
+
+    A benchmark whose images are not published for each domain is left out: see `uncounted_benchmarks`.
+    """
     embedded = tuple(entry.describe() for entry in EMBEDDED.values())
-    return embedded + tuple(_published(benchmark, DEFAULT_IMAGE_SIZE) for benchmark in BENCHMARKS.values())
+    counted = [benchmark for benchmark in BENCHMARKS.values() if benchmark.images is None]
+    return embedded + tuple(_published(benchmark, DEFAULT_IMAGE_SIZE) for benchmark in counted)
+
+
+def uncounted_benchmarks() -> tuple[Benchmark, ...]:
+    """The benchmarks of which only the number of all images together is published."""
+    return tuple(benchmark for benchmark in BENCHMARKS.values() if benchmark.images is not None)
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,8 @@ class _Tree:
     def read(self) -> ImageTree:
         if self.benchmark is None:
             return read_tree(self.given_root())
-        return read_tree(self.given_root(), tuple(self.benchmark.domain_sizes), self.benchmark.n_classes)
+        published = self.benchmark
+        return read_tree(self.given_root(), tuple(published.domain_sizes), published.n_classes, published.every_class)
 
     def given_root(self) -> Path:
         if self.root is None:
@@ -184,7 +195,11 @@ def _call_installed(config: DatasetConfig) -> Dataset:
 
 
 def _published(benchmark: Benchmark, image_size: int) -> DatasetDescription:
+    sizes = {domain: size for domain, size in benchmark.domain_sizes.items() if size is not None}
+    if benchmark.images is not None:
+        rule = f"{benchmark.name} needs its folder, since the images of each domain are not published"
+        raise InputError([Fault("dataset.root", rule)], source=f"dataset {benchmark.name}")
     shape = (3, image_size, image_size)
     return DatasetDescription(
-        benchmark.name, benchmark.domain_sizes, benchmark.n_classes, classes=None, image_shape=shape, available=False
+        benchmark.name, sizes, benchmark.n_classes, classes=None, image_shape=shape, available=False
     )

@@ -20,16 +20,17 @@ ALGORITHMS = (
 
 _SPAWRIOUS = ("Test", "SC_group_1", "SC_group_2")
 
+_LABELS = {name: entry.traits.domainbed_labels for name, entry in BENCHMARKS.items() if entry.traits.domainbed_labels}
+
 DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Debug28": ("0", "1", "2"),
         "Debug224": ("0", "1", "2"),
         "ColoredMNIST": ("+90%", "+80%", "-90%"),
         "RotatedMNIST": ("0", "15", "30", "45", "60", "75"),
-        **{name: entry.traits.domainbed_labels for name, entry in BENCHMARKS.items() if entry.traits.domainbed_labels},
+        **{name: labels for name, labels in _LABELS.items() if not name.startswith("WILDS")},
         "SVIRO": ("aclass", "escape", "hilux", "i3", "lexus", "tesla", "tiguan", "tucson", "x5", "zoe"),
-        "WILDSCamelyon": ("hospital_0", "hospital_1", "hospital_2", "hospital_3", "hospital_4"),
-        "WILDSFMoW": ("region_0", "region_1", "region_2", "region_3", "region_4", "region_5"),
+        **{name: labels for name, labels in _LABELS.items() if name.startswith("WILDS")},
         "SpawriousO2O_easy": _SPAWRIOUS,
         "SpawriousO2O_medium": _SPAWRIOUS,
         "SpawriousO2O_hard": _SPAWRIOUS,

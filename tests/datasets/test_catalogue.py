@@ -15,12 +15,13 @@ from gga_sweep.datasets import BENCHMARKS
         ("OfficeHome", 15_588, 65, 4),
         ("TerraIncognita", 24_788, 10, 4),
         ("DomainNet", 586_575, 345, 6),
+        ("WILDSCamelyon", 302_436 + 33_560 + 34_904 + 85_054, 2, 5),  # the splits of WILDS, which DomainBed merges
     ],
 )
 def test_domain_counts_sum_to_the_published_total(name: str, images: int, classes: int, domains: int) -> None:
     benchmark = BENCHMARKS[name]
 
-    assert sum(benchmark.domain_sizes.values()) == images
+    assert sum(size or 0 for size in benchmark.domain_sizes.values()) == images
     assert benchmark.n_classes == classes
     assert len(benchmark.domain_sizes) == domains
 
