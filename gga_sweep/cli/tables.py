@@ -37,7 +37,8 @@ def report(
     ] = False,
     published: Annotated[bool, typer.Option("--published", help="Add the paper's rows, with --full.")] = False,
     domainbed: Annotated[
-        bool, typer.Option("--domainbed", help="Read a tree of DomainBed's results.jsonl by DomainBed's rules.")
+        bool,
+        typer.Option("--domainbed", help="Read results of DomainBed, swad, miro, SAGM or GGA, by its rules."),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="With --domainbed: fail on broken records (default: skip and count them).")
