@@ -10,6 +10,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.searched_runs import read_searched
 from gga_sweep.ledger.stored_sweep import read_origin
+from gga_sweep.ledger.suggested_draws import read_searchers
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.report.notes import seed_use, sweep_notes
 from gga_sweep.report.wording import count
@@ -70,7 +71,18 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
             for name, searched in searched_space(sweep, arm).items()
             if searched.kind.startswith("log")
         ),
-        notes=tuple(sweep_notes(sweep, planned, searched, pair_records, len(outside), damaged, of_other_code)),
+        notes=tuple(
+            sweep_notes(
+                sweep,
+                planned,
+                searched,
+                pair_records,
+                len(outside),
+                damaged,
+                of_other_code,
+                read_searchers(ledger) if is_adaptive(sweep.config) else (),
+            )
+        ),
     )
     averaging = sweep.training.averaging
     return view if averaging is None else with_averaged_arms(view, lambda name: averaged_name(name, averaging))

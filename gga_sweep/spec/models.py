@@ -323,19 +323,39 @@ class ChosenConfig(Model):
     cells: Annotated[tuple[ChosenCell, ...], Field(min_length=1)]
 
 
+SEARCHES = ("random", "grid", "tpe", "tpe-pooled")
+_SAMPLER = r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"
+
+
+def _search(value: str) -> str:
+    if value not in SEARCHES and not re.fullmatch(_SAMPLER, value):
+        raise ValueError(f"must be one of {', '.join(SEARCHES)}, or module:attribute of an Optuna sampler")
+    return value
+
+
+Search = Annotated[
+    str,
+    AfterValidator(_search),
+    WithJsonSchema({"anyOf": [{"enum": [*SEARCHES]}, {"type": "string", "pattern": f"^{_SAMPLER}$"}]}),
+]
+"""One of `SEARCHES`, or an Optuna sampler."""
+
+
 class AdaptiveConfig(Model):
-    """How `search: tpe` or `tpe-pooled` searches.
+    """How `search: tpe`, `tpe-pooled` or a sampler searches.
 
     Args:
         objective: what a draw is judged by: the validation score of its run in one cell, or the mean over trial
             seeds, or (protocol shared-hp alone) over test domains. The runs of a mean share their draws.
         n_startup_trials: draws of random search before the first that is suggested.
         at_once: draws suggested from the same results, to be trained side by side.
+        arguments: of a sampler, besides its `seed`.
     """
 
     objective: Literal["cell", "trial-seeds", "test-domains"] = "cell"
     n_startup_trials: Annotated[Whole, Field(ge=1)] = 8
     at_once: Annotated[Whole, Field(ge=1)] = 1
+    arguments: dict[str, Scalar] = Field(default_factory=dict)
 
 
 class EarlyStoppingConfig(Model):
@@ -354,6 +374,8 @@ class SweepConfig(Model):
     """A sweep file.
 
     Args:
+        search: one of `SEARCHES`; or `module:attribute`, an Optuna sampler's class or a function that returns one. Both
+            have an argument `seed`.
         adaptive: of the searches that adapt.
         early_stopping: ends runs early, under any search.
         selection: the methods that tables are made by (default: the protocol's). The first makes the headline, and what
@@ -370,7 +392,7 @@ class SweepConfig(Model):
     test_domains: Literal["all"] | Annotated[tuple[DomainSet, ...], Field(min_length=1)] = "all"
     trial_seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     draws: Annotated[Whole, Field(ge=1)] = 1
-    search: Literal["random", "grid", "tpe", "tpe-pooled"] = "random"
+    search: Search = "random"
     adaptive: AdaptiveConfig | None = None
     early_stopping: EarlyStoppingConfig | None = None
     defaults: dict[str, Scalar] = Field(default_factory=dict)
