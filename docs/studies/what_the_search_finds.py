@@ -75,9 +75,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from scipy import stats
 from torch import Tensor, nn
 
@@ -91,7 +93,7 @@ from gga_sweep.datasets import load_dataset
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.datasets.dataset import Domain
 from gga_sweep.seeding import stream, tensor_stream
-from gga_sweep.training.fingerprint import set_arithmetic
+from gga_sweep.training.fingerprint import arithmetic
 
 NAME, DATASET = "what-the-search-finds", "RotatedDigits"
 DOMAINS, SEEDS, BATCH, DROPOUT = 3, range(6), 8, 0.5
@@ -763,17 +765,12 @@ def gains(points: Sequence[Point]) -> list[list[str]]:
 
 def draw(points: Sequence[Point], picture: Path) -> None:
     """Correlations, spreads of the terms, and gains."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": NAME, "font.size": 9, "axes.titlesize": 9})
-    from matplotlib import pyplot as plt
-
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
+    figure = Figure(figsize=(13, 4.4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
     of = terms_of(points)
     for number, (name, own) in enumerate(of.items()):
         radii, places = own[0]["radii"], range(len(own[0]["radii"]))
-        style = {"color": plt.get_cmap("tab20")(number)}
+        style = {"color": matplotlib.colormaps["tab20"](number)}
         left.plot(radii, [correlation(own, n, "change")[0] for n in places], "o-", ms=3, label=name, **style)
         if any(np.any(p["switched"]) for p in own):
             left.plot(radii, [correlation(own, n, "held")[0] for n in places], ":", **style)
@@ -789,7 +786,6 @@ def draw(points: Sequence[Point], picture: Path) -> None:
     middle.legend()
     draw_gains([p for p in points if p["part"] == "search" and p["radius"] == SEARCH_RADII[-1]], right)
     figure.savefig(picture, metadata={"Date": None})
-    plt.close(figure)
 
 
 def draw_gains(points: Sequence[Point], axes: Any) -> None:
@@ -816,13 +812,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("build", NAME), help="folder, default: build/" + NAME)
     parser.add_argument("--tiny", action="store_true", help="two networks, in seconds")
     options = parser.parse_args(arguments)
-    set_arithmetic(threads=1)
     options.output.mkdir(parents=True, exist_ok=True)
     rows = options.output / "units.jsonl"
-    points = measure(TINY, 2 * GROUP, rows) if options.tiny else measure(SETTINGS, CANDIDATES, rows)
+    with arithmetic(threads=1):
+        points = measure(TINY, 2 * GROUP, rows) if options.tiny else measure(SETTINGS, CANDIDATES, rows)
     text = tables(points)
     (options.output / "table.md").write_text(text, encoding="utf-8")
-    draw(points, options.output / f"{NAME}.svg")
+    with matplotlib.rc_context({"svg.hashsalt": NAME, "font.size": 9, "axes.titlesize": 9}):
+        draw(points, options.output / f"{NAME}.svg")
     print(text)
 
 
