@@ -55,8 +55,9 @@ weights, the best of N gains E[max of N normals] standard deviations, and a step
 0.8 sqrt(d) of them: of order 100 times as much, however good the prediction is. So the expectation is: luck in this
 sense, with and without kinks; and with kinks, a smaller share of the gain remains on other minibatches than without.
 
-Statistics. The unit is the trial seed. Correlations: Pearson over the directions of one point of training, Fisher's z,
-averaged over points within a seed, then t over seeds. Spreads relative to the prediction: root mean square over points,
+Statistics. The unit is the trial seed. Correlations: Pearson over the directions of one point of training, averaged
+over points within a seed, then t over seeds. (The plan had Fisher's z; its mean says nothing where no unit switches at
+a point and the correlation there is 1.) Spreads relative to the prediction: root mean square over points,
 logarithm, t over seeds. Exponents: slopes over the radii 1e-6, 1e-5, 1e-4 in each seed, t over seeds. Gains: mean over
 points, t over seeds. All intervals are 95 %.
 """
@@ -102,8 +103,6 @@ RADII = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 FITTED = slice(0, 3)
 """The radii of the exponents: above them, the terms approach the range of a cosine."""
 HELD = frozenset({"relu", "max-pool"})
-LARGEST = 1 - 1e-12
-"""Correlations are cut at this, so that Fisher's z is finite."""
 PROBE = 1e-4
 """Radius of the second derivative by finite differences."""
 CANDIDATES, GROUP, FRESH, FOLLOWING = 250, 10, 4, 4
@@ -635,13 +634,13 @@ def column(point: Point, term: str, radius: int) -> np.ndarray:
 def correlation(points: Sequence[Point], radius: int, term: str, predictor: str = "linear") -> Interval:
     """Of a predictor with a term, over directions."""
 
-    def fisher(point: Point) -> float:
+    def pearson(point: Point) -> float:
         x, y = (values - values.mean() for values in (np.array(point[predictor]), column(point, term, radius)))
         norms = float(np.linalg.norm(x) * np.linalg.norm(y))
-        return math.atanh(max(-LARGEST, min(LARGEST, float(x @ y) / norms))) if norms else math.nan
+        return float(x @ y) / norms if norms else math.nan
 
-    mean, low, high = map(math.tanh, over_seeds(points, fisher))
-    return mean, low, high
+    mean, low, high = over_seeds(points, pearson)
+    return mean, max(low, -1.0), min(high, 1.0)
 
 
 def relative_spread(points: Sequence[Point], radius: int, term: str) -> float:
@@ -769,26 +768,23 @@ def gains(points: Sequence[Point]) -> list[list[str]]:
 
 def draw(points: Sequence[Point], picture: Path) -> None:
     """Correlations, spreads of the terms, and gains."""
-    figure = Figure(figsize=(13, 4.4), layout="constrained")
+    figure = Figure(figsize=(12, 5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     of = terms_of(points)
     for number, (name, own) in enumerate(of.items()):
         radii, places = own[0]["radii"], range(len(own[0]["radii"]))
-        style = {"color": matplotlib.colormaps["tab20"](number)}
-        left.plot(radii, [correlation(own, n, "change")[0] for n in places], "o-", ms=3, label=name, **style)
-        if any(np.any(p["switched"]) for p in own):
-            left.plot(radii, [correlation(own, n, "held")[0] for n in places], ":", **style)
-    left.set(xscale="log", xlabel="radius", title="correlation of prediction and change (dotted: kinks held)")
-    left.legend(fontsize=6)
-    first, own = next(iter(of.items()))
-    for term in ("kinks", "curvature", "switch"):
-        found = np.array([spread(own, n, term) for n in range(len(own[0]["radii"]))])
-        middle.plot(own[0]["radii"], found[:, 0], "o-", ms=3, label=term)
-        middle.fill_between(own[0]["radii"], found[:, 1], found[:, 2], alpha=0.2)
+        has_kinks = any(np.any(p["switched"]) for p in own)
+        style = {"color": matplotlib.colormaps["tab20"](number), "marker": "o" if has_kinks else "s", "ms": 4}
+        left.plot(radii, [correlation(own, n, "change")[0] for n in places], label=name, **style)
+        for term, line in (("kinks", "-"), ("curvature", ":")) if has_kinks else ():
+            middle.plot(radii, [spread(own, n, term)[0] or math.nan for n in places], line, **style)
+    left.set(xscale="log", xlabel="radius", title="correlation of prediction and change\nsquares: no kinks")
     middle.axhline(1, color="grey", lw=0.8)
-    middle.set(xscale="log", yscale="log", xlabel="radius", title=f"spread over that of the prediction: {first}")
-    middle.legend()
+    middle.set(xscale="log", yscale="log", xlabel="radius")
+    middle.set_title("spread over that of the prediction\nlines: kinks; dotted: curvature")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8)
     draw_gains([p for p in points if p["part"] == "search" and p["radius"] == SEARCH_RADII[-1]], right)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", fontsize=8)
     figure.savefig(picture, metadata={"Date": None})
 
 
@@ -803,11 +799,10 @@ def draw_gains(points: Sequence[Point], axes: Any) -> None:
         bars = [found[:, 0] - found[:, 1], found[:, 2] - found[:, 0]]
         axes.errorbar(found[:, 0], rows, xerr=bars, fmt="o", ms=3, label=label)
     axes.axvline(0, color="grey", lw=0.8)
-    axes.set_xscale("symlog", linthresh=1e-3)
-    axes.set_yticks(range(len(kinds)), [f"{kind}: {name.split()[0].rstrip(',')}" for name, kind in kinds])
+    axes.set_xscale("symlog", linthresh=1e-2)
+    axes.set_yticks(range(len(kinds)), [f"{name.split()[0].rstrip(',')}: {kind}" for name, kind in kinds])
     axes.invert_yaxis()
     axes.set_title(f"gain in alignment, radius {SEARCH_RADII[-1]:g}")
-    axes.legend(fontsize=7)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
