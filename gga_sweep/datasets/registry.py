@@ -101,8 +101,7 @@ def domain_labels(config: DatasetConfig) -> dict[str, NDArray[np.int64]]:
         config: of a dataset that is available. Raises as `load_dataset`.
     """
     if (tree := _tree(config)) is not None:
-        found = tree.read()
-        return {domain: np.array(found.labels(domain), np.int64) for domain in found.folders}
+        return {domain: np.array(labels, np.int64) for domain, labels in tree.read().labels.items()}
     return {domain.name: domain.labels.numpy() for domain in _made(config).domains}
 
 
