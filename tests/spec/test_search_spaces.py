@@ -68,9 +68,9 @@ def test_the_cost_names_the_number_of_runs_and_steps(file: Path) -> None:
     config = load(file)
     draws = sum(math.prod(map(len, arm.vary.values())) * (arm.draws or config.draws) for arm in config.arms)
     domains = describe(config.dataset).domain_names if config.test_domains == "all" else config.test_domains
-    known = describe(config.dataset).domain_names
     held_out = {name for names in domains for name in ([names] if isinstance(names, str) else names)}
     validated = "leave-one-domain-out" in (config.selection or ())
+    known = describe(config.dataset).domain_names if validated else ()  # a tree is described by its folders
     pairs = sum(bool(held_out & {*pair}) for pair in itertools.combinations(known, 2)) if validated else 0
     runs = draws * (len(domains) + pairs) * len(config.trial_seeds)
     steps = config.training.steps or get_protocol(config.protocol).training(config.dataset.name).steps
