@@ -1,4 +1,4 @@
-"""docs/pretrained_emoji.py, from small packages of our own in place of the downloaded ones."""
+"""docs/studies/pretrained_emoji.py, from small packages of our own in place of the downloaded ones."""
 
 from __future__ import annotations
 

