@@ -17,7 +17,7 @@ from PIL import Image
 
 from gga_sweep.networks.network import build_network
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "pretrained_emoji.py"
+SCRIPT = Path(__file__).parents[1] / "docs/studies/pretrained_emoji.py"
 TENSORS = 296
 NAMES = {
     "animals": ["cat", "dog", "eagle", "fox", "monkey"],
