@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, one of results.")],
     report_format: Annotated[
         str,
         typer.Option("--format", help="text, markdown, latex, csv, json or html (the last not with --domainbed)."),

@@ -21,7 +21,7 @@ from gga_sweep.report.long_table import to_csv, to_json
 from gga_sweep.report.markdown import sections_to_markdown
 from gga_sweep.report.wording import ABSENT
 
-NOTE_WIDTH = 100
+NOTE_WIDTH = 80
 LISTED = 10  # a note in text lists so many items; the other formats list all
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 _COLUMNS = (
