@@ -7,6 +7,7 @@ from gga_sweep.datasets.dataset import Dataset, DatasetDescription, Domain, dige
 from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount
 from gga_sweep.datasets.digits import Ceilings, colored_digits_ceilings
 from gga_sweep.datasets.minibatches import Minibatch, draw_minibatch, evaluation_batch, minibatch_indices
+from gga_sweep.datasets.parquet import ParquetColumns
 from gga_sweep.datasets.prepare import PreparedDataset, prepare_dataset
 from gga_sweep.datasets.registry import (
     check_dataset,
@@ -15,6 +16,7 @@ from gga_sweep.datasets.registry import (
     has_photographs,
     known_datasets,
     load_dataset,
+    uncounted_benchmarks,
 )
 from gga_sweep.datasets.splits import Split, split_domain
 
@@ -29,6 +31,7 @@ __all__ = [
     "Domain",
     "DomainCount",
     "Minibatch",
+    "ParquetColumns",
     "PreparedDataset",
     "Split",
     "Variant",
@@ -49,4 +52,5 @@ __all__ = [
     "prepare_dataset",
     "split_domain",
     "traits_of",
+    "uncounted_benchmarks",
 ]

@@ -6,7 +6,10 @@ given by khanrc (khanrc/miro#9), and its download holds 24,330 images today. SVI
 the seven of its paper (arXiv 2001.03483). DomainNet's are those without DomainBed's
 list of 9,431 duplicates; those with them are commonly quoted too, and their sum is larger by 9,431. The classes of
 TerraIncognita are from DomainBed's download.py; those of the others are the class folders of the downloads. The 345 of
-DomainNet are only counted.
+DomainNet are only counted. Of WILDS, domains, classes and images are those that DomainBed's `WILDSDataset` takes from
+p-lambda/wilds at 4726775; the numbers of regions are from facebookresearch/DomainBed#142. Patches of each hospital are
+as a public analysis of Camelyon17's table counts them: their sum is WILDS's 455,954, and hospitals 1 and 2 are its
+validation and test split. Of FMoW only the sum of the regions is public.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from types import MappingProxyType
 from gga_sweep.datasets import digits, mnist, spawrious
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription
 from gga_sweep.datasets.image_folder import ImageTree
+from gga_sweep.datasets.wilds_tables import CAMELYON17, FMOW, FMOW_CLASSES, MetadataTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +131,8 @@ class Benchmark:
 
     Args:
         name: as DomainBed calls it.
-        domain_sizes: published number of images of each domain, in dataset order (sorted folder names); None where it
-            is not published.
+        domain_sizes: published number of images of each domain, in dataset order (sorted folder names); None where no
+            source gives it.
         n_classes: class folders in each domain.
         classes: their names, sorted; None where they are not listed here.
         variants: its other known sizes.
@@ -137,6 +141,9 @@ class Benchmark:
         aliases: other names of its domains' folders, each with the domain.
         needs: what its root must be.
         list_images: lists the images of a root that is no such tree.
+        table: how to read a download that has a table of metadata; None without one.
+        images: in all domains together, where those of each are not published.
+        every_class: whether each domain has images of each class.
         traits: its facts for the protocols.
     """
 
@@ -150,6 +157,9 @@ class Benchmark:
     aliases: Mapping[str, str] = field(default_factory=dict)
     needs: str = "the folder that holds domain/class/image"
     list_images: Callable[[Path], ImageTree] | None = None
+    table: MetadataTable | None = None
+    images: int | None = None
+    every_class: bool = True
     traits: Traits = Traits()
 
     @property
@@ -319,6 +329,30 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
                 dict.fromkeys(_SVIRO_VEHICLES),
                 7,
                 traits=Traits(domainbed_labels=_SVIRO_VEHICLES),
+            ),
+            Benchmark(
+                "WILDSCamelyon",
+                {
+                    "hospital_0": 59436,
+                    "hospital_1": 34904,
+                    "hospital_2": 85054,
+                    "hospital_3": 129838,
+                    "hospital_4": 146722,
+                },
+                2,
+                ("normal", "tumor"),
+                table=CAMELYON17,
+                traits=Traits(evaluate_every=100, domainbed_labels=tuple(CAMELYON17.domains.values())),
+            ),
+            Benchmark(
+                "WILDSFMoW",
+                dict.fromkeys(FMOW.domains.values()),
+                len(FMOW_CLASSES),
+                FMOW_CLASSES,
+                table=FMOW,
+                images=470_086,
+                every_class=False,
+                traits=Traits(evaluate_every=100, domainbed_labels=tuple(f"region_{number}" for number in range(6))),
             ),
             *(
                 Benchmark(

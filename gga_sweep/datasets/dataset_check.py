@@ -99,7 +99,6 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
     sizes: Mapping[str, int | None] = dict.fromkeys(present) if benchmark is None else benchmark.domain_sizes
     folders = {domain: present[domain] for domain in sizes if domain in present}
     classes = tuple(sorted({name for domain in folders.values() for name in domain}))
-    published = (None, None) if benchmark is None else (tuple(benchmark.domain_sizes), benchmark.n_classes)
     variant, remarks = (None, ()) if benchmark is None else _known_variant(found, benchmark)
     return DatasetCheck(
         name,
@@ -109,7 +108,11 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
         ),
         images=sum(found[domain] for domain in folders),
         classes=classes,
-        unloadable=tuple(folder_faults(folders, *published)),
+        unloadable=tuple(
+            folder_faults(folders)
+            if benchmark is None
+            else folder_faults(folders, tuple(sizes), benchmark.n_classes, benchmark.every_class)
+        ),
         differences=() if benchmark is None else tuple(_differences(benchmark, found, set(classes), variant)),
         unreadable=tuple(
             _unreadable(root, tuple(image_paths({places[domain]: folders[domain] for domain in folders})), progress)
@@ -155,6 +158,8 @@ def _differences(
     for name in found:
         if name not in sizes:
             yield Fault("dataset.root", f"folder is no domain of {benchmark.name} and is not read", name, tuple(sizes))
+    if benchmark.images is not None and (total := sum(found.get(domain, 0) for domain in sizes)) != benchmark.images:
+        yield Fault("dataset.root", f"{benchmark.images} images were published in all domains together", total)
     if variant is None:
         yield from size_differences(benchmark.published_sizes, found)
     known = set(benchmark.classes or classes)
@@ -167,6 +172,9 @@ def _differences(
 def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str | None, tuple[str, ...]]:
     """The known variant that a tree is, and remarks on it; (None, ()) if it is as published, or unknown."""
     counts = {domain: found.get(domain, 0) for domain in benchmark.domain_sizes}
+    if benchmark.images is not None:
+        remark = f"{benchmark.name}: {benchmark.images:,} images are published in all, but not those of each domain"
+        return None, (remark,)
     if counts == dict(benchmark.domain_sizes):
         return None, ()
     for variant in benchmark.variants:

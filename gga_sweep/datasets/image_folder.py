@@ -104,8 +104,19 @@ def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Scan:
     return Scan(folders, dict(listing.left_out))
 
 
-def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_classes: int | None = None) -> list[Fault]:
-    """The faults of a tree as a dataset (of these domains and this number of classes, where given)."""
+def folder_faults(
+    folders: Folders,
+    domains: Sequence[str] | None = None,
+    n_classes: int | None = None,
+    every_class: bool = True,
+) -> list[Fault]:
+    """The faults of a tree as a dataset.
+
+    Args:
+        folders: of the tree.
+        domains, n_classes: what it must hold, where they are given.
+        every_class: whether each domain must have images of each class.
+    """
     faults = []
     if domains is not None and set(domains) - set(folders):
         missing = sorted(set(domains) - set(folders))
@@ -120,13 +131,13 @@ def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_clas
         faults.append(Fault("dataset.root", rule, stray))
     domain_folders = {domain: found for domain, found in folders.items() if domain not in stray}
     times = Counter(name for found in domain_folders.values() for name in found)
-    few = [name for name, count in times.items() if 2 * count < len(domain_folders)]
+    few = [name for name, count in times.items() if every_class and 2 * count < len(domain_folders)]
     if few:
         where = [f"{domain}/{name}" for domain, found in domain_folders.items() for name in few if name in found]
         rule = "a class folder must lie in every domain; move away those that lie in few, or add them to the others"
         faults.append(Fault("dataset.root", rule, shown(where)))
     classes = sorted(set(times) - set(few))
-    for domain, found in domain_folders.items():
+    for domain, found in domain_folders.items() if every_class else ():
         if lacking := [name for name in classes if name not in found]:
             rule = f"domain {domain!r} must have the class folders of the other domains, lacks {lacking}"
             faults.append(Fault("dataset.root", rule, list(found)))
@@ -161,6 +172,7 @@ def read_tree(
     root: Path,
     domains: Sequence[str] | None = None,
     n_classes: int | None = None,
+    every_class: bool = True,
     aliases: Mapping[str, str] = _NO_ALIASES,
 ) -> ImageTree:
     """List a tree (of these domains and as many classes, where given).
@@ -169,21 +181,22 @@ def read_tree(
         aliases: other names of domain folders -> the domain.
 
     Raises:
-        InputError: with all its faults: no such folder, no domains or not the named ones, domains whose
-            classes differ, a class folder without an image, another number of classes, two folders of one domain.
+        InputError: with all its faults: no such folder, no domains or not the named ones, another number of classes,
+            two folders of one domain; and, where each domain must have every class, domains whose classes differ or a
+            class folder without an image.
     """
     scanned = scan_folders(root, None if domains is None else (*domains, *aliases)).folders
     places = domain_folders(scanned, aliases)
     folders = {domain: scanned[place] for domain, place in places.items()}
-    if faults := folder_faults(folders, domains, n_classes):
+    if faults := folder_faults(folders, domains, n_classes, every_class):
         raise InputError(faults, source=str(root))
-    classes = tuple(next(iter(folders.values())))
+    classes = tuple(sorted({name for found in folders.values() for name in found}))
     return ImageTree(
         root,
         classes,
         {domain: tuple(image_paths({place: scanned[place]})) for domain, place in places.items()},
         {
-            domain: tuple(label for label, name in enumerate(classes) for _ in found[name])
+            domain: tuple(label for label, name in enumerate(classes) for _ in found.get(name, ()))
             for domain, found in folders.items()
         },
     )

@@ -75,8 +75,8 @@ def dataset_digest(config: DatasetConfig, cache_dir: Path | None) -> str:
 def describe(config: DatasetConfig) -> DatasetDescription:
     """Domains, counts, classes and image shape. Opens no image.
 
-    A benchmark whose root is missing is described as published, with `available` False, if its counts are published.
-    Raises as `load_dataset`.
+    A benchmark whose root is missing is described as published, with `available` False. Raises as `load_dataset`, and
+    for a missing root of a benchmark whose images are not published for each domain.
     """
     if (tree := _tree(config)) is not None:
         return tree.describe()
@@ -117,20 +117,19 @@ def check_dataset(config: DatasetConfig, progress: Progress | None = None) -> Da
 
 
 def known_datasets() -> tuple[DatasetDescription, ...]:
-    """The named datasets: the embedded ones, then the others as published; not those whose counts are not."""
+    """The named datasets: the embedded ones, then the others as published.
+
+    A benchmark whose images are not published for each domain is left out: see `uncounted_benchmarks`.
+    """
     embedded = tuple(entry.describe() for entry in EMBEDDED.values())
     from_files = tuple(entry.describe(None) for entry in FROM_FILES.values())
-    counted = [benchmark for benchmark in BENCHMARKS.values() if benchmark.name not in uncounted_datasets()]
+    counted = [benchmark for benchmark in BENCHMARKS.values() if benchmark not in uncounted_benchmarks()]
     return (*embedded, *from_files, *(_published(benchmark, DEFAULT_IMAGE_SIZE) for benchmark in counted))
 
 
-def uncounted_datasets() -> Mapping[str, str]:
-    """The benchmarks whose numbers of images are not published, each with its classes and domains in words."""
-    return {
-        name: f"{benchmark.n_classes} classes; {', '.join(benchmark.domain_sizes)}; numbers of images not published"
-        for name, benchmark in BENCHMARKS.items()
-        if len(benchmark.published_sizes) < len(benchmark.domain_sizes)
-    }
+def uncounted_benchmarks() -> tuple[Benchmark, ...]:
+    """The benchmarks of which the images of each domain are not published; at most those of all together."""
+    return tuple(entry for entry in BENCHMARKS.values() if len(entry.published_sizes) < len(entry.domain_sizes))
 
 
 def domain_aliases(dataset: str) -> Mapping[str, str]:
@@ -154,8 +153,7 @@ class _Tree:
     benchmark: Benchmark | None
 
     def describe(self) -> DatasetDescription:
-        absent = self.root is None or not is_folder(self.root)
-        if self.benchmark is not None and absent and self.name not in uncounted_datasets():
+        if self.benchmark is not None and (self.root is None or not is_folder(self.root)):
             return _published(self.benchmark, self.image_size)
         tree = self.read()
         shape = (3, self.image_size, self.image_size)
@@ -169,7 +167,9 @@ class _Tree:
             return read_tree(root)
         if benchmark.list_images is not None:
             return benchmark.list_images(root)
-        return read_tree(root, tuple(benchmark.domain_sizes), benchmark.n_classes, benchmark.aliases)
+        return read_tree(
+            root, tuple(benchmark.domain_sizes), benchmark.n_classes, benchmark.every_class, benchmark.aliases
+        )
 
 
 def _given_root(config: DatasetConfig) -> Path:
@@ -242,6 +242,9 @@ def _call_installed(config: DatasetConfig) -> Dataset:
 
 
 def _published(benchmark: Benchmark, image_size: int) -> DatasetDescription:
+    if benchmark in uncounted_benchmarks():
+        rule = f"{benchmark.name} needs its folder, since the images of each domain are not published"
+        raise InputError([Fault("dataset.root", rule)], source=f"dataset {benchmark.name}")
     return DatasetDescription(
         benchmark.name,
         benchmark.published_sizes,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from gga_sweep.datasets import traits_of
+from gga_sweep.datasets.catalogue import BENCHMARKS, FROM_FILES
 
 ALGORITHMS = (
     *("ERM", "ERMPlusPlus", "Fish", "IRM", "GroupDRO", "Mixup", "MLDG", "CORAL", "MMD", "DANN", "CDANN", "MTL"),
@@ -18,22 +18,11 @@ ALGORITHMS = (
 )
 """Its algorithms, in its order."""
 
-_DATASETS = (
-    *("Debug28", "Debug224", "ColoredMNIST", "RotatedMNIST", "VLCS", "PACS", "OfficeHome", "TerraIncognita"),
-    *("DomainNet", "SVIRO", "WILDSCamelyon", "WILDSFMoW", "SpawriousO2O_easy", "SpawriousO2O_medium"),
-    *("SpawriousO2O_hard", "SpawriousM2M_easy", "SpawriousM2M_medium", "SpawriousM2M_hard"),
-)
-
-_NOT_IN_CATALOGUE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Debug28": ("0", "1", "2"),
         "Debug224": ("0", "1", "2"),
-        "WILDSCamelyon": ("hospital_0", "hospital_1", "hospital_2", "hospital_3", "hospital_4"),
-        "WILDSFMoW": ("region_0", "region_1", "region_2", "region_3", "region_4", "region_5"),
+        **{name: entry.traits.domainbed_labels for name, entry in {**FROM_FILES, **BENCHMARKS}.items()},
     }
-)
-
-DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {name: traits_of(name).domainbed_labels or _NOT_IN_CATALOGUE[name] for name in _DATASETS}
 )
 """Its datasets, in its order, each with its labels of the domains."""

@@ -19,6 +19,7 @@ from gga_sweep.domainbed.registry import DOMAINS
         ("TerraIncognita", 24_788, 10, 4),
         ("DomainNet", 586_575, 345, 6),
         *((name, 50_688, 4, 3) for name in BENCHMARKS if name.startswith("Spawrious")),
+        ("WILDSCamelyon", 302_436 + 33_560 + 34_904 + 85_054, 2, 5),  # the splits of WILDS, which DomainBed merges
     ],
 )
 def test_domain_counts_sum_to_the_published_total(name: str, images: int, classes: int, domains: int) -> None:

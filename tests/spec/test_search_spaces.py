@@ -40,7 +40,7 @@ def header(file: Path) -> str:
 
 
 def test_every_sweep_file_of_the_first_release_is_there() -> None:
-    papers = [f"gga-paper-{name.lower()}" for name in ("PACS", "VLCS", "OfficeHome", "TerraIncognita", "DomainNet")]
+    papers = [f"gga-paper-{name}" for name in ("vlcs", "pacs", "officehome", "terraincognita", "domainnet")]
     assert {file.stem for file in FILES} >= {"demo", "domainbed", "gga-ablation", *papers}
 
 
