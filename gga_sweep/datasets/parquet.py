@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from gga_sweep.datasets.downloads import PARQUET_SUFFIX, DownloadedFile
 from gga_sweep.datasets.files import is_folder, is_hidden, is_plain, shown
 from gga_sweep.datasets.image_folder import IMAGE_SUFFIXES
-from gga_sweep.errors import Fault, InputError
+from gga_sweep.errors import Fault, InputError, first_line
 from gga_sweep.input_files import open_regular
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ def images(file: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
 
 def _rows_of(file: Path, columns: ParquetColumns) -> Iterator[tuple[str, str, str, DownloadedFile]]:
     """Domain, label and path of each image of a file (an empty path where it has none), and its place."""
-    import pyarrow
     from pyarrow.parquet import ParquetFile
 
     try:
@@ -122,13 +121,16 @@ def _rows_of(file: Path, columns: ParquetColumns) -> Iterator[tuple[str, str, st
             has_paths = _has_field(table.schema_arrow.field(columns.image).type, "path")
             content = table.read([*read, *([f"{columns.image}.path"] if has_paths else [])])
             size = _mean_size(table, columns.image)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError([Fault("", f"must be a readable parquet file ({error})")]) from error
-    domains, labels = (_texts(content.column(name), _classes(content.schema.metadata, name), name) for name in read)
-    paths = [value and value["path"] for value in content.column(columns.image).to_pylist()] if has_paths else []
-    for row, (domain, label) in enumerate(zip(domains, labels, strict=True)):
-        path = paths[row] if paths else None
-        yield domain, label, path or "", DownloadedFile(f"{columns.image}/{row}", size, file, packed=True)
+        domains, labels = (_texts(content.column(name), _classes(content.schema.metadata, name), name) for name in read)
+        images = content.column(columns.image).to_pylist() if has_paths else [None] * len(domains)
+    except InputError:
+        raise
+    except Exception as error:  # a reader may raise anything on a broken file
+        raise InputError([Fault("", f"must be a readable parquet file ({first_line(error)})")]) from error
+    for row, (domain, label, image) in enumerate(zip(domains, labels, images, strict=True)):
+        path = image["path"] if image else None
+        place = DownloadedFile(f"{columns.image}/{row}", size, file, packed=True)
+        yield domain, label, path if isinstance(path, str) else "", place
 
 
 def _require_columns(table: ParquetFile, columns: ParquetColumns) -> None:

@@ -12,7 +12,6 @@ import io
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from gga_sweep.datasets.downloads import DownloadedFile, read_file
@@ -71,7 +70,7 @@ class MetadataTable:
 
     def among(self, files: Iterable[DownloadedFile]) -> list[DownloadedFile]:
         """The files of its name."""
-        return [file for file in files if PurePosixPath(file.path).name == self.file]
+        return [file for file in files if file.path.rpartition("/")[2] == self.file]
 
 
 CAMELYON17 = MetadataTable(
@@ -132,7 +131,7 @@ def tabled_images(
         rule = f"must hold one {table.file} (give the folder that is meant)"
         raise InputError([Fault("download", rule, [file.path for file in found])])
     by_path = {file.path: file for file in files}
-    beside = PurePosixPath(found[0].path).parent
+    beside = found[0].path.removesuffix(table.file)  # pathlib takes ten times as long for half a million paths
     domain_of = _domains(table, by_path, beside)
     class_of = table.classes or {name: name for name in classes}
     layout: dict[str, DownloadedFile] = {}
@@ -142,7 +141,7 @@ def tabled_images(
         if table.left_out is not None and row[table.left_out[0]] == table.left_out[1]:
             continue
         domain, name = domain_of(row[table.domain]), class_of.get(row[table.label])
-        path = str(beside / table.image.format_map({**row, "row": str(number)}))
+        path = beside + table.image.format_map({**row, "row": str(number)})
         if domain is None:
             unknown[table.domain].setdefault(row[table.domain], line)
         if name is None:
@@ -150,7 +149,7 @@ def tabled_images(
         if path not in by_path:
             missing.append(path)
         else:
-            layout[f"{domain}/{name}/{PurePosixPath(path).name}"] = by_path[path]
+            layout[f"{domain}/{name}/{path.rpartition('/')[2]}"] = by_path[path]
     allowed = {table.domain: tuple(table.domains), table.label: tuple(class_of)}
     faults = [
         Fault(column, "must hold known values", shown([*values]), allowed[column], min(values.values()))
@@ -165,14 +164,12 @@ def tabled_images(
     return layout
 
 
-def _domains(
-    table: MetadataTable, files: Mapping[str, DownloadedFile], beside: PurePosixPath
-) -> Callable[[str], str | None]:
+def _domains(table: MetadataTable, files: Mapping[str, DownloadedFile], beside: str) -> Callable[[str], str | None]:
     """The domain of a value of the table's column; None of an unknown one."""
     if (lookup := table.lookup) is None:
         return table.domains.get
-    if (file := files.get(str(beside / lookup.table))) is None:
-        raise InputError([Fault("download", f"must hold {lookup.table} beside {table.file}", str(beside))])
+    if (file := files.get(beside + lookup.table)) is None:
+        raise InputError([Fault("download", f"must hold {lookup.table} beside {table.file}", beside or None)])
     values = {row[lookup.key]: row[lookup.value] for _, row in _rows(file, (lookup.key, lookup.value))}
     return lambda value: table.domains.get(values.get(value) or lookup.otherwise)
 

@@ -53,7 +53,13 @@ def camelyon17(rows: Sequence[Row]) -> dict[str, bytes]:
 
 
 FMOW_ROWS: tuple[Row, ...] = tuple(
-    {"split": split, "img_filename": "x_rgb.jpg", "category": category, "country_code": code, "timestamp": "2016"}
+    {
+        "split": split,
+        "img_filename": "x_rgb.jpg",
+        "category": category,
+        "country_code": code,
+        "timestamp": "2016-01-01T00:00:00Z",
+    }
     for split, category, code in (
         ("train", "zoo", "IND"),
         ("train", "airport", "FRA"),
