@@ -22,7 +22,8 @@ DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Debug28": ("0", "1", "2"),
         "Debug224": ("0", "1", "2"),
-        **{name: entry.traits.domainbed_labels for name, entry in {**FROM_FILES, **BENCHMARKS}.items()},
+        **{name: entry.traits.domainbed_labels for name, entry in FROM_FILES.items()},
+        **{name: entry.traits.domainbed_labels for name, entry in BENCHMARKS.items()},
     }
 )
 """Its datasets, in its order, each with its labels of the domains."""
