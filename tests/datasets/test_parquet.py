@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -242,6 +243,23 @@ def test_a_broken_file_is_named(tmp_path: Path, damage: str) -> None:
     file.write_bytes(b"no parquet" if damage == "no parquet" else file.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"\n  toy\.parquet: must be a readable parquet file \("):
         prepare_dataset("ImageFolder", file, tmp_path / "tree")
+
+
+def test_altered_bytes_of_a_file_raise_input_errors_alone(tmp_path: Path) -> None:
+    whole = toy(tmp_path / "toy.parquet").read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for trial in range(100):
+        altered = bytearray(whole)
+        for place in rng.integers(len(whole), size=3):
+            altered[place] = rng.integers(256)
+        (tmp_path / "toy.parquet").write_bytes(altered)
+        try:
+            prepare_dataset("ImageFolder", tmp_path / "toy.parquet", tmp_path / f"tree-{trial}")
+        except InputError:
+            refused += 1
+            assert not (tmp_path / f"tree-{trial}").exists()
+    assert refused > 50
 
 
 def test_images_that_do_not_open_are_named_by_the_check(tmp_path: Path) -> None:
