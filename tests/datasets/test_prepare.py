@@ -295,4 +295,4 @@ def test_spawrious_is_read_as_it_is_unpacked_and_not_prepared(tmp_path: Path) ->
     assert "name: is read as its download is unpacked: give the folder that Spawrious was unpacked to" in str(
         raised.value
     )
-    assert "(allowed: VLCS, PACS, OfficeHome, TerraIncognita, DomainNet, SVIRO)" in str(raised.value)
+    assert "(allowed: VLCS, PACS, OfficeHome, TerraIncognita, DomainNet, SVIRO, " in str(raised.value)
