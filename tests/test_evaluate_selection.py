@@ -33,10 +33,8 @@ from gga_sweep.tracking.points import run_points
 STOPPING = {"reduction_factor": 2, "grace_period": 6}
 SWEEPS: dict[str, dict[str, Any]] = {
     "quick, with the oracle": {"selection": ["training-domain-validation", "oracle"]},
-    "shared draws": {"protocol": "shared-hp"},
+    "shared draws by macro F1": {"protocol": "shared-hp", "metric": "macro_f1"},
     "after the window": {"select_from": "after-window", "protocol": "domainbed-head"},
-    "by macro F1": {"metric": "macro_f1"},
-    "by AUROC": {"metric": "auroc", "draws": 3, "early_stopping": STOPPING},
     "averaged weights": {"training": {"averaging": {"method": "swad", "n_converge": 2}}},
     "the paper's protocol": {"protocol": "gga-paper", "defaults": {"lr": 1e-2, "batch_size": 4}},
     "an adaptive search with early stopping": {
@@ -45,7 +43,12 @@ SWEEPS: dict[str, dict[str, Any]] = {
         "adaptive": {"n_startup_trials": 2},
         "early_stopping": STOPPING,
     },
-    "early stopping after the window": {"select_from": "after-window", "draws": 6, "early_stopping": STOPPING},
+    "early stopping by AUROC after the window": {
+        "select_from": "after-window",
+        "draws": 6,
+        "early_stopping": STOPPING,
+        "metric": "auroc",
+    },
 }
 ARMS = [
     {"algorithm": "ERM"},
@@ -209,7 +212,7 @@ def test_a_method_that_needs_more_is_refused_when_it_is_asked_for_later(thrifty:
     with pytest.raises(InputError, match=r"--select-from.*training.evaluate: selection left out.*after-window"):
         make_report(thrifty.plan, thrifty.ledger, ReportOptions(select_from="after-window"))
     run = run_with_gaps(thrifty)
-    with pytest.raises(InputError, match="needs the accuracy on north at every evaluation"):
+    with pytest.raises(InputError, match="needs the scores on north at every evaluation"):
         LEAVE_ONE_OUT.judge([pair_of(run)], "accuracy")(run_without(run, "east"))
 
 
