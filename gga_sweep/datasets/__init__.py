@@ -1,6 +1,6 @@
 """Datasets, their splits, minibatches and augmentation. Importing this loads neither torch nor scikit-learn."""
 
-from gga_sweep.datasets.augmentation import Augmentation, augment, check_augmentation
+from gga_sweep.datasets.augmentation import Augmentation, check_augmentation
 from gga_sweep.datasets.batched_augmentation import augment_batch
 from gga_sweep.datasets.catalogue import BENCHMARKS, Benchmark, Variant, traits_of
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription, Domain, digest_of_tensors
@@ -36,7 +36,6 @@ __all__ = [
     "PreparedDataset",
     "Split",
     "Variant",
-    "augment",
     "augment_batch",
     "check_augmentation",
     "check_dataset",
