@@ -25,7 +25,7 @@ The metrics are `accuracy`, `balanced_accuracy`, `macro_f1` and `auroc` in [0, 1
 cross-entropy in nats) and `ece` in [0, 1], lower is better (`gga_sweep.metrics`). Where a name depends on the sweep's
 metric, that is its `metric:`, accuracy by default.
 
-A run over six domains has 42 of them. More would slow MLflow down: the training split and the validation gradients of
+A run over six domains has 54 of them. More would slow MLflow down: the training split and the validation gradients of
 single domains stay in the ledger, and of the alignment under other masks and on other minibatches only the gain is
 shown. An undefined value (the acceptance rate when nothing was tried, the AUROC where a class is missing) is left out
 at that step, and so is what was not measured there (`training.evaluate: selection`, `annealing.diagnose_every`).
