@@ -17,18 +17,13 @@ settings.load_profile("shared cores")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of two processes, each begins with long tests: one with those on a shared Ray, the other with those of chaos.
+    """The first of two processes begins with the long tests, those on a shared Ray, so that one Ray is started.
 
     `--dist worksteal` gives each process one half of the items. A process without work steals from the end of the other
     half.
     """
     if hasattr(config, "workerinput"):
-        chaos = [item for item in items if item.path.parent.name == "chaos"]
-        on_ray = [item for item in items if "local_ray" in getattr(item, "fixturenames", ())]
-        long = {*chaos, *on_ray}
-        short = [item for item in items if item not in long]
-        before = max(0, len(items) // 2 - len(on_ray))
-        items[:] = [*on_ray, *short[:before], *chaos, *short[before:]]
+        items.sort(key=lambda item: "local_ray" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

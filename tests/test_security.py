@@ -140,13 +140,13 @@ def _is_safe(name: str, call: ast.Call, module: Mapping[str, object]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_module_runs_what_it_reads(path: Path) -> None:
-    source = path.read_text()
-    has_loader = "yaml.load(" in source
-    name = ".".join(["gga_sweep", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
-    module = vars(importlib.import_module(name)) if has_loader else {}
-    assert unsafe_calls(source, module) == []
+def test_no_module_runs_what_it_reads() -> None:
+    for path in SOURCES:
+        source = path.read_text()
+        has_loader = "yaml.load(" in source
+        name = ".".join(["gga_sweep", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+        module = vars(importlib.import_module(name)) if has_loader else {}
+        assert unsafe_calls(source, module) == [], path
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_memory_of_a_search_does_not_depend_on_the_candidates(
     What is taken to float64 a chunk at a time is small beside a real network: here the chunks are made small.
     """
     monkeypatch.setattr("gga_sweep.annealing.flat.CHUNK", 1 << 12)
-    few, many = (_peak_copies(variant, method, num_candidates) for num_candidates in (4, 40))
+    few, many = (_peak_copies(variant, method, num_candidates) for num_candidates in (2, 8))
     assert few < LinearModel.n_domains + 2 + signs + 0.05
     assert many == pytest.approx(few, abs=0.02)
 

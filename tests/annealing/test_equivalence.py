@@ -62,9 +62,14 @@ def _assert_equal(outcome: SearchOutcome, found: Found, model: Model, plain_mode
         assert torch.equal(weights, plain_weights)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize(("variant", "origin"), RULES)
+@pytest.mark.parametrize(
+    ("variant", "origin", "objective", "method"),
+    [
+        (*rule, objective, METHODS[(row + column) % 2])
+        for row, rule in enumerate(RULES)
+        for column, objective in enumerate(OBJECTIVES)
+    ],
+)
 def test_the_search_equals_the_straightforward_one(variant: str, origin: str, objective: str, method: str) -> None:
     settings = _settings(variant, origin=origin, objective=objective, domain_gradients=method)
     accepted = tried = 0
@@ -124,7 +129,7 @@ def test_in_float32_only_ties_are_decided_otherwise(variant: str, method: str) -
     """
     settings = _settings(variant, radius=2e-6, num_candidates=16, domain_gradients=method, loss_tolerance=1e-6)
     decisions = unexplained = 0
-    for seed in range(12):
+    for seed in range(6):
         model, plain_model = (ToyModel(seed, dtype=torch.float32) for _ in range(2))
         noise = _score_noise(model, settings, seed)
         outcome = _search(model, settings, seed)
@@ -135,7 +140,7 @@ def test_in_float32_only_ties_are_decided_otherwise(variant: str, method: str) -
             if (candidate.passed, candidate.accepted) != (found.tried[index].passed, found.tried[index].accepted):
                 unexplained += all(margin > 10 * level for margin, level in zip(margins, noise, strict=True))
                 break
-    assert decisions > 100 or variant == "guided"
+    assert decisions > 50 or variant == "guided"
     assert unexplained == 0
 
 

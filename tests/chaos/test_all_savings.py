@@ -56,6 +56,7 @@ def all_savings(root: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_in_the_middle_and_launched_again_it_is_the_sweep_that_saved_nothing(tmp_path: Path) -> None:
     sweep = all_savings(write_photographs(tmp_path / "photographs"))

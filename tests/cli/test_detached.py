@@ -36,7 +36,9 @@ def loaded(folder: Path, **fields: Any) -> tuple[gga_sweep.SweepSpec, str]:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is left running on purpose
-def test_it_launches_in_its_own_session_and_logs_its_output(tmp_path: Path) -> None:
+def test_it_launches_in_its_own_session_and_logs_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here on a console without our characters."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     sweep, file = loaded(tmp_path)
     launched = launch_detached(sweep, [file], LaunchOptions())
     deadline = time.monotonic() + 60
@@ -46,7 +48,7 @@ def test_it_launches_in_its_own_session_and_logs_its_output(tmp_path: Path) -> N
     holder = newest_holder(Ledger(sweep.folder).store, LAUNCHES)
     assert holder is not None
     assert holder.pid == launched.pid != os.getpid()
-    assert "ERM" in launched.log.read_text()
+    assert "Average" in launched.log.read_text(encoding="ascii")
 
 
 def test_a_launch_that_cannot_start_reports_why(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -100,15 +101,14 @@ def test_branch_leaves_the_bytes_of_a_run_trained_from_step_0(
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_branch_of_any_algorithm_ends_as_if_trained_alone(name: str) -> None:
-    spec = ALGORITHMS[name]
-    own = {key: item.default for key, item in spec.own.items()}
-    gradients = "layerwise" if spec.splits_by_layer else "loop"
+    own = {key: item.default for key, item in ALGORITHMS[name].own.items()}
     common: dict[str, Any] = {"algorithm": name, "hyperparameters": {**own, "batch_size": 4}, "network": "small-cnn"}
-    leader = run_config(annealing_of(domain_gradients=gradients), **common)
     branch = run_config(None, **common)
     store = MemoryStore()
 
-    trained(store, "leader", leader, leaving(3))
+    leader = opened(store, "leader", run_config(annealing_of(), **common), leaving(3))
+    while not store.list(PREFIXES):
+        leader.advance(0)
     trained(store, "branch", branch, BEGINNING)
 
     assert kept(store, "branch") == alone(branch)
@@ -197,17 +197,19 @@ def test_run_whose_environment_changed_writes_no_prefix(monkeypatch: pytest.Monk
 def test_leader_and_branch_killed_at_any_write_end_with_the_same_bytes(victim: str) -> None:
     expected = {"leader": alone(LONG), "branch": alone(SHORT)}
     configs, branchings = {"leader": LONG, "branch": SHORT}, {"leader": leaving(4), "branch": BEGINNING}
+    begun = MemoryStore()
+    if victim == "branch":
+        trained(begun, "leader", LONG, leaving(4))
     killed = 0
     for dies_at in range(200):
-        store = MemoryStore()
-        for name in ("leader", "branch"):
-            if name == victim:
-                store.dies_at = store.writes + dies_at
-                try:
-                    trained(store, name, configs[name], branchings[name])
-                except Killed:
-                    killed += 1
-                store.dies_at = None
+        store = copy.deepcopy(begun)
+        store.dies_at = store.writes + dies_at
+        try:
+            trained(store, victim, configs[victim], branchings[victim])
+        except Killed:
+            killed += 1
+        store.dies_at = None
+        for name in dict.fromkeys((victim, "branch")):
             trained(store, name, configs[name], branchings[name])
             assert kept(store, name) == expected[name]
         if killed == dies_at:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -335,6 +336,19 @@ def test_launches_of_one_process_share_one_ray_which_the_last_of_them_shuts_down
     assert dict(os.environ) == before
     launch("10.0.0.1:6379")
     assert (len(fake_ray.calls), fake_ray.shutdowns) == (2, 2)
+
+
+def test_launches_that_begin_at_once_start_one_ray(home: Path, fake_ray: FakeRay) -> None:
+    both = Barrier(2, timeout=20)
+
+    def join(_: int) -> None:
+        both.wait()
+        with joined_cluster("local"):
+            both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(join, range(2)))
+    assert (len(fake_ray.calls), fake_ray.shutdowns) == (1, 1)
 
 
 @pytest.mark.parametrize(

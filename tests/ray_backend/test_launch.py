@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,15 @@ def test_two_equal_arms_share_one_run(tmp_path: Path) -> None:
     result = gga_sweep.run_sweep(sweep)
     assert [row.arm for row in result.table().rows] == ["ERM", "the same again"]
     assert result.table().rows[0].entries == result.table().rows[1].entries
+
+
+def test_launches_in_two_threads_train_each_its_own_runs(tmp_path: Path) -> None:
+    arms = [{"algorithm": "ERM"}]
+    sweeps = [gga_sweep.load(small_sweep(name, arms=arms), storage=tmp_path) for name in ("one", "other")]
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(gga_sweep.run_sweep, sweeps))
+    assert [[run.status for run in result.records] for result in results] == [[RunStatus.DONE]] * 2
+    assert [list(attempts(result).values()) for result in results] == [[1], [1]]
 
 
 def test_a_second_live_launch_is_refused(tmp_path: Path) -> None:

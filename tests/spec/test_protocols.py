@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 import subprocess
@@ -26,7 +27,6 @@ SMALL_IMAGES = ["ColoredDigits", "ColoredMNIST", "Debug28", "RotatedDigits", "Ro
 DATASETS = [*BENCHMARKS, *SMALL_IMAGES, "ImageFolder", "my_package:my_dataset"]
 
 every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
-every_dataset = pytest.mark.parametrize("dataset", DATASETS)
 
 
 def test_the_protocols_of_this_release_are_known_by_name() -> None:
@@ -43,17 +43,16 @@ def test_an_unknown_protocol_is_an_input_error_that_lists_the_known() -> None:
 
 
 @every_protocol
-@every_dataset
-def test_a_protocol_decides_every_field_of_the_training(protocol: Protocol, dataset: str) -> None:
-    training = protocol.training(dataset)
-    assert training.model_fields_set == set(TrainingConfig.model_fields) - {"trainable", "threads", "averaging"}
-    TrainingSettings.model_validate(training.model_dump())  # refuses a None where a run needs a value
+def test_a_protocol_decides_every_field_of_the_training(protocol: Protocol) -> None:
+    for dataset in DATASETS:
+        training = protocol.training(dataset)
+        assert training.model_fields_set == set(TrainingConfig.model_fields) - {"trainable", "threads", "averaging"}
+        TrainingSettings.model_validate(training.model_dump())  # refuses a None where a run needs a value
 
 
 @every_protocol
-@every_dataset
-def test_default_hyperparameters_exist_and_are_allowed(protocol: Protocol, dataset: str) -> None:
-    for name, value in protocol.defaults("ERM", dataset).items():
+def test_default_hyperparameters_exist_and_are_allowed(protocol: Protocol) -> None:
+    for name, value in (item for dataset in DATASETS for item in protocol.defaults("ERM", dataset).items()):
         group, _, field = name.rpartition(".")
         if group == "annealing":
             assert option_faults(GGA, {field: value}) == []
@@ -62,9 +61,8 @@ def test_default_hyperparameters_exist_and_are_allowed(protocol: Protocol, datas
 
 
 @every_protocol
-@every_dataset
-def test_searched_hyperparameters_exist_and_make_sense(protocol: Protocol, dataset: str) -> None:
-    for algorithm, spec in ALGORITHMS.items():
+def test_searched_hyperparameters_exist_and_make_sense(protocol: Protocol) -> None:
+    for dataset, (algorithm, spec) in itertools.product(DATASETS, ALGORITHMS.items()):
         for name, searched in protocol.search_space(algorithm, dataset).items():
             ends = searched.choice or getattr(searched, searched.kind)
             whole = isinstance(spec.hyperparameters[name].default, int)
@@ -107,8 +105,7 @@ AT_7DF6F06 = {"Mixup": {"mixup_alpha": (0.1,)}, "MLDG": {"mldg_beta": (0.1, 10)}
 
 
 @pytest.mark.parametrize("algorithm", RANDOM)
-@pytest.mark.parametrize("protocol", ["domainbed", "domainbed-head"])
-@pytest.mark.parametrize("dataset", ["PACS", "RotatedDigits"])
+@pytest.mark.parametrize(("protocol", "dataset"), [("domainbed", "PACS"), ("domainbed-head", "RotatedDigits")])
 def test_domainbed_searches_what_each_algorithm_has_of_its_own(algorithm: str, protocol: str, dataset: str) -> None:
     space = get_protocol(protocol).search_space(algorithm, dataset)
     own = {name: searched for name, searched in space.items() if name not in TRAINING_HYPERPARAMETERS}
@@ -243,11 +240,10 @@ def test_domainbed_evaluates_where_its_own_runs_have_records(dataset: str, evalu
     assert get_protocol("domainbed").training(dataset).split == "domainbed"
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("name", ["gga-paper", "domainbed", "domainbed-head"])
-def test_what_ran_under_the_defaults_of_pytorch_has_tf32(name: str, dataset: str) -> None:
+def test_what_ran_under_the_defaults_of_pytorch_has_tf32(name: str) -> None:
     """Their code sets no precision; `torch.backends.cudnn.allow_tf32` is True by default."""
-    assert get_protocol(name).training(dataset).precision == "tf32"
+    assert {get_protocol(name).training(dataset).precision for dataset in DATASETS} == {"tf32"}
 
 
 def test_domainbed_validates_on_augmented_photographs() -> None:
@@ -304,11 +300,10 @@ def test_a_protocol_selects_by_known_methods_and_not_by_the_oracle(protocol: Pro
 
 
 @pytest.mark.parametrize("name", ["gga-paper", "domainbed", "domainbed-head"])
-@pytest.mark.parametrize("dataset", SMALL_IMAGES)
-def test_small_images_are_neither_augmented_nor_shown_to_a_resnet(name: str, dataset: str) -> None:
-    training = get_protocol(name).training(dataset)
-    assert (training.network, training.weights) == ("small-cnn", None)
-    assert (training.augmentation, training.augment_validation) == ("none", False)
+def test_small_images_are_neither_augmented_nor_shown_to_a_resnet(name: str) -> None:
+    for training in map(get_protocol(name).training, SMALL_IMAGES):
+        assert (training.network, training.weights) == ("small-cnn", None)
+        assert (training.augmentation, training.augment_validation) == ("none", False)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ from gga_sweep.tracking.environment import ENVIRONMENT
 from gga_sweep.tracking.projector import Pace, Projector
 from gga_sweep.tracking.sync import sync
 
-PATIENCE = 2
-QUICK = Pace(gather=0.0, retry_after=2.0)
+PATIENCE = 1
+QUICK = Pace(gather=0.0, retry_after=0.5)
 
 pytestmark = pytest.mark.timeout(400)  # the server takes long to start
 
@@ -118,7 +118,7 @@ def sweep_through(proxy: FaultyProxy, plan: Plan, ledger: Ledger, seconds: float
 @pytest.mark.parametrize(
     ("seed", "draws", "faults", "chance"),
     [
-        pytest.param(1, 2, 10, 0.25, id="short"),
+        pytest.param(1, 2, 6, 0.25, id="short"),
         pytest.param(1, 3, 80, 0.2, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
         pytest.param(2, 3, 80, 0.2, id="another", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],

@@ -29,7 +29,13 @@ def config_of(evaluate: str, name: str = "ERM", annealing: GGA | GGAL | None = N
     own = {key: item.default for key, item in ALGORITHMS[name].own.items()}
     if isinstance(annealing, GGA) and not ALGORITHMS[name].splits_by_layer:
         annealing = replace(annealing, domain_gradients="loop")
-    settings = {"network": "small-cnn", "steps": 12, "evaluate_every": 2, "evaluate": evaluate, **training}
+    settings = {
+        "network": "small_runs:linear_featurizer",
+        "steps": 12,
+        "evaluate_every": 2,
+        "evaluate": evaluate,
+        **training,
+    }
     return run_config(annealing, algorithm=name, hyperparameters={**own, "batch_size": 4}, **settings)
 
 
@@ -40,18 +46,21 @@ def finished(config: RunSpec) -> tuple[dict[str, str], list[Record], list[Anneal
 
 
 @cache
-def whole(name: str) -> tuple[dict[str, str], list[Record], list[AnnealingLine]]:
-    return finished(config_of("all", name, annealing_of()))
+def whole(annealing: GGA | GGAL | None) -> list[Record]:
+    return finished(config_of("all", annealing=annealing))[1]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_training_and_every_score_that_is_measured_are_those_of_a_whole_evaluation(name: str) -> None:
-    weights, records, annealed = whole(name)
-    found_weights, found, found_annealed = finished(config_of("selection", name, annealing_of()))
+    annealing = annealing_of(num_candidates=1, diagnose_every=0)
+    (weights, records, annealed), (found_weights, found, found_annealed) = (
+        finished(config_of(evaluate, name, annealing, network="small-cnn", steps=6))
+        for evaluate in ("all", "selection")
+    )
 
     assert found_weights == weights
     assert found_annealed == annealed
-    assert [record.step for record in found] == EVALUATED
+    assert [record.step for record in found] == [0, 2, 4, 5]
     for record, expected in zip(found, records, strict=True):
         for domain, scores in record.validation.domains.items():
             assert scores.train is None
@@ -72,7 +81,7 @@ def test_wherever_a_run_ends_its_selected_step_has_the_reported_accuracy(
     annealing: GGA | GGAL | None, selected_from: int
 ) -> None:
     """As of a run that diverges or is stopped early after any of its evaluations."""
-    _, records, _ = finished(config_of("all", annealing=annealing))
+    records = whole(annealing)
     config = config_of("selection", annealing=annealing).model_copy(update={"selected_from": selected_from})
     _, found, _ = finished(config)
     for end in range(1, len(records) + 1):
@@ -86,7 +95,7 @@ def test_wherever_a_run_ends_its_selected_step_has_the_reported_accuracy(
 
 
 def test_steps_that_cannot_be_selected_have_no_test_scores() -> None:
-    _, records, _ = whole("ERM")
+    records = whole(annealing_of())
     _, found, _ = finished(config_of("selection", annealing=annealing_of()))
     best, expected = -1.0, []
     for record in records:
@@ -96,6 +105,22 @@ def test_steps_that_cannot_be_selected_have_no_test_scores() -> None:
     assert [record.step for record in found if record.test.domains] == expected
     assert len(expected) < len(EVALUATED)
     assert all(record.test.gradient_cosine == {} for record in found)
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "auroc"])
+def test_candidates_follow_the_metric(metric: str) -> None:
+    _, records, _ = whole("ERM")
+    _, found, _ = finished(config_of("selection", annealing=annealing_of()).model_copy(update={"metric": metric}))
+    best, expected = -1.0, []
+    for record in records:
+        if record.validation.validation_mean(metric) > best or record.step == 11:
+            expected.append(record.step)
+        best = max(best, record.validation.validation_mean(metric))
+    tested = [record.step for record in found if record.test.domains]
+    assert tested == expected
+    assert len(expected) < len(EVALUATED)
+    _, by_accuracy, _ = finished(config_of("selection", annealing=annealing_of()))
+    assert tested != [record.step for record in by_accuracy if record.test.domains]
 
 
 def test_the_images_are_counted_as_they_are_forwarded(monkeypatch: pytest.MonkeyPatch) -> None:

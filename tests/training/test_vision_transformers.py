@@ -10,6 +10,7 @@ from small_runs import CPU, REJECT_ALL, annealing_of, bits, make_dataset, run_co
 
 from gga_sweep.records import AnnealedStep
 from gga_sweep.spec.models import RunSpec
+from gga_sweep.training.checkpoint import dump_state, parse_state
 from gga_sweep.training.trainer import Trainer
 
 timm = pytest.importorskip("timm", reason="the extra timm is not installed")
@@ -49,21 +50,20 @@ def plain() -> dict[str, str]:
     return end_of(config_of())[0]
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "guided"])
+@pytest.mark.parametrize("variant", ["released", "guided"])
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(variant: str) -> None:
-    config = config_of(variant)
-    whole, annealed = end_of(config)
+    whole, resumed = trainer_of(config_of(variant)), trainer_of(config_of(variant))
+    train(whole, until=1)  # the annealed step follows
+    resumed.load_state(parse_state(dump_state(whole.state())))
+    _, annealed = train(whole)
     assert [step.tried for step in annealed] == [2 if variant != "guided" else annealed[0].tried]
-    assert whole != plain()
-    begun, resumed = trainer_of(config), trainer_of(config)
-    train(begun, until=1)  # the annealed step follows
-    resumed.load_state(begun.state())
+    assert bits(whole.state()) != plain()
     torch.manual_seed(9)
     train(resumed)
-    assert bits(resumed.state()) == whole
+    assert bits(resumed.state()) == bits(whole.state())
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "guided"])
+@pytest.mark.parametrize("variant", ["paper", "guided"])
 def test_a_search_that_moves_nothing_changes_no_bit(variant: str) -> None:
     end, annealed = end_of(config_of(variant, tolerance=REJECT_ALL))
     assert annealed[0].chosen is None
@@ -89,20 +89,18 @@ def test_frozen_batch_norm_is_nothing_to_a_network_without_any() -> None:
     assert end_of(config_of(freeze_batch_norm=False))[0] == plain()
 
 
-@pytest.mark.parametrize("freeze", [True, False])
-@pytest.mark.parametrize("variant", ["released", "guided"])
+@pytest.mark.parametrize(("freeze", "variant"), [(True, "released"), (False, "guided")])
 def test_batch_norm_of_timm_is_frozen_or_live(freeze: bool, variant: str) -> None:
     config = config_of(variant, network=RESNET, freeze_batch_norm=freeze)
-    trainer = trainer_of(config)
+    trainer, resumed = trainer_of(config), trainer_of(config)
     start = bits(trainer.network.state_dict())
+    train(trainer, until=2)
+    resumed.load_state(parse_state(dump_state(trainer.state())))
     train(trainer)
     end = bits(trainer.network.state_dict())
     statistics = {name: end[name] != start[name] for name in end if "running_" in name}
     assert statistics
     assert set(statistics.values()) == {not freeze}
-    begun, resumed = trainer_of(config), trainer_of(config)
-    train(begun, until=2)
-    resumed.load_state(begun.state())
     train(resumed)
     assert bits(resumed.network.state_dict()) == end
 
