@@ -186,7 +186,8 @@ class SelectedModel:
 
     def __repr__(self) -> str:
         one = self.selected
-        return f"<SelectedModel of {one.folder}: draw {one.draw}, step {one.step}, score {percent(one.score)} %>"
+        place = f"draw {one.draw}, step {one.step}"
+        return f"<SelectedModel of {one.folder}: {place}, validation score {percent(one.score)} %>"
 
     def load_model(self) -> Network:
         """Load the network in evaluation mode, on the CPU.
