@@ -186,8 +186,7 @@ class SelectedModel:
 
     def __repr__(self) -> str:
         one = self.selected
-        accuracy = f"validation accuracy {percent(one.validation_accuracy)} %"
-        return f"<SelectedModel of {one.folder}: draw {one.draw}, step {one.step}, {accuracy}>"
+        return f"<SelectedModel of {one.folder}: draw {one.draw}, step {one.step}, score {percent(one.score)} %>"
 
     def load_model(self) -> Network:
         """Load the network in evaluation mode, on the CPU.
@@ -333,7 +332,7 @@ class SweepResult:
         test_domain: str | tuple[str, ...] | None = None,
         trial_seed: int | None = None,
     ) -> SelectedModel:
-        """The selected run of highest validation accuracy among the matching cells; the first of equal ones.
+        """The selected run of highest score among the matching cells; the first of equal ones.
 
         Cells of averaged weights take part, if the sweep has some.
 
@@ -357,6 +356,6 @@ class SweepResult:
                 f"{one.cell.arm} / {'+'.join(one.cell.test_domains)} / {one.cell.trial_seed}" for one in self.selected()
             )
             raise InputError([Fault("best", "no run was selected for this", requested, cells)])
-        best = max(candidates, key=lambda one: one.validation_accuracy)
+        best = max(candidates, key=lambda one: one.score)
         averaged = best.cell.arm in self.report.view.averaged
         return SelectedModel(best, self.ledger, "averaged" if averaged else "selected")

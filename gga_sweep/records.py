@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
+
+from gga_sweep.metrics import DEFAULT_METRIC
+from gga_sweep.metrics import Score as Score
 
 Scalar = bool | int | float | str
 
@@ -32,52 +34,11 @@ class RunStatus(StrEnum):
 FINAL = frozenset({RunStatus.DONE, RunStatus.DIVERGED, RunStatus.STOPPED})
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What is measured on a split of a domain, and how it is shown.
-
-    Args:
-        title: at the head of a column.
-        unit: in which it is shown.
-        scale: what a value is multiplied by to be in that unit.
-        digits: shown after the decimal point.
-        higher_is_better: which of two values is the better one.
-    """
-
-    title: str
-    unit: str
-    scale: float
-    digits: int
-    higher_is_better: bool
-
-    @property
-    def heading(self) -> str:
-        return f"{self.title} ({self.unit})"
-
-    def shown(self, value: float) -> str:
-        """A value in the metric's unit, rounded."""
-        return f"{self.scale * value:.{self.digits}f}"
-
-
-def _measured(title: str, unit: str, scale: float, digits: int, *, higher_is_better: bool) -> dict[str, Metric]:
-    return {"metric": Metric(title, unit, scale, digits, higher_is_better)}
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """The metrics of one split of one domain: `training.evaluation.SUMS` computes each.
-
-    Args:
-        accuracy: in [0, 1].
-        loss: mean cross-entropy.
-    """
-
-    accuracy: float = field(metadata=_measured("Accuracy", "%", 100, 1, higher_is_better=True))
-    loss: float = field(metadata=_measured("Loss", "nats", 1, 3, higher_is_better=False))
-
-
-METRICS: Mapping[str, Metric] = MappingProxyType({each.name: each.metadata["metric"] for each in fields(Score)})
-"""By the name of the field of `Score`, which is also the name in MLflow."""
+def mean_score(scores: Iterable[Score | None], metric: str) -> float | None:
+    """The unweighted mean of a metric over splits; None if one has none, or was not evaluated."""
+    values: list[float | None] = [None if score is None else getattr(score, metric) for score in scores]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +88,13 @@ class ValidationRecord:
     validation_agreement: Agreement | None
 
     def validation_mean(self, metric: str) -> float:
-        """A metric on the validation splits of the training domains: their unweighted mean."""
-        values: list[float] = [getattr(scores.validation, metric) for scores in self.domains.values()]
-        return sum(values) / len(values)
+        """A metric on the validation splits of the training domains: their unweighted mean; NaN if one has none."""
+        mean = mean_score((scores.validation for scores in self.domains.values()), metric)
+        return math.nan if mean is None else mean
 
     def training_mean(self, metric: str) -> float | None:
-        """The same on their training splits; None where one was not evaluated."""
-        if any(scores.train is None for scores in self.domains.values()):
-            return None
-        values: list[float] = [getattr(scores.train, metric) for scores in self.domains.values()]
-        return sum(values) / len(values)
+        """The same on their training splits; None if one has none, or was not evaluated."""
+        return mean_score((scores.train for scores in self.domains.values()), metric)
 
     @property
     def accuracy(self) -> float:
@@ -151,7 +109,7 @@ class ValidationRecord:
 
 @dataclass(frozen=True, slots=True)
 class TestRecord:
-    """The same evaluation on the test domains. The reported accuracy is that of the training split (the 80 %).
+    """The same evaluation on the test domains. The reported score is that of the training split (the 80 %).
 
     Args:
         domains: per test domain, in dataset order; empty where none was evaluated.
@@ -178,12 +136,11 @@ class Record:
 
 
 class Records(Sequence[Record]):
-    """Records that are decoded whenever they are read, except their steps and validation accuracies."""
+    """Records that are decoded whenever they are read, except their steps and what selection reads."""
 
-    @property
     @abstractmethod
-    def accuracies(self) -> Sequence[tuple[int, float]]:
-        """The step and the validation accuracy of each record."""
+    def validation_means(self, metric: str) -> Sequence[tuple[int, float]]:
+        """The step of each record, and its mean over validation splits of one of `metrics.SELECTING`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +310,16 @@ class RunResult:
         """The annealed steps, of whichever method."""
         return self.searches or self.noisy_steps
 
-    @property
-    def accuracies(self) -> Sequence[tuple[int, float]]:
-        """The step and the validation accuracy of each record."""
+    def validation_means(self, metric: str) -> Sequence[tuple[int, float]]:
+        """The step of each record, and its validation mean of one of `metrics.SELECTING`; NaN if undefined."""
         if isinstance(self.records, Records):
-            return self.records.accuracies
-        return [(record.step, record.validation.accuracy) for record in self.records]
+            return self.records.validation_means(metric)
+        return [(record.step, record.validation.validation_mean(metric)) for record in self.records]
+
+    @property
+    def steps(self) -> list[int]:
+        """The step of each record."""
+        return [step for step, _ in self.validation_means(DEFAULT_METRIC)]
 
     def record_at(self, step: int) -> Record:
         """The record of an evaluated step.
@@ -366,7 +327,7 @@ class RunResult:
         Raises:
             ValueError: the step was not evaluated.
         """
-        return self.records[[evaluated for evaluated, _ in self.accuracies].index(step)]
+        return self.records[self.steps.index(step)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,8 +401,11 @@ class RunRecords:
         return self.result.records
 
     @property
-    def accuracies(self) -> Sequence[tuple[int, float]]:
-        return self.result.accuracies
+    def steps(self) -> list[int]:
+        return self.result.steps
+
+    def validation_means(self, metric: str) -> Sequence[tuple[int, float]]:
+        return self.result.validation_means(metric)
 
     def record_at(self, step: int) -> Record:
         return self.result.record_at(step)

@@ -54,6 +54,9 @@ class MemoryStore:
         self._count()
         self.files.pop(path, None)
 
+    def remove_empty(self, folder: str) -> None:
+        """There are no folders."""
+
     def unfinished_writes(self, min_age: float = 0.0) -> dict[str, int]:
         return {}
 

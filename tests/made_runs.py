@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -10,13 +11,17 @@ from gga_sweep.records import (
     AnnealedStep,
     AnnealingLine,
     Cell,
+    DomainScores,
     NoisyStep,
+    Record,
     RunPlace,
     RunRecords,
     RunResult,
     RunState,
     Scalar,
+    Score,
 )
+from gga_sweep.selection import SweepView
 
 
 def made_run(
@@ -35,6 +40,35 @@ def changed_run(run: RunRecords, **values: Any) -> RunRecords:
     changed = RunRecords(replace(run.place, **_taken(values, RunPlace)), result)
     assert not values, f"no fields of a run: {list(values)}"
     return changed
+
+
+def measured_by(view: SweepView, metric: str) -> SweepView:
+    """The sweep with all its accuracies as this metric instead, and undefined where they are NaN."""
+
+    def moved(score: Score | None) -> Score | None:
+        if score is None:
+            return None
+        return replace(score, accuracy=0.5, **{metric: None if math.isnan(score.accuracy) else score.accuracy})
+
+    def of_domains(domains: Mapping[str, DomainScores]) -> dict[str, DomainScores]:
+        return {name: DomainScores(moved(one.train), moved(one.validation)) for name, one in domains.items()}
+
+    def measured(run: RunRecords) -> RunRecords:
+        records = tuple(
+            Record(
+                replace(one.validation, domains=of_domains(one.validation.domains)),
+                replace(one.test, domains=of_domains(one.test.domains)),
+            )
+            for one in run.records
+        )
+        return changed_run(run, records=records)
+
+    return replace(
+        view,
+        metric=metric,
+        records=tuple(map(measured, view.records)),
+        pair_records=tuple(map(measured, view.pair_records)),
+    )
 
 
 def by_method(annealed: Sequence[AnnealingLine]) -> dict[str, Any]:

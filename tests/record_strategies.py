@@ -20,8 +20,10 @@ from gga_sweep.records import (
 numbers = st.floats()  # NaN and the infinities included
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
 steps = st.integers(0, 10**6)
-scores = st.builds(Score, accuracy=numbers, loss=numbers)
 absent = st.none()
+known = st.floats(0, 1)
+undefined_or = dict.fromkeys(("balanced_accuracy", "macro_f1", "auroc", "ece"), absent | known)
+scores = st.builds(Score, accuracy=numbers, loss=numbers, **undefined_or)
 training_domains = st.dictionaries(
     names, st.builds(DomainScores, train=scores | absent, validation=scores), min_size=1, max_size=3
 )

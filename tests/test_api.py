@@ -62,8 +62,8 @@ def test_the_best_draw_of_each_cell_is_selected(result: SweepResult) -> None:
     assert len(result.selected()) == 4
     for one in result.selected():
         runs = [run for run in result.records if run.cell == one.cell]
-        assert one.validation_accuracy == max(map(best_validation, runs))
-        assert one.folder in {run.folder for run in runs if best_validation(run) == one.validation_accuracy}
+        assert one.score == max(map(best_validation, runs))
+        assert one.folder in {run.folder for run in runs if best_validation(run) == one.score}
 
 
 def test_the_table_has_one_row_for_each_arm(result: SweepResult) -> None:
@@ -103,7 +103,7 @@ def test_best_has_the_highest_validation_accuracy_among_the_matching_cells(
 
     best = result.best(arm=arm, test_domain=test_domain, trial_seed=trial_seed).selected
     asked = [run for run in result.records if asked_for(run)]
-    assert best.validation_accuracy == max(map(best_validation, asked))
+    assert best.score == max(map(best_validation, asked))
     assert best.key in {run.key for run in asked}
 
 
@@ -114,7 +114,7 @@ def test_a_selected_model_is_short_in_words(result: SweepResult) -> None:
 
 
 def test_best_is_the_first_of_equal_cells(result: SweepResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    equal = tuple(replace(one, validation_accuracy=0.5) for one in result.selected())
+    equal = tuple(replace(one, score=0.5) for one in result.selected())
 
     def selected(self: SweepResult, method: str = "") -> tuple[Selected, ...]:
         return equal

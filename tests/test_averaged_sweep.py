@@ -95,7 +95,7 @@ def test_the_best_averaged_weights_are_loaded_and_predict(trained: SweepSpec) ->
     assert (best.weights, plain.weights) == ("averaged", "selected")
     run = next(run for run in result.records if run.key == best.selected.key)
     assert run.averaged is not None
-    assert best.selected.validation_accuracy == run.averaged.record.validation.accuracy
+    assert best.selected.score == run.averaged.record.validation.accuracy
     found = best.predict()
     assert (found.step, found.largest_difference) == (6, 0)
     states = [one.load_model().state_dict() for one in (best, plain)]

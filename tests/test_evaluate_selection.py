@@ -33,7 +33,7 @@ from gga_sweep.tracking.points import run_points
 STOPPING = {"reduction_factor": 2, "grace_period": 6}
 SWEEPS: dict[str, dict[str, Any]] = {
     "quick, with the oracle": {"selection": ["training-domain-validation", "oracle"]},
-    "shared draws": {"protocol": "shared-hp"},
+    "shared draws by macro F1": {"protocol": "shared-hp", "metric": "macro_f1"},
     "after the window": {"select_from": "after-window", "protocol": "domainbed-head"},
     "averaged weights": {"training": {"averaging": {"method": "swad", "n_converge": 2}}},
     "the paper's protocol": {"protocol": "gga-paper", "defaults": {"lr": 1e-2, "batch_size": 4}},
@@ -43,7 +43,12 @@ SWEEPS: dict[str, dict[str, Any]] = {
         "adaptive": {"n_startup_trials": 2},
         "early_stopping": STOPPING,
     },
-    "early stopping after the window": {"select_from": "after-window", "draws": 6, "early_stopping": STOPPING},
+    "early stopping by AUROC after the window": {
+        "select_from": "after-window",
+        "draws": 6,
+        "early_stopping": STOPPING,
+        "metric": "auroc",
+    },
 }
 ARMS = [
     {"algorithm": "ERM"},
@@ -75,7 +80,7 @@ def swept(storage: Path, evaluate: str, **changes: Any) -> SweepResult:
     ledger = Ledger(sweep.folder)
     source = NextRuns(sweep, contents, ledger)
     while (following := source.take()) is not None:
-        ends = EndedEarly(following.cutoffs, following.first_step)
+        ends = EndedEarly(following.cutoffs, following.first_step, sweep.config.metric)
         run = open_run(following.run, ledger, sweep.storage, contents.dataset, on_gpu=False, reason_to_end=ends)
         while run.advance().status is RunStatus.RUNNING:
             pass
@@ -100,8 +105,9 @@ def numbers(result: SweepResult) -> list[dict[str, str]]:
 
 def ends(result: SweepResult) -> dict[Any, Any]:
     """What each draw drew, and how it ended."""
+    metric = result.report.view.metric
     return {
-        (run.cell, run.draws): (run.hyperparameters, run.status, run.reason, run.accuracies, run.searches)
+        (run.cell, run.draws): (run.hyperparameters, run.status, run.reason, run.validation_means(metric), run.searches)
         for run in result.records
     }
 
@@ -206,8 +212,8 @@ def test_a_method_that_needs_more_is_refused_when_it_is_asked_for_later(thrifty:
     with pytest.raises(InputError, match=r"--select-from.*training.evaluate: selection left out.*after-window"):
         make_report(thrifty.plan, thrifty.ledger, ReportOptions(select_from="after-window"))
     run = run_with_gaps(thrifty)
-    with pytest.raises(InputError, match="needs the accuracy on north at every evaluation"):
-        LEAVE_ONE_OUT.judge([pair_of(run)])(run_without(run, "east"))
+    with pytest.raises(InputError, match="needs the scores on north at every evaluation"):
+        LEAVE_ONE_OUT.judge([pair_of(run)], "accuracy")(run_without(run, "east"))
 
 
 def pair_of(run: RunRecords) -> RunRecords:

@@ -317,6 +317,7 @@ ALGORITHMS: Mapping[str, AlgorithmSpec] = MappingProxyType(
             },
             min_domains=2,
             passes=2.0,
+            polar_factors=True,
         ),
     }
 )

@@ -72,6 +72,7 @@ class AlgorithmSpec:
         has_joint_gradient: its update ends in one step of `optimizer` along one gradient, to which GGA-L can add.
         transductive: its prediction for an image depends on the other images of the batch, in evaluation too.
         passes: forwards and backwards of the joint minibatch in its update, relative to those of ERM.
+        polar_factors: its update has the polar factor of every matrix of weights, which no image makes cheaper.
     """
 
     target: str
@@ -84,6 +85,7 @@ class AlgorithmSpec:
     has_joint_gradient: bool = True
     transductive: bool = False
     passes: float = 1.0
+    polar_factors: bool = False
 
     @property
     def hyperparameters(self) -> dict[str, Hyperparameter]:

@@ -19,7 +19,7 @@ def get_algorithm(name: str, field: str = "algorithm") -> AlgorithmSpec:
 
     Attributes of such a class declare what `AlgorithmSpec` holds: `HYPERPARAMETERS` (its own) and `NUMERICS`, and where
     it differs from the default `MIN_DOMAINS`, `MIN_BATCH`, `NEEDS_BATCH_STATISTICS`, `SPLITS_BY_LAYER`,
-    `HAS_JOINT_GRADIENT`, `TRANSDUCTIVE`, `PASSES`.
+    `HAS_JOINT_GRADIENT`, `TRANSDUCTIVE`, `PASSES`, `POLAR_FACTORS`.
 
     Raises:
         InputError: unknown name, or nothing to import there.

@@ -46,11 +46,11 @@ def ascent_signs(
     """
     if objective == "loss":
         return _signs(-scorer.vectors.mean(dim=0), scored, perturbed)
-    gradient = _alignment_gradient(scorer, draw_of, scored)
+    gradient = alignment_gradient(scorer, draw_of, scored)
     return _signs(-gradient if objective == "anti" else gradient, scored, perturbed)
 
 
-def _alignment_gradient(scorer: Scorer, draw_of: DrawOf, scored: Sequence[Parameter]) -> Tensor:
+def alignment_gradient(scorer: Scorer, draw_of: DrawOf, scored: Sequence[Parameter]) -> Tensor:
     """The gradient of the smallest cosine, (entries of `scored`,), in the memory of the domains' gradients.
 
     With unit gradients a, b of domains i, j and their cosine c: dc = <(b - c a) / |g_i|, dg_i> + <(a - c b) / |g_j|,

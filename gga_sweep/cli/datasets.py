@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ def list_datasets() -> None:
     """List the datasets known by name."""
     from rich.table import Table
 
-    from gga_sweep.datasets import known_datasets
+    from gga_sweep.datasets import known_datasets, uncounted_benchmarks
 
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Dataset", "Classes", "Images", "Domains (images)"):
@@ -31,6 +31,13 @@ def list_datasets() -> None:
         domains = ", ".join(f"{name} ({size})" for name, size in dataset.domain_sizes.items())
         table.add_row(dataset.name, str(dataset.n_classes), str(sum(dataset.domain_sizes.values())), domains)
         remarks.extend(f"{dataset.name}: {remark}" for remark in dataset.remarks)
+    for benchmark in uncounted_benchmarks():
+        table.add_row(
+            benchmark.name,
+            str(benchmark.n_classes),
+            str(benchmark.images or "not published"),
+            ", ".join(benchmark.domain_sizes),
+        )
     out.print(table)
     out.print("\n".join(["", *remarks, "ImageFolder: any tree ROOT/domain/class/image, or `module:attribute`."]))
 
@@ -54,20 +61,34 @@ def check(
         raise InputError(found.faults, name)
 
 
+def _column_of(what: str) -> Any:
+    return typer.Option(metavar="NAME", help=f"Column of the {what} in parquet files (default: {what[:-1]}).")
+
+
 def prepare(
-    name: Annotated[str, typer.Argument(help="A benchmark's name, e.g. PACS.")],
-    download: Annotated[Path, typer.Option("--from", metavar="DOWNLOAD", help="The download: a folder or an archive.")],
+    name: Annotated[str, typer.Argument(help="A benchmark's name, e.g. PACS; of other parquet files ImageFolder.")],
+    download: Annotated[
+        Path, typer.Option("--from", metavar="DOWNLOAD", help="The download: a folder, an archive or a parquet file.")
+    ],
     root: Annotated[Path, typer.Option(help="Folder to create, for the tree domain/class/image.")],
     link: Annotated[bool, typer.Option("--link", help="Make hard links instead of copies.")] = False,
     duplicates: Annotated[
         Path | None, typer.Option(help="File that lists images to omit, one domain/class/image per line (DomainNet).")
     ] = None,
+    image_column: Annotated[str | None, _column_of("images")] = None,
+    domain_column: Annotated[str | None, _column_of("domains")] = None,
+    label_column: Annotated[str | None, _column_of("labels")] = None,
 ) -> None:
-    """Make a benchmark's complete tree from its download, and check it. Downloads nothing."""
-    from gga_sweep.datasets import prepare_dataset
+    """Make a complete tree from a benchmark's download or from parquet files, and check it. Downloads nothing."""
+    from gga_sweep.datasets import ParquetColumns, prepare_dataset
 
+    named = {"image": image_column, "domain": domain_column, "label": label_column}
+    given = {role: column for role, column in named.items() if column is not None}
+    columns = ParquetColumns(**given) if given else None
     with _progress() as bar:
-        made = prepare_dataset(name, download, root, link=link, duplicates=duplicates, progress=_shown_on(bar))
+        made = prepare_dataset(
+            name, download, root, link=link, duplicates=duplicates, columns=columns, progress=_shown_on(bar)
+        )
     listed = made.duplicates + made.unknown_duplicates
     left_out = f"; of {listed} listed duplicates {made.duplicates} were found and omitted" if listed else ""
     out.print(f"{made.copied:,} images copied, {made.linked:,} linked{left_out}")

@@ -49,7 +49,7 @@ def doctor(
 ) -> None:
     """Check a cluster from each node: versions, storage, images, disk, devices, clocks; and MLflow from here."""
     from gga_sweep.execution.diagnosis import Level, diagnose
-    from gga_sweep.execution.node_check import installed_versions
+    from gga_sweep.execution.node_check import installed_versions, needed_packages
     from gga_sweep.execution.prepare import require_writable
     from gga_sweep.ray_backend.cluster import joined_cluster
     from gga_sweep.ray_backend.nodes import check_nodes
@@ -58,13 +58,14 @@ def doctor(
     from gga_sweep.tracking.tracking_uri import resolve_tracking_uri
 
     sweep = None if file is None else load_sweep(file, overrides, storage, tracking_uri)
+    packages = needed_packages(sweep)
     needs = _Needs() if sweep is None else _needs_of(sweep)
     place = as_location(storage).absolute() if sweep is None else sweep.storage
     uri = resolve_tracking_uri(place, tracking_uri, os.environ)
     require_writable(place)
     with joined_cluster(address):
-        nodes = check_nodes(place, needs.dataset, needs.gpus)
-    findings = diagnose(nodes, installed_versions(), place, needs.resources, needs.images, needs.decoded_bytes)
+        nodes = check_nodes(place, needs.dataset, needs.gpus, packages)
+    findings = diagnose(nodes, installed_versions(packages), place, needs.resources, needs.images, needs.decoded_bytes)
     findings.append(tracking_finding(uri, why_unusable(uri), len(nodes)))
     _print(findings)
     faults = sum(found.level is Level.FAULT for found in findings)

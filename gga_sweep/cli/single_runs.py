@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +44,7 @@ def train(
 
     sweep = load_sweep(file, overrides, storage, None)
     STANDARD.required = False  # what it trains is in the folder
-    folder, progress = replay(sweep, key, output, _print_progress)
+    folder, progress = replay(sweep, key, output, partial(_print_progress, sweep.config.metric))
     out.print(f"{folder.name}: {progress.status.lower()}" + (f" ({progress.reason})" if progress.reason else ""))
     equal = compare(folder, sweep)
     if equal is not None:
@@ -62,7 +63,7 @@ def evaluate(
     from rich.table import Table
 
     from gga_sweep.execution.model import evaluate_model, open_run_folder
-    from gga_sweep.records import METRICS
+    from gga_sweep.metrics import METRICS
 
     table = Table(box=None, padding=(0, 3, 0, 0))
     for heading in ("Domain", "Images", *(metric.heading for metric in METRICS.values())):
@@ -105,6 +106,9 @@ def _weights(averaged: bool) -> Weights:
     return "averaged" if averaged else "selected"
 
 
-def _print_progress(progress: Progress) -> None:
+def _print_progress(metric: str, progress: Progress) -> None:
+    from gga_sweep.metrics import METRICS
+
     if progress.validation is not None:
-        out.print(f"step {progress.step}: validation accuracy {100 * progress.validation.accuracy:.1f} %")
+        score = METRICS[metric].shown(progress.validation.validation_mean(metric))
+        out.print(f"step {progress.step}: validation {METRICS[metric].label} {score} %")

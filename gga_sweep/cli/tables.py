@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, DomainBed's.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A sweep's folder; with --domainbed, one of results.")],
     report_format: Annotated[
         str,
         typer.Option("--format", help="text, markdown, latex, csv, json or html (the last not with --domainbed)."),
@@ -37,7 +37,8 @@ def report(
     ] = False,
     published: Annotated[bool, typer.Option("--published", help="Add the paper's rows, with --full.")] = False,
     domainbed: Annotated[
-        bool, typer.Option("--domainbed", help="Read a tree of DomainBed's results.jsonl by DomainBed's rules.")
+        bool,
+        typer.Option("--domainbed", help="Read results of DomainBed, swad, miro, SAGM or GGA, by its rules."),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="With --domainbed: fail on broken records (default: skip and count them).")

@@ -1,20 +1,23 @@
 """Datasets, their splits, minibatches and augmentation. Importing this loads neither torch nor scikit-learn."""
 
-from gga_sweep.datasets.augmentation import Augmentation, augment, check_augmentation
+from gga_sweep.datasets.augmentation import Augmentation, check_augmentation
 from gga_sweep.datasets.batched_augmentation import augment_batch
 from gga_sweep.datasets.catalogue import BENCHMARKS, Benchmark, Variant, traits_of
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription, Domain, digest_of_tensors
 from gga_sweep.datasets.dataset_check import DatasetCheck, DomainCount
 from gga_sweep.datasets.digits import Ceilings, colored_digits_ceilings
 from gga_sweep.datasets.minibatches import Minibatch, draw_minibatch, evaluation_batch, minibatch_indices
+from gga_sweep.datasets.parquet import ParquetColumns
 from gga_sweep.datasets.prepare import PreparedDataset, prepare_dataset
 from gga_sweep.datasets.registry import (
     check_dataset,
     dataset_digest,
     describe,
+    domain_labels,
     has_photographs,
     known_datasets,
     load_dataset,
+    uncounted_benchmarks,
 )
 from gga_sweep.datasets.splits import Split, split_domain
 
@@ -29,10 +32,10 @@ __all__ = [
     "Domain",
     "DomainCount",
     "Minibatch",
+    "ParquetColumns",
     "PreparedDataset",
     "Split",
     "Variant",
-    "augment",
     "augment_batch",
     "check_augmentation",
     "check_dataset",
@@ -40,6 +43,7 @@ __all__ = [
     "dataset_digest",
     "describe",
     "digest_of_tensors",
+    "domain_labels",
     "draw_minibatch",
     "evaluation_batch",
     "has_photographs",
@@ -49,4 +53,5 @@ __all__ = [
     "prepare_dataset",
     "split_domain",
     "traits_of",
+    "uncounted_benchmarks",
 ]

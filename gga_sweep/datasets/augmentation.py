@@ -10,16 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from gga_sweep.datasets.hsv import hsv_to_rgb, rgb_to_hsv
 from gga_sweep.errors import Fault, InputError
-
-if TYPE_CHECKING:  # a sweep is planned without loading torch
-    from torch import Tensor
 
 Augmentation = Literal["none", "domainbed", "domainbed-batched"]
 
@@ -52,16 +49,6 @@ class AugmentationNumbers:
     grey: bool
 
 
-def augment(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """One augmented image: (3, size, size), uint8 in 0..255 or float32 in [0, 1]; same shape and type out.
-
-    Raises:
-        InputError: the image does not have three channels.
-    """
-    check_augmentation("domainbed", image.shape[0])
-    return apply_numbers(image, draw_numbers(image.shape[1], image.shape[2], rng))
-
-
 def check_augmentation(augmentation: Augmentation, channels: int) -> None:
     """Raise InputError unless the augmentation exists and fits images of that many channels."""
     if augmentation not in get_args(Augmentation):
@@ -72,9 +59,9 @@ def check_augmentation(augmentation: Augmentation, channels: int) -> None:
         raise InputError([fault])
 
 
-def draw_numbers(height: int, width: int, rng: np.random.Generator) -> AugmentationNumbers:
-    """Draw the augmentation of an image of `height` x `width` pixels."""
-    top, left, crop_height, crop_width = _draw_crop(height, width, rng)
+def draw_numbers(height: int, width: int, rng: np.random.Generator, crops: bool = True) -> AugmentationNumbers:
+    """Draw the augmentation of an image of `height` x `width` pixels; without `crops` the crop is the whole image."""
+    top, left, crop_height, crop_width = _draw_crop(height, width, rng) if crops else (0, 0, height, width)
     flip = bool(rng.random() < FLIP_PROBABILITY)
     jitter = [(name, float(rng.uniform(1 - JITTER, 1 + JITTER))) for name in ("brightness", "contrast", "saturation")]
     jitter.append(("hue", float(rng.uniform(-JITTER, JITTER))))
@@ -83,13 +70,6 @@ def draw_numbers(height: int, width: int, rng: np.random.Generator) -> Augmentat
     return AugmentationNumbers(
         top, left, crop_height, crop_width, flip, tuple(jitter[position] for position in order), grey
     )
-
-
-def apply_numbers(image: Tensor, numbers: AugmentationNumbers) -> Tensor:
-    """`augment_array` of a tensor."""
-    import torch
-
-    return torch.from_numpy(augment_array(image.numpy(), numbers))
 
 
 def augment_array(image: np.ndarray, numbers: AugmentationNumbers) -> np.ndarray:

@@ -2,20 +2,28 @@
 
 Folder names are those of DomainBed's trees (facebookresearch/DomainBed, domainbed/datasets.py and scripts/download.py),
 and so is the order of the benchmarks. Counts are DomainBed's, per domain as commonly quoted; TerraIncognita's were
-given by khanrc (khanrc/miro#9), and its download holds 24,330 images today. DomainNet's are those without DomainBed's
+given by khanrc (khanrc/miro#9), and its download holds 24,330 images today. SVIRO's are not published: its classes are
+the seven of its paper (arXiv 2001.03483). DomainNet's are those without DomainBed's
 list of 9,431 duplicates; those with them are commonly quoted too, and their sum is larger by 9,431. The classes of
 TerraIncognita are from DomainBed's download.py; those of the others are the class folders of the downloads. The 345 of
-DomainNet are only counted.
+DomainNet are only counted. Of WILDS, domains, classes and images are those that DomainBed's `WILDSDataset` takes from
+p-lambda/wilds at 4726775; the numbers of regions are from facebookresearch/DomainBed#142. Patches of each hospital are
+as a public analysis of Camelyon17's table counts them: their sum is WILDS's 455,954, and hospitals 1 and 2 are its
+validation and test split. Of FMoW only the sum of the regions is public.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
-from gga_sweep.datasets import digits
+from gga_sweep.datasets import digits, mnist, spawrious
 from gga_sweep.datasets.dataset import Dataset, DatasetDescription
+from gga_sweep.datasets.image_folder import ImageTree
+from gga_sweep.datasets.wilds_tables import CAMELYON17, FMOW, FMOW_CLASSES, MetadataTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +38,9 @@ class Traits:
         evaluate_every: steps between two evaluations in DomainBed (domainbed/datasets.py, `CHECKPOINT_FREQ`).
         largest_batch: upper end of the batch sizes that DomainBed draws (domainbed/hparams_registry.py).
         domainbed_labels: of the domains in DomainBed's tables, in dataset order; empty where DomainBed lacks it.
+        crops: whether DomainBed's augmentation crops its images.
+        test_domains: those that it was published to be tested on; empty for all.
+        deviations: how its images differ from DomainBed's, as sentences.
         gga_lr, gga_radius, gga_steps: of the GGA paper's runs.
     """
 
@@ -37,6 +48,9 @@ class Traits:
     evaluate_every: int = 300
     largest_batch: float = 2**5.5
     domainbed_labels: tuple[str, ...] = ()
+    crops: bool = True
+    test_domains: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
     gga_lr: float = 3e-5
     gga_radius: float = 1e-5
     gga_steps: int = 5001
@@ -56,6 +70,27 @@ class Embedded:
     describe: Callable[[], DatasetDescription]
     digest: Callable[[], str]
     load: Callable[[], Dataset]
+    traits: Traits
+
+
+@dataclass(frozen=True)
+class MadeFromFiles:
+    """A dataset that is made in memory, from files in its root that are no photographs.
+
+    Args:
+        name: the dataset's.
+        needs: what its root must be.
+        describe: its description; without a root, as published.
+        digest: what identifies its content.
+        load: the dataset itself.
+        traits: its facts for the protocols.
+    """
+
+    name: str
+    needs: str
+    describe: Callable[[Path | None], DatasetDescription]
+    digest: Callable[[Path], str]
+    load: Callable[[Path], Dataset]
     traits: Traits
 
 
@@ -92,27 +127,45 @@ class AnnotatedPhotographs:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A known tree `domain/class/image`.
+    """A known dataset of photographs: a tree `domain/class/image`, unless `list_images` reads another.
 
     Args:
         name: as DomainBed calls it.
-        domain_sizes: published number of images of each domain, in dataset order (sorted folder names).
+        domain_sizes: published number of images of each domain, in dataset order (sorted folder names); None where no
+            source gives it.
         n_classes: class folders in each domain.
         classes: their names, sorted; None where they are not listed here.
         variants: its other known sizes.
         annotated: how to read a download that has annotations; None if its downloads hold domain folders only.
         has_duplicates: whether DomainBed excludes images that it lists in a file.
+        aliases: other names of its domains' folders, each with the domain.
+        needs: what its root must be.
+        list_images: lists the images of a root that is no such tree.
+        table: how to read a download that has a table of metadata; None without one.
+        images: in all domains together, where those of each are not published.
+        every_class: whether each domain has images of each class.
         traits: its facts for the protocols.
     """
 
     name: str
-    domain_sizes: Mapping[str, int]
+    domain_sizes: Mapping[str, int | None]
     n_classes: int
     classes: tuple[str, ...] | None = None
     variants: tuple[Variant, ...] = ()
     annotated: AnnotatedPhotographs | None = None
     has_duplicates: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    needs: str = "the folder that holds domain/class/image"
+    list_images: Callable[[Path], ImageTree] | None = None
+    table: MetadataTable | None = None
+    images: int | None = None
+    every_class: bool = True
     traits: Traits = Traits()
+
+    @property
+    def published_sizes(self) -> dict[str, int]:
+        """Images of each domain whose number is published."""
+        return {domain: size for domain, size in self.domain_sizes.items() if size is not None}
 
 
 def traits_of(dataset: str) -> Traits:
@@ -149,6 +202,46 @@ EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
     }
 )
 
+_MNIST = Traits(small_images=True, evaluate_every=100, largest_batch=2**9)
+
+FROM_FILES: Mapping[str, MadeFromFiles] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            MadeFromFiles(
+                "ColoredMNIST",
+                mnist.NEEDS,
+                mnist.describe_colored_mnist,
+                mnist.colored_mnist_digest,
+                mnist.colored_mnist,
+                replace(
+                    _MNIST,
+                    domainbed_labels=("+90%", "+80%", "-90%"),
+                    deviations=(f"{mnist.DEALT_ONCE}, and labels and colours flipped once",),
+                ),
+            ),
+            MadeFromFiles(
+                "RotatedMNIST",
+                mnist.NEEDS,
+                mnist.describe_rotated_mnist,
+                mnist.rotated_mnist_digest,
+                mnist.rotated_mnist,
+                replace(
+                    _MNIST,
+                    domainbed_labels=("0", "15", "30", "45", "60", "75"),
+                    deviations=(
+                        mnist.DEALT_ONCE,
+                        "digits are rotated with bilinear interpolation, as in DomainBed at b93c22a (at 7df6f06: "
+                        "bicubic)",
+                    ),
+                ),
+            ),
+        )
+    }
+)
+
+_SVIRO_VEHICLES = ("aclass", "escape", "hilux", "i3", "lexus", "tesla", "tiguan", "tucson", "x5", "zoe")
+
 _OFFICE_HOME_CLASSES = """
     Alarm_Clock Backpack Batteries Bed Bike Bottle Bucket Calculator Calendar Candles Chair Clipboards Computer Couch
     Curtains Desk_Lamp Drill Eraser Exit_Sign Fan File_Cabinet Flipflops Flowers Folder Fork Glasses Hammer Helmet
@@ -180,6 +273,7 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
                 {"Art": 2427, "Clipart": 4365, "Product": 4439, "Real World": 4357},
                 65,
                 tuple(_OFFICE_HOME_CLASSES.split()),
+                aliases=dict.fromkeys(("RealWorld", "Real_World"), "Real World"),
                 traits=Traits(domainbed_labels=("A", "C", "P", "R")),
             ),
             Benchmark(
@@ -230,16 +324,63 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
                     gga_steps=15_001,
                 ),
             ),
+            Benchmark(
+                "SVIRO",
+                dict.fromkeys(_SVIRO_VEHICLES),
+                7,
+                traits=Traits(domainbed_labels=_SVIRO_VEHICLES),
+            ),
+            Benchmark(
+                "WILDSCamelyon",
+                {
+                    "hospital_0": 59436,
+                    "hospital_1": 34904,
+                    "hospital_2": 85054,
+                    "hospital_3": 129838,
+                    "hospital_4": 146722,
+                },
+                2,
+                ("normal", "tumor"),
+                table=CAMELYON17,
+                traits=Traits(evaluate_every=100, domainbed_labels=tuple(CAMELYON17.domains.values())),
+            ),
+            Benchmark(
+                "WILDSFMoW",
+                dict.fromkeys(FMOW.domains.values()),
+                len(FMOW_CLASSES),
+                FMOW_CLASSES,
+                table=FMOW,
+                images=470_086,
+                every_class=False,
+                traits=Traits(evaluate_every=100, domainbed_labels=tuple(f"region_{number}" for number in range(6))),
+            ),
+            *(
+                Benchmark(
+                    name,
+                    spawrious.SIZES,
+                    len(spawrious.CLASSES),
+                    spawrious.CLASSES,
+                    needs=spawrious.NEEDS,
+                    list_images=partial(spawrious.list_images, parts),
+                    traits=Traits(
+                        evaluate_every=100,
+                        domainbed_labels=tuple(spawrious.SIZES),
+                        crops=False,
+                        test_domains=(spawrious.TEST,),
+                        deviations=(spawrious.FIRST_BY_NAME,),
+                    ),
+                )
+                for name, parts in spawrious.CHALLENGES.items()
+            ),
         )
     }
 )
 
-_DOMAINBED_SMALL = Traits(small_images=True, evaluate_every=100, largest_batch=2**9)
-
 _TRAITS: Mapping[str, Traits] = MappingProxyType(
     {
         **{name: entry.traits for name, entry in EMBEDDED.items()},
+        **{name: entry.traits for name, entry in FROM_FILES.items()},
         **{name: entry.traits for name, entry in BENCHMARKS.items()},
-        **dict.fromkeys(("Debug28", "RotatedMNIST", "ColoredMNIST"), _DOMAINBED_SMALL),
+        "Debug28": _MNIST,
     }
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from gga_sweep.datasets.catalogue import Benchmark
-from gga_sweep.datasets.files import Progress, for_each, shown
+from gga_sweep.datasets.files import Progress, for_each, is_folder, shown
 from gga_sweep.datasets.image_cache import image_bytes, photograph, why_unreadable
-from gga_sweep.datasets.image_folder import folder_faults, image_paths, scan_folders
-from gga_sweep.errors import Fault, GGASweepError
+from gga_sweep.datasets.image_folder import ImageTree, domain_folders, folder_faults, image_paths, scan_folders
+from gga_sweep.errors import Fault, GGASweepError, InputError
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class DatasetCheck:
 
 
 def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Progress | None = None) -> DatasetCheck:
-    """Compare a tree `root/domain/class/image` with the benchmark it should be, and open every image.
+    """Compare a dataset of photographs with the benchmark it should be, and open every image.
 
     Args:
         name: the dataset's.
@@ -86,15 +87,18 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
         progress: called after each opened image.
 
     Raises:
-        InputError: the root is not a folder, folders in it cannot be listed, or names in it are not text.
+        InputError: the root is not a folder, folders in it cannot be listed, names in it are not text, or two folders
+            stand for one domain.
     """
+    if benchmark is not None and benchmark.list_images is not None:
+        return _check_listed(name, root, benchmark, benchmark.list_images, progress)
     scan = scan_folders(root)
-    present = scan.folders
+    places = domain_folders(scan.folders, {} if benchmark is None else benchmark.aliases)
+    present = {domain: scan.folders[place] for domain, place in places.items()}
     found = {domain: sum(map(len, classes.values())) for domain, classes in present.items()}
     sizes: Mapping[str, int | None] = dict.fromkeys(present) if benchmark is None else benchmark.domain_sizes
     folders = {domain: present[domain] for domain in sizes if domain in present}
     classes = tuple(sorted({name for domain in folders.values() for name in domain}))
-    published = (None, None) if benchmark is None else (tuple(benchmark.domain_sizes), benchmark.n_classes)
     variant, remarks = (None, ()) if benchmark is None else _known_variant(found, benchmark)
     return DatasetCheck(
         name,
@@ -104,12 +108,47 @@ def check_tree(name: str, root: Path, benchmark: Benchmark | None, progress: Pro
         ),
         images=sum(found[domain] for domain in folders),
         classes=classes,
-        unloadable=tuple(folder_faults(folders, *published)),
+        unloadable=tuple(
+            folder_faults(folders)
+            if benchmark is None
+            else folder_faults(folders, tuple(sizes), benchmark.n_classes, benchmark.every_class)
+        ),
         differences=() if benchmark is None else tuple(_differences(benchmark, found, set(classes), variant)),
-        unreadable=tuple(_unreadable(root, tuple(image_paths(folders)), progress)),
+        unreadable=tuple(
+            _unreadable(root, tuple(image_paths({places[domain]: folders[domain] for domain in folders})), progress)
+        ),
         remarks=(*remarks, *_not_read(scan.left_out)),
         variant=variant,
     )
+
+
+def _check_listed(
+    name: str, root: Path, benchmark: Benchmark, list_images: Callable[[Path], ImageTree], progress: Progress | None
+) -> DatasetCheck:
+    """The check of a benchmark whose images are listed in a way of its own."""
+    try:
+        tree = list_images(root)
+    except InputError as error:
+        if not is_folder(root):
+            raise
+        missing = tuple(DomainCount(domain, None, size) for domain, size in benchmark.domain_sizes.items())
+        return DatasetCheck(name, missing, 0, (), unloadable=error.faults)
+    found = tree.domain_sizes
+    return DatasetCheck(
+        name,
+        domains=tuple(DomainCount(domain, found[domain], size) for domain, size in benchmark.domain_sizes.items()),
+        images=sum(found.values()),
+        classes=tree.classes,
+        differences=tuple(_differences(benchmark, found, set(tree.classes), None)),
+        unreadable=tuple(_unreadable(tree.root, list(chain.from_iterable(tree.paths.values())), progress)),
+    )
+
+
+def size_differences(published: Mapping[str, int], found: Mapping[str, int]) -> Iterator[Fault]:
+    """A fault for each domain that is there with another number of images than published."""
+    for domain, size in published.items():
+        if found.get(domain, size) != size:
+            yield Fault("dataset.root", f"domain {domain!r} was published with {size} images", found[domain])
 
 
 def _differences(
@@ -119,11 +158,10 @@ def _differences(
     for name in found:
         if name not in sizes:
             yield Fault("dataset.root", f"folder is no domain of {benchmark.name} and is not read", name, tuple(sizes))
+    if benchmark.images is not None and (total := sum(found.get(domain, 0) for domain in sizes)) != benchmark.images:
+        yield Fault("dataset.root", f"{benchmark.images} images were published in all domains together", total)
     if variant is None:
-        for domain, size in sizes.items():
-            if found.get(domain, size) != size:
-                rule = f"domain {domain!r} was published with {size} images"
-                yield Fault("dataset.root", rule, found[domain])
+        yield from size_differences(benchmark.published_sizes, found)
     known = set(benchmark.classes or classes)
     if missing := sorted(known - classes):
         yield Fault("dataset.root", f"must have the class folders of {benchmark.name}, no domain has {missing}")
@@ -134,6 +172,9 @@ def _differences(
 def _known_variant(found: Mapping[str, int], benchmark: Benchmark) -> tuple[str | None, tuple[str, ...]]:
     """The known variant that a tree is, and remarks on it; (None, ()) if it is as published, or unknown."""
     counts = {domain: found.get(domain, 0) for domain in benchmark.domain_sizes}
+    if benchmark.images is not None:
+        remark = f"{benchmark.name}: {benchmark.images:,} images are published in all, but not those of each domain"
+        return None, (remark,)
     if counts == dict(benchmark.domain_sizes):
         return None, ()
     for variant in benchmark.variants:

@@ -24,20 +24,22 @@ from gga_sweep.errors import Fault, GGASweepError, InputError
 from gga_sweep.input_files import open_regular, read_regular
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+PARQUET_SUFFIX = ".parquet"
 
 _LARGEST_TEXT = 2**27  # bytes of a JSON file: TerraIncognita's annotations have less
+_TEXT_SUFFIXES = (".json", ".csv")
 _AT_ONCE = 2**20  # bytes that are read of an archive in one piece, such as a header of a .tar
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """An image or a JSON file of a download.
+    """An image, a JSON file or a table of a download.
 
     Args:
-        path: below the download's folder or in its archive, with forward slashes.
-        size: bytes.
-        place: the download's folder, or the archive.
-        packed: whether the place is an archive.
+        path: below the download's folder or in its archive, with forward slashes; of a parquet file, column/row.
+        size: bytes; of a row of a parquet file, their mean.
+        place: the download's folder, the archive, or the parquet file.
+        packed: whether the place is an archive or a parquet file.
     """
 
     path: str
@@ -47,7 +49,7 @@ class DownloadedFile:
 
 
 def list_folder(folder: Path) -> list[DownloadedFile]:
-    """Images and JSON files at any depth; hidden ones and symbolic links are skipped."""
+    """Images, JSON files and tables at any depth; hidden ones and symbolic links are skipped."""
     found: list[DownloadedFile] = []
     waiting = [""]
     while waiting:
@@ -68,7 +70,7 @@ def archives_in(folder: Path) -> list[Path]:
 
 
 def list_archive(archive: Path) -> list[DownloadedFile]:
-    """Images and JSON files in a .zip or .tar, .tar.gz, .tgz.
+    """Images, JSON files and tables in a .zip or .tar, .tar.gz, .tgz.
 
     Raises:
         InputError: it cannot be read, or a member lies outside the archive or is a link.
@@ -91,12 +93,12 @@ def list_archive(archive: Path) -> list[DownloadedFile]:
     ]
 
 
-def read_file(file: DownloadedFile) -> bytes | bytearray:
+def read_file(file: DownloadedFile, at_most: int = _LARGEST_TEXT) -> bytes | bytearray:
     """All of one file's bytes; InputError if it is too large, or its archive is broken."""
-    if file.size > _LARGEST_TEXT:
-        raise InputError([Fault("", f"must have at most {_LARGEST_TEXT:,} bytes", file.size)], source=file.path)
+    if file.size > at_most:
+        raise InputError([Fault("", f"must have at most {at_most:,} bytes", file.size)], source=file.path)
     if not file.packed:
-        return read_regular(file.place / file.path, _LARGEST_TEXT)
+        return read_regular(file.place / file.path, at_most)
     with _readable(file.place):
         content = bytearray()  # bytes in pieces, to be joined, would take twice the memory
         for _, unpacked in _contents(file.place, {file.path}):
@@ -178,7 +180,11 @@ def _members(archive: Path) -> Iterator[_Member]:
 def _contents(archive: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
     """The members in `wanted`, each once, in the archive's order. Each must be read before the next is requested."""
     left = set(wanted)
-    if _is_zip(archive):
+    if archive.suffix == PARQUET_SUFFIX:
+        from gga_sweep.datasets.parquet import images
+
+        yield from images(archive, wanted)
+    elif _is_zip(archive):
         with open_regular(archive) as packed, zipfile.ZipFile(packed) as unzipped:
             for entry in unzipped.infolist():
                 if (path := _plain(entry.filename)) in left:
@@ -247,4 +253,4 @@ def _plain(name: str) -> str:
 
 def _wanted(name: str) -> bool:
     suffix = PurePosixPath(name).suffix.lower()
-    return (suffix in IMAGE_SUFFIXES or suffix == ".json") and not is_hidden(PurePosixPath(name).name)
+    return (suffix in IMAGE_SUFFIXES or suffix in _TEXT_SUFFIXES) and not is_hidden(PurePosixPath(name).name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from gga_sweep.datasets.dataset import Dataset, Domain
 from gga_sweep.datasets.files import Progress, is_folder, is_hidden, is_plain, shown, unfit_names
@@ -34,6 +36,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".p
 DEFAULT_IMAGE_SIZE = 224
 
 _TIMED_PHOTOGRAPHS = 32
+_NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 Folders = Mapping[str, Mapping[str, tuple[str, ...]]]
 """domain -> class -> image files, as found, also in folders below the class; all sorted."""
@@ -54,33 +57,27 @@ class Scan:
 
 @dataclass(frozen=True)
 class ImageTree:
-    """A tree without faults.
+    """A listed dataset of photographs, without faults.
 
     Args:
         root: its folder.
-        classes: sorted; the same in every domain.
-        folders: domain -> class -> image files, all sorted.
+        classes: their names, in label order.
+        paths: by domain, its images relative to the root, in the order that splits refer to.
+        labels: by domain, the class index of each of its images.
     """
 
     root: Path
     classes: tuple[str, ...]
-    folders: Folders
+    paths: Mapping[str, tuple[str, ...]]
+    labels: Mapping[str, tuple[int, ...]]
 
     @property
     def domain_sizes(self) -> dict[str, int]:
-        return {domain: len(self.paths(domain)) for domain in self.folders}
-
-    def paths(self, domain: str) -> tuple[str, ...]:
-        """A domain's images relative to the root, by class, then by file: the order that splits refer to."""
-        return tuple(image_paths({domain: self.folders[domain]}))
-
-    def labels(self, domain: str) -> list[int]:
-        """The class index of each of a domain's images."""
-        return [label for label, name in enumerate(self.classes) for _ in self.folders[domain][name]]
+        return {domain: len(paths) for domain, paths in self.paths.items()}
 
     def manifest(self, cache_dir: Path | None) -> Manifest:
-        """The manifest, which identifies the tree; InputError naming every file that cannot be read."""
-        return read_manifest(self.root, image_paths(self.folders), cache_dir)
+        """The manifest, which identifies the images; InputError naming every file that cannot be read."""
+        return read_manifest(self.root, itertools.chain.from_iterable(self.paths.values()), cache_dir)
 
 
 def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Scan:
@@ -107,8 +104,19 @@ def scan_folders(root: Path, domains: Sequence[str] | None = None) -> Scan:
     return Scan(folders, dict(listing.left_out))
 
 
-def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_classes: int | None = None) -> list[Fault]:
-    """The faults of a tree as a dataset (of these domains and this number of classes, where given)."""
+def folder_faults(
+    folders: Folders,
+    domains: Sequence[str] | None = None,
+    n_classes: int | None = None,
+    every_class: bool = True,
+) -> list[Fault]:
+    """The faults of a tree as a dataset.
+
+    Args:
+        folders: of the tree.
+        domains, n_classes: what it must hold, where they are given.
+        every_class: whether each domain must have images of each class.
+    """
     faults = []
     if domains is not None and set(domains) - set(folders):
         missing = sorted(set(domains) - set(folders))
@@ -123,13 +131,13 @@ def folder_faults(folders: Folders, domains: Sequence[str] | None = None, n_clas
         faults.append(Fault("dataset.root", rule, stray))
     domain_folders = {domain: found for domain, found in folders.items() if domain not in stray}
     times = Counter(name for found in domain_folders.values() for name in found)
-    few = [name for name, count in times.items() if 2 * count < len(domain_folders)]
+    few = [name for name, count in times.items() if every_class and 2 * count < len(domain_folders)]
     if few:
         where = [f"{domain}/{name}" for domain, found in domain_folders.items() for name in few if name in found]
         rule = "a class folder must lie in every domain; move away those that lie in few, or add them to the others"
         faults.append(Fault("dataset.root", rule, shown(where)))
     classes = sorted(set(times) - set(few))
-    for domain, found in domain_folders.items():
+    for domain, found in domain_folders.items() if every_class else ():
         if lacking := [name for name in classes if name not in found]:
             rule = f"domain {domain!r} must have the class folders of the other domains, lacks {lacking}"
             faults.append(Fault("dataset.root", rule, list(found)))
@@ -160,17 +168,57 @@ def _stray_domains(folders: Folders) -> list[str]:
     return [domain for domain, found in folders.items() if times and not found]
 
 
-def read_tree(root: Path, domains: Sequence[str] | None = None, n_classes: int | None = None) -> ImageTree:
+def read_tree(
+    root: Path,
+    domains: Sequence[str] | None = None,
+    n_classes: int | None = None,
+    every_class: bool = True,
+    aliases: Mapping[str, str] = _NO_ALIASES,
+) -> ImageTree:
     """List a tree (of these domains and as many classes, where given).
 
+    Args:
+        aliases: other names of domain folders -> the domain.
+
     Raises:
-        InputError: with all its faults: no such folder, no domains or not the named ones, domains whose
-            classes differ, a class folder without an image, another number of classes.
+        InputError: with all its faults: no such folder, no domains or not the named ones, another number of classes,
+            two folders of one domain; and, where each domain must have every class, domains whose classes differ or a
+            class folder without an image.
     """
-    folders = scan_folders(root, domains).folders
-    if faults := folder_faults(folders, domains, n_classes):
+    scanned = scan_folders(root, None if domains is None else (*domains, *aliases)).folders
+    places = domain_folders(scanned, aliases)
+    folders = {domain: scanned[place] for domain, place in places.items()}
+    if faults := folder_faults(folders, domains, n_classes, every_class):
         raise InputError(faults, source=str(root))
-    return ImageTree(root, tuple(next(iter(folders.values()))), folders)
+    classes = tuple(sorted({name for found in folders.values() for name in found}))
+    return ImageTree(
+        root,
+        classes,
+        {domain: tuple(image_paths({place: scanned[place]})) for domain, place in places.items()},
+        {
+            domain: tuple(label for label, name in enumerate(classes) for _ in found.get(name, ()))
+            for domain, found in folders.items()
+        },
+    )
+
+
+def domain_folders(found: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """By domain, the folder that stands for it; sorted by domain.
+
+    Raises:
+        InputError: two folders of one domain.
+    """
+    places: dict[str, list[str]] = {}
+    for folder in found:
+        places.setdefault(aliases.get(folder, folder), []).append(folder)
+    faults = [
+        Fault("dataset.root", f"must hold one folder of domain {domain!r}", folders)
+        for domain, folders in places.items()
+        if len(folders) > 1
+    ]
+    if faults:
+        raise InputError(faults)
+    return {domain: folder for domain, (folder,) in sorted(places.items())}
 
 
 def load_tree(
@@ -203,8 +251,7 @@ def load_tree(
         require_private(file)
     domains: list[Domain] = []
     faults: list[Fault] = []
-    for domain in tree.folders:
-        paths = tree.paths(domain)
+    for domain, paths in tree.paths.items():
         entries = [listed[path] for path in paths]
         on_decoded = _progress_of(progress, domain, to_decode, sizes)
         try:
@@ -215,7 +262,7 @@ def load_tree(
         except InputError as error:
             faults += error.faults
         else:
-            domains.append(Domain(domain, images, torch.tensor(tree.labels(domain)), paths, files.get(domain)))
+            domains.append(Domain(domain, images, torch.tensor(tree.labels[domain]), paths, files.get(domain)))
     if faults:
         for domain in to_decode if files else ():
             files[domain].unlink(missing_ok=True)  # once the fault is fixed the tree has another digest

@@ -1,8 +1,8 @@
 """Find the images of a benchmark in its download: `domain/class/image` -> the file.
 
 Layouts: domain folders at any depth (PACS: `kfold/`, OfficeHome: `OfficeHomeDataset_10072016/`, VLCS: `VLCS/`,
-DomainNet: six folders of one archive each), and photographs with annotations (TerraIncognita). Source:
-facebookresearch/DomainBed, domainbed/scripts/download.py.
+DomainNet: six folders of one archive each), photographs with annotations (TerraIncognita; facebookresearch/DomainBed,
+domainbed/scripts/download.py), images with a table of metadata (WILDS), and rows of parquet files (any of them).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from gga_sweep.datasets.catalogue import AnnotatedPhotographs, Benchmark
 from gga_sweep.datasets.downloads import DownloadedFile
 from gga_sweep.datasets.files import is_plain, shown, unfit_names
-from gga_sweep.datasets.image_folder import Folders, folder_faults
+from gga_sweep.datasets.image_folder import IMAGE_SUFFIXES, Folders, folder_faults
+from gga_sweep.datasets.parquet import ParquetColumns, list_rows
+from gga_sweep.datasets.wilds_tables import tabled_images
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.input_files import read_regular
 
@@ -33,17 +35,44 @@ def find_layout(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout
 
     Raises:
         InputError: domains that are missing or lie in two places, classes that differ from domain to domain or are too
-            few, annotations that cannot be read or name photographs that are not there.
+            few, annotations or tables that cannot be read or name images that are not there.
     """
     if benchmark.annotated is not None and (annotations := _annotations(benchmark.annotated, files)):
         layout = _annotated_photographs(benchmark, benchmark.annotated, files, annotations)
+    elif benchmark.table is not None and (tables := benchmark.table.among(files)):
+        layout = tabled_images(benchmark.table, tables, files, benchmark.classes or ())
     else:
         layout = _domain_folders(benchmark, files)
     if unfit := unfit_names("download", [path for path in layout if not all(map(is_plain, path.split("/")))]):
         raise InputError(unfit)
-    if faults := folder_faults(_folders(layout), tuple(benchmark.domain_sizes), benchmark.n_classes):
-        raise InputError([Fault("download", fault.rule, fault.got) for fault in faults])
+    _require_no_faults(layout, benchmark)
     return layout
+
+
+def find_rows(benchmark: Benchmark | None, files: Sequence[Path], columns: ParquetColumns) -> Layout:
+    """The images in parquet files; for a benchmark of None, of whichever domains and classes they have.
+
+    Raises:
+        InputError: files that cannot be read or lack a column, values that are no names of domains or classes, domains
+            other than the benchmark's, classes that differ from domain to domain or are too few.
+    """
+    layout = list_rows(files, columns)
+    known = None if benchmark is None else tuple(benchmark.domain_sizes)
+    if known is not None and (unknown := sorted({path.split("/")[0] for path in layout} - {*known})):
+        raise InputError([Fault(f"column {columns.domain}", "must hold domains of the benchmark", unknown, known)])
+    _require_no_faults(layout, benchmark)
+    return layout
+
+
+def _require_no_faults(layout: Layout, benchmark: Benchmark | None) -> None:
+    folders = _folders(layout)
+    if benchmark is None:
+        faults = folder_faults(folders)
+    else:
+        known = tuple(benchmark.domain_sizes)
+        faults = folder_faults(folders, known, benchmark.n_classes, benchmark.every_class)
+    if faults:
+        raise InputError([Fault("download", fault.rule, fault.got) for fault in faults])
 
 
 def read_duplicates(file: Path, domains: Iterable[str]) -> frozenset[str]:
@@ -71,13 +100,19 @@ def read_duplicates(file: Path, domains: Iterable[str]) -> frozenset[str]:
 def _domain_folders(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> Layout:
     """Images that lie as any/folders/domain/class/image."""
     above: dict[str, set[str]] = {domain: set() for domain in benchmark.domain_sizes}
+    names: dict[tuple[str, str], set[str]] = {}
     placed: dict[tuple[str, str], dict[str, DownloadedFile]] = {}
     for file in files:
         parts = file.path.split("/")
-        if len(parts) >= 3 and parts[-3] in above and not file.path.endswith(".json"):
-            folder = "/".join(parts[:-3])
-            above[parts[-3]].add(folder)
-            placed.setdefault((parts[-3], folder), {})["/".join(parts[-3:])] = file
+        if len(parts) < 3 or PurePosixPath(file.path).suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        *outer, place, name, image = parts
+        domain = benchmark.aliases.get(place, place)
+        if domain in above:
+            folder = "/".join(outer)
+            above[domain].add(folder)
+            names.setdefault((domain, folder), set()).add(place)
+            placed.setdefault((domain, folder), {})[f"{domain}/{name}/{image}"] = file
     together = set.intersection(*above.values())
     # another dataset in the download may have a domain of the same name: prefer the folder that holds all domains
     chosen = {domain: together if len(together) == 1 else folders for domain, folders in above.items()}
@@ -87,9 +122,10 @@ def _domain_folders(benchmark: Benchmark, files: Sequence[DownloadedFile]) -> La
         rule = f"must hold a folder domain/class/image for each domain, lacks {missing}"
         faults.append(Fault("download", rule, shown(sorted(there)), tuple(benchmark.domain_sizes)))
     for domain, folders in chosen.items():
-        if len(folders) > 1:
-            rule = f"domain {domain!r} must lie in one place (give the folder or archive that is meant)"
-            faults.append(Fault("download", rule, sorted(folders)))
+        for places in (folders, *(names[domain, folder] for folder in folders)):
+            if len(places) > 1:
+                rule = f"domain {domain!r} must lie in one place (give the folder or archive that is meant)"
+                faults.append(Fault("download", rule, sorted(places)))
     if faults:
         raise InputError(faults)
     return {path: file for domain, (folder,) in chosen.items() for path, file in placed[domain, folder].items()}

@@ -16,6 +16,7 @@ from gga_sweep.datasets.augmentation import (
     draw_numbers,
 )
 from gga_sweep.datasets.batched_augmentation import augment_batch
+from gga_sweep.datasets.catalogue import traits_of
 from gga_sweep.datasets.dataset import Dataset, Domain
 from gga_sweep.datasets.splits import Split
 from gga_sweep.seeding import stream
@@ -101,7 +102,8 @@ class Reading:
             stream(self.dataset, self.trial_seed, self.purpose, self.step, self.domain, place)
             for place in self.places.tolist()
         )
-        numbers = [draw_numbers(height, width, rng) for rng in streams]
+        crops = traits_of(self.dataset).crops
+        numbers = [draw_numbers(height, width, rng, crops) for rng in streams]
         if self.augmentation == "domainbed-batched":
             return numbers
         for image, drawn in zip(images, numbers, strict=True):

@@ -1,11 +1,11 @@
-"""Make a benchmark's tree `domain/class/image` from its download. Nothing is downloaded."""
+"""Make a tree `domain/class/image` from a benchmark's download or from parquet files. Nothing is downloaded."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from gga_sweep.datasets.catalogue import BENCHMARKS
 from gga_sweep.datasets.dataset_check import DatasetCheck, check_tree
 from gga_sweep.datasets.downloads import (
     ARCHIVE_SUFFIXES,
+    PARQUET_SUFFIX,
     DownloadedFile,
     archives_in,
     copy_files,
@@ -20,7 +21,9 @@ from gga_sweep.datasets.downloads import (
     list_folder,
 )
 from gga_sweep.datasets.files import Progress, existing, expanded, free_bytes, shown
-from gga_sweep.datasets.layouts import Layout, find_layout, read_duplicates
+from gga_sweep.datasets.layouts import Layout, find_layout, find_rows, read_duplicates
+from gga_sweep.datasets.parquet import ParquetColumns, parquet_files
+from gga_sweep.datasets.registry import IMAGE_FOLDER
 from gga_sweep.errors import Fault, InputError
 
 _BLOCK = 4096  # bytes: what a file takes on disk is a multiple of it
@@ -54,34 +57,37 @@ def prepare_dataset(
     *,
     link: bool = False,
     duplicates: Path | None = None,
+    columns: ParquetColumns | None = None,
     progress: Progress | None = None,
 ) -> PreparedDataset:
-    """Make a benchmark's tree from its download, then check it.
+    """Make a tree from a benchmark's download or from parquet files, then check it.
 
     The tree is created completely or not at all. Unpacked files of the download are used first; archives directly in it
     are opened only if those do not suffice. The download is not changed.
 
     Args:
-        name: of a benchmark.
-        download: a folder, or an archive.
+        name: of a benchmark; or ImageFolder, for parquet files of other domains and classes.
+        download: a folder, an archive, or a parquet file. Of a folder that holds parquet files, these are read.
         root: the folder to be made; it may exist if it is empty.
         link: make hard links to unpacked images instead of copies; only within one file system. Images in archives are
-            written in any case.
+            written in any case, and so are those in parquet files.
         duplicates: a file that lists images to leave out, one `domain/class/image` a line (DomainNet).
+        columns: of the parquet files; by default image, domain and label.
         progress: called after each listed archive, each written image and each opened image.
 
     Raises:
         InputError: an unknown benchmark, a download that is not there or does not hold it (named: what is missing), a
-            root that is not empty, archives that are broken or unsafe, too little room on the disk, links across file
-            systems.
+            root that is not empty, archives that are broken or unsafe, parquet files without a needed column (named:
+            the columns that exist), too little room on the disk, links across file systems.
     """
     download, root = expanded(download, "download"), expanded(root, "root").absolute()
     duplicates = None if duplicates is None else expanded(duplicates, "duplicates")
     _check_paths(name, download=download, root=root)
-    _check_request(name, download, root, link, duplicates)
-    benchmark = BENCHMARKS[name]
-    listed = frozenset() if duplicates is None else read_duplicates(duplicates, benchmark.domain_sizes)
-    found = _find(name, download, progress)
+    tables = parquet_files(download)
+    _check_request(name, download, root, link, duplicates, columns, tables)
+    benchmark = BENCHMARKS.get(name)
+    listed = frozenset() if duplicates is None else read_duplicates(duplicates, BENCHMARKS[name].domain_sizes)
+    found = find_rows(benchmark, tables, columns or ParquetColumns()) if tables else _find(name, download, progress)
     layout = {path: file for path, file in found.items() if path not in listed}
     left_out = len(found) - len(layout)
     linked = sum(not file.packed for file in layout.values()) if link else 0
@@ -107,12 +113,28 @@ def _check_paths(name: str, **paths: Path) -> None:
         raise InputError(faults, source=f"prepare {name}")
 
 
-def _check_request(name: str, download: Path, root: Path, link: bool, duplicates: Path | None) -> None:
+def _check_request(
+    name: str,
+    download: Path,
+    root: Path,
+    link: bool,
+    duplicates: Path | None,
+    columns: ParquetColumns | None,
+    tables: Sequence[Path],
+) -> None:
     faults = []
-    if name not in BENCHMARKS:
-        faults.append(Fault("name", "must be a benchmark", name, tuple(BENCHMARKS)))
-    if not (download.is_dir() or (download.is_file() and download.name.lower().endswith(ARCHIVE_SUFFIXES))):
-        faults.append(Fault("download", "must be a folder or an archive", str(download), ARCHIVE_SUFFIXES))
+    trees = tuple(benchmark.name for benchmark in BENCHMARKS.values() if benchmark.list_images is None)
+    known = (*trees, *([IMAGE_FOLDER] if tables else []))
+    if name in BENCHMARKS and name not in known:
+        rule = f"is read as its download is unpacked: give {BENCHMARKS[name].needs} as dataset.root"
+        faults.append(Fault("name", rule, name, known))
+    elif name not in known:
+        faults.append(Fault("name", "must be a benchmark", name, known))
+    if columns is not None and not tables:
+        faults.append(Fault("columns", "are of parquet files, and the download holds none", str(download)))
+    if not (tables or download.is_dir() or (download.is_file() and download.name.lower().endswith(ARCHIVE_SUFFIXES))):
+        allowed = (*ARCHIVE_SUFFIXES, PARQUET_SUFFIX)
+        faults.append(Fault("download", "must be a folder, an archive or a parquet file", str(download), allowed))
     elif link and download.stat().st_dev != existing(root).stat().st_dev:
         faults.append(Fault("link", "must stay within one file system (copy instead)", f"{download} -> {root}"))
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):

@@ -371,7 +371,7 @@ def _step_time(run: RunRecords) -> float:
 
 def _is_kept(job: _Job) -> bool:
     """Whether the ledger has the weights of the selected step: it keeps only those of a run's best validation step."""
-    best = by_validation(job.run)
+    best = by_validation(job.run, job.config.metric)
     return best is not None and best.step == job.selected_step
 
 

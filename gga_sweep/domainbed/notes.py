@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from gga_sweep.domainbed.model_selection import METHODS, DomainBedCell
 from gga_sweep.domainbed.registry import ALGORITHMS, DOMAINS
-from gga_sweep.domainbed.results import Results
+from gga_sweep.domainbed.results import DOMAINBED, Results, Run, RunKey
+from gga_sweep.domainbed.swad_family import AVERAGED, LOG, PROGRAMS
 from gga_sweep.domainbed.tables import DomainBedTables, domain_labels
 from gga_sweep.errors import Fault
 from gga_sweep.report.document import Footnote
@@ -40,6 +42,7 @@ def notes(results: Results, tables: DomainBedTables) -> list[Footnote]:
     """All notes, in the order of printing."""
     return [
         *_read(results),
+        *_swad_family(results),
         *_missing(results, tables),
         *_of_faults(
             "Left out",
@@ -58,8 +61,9 @@ def _read(results: Results) -> Iterator[Footnote]:
     runs = results.runs
     by_domains = Counter(len(run.key.test_domains) for run in runs)
     items = [f"{count(by_domains[n], 'run')} with {count(n, 'test domain')}{_use(n)}" for n in sorted(by_domains)]
-    unfinished = sum(not run.done for run in runs)
-    items += [f"{count(unfinished, 'run')} without the file `done`: unfinished, but used"] * (unfinished > 0)
+    for of, sign in ((True, "the file `done`"), (False, f"final results in {LOG}")):
+        unfinished = sum(not run.done for run in runs if (run.key.program == DOMAINBED) is of)
+        items += [f"{count(unfinished, 'run')} without {sign}: unfinished, but used"] * (unfinished > 0)
     if results.repeated:
         items.append(
             f"{count(results.repeated, 'record')} with the same numbers as an earlier one of the same run and step"
@@ -73,6 +77,82 @@ def _read(results: Results) -> Iterator[Footnote]:
     yield Footnote(
         "Read", f"{count(results.records, 'record')} of {count(len(runs), 'run')} in {results.folder}.", tuple(items)
     )
+
+
+def _swad_family(results: Results) -> Iterator[Footnote]:
+    """Which program wrote what, and what its files lack."""
+    family = [run for run in results.runs if run.key.program != DOMAINBED]
+    if not family:
+        return
+    folders = {program: len({run.folder for run in family if run.key.program == program}) for program in PROGRAMS}
+    sentence = "recognised by the arguments and hyperparameters in their files."
+    if any(run.key.algorithm.endswith(f"({run.key.program})") for run in family):
+        sentence += " Their rows have the program in brackets, DomainBed's have none."
+    items = tuple(f"{name} ({PROGRAMS[name]}): {count(number, 'folder')}" for name, number in folders.items() if number)
+    yield Footnote("Programs with swad's trainer", sentence, items)
+    yield Footnote("Lacking", "what their files do not have:", tuple(_lacking(results, family)))
+
+
+def _lacking(results: Results, family: Sequence[Run]) -> Iterator[str]:
+    if all(len(run.key.test_domains) != 2 for run in family):
+        yield "runs that leave out two domains, and so leave-one-domain-out cross-validation"
+    several = [
+        f"{algorithm} on {dataset}: {len(of_draw)}, by {', '.join(_varied(of_draw.values()))}"
+        for (dataset, algorithm), of_draw in settings_by_draw(results).items()
+        if len(of_draw) > 1
+    ]
+    more = f" ({'; '.join(several)})" * bool(several)
+    yield f"hparams_seed: different hyperparameters are different draws, numbered as they come{more}"
+    fast = sum(bool(np.isnan(run.training_split).any()) for run in family)
+    if fast:
+        yield f"accuracies on the training splits of training domains, in {count(fast, 'run')}: no method uses them"
+    halved = sum(_switched_on("indomain_test", run) for run in family)
+    if halved:
+        yield f"half of each validation split, in {count(halved, 'run')} with `indomain_test`"
+    rounded = sum(run.file == LOG for run in family)
+    if rounded:
+        yield f"more than six decimals, in {count(rounded, 'run')} that {LOG} alone has"
+    yield from _lacking_of_swad(results, family)
+    yield (
+        "DomainBed's oracle: their row `oracle` takes the step with the best accuracy on the validation split of the "
+        "test domain; these tables take the last step, which is their row `last`"
+    )
+
+
+def _varied(settings: Collection[tuple[str, ...]]) -> list[str]:
+    """Names of the hyperparameters that are not equal everywhere."""
+    common = set.intersection(*map(set, settings))
+    return sorted({line.partition(":")[0] for of_draw in settings for line in of_draw if line not in common})
+
+
+def settings_by_draw(results: Results) -> Mapping[tuple[str, str], Mapping[int, tuple[str, ...]]]:
+    """The hyperparameters of each draw of swad's family, by dataset and algorithm."""
+    found: dict[tuple[str, str], dict[int, tuple[str, ...]]] = {}
+    for run in results.runs:
+        if run.key.program != DOMAINBED:
+            found.setdefault((run.key.dataset, run.key.algorithm), {})[run.key.draw] = run.key.settings
+    return found
+
+
+def _lacking_of_swad(results: Results, family: Sequence[Run]) -> Iterator[str]:
+    averaged = {_without_average(run) for run in family if AVERAGED in run.key.algorithm}
+    if averaged:
+        yield f"steps to select from, in rows{AVERAGED}: an average over steps is a run's only record"
+    if results.unconverged:
+        places = ", ".join(results.unconverged[:3]) + ", ..." * (len(results.unconverged) > 3)
+        yield f"a valley, in {count(len(results.unconverged), 'average')}, each of its last segment alone ({places})"
+    without = [run for run in family if _switched_on("swad", run) and _without_average(run) not in averaged]
+    if without:
+        yield f"the average, in {count(len(without), 'run')} with SWAD: no {LOG} evaluates it"
+
+
+def _switched_on(name: str, run: Run) -> bool:
+    off = {f"{name}: {value}" for value in (False, None, 0, 0.0)}
+    return any(line.startswith(f"{name}: ") and line not in off for line in run.key.settings)
+
+
+def _without_average(run: Run) -> tuple[str, RunKey]:
+    return run.folder, replace(run.key, algorithm=run.key.algorithm.replace(AVERAGED, ""))
 
 
 def _use(n: int) -> str:

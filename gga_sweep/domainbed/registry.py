@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from gga_sweep.datasets import BENCHMARKS
+from gga_sweep.datasets.catalogue import BENCHMARKS, FROM_FILES
 
 ALGORITHMS = (
     *("ERM", "ERMPlusPlus", "Fish", "IRM", "GroupDRO", "Mixup", "MLDG", "CORAL", "MMD", "DANN", "CDANN", "MTL"),
@@ -18,24 +18,12 @@ ALGORITHMS = (
 )
 """Its algorithms, in its order."""
 
-_SPAWRIOUS = ("Test", "SC_group_1", "SC_group_2")
-
 DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Debug28": ("0", "1", "2"),
         "Debug224": ("0", "1", "2"),
-        "ColoredMNIST": ("+90%", "+80%", "-90%"),
-        "RotatedMNIST": ("0", "15", "30", "45", "60", "75"),
-        **{name: entry.traits.domainbed_labels for name, entry in BENCHMARKS.items() if entry.traits.domainbed_labels},
-        "SVIRO": ("aclass", "escape", "hilux", "i3", "lexus", "tesla", "tiguan", "tucson", "x5", "zoe"),
-        "WILDSCamelyon": ("hospital_0", "hospital_1", "hospital_2", "hospital_3", "hospital_4"),
-        "WILDSFMoW": ("region_0", "region_1", "region_2", "region_3", "region_4", "region_5"),
-        "SpawriousO2O_easy": _SPAWRIOUS,
-        "SpawriousO2O_medium": _SPAWRIOUS,
-        "SpawriousO2O_hard": _SPAWRIOUS,
-        "SpawriousM2M_easy": _SPAWRIOUS,
-        "SpawriousM2M_medium": _SPAWRIOUS,
-        "SpawriousM2M_hard": _SPAWRIOUS,
+        **{name: entry.traits.domainbed_labels for name, entry in FROM_FILES.items()},
+        **{name: entry.traits.domainbed_labels for name, entry in BENCHMARKS.items()},
     }
 )
 """Its datasets, in its order, each with its labels of the domains."""

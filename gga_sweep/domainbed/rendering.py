@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gga_sweep.domainbed.model_selection import METHODS
-from gga_sweep.domainbed.notes import NAME_WIDTH, notes
+from gga_sweep.domainbed.notes import NAME_WIDTH, notes, settings_by_draw
 from gga_sweep.domainbed.results import Results
 from gga_sweep.domainbed.tables import Block, DomainBedEntry, DomainBedTable, DomainBedTables, build_tables
 from gga_sweep.errors import Fault, InputError
@@ -21,7 +21,7 @@ from gga_sweep.report.long_table import to_csv, to_json
 from gga_sweep.report.markdown import sections_to_markdown
 from gga_sweep.report.wording import ABSENT
 
-NOTE_WIDTH = 100
+NOTE_WIDTH = 80
 LISTED = 10  # a note in text lists so many items; the other formats list all
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 _COLUMNS = (
@@ -91,7 +91,7 @@ def _section(results: Results, tables: DomainBedTables, below: Sequence[Footnote
 
 
 def _to_json(results: Results, tables: DomainBedTables, below: Sequence[Footnote]) -> Mapping[str, Any]:
-    """Accuracies in percent."""
+    """Accuracies in percent; `draws` are those that DomainBed did not number."""
     return {
         "folder": str(results.folder),
         "records_read": results.records,
@@ -111,6 +111,11 @@ def _to_json(results: Results, tables: DomainBedTables, below: Sequence[Footnote
             }
             for method, choices in tables.choices.items()
             for cell, choice in choices.items()
+        ],
+        "draws": [
+            {"dataset": dataset, "algorithm": algorithm, "hparams_seed": draw, "hparams": settings}
+            for (dataset, algorithm), by_draw in settings_by_draw(results).items()
+            for draw, settings in by_draw.items()
         ],
         "notes": below,
     }

@@ -40,6 +40,7 @@ class Checkpoint:
         records: Sequence[Record],
         annealed: Sequence[AnnealingLine],
         read: ReadFile,
+        metric: str,
         removed: Collection[str] = (),
     ) -> Iterator[str]:
         """The files of the run's folder that are not what the checkpoint was written with.
@@ -50,10 +51,11 @@ class Checkpoint:
         Args:
             records, annealed: what the folder holds.
             read: reads the other files.
+            metric: by which the run keeps its best weights.
             removed: weights that were removed on purpose.
         """
         before, later = self.split(records)
-        replaced = best_accuracy(later) > best_accuracy(before)
+        replaced = best_validation(later, metric) > best_validation(before, metric)
         contents: dict[str, bytes | None] = {
             "records.jsonl": dump_lines(before),
             "annealing.jsonl": dump_lines(line for line in annealed if line.step < self.next_step),
@@ -98,7 +100,7 @@ def parse_checkpoint(content: bytes) -> Checkpoint:
     return checkpoint
 
 
-def best_accuracy(records: Sequence[Record]) -> float:
-    """The highest validation accuracy, without NaN; -1 if there is none, so that every other one exceeds it."""
-    accuracies = (record.validation.accuracy for record in records)
-    return max((accuracy for accuracy in accuracies if accuracy >= 0), default=-1.0)
+def best_validation(records: Sequence[Record], metric: str) -> float:
+    """The highest validation mean, without NaN; -1 if there is none, so that every other one exceeds it."""
+    means = (record.validation.validation_mean(metric) for record in records)
+    return max((mean for mean in means if mean >= 0), default=-1.0)

@@ -18,11 +18,13 @@ from gga_sweep.datasets import describe
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import GGASweepError
 from gga_sweep.ledger.open_store import open_store
+from gga_sweep.networks.timm_models import is_timm
 from gga_sweep.spec.content_digests import cache_folder
 from gga_sweep.spec.location import Location
+from gga_sweep.spec.plan import SweepSpec
 
 PACKAGES = ("gga-sweep", "torch", "torchvision", "numpy", "ray", "msgspec")
-"""Packages that must have the same version on every node."""
+"""Packages that must have the same version on every node, whatever is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,14 @@ class NodeCheck:
         marker: name of a file that the requesting process has written there (`storage_marker`).
         dataset: of a sweep; None skips the images.
         gpus: whether to look for GPUs.
+        packages: whose versions are reported.
     """
 
     storage: Location
     marker: str
     dataset: DatasetConfig | None = None
     gpus: bool = False
+    packages: tuple[str, ...] = PACKAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class NodeReport:
     """What one node found.
 
     Args:
-        versions: of Python and of `PACKAGES`; a missing package is left out.
+        versions: of Python and of the packages; a missing one is left out.
         storage_fault: why the storage cannot be used there; None where it can.
         cache: the folder of decoded images, and the free bytes on its disk.
         clock: seconds since the epoch, when the check ended.
@@ -92,7 +96,7 @@ def check_node(check: NodeCheck) -> NodeReport:
     cache = cache_folder(check.storage)
     images, images_fault = _images(check.dataset)
     return NodeReport(
-        versions=installed_versions(),
+        versions=installed_versions(check.packages),
         storage_fault=_storage_fault(check),
         cache=(str(cache), _free_bytes(cache)),
         images=images,
@@ -126,10 +130,16 @@ def storage_marker(storage: Location) -> Iterator[str]:
                 (storage / f"{name}.d").rmdir()
 
 
-def installed_versions() -> dict[str, str]:
-    """Of Python and of `PACKAGES`."""
+def needed_packages(sweep: SweepSpec | None) -> tuple[str, ...]:
+    """Packages that must have the same version on every node that trains a sweep."""
+    uses_timm = sweep is not None and any(is_timm(sweep.training_of(arm).network) for arm in sweep.arms)
+    return (*PACKAGES, "timm") if uses_timm else PACKAGES
+
+
+def installed_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Of Python and of those of the packages that are installed."""
     found = {"Python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found

@@ -12,6 +12,7 @@ from gga_sweep.errors import Fault, InputError, StorageError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.open_store import open_store
 from gga_sweep.ledger.stored_sweep import check_unchanged, write_sweep
+from gga_sweep.ledger.suggested_draws import check_searcher
 from gga_sweep.spec.content_digests import cache_folder, read_contents
 from gga_sweep.spec.location import Location, S3Location
 from gga_sweep.spec.plan import Contents, SweepSpec
@@ -21,10 +22,12 @@ def prepare_ledger(sweep: SweepSpec, allow_change: bool = False) -> Contents:
     """Check the sweep file against the ledger, and store the sweep there for reports.
 
     Raises:
-        InputError: the images are missing, or the sweep file changed under its name (unless `allow_change`).
+        InputError: the images are missing, or the sweep file changed under its name (unless `allow_change`); or another
+            searcher suggested the draws so far.
     """
     contents = read_contents(sweep)
     ledger = Ledger(sweep.folder)
+    check_searcher(ledger, sweep.config)
     if not allow_change:
         check_unchanged(ledger, sweep, contents)
     write_sweep(ledger, sweep, contents)

@@ -25,7 +25,7 @@ from gga_sweep.errors import (
     StorageError,
     first_line,
 )
-from gga_sweep.execution.checkpoint import best_accuracy, dump_checkpoint
+from gga_sweep.execution.checkpoint import best_validation, dump_checkpoint
 from gga_sweep.execution.prefixes import Prefix, leave_prefix
 from gga_sweep.execution.start_run import RunTraining, begin_anew, resume
 from gga_sweep.ledger.json_codec import digest, dump_lines
@@ -271,7 +271,9 @@ class RecordedRun:
             self._training.annealed.extend(done.annealed)
             self._folder.write_annealed(self._training.annealed)
         if done.record is not None:
-            is_best = done.record.validation.accuracy > best_accuracy(self._training.records)  # not if equal, or NaN
+            metric = self._training.trainer.config.metric
+            best = best_validation(self._training.records, metric)
+            is_best = done.record.validation.validation_mean(metric) > best  # not if equal, or NaN
             self._training.records.append(done.record)
             self._folder.write_records(self._training.records)
             if is_best:

@@ -25,6 +25,7 @@ from gga_sweep.ledger.run_reader import (
     result_stamp,
 )
 from gga_sweep.ledger.store import LedgerStore
+from gga_sweep.metrics import DEFAULT_METRIC
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.records import FINAL, AnnealingLine, Averaged, NoisyStep, Record, RunResult, RunState, RunStatus
 from gga_sweep.spec.key import run_key
@@ -115,10 +116,11 @@ class RunCheck:
         self.checked.update({"evaluation": evaluations, "annealed step": len(annealed)})
         for name in get_args(Weights):
             self._check_weights(name, contents[name])
+        metric = DEFAULT_METRIC if header is None else header.config.metric
         if header is not None and not self.findings:
             self._check_header(self._check_steps, header.config, records, annealed)
             self._check_averaged(header.config, averaged)
-        self._check_checkpoint(records, annealed, contents)
+        self._check_checkpoint(records, annealed, contents, metric)
         if indexed is not None and indexed.stamp == result_stamp(files):
             timings = folder.read_file("timings.jsonl")
             self._check_index(indexed, make_result(folder.name, self._state, records, annealed, averaged, timings))
@@ -210,7 +212,11 @@ class RunCheck:
             self._found(file, f"ends before step {lacking}, although the run went on to step {self._state.step}")
 
     def _check_checkpoint(
-        self, records: Sequence[Record], annealed: Sequence[AnnealingLine], present: Mapping[str, bytes | None]
+        self,
+        records: Sequence[Record],
+        annealed: Sequence[AnnealingLine],
+        present: Mapping[str, bytes | None],
+        metric: str,
     ) -> None:
         """As a resuming run does: the other files must be those that the checkpoint was written with."""
         content = self._folder.read_checkpoint()
@@ -222,7 +228,9 @@ class RunCheck:
         except Exception as error:  # of ours, of torch, of whatever the file holds
             self._found("checkpoint", f"is damaged: {in_one_line(error)}")
             return
-        for file in [] if self.findings else checkpoint.faults(records, annealed, present.get, self._state.removed):
+        if self.findings:
+            return
+        for file in checkpoint.faults(records, annealed, present.get, metric, self._state.removed):
             self._found(file, f"is not what the checkpoint of step {checkpoint.next_step - 1} was written with")
 
     def _check_index(self, indexed: IndexEntry, result: RunResult) -> None:

@@ -147,7 +147,7 @@ def _resumed(
 ) -> RunTraining:
     checkpoint = parse_checkpoint(content)
     all_records, all_annealed = folder.read_records(), folder.read_annealed()
-    for name in checkpoint.faults(all_records, all_annealed, folder.read_file):
+    for name in checkpoint.faults(all_records, all_annealed, folder.read_file, trainer.config.metric):
         raise DamagedFileError(f"{name} is not what it was written with")
     environments = [*checkpoint.environments]
     if changes := _changes(checkpoint.environment, environment):

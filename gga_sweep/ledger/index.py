@@ -38,6 +38,7 @@ from gga_sweep.ledger.packed_records import (
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.run_reader import RunFiles, files_of, result_stamp
 from gga_sweep.ledger.store import LedgerStore, for_each
+from gga_sweep.metrics import SELECTING
 from gga_sweep.process_state import collection_paused
 from gga_sweep.records import (
     FINAL,
@@ -110,7 +111,7 @@ def _format() -> bytes:
     recorded = (RunResult, RunState, *of_records, AnnealedStep, NoisyStep, Averaged)
     names = [[kind.__name__, *kind.__struct_fields__] for kind in types]
     names += [[kind.__name__, *(field.name for field in fields(kind))] for kind in recorded]
-    return hashlib.blake2b(repr((sys.byteorder, names)).encode(), digest_size=8).digest()
+    return hashlib.blake2b(repr((sys.byteorder, SELECTING, names)).encode(), digest_size=8).digest()
 
 
 _FORMAT = _format()

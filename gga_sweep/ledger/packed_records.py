@@ -1,7 +1,7 @@
 """Records and annealed steps in msgpack, decoded whenever they are read.
 
-A report reads the validation accuracy of every record, and all of few records. So steps and accuracies are stored
-beside the records, and nothing decoded is kept: a large sweep has millions of records.
+A report reads one validation metric of every record, and all of few records. So steps and the metrics that selection
+may read are stored beside the records, and nothing decoded is kept: a large sweep has millions of records.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
+from gga_sweep.metrics import SELECTING
 from gga_sweep.records import AnnealedStep, AnnealingLine, NoisyStep, Record, Records
 
 Item = TypeVar("Item")
@@ -27,13 +28,13 @@ class PackedRecords(msgspec.Struct, array_like=True, frozen=True):
     """The records of a run.
 
     Args:
-        steps, accuracies, ends: of each record, in 8 bytes each: its step, its validation accuracy, and where it ends
-            in `content`.
+        steps, ends: of each record, in 8 bytes each: its step, and where it ends in `content`.
+        means: of each of `SELECTING` in turn, of each record, in 8 bytes: its mean over the validation splits.
         content: the records one behind the other, in msgpack.
     """
 
     steps: memoryview  # into the file's bytes, which are not copied
-    accuracies: memoryview
+    means: memoryview
     ends: memoryview
     content: memoryview
 
@@ -49,7 +50,7 @@ def pack_records(records: Sequence[Record]) -> PackedRecords:
     packed = [_RECORD.encode(record) for record in records]
     return PackedRecords(
         steps=_numbers("q", (record.step for record in records)),
-        accuracies=_numbers("d", (record.validation.accuracy for record in records)),
+        means=_numbers("d", (record.validation.validation_mean(metric) for metric in SELECTING for record in records)),
         ends=_numbers("q", accumulate(map(len, packed))),
         content=memoryview(b"".join(packed)),
     )
@@ -100,10 +101,10 @@ class _UnpackedRecords(_Unpacked[Record], Records):
         self._packed = packed
         self._places = range(len(packed.steps) // 8) if places is None else places
 
-    @property
-    def accuracies(self) -> list[tuple[int, float]]:
-        steps, accuracies = self._packed.steps.cast("q"), self._packed.accuracies.cast("d")
-        return [(steps[place], accuracies[place]) for place in self._places]
+    def validation_means(self, metric: str) -> list[tuple[int, float]]:
+        steps, means = self._packed.steps.cast("q"), self._packed.means.cast("d")
+        first = SELECTING.index(metric) * len(steps)
+        return [(steps[place], means[first + place]) for place in self._places]
 
     def __len__(self) -> int:
         return len(self._places)

@@ -17,9 +17,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from operator import itemgetter
 from typing import Literal
 
 import msgspec
@@ -186,8 +188,11 @@ class RunReader:
 
     def selected_record(self) -> Record | None:
         """The evaluation whose weights `selected` holds: of the best validation step, the first among equals."""
-        records = [record for record in self.read_records() if record.validation.accuracy >= 0]  # without NaN
-        return max(records, key=lambda record: record.validation.accuracy, default=None)
+        if (header := self.readable_header()) is None:
+            return None
+        scored = [(record.validation.validation_mean(header.config.metric), record) for record in self.read_records()]
+        known = [(score, record) for score, record in scored if score >= 0]  # without NaN
+        return max(known, key=itemgetter(0), default=(math.nan, None))[1]
 
     def record_of(self, weights: Weights) -> Record | None:
         """The evaluation of the weights in this file."""

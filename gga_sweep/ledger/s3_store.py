@@ -88,6 +88,9 @@ class S3LedgerStore:
         paths = [*found["common_prefixes"], *(one["path"] for one in found["objects"])]
         return sorted(path[start:].rstrip("/") for path in paths)
 
+    def remove_empty(self, folder: str) -> None:
+        """Nothing: a bucket has no folders."""
+
     def delete(self, path: str, writer: int | None = None) -> None:
         with self._errors("delete", path):
             try:

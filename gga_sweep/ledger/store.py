@@ -78,6 +78,13 @@ class LedgerStore(Protocol):
         """Remove the file; no error if it is not there."""
         ...
 
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder that holds nothing, or what its writers left there that holds nothing: none writes any more.
+
+        A bucket has no folders.
+        """
+        ...
+
     def unfinished_writes(self, min_age: float = 0.0) -> dict[str, int]:
         """Partly written files of writers that crashed or still write: sizes in bytes, by path.
 
@@ -173,6 +180,12 @@ class PosixStore:
             except FileNotFoundError:
                 if not drafts.is_dir():
                     raise
+
+    def remove_empty(self, folder: str) -> None:
+        target = self._locate(folder)
+        for empty in (*target.glob(f"{_WRITER}*"), target):
+            with suppress(OSError):  # it holds something, or is not there
+                empty.rmdir()
 
     def unfinished_writes(self, min_age: float = 0.0) -> dict[str, int]:
         youngest, sizes = (self._now() - min_age if min_age else 0.0), {}

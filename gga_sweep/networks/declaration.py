@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 InputShape = tuple[int, int, int]
 """(channels, height, width) of an image."""
 
+POLAR_PIXELS = 400_000
+"""As measured with ResNet-18 and ResNet-50 on a CPU (`tests/benchmarks/algorithm_cost.py`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec:
@@ -30,6 +33,7 @@ class NetworkSpec:
         weights: names of published weights, the first of which `pretrained` means.
         published: a name of published weights -> where they are.
         pools_features: whether its parameters are as many, and cost as much, whatever the size of an image.
+        polar_pixels: pixels of images whose forward and backward take as long as the polar factors of all its weights.
         in_domainbed: whether DomainBed has the same featurizer under the same tensor names.
     """
 
@@ -41,4 +45,5 @@ class NetworkSpec:
     weights: tuple[str, ...] = ()
     published: Callable[[str], PublishedFile] | None = None
     pools_features: bool = False
+    polar_pixels: int = POLAR_PIXELS
     in_domainbed: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -36,7 +37,7 @@ from gga_sweep.ray_backend.tune_names import PROGRESS_STEP, REFUSED, REMARKS, RU
 from gga_sweep.records import RunState, RunStatus
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.spec import Contents, Plan, PlannedRun, SweepSpec, plan_sweep, searched_run
-from gga_sweep.tracking.names import VAL_ACCURACY
+from gga_sweep.tracking.names import val_key
 from gga_sweep.tracking.projector import Projector
 from gga_sweep.tracking.tracking_uri import resolve_tracking_uri
 
@@ -115,7 +116,9 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]  # ray is untyped
             self._launch.lease.ask(result[REFUSED])
         _log_remarks(result)
         if PROGRESS_STEP in result:
-            self._progress.reported(trial.config[RUN], result[PROGRESS_STEP], result[VAL_ACCURACY])
+            key = trial.config[RUN]
+            validation = result.get(val_key(self._runs[key].config.metric), math.nan)
+            self._progress.reported(key, result[PROGRESS_STEP], validation)
             self._wake(trial)
 
     @_never_raise

@@ -11,7 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gga_sweep.datasets.config import DatasetConfig
-from gga_sweep.execution.node_check import Node, NodeCheck, NodeReport, check_node, storage_marker
+from gga_sweep.execution.node_check import PACKAGES, Node, NodeCheck, NodeReport, check_node, storage_marker
 from gga_sweep.ledger.open_store import open_store
 from gga_sweep.spec.location import Location
 
@@ -28,11 +28,16 @@ class _Answer:
     clock_ahead: float = 0.0
 
 
-def check_nodes(storage: Location, dataset: DatasetConfig | None = None, gpus: bool = False) -> tuple[Node, ...]:
+def check_nodes(
+    storage: Location,
+    dataset: DatasetConfig | None = None,
+    gpus: bool = False,
+    packages: tuple[str, ...] = PACKAGES,
+) -> tuple[Node, ...]:
     """Check each live node of the running Ray cluster; the head node comes first.
 
     Args:
-        storage, dataset, gpus: as in `NodeCheck`.
+        storage, dataset, gpus, packages: as in `NodeCheck`.
 
     Raises:
         StorageError: the storage cannot be written here.
@@ -40,7 +45,7 @@ def check_nodes(storage: Location, dataset: DatasetConfig | None = None, gpus: b
     alive = [node for node in ray.nodes() if node["Alive"]]
     alive.sort(key=lambda node: ("node:__internal_head__" not in node["Resources"], node["NodeName"]))
     with storage_marker(storage) as marker:
-        check = NodeCheck(storage, marker, dataset, gpus)
+        check = NodeCheck(storage, marker, dataset, gpus, packages)
         tasks = {node["NodeID"]: (time.time(), _start(node["NodeID"], check)) for node in alive}
         deadline = time.monotonic() + _TIMEOUT_SECONDS
         answers = {node_id: _wait_for(*task, deadline) for node_id, task in tasks.items()}

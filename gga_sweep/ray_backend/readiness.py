@@ -10,7 +10,7 @@ import ray
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.execution.diagnosis import diagnose, launch_faults, resource_faults
 from gga_sweep.execution.network_check import lacking_weights, published_choices
-from gga_sweep.execution.node_check import installed_versions
+from gga_sweep.execution.node_check import installed_versions, needed_packages
 from gga_sweep.networks.timm_models import is_timm
 from gga_sweep.ray_backend.nodes import check_nodes, on_node
 from gga_sweep.spec import SweepSpec
@@ -35,9 +35,10 @@ def require_ready(sweep: SweepSpec) -> None:
         field = f"training.network of arm {number + 1}" if _NETWORK in arm.factors else _NETWORK
         parts[field] = "timm:create_model" if is_timm(network) else network
     if len(nodes) > 1:
-        checked = check_nodes(sweep.storage, sweep.config.dataset, gpus=resources.on_gpu)
+        packages = needed_packages(sweep)
+        checked = check_nodes(sweep.storage, sweep.config.dataset, gpus=resources.on_gpu, packages=packages)
         images = sweep.dataset.domain_sizes
-        faults = launch_faults(diagnose(checked, installed_versions(), sweep.storage, images=images))
+        faults = launch_faults(diagnose(checked, installed_versions(packages), sweep.storage, images=images))
     else:
         parts["dataset.name"] = sweep.config.dataset.name  # the check of several nodes reads the dataset on each
     if faults := [*faults, *_part_faults(parts)] or _weights_faults(sweep):

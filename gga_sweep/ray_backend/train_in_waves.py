@@ -72,7 +72,10 @@ def train(work: Remaining, launch: Launch) -> None:
         with Display(progress, console), launch.signals.gentle():
             _Waves(replace(work, plan=plan), launch, progress).train()
         if launch.lease.reason is None:
-            delete_prefixes(Ledger(plan.sweep.folder).store)
+            store = Ledger(plan.sweep.folder).store
+            delete_prefixes(store)
+            for folder in (PREFIXES, *(f"runs/{run.folder}" for run in progress.runs.values())):
+                store.remove_empty(folder)
         with imported_meanwhile("gga_sweep.report.html"):  # Matplotlib, while Ray ends its processes
             stack.close()
 

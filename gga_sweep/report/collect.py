@@ -10,12 +10,13 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_header import RunHeader
 from gga_sweep.ledger.searched_runs import read_searched
 from gga_sweep.ledger.stored_sweep import read_origin
+from gga_sweep.ledger.suggested_draws import read_searchers
 from gga_sweep.records import Cell, RunRecords
 from gga_sweep.report.notes import seed_use, sweep_notes
 from gga_sweep.report.wording import count
 from gga_sweep.selection import SweepView, with_averaged_arms
 from gga_sweep.spec.adaptive_search import is_adaptive, last_window_end, needs_order
-from gga_sweep.spec.arm_values import searched_space
+from gga_sweep.spec.arm_values import arm_settings, searched_space
 from gga_sweep.spec.averaging import averaged_name
 from gga_sweep.spec.plan import Plan, SweepSpec
 
@@ -52,6 +53,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         trial_seeds=sweep.config.trial_seeds,
         draws=_planned_draws(plan, without=free - {run.cell.arm for run in planned}),
         records=(*planned, *searched),
+        metric=sweep.config.metric,
         baselines={arm.name: arm.baseline for arm in sweep.arms if arm.baseline is not None},
         searched=frozenset(free),
         pairs=sweep.pairs,
@@ -59,6 +61,7 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
         after_windows=last_window_end(sweep),
         blocks={arm.name: arm.block for arm in sweep.arms},
         factors={arm.name: arm.factors for arm in sweep.arms},
+        settings={arm.name: arm_settings(sweep, arm) for arm in sweep.arms},
         algorithms=_annealed_algorithms(sweep),
         seed_use=seed_use(plan, launched=bool(planned), searched=bool(searched)),
         matched_draws=sweep.config.chosen is None and not needs_order(sweep.config),
@@ -68,7 +71,18 @@ def collect(plan: Plan, ledger: Ledger) -> SweepView:
             for name, searched in searched_space(sweep, arm).items()
             if searched.kind.startswith("log")
         ),
-        notes=tuple(sweep_notes(sweep, planned, searched, pair_records, len(outside), damaged, of_other_code)),
+        notes=tuple(
+            sweep_notes(
+                sweep,
+                planned,
+                searched,
+                pair_records,
+                len(outside),
+                damaged,
+                of_other_code,
+                read_searchers(ledger) if is_adaptive(sweep.config) else (),
+            )
+        ),
     )
     averaging = sweep.training.averaging
     return view if averaging is None else with_averaged_arms(view, lambda name: averaged_name(name, averaging))

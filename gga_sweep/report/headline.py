@@ -1,4 +1,4 @@
-"""The answer of a sweep in words: its verdicts, and the accuracies of its selected runs, with their notes."""
+"""The answer of a sweep in words: its verdicts, and the scores of its selected runs, with their notes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gga_sweep.report.wording import (
     AVERAGE,
     DIFFERENCE,
     INCOMPLETE_MARK,
+    WORST,
     arm_in_words,
     column_heads,
     count,
@@ -29,7 +30,7 @@ from gga_sweep.selection import DEFAULT_METHOD, METHODS, Comparison, Contrast, E
 _MOST_VERDICTS = 4
 
 
-def accuracy_section(table: Table, comparison: Comparison | None = None) -> Section:
+def score_section(table: Table, comparison: Comparison | None = None) -> Section:
     """The arms by test domains. Its name ends with the selection method unless that is the default.
 
     Args:
@@ -38,14 +39,16 @@ def accuracy_section(table: Table, comparison: Comparison | None = None) -> Sect
             compared by another table.
     """
     peeks = METHODS[table.method].peeks
+    name = table.metric.replace("_", "-")
     contrasts = () if comparison is None else comparison.selected
-    heads, rows = (ARM, *column_heads(table)), accuracy_rows(table)
+    several = len(table.columns) > 1
+    heads, rows = (ARM, *column_heads(table), *[WORST] * several), score_rows(table, worst=several)
     if contrasts:
         differences = differences_by_arm(contrasts)
         heads = (*heads, DIFFERENCE)
         rows = tuple((*row, differences.get(of.arm, ABSENT)) for row, of in zip(rows, table.rows, strict=True))
     return Section(
-        name="accuracy" if table.method == DEFAULT_METHOD else f"accuracy-{table.method}",
+        name=name if table.method == DEFAULT_METHOD else f"{name}-{table.method}",
         title=table.title,
         sheets=(Sheet("", heads, rows, frozenset(_best(table))),),
         notes=tuple(_notes(table, contrasts)),
@@ -69,10 +72,10 @@ def progress_in_words(view: SweepView, table: Table) -> str:
     )
 
 
-def accuracy_rows(table: Table, *, by_domain: bool = True) -> tuple[tuple[str, ...], ...]:
-    """Each arm with its accuracy on each test domain (if `by_domain`) and on average."""
+def score_rows(table: Table, *, by_domain: bool = True, worst: bool = False) -> tuple[tuple[str, ...], ...]:
+    """Each arm with its score on each test domain (if `by_domain`), on average, and (if `worst`) on the worst."""
     return tuple(
-        (arm_in_words(row), *(entry_in_words(entry) for entry in (*row.entries * by_domain, row.average)))
+        (arm_in_words(row), *map(entry_in_words, (*row.entries * by_domain, row.average, *[row.worst] * worst)))
         for row in table.rows
     )
 
@@ -106,7 +109,7 @@ def protocol_note(table: Table) -> Footnote:
 
 def _best(table: Table) -> Iterator[tuple[int, int]]:
     """The positions of the highest printed means; empty with a single arm."""
-    rows = [(*row.entries, row.average) for row in table.rows]
+    rows = [(*row.entries, row.average, *[row.worst] * (len(table.columns) > 1)) for row in table.rows]
     for j, column in enumerate(zip(*rows, strict=True), start=1):
         complete = {i: float(percent(entry.mean)) for i, entry in enumerate(column) if _is_complete(entry)}
         if len(rows) > 1 and complete:
@@ -121,9 +124,11 @@ def _notes(table: Table, contrasts: Sequence[Contrast]) -> Iterator[Footnote]:
     """Most important first."""
     yield Footnote(
         "Numbers",
-        "accuracy in percent on the training split of the test domain, of the selected runs at their selected steps; "
-        f"{uncertainty_in_words(table)}. {AVERAGE}: first over the test domains within a trial seed, if it has them "
-        "all, then over trial seeds.",
+        f"{table.metric_label} in percent on the training split of the test domain, of the selected runs at their "
+        f"selected steps; {uncertainty_in_words(table)}. {AVERAGE}: first over the test domains within a trial seed, "
+        "if it has them all, then over trial seeds."
+        + f" {WORST}: of each trial seed the lowest test domain, then over trial seeds."
+        * (len(table.columns) > 1),
     )
     if contrasts:
         several = len({one.baseline for one in contrasts}) > 1
@@ -133,7 +138,7 @@ def _notes(table: Table, contrasts: Sequence[Contrast]) -> Iterator[Footnote]:
             "interval over trial seeds (t), not adjusted for the number of arms; the verdicts are.",
             tuple(f"{one.arm} against {one.baseline}" for one in contrasts) if several else (),
         )
-    yield Footnote("Selection", f"{table.method_label}: {METHODS[table.method].rule}.{_selected_from(table)}")
+    yield Footnote("Selection", f"{table.method_label}: {table.method_rule}.{_selected_from(table)}")
     if (peeks := METHODS[table.method].peeks) is not None:
         yield Footnote("It peeks", f"{peeks}.")
     if table.seed_use:

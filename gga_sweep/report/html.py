@@ -16,6 +16,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup, escape
 
+from gga_sweep.metrics import METRICS
 from gga_sweep.records import RunStatus, Scalar
 from gga_sweep.report.document import Sheet
 from gga_sweep.report.headline import progress_in_words, protocol_note
@@ -25,8 +26,8 @@ from gga_sweep.report.plots.catalogue import PLOTS, draw
 from gga_sweep.report.plots.svg import printable
 from gga_sweep.report.verdict import answer_in_words, verdicts_in_words
 from gga_sweep.report.wording import ARM, AVERAGE, counts_in_words, domains_in_words, percent, run_name
-from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.table import selected_record
+from gga_sweep.selection.tested import score_on_test_domains
 from gga_sweep.selection.view import status_in_words
 
 _QUIET = frozenset({RunStatus.DONE, RunStatus.QUEUED, RunStatus.RUNNING})
@@ -53,7 +54,7 @@ def render_html(report: Report) -> str:
         answer=answer_in_words(report.comparison.verdicts),
         verdicts=verdicts_in_words(report.comparison.verdicts),
         headline=replace(headline, notes=tuple(note for note in headline.notes if note != protocol)),
-        accuracies=_average_first(headline.sheets[0]),
+        scores=_average_first(headline.sheets[0]),
         comparison=comparison,
         more=_MORE,
         others=[
@@ -70,8 +71,9 @@ def render_html(report: Report) -> str:
         protocol=protocol,
         provenance=[*report.provenance.items()],
         facts=[*_flat(report.fingerprint)],
+        metric=METRICS[report.table.metric].title,
         meanings=MEANINGS,
-        plots=PLOTS,
+        plots={name: plot.of(report.table.metric) for name, plot in PLOTS.items()},
         draw=lambda name: draw(name, report),
         script=_script(),
     )
@@ -148,7 +150,7 @@ def _halves(cell: str) -> tuple[str, str, str]:
 
 
 def _selected_runs(report: Report) -> Sheet:
-    """One row a cell: the selected draw and step, their accuracy, and the hyperparameters."""
+    """One row a cell: the selected draw and step, their scores, and the hyperparameters."""
     runs = {(run.cell, run.key): run for run in report.view.records}
     selected = [(one, runs[one.cell, one.key]) for one in report.table.selected]
     names = sorted({name for _, run in selected for name in run.hyperparameters})
@@ -159,8 +161,8 @@ def _selected_runs(report: Report) -> Sheet:
             str(one.cell.trial_seed),
             f"{one.draw}{' (tied)' * bool(one.tied_draws)}",
             f"{one.step}{' (tied)' * bool(one.tied_steps)}",
-            percent(one.validation_accuracy),
-            percent(accuracy_on_test_domains(selected_record(one, [run]), run.cell)),
+            percent(one.score),
+            percent(score_on_test_domains(selected_record(one, [run]), run.cell, report.table.metric)),
             *(_value(run.hyperparameters.get(name)) for name in names),
             one.folder,
         )

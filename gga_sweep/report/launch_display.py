@@ -197,12 +197,12 @@ def standings_in_words(progress: LaunchProgress) -> str:
 
 
 def _ranked(progress: LaunchProgress) -> list[tuple[str, float]]:
-    """The arms by their best validation accuracy, the highest first."""
+    """The arms by their best validation score, the highest first."""
     return sorted(dict(progress.best_by_arm).items(), key=lambda of_arm: -of_arm[1])
 
 
 def _standings(progress: LaunchProgress) -> Table:
-    """The arms by their best validation accuracy so far; empty of one arm alone."""
+    """The arms by their best validation score so far; empty of one arm alone."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("arm", overflow="fold")
     table.add_column("best validation so far", justify="right")

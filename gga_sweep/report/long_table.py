@@ -4,23 +4,27 @@ The meaning of `value`, by `kind` and `quantity`:
 
 | kind | quantity | value |
 |---|---|---|
-| accuracy | | on `test_domains`, in [0, 1]; `standard_error` with ddof 0, as is usual in the field |
+| METRIC | | on `test_domains`, in [0, 1]; `standard_error` with ddof 0, as is usual in the field |
 | average | | the same, over all test domains |
-| difference-selected, difference-matched | | of accuracies, the arm's minus its baseline's, in [-1, 1]; ddof 1 |
+| worst | | the same, of the lowest test domain of each trial seed |
+| difference-selected, difference-matched | | of the metric, the arm's minus its baseline's, in [-1, 1]; ddof 1 |
 | difference-algorithms | an algorithm | of the annealed one minus the plain one; `holm_p` is over these alone |
 | difference-algorithms | mean | the same, over all algorithms |
+| factor | a factor | spread between the true means of its levels, in [0, 1], with `low` and `high` |
+| factor-level | a factor = a level | mean of the metric over its selected runs, in [0, 1] |
 | annealing | as in `selection.annealing_effect` | mean over annealed steps; ddof 1 |
 | annealing | runs, steps | the numbers that the means are over |
 | annealing-left-out | as annealing | steps at which the quantity was measured and is undefined |
 | annealing-measured | as annealing | steps at which the quantity was measured |
-| alignment-and-accuracy | alignment_gained, accuracy_gained | a cosine; a difference of accuracies; by trial seed |
-| alignment-and-accuracy | correlation | Pearson's, of both over trial seeds |
-| selected | draw, step, validation_accuracy, tied_steps, tied_draws | of the run that is selected in the cell |
+| alignment-and-METRIC | alignment_gained, METRIC_gained | a cosine; a difference of the metric; by trial seed |
+| alignment-and-METRIC | correlation | Pearson's, of both over trial seeds |
+| alignment-and-METRIC | over arms | Spearman's, of both over arms, by trial seed and on average |
+| selected | draw, step, validation_METRIC, tied_steps, tied_draws | of the run that is selected in the cell |
 | selected-steps | before, inside, after | selected steps there, relative to the annealing window |
 | runs | a status | runs of the arm that have it |
 | draws | planned, searched | draws of each cell, and whether a user's own searcher suggested them |
 | ties | steps, draws | selected runs, and cells, with several best ones |
-| search-budget | accuracy | expected of the run selected among `draws` draws of a cell, in [0, 1]; ddof 1 |
+| search-budget | METRIC | expected of the run selected among `draws` draws of a cell, in [0, 1]; ddof 1 |
 | search-budget | seconds_a_draw | device-seconds of a draw in one cell |
 | search-budget | largest_cell, left_out | selectable runs of the largest cell; runs that cannot be selected |
 | cost | runs, done, of_pairs | numbers of runs |
@@ -29,16 +33,18 @@ The meaning of `value`, by `kind` and `quantity`:
 | cost | ratio, ratio_without_diagnostics | a done run to one of the baseline |
 | published | | on `test_domains`, or on average where these are absent, in [0, 1]; `standard_error` is the printed ± |
 
+METRIC is the sweep's, such as accuracy; the column `metric` has it.
+
 A record without `trial_seed` is the mean over trial seeds, of which `n` of `expected` have a value; a record with a
 trial seed is the value of that seed. A difference has its verdict in `finding`: better, worse, no
 difference shown, too few trial seeds, same difference in all trial seeds, or no complete pair. The smallest
 detectable difference is `detectable` at the 5 % level, `detectable_adjusted` at 5 % over the number of arms. What is
 absent, or not finite, is empty in CSV, and null or absent in JSON.
 
-The CSV repeats sweep, dataset, protocol, selection and deviations in each row, so that tables of several sweeps can be
-put below each other. It is quoted by RFC 4180, and numbers have all their digits. Names are not changed, also
-those that begin with =, +, - or @, which a spreadsheet may interpret as a formula: import the file there as text. One
-call reads it, `pandas.read_csv(path, dtype={"test_domains": str}, keep_default_na=False, na_values=[""])`; pandas 2
+The CSV repeats sweep, dataset, protocol, metric, selection and deviations in each row, so that tables of several
+sweeps can be put below each other. It is quoted by RFC 4180, and numbers have all their digits. Names are not changed,
+also those that begin with =, +, - or @, which a spreadsheet may interpret as a formula: import the file there as text.
+One call reads it, `pandas.read_csv(path, dtype={"test_domains": str}, keep_default_na=False, na_values=[""])`; pandas 2
 also needs `float_precision="round_trip"` for the last bit.
 """
 
@@ -59,28 +65,41 @@ from gga_sweep.report.make_report import Report
 from gga_sweep.report.published import PublishedNumber, PublishedRow, published, published_name
 from gga_sweep.selection import (
     METHODS,
-    AlignmentAndAccuracy,
+    AlignmentAndScore,
     AnnealingDiagnostics,
     Comparison,
     Cost,
     Entry,
+    FactorEffect,
     IncompleteCell,
     Row,
     SeedEstimate,
     Selected,
     Table,
     Verdict,
+    alignment_over_arms,
     domain_label,
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
 from gga_sweep.selection.verdict import verdicts
+from gga_sweep.spec.arms import short
 
 Record = dict[str, str | float | bool]
 """A number with its context, by column."""
 
 COLUMNS = (
-    *("sweep", "dataset", "protocol", "deviations", "selection", "select_from", "exclude_diverged", "seed_use"),
+    *(
+        "sweep",
+        "dataset",
+        "protocol",
+        "deviations",
+        "metric",
+        "selection",
+        "select_from",
+        "exclude_diverged",
+        "seed_use",
+    ),
     *("kind", "quantity", "arm", "baseline", "test_domains", "trial_seed", "draws"),
     *("value", "n", "expected", "standard_error", "ddof", "low", "high", "p", "holm_p", "detectable"),
     *("detectable_adjusted", "pairs", "incomplete", "finding"),
@@ -160,6 +179,7 @@ def _with_head(table: Table, records: Iterable[Record]) -> Iterator[Record]:
         "dataset": table.dataset,
         "protocol": table.protocol,
         "deviations": "; ".join(table.deviations),
+        "metric": table.metric,
         "selection": table.method,
         "select_from": table.select_from,
         "exclude_diverged": table.exclude_diverged,
@@ -174,6 +194,7 @@ def _table_to_json(table: Table, records: Iterable[Record]) -> dict[str, Any]:
         "sweep": table.name,
         "dataset": table.dataset,
         "protocol": {"name": table.protocol, "deviations": table.deviations},
+        "metric": table.metric,
         "selection": {
             "method": table.method,
             "label": table.method_label,
@@ -203,24 +224,26 @@ def _of_table(table: Table) -> Iterator[Record]:
     for row in table.rows:
         yield from _of_row(table, row, incomplete)
     for one in table.selected:
-        for quantity in ("draw", "step", "validation_accuracy", "tied_steps", "tied_draws"):
-            yield {
-                "kind": "selected",
-                "quantity": quantity,
-                "arm": one.cell.arm,
-                "test_domains": domain_label(one.cell.test_domains),
-                "trial_seed": one.cell.trial_seed,
-                "value": getattr(one, quantity),
-            }
+        at: Record = {
+            "kind": "selected",
+            "arm": one.cell.arm,
+            "test_domains": domain_label(one.cell.test_domains),
+            "trial_seed": one.cell.trial_seed,
+        }
+        tied = {"tied_steps": one.tied_steps, "tied_draws": one.tied_draws}
+        scored = {f"validation_{table.metric}": one.score}
+        yield from _of_quantities(at, {"draw": one.draw, "step": one.step, **scored, **tied})
 
 
 def _of_row(table: Table, row: Row, incomplete: Container[Cell]) -> Iterator[Record]:
     for column, entry in zip(table.columns, row.entries, strict=True):
-        at: Record = {"kind": "accuracy", "arm": row.arm, "test_domains": domain_label(column)}
+        at: Record = {"kind": table.metric, "arm": row.arm, "test_domains": domain_label(column)}
         cells = [Cell(table.dataset, row.arm, column, seed) for seed in table.trial_seeds]
         yield from _of_entry(table, at, entry, [cell in incomplete for cell in cells])
     average: Record = {"kind": "average", "arm": row.arm}
     yield from _of_entry(table, average, row.average, _incomplete_seeds(table, (row.arm,)))
+    worst: Record = {"kind": "worst", "arm": row.arm}
+    yield from _of_entry(table, worst, row.worst, _incomplete_seeds(table, (row.arm,)))
     for status, n in sorted(row.runs.items()):
         yield {"kind": "runs", "quantity": status.value.lower(), "arm": row.arm, "value": n}
     yield {"kind": "draws", "quantity": "searched" if row.searched else "planned", "arm": row.arm, "value": row.draws}
@@ -255,6 +278,10 @@ def _of_comparison(table: Table, comparison: Comparison) -> Iterator[Record]:
         yield from _of_verdict(table, {"kind": "difference-algorithms", "quantity": algorithm}, verdict)
     if mean := mean_gain(comparison.algorithms):
         yield from _of_estimate(table, {"kind": "difference-algorithms", "quantity": "mean"}, mean)
+    for effect in comparison.factors:
+        yield from _of_factor(effect)
+    if over_arms := alignment_over_arms(comparison.gains):
+        yield from _of_estimate(table, {"kind": f"alignment-and-{table.metric}", "quantity": "over arms"}, over_arms)
     for diagnostics in comparison.annealing:
         yield from _of_annealing(table, diagnostics)
     for gains in comparison.gains:
@@ -299,6 +326,14 @@ def _of_estimate(table: Table, at: Record, estimate: SeedEstimate) -> Iterator[R
     yield from _of_seeds(table, at, estimate.values)
 
 
+def _of_factor(effect: FactorEffect) -> Iterator[Record]:
+    numbers = {name: getattr(effect, name) for name in ("n", "expected", "low", "high", "p", "holm_p")}
+    yield {"kind": "factor", "quantity": effect.factor, "arm": effect.arms[0][0], "value": effect.spread, **numbers}
+    for level, arms, mean in zip(effect.levels, effect.arms, effect.means, strict=True):
+        at: Record = {"kind": "factor-level", "quantity": f"{effect.factor} = {short(level)}", "arm": arms[0]}
+        yield {**at, "value": mean, "n": effect.n, "expected": effect.expected}
+
+
 def _of_annealing(table: Table, diagnostics: AnnealingDiagnostics) -> Iterator[Record]:
     at: Record = {"kind": "annealing", "arm": diagnostics.arm}
     found = {**diagnostics.searches, **diagnostics.noise}
@@ -311,17 +346,18 @@ def _of_annealing(table: Table, diagnostics: AnnealingDiagnostics) -> Iterator[R
     yield from _of_quantities({"kind": "annealing-measured", "arm": diagnostics.arm}, measured)
 
 
-def _of_gains(table: Table, gains: AlignmentAndAccuracy) -> Iterator[Record]:
-    at: Record = {"kind": "alignment-and-accuracy", "arm": gains.arm, "baseline": gains.baseline}
-    for quantity in ("alignment_gained", "accuracy_gained"):
-        yield from _of_seeds(table, {**at, "quantity": quantity}, getattr(gains, quantity))
+def _of_gains(table: Table, gains: AlignmentAndScore) -> Iterator[Record]:
+    at: Record = {"kind": f"alignment-and-{table.metric}", "arm": gains.arm, "baseline": gains.baseline}
+    gained = {"alignment_gained": gains.alignment_gained, f"{table.metric}_gained": gains.score_gained}
+    for quantity, values in gained.items():
+        yield from _of_seeds(table, {**at, "quantity": quantity}, values)
     yield {**at, "quantity": "correlation", "value": gains.correlation, "n": len(gains.points)}
 
 
 def _of_budget(table: Table, budget: SearchBudget) -> Iterator[Record]:
     at: Record = {"kind": "search-budget", "arm": budget.arm}
-    for draws, accuracy in zip(budget.draws, budget.accuracy, strict=True):
-        yield from _of_estimate(table, {**at, "quantity": "accuracy", "draws": draws}, accuracy)
+    for draws, score in zip(budget.draws, budget.scores, strict=True):
+        yield from _of_estimate(table, {**at, "quantity": table.metric, "draws": draws}, score)
     numbers = {name: getattr(budget, name) for name in ("seconds_a_draw", "largest_cell", "left_out")}
     yield from _of_quantities(at, numbers)
 

@@ -8,10 +8,11 @@ from typing import cast, get_args
 
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.ledger.ledger import Ledger
+from gga_sweep.metrics import DEFAULT_METRIC
 from gga_sweep.report.chosen import chosen_sweep
 from gga_sweep.report.collect import collect
 from gga_sweep.report.document import Section
-from gga_sweep.report.headline import accuracy_section
+from gga_sweep.report.headline import score_section
 from gga_sweep.report.published import PUBLISHED_DATASETS, published_section
 from gga_sweep.report.sections import sections
 from gga_sweep.selection import METHODS, Comparison, SweepView, Table, build_table, compare
@@ -51,9 +52,9 @@ class Report:
         compared = [*sections(self.comparison), *([self.published] if self.published else [])]
         compared.sort(key=lambda section: section.name not in ("differences", "algorithms", "published"))
         return (
-            accuracy_section(self.table, self.comparison),
+            score_section(self.table, self.comparison),
             *compared,
-            *map(accuracy_section, self.others),
+            *map(score_section, self.others),
         )
 
 
@@ -84,7 +85,7 @@ def report_of(sweep: SweepSpec, view: SweepView, options: ReportOptions | None =
 
     Raises:
         InputError: a method that is unknown, given twice or without the runs it needs; steps of another kind; or no
-            published rows for the dataset.
+            published rows for the dataset or the metric.
     """
     options = options or ReportOptions()
     methods = [*(options.selection or sweep.selection)]
@@ -101,6 +102,9 @@ def report_of(sweep: SweepSpec, view: SweepView, options: ReportOptions | None =
     ]
     comparison = compare(view, tables[0])
     published = published_section(tables[0], comparison.selected, view.algorithms) if options.published else None
+    if options.published and view.metric != DEFAULT_METRIC:
+        rule = "shows accuracies, beside those of a sweep whose metric is accuracy"
+        raise InputError([Fault("--published", rule, view.metric, (DEFAULT_METRIC,))])
     if options.published and published is None:
         rule = "must be a dataset with published rows"
         raise InputError([Fault("--published", rule, sweep.dataset.name, PUBLISHED_DATASETS)])

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gga_sweep.report.sections import DETECTABLE
-from gga_sweep.report.wording import AVERAGE, DIFFERENCE
+from gga_sweep.report.wording import AVERAGE, DIFFERENCE, WORST
 
 MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         AVERAGE: "Mean over the test domains within a trial seed, then over trial seeds.",
-        DIFFERENCE: "Accuracy of the arm minus that of its baseline, in points, with the same test domains and trial "
+        WORST: "The lowest of the test domains within a trial seed, then over trial seeds.",
+        DIFFERENCE: "Score of the arm minus that of its baseline, in points, with the same test domains and trial "
         "seed; in brackets the 95 % interval over trial seeds (t).",
         "p": "Probability of a difference at least this large, if there were none (two-sided).",
         "Holm": "p, adjusted over the arms of this table.",
@@ -32,8 +33,8 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "Ratio without diagnostics": "The same without the time that diagnostics take.",
         "Draw": "The sampled hyperparameter configuration that was selected.",
         "Step": "The evaluation that was selected.",
-        "Validation (%)": "Accuracy on the validation splits of the training domains: what selection is by.",
-        "Test (%)": "Accuracy on the training split of the test domain.",
+        "Validation (%)": "Score on the validation splits of the training domains: what selection is by.",
+        "Test (%)": "Score on the training split of the test domain.",
     }
 )
 """What a column holds, by its head: the page shows it beside the pointer."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from markupsafe import Markup, escape
 
+from gga_sweep.metrics import METRICS
 from gga_sweep.report.document import Section, Sheet
-from gga_sweep.report.headline import accuracy_section, progress_in_words, uncertainty_in_words
+from gga_sweep.report.headline import progress_in_words, score_section, uncertainty_in_words
 from gga_sweep.report.make_report import Report
 from gga_sweep.report.wording import INCOMPLETE_MARK, count
 from gga_sweep.selection import Table
@@ -24,17 +25,17 @@ def report_to_html(report: Report, places: Mapping[str, str]) -> str:
         *_meaning(report.table),
         *(f"{name}: {place}" for name, place in places.items()),
     ]
-    return _to_html(accuracy_section(report.table, report.comparison), below)
+    return _to_html(score_section(report.table, report.comparison), below)
 
 
 def table_to_html(table: Table) -> str:
     """The arms by test domains; every name in it is escaped."""
-    return _to_html(accuracy_section(table), _meaning(table))
+    return _to_html(score_section(table), _meaning(table))
 
 
 def _meaning(table: Table) -> Iterator[str]:
     """Of the numbers and marks."""
-    yield f"Accuracies: {uncertainty_in_words(table)}."
+    yield f"{METRICS[table.metric].title}: {uncertainty_in_words(table)}."
     if table.incomplete:
         yield f"{INCOMPLETE_MARK}: {count(len(table.incomplete), 'cell')} incomplete; the page has the reasons."
 

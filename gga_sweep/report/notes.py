@@ -10,6 +10,7 @@ from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.wording import count
 from gga_sweep.spec.adaptive_search import adaptive_settings, grace_steps, is_adaptive
 from gga_sweep.spec.plan import Plan, SweepSpec
+from gga_sweep.spec.samplers import Searcher
 
 
 def sweep_notes(
@@ -20,6 +21,7 @@ def sweep_notes(
     outside: int,
     damaged: int,
     of_other_code: Mapping[str, int] = MappingProxyType({}),
+    searchers: Sequence[Searcher] = (),
 ) -> Iterator[str]:
     """The notes of a sweep.
 
@@ -30,10 +32,11 @@ def sweep_notes(
         outside: the number of runs in the ledger that tables leave out.
         damaged: the number of runs of a user's own searcher whose places are lost.
         of_other_code: how many of these were trained with another source of a part of the user's, by its name.
+        searchers: those that suggested draws.
     """
     yield from _transductive(sweep)
     yield from _averaging(sweep, (*planned, *searched))
-    yield from _adaptive_search(sweep)
+    yield from _adaptive_search(sweep, searchers)
     yield from _early_stopping(sweep, planned)
     if outside:
         others = "".join(
@@ -103,7 +106,7 @@ def _averaging(sweep: SweepSpec, runs: Iterable[RunRecords]) -> Iterator[str]:
     )
 
 
-def _adaptive_search(sweep: SweepSpec) -> Iterator[str]:
+def _adaptive_search(sweep: SweepSpec, searchers: Sequence[Searcher]) -> Iterator[str]:
     if not is_adaptive(sweep.config):
         return
     settings = adaptive_settings(sweep.config)
@@ -113,8 +116,9 @@ def _adaptive_search(sweep: SweepSpec) -> Iterator[str]:
         "test-domains": "each arm and trial seed, by the mean over test domains, which share their draws",
     }[settings.objective]
     pool = " from the ranks of the draws within the cells of all trial seeds" * (sweep.config.search == "tpe-pooled")
+    by = " and ".join(map(str, searchers)) or sweep.config.search
     yield (
-        f"The first {settings.n_startup_trials} draws are random; later ones were suggested by a TPE{pool}, in "
+        f"The first {settings.n_startup_trials} draws are random; later ones are suggested by {by}{pool}, in "
         f"{where}. It uses validation on the training domains only. Arms have no matched draws."
     )
 

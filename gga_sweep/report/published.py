@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from gga_sweep.report.document import Footnote, Section, Sheet
-from gga_sweep.report.headline import accuracy_rows
+from gga_sweep.report.headline import score_rows
 from gga_sweep.report.wording import ABSENT, ARM, AVERAGE, DIFFERENCE, column_heads, difference_in_words
 from gga_sweep.selection import DEFAULT_METHOD, METHODS, Contrast, Table, domain_label
 
@@ -195,7 +195,7 @@ def published_section(
             Sheet(
                 title="",
                 heads=(ARM, *column_heads(table)) if several else (ARM, AVERAGE),
-                rows=(*accuracy_rows(table, by_domain=several), *(_theirs(table, row, several) for row in rows)),
+                rows=(*score_rows(table, by_domain=several), *(_theirs(table, row, several) for row in rows)),
             ),
             *gains,
         ),

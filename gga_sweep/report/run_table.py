@@ -18,9 +18,9 @@ By run:
 |---|---|
 | reason | why the run is not DONE; empty if it is |
 | steps | number of trained steps |
-| step | the selected step of a selected run; of another run the first of those of highest validation accuracy |
-| validation_accuracy, validation_loss | at `step`, unweighted mean over the validation splits of the training domains |
-| test_accuracy, test_loss | at `step`, unweighted mean over the training splits of the test domains, as in the table |
+| step | the selected step of a selected run; of another run the first of those of highest validation score |
+| validation_METRIC | at `step`, unweighted mean over the validation splits of the training domains |
+| test_METRIC | at `step`, unweighted mean over the training splits of the test domains, as in the table |
 | seconds, seconds.PHASE | device-seconds, in total and by phase |
 | inherited_seconds | the part of `seconds` that other runs spent, on the steps they share with this run |
 
@@ -29,12 +29,13 @@ By step:
 | column | value |
 |---|---|
 | step | counted from 0; the evaluation was made after the update of this step |
-| train_accuracy, train_loss | unweighted mean over the training splits of the training domains |
-| validation_accuracy, validation_loss, test_accuracy, test_loss | as by run, at this step |
+| train_METRIC | unweighted mean over the training splits of the training domains |
+| validation_METRIC, test_METRIC | as by run, at this step |
 | batch_loss | joint loss of the minibatches of this step, before its update |
 | alignment, mean_alignment | smallest and mean cosine between the gradients of two training domains |
 
-Accuracies are in [0, 1], losses in nats. What `training.evaluate: selection` did not evaluate is empty. A run that
+METRIC stands for accuracy, loss, balanced_accuracy, macro_f1, auroc and ece in turn. Losses are in nats, the others in
+[0, 1]. What is undefined, or was not evaluated (`training.evaluate: selection`), is empty. A run that
 belongs to two arms has a row in each. An arm of averaged weights has the runs of its arm again, with the one evaluation
 of these weights: do not add up its seconds.
 """
@@ -43,18 +44,20 @@ from __future__ import annotations
 
 import math
 
+from gga_sweep.metrics import METRICS
 from gga_sweep.records import Agreement, Cell, Record, RunRecords, Scalar
 from gga_sweep.selection import SweepView, Table, domain_label
-from gga_sweep.selection.accuracy import accuracy_on_test_domains
+from gga_sweep.selection.methods.training_validation import by_validation
+from gga_sweep.selection.tested import score_on_test_domains
 
 Value = Scalar | None
 Rows = tuple[tuple[str, ...], list[dict[str, Value]]]
 """The columns, and the rows with the values they have."""
 
 _IDENTITY = ("sweep", "dataset", "arm", "test_domains", "trial_seed", "draw", "folder", "status", "selected")
-_SCORES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+_SCORES = tuple(f"{split}_{metric}" for split in ("validation", "test") for metric in METRICS)
 _BY_RUN = ("reason", "steps", "step", *_SCORES, "seconds", "inherited_seconds")
-_BY_STEP = ("step", "train_accuracy", "train_loss", *_SCORES, "batch_loss", "alignment", "mean_alignment")
+_BY_STEP = ("step", *(f"train_{metric}" for metric in METRICS), *_SCORES, "batch_loss", "alignment", "mean_alignment")
 
 
 def rows_by_run(view: SweepView, table: Table) -> Rows:
@@ -69,7 +72,8 @@ def rows_by_run(view: SweepView, table: Table) -> Rows:
     rows: list[dict[str, Value]] = []
     for run in view.records:
         step = selected.get(_place(run))
-        at = _best_step(run) if step is None else step
+        best = by_validation(run, view.metric) if step is None else None
+        at = best.step if best is not None else step
         rows.append(
             {
                 **_identity(view, run),
@@ -99,8 +103,7 @@ def rows_by_step(view: SweepView, table: Table) -> Rows:
             **_identity(view, run),
             "selected": selected.get(_place(run)) == record.step,
             "step": record.step,
-            "train_accuracy": record.validation.training_mean("accuracy"),
-            "train_loss": record.validation.training_mean("loss"),
+            **{f"train_{metric}": record.validation.training_mean(metric) for metric in METRICS},
             **_scores(record, run),
             "batch_loss": record.validation.batch_loss,
             **_alignment(record.validation.agreement),
@@ -119,11 +122,6 @@ def _selected_steps(table: Table) -> dict[tuple[Cell, str], int]:
     return {(one.cell, one.key): one.step for one in table.selected}
 
 
-def _best_step(run: RunRecords) -> int | None:
-    finite = [(accuracy, -step) for step, accuracy in run.accuracies if math.isfinite(accuracy)]
-    return -max(finite)[1] if finite else None
-
-
 def _identity(view: SweepView, run: RunRecords) -> dict[str, Value]:
     return {
         "sweep": view.name,
@@ -139,16 +137,16 @@ def _identity(view: SweepView, run: RunRecords) -> dict[str, Value]:
 
 
 def _scores(record: Record, run: RunRecords) -> dict[str, Value]:
-    tests = record.test.domains
-    scores = [tests[name].train for name in run.cell.test_domains if name in tests]
-    losses = [score.loss for score in scores if score is not None]
-    is_tested = len(losses) == len(run.cell.test_domains)
+    validation = {metric: record.validation.validation_mean(metric) for metric in METRICS}
+    test = {metric: score_on_test_domains(record, run.cell, metric) for metric in METRICS}
     return {
-        "validation_accuracy": record.validation.accuracy,
-        "validation_loss": record.validation.loss,
-        "test_accuracy": accuracy_on_test_domains(record, run.cell) if is_tested else None,
-        "test_loss": sum(losses) / len(losses) if is_tested else None,
+        **{f"validation_{metric}": _known(value) for metric, value in validation.items()},
+        **{f"test_{metric}": _known(value) for metric, value in test.items()},
     }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _alignment(agreement: Agreement | None) -> dict[str, Value]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from gga_sweep.metrics import METRICS, Metric
 from gga_sweep.report.document import Footnote, Section, Sheet
 from gga_sweep.report.wording import (
     ABSENT,
@@ -30,19 +31,23 @@ from gga_sweep.selection import (
     ENOUGH_SEEDS,
     PHASES,
     AlgorithmGain,
+    AlignmentAndScore,
     AnnealingDiagnostics,
     Comparison,
     Contrast,
     Cost,
     Diagnostic,
+    FactorEffect,
     MissingPair,
     SeedEstimate,
     SelectedSteps,
     Verdict,
+    alignment_over_arms,
     mean_gain,
 )
 from gga_sweep.selection.expected_best import SearchBudget
 from gga_sweep.selection.verdict import verdicts
+from gga_sweep.spec.arms import label_of, short
 
 SEARCH_HEADS: Mapping[str, str] = {
     "gain_under_search": "Gain, as scored",
@@ -63,20 +68,23 @@ _SHARES = frozenset({"acceptance_rate", "share_moved"})
 
 
 def sections(comparison: Comparison) -> Iterator[Section]:
-    """The sections that the sweep has data for: differences, algorithms, annealing, search budget, cost."""
+    """The sections that the sweep has data for: differences, algorithms, factors, annealing, search budget, cost."""
     if comparison.selected:
         yield _differences(comparison)
     if comparison.algorithms and not _repeats(comparison):
-        yield _algorithms(comparison.algorithms)
+        yield _algorithms(comparison.algorithms, METRICS[comparison.metric].label)
+    if comparison.factors:
+        yield _factor_effects(comparison.factors, METRICS[comparison.metric])
     if comparison.annealing:
-        yield _annealing(comparison.annealing)
+        yield _annealing(comparison)
     if comparison.budget:
-        yield _budget(comparison.budget)
+        yield _budget(comparison.budget, METRICS[comparison.metric].label)
     if any(cost.runs for cost in comparison.costs):
         yield _cost(comparison.costs)
 
 
 def _differences(comparison: Comparison) -> Section:
+    label = METRICS[comparison.metric].label
     baselines = {contrast.baseline for contrast in comparison.selected}
     to = f"to {baselines.pop()}" if len(baselines) == 1 else "to each arm's baseline"
     sheets = [_contrast_sheet("Selected runs", comparison.verdicts)]
@@ -84,7 +92,7 @@ def _differences(comparison: Comparison) -> Section:
         sheets.append(_contrast_sheet("Same draw, without search", verdicts(comparison.matched)))
     return Section(
         name="differences",
-        title=f"Difference {to} (points of accuracy)",
+        title=f"Difference {to} (points of {label})",
         sheets=(_with_mean(sheets[0], comparison), *sheets[1:]),
         notes=tuple(_difference_notes(comparison)),
         plots=("factors",),
@@ -141,8 +149,8 @@ def _seeds(difference: SeedEstimate) -> str:
 def _difference_notes(comparison: Comparison) -> Iterator[Footnote]:
     yield Footnote(
         "Difference",
-        "accuracy of the arm minus that of its baseline, with the same test domains and trial seed, averaged within "
-        "each trial seed, then over n trial seeds. Selected runs: at their selected steps. "
+        f"{METRICS[comparison.metric].label} of the arm minus that of its baseline, with the same test domains and "
+        "trial seed, averaged within each trial seed, then over n trial seeds. Selected runs: at their selected steps. "
         + (
             "Without search: runs of the same draw, each at its own best validation step."
             if comparison.matched
@@ -203,14 +211,14 @@ def _selected_steps(steps: SelectedSteps) -> str:
     return f"{steps.arm}: {', '.join(shares)}"
 
 
-def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
+def _algorithms(gains: Sequence[AlgorithmGain], metric: str) -> Section:
     """One line per algorithm, as in the paper's table."""
     rows = [
         (one.contrast.arm, entry_in_words(one.alone), entry_in_words(one.annealed), *_contrast_cells(one.contrast))
         for one in gains
     ]
     note = (
-        "each annealed arm and the same algorithm without annealing: accuracies averaged over the test domains, and "
+        f"each annealed arm and the same algorithm without annealing: {metric} averaged over the test domains, and "
         f"the difference of the selected runs as above, with p adjusted over these {len(gains)} lines only."
     )
     if mean := mean_gain(gains):
@@ -219,13 +227,65 @@ def _algorithms(gains: Sequence[AlgorithmGain]) -> Section:
         note += " The mean is over the algorithms within a trial seed, then over trial seeds."
     return Section(
         name="algorithms",
-        title="Annealing on each algorithm (accuracy in percent, difference in points)",
+        title=f"Annealing on each algorithm ({metric} in percent, difference in points)",
         sheets=(Sheet("", (ARM, "Not annealed", "Annealed", DIFFERENCE, "p", "Holm", "n (pairs)"), tuple(rows)),),
         notes=(Footnote("Algorithms", note),),
     )
 
 
-def _annealing(diagnostics: Sequence[AnnealingDiagnostics]) -> Section:
+def _factor_effects(factors: Sequence[FactorEffect], metric: Metric) -> Section:
+    rows = tuple(
+        (
+            f"{label_of(one.factor)} ({one.arms[0][0]}, ...)" if _repeated(one, factors) else label_of(one.factor),
+            ", ".join(f"{short(level)}: {percent(mean)}" for level, mean in zip(one.levels, one.means, strict=True)),
+            _spread(one),
+            p_in_words(one.p),
+            p_in_words(one.holm_p),
+            f"{one.n}" if one.n == one.expected else f"{one.n}/{one.expected}",
+        )
+        for one in factors
+    )
+    return Section(
+        name="factors",
+        title="Which factor matters",
+        sheets=(
+            Sheet(
+                "",
+                (
+                    "Factor",
+                    f"{metric.heading} by level",
+                    "Spread [95\N{NO-BREAK SPACE}%]",
+                    "p",
+                    "Holm",
+                    "n",
+                ),
+                rows,
+            ),
+        ),
+        notes=(
+            Footnote(
+                "Factors",
+                "levels of one factor at equal settings otherwise, the largest spread first. Spread: standard "
+                "deviation between the true means of the levels, in points, without what trial seeds explain; its "
+                "interval is of a noncentral F. p: of equal means, by permutation of the levels within trial seeds; "
+                "Holm is p adjusted over the factors. Where no p is small, the order of the factors is not known.",
+            ),
+        ),
+    )
+
+
+def _repeated(one: FactorEffect, factors: Sequence[FactorEffect]) -> bool:
+    return [other.factor for other in factors].count(one.factor) > 1
+
+
+def _spread(one: FactorEffect) -> str:
+    """ "0.82 [0.00, 1.60]", the interval where there is one."""
+    low, high = (points(end, signed=False) for end in (one.low, one.high))
+    return points(one.spread, signed=False) + f" [{low}, {high}]" * math.isfinite(one.low)
+
+
+def _annealing(comparison: Comparison) -> Section:
+    diagnostics = comparison.annealing
     searching = [one for one in diagnostics if one.searches]
     noisy = [one for one in diagnostics if one.noise]
     sheets = []
@@ -239,7 +299,10 @@ def _annealing(diagnostics: Sequence[AnnealingDiagnostics]) -> Section:
         name="annealing",
         title="What annealing did",
         sheets=tuple(sheets),
-        notes=tuple(_annealing_notes(diagnostics, searching, noisy)),
+        notes=(
+            *_annealing_notes(diagnostics, searching, noisy),
+            *_alignment_over_arms(comparison.gains, METRICS[comparison.metric].label),
+        ),
         plots=("alignment",),
     )
 
@@ -292,6 +355,16 @@ def _annealing_notes(
         yield Footnote("Left out", "undefined values, such as a cosine with a zero gradient.", left_out)
 
 
+def _alignment_over_arms(gains: Sequence[AlignmentAndScore], metric: str) -> Iterator[Footnote]:
+    if mean := alignment_over_arms(gains):
+        interval = f" [{mean.low:.2f}, {mean.high:.2f}]" * math.isfinite(mean.low)
+        yield Footnote(
+            f"More alignment, more {metric}",
+            f"the rank correlation over the {len(gains)} arms that search, of alignment gained (fresh masks) and "
+            f"{metric} gained, is {mean.mean:.2f}{interval}, the mean over {count(mean.n, 'trial seed')}.",
+        )
+
+
 def _rarely_measured(searching: Iterable[AnnealingDiagnostics]) -> Iterator[str]:
     """ "ERM + GGA: 33 of 303 steps (gain, fresh masks; gain, next minibatches)"."""
     for one in searching:
@@ -309,14 +382,14 @@ def _left_out(diagnostics: Iterable[AnnealingDiagnostics]) -> Iterator[str]:
                 yield f"{one.arm}: {found.left_out} of {count(found.measured, 'step')} ({heads[name].lower()})"
 
 
-def _budget(budgets: Sequence[SearchBudget]) -> Section:
+def _budget(budgets: Sequence[SearchBudget], metric: str) -> Section:
     """The number of draws doubles from column to column, up to all draws of each arm."""
     most = [len(budget.draws) for budget in budgets]
     shown = sorted({2**i for n in most for i in range(n.bit_length())} | {*most})
     unit = unit_for(budget.seconds_a_draw for budget in budgets)
     return Section(
         name="budget",
-        title="Search budget (expected accuracy of the selected run, %)",
+        title=f"Search budget (expected {metric} of the selected run, %)",
         sheets=(
             Sheet(
                 title="",
@@ -324,30 +397,30 @@ def _budget(budgets: Sequence[SearchBudget]) -> Section:
                 rows=tuple(_budget_row(budget, shown, unit) for budget in budgets),
             ),
         ),
-        notes=tuple(_budget_notes(budgets)),
+        notes=tuple(_budget_notes(budgets, metric)),
         plots=("budget-differences", "budget-draws", "budget-time"),
     )
 
 
 def _budget_row(budget: SearchBudget, shown: Sequence[int], unit: Unit) -> tuple[str, ...]:
-    accuracy = dict(zip(budget.draws, budget.accuracy, strict=True))
+    expected = dict(zip(budget.draws, budget.scores, strict=True))
     return (
         budget.arm,
-        *(_expected(accuracy[k]) if k in accuracy else ABSENT for k in shown),
+        *(_expected(expected[k]) if k in expected else ABSENT for k in shown),
         time_in_words(budget.seconds_a_draw / unit.seconds),
     )
 
 
-def _expected(accuracy: SeedEstimate) -> str:
+def _expected(score: SeedEstimate) -> str:
     """ "84.7 [81.2, 88.2]", the interval where there is one."""
-    interval = f" [{percent(accuracy.low)}, {percent(accuracy.high)}]" if math.isfinite(accuracy.low) else ""
-    return percent(accuracy.mean) + interval
+    interval = f" [{percent(score.low)}, {percent(score.high)}]" if math.isfinite(score.low) else ""
+    return percent(score.mean) + interval
 
 
-def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
+def _budget_notes(budgets: Sequence[SearchBudget], metric: str) -> Iterator[Footnote]:
     yield Footnote(
         "Search budget",
-        "expected accuracy of the run selected among this number of draws of a cell, over all subsets of the sweep's "
+        f"expected {metric} of the run selected among this number of draws of a cell, over all subsets of the sweep's "
         "draws (in closed form); mean over test domains within a trial seed, then over trial seeds"
         f"{_intervals(budgets)}. One draw: the mean of the runs; all draws: the selected runs. Time: "
         "of one draw in one cell, the mean of the selectable runs. Arms of a user's own searcher are left out, because "
@@ -366,7 +439,7 @@ def _budget_notes(budgets: Sequence[SearchBudget]) -> Iterator[Footnote]:
 
 
 def _intervals(budgets: Sequence[SearchBudget]) -> str:
-    if max(one.n for budget in budgets for one in budget.accuracy) < ENOUGH_SEEDS:
+    if max(one.n for budget in budgets for one in budget.scores) < ENOUGH_SEEDS:
         return f"; too few trial seeds for an interval (at least {ENOUGH_SEEDS})"
     return ", with its 95 % interval (t, n - 1 degrees of freedom, within 0 and 100 %)"
 

@@ -13,10 +13,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from gga_sweep.report.document import Footnote, Section, Sheet
-from gga_sweep.report.headline import accuracy_section, progress_in_words
+from gga_sweep.report.headline import progress_in_words, score_section
 from gga_sweep.report.make_report import Report
 from gga_sweep.report.verdict import answer_in_words
-from gga_sweep.report.wording import ARM, INCOMPLETE_MARK, count
+from gga_sweep.report.wording import INCOMPLETE_MARK, WORST, count
 from gga_sweep.selection import Finding
 
 PIPE_WIDTH = 100
@@ -39,21 +39,22 @@ def print_report(report: Report, console: Console) -> None:
 def print_answer(report: Report, console: Console) -> None:
     """Print what the data say in a few lines: what was compared, the averages with their differences, the verdicts.
 
-    Accuracies by test domain are left out where they do not fit the width, and arms of a long table: `print_report`
-    has them.
+    Scores by test domain, and of the worst one, are left out where they do not fit the width, and arms of a long table:
+    `print_report` has them.
     """
-    section = accuracy_section(report.table, report.comparison)
+    section = score_section(report.table, report.comparison)
     sheet, arms = section.sheets[0], _most_important(report)
     rows = tuple(sheet.rows[i] for i in arms)
-    cells = [max(map(len, column)) + _GAP for column in zip(sheet.heads, *rows, strict=True)]
-    first = 1 if sum(cells) - _GAP <= console.width else 1 + len(report.table.columns)
-    short = Sheet("", (ARM, *sheet.heads[first:]), tuple((row[0], *row[first:]) for row in rows))
+    short = _that_fit(Sheet("", sheet.heads, rows), 1 + len(report.table.columns), console.width)
     more = len(sheet.rows) - len(arms)
     remarks = [f"and {count(more, 'more arm')}"] * (more > 0)
     if any(cell.endswith(INCOMPLETE_MARK) for row in short.rows for cell in row[1:]):
         remarks.append(f"{INCOMPLETE_MARK} from fewer runs than planned")
     console.print(
-        Text(f"{report.table.name}: accuracy (%) of {progress_in_words(report.view, report.table)}.", style="bold")
+        Text(
+            f"{report.table.name}: {report.table.metric_label} (%) of {progress_in_words(report.view, report.table)}.",
+            style="bold",
+        )
     )
     console.print(*_blocks(short, console.width), *map(Text, remarks), sep="\n")
     console.print()
@@ -67,6 +68,29 @@ def render_text(report: Report, width: int = PIPE_WIDTH) -> str:
     with console.capture() as capture:
         print_report(report, console)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _that_fit(sheet: Sheet, average: int, width: int) -> Sheet:
+    """The columns that fit the width: all; without the worst test domain; without any; or the fewest.
+
+    Args:
+        average: where its column stands, behind those of the test domains.
+    """
+    whole = [*range(len(sheet.heads))]
+    summary = [0, *whole[average:]]
+    worst = [i for i in whole if sheet.heads[i] == WORST and i > average]
+    fewest = [i for i in summary if i not in worst]
+    widths = [max(map(len, column)) + _GAP for column in zip(sheet.heads, *sheet.rows, strict=True)]
+    shown = next(
+        (
+            columns
+            for columns in (whole, [i for i in whole if i not in worst], summary)
+            if sum(widths[i] for i in columns) - _GAP <= width
+        ),
+        fewest,
+    )
+    heads, *rows = (tuple(row[i] for i in shown) for row in (sheet.heads, *sheet.rows))
+    return Sheet("", heads, tuple(rows))
 
 
 def _most_important(report: Report) -> list[int]:

@@ -14,6 +14,7 @@ from gga_sweep.spec import PlannedRun
 ABSENT = "\N{EN DASH}"
 INCOMPLETE_MARK = "*"
 AVERAGE = "Average"
+WORST = "Worst"
 _LONGEST_LABEL = 60  # characters of the names of test domains
 _MOST_LISTED = 24  # draws
 ARM = "Arm"
@@ -26,7 +27,7 @@ def percent(share: float) -> str:
 
 
 def points(difference: float, *, signed: bool = True) -> str:
-    """A difference of accuracies in points: 0.0072 -> "+0.72", unsigned "0.72"; NaN -> a dash."""
+    """A difference of scores in points: 0.0072 -> "+0.72", unsigned "0.72"; NaN -> a dash."""
     return f"{100 * difference:{'+' if signed else ''}z.2f}" if math.isfinite(difference) else ABSENT
 
 

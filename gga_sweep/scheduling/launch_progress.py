@@ -47,7 +47,7 @@ class LaunchProgress:
     ended: dict[str, RunStatus] = field(default_factory=dict, init=False)
     training: dict[str, Training] = field(default_factory=dict, init=False)
     best_by_arm: dict[str, float] = field(default_factory=dict, init=False)
-    """The highest validation accuracy that a run of the arm had in this launch, in [0, 1]."""
+    """The highest validation score that a run of the arm had in this launch, in [0, 1]."""
     _taken: float = field(default=0.0, init=False)
     _foreseen: float = field(default=0.0, init=False)
     _began: float = field(init=False)

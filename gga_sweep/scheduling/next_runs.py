@@ -14,12 +14,14 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.prefix_names import UNBRANCHED, Branching, delete_prefixes
 from gga_sweep.ledger.stored_sweep import read_results
 from gga_sweep.ledger.suggested_draws import keep_suggested, read_suggested
+from gga_sweep.metrics import METRICS
 from gga_sweep.records import FINAL, Cell, RunResult, RunStatus, Scalar, ValidationRecord
 from gga_sweep.scheduling.cell_search import feed
 from gga_sweep.scheduling.pooled import pooled
 from gga_sweep.scheduling.prefix_sharing import PrefixSharing
 from gga_sweep.scheduling.results import Curve, Result, result_of, score_at
 from gga_sweep.scheduling.rungs import RungTable, rung_steps
+from gga_sweep.scheduling.sampler_search import Asked, SamplerSearch, Told
 from gga_sweep.scheduling.tpe import TPESearch
 from gga_sweep.seeding import stream_seed
 from gga_sweep.spec import Contents, PlannedRun, SweepSpec, plan_sweep
@@ -34,6 +36,7 @@ from gga_sweep.spec.adaptive_search import (
 )
 from gga_sweep.spec.arm_values import searched_space
 from gga_sweep.spec.runs import suggested_run
+from gga_sweep.spec.samplers import CellStudy, make_sampler, names_sampler, searcher_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class NextRuns:
         for run in plan.runs:
             self._share(run)
         self._groups = draw_groups(sweep)
+        self._searches: dict[tuple[Cell, ...], SamplerSearch] = {}
+        self._searcher = searcher_of(sweep.config)
         self._settled = dict.fromkeys((group.cells for group in self._groups), 0)
         self._rungs = rungs_of(sweep)
         self._first_step = last_window_end(sweep) if sweep.config.select_from == "after-window" else 0
@@ -181,7 +186,7 @@ class NextRuns:
             known = next((drawn[draw] for other in group.cells if draw in (drawn := self._of(other))), None)
             values = known or self._suggest(group, draw, basis)
             self._of(cell)[draw] = values
-            keep_suggested(self._ledger, cell, self._of(cell))
+            keep_suggested(self._ledger, cell, self._of(cell), self._searcher)
             run = suggested_run(self._sweep, self._contents, cell, draw, values)
             same = (other for other in self._runs[cell].values() if other.key == run.key)
             self._runs[cell][draw] = next(same, run)
@@ -197,21 +202,39 @@ class NextRuns:
 
     def _suggest(self, group: DrawGroup, draw: int, basis: int) -> dict[str, Scalar]:
         """Like all random numbers, those of a search depend on no arm and no test domain."""
-        space = searched_space(self._sweep, group.arm)
-        search = TPESearch(space, stream_seed(self._sweep.dataset.name, group.trial_seed, "search", draw))
+        space, place = searched_space(self._sweep, group.arm), (self._sweep.dataset.name, group.trial_seed, "search")
+        if names_sampler(self._sweep.config):
+            if group.cells not in self._searches:
+                self._searches[group.cells] = SamplerSearch(
+                    lambda: CellStudy(space, make_sampler(self._sweep.config, stream_seed(*place)))
+                )
+            return self._searches[group.cells].suggest([*self._history(group, draw)])
+        search = TPESearch(space, stream_seed(*place, draw))
         results = [self._results(other, basis) for other in self._informants(group)]
         feed(search, results[0] if self._sweep.config.search == "tpe" else pooled(results))
         return search.suggest()
 
+    def _history(self, group: DrawGroup, last: int) -> Iterator[Asked | Told]:
+        """Every suggestion up to a draw, each after the results that it is based on."""
+        told = 0
+        for draw in range(random_draws(self._sweep, group.arm), last + 1):
+            basis = self._basis(group, draw)
+            for ended in range(told, basis):
+                yield Told(ended, self._runs[group.cells[0]][ended].hyperparameters, self._result(group, ended))
+            yield Asked(draw)
+            told = basis
+
     def _results(self, group: DrawGroup, basis: int) -> list[Result]:
         """Of the draws that are final in every cell."""
-        results = []
-        for draw in range(basis):
-            runs = [self._runs[cell][draw] for cell in group.cells]
-            if all(run.key in self._final for run in runs):
-                curves = [self._curve(self._final[run.key]) for run in runs]
-                results.append(result_of(runs[0].hyperparameters, curves))
-        return results
+        results = (self._result(group, draw) for draw in range(basis))
+        return [result for result in results if result is not None]
+
+    def _result(self, group: DrawGroup, draw: int) -> Result | None:
+        runs = [self._runs[cell][draw] for cell in group.cells]
+        if any(run.key not in self._final for run in runs):
+            return None
+        curves = [self._curve(self._final[run.key]) for run in runs]
+        return result_of(runs[0].hyperparameters, curves, self._sweep.config.metric)
 
     def _cutoffs(self, cell: Cell, basis: int) -> dict[int, float]:
         if not self._rungs:
@@ -223,7 +246,7 @@ class NextRuns:
             validations = self._curve(self._final[key]).validations if key in self._final else ()
             for step in self._rungs:
                 if validations and validations[-1].step >= step:
-                    table.reached(step, score_at(validations, step))
+                    table.reached(step, score_at(validations, self._sweep.config.metric, step))
         return table.cutoffs()
 
     def _curve(self, result: RunResult) -> Curve:
@@ -237,17 +260,21 @@ class EndedEarly:
 
     Args:
         cutoffs, first_step: as `NextRun` has them.
+        metric: by which runs are selected.
     """
 
-    def __init__(self, cutoffs: Mapping[int, float], first_step: int) -> None:
-        self._cutoffs, self._first_step = dict(cutoffs), first_step
+    def __init__(self, cutoffs: Mapping[int, float], first_step: int, metric: str) -> None:
+        self._cutoffs, self._first_step, self._metric = dict(cutoffs), first_step, metric
 
     def __call__(self, validations: Sequence[ValidationRecord]) -> str | None:
         """The reason to stop a run with these evaluations; None if it continues."""
         counting = [record for record in validations if record.step >= self._first_step]
         for step, cutoff in sorted(self._cutoffs.items()):
-            if counting and counting[-1].step >= step and (score := score_at(counting, step)) < cutoff:
-                return f"behind its cell at step {step}: validation accuracy {score:.4f}, {cutoff:.4f} was needed"
+            if counting and counting[-1].step >= step:
+                score = score_at(counting, self._metric, step)
+                if score < cutoff:
+                    what = f"validation {METRICS[self._metric].label} {score:.4f}, {cutoff:.4f} was needed"
+                    return f"behind its cell at step {step}: {what}"
         return None
 
 

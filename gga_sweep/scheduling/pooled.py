@@ -1,4 +1,4 @@
-"""Results of several cells for one searcher: ranks are comparable across cells, accuracies only within one."""
+"""Results of several cells for one searcher: ranks are comparable across cells, scores only within one."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gga_sweep.selection.annealing_effect import (
-    AlignmentAndAccuracy,
+    AlignmentAndScore,
     AnnealingDiagnostics,
     Diagnostic,
     SelectedSteps,
@@ -13,6 +13,7 @@ from gga_sweep.selection.comparison import Comparison, compare
 from gga_sweep.selection.contrasts import Contrast, MissingPair
 from gga_sweep.selection.cost import PHASES, Cost
 from gga_sweep.selection.declaration import Method
+from gga_sweep.selection.factor_effects import FactorEffect, alignment_over_arms
 from gga_sweep.selection.gains import AlgorithmGain, mean_gain
 from gga_sweep.selection.methods import DEFAULT_METHOD, METHODS
 from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, SeedEstimate
@@ -27,13 +28,14 @@ __all__ = [
     "METHODS",
     "PHASES",
     "AlgorithmGain",
-    "AlignmentAndAccuracy",
+    "AlignmentAndScore",
     "AnnealingDiagnostics",
     "Comparison",
     "Contrast",
     "Cost",
     "Diagnostic",
     "Entry",
+    "FactorEffect",
     "Finding",
     "IncompleteCell",
     "Method",
@@ -45,6 +47,7 @@ __all__ = [
     "SweepView",
     "Table",
     "Verdict",
+    "alignment_over_arms",
     "build_table",
     "compare",
     "domain_label",

@@ -1,4 +1,4 @@
-"""What annealing did to the gradients of every annealed arm, by trial seed, and whether accuracy followed."""
+"""What annealing did to the gradients of every annealed arm, by trial seed, and whether the score followed."""
 
 from __future__ import annotations
 
@@ -96,15 +96,15 @@ class SelectedSteps:
 
 
 @dataclass(frozen=True, slots=True)
-class AlignmentAndAccuracy:
-    """The alignment that an arm's selected runs gained, beside the accuracy they gained.
+class AlignmentAndScore:
+    """The alignment that an arm's selected runs gained, beside the score they gained.
 
     Args:
         arm, baseline: their names.
         trial_seeds: in the table's order.
         alignment_gained: of each trial seed, mean gain under fresh masks over the diagnosed steps of a run, then over
             the selected runs; a cosine; NaN where none was diagnosed.
-        accuracy_gained: of each trial seed, the difference of the selected runs, in [-1, 1]; NaN where a pair is
+        score_gained: of each trial seed, the difference of the selected runs, in [-1, 1]; NaN where a pair is
             missing.
     """
 
@@ -112,12 +112,12 @@ class AlignmentAndAccuracy:
     baseline: str
     trial_seeds: tuple[int, ...]
     alignment_gained: tuple[float, ...]
-    accuracy_gained: tuple[float, ...]
+    score_gained: tuple[float, ...]
 
     @property
     def points(self) -> tuple[tuple[int, float, float], ...]:
-        """(trial seed, alignment gained, accuracy gained), where both are known."""
-        every = zip(self.trial_seeds, self.alignment_gained, self.accuracy_gained, strict=True)
+        """(trial seed, alignment gained, score gained), where both are known."""
+        every = zip(self.trial_seeds, self.alignment_gained, self.score_gained, strict=True)
         return tuple(point for point in every if all(map(math.isfinite, point)))
 
     @property
@@ -125,8 +125,8 @@ class AlignmentAndAccuracy:
         """Pearson's, over trial seeds; NaN below three of them, or if one side does not vary."""
         if len(self.points) < 3:
             return math.nan
-        _, alignment, accuracy = zip(*self.points, strict=True)
-        return correlation(alignment, accuracy) if vary(alignment) and vary(accuracy) else math.nan
+        _, alignment, score = zip(*self.points, strict=True)
+        return correlation(alignment, score) if vary(alignment) and vary(score) else math.nan
 
 
 def annealing_diagnostics(view: SweepView) -> tuple[AnnealingDiagnostics, ...]:
@@ -151,9 +151,7 @@ def selected_steps(view: SweepView, table: Table) -> tuple[SelectedSteps, ...]:
     )
 
 
-def alignment_and_accuracy(
-    view: SweepView, table: Table, contrasts: Iterable[Contrast]
-) -> tuple[AlignmentAndAccuracy, ...]:
+def alignment_and_score(view: SweepView, table: Table, contrasts: Iterable[Contrast]) -> tuple[AlignmentAndScore, ...]:
     """Every arm that searches and has a baseline.
 
     Args:
@@ -169,12 +167,12 @@ def alignment_and_accuracy(
         gained = [(run.cell.trial_seed, _mean(_measured("fresh_gain", run.searches))) for run in selected]
         gains = _seed_means(gained, table.trial_seeds)
         found.append(
-            AlignmentAndAccuracy(
+            AlignmentAndScore(
                 arm=contrast.arm,
                 baseline=contrast.baseline,
                 trial_seeds=table.trial_seeds,
                 alignment_gained=gains,
-                accuracy_gained=contrast.difference.values,
+                score_gained=contrast.difference.values,
             )
         )
     return tuple(found)

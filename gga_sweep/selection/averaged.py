@@ -13,7 +13,7 @@ def with_averaged_arms(view: SweepView, name: Callable[[str], str]) -> SweepView
     """The sweep with an arm of averaged weights for each arm, after all of these.
 
     Its runs are those of the arm, with the evaluation of the averaged weights as their only one, if they have any. So a
-    draw is chosen by the validation accuracy of averaged weights. The arm is compared with the averaged weights of its
+    draw is chosen by the validation score of averaged weights. The arm is compared with the averaged weights of its
     arm's baseline; those of a baseline with the baseline.
 
     Args:

@@ -1,10 +1,10 @@
-"""From accuracies to a step and a run: the rules for ties and NaN that every method follows.
+"""From scores to a step and a run: the rules for ties and NaN that every method follows.
 
-1. Of a run, the step with the highest accuracy; ties go to the lowest step.
-2. Of a cell, the run with the highest accuracy at that step; ties go to the highest draw number.
-3. NaN and infinity never win; a run without a finite accuracy cannot be chosen.
+1. Of a run, the step with the highest score; ties go to the lowest step.
+2. Of a cell, the run with the highest score at that step; ties go to the highest draw number.
+3. NaN and infinity never win; a run without a finite score cannot be chosen.
 
-Each method defines the accuracy.
+Each method defines the score: a metric on splits of its choice, in [0, 1].
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class BestStep:
 
     Args:
         step: counted from 0.
-        accuracy: by which it was chosen, in [0, 1].
-        tied: how many other steps of the run reached the same accuracy.
+        score: by which it was chosen, in [0, 1].
+        tied: how many other steps of the run reached the same score.
     """
 
     step: int
-    accuracy: float
+    score: float
     tied: int
 
 
@@ -37,7 +37,7 @@ class Contender:
         key: the run's full key.
         draw: the highest of its draw numbers.
         best: its step.
-        judged: what it is compared by: `best.accuracy`, unless the method looks at other cells too.
+        judged: what it is compared by: `best.score`, unless the method looks at other cells too.
     """
 
     key: str
@@ -68,23 +68,23 @@ class Choice:
 
 
 def highest_step(points: Iterable[tuple[int, float]]) -> BestStep | None:
-    """Of (step, accuracy) in any order the step with the highest finite accuracy (rules 1 and 3); None without one.
+    """Of (step, score) in any order the step with the highest finite score (rules 1 and 3); None without one.
 
     >>> highest_step([(0, 0.5), (10, 0.75), (20, 0.75), (30, math.nan)])
-    BestStep(step=10, accuracy=0.75, tied=1)
+    BestStep(step=10, score=0.75, tied=1)
     """
     best: int | None = None
     highest, tied = -math.inf, 0
-    for step, accuracy in points:
-        if highest < accuracy < math.inf:
-            best, highest, tied = step, accuracy, 0
-        elif best is not None and accuracy == highest:
+    for step, score in points:
+        if highest < score < math.inf:
+            best, highest, tied = step, score, 0
+        elif best is not None and score == highest:
             best, tied = min(best, step), tied + 1
     return None if best is None else BestStep(best, highest, tied)
 
 
 def highest_run(contenders: Iterable[Contender]) -> Choice | None:
-    """The run whose step has the highest accuracy (rule 2); None without one."""
+    """The run whose step has the highest score (rule 2); None without one."""
     runs = list(contenders)
     if not runs:
         return None

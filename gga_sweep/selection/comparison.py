@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gga_sweep.selection.annealing_effect import (
-    AlignmentAndAccuracy,
+    AlignmentAndScore,
     AnnealingDiagnostics,
     SelectedSteps,
-    alignment_and_accuracy,
+    alignment_and_score,
     annealing_diagnostics,
     selected_steps,
 )
 from gga_sweep.selection.contrasts import Contrast, matched_contrasts, selected_contrasts
 from gga_sweep.selection.cost import Cost, costs
 from gga_sweep.selection.expected_best import SearchBudget, search_budgets
+from gga_sweep.selection.factor_effects import FactorEffect, factor_effects
 from gga_sweep.selection.gains import AlgorithmGain, algorithm_gains
 from gga_sweep.selection.table import Table
 from gga_sweep.selection.verdict import Verdict, verdicts
@@ -26,27 +27,31 @@ class Comparison:
     """A sweep's arms compared; every tuple in the order of the arms.
 
     Args:
+        metric: of which all differences and scores are.
         selected: the headline contrast of every arm that has a baseline.
         verdicts: what follows from each of these.
         matched: the same without search; empty if draws do not match.
         steps: where the selected steps lie, of every arm that searches.
         annealing: what annealing did, of every annealed arm.
-        gains: alignment gained beside accuracy gained, of every arm that searches and has a baseline.
+        gains: alignment gained beside score gained, of every arm that searches and has a baseline.
         costs: of every arm that is trained.
         budget: the result of fewer draws, of every arm that could choose among several; empty if draws do not match,
             since they then depend on each other.
         algorithms: what annealing adds to each algorithm; empty unless several are annealed beside themselves.
+        factors: how far the levels of each factor lie apart, the largest spread first.
     """
 
+    metric: str
     selected: tuple[Contrast, ...]
     verdicts: tuple[Verdict, ...]
     matched: tuple[Contrast, ...]
     steps: tuple[SelectedSteps, ...]
     annealing: tuple[AnnealingDiagnostics, ...]
-    gains: tuple[AlignmentAndAccuracy, ...]
+    gains: tuple[AlignmentAndScore, ...]
     costs: tuple[Cost, ...]
     budget: tuple[SearchBudget, ...]
     algorithms: tuple[AlgorithmGain, ...] = ()
+    factors: tuple[FactorEffect, ...] = ()
 
 
 def compare(view: SweepView, table: Table) -> Comparison:
@@ -61,6 +66,7 @@ def compare(view: SweepView, table: Table) -> Comparison:
     """
     selected = selected_contrasts(table, view.baselines)
     return Comparison(
+        metric=table.metric,
         selected=selected,
         verdicts=verdicts(selected),
         matched=matched_contrasts(
@@ -70,8 +76,9 @@ def compare(view: SweepView, table: Table) -> Comparison:
         else (),
         steps=selected_steps(view, table),
         annealing=annealing_diagnostics(view),
-        gains=alignment_and_accuracy(view, table, selected),
+        gains=alignment_and_score(view, table, selected),
         costs=costs(view, view.baselines),
         budget=search_budgets(view, table) if view.matched_draws else (),
         algorithms=algorithm_gains(view, table, selected),
+        factors=factor_effects(view, table),
     )

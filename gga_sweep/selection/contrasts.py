@@ -1,4 +1,4 @@
-"""Each arm against its baseline: differences of accuracy on the test domains, in pairs, with the trial seed as unit.
+"""Each arm against its baseline: differences on the test domains, in pairs, with the trial seed as unit.
 
 Two estimands, never blended:
 
@@ -19,12 +19,13 @@ from statistics import fmean
 from typing import Literal
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.metrics import METRICS
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
-from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.methods.training_validation import by_validation
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate, holm
 from gga_sweep.selection.select import from_step
 from gga_sweep.selection.table import Row, Table
+from gga_sweep.selection.tested import score_on_test_domains
 from gga_sweep.selection.view import SweepView, group_by_cell, status_in_words
 
 Estimand = Literal["selected", "matched"]
@@ -37,7 +38,7 @@ class MissingPair:
     Args:
         test_domains, trial_seed: those of its runs.
         draw: of a matched pair; None for a selected one.
-        lacking: by arm (the arm itself, its baseline, or both) why it has no accuracy here.
+        lacking: by arm (the arm itself, its baseline, or both) why it has no score here.
     """
 
     test_domains: tuple[str, ...]
@@ -53,7 +54,7 @@ class Contrast:
     Args:
         arm, baseline: their names.
         estimand: `selected` or `matched`.
-        difference: of accuracies in [0, 1], so in [-1, 1]; one value a trial seed, NaN where a pair is missing or
+        difference: of scores in [0, 1], so in [-1, 1]; one value a trial seed, NaN where a pair is missing or
             the two arms have no draw in common.
         holm_p: `difference.p` adjusted over the arms with the same estimand (Holm); NaN where there is no p.
         pairs: how many the mean is over.
@@ -73,7 +74,7 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The two sides of a difference: accuracies in [0, 1], or why there is none, in words."""
+    """The two sides of a difference: scores in [0, 1], or why there is none, in words."""
 
     test_domains: tuple[str, ...]
     trial_seed: int
@@ -92,7 +93,7 @@ def selected_contrasts(table: Table, baselines: Mapping[str, str]) -> tuple[Cont
     """The selected runs of every arm that has a baseline, minus its baseline's.
 
     Args:
-        table: holds the accuracy of every selected run.
+        table: holds the score of every selected run.
         baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
 
     Returns:
@@ -142,7 +143,7 @@ def matched_contrasts(
     sides: dict[Cell, dict[int, float | str]] = {cell: {} for cell in cells}
     for cell, runs in cells.items():
         for run in runs:  # once each: a baseline is in the pairs of many arms
-            sides[cell].update(dict.fromkeys(run.draws, _accuracy_without_search(run, exclude_diverged)))
+            sides[cell].update(dict.fromkeys(run.draws, _score_without_search(run, view.metric, exclude_diverged)))
     return _adjusted(
         _contrast(
             arm,
@@ -179,7 +180,7 @@ def check_baselines(baselines: Mapping[str, str], arms: Sequence[str]) -> None:
 def _selected_pairs(table: Table, arm: Row, baseline: Row) -> Iterator[_Pair]:
     for test_domains, ours, theirs in zip(table.columns, arm.entries, baseline.entries, strict=True):
         for trial_seed, *values in zip(table.trial_seeds, ours.values, theirs.values, strict=True):
-            sides = (value if math.isfinite(value) else "no selected accuracy" for value in values)
+            sides = (value if math.isfinite(value) else f"no selected {table.metric_label}" for value in values)
             yield _Pair(test_domains, trial_seed, None, *sides)
 
 
@@ -195,15 +196,15 @@ def _matched_pairs(
                 yield _Pair(test_domains, trial_seed, draw, *pair)
 
 
-def _accuracy_without_search(run: RunRecords, exclude_diverged: bool) -> float | str:
-    """The accuracy on the test domains at the run's own best validation step; or why there is none."""
+def _score_without_search(run: RunRecords, metric: str, exclude_diverged: bool) -> float | str:
+    """The score on the test domains at the run's own best validation step; or why there is none."""
     if run.status not in FINAL or (exclude_diverged and run.status is RunStatus.DIVERGED):
         return status_in_words(run.status)
-    best = by_validation(run)
+    best, label = by_validation(run, metric), METRICS[metric].label
     if best is None:
-        return f"{status_in_words(run.status)} without a finite validation accuracy"
-    accuracy = accuracy_on_test_domains(run.record_at(best.step), run.cell)
-    return accuracy if math.isfinite(accuracy) else "without a test accuracy"
+        return f"{status_in_words(run.status)} without a finite validation {label}"
+    score = score_on_test_domains(run.record_at(best.step), run.cell, metric)
+    return score if math.isfinite(score) else f"without a test {label}"
 
 
 def _contrast(

@@ -11,7 +11,7 @@ from gga_sweep.selection.choice import BestStep, Contender
 from gga_sweep.selection.view import SweepView
 
 Judge = Callable[[RunRecords], BestStep | None]
-"""The step that stands for a run, with the accuracy that the run is compared by; None if it cannot be selected."""
+"""The step that stands for a run, with the score that the run is compared by; None if it cannot be selected."""
 
 Contenders = Mapping[Cell, Sequence[Contender]]
 """By cell, the runs that can be selected; with an entry for every planned cell."""
@@ -35,9 +35,10 @@ class Method:
     Args:
         name: as sweep files and commands write it.
         label: its name as printed with a table.
-        rule: what it does, in one sentence.
-        lacking: what the final runs of a cell are without if none of them can be selected.
-        judge: makes the judge of a sweep's runs from all that are final, from the first step on that takes part.
+        rule: what it does, in one sentence; `{metric}` stands for the name of the metric.
+        lacking: what the final runs of a cell are without if none of them can be selected, likewise.
+        judge: makes the judge of a sweep's runs from all that are final, from the first step on that takes part, and
+            from the name of the metric.
         compare: sets what the runs are compared by, where that depends on runs of other cells.
         reasons: makes, for a sweep, what gives the reasons of this method why draws of a cell cannot be selected.
         needs_pairs: whether runs are judged by runs with one more test domain, which are then trained too.
@@ -52,7 +53,7 @@ class Method:
     label: str
     rule: str
     lacking: str
-    judge: Callable[[Sequence[RunRecords]], Judge]
+    judge: Callable[[Sequence[RunRecords], str], Judge]
     compare: Callable[[Contenders], Contenders] = _as_judged
     reasons: Callable[[SweepView], Callable[[Cell], Reasons]] = _nothing_more
     needs_pairs: bool = False

@@ -2,8 +2,8 @@
 
 A cell has n selectable runs, ranked from worst to best by the table's method. Of k runs drawn from them, each set of k
 equally likely, the i-th worst is the best with probability C(i-1, k-1) / C(n, k): it is drawn, with k-1 of the i-1
-below it. The expected test accuracy of the run selected among k is the mean of the runs' test accuracies under these
-weights: their plain mean at k = 1, the accuracy of the selected run at k = n. Ranking and accuracies are those of the
+below it. The expected test score of the run selected among k is the mean of the runs' test scores under these
+weights: their plain mean at k = 1, the score of the selected run at k = n. Ranking and scores are those of the
 table; nothing is drawn at random.
 """
 
@@ -17,11 +17,11 @@ from operator import mul
 from statistics import fmean
 
 from gga_sweep.records import Cell, RunRecords
-from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.methods import METHODS
-from gga_sweep.selection.seed_statistics import SeedEstimate, accuracy_estimate
+from gga_sweep.selection.seed_statistics import SeedEstimate, score_estimate
 from gga_sweep.selection.select import contenders
 from gga_sweep.selection.table import Table
+from gga_sweep.selection.tested import score_on_test_domains
 from gga_sweep.selection.view import SweepView
 
 
@@ -31,9 +31,9 @@ class SearchBudget:
 
     Args:
         arm: its name.
-        accuracy: for k = 1, 2, ... draws a cell, the expected accuracy of the selected run on the test domains, in
+        scores: for k = 1, 2, ... draws a cell, the expected score of the selected run on the test domains, in
             [0, 1]: mean over test domains within a trial seed, one value a trial seed, NaN if a test domain has no run
-            to select; intervals as in `accuracy_estimate`. k ends at the number of selectable runs in the smallest cell
+            to select; intervals as in `score_estimate`. k ends at the number of selectable runs in the smallest cell
             of the other trial seeds.
         largest_cell: how many selectable runs the largest of those cells has.
         seconds_a_draw: device-seconds of one draw in one cell: mean over the arm's selectable runs, plus their share of
@@ -42,15 +42,15 @@ class SearchBudget:
     """
 
     arm: str
-    accuracy: tuple[SeedEstimate, ...]
+    scores: tuple[SeedEstimate, ...]
     largest_cell: int
     seconds_a_draw: float
     left_out: int
 
     @property
     def draws(self) -> range:
-        """The budgets k that `accuracy` is of."""
-        return range(1, len(self.accuracy) + 1)
+        """The budgets k that `scores` are of."""
+        return range(1, len(self.scores) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ class _Ranked:
     """A selectable run.
 
     Args:
-        accuracy: on its test domains at the step that stands for it, in [0, 1]; NaN if unknown.
+        score: on its test domains at the step that stands for it, in [0, 1]; NaN if unknown.
         seconds: device-seconds it took.
     """
 
-    accuracy: float
+    score: float
     seconds: float
 
 
@@ -116,8 +116,8 @@ def _budget(view: SweepView, table: Table, arm: str, cells: Mapping[Cell, Sequen
     every_ranked = [one for of_seed in seeds for ranked in of_seed for one in ranked]
     return SearchBudget(
         arm=arm,
-        accuracy=tuple(
-            accuracy_estimate([_expected_of_seed(of_seed, k) for of_seed in seeds])
+        scores=tuple(
+            score_estimate([_expected_of_seed(of_seed, k) for of_seed in seeds])
             for k in range(1, min(sizes, default=0) + 1)
         ),
         largest_cell=max(sizes, default=0),
@@ -130,7 +130,7 @@ def _expected_of_seed(of_seed: Sequence[Sequence[_Ranked]], k: int) -> float:
     """The mean over the test domains; NaN if one has no run to select."""
     if not all(of_seed):
         return math.nan
-    return fmean(expected_best([one.accuracy for one in ranked], k) for ranked in of_seed)
+    return fmean(expected_best([one.score for one in ranked], k) for ranked in of_seed)
 
 
 def _seconds_a_draw(view: SweepView, table: Table, arm: str, ranked: Sequence[_Ranked]) -> float:
@@ -150,17 +150,21 @@ def _ranked_cells(view: SweepView, table: Table) -> dict[Cell, list[_Ranked]]:
         runs,
         view.pair_records,
         table.method,
+        metric=table.metric,
         exclude_diverged=table.exclude_diverged,
         first_step=table.first_step,
     )
     return {
-        cell: [_ranked(by_key[cell, one.key], one.best.step) for one in sorted(of_cell, key=lambda one: one.rank)]
+        cell: [
+            _ranked(by_key[cell, one.key], one.best.step, table.metric)
+            for one in sorted(of_cell, key=lambda one: one.rank)
+        ]
         for cell, of_cell in standing.items()
     }
 
 
-def _ranked(run: RunRecords, step: int) -> _Ranked:
-    return _Ranked(accuracy_on_test_domains(run.record_at(step), run.cell), _seconds(run))
+def _ranked(run: RunRecords, step: int, metric: str) -> _Ranked:
+    return _Ranked(score_on_test_domains(run.record_at(step), run.cell, metric), _seconds(run))
 
 
 def _seconds(run: RunRecords) -> float:

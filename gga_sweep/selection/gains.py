@@ -18,7 +18,7 @@ class AlgorithmGain:
 
     Args:
         algorithm: its name.
-        alone, annealed: their accuracies, averaged over the test domains.
+        alone, annealed: their scores, averaged over the test domains.
         contrast: of the selected runs; `holm_p` is adjusted over these algorithms alone.
     """
 
@@ -36,13 +36,13 @@ def algorithm_gains(view: SweepView, table: Table, selected: Sequence[Contrast])
         table: its table, built from `view`.
         selected: the table's contrasts.
     """
-    accuracy = {row.arm: row.average for row in table.rows}
+    scores = {row.arm: row.average for row in table.rows}
     contrasts = [contrast for contrast in selected if contrast.arm in view.algorithms]
     if len({view.algorithms[contrast.arm] for contrast in contrasts}) < 2:
         return ()
     adjusted = holm([contrast.difference.p for contrast in contrasts])
     return tuple(
-        AlgorithmGain(view.algorithms[one.arm], accuracy[one.baseline], accuracy[one.arm], replace(one, holm_p=p))
+        AlgorithmGain(view.algorithms[one.arm], scores[one.baseline], scores[one.arm], replace(one, holm_p=p))
         for one, p in zip(contrasts, adjusted, strict=True)
     )
 

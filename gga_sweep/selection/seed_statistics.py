@@ -89,8 +89,8 @@ def estimate(values: Sequence[float]) -> SeedEstimate:
     )
 
 
-def accuracy_estimate(values: Sequence[float]) -> SeedEstimate:
-    """The same of accuracies: its interval ends at 0 and 1, and there is none below `ENOUGH_SEEDS` trial seeds."""
+def score_estimate(values: Sequence[float]) -> SeedEstimate:
+    """The same of scores: its interval ends at 0 and 1, and there is none below `ENOUGH_SEEDS` trial seeds."""
     found = estimate(values)
     if found.n < ENOUGH_SEEDS or math.isnan(found.low):
         return replace(found, low=math.nan, high=math.nan)

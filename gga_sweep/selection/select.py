@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.metrics import DEFAULT_METRIC
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus
 from gga_sweep.selection.choice import Choice, Contender, highest_run
 from gga_sweep.selection.declaration import Contenders
@@ -23,8 +24,8 @@ class Selected:
         key, folder: of the selected run.
         draw: the highest of its draw numbers.
         step: counted from 0.
-        validation_accuracy: the accuracy by which the method judges, at that step, in [0, 1].
-        tied_steps: how many other steps of the run reached the same accuracy.
+        score: by which the method judges, at that step, in [0, 1].
+        tied_steps: how many other steps of the run reached the same score.
         tied_draws: how many other runs of the cell did.
         unfinished: runs of the cell that could not take part, counted by status; the cell is incomplete if any did not.
     """
@@ -34,7 +35,7 @@ class Selected:
     folder: str
     draw: int
     step: int
-    validation_accuracy: float
+    score: float
     tied_steps: int
     tied_draws: int
     unfinished: Mapping[RunStatus, int] = field(default_factory=dict, hash=False)
@@ -49,6 +50,7 @@ def select(
     records: Iterable[RunRecords],
     method: str = DEFAULT_METHOD,
     *,
+    metric: str = DEFAULT_METRIC,
     exclude_diverged: bool = False,
     first_step: int = 0,
     pair_records: Iterable[RunRecords] = (),
@@ -61,6 +63,7 @@ def select(
     Args:
         records: runs of any number of cells, in any order.
         method: a name in `METHODS`.
+        metric: by which the method judges; a name in `metrics.SELECTING`.
         exclude_diverged: leave out every run that diverged, its finite records included.
         first_step: evaluations before it do not take part.
         pair_records: runs with two test domains that only validate those with one (leave-one-domain-out).
@@ -80,7 +83,9 @@ def select(
         faults.append(Fault("method", "must be a known selection method", method, tuple(METHODS)))
     if faults:
         raise InputError(faults, source="select")
-    standing = contenders(grouped, pairs, method, exclude_diverged=exclude_diverged, first_step=first_step)
+    standing = contenders(
+        grouped, pairs, method, metric=metric, exclude_diverged=exclude_diverged, first_step=first_step
+    )
     return tuple(
         _selected(cell, runs, choice)
         for cell, runs in grouped.items()
@@ -93,6 +98,7 @@ def contenders(
     pair_records: Iterable[RunRecords],
     method: str,
     *,
+    metric: str,
     exclude_diverged: bool,
     first_step: int,
 ) -> Contenders:
@@ -107,13 +113,12 @@ def contenders(
         return [from_step(run, first_step) for run in runs if run.status in kept]
 
     of_cells = {cell: eligible(runs) for cell, runs in cells.items()}
-    judge = METHODS[method].judge([*(run for runs in of_cells.values() for run in runs), *eligible(pair_records)])
+    final = [*(run for runs in of_cells.values() for run in runs), *eligible(pair_records)]
+    judge = METHODS[method].judge(final, metric)
     return METHODS[method].compare(
         {
             cell: [
-                Contender(run.key, max(run.draws), best, best.accuracy)
-                for run in runs
-                if (best := judge(run)) is not None
+                Contender(run.key, max(run.draws), best, best.score) for run in runs if (best := judge(run)) is not None
             ]
             for cell, runs in of_cells.items()
         }
@@ -124,7 +129,7 @@ def from_step(run: RunRecords, first_step: int) -> RunRecords:
     """The run without its evaluations before `first_step`."""
     if first_step == 0:
         return run
-    before = sum(step < first_step for step, _ in run.accuracies)
+    before = sum(step < first_step for step in run.steps)
     return replace(run, result=replace(run.result, records=run.records[before:]))
 
 
@@ -144,7 +149,7 @@ def _selected(cell: Cell, runs: Sequence[RunRecords], choice: Choice) -> Selecte
         folder=run.folder,
         draw=choice.draw,
         step=choice.best.step,
-        validation_accuracy=choice.best.accuracy,
+        score=choice.best.score,
         tied_steps=choice.best.tied,
         tied_draws=choice.tied_draws,
         unfinished=Counter(run.status for run in runs if run.status not in FINAL),

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Literal
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.metrics import DEFAULT_METRIC
 from gga_sweep.records import FINAL, Cell, RunRecords, RunStatus, Scalar
 
 SelectFrom = Literal["any", "after-window"]
@@ -29,6 +30,7 @@ class SweepView:
         draws: the draw numbers planned for each arm. A searched arm may be absent: then nothing was planned for it.
         records: every run of the plan that exists. A planned draw without a run counts as missing.
         baselines: arm -> the arm it is compared with; an arm that is a baseline itself is absent.
+        metric: by which runs are selected and arms compared.
         searched: arms whose draws came from a user's own searcher.
         pairs: pairs of test domains, no columns of the table, whose runs validate those of a single test domain.
         pair_records: the runs of pairs that exist.
@@ -36,6 +38,7 @@ class SweepView:
         blocks: arm -> its name without its factors; the arms of a block share it.
         algorithms: annealed arm -> its algorithm, where its baseline is that algorithm without annealing.
         factors: arm -> what distinguishes it from the other arms of its block, by dotted name.
+        settings: arm -> all that distinguishes it from the other arms, by dotted name, and what no draw sets.
         seed_use: in a sentence, what the spread over trial seeds includes; empty if unknown.
         matched_draws: whether a draw number means the same values in every arm that searches them, trained alike.
         log_scaled: hyperparameters that are drawn from a logarithmic distribution.
@@ -57,12 +60,14 @@ class SweepView:
     draws: Mapping[str, tuple[int, ...]]
     records: tuple[RunRecords, ...]
     baselines: Mapping[str, str] = field(default_factory=dict)
+    metric: str = DEFAULT_METRIC
     searched: frozenset[str] = frozenset()
     pairs: tuple[tuple[str, ...], ...] = ()
     pair_records: tuple[RunRecords, ...] = ()
     after_windows: int = 0
     blocks: Mapping[str, str] = field(default_factory=dict)
     factors: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     algorithms: Mapping[str, str] = field(default_factory=dict)
     seed_use: str = ""
     matched_draws: bool = True

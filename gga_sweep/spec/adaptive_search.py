@@ -18,9 +18,10 @@ from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.draws import whole_bounds
 from gga_sweep.spec.models import AdaptiveConfig, SweepConfig
 from gga_sweep.spec.plan import Outline, Plan, SweepSpec
+from gga_sweep.spec.samplers import names_sampler, sampler_faults
 
 ADAPTIVE = ("tpe", "tpe-pooled")
-"""The searches whose later draws are suggested from the results of earlier ones."""
+"""The searches whose later draws are suggested from the results of earlier ones; samplers that a file names, too."""
 
 SHARED_HP = "shared-hp"
 
@@ -42,7 +43,7 @@ class DrawGroup:
 
 
 def is_adaptive(config: SweepConfig) -> bool:
-    return config.search in ADAPTIVE
+    return config.search in ADAPTIVE or names_sampler(config)
 
 
 def needs_order(config: SweepConfig) -> bool:
@@ -147,7 +148,8 @@ def adaptive_faults(sweep: SweepSpec) -> Iterator[Fault]:
     config = sweep.config
     if not is_adaptive(config):
         if config.adaptive is not None:
-            yield Fault("adaptive", f"needs an adaptive search, not {config.search}", None, ADAPTIVE)
+            rule = f"needs an adaptive search, not {config.search}"
+            yield Fault("adaptive", rule, None, (*ADAPTIVE, "module:attribute"))
     else:
         yield from _search_faults(sweep)
         yield from _objective_faults(sweep)
@@ -161,6 +163,8 @@ def _search_faults(sweep: SweepSpec) -> Iterator[Fault]:
         yield Fault(
             "search", "needs Optuna: install gga-sweep with its extra `search`, as in gga-sweep[search]", config.search
         )
+    else:
+        yield from sampler_faults(sweep)
     if config.chosen is not None:
         return  # named where chosen cells are checked
     for arm in sweep.arms:

@@ -69,6 +69,21 @@ def arm_values(sweep: SweepSpec, arm: Arm, drawn: Mapping[str, Scalar], place: s
     return Values(values, origins)
 
 
+def arm_settings(sweep: SweepSpec, arm: Arm) -> dict[str, Scalar]:
+    """All that distinguishes an arm from the others, by name: what it is, and its values that no draw sets."""
+    searched = searched_space(sweep, arm)
+    options = {} if arm.annealing is None else options_of(arm.annealing.kind)
+    of_speed = {annealing_name(name) for name, option in options.items() if not option.changes_numbers}
+    values = arm_values(sweep, arm, {}).values
+    return {
+        "algorithm": arm.algorithm,
+        "annealing": "" if arm.annealing is None else arm.annealing.method,
+        "draws": arm.draws,
+        **{name: value for name, value in values.items() if name not in searched and name not in of_speed},
+        **arm.factors,
+    }
+
+
 def _of_variant(arm: Arm) -> dict[str, Scalar]:
     defaults = {} if arm.annealing is None else arm.annealing.of_variant
     return {annealing_name(name): value for name, value in defaults.items()}

@@ -90,12 +90,12 @@ def expand_arms(config: SweepConfig) -> tuple[Arm, ...]:
 
 def listed(values: Mapping[str, Scalar]) -> str:
     """Values as arms' names put them: ", radius 1e-5, num steps 5"; empty without one. Of a path the last part."""
-    return "".join(f", {_label(name)} {_shown(name, value)}" for name, value in values.items())
+    return "".join(f", {label_of(name)} {_shown(name, value)}" for name, value in values.items())
 
 
 def _shown(name: str, value: Scalar) -> str:
     is_path = name == f"{TRAINING}weights" and isinstance(value, str) and is_weights_file(value)
-    return Path(str(value)).name if is_path else _short(value)
+    return Path(str(value)).name if is_path else short(value)
 
 
 def _block_name(block: ArmConfig) -> str:
@@ -108,12 +108,13 @@ def _block_name(block: ArmConfig) -> str:
     return f"{block.algorithm} + {method}{listed(block.annealing.given)}"
 
 
-def _label(name: str) -> str:
+def label_of(name: str) -> str:
+    """A setting's name as arms' names put it: "num steps"."""
     return name.removeprefix(PREFIX).removeprefix(TRAINING).replace("_", " ")
 
 
-def _short(value: Scalar) -> str:
-    """1e-5 and not 1e-05: as people write it."""
+def short(value: Scalar) -> str:
+    """A value as people write it: 1e-5 and not 1e-05."""
     if not isinstance(value, float):
         return str(value)
     if value and not 1e-2 <= abs(value) < 1e5:

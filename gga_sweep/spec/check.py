@@ -21,6 +21,7 @@ from gga_sweep.spec.arms import PREFIX, Arm, annealing_name
 from gga_sweep.spec.averaging import averaging_faults
 from gga_sweep.spec.chosen import chosen_faults
 from gga_sweep.spec.draws import contains, grid_points
+from gga_sweep.spec.metric import metric_faults
 from gga_sweep.spec.models import TRAINING_FACTORS, trainable_rule
 from gga_sweep.spec.plan import CACHE_FOLDER, TRACKING_FILE, SweepSpec
 
@@ -35,6 +36,7 @@ def check_sweep(sweep: SweepSpec) -> list[Fault]:
         *_repetitions(sweep),
         *_test_domain_faults(sweep),
         *_selection_faults(sweep),
+        *metric_faults(sweep),
         *chosen_faults(sweep),
         *_name_faults(sweep),
         *_default_faults(sweep),

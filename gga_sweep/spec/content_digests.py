@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gga_sweep.datasets import dataset_digest
 from gga_sweep.datasets.files import expanded, is_folder
+from gga_sweep.datasets.registry import what_root_must_be
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.input_files import open_regular
 from gga_sweep.networks.choice import is_weights_file
@@ -26,7 +27,8 @@ def read_contents(sweep: SweepSpec) -> Contents:
     """
     if not sweep.dataset.available:
         root = sweep.config.dataset.root
-        fault = Fault("dataset.root", "must be the folder that holds domain/class/image", str(root) if root else None)
+        rule = f"must be {what_root_must_be(sweep.config.dataset.name)}"
+        fault = Fault("dataset.root", rule, str(root) if root else None)
         raise InputError([fault], sweep.source)
     cache = cache_folder(sweep.storage)
     kept = is_folder(cache.parent)  # else there is no storage yet, and to look must not make one

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
+from gga_sweep.algorithms.declaration import AlgorithmSpec
 from gga_sweep.algorithms.registry import get_algorithm
 from gga_sweep.annealing.options import GGA, GGAL, encode
 from gga_sweep.datasets import DatasetDescription
 from gga_sweep.errors import InputError
 from gga_sweep.networks.builtin import NETWORKS
+from gga_sweep.networks.declaration import POLAR_PIXELS
 from gga_sweep.spec.models import RunSpec, TrainingSettings
 
 DIAGNOSTIC_SCORINGS = 10
@@ -135,17 +137,21 @@ def work_of(config: RunSpec, dataset: DatasetDescription, trained: int = 0) -> d
     """
     annealing, form, model = config.annealing, form_of(config), model_of(config)
     images = step_images(config, len(dataset.domain_sizes))
-    passes = _passes(config.algorithm)
+    host = _algorithm(config.algorithm)
+    passes = 1.0 if host is None else host.passes
     noise: Form = ()
     if isinstance(annealing, GGAL):
         noise = form
         passes += annealing.alpha == "adaptive"  # it scores once a step
+    of_step = passes * images
+    if host is not None and host.polar_factors and config.training.trainable == "all":
+        of_step += _polar_images(config, dataset)
     steps = max(0, config.training.steps - trained)
     evaluated = _FORWARD * evaluated_images(config, dataset, trained)
     if config.training.evaluate == "all":
         evaluated += evaluations(config.training, trained) * _probe_images(config, dataset)
     work = {
-        "training": Work((model, noise), steps * passes * images),
+        "training": Work((model, noise), steps * of_step),
         "evaluation": Work(model, evaluated),
     }
     if isinstance(annealing, GGA):
@@ -159,12 +165,19 @@ def work_of(config: RunSpec, dataset: DatasetDescription, trained: int = 0) -> d
     return work
 
 
-def _passes(algorithm: str) -> float:
-    """As ERM where a ledger is read without the code of its algorithm: only a time is estimated by it."""
+def _algorithm(name: str) -> AlgorithmSpec | None:
+    """None where a ledger is read without the code of its algorithm: only a time is estimated by it."""
     try:
-        return get_algorithm(algorithm).passes
+        return get_algorithm(name)
     except InputError:
-        return 1.0
+        return None
+
+
+def _polar_images(config: RunSpec, dataset: DatasetDescription) -> float:
+    """Images that take as long as the polar factors of all weights; their time depends on no image."""
+    network = NETWORKS.get(config.training.network)
+    _, height, width = dataset.image_shape
+    return (POLAR_PIXELS if network is None else network.polar_pixels) / (height * width)
 
 
 def _scorings(config: RunSpec) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from gga_sweep.metrics import DEFAULT_METRIC
 from gga_sweep.networks.choice import lacks_batch_norm
 from gga_sweep.networks.published import PRETRAINED
 from gga_sweep.networks.timm_models import is_timm
@@ -100,6 +101,8 @@ def canonical(
     }
     if config.selected_from:
         parts["selected_from"] = config.selected_from
+    if config.metric != DEFAULT_METRIC:  # the weights that the run keeps, and with `selection` its test records
+        parts["metric"] = config.metric
     if config.annealing is not None:
         parts["annealing"] = {**config.annealing.in_key(), "numerics": ANNEALING_NUMERICS}
     if own := code_of(config, code):

@@ -14,6 +14,7 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.annealing.options import option_faults, options_of
 from gga_sweep.datasets import DatasetDescription, describe
 from gga_sweep.datasets.files import expanded
+from gga_sweep.datasets.registry import domain_aliases
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.networks.choice import is_weights_file
 from gga_sweep.selection.methods import needing_pairs
@@ -109,7 +110,7 @@ def complete(
     training = complete_training(config, protocol)
     description = description or describe(config.dataset)
     single = tuple((name,) for name in description.domain_names)
-    test_domains = single if config.test_domains == "all" else _as_named(config.test_domains, description.domain_names)
+    test_domains = single if config.test_domains == "all" else _as_named(config, description.domain_names)
     validated = needing_pairs(config.selection or protocol.selection)
     pairs = _pairs(test_domains, description.domain_names) if validated else ()
     if faults := _size_faults(config, len(test_domains) + len(pairs)):
@@ -122,18 +123,20 @@ def complete(
         pairs=pairs,
         protocol=protocol,
         training=training,
-        deviations=tuple(deviations(config, protocol, training, description.image_shape)),
+        deviations=tuple(deviations(config, protocol, training, description.image_shape, test_domains)),
         dataset=description,
         storage=storage,
         tracking_uri=tracking_uri,
     )
 
 
-def _as_named(test_domains: Sequence[tuple[str, ...]], domains: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+def _as_named(config: SweepConfig, domains: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Test domains as the dataset writes them: a macOS archive decomposes accents, a keyboard composes them."""
     known = {unicodedata.normalize("NFC", name): name for name in domains}
+    known = {**domain_aliases(config.dataset.name), **known}
     return tuple(
-        tuple(known.get(unicodedata.normalize("NFC", name), name) for name in held_out) for held_out in test_domains
+        tuple(known.get(unicodedata.normalize("NFC", name), name) for name in held_out)
+        for held_out in config.test_domains
     )
 
 

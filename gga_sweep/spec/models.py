@@ -23,6 +23,7 @@ from pydantic import (
 from gga_sweep.annealing.options import GGA, GGAL, METHODS, VARIANTS, decode, encode, options_of
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.distributions import Distribution, Model, Number, Whole
+from gga_sweep.metrics import DEFAULT_METRIC, SELECTING
 from gga_sweep.records import Scalar
 from gga_sweep.selection.methods import METHODS as SELECTION_METHODS
 from gga_sweep.selection.view import SelectFrom
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 else:
     SelectionMethod = Literal[tuple(SELECTION_METHODS)]
 """The name of a selection method."""
+
+if TYPE_CHECKING:
+    MetricName = str
+else:
+    MetricName = Literal[SELECTING]
+"""The name of a metric by which runs can be selected."""
 
 
 def _domain_name(value: object) -> object:
@@ -176,7 +183,7 @@ class TrainingSettings(Model):
         evaluate_every: an evaluation at each step divisible by this, and at the last.
         evaluate: what an evaluation measures: "all" splits of all domains and the agreement of gradients, or what
             "selection" needs: the validation splits of the training domains, and the test domains only at steps that
-            can be selected. Selected runs, steps and their accuracies are the same.
+            can be selected. Selected runs, steps and their scores are the same.
         network: small-cnn, resnet18, resnet50, `timm/NAME`, or `module:attribute`.
         weights: "random" or None, "pretrained", "imagenet", a torchvision weight name, or the path of a state-dict
             file.
@@ -316,19 +323,39 @@ class ChosenConfig(Model):
     cells: Annotated[tuple[ChosenCell, ...], Field(min_length=1)]
 
 
+SEARCHES = ("random", "grid", "tpe", "tpe-pooled")
+_SAMPLER = r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"
+
+
+def _search(value: str) -> str:
+    if value not in SEARCHES and not re.fullmatch(_SAMPLER, value):
+        raise ValueError(f"must be one of {', '.join(SEARCHES)}, or module:attribute of an Optuna sampler")
+    return value
+
+
+Search = Annotated[
+    str,
+    AfterValidator(_search),
+    WithJsonSchema({"anyOf": [{"enum": [*SEARCHES]}, {"type": "string", "pattern": f"^{_SAMPLER}$"}]}),
+]
+"""One of `SEARCHES`, or an Optuna sampler."""
+
+
 class AdaptiveConfig(Model):
-    """How `search: tpe` or `tpe-pooled` searches.
+    """How `search: tpe`, `tpe-pooled` or a sampler searches.
 
     Args:
-        objective: what a draw is judged by: the validation accuracy of its run in one cell, or the mean over trial
+        objective: what a draw is judged by: the validation score of its run in one cell, or the mean over trial
             seeds, or (protocol shared-hp alone) over test domains. The runs of a mean share their draws.
         n_startup_trials: draws of random search before the first that is suggested.
         at_once: draws suggested from the same results, to be trained side by side.
+        arguments: of a sampler, besides its `seed`.
     """
 
     objective: Literal["cell", "trial-seeds", "test-domains"] = "cell"
     n_startup_trials: Annotated[Whole, Field(ge=1)] = 8
     at_once: Annotated[Whole, Field(ge=1)] = 1
+    arguments: dict[str, Scalar] = Field(default_factory=dict)
 
 
 class EarlyStoppingConfig(Model):
@@ -347,10 +374,13 @@ class SweepConfig(Model):
     """A sweep file.
 
     Args:
+        search: one of `SEARCHES`; or `module:attribute`, an Optuna sampler's class or a function that returns one. Both
+            have an argument `seed`.
         adaptive: of the searches that adapt.
         early_stopping: ends runs early, under any search.
         selection: the methods that tables are made by (default: the protocol's). The first makes the headline, and what
             MLflow and `chosen.yaml` call selected.
+        metric: by which runs are selected, stopped early and compared, on whichever splits a method reads.
         select_from: the steps that may be selected.
         chosen: takes the place of `search_space` and `draws`.
     """
@@ -362,13 +392,14 @@ class SweepConfig(Model):
     test_domains: Literal["all"] | Annotated[tuple[DomainSet, ...], Field(min_length=1)] = "all"
     trial_seeds: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     draws: Annotated[Whole, Field(ge=1)] = 1
-    search: Literal["random", "grid", "tpe", "tpe-pooled"] = "random"
+    search: Search = "random"
     adaptive: AdaptiveConfig | None = None
     early_stopping: EarlyStoppingConfig | None = None
     defaults: dict[str, Scalar] = Field(default_factory=dict)
     search_space: dict[str, Distribution] = Field(default_factory=dict)
     chosen: ChosenConfig | None = None
     selection: Annotated[tuple[SelectionMethod, ...], Field(min_length=1)] | None = None
+    metric: MetricName = DEFAULT_METRIC
     select_from: SelectFrom = "any"
     training: TrainingConfig = TrainingConfig()
     resources: ResourcesConfig = ResourcesConfig()
@@ -382,7 +413,8 @@ class RunSpec(Model):
         hyperparameters: of the algorithm and its training, e.g. lr, batch_size (per training domain).
         annealing: None for an un-annealed run.
         selected_from: with `training.evaluate: selection`, the first step that may be selected. The test domains are
-            evaluated at each new best validation accuracy since then, too.
+            evaluated at each new best validation score since then, too.
+        metric: by which steps are selected: the run keeps the weights of its best validation step.
     """
 
     dataset: DatasetConfig
@@ -393,6 +425,7 @@ class RunSpec(Model):
     trial_seed: int
     training: TrainingSettings
     selected_from: Annotated[Whole, Field(ge=0)] = 0
+    metric: MetricName = DEFAULT_METRIC
 
     @property
     def annealed_steps(self) -> range:

@@ -6,8 +6,7 @@ import json
 
 import yaml
 
-from gga_sweep.datasets import describe
-from gga_sweep.datasets.catalogue import EMBEDDED
+from gga_sweep.datasets import describe, traits_of
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.spec.loading import load
@@ -41,12 +40,12 @@ def new_sweep(name: str, dataset: DatasetConfig, protocol: str | None = None) ->
     Args:
         name: of the sweep.
         dataset: named in the file; its domains are listed there if they are known.
-        protocol: its name; None: `quick` for the embedded datasets, `gga-paper` for photographs.
+        protocol: its name; None: `quick` for small images, `gga-paper` for photographs.
 
     Raises:
         InputError: a bad name, unknown dataset or protocol, photographs without a root, or too few domains.
     """
-    protocol = protocol or ("quick" if dataset.name in EMBEDDED else "gga-paper")
+    protocol = protocol or ("quick" if traits_of(dataset.name).small_images else "gga-paper")
     get_protocol(protocol)  # raises if there is no such protocol
     description = describe(dataset)
     if not description.domain_names:
@@ -55,6 +54,9 @@ def new_sweep(name: str, dataset: DatasetConfig, protocol: str | None = None) ->
     domains = ", ".join(_text(domain) for domain in description.domain_names)
     others = ", ".join(other for other in PROTOCOLS if other != protocol)
     example = _text(description.domain_names[-1])
+    meant = traits_of(dataset.name).test_domains
+    held_out = f"[{', '.join(map(_text, meant))}]" if meant else "all"
+    note = f"of {domains}" if meant else f"each of {domains} in turn; or a list, such as [{example}]"
     text = f"""\
 # yaml-language-server: $schema={SCHEMA_FILE}
 #
@@ -67,7 +69,7 @@ protocol: {f"{protocol}  ":<17} # network, steps, splits, default hyperparameter
 arms:                       # what is compared; `vary:` makes an arm of each value of a hyperparameter
   - {{algorithm: ERM}}        # the baseline of the others
   - {{algorithm: ERM, annealing: {{method: gga, variant: paper}}}}
-test_domains: all           # each of {domains} in turn; or a list, such as [{example}]
+test_domains: {held_out:<13} # {note}
 trial_seeds: [0, 1, 2]      # repetitions; more of them detect smaller differences
 {_SEARCHED if protocol in ("quick", "shared-hp") else _FIXED}"""
     load(yaml.safe_load(text))

@@ -12,6 +12,7 @@ from gga_sweep.algorithms import get_algorithm
 from gga_sweep.datasets import traits_of
 from gga_sweep.distributions import Distribution
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.metrics import DEFAULT_METRIC, METRICS
 from gga_sweep.networks.published import PRETRAINED
 from gga_sweep.networks.timm_models import is_installed, is_timm
 from gga_sweep.records import Scalar
@@ -83,6 +84,7 @@ class Protocol:
         defaults: (algorithm, dataset) -> hyperparameter defaults that replace the registry's, by dotted name; those of
             the annealing are for annealed arms whose method has them.
         search_space: (algorithm, dataset) -> what is searched when the sweep file names nothing.
+        accuracy_alone: whether another `metric` is a fault.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Protocol:
     training: Callable[[str], TrainingConfig]
     defaults: Callable[[str, str], Mapping[str, Scalar]]
     search_space: Callable[[str, str], Mapping[str, Distribution]]
+    accuracy_alone: bool = False
 
 
 def get_protocol(name: str) -> Protocol:
@@ -132,14 +135,20 @@ def with_available_network(config: SweepConfig, protocol: Protocol) -> SweepConf
 
 
 def deviations(
-    config: SweepConfig, protocol: Protocol, training: TrainingSettings, image_shape: tuple[int, int, int]
+    config: SweepConfig,
+    protocol: Protocol,
+    training: TrainingSettings,
+    image_shape: tuple[int, int, int],
+    test_domains: tuple[tuple[str, ...], ...],
 ) -> Iterator[str]:
     """What the file overrides of its protocol, and how the images differ from DomainBed's, as sentences.
 
     Args:
         training: completed by the protocol.
         image_shape: (channels, height, width) as stored.
+        test_domains: each set that is held out.
     """
+    traits = traits_of(config.dataset.name)
     of_protocol = protocol.training(config.dataset.name)
     for name in TRAINING_FACTORS:
         if values := dict.fromkeys(str(value) for arm in config.arms for value in arm.vary.get(name, ())):
@@ -150,18 +159,29 @@ def deviations(
         value, theirs = getattr(training, name), getattr(of_protocol, name)
         if value != theirs and name not in ("threads", "averaging", "evaluate"):  # none changes the training
             yield f"{name} is {_in_words(name, value)} (the protocol's: {_in_words(name, theirs)})"
+    if protocol.sampler != "by-name" and config.metric != DEFAULT_METRIC:  # ours prescribe none
+        yield f"runs are selected and compared by {METRICS[config.metric].label} (the protocol's: accuracy)"
     if config.training.precision == "tf32" and not config.resources.on_gpu:
         yield "precision is float32 in effect: these runs train on CPUs, which have no TF32"
     stored = f"{image_shape[1]} x {image_shape[2]}"
-    photographs = not traits_of(config.dataset.name).small_images
-    if protocol.sampler != "by-name" and photographs and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE):
+    as_domainbed = protocol.sampler != "by-name"
+    if as_domainbed:
+        yield from traits.deviations
+    meant = traits.test_domains
+    if meant and any(held_out != meant for held_out in test_domains):
+        yield f"{config.dataset.name} was made to be tested on {'+'.join(meant)} alone"
+    if (
+        protocol.sampler != "by-name"
+        and not traits.small_images
+        and image_shape[1:] != (DOMAINBED_SIDE, DOMAINBED_SIDE)
+    ):
         yield f"images are {stored} (DomainBed's: {DOMAINBED_SIDE} x {DOMAINBED_SIDE})"
     if training.augmentation == "domainbed-batched":
         yield (
             "the augmentation works on whole minibatches in float32 (DomainBed's: image by image, in bytes), so pixels "
             "differ by about 1.5 of 256 levels on average"
         )
-    if training.augmentation != "none":
+    if training.augmentation != "none" and traits.crops:
         yield f"crops are taken from images stored at {stored} (DomainBed's: from photographs as they lie on disk)"
 
 
@@ -313,7 +333,7 @@ def _no_search_space(algorithm: str, dataset: str) -> dict[str, Distribution]:
 
 _SHARED_DEVIATIONS = (
     "Minibatches, augmentation, initial weights and dropout take their random numbers from this project's streams.",
-    "Small images (the digits) use SmallCNN instead of DomainBed's MNIST network, without augmentation.",
+    "Small images use SmallCNN instead of DomainBed's MNIST network.",
 )
 
 QUICK = Protocol(
@@ -373,6 +393,7 @@ DOMAINBED = Protocol(
     training=_domainbed_training,
     defaults=_domainbed_defaults,
     search_space=_domainbed_search_space,
+    accuracy_alone=True,
 )
 
 DOMAINBED_HEAD = Protocol(
@@ -388,12 +409,13 @@ DOMAINBED_HEAD = Protocol(
     training=_domainbed_head_training,
     defaults=_domainbed_head_defaults,
     search_space=_domainbed_head_search_space,
+    accuracy_alone=True,
 )
 
 SHARED_HP = Protocol(
     name="shared-hp",
     summary="Ours, as quick, but one draw for all test domains: of each arm and trial seed that with the highest mean "
-    "validation accuracy over them.",
+    "validation score over them.",
     sampler="by-name",
     selection=("shared-draw",),
     deviations=(),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from gga_sweep.annealing.options import decode
+from gga_sweep.datasets.registry import holds_photographs
 from gga_sweep.errors import Fault, InputError
 from gga_sweep.records import Cell, Scalar
 from gga_sweep.spec.adaptive_search import Suggested, is_adaptive, last_window_end, random_draws, seed_of_draws
@@ -181,7 +182,7 @@ def _planned(
 def _resolve(sweep: SweepSpec, arm: Arm, cell: Cell, values: Values) -> RunSpec:
     registered = arm.declared.hyperparameters
     dataset = sweep.config.dataset
-    if dataset.root is not None:  # a tree of photographs: the stored size is part of the key, given or not
+    if dataset.root is not None and holds_photographs(dataset.name):  # the stored size is part of the key, given or not
         dataset = dataset.model_copy(update={"image_size": sweep.dataset.image_shape[-1]})
     return RunSpec(
         dataset=dataset,
@@ -192,6 +193,7 @@ def _resolve(sweep: SweepSpec, arm: Arm, cell: Cell, values: Values) -> RunSpec:
         trial_seed=cell.trial_seed,
         training=sweep.training_of(arm),
         selected_from=_selected_from(sweep),
+        metric=sweep.config.metric,
     )
 
 

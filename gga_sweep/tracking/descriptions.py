@@ -45,6 +45,7 @@ def sweep_tags(sweep: SweepSpec) -> dict[str, str]:
         names.SWEEP: sweep.name,
         names.DATASET: sweep.config.dataset.name,
         names.PROTOCOL: sweep.protocol.name,
+        names.METRIC: sweep.config.metric,
     }
 
 

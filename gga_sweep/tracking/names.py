@@ -2,30 +2,33 @@
 
 | metric | meaning | unit | better |
 |---|---|---|---|
-| `val/accuracy`, `train/accuracy` | mean over the training domains, validation and training split | [0, 1] | higher |
-| `val/loss`, `train/loss` | mean cross-entropy, likewise | nats | lower |
-| `val/accuracy/<domain>`, `val/loss/<domain>` | of one training domain | | |
+| `val/<metric>`, `train/<metric>` | mean over the training domains, validation and training split | | |
+| `val/<metric>/<domain>`, `val/loss/<domain>` | of one training domain; the sweep's metric alone | | |
 | `train/batch_loss` | joint loss of the step's minibatches, before its update | nats | lower |
 | `train/agreement_min`, `_mean` | cosines of the domains' gradients, training probe | [-1, 1] | higher |
 | `val/agreement_min`, `_mean` | the same, validation probe | [-1, 1] | higher |
-| `test/accuracy/<domain>`, `test/loss/<domain>` | of a test domain's 80 %: the reported ones | | |
-| `test/validation_accuracy/<domain>` | of its other 20 % | [0, 1] | higher |
+| `test/<metric>/<domain>` | of a test domain's 80 %: the reported ones | | |
+| `test/validation_<metric>/<domain>` | of its other 20 %; the sweep's metric alone | [0, 1] | higher |
 | `test/gradient_cosine/<domain>` | its gradient to the mean of the training domains' | [-1, 1] | higher |
 | `annealing/...` | of each search, see `search_metrics`; of GGA-L where the run is evaluated, see `noise_metrics` | | |
-| `selected/step`, `selected/val_accuracy`, `selected/test_accuracy` | the run's own best step, at that step | | |
-| `averaged/val_accuracy`, `averaged/val_loss`, `averaged/test_accuracy` | of averaged weights, at the run's end | | |
+| `selected/step`, `selected/val_<metric>`, `selected/test_<metric>` | the run's own best step, at that step | | |
+| `averaged/val_<metric>`, `averaged/val_loss`, `averaged/test_<metric>` | of averaged weights, at the run's end | | |
 | `averaged/first_step`, `averaged/last_step` | of the steps that were averaged | | |
 | `system/...` | of the run's machine, as MLflow names them; on request (`tracking.system_metrics`) | | |
 | `seconds/<phase>` | device seconds the run took | s | lower |
 | `summary/mean`, `summary/standard_error`, `summary/n` | of a summary run, over trial seeds | | |
 | `difference/mean`, `/low`, `/high` | an arm's average minus its baseline's, 95 % interval | [-1, 1] | higher |
 | `difference/p` | of that difference, after Holm's adjustment | [0, 1] | |
-| `accuracy/<arm>`, `difference/mean/<arm>`, ... | the same on the parent, of each arm | | |
+| `<metric>/<arm>`, `difference/mean/<arm>`, ... | the same on the parent, of each arm | | |
+
+The metrics are `accuracy`, `balanced_accuracy`, `macro_f1` and `auroc` in [0, 1], higher is better; `loss` (mean
+cross-entropy in nats) and `ece` in [0, 1], lower is better (`gga_sweep.metrics`). Where a name depends on the sweep's
+metric, that is its `metric:`, accuracy by default.
 
 A run over six domains has 42 of them. More would slow MLflow down: the training split and the validation gradients of
 single domains stay in the ledger, and of the alignment under other masks and on other minibatches only the gain is
-shown. An undefined value (the acceptance rate when nothing was tried) is left out at that step, and so is what was not
-measured there (`training.evaluate: selection`, `annealing.diagnose_every`).
+shown. An undefined value (the acceptance rate when nothing was tried, the AUROC where a class is missing) is left out
+at that step, and so is what was not measured there (`training.evaluate: selection`, `annealing.diagnose_every`).
 
 Tune results hold `validation_metrics` too; `test_metrics` is for MLflow alone.
 """
@@ -37,10 +40,8 @@ import math
 import re
 from collections.abc import Iterable
 
-from gga_sweep.records import METRICS, AnnealedStep, NoisyStep, TestRecord, ValidationRecord
-
-VAL_ACCURACY = "val/accuracy"
-"""What searchers and schedulers optimise."""
+from gga_sweep.metrics import METRICS
+from gga_sweep.records import AnnealedStep, NoisyStep, TestRecord, ValidationRecord
 
 # Tags
 PREFIX = "gga_sweep."
@@ -78,6 +79,8 @@ SELECTED = PREFIX + "selected"
 """`true` on the run that was selected in its cell, `false` on one that no longer is."""
 WEIGHTS_STEP = PREFIX + "weights_step"
 """On a logged model: the step whose weights it has."""
+METRIC = PREFIX + "metric"
+"""By which runs are selected and summarised."""
 INCOMPLETE = PREFIX + "incomplete"
 """On a summary: whether runs are missing from its numbers."""
 
@@ -111,18 +114,13 @@ ARTIFACTS_FOLDER = "mlflow-artifacts"
 
 # Metrics
 SELECTED_STEP = "selected/step"
-SELECTED_VAL_ACCURACY = "selected/val_accuracy"
-SELECTED_TEST_ACCURACY = "selected/test_accuracy"
-AVERAGED_VAL_ACCURACY = "averaged/val_accuracy"
 AVERAGED_VAL_LOSS = "averaged/val_loss"
-AVERAGED_TEST_ACCURACY = "averaged/test_accuracy"
 AVERAGED_FIRST_STEP = "averaged/first_step"
 AVERAGED_LAST_STEP = "averaged/last_step"
 SUMMARY_MEAN = "summary/mean"
 SUMMARY_STANDARD_ERROR = "summary/standard_error"
 SUMMARY_N = "summary/n"
-ACCURACY = "accuracy"
-"""On the parent, followed by the arm's key: the mean of its average."""
+# On the parent, the name of the metric followed by the arm's key: the mean of its average.
 DIFFERENCES = ("difference/mean", "difference/low", "difference/high", "difference/p")
 """On the summary of an arm's average, if the arm has a baseline; on the parent followed by the arm's key."""
 
@@ -142,31 +140,56 @@ def value_of(text: str) -> str:
     return f"{text[: LONGEST_VALUE - 20]}... {digest}"
 
 
-def validation_metrics(record: ValidationRecord) -> dict[str, float]:
-    """`val/*` and `train/*`, of the training domains: all that Tune may see. What was not evaluated is left out."""
-    metrics = {f"val/{metric}": record.validation_mean(metric) for metric in METRICS}
-    for metric in METRICS:
-        if (mean := record.training_mean(metric)) is not None:
-            metrics[f"train/{metric}"] = mean
+def val_key(metric: str) -> str:
+    """What searchers and schedulers optimise."""
+    return f"val/{metric}"
+
+
+def selected_keys(metric: str) -> tuple[str, str]:
+    """At a run's own best step: on the validation splits, and on the test domains."""
+    return f"selected/val_{metric}", f"selected/test_{metric}"
+
+
+def averaged_keys(metric: str) -> tuple[str, str]:
+    """The same of averaged weights."""
+    return f"averaged/val_{metric}", f"averaged/test_{metric}"
+
+
+def validation_metrics(record: ValidationRecord, metric: str) -> dict[str, float]:
+    """`val/*` and `train/*`, of the training domains: all that Tune may see. What was not evaluated is left out.
+
+    Args:
+        metric: of the sweep.
+    """
+    metrics = {val_key(name): mean for name in METRICS if not math.isnan(mean := record.validation_mean(name))}
+    for name in METRICS:
+        if (of_training := record.training_mean(name)) is not None:
+            metrics[f"train/{name}"] = of_training
     metrics["train/batch_loss"] = record.batch_loss
     for split, agreement in (("train", record.agreement), ("val", record.validation_agreement)):
         if agreement is not None:
             metrics[f"{split}/agreement_min"] = agreement.minimum
             metrics[f"{split}/agreement_mean"] = agreement.mean
     for domain, scores in record.domains.items():
-        for metric in METRICS:
-            metrics[f"val/{metric}/{domain_key(domain)}"] = getattr(scores.validation, metric)
+        for name in (metric, "loss"):
+            if (value := getattr(scores.validation, name)) is not None:
+                metrics[f"{val_key(name)}/{domain_key(domain)}"] = value
     return metrics
 
 
-def test_metrics(record: TestRecord) -> dict[str, float]:
-    """`test/*`, of the test domains where they were evaluated: never part of a Tune result."""
+def test_metrics(record: TestRecord, metric: str) -> dict[str, float]:
+    """`test/*`, of the test domains where they were evaluated: never part of a Tune result.
+
+    Args:
+        metric: of the sweep.
+    """
     metrics: dict[str, float] = {}
     for domain, scores in record.domains.items():
-        for metric in METRICS:
-            metrics[f"test/{metric}/{domain_key(domain)}"] = getattr(scores.train, metric)
-        if scores.validation is not None:
-            metrics[f"test/validation_accuracy/{domain_key(domain)}"] = scores.validation.accuracy
+        for name in METRICS:
+            if (value := getattr(scores.train, name)) is not None:
+                metrics[f"test/{name}/{domain_key(domain)}"] = value
+        if scores.validation is not None and (value := getattr(scores.validation, metric)) is not None:
+            metrics[f"test/validation_{metric}/{domain_key(domain)}"] = value
     for domain, cosine in record.gradient_cosine.items():
         metrics[f"test/gradient_cosine/{domain_key(domain)}"] = cosine
     return metrics

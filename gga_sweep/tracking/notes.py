@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gga_sweep.ledger.json_codec import digest
 from gga_sweep.report.document import Section
-from gga_sweep.report.headline import accuracy_section
+from gga_sweep.report.headline import score_section
 from gga_sweep.report.markdown import escape, sections_to_markdown
 from gga_sweep.report.verdict import verdict_in_words, verdicts_in_words
 from gga_sweep.report.wording import domains_in_words, entry_in_words
@@ -59,10 +59,14 @@ def run_note(sweep: SweepSpec, run: PlannedRun) -> str:
     return escape(f"{place}. Hyperparameters: {listed or 'none'}.")
 
 
-def summary_note(arm: str, test_domains: str, entry: Entry, verdict: Verdict | None) -> str:
-    """The accuracy of an arm on a test domain or on average, and the verdict on it."""
+def summary_note(arm: str, test_domains: str, metric: str, entry: Entry, verdict: Verdict | None) -> str:
+    """The score of an arm on a test domain or on average, and the verdict on it.
+
+    Args:
+        metric: its name in words.
+    """
     where = "on average over the test domains" if test_domains == names.AVERAGE else f"on test domain {test_domains}"
-    text = f"{arm}, accuracy {where}: {entry_in_words(entry)} % ({entry.n} of {entry.expected} trial seeds)."
+    text = f"{arm}, {metric} {where}: {entry_in_words(entry)} % ({entry.n} of {entry.expected} trial seeds)."
     return escape(text if verdict is None else f"{text} {verdict_in_words(verdict)}")
 
 
@@ -77,7 +81,7 @@ def _in_lines(verdict: str) -> str:
 
 
 def _tables(report: Report) -> Iterator[str]:
-    yield _table(accuracy_section(report.table))
+    yield _table(score_section(report.table))
     if further := verdicts_in_words(report.comparison.verdicts)[1:]:
         yield "\n".join(f"- {escape(sentence)}" for sentence in further)
     yield from (_table(section) for section in report.sections if section.name == "differences")

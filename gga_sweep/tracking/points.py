@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from gga_sweep.ledger.json_codec import Measurement
 from gga_sweep.records import FINAL, AnnealedStep, AnnealingLine, RunResult
-from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.methods.training_validation import best_step
+from gga_sweep.selection.tested import score_on_test_domains
 from gga_sweep.spec.models import TrainingSettings
 from gga_sweep.spec.plan import PlannedRun
 from gga_sweep.tracking import names
@@ -24,8 +24,9 @@ def run_points(run: PlannedRun, result: RunResult, start_time: float, after: tup
     """
     points: list[Metric] = []
     records, annealed = after
+    metric = run.config.metric
     for record in result.records[records:]:
-        values = names.validation_metrics(record.validation) | names.test_metrics(record.test)
+        values = names.validation_metrics(record.validation, metric) | names.test_metrics(record.test, metric)
         points += points_at(values, record.step, start_time)
     for line in result.annealed[annealed:]:
         points += points_at(_annealing_metrics(line, run.config.training), line.step, start_time)
@@ -70,21 +71,20 @@ def _final_points(run: PlannedRun, result: RunResult, start_time: float) -> list
     """The values at the run's own best step, those of its averaged weights, and its device seconds."""
     seconds = {names.seconds_key(phase): value for phase, value in result.seconds.items()}
     points = points_at(seconds, max(result.state.step, 0), start_time)
-    if best := best_step(record.validation for record in result.records):
+    metric = run.config.metric
+    if best := best_step((record.validation for record in result.records), metric):
         record = next(record for record in result.records if record.step == best.step)
-        selected = {
-            names.SELECTED_STEP: best.step,
-            names.SELECTED_VAL_ACCURACY: best.accuracy,
-            names.SELECTED_TEST_ACCURACY: accuracy_on_test_domains(record, run.cell),
-        }
-        points += points_at(selected, best.step, start_time)
+        scores = best.score, score_on_test_domains(record, run.cell, metric)
+        selected = dict(zip(names.selected_keys(metric), scores, strict=True))
+        points += points_at({names.SELECTED_STEP: best.step, **selected}, best.step, start_time)
     if averaged := result.averaged:
+        record = averaged.record
+        scores = record.validation.validation_mean(metric), score_on_test_domains(record, run.cell, metric)
         values = {
-            names.AVERAGED_VAL_ACCURACY: averaged.record.validation.accuracy,
-            names.AVERAGED_VAL_LOSS: averaged.record.validation.loss,
-            names.AVERAGED_TEST_ACCURACY: accuracy_on_test_domains(averaged.record, run.cell),
+            **dict(zip(names.averaged_keys(metric), scores, strict=True)),
+            names.AVERAGED_VAL_LOSS: record.validation.loss,
             names.AVERAGED_FIRST_STEP: averaged.first_step,
             names.AVERAGED_LAST_STEP: averaged.last_step,
         }
-        points += points_at(values, averaged.record.step, start_time)
+        points += points_at(values, record.step, start_time)
     return points

@@ -139,7 +139,7 @@ class Projection:
         """
         config = self.sweep.config.model_dump(mode="json", exclude_unset=True)
         self.client.log_text(self.parent.run_id, write_yaml(config), names.SWEEP_FILE)
-        write_views(self.client, self.experiment_id, searched, varied)
+        write_views(self.client, self.experiment_id, searched, varied, self.sweep.config.metric)
         if names.NOTE not in self.parent.tags:  # else it holds the results so far
             self.describe()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gga_sweep.execution.private_folder import private_folder
+from gga_sweep.metrics import METRICS, SELECTING
 from gga_sweep.records import FINAL, RunStatus
 from gga_sweep.selection import Entry, Selected, Table, Verdict, domain_label
 from gga_sweep.spec.plan import PlannedRun
@@ -109,7 +110,8 @@ def _shows(projection: Projection, run: Run, place: Place, entry: Entry, verdict
 
 def _log_summary(projection: Projection, place: Place, entry: Entry, verdict: Verdict | None) -> None:
     arm, test_domains = place
-    note = summary_note(arm, test_domains, entry, verdict)
+    metric = METRICS[projection.sweep.config.metric].label
+    note = summary_note(arm, test_domains, metric, entry, verdict)
     tags = {**_tags(projection, place, entry), **projection.provenance, names.NOTE: note}
     run = create_run(projection.client, projection.experiment_id, tags, time.time_ns() // 1_000_000)
     update_run(
@@ -122,9 +124,9 @@ def _log_summary(projection: Projection, place: Place, entry: Entry, verdict: Ve
 
 
 def _write_results(projection: Projection, report: Report) -> None:
-    """The accuracy and the difference of each arm as metrics of the parent. A metric of an arm that is gone is NaN."""
+    """The score and the difference of each arm as metrics of the parent. A metric of an arm that is gone is NaN."""
     keys = names.arm_keys(row.arm for row in report.table.rows)
-    values = {f"{names.ACCURACY}/{keys[row.arm]}": row.average.mean for row in report.table.rows}
+    values = {f"{report.table.metric}/{keys[row.arm]}": row.average.mean for row in report.table.rows}
     for verdict in report.comparison.verdicts:
         of_arm = _differences(verdict).items()
         values |= {f"{name}/{keys[verdict.contrast.arm]}": value for name, value in of_arm}
@@ -133,7 +135,7 @@ def _write_results(projection: Projection, report: Report) -> None:
         for run in search_runs(projection.client, projection.experiment_id, projection.tags_of("sweep"))
         if run.info.run_id == projection.parent.run_id
     ]
-    ours = (f"{names.ACCURACY}/", *(f"{name}/" for name in names.DIFFERENCES))
+    ours = tuple(f"{name}/" for name in (*SELECTING, *names.DIFFERENCES))
     values = {name: math.nan for name in shown if name.startswith(ours)} | values
     now = time.time_ns() // 1_000_000
     points = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gga_sweep.metrics import DEFAULT_METRIC, METRICS
 from gga_sweep.tracking import names
 from gga_sweep.tracking.mlflow_api import Experiment, MlflowClient
 from gga_sweep.tracking.mlflow_internals import (
@@ -15,13 +16,13 @@ from gga_sweep.tracking.mlflow_internals import (
     bar,
     charts,
     line,
-    metric,
     parallel_coordinates,
     param,
     scatter,
     table,
     tag,
 )
+from gga_sweep.tracking.mlflow_internals import metric as column
 
 _FACTORS = 8
 """Parameters by which arms differ, as columns."""
@@ -33,20 +34,27 @@ _RUN = (names.PARAM_ARM, names.PARAM_TEST_DOMAINS, names.PARAM_TRIAL_SEED, names
 _IS_RUN = f"{tag(names.ROLE)} = 'run'"
 
 
-def views(searched: Sequence[str] = (), varied: Sequence[str] = ()) -> tuple[View, ...]:
+def views(searched: Sequence[str] = (), varied: Sequence[str] = (), metric: str = DEFAULT_METRIC) -> tuple[View, ...]:
     """All of a sweep.
 
     Args:
         searched: names of the hyperparameters that its draws differ in.
         varied: names of the parameters by which its arms differ.
+        metric: by which its runs are selected.
     """
-    return _results(), _selected(varied), _all_runs(searched, varied), _not_done()
+    return _results(metric), _selected(varied, metric), _all_runs(searched, varied, metric), _not_done()
 
 
-def write_views(client: MlflowClient, experiment_id: str, searched: Sequence[str], varied: Sequence[str] = ()) -> None:
-    """Write the views that the experiment lacks."""
+def write_views(
+    client: MlflowClient,
+    experiment_id: str,
+    searched: Sequence[str],
+    varied: Sequence[str] = (),
+    metric: str = DEFAULT_METRIC,
+) -> None:
+    """Write the views that the experiment lacks; the arguments are those of `views`."""
     present = client.get_experiment(experiment_id).tags
-    for view in views(searched, varied):
+    for view in views(searched, varied, metric):
         if present.get(view.tag) != view.text:
             client.set_experiment_tag(experiment_id, view.tag, view.text)
 
@@ -56,17 +64,17 @@ def written_views(experiment: Experiment) -> list[View]:
     return [view for view in views() if view.tag in experiment.tags]
 
 
-def _results() -> View:
+def _results(metric: str) -> View:
     columns = [
         param(names.PARAM_ARM),
-        *map(metric, (names.SUMMARY_MEAN, *names.DIFFERENCES, names.SUMMARY_STANDARD_ERROR, names.SUMMARY_N)),
+        *map(column, (names.SUMMARY_MEAN, *names.DIFFERENCES, names.SUMMARY_STANDARD_ERROR, names.SUMMARY_N)),
     ]
     search = f"{tag(names.ROLE)} = 'summary' and {tag(names.TEST_DOMAINS)} = '{names.AVERAGE}'"
     state = {
         **table(search, columns, best_first=names.SUMMARY_MEAN),
         **charts(
             {
-                "Accuracy on the test domains": [bar(names.SUMMARY_MEAN)],
+                f"{METRICS[metric].title} on the test domains": [bar(names.SUMMARY_MEAN)],
                 "Difference to the baseline": list(map(bar, names.DIFFERENCES[:3])),
             }
         ),
@@ -74,22 +82,23 @@ def _results() -> View:
     return View("gga-sweep-results", "Results", False, state, 0)
 
 
-def _selected(varied: Sequence[str]) -> View:
+def _selected(varied: Sequence[str], metric: str) -> View:
+    validation, test = names.selected_keys(metric)
     columns = [
-        *map(metric, (names.SELECTED_TEST_ACCURACY, names.SELECTED_VAL_ACCURACY, names.SELECTED_STEP)),
+        *map(column, (test, validation, names.SELECTED_STEP)),
         *map(param, (*_RUN, *varied[:_FACTORS])),
     ]
     state = {
         **table(
             f"{tag(names.SELECTED)} = 'true'",
             columns,
-            best_first=names.SELECTED_VAL_ACCURACY,
+            best_first=validation,
             mean_over=names.PARAM_ARM,
         ),
         **charts(
             {
-                "At the selected step": [bar(names.SELECTED_TEST_ACCURACY), bar(names.SELECTED_VAL_ACCURACY)],
-                "Training": [line(names.VAL_ACCURACY), line("val/loss")],
+                "At the selected step": [bar(test), bar(validation)],
+                "Training": [line(names.val_key(metric)), line("val/loss")],
                 "Agreement of gradients": [line("train/agreement_min"), line("annealing/alignment_gain")],
             }
         ),
@@ -97,18 +106,19 @@ def _selected(varied: Sequence[str]) -> View:
     return View("gga-sweep-selected", "Selected", True, state, 1)
 
 
-def _all_runs(searched: Sequence[str], varied: Sequence[str]) -> View:
+def _all_runs(searched: Sequence[str], varied: Sequence[str], metric: str) -> View:
+    validation, _ = names.selected_keys(metric)
     columns = [
         *map(param, dict.fromkeys((*_RUN, *varied[:_FACTORS], *searched))),
         tag(names.STATUS),
-        *map(metric, (names.SELECTED_VAL_ACCURACY, names.SELECTED_STEP)),
+        *map(column, (validation, names.SELECTED_STEP)),
     ]
     axes = searched[:_AXES]
-    of_hyperparameters = [scatter(name, names.SELECTED_VAL_ACCURACY) for name in axes]
+    of_hyperparameters = [scatter(name, validation) for name in axes]
     if axes:
-        of_hyperparameters.insert(0, parallel_coordinates(axes, names.SELECTED_VAL_ACCURACY))
+        of_hyperparameters.insert(0, parallel_coordinates(axes, validation))
     state = {
-        **table(_IS_RUN, columns, best_first=names.SELECTED_VAL_ACCURACY),
+        **table(_IS_RUN, columns, best_first=validation),
         **charts({"Hyperparameters": of_hyperparameters}),
     }
     return View("gga-sweep-runs", "All runs", False, state, 2)

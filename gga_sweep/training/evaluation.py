@@ -15,7 +15,8 @@ from gga_sweep.datasets import Augmentation, Dataset, Domain, Minibatch, Split, 
 from gga_sweep.datasets.minibatches import evaluation_reading
 from gga_sweep.datasets.splits import SplitName
 from gga_sweep.datasets.workers import ImageReader
-from gga_sweep.records import Agreement, DomainScores, Record, Score, TestRecord, ValidationRecord
+from gga_sweep.metrics import Predicted, Score, score
+from gga_sweep.records import Agreement, DomainScores, Record, TestRecord, ValidationRecord
 from gga_sweep.seeding import stream
 from gga_sweep.spec.models import RunSpec
 from gga_sweep.training.candidate_steps import CandidateSteps
@@ -74,7 +75,9 @@ class Evaluator:
         """The evaluator of this run."""
         training = config.training
         augmentation = training.augmentation if training.augment_validation else "none"
-        candidates = CandidateSteps(config.selected_from) if training.evaluate == "selection" else None
+        candidates = None
+        if training.evaluate == "selection":
+            candidates = CandidateSteps(config.metric, config.selected_from)
         return cls(dataset, splits, config.test_domains, config.trial_seed, augmentation, device, reader, candidates)
 
     def evaluate(self, algorithm: Algorithm, step: int, batch_loss: float, is_last: bool = False) -> Record:
@@ -118,12 +121,12 @@ class Evaluator:
     ) -> Record:
         """What selection needs. The last step has both splits of the test domains, which the oracle reads."""
 
-        def score(domain: Domain, split: SplitName) -> Score:
+        def scored(domain: Domain, split: SplitName) -> Score:
             return _score(self.logits(algorithm.evaluated_logits, domain, split, step))
 
         validation = ValidationRecord(
             step=step,
-            domains={domain.name: DomainScores(None, score(domain, "validation")) for domain in training},
+            domains={domain.name: DomainScores(None, scored(domain, "validation")) for domain in training},
             batch_loss=batch_loss,
             agreement=None,
             validation_agreement=None,
@@ -131,7 +134,7 @@ class Evaluator:
         tests = {}
         if is_last or candidates.add(validation):
             tests = {
-                domain.name: DomainScores(score(domain, "train"), score(domain, "validation") if is_last else None)
+                domain.name: DomainScores(scored(domain, "train"), scored(domain, "validation") if is_last else None)
                 for domain in test
             }
         return Record(validation, TestRecord(domains=tests, gradient_cosine={}))
@@ -216,25 +219,20 @@ def _predicted(
         yield logits, part.labels.to(device)
 
 
-def _correct(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    return float((logits.argmax(dim=1) == labels).sum())
-
-
-def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    return float(F.cross_entropy(logits.double(), labels, reduction="sum"))
-
-
-SUMS: Mapping[str, Callable[[torch.Tensor, torch.Tensor], float]] = {"accuracy": _correct, "loss": _cross_entropy}
-"""By the name of a metric, how its sum over a batch is computed from logits (m, classes) and labels (m,)."""
-
-
 def _score(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Score:
-    size, sums = 0, dict.fromkeys(SUMS, 0.0)
-    for logits, labels in batches:
-        size += len(labels)
-        for metric, add in SUMS.items():
-            sums[metric] += add(logits, labels)
-    return Score(**{metric: total / size for metric, total in sums.items()})
+    """Every metric. What the batches give stays on the device until the last, so that it waits for the host once."""
+    losses, labels, predicted, probabilities = [], [], [], []
+    for logits, true in batches:
+        exact = logits.double()
+        losses.append(F.cross_entropy(exact, true, reduction="sum"))
+        labels.append(true)
+        predicted.append(logits.argmax(dim=1))
+        probabilities.append(exact.softmax(dim=1).float())
+    shares = torch.cat(probabilities).cpu().numpy()
+    total = sum(torch.stack(losses).tolist())
+    return score(
+        Predicted(torch.cat(labels).cpu().numpy(), torch.cat(predicted).cpu().numpy(), shares, total / len(shares))
+    )
 
 
 def _agreement(gradients: torch.Tensor) -> Agreement:

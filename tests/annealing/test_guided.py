@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from toy_model import ToyModel, fixed_choice, generator_of
 
 from gga_sweep.annealing import GGA, STEP_MASK, Draw, Scorer, SearchOutcome, search_step
-from gga_sweep.annealing.guided import _alignment_gradient, ascent_signs
+from gga_sweep.annealing.guided import alignment_gradient, ascent_signs
 
 ENTRIES = 5
 
@@ -75,7 +75,7 @@ def test_on_quadratic_losses_the_gradient_of_the_alignment_is_the_closed_form(se
     expected = model.alignment_gradient()
     scorer = _measured(model, model.parameters)
     signs = ascent_signs("alignment", scorer, _step_mask, model.parameters, model.parameters)
-    found = _alignment_gradient(_measured(model, model.parameters), _step_mask, model.parameters)
+    found = alignment_gradient(_measured(model, model.parameters), _step_mask, model.parameters)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
     clear = np.abs(expected) > 1e-6 * np.abs(expected).max()
     assert (signs.numpy() == np.sign(expected))[clear].all()
@@ -83,7 +83,7 @@ def test_on_quadratic_losses_the_gradient_of_the_alignment_is_the_closed_form(se
 
 def test_with_dropout_the_direction_is_the_finite_difference_of_the_alignment() -> None:
     model = ToyModel()
-    found = _alignment_gradient(_measured(model, model.parameters), _step_mask, model.parameters)
+    found = alignment_gradient(_measured(model, model.parameters), _step_mask, model.parameters)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         along = [torch.randn(each.shape, generator=generator, dtype=torch.float64) for each in model.parameters]

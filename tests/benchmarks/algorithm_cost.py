@@ -197,7 +197,9 @@ def report(case: Case, repeats: int) -> None:
     forward, adam, context = taken["forward"], taken["adam"], taken["context"]
     backward = taken["forward and backward"] - forward
     print(f"{case}: forward {forward:.1f} ms, backward {backward:.1f}, Adam {adam:.2f}, ARM's context {context:.1f},")
-    print(f"  a normal number for every weight {taken['numbers']:.1f}, polar factors {taken['polar']:.1f}")
+    images = DOMAINS * case.batch * taken["polar"] / taken["forward and backward"]
+    polar = f"polar factors {taken['polar']:.1f}, as long as {images:.1f} images"
+    print(f"  a normal number for every weight {taken['numbers']:.1f}, {polar}")
     print("of a step of ERM           F     B     A   demanded  measured  measured / demanded (aim: 1.3)")
     bare = forward + backward + adam
     for name, counts in COUNTS.items():

@@ -21,15 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_cache import DOMAINS, PER_DOMAIN, SIZE, photograph, row
-from torch.utils.data import DataLoader, RandomSampler
+from image_cache import DOMAINS, PER_DOMAIN, SIZE, data_loader, photograph, row
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision import transforms
-from torchvision.datasets import ImageFolder
 
 from gga_sweep.datasets import Dataset, draw_minibatch, load_dataset
 from gga_sweep.datasets.config import DatasetConfig
-from gga_sweep.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD
 from gga_sweep.spec.models import ArmConfig, RunSpec, SweepConfig, TrainingConfig
 from gga_sweep.spec.protocols import complete_training, get_protocol
 from gga_sweep.training.trainer import Trainer, split_dataset
@@ -116,7 +113,7 @@ def on_a_stand_in_device(root: Path, cache: Path) -> None:
     ours, alone = StandIn(config, dataset, CPU, WORKERS), StandIn(config, dataset, CPU)
     for trainer in (ours, alone):
         trainer.advance(0.0)  # with the evaluation of step 0
-    loader = data_loader(root)
+    loader = data_loader(root, 3 * BATCH, WORKERS)
     ahead: dict[str, tuple[Next, float]] = {
         "2 threads": started(over_threads(dataset, config)),
         "DataLoader over steps, forked": started(over_steps(dataset, config, "fork")),
@@ -168,23 +165,6 @@ def started(following: Iterator[object]) -> tuple[Next, float]:
     began = time.perf_counter()
     next(following)
     return lambda: next(following), time.perf_counter() - began
-
-
-def data_loader(root: Path) -> Iterator[object]:
-    """As many images a step, by DomainBed's transforms of the files."""
-    augment = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(SIZE, scale=(0.7, 1.0)),
-            transforms.RandomHorizontalFlip(),
-            transforms.ColorJitter(0.3, 0.3, 0.3, 0.3),
-            transforms.RandomGrayscale(),
-            transforms.ToTensor(),
-            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-        ]
-    )
-    images = ImageFolder(str(root), augment)
-    sampler = RandomSampler(images, replacement=True, num_samples=10**6, generator=torch.Generator().manual_seed(0))
-    return iter(DataLoader(images, 3 * BATCH, sampler=sampler, num_workers=WORKERS))
 
 
 class Steps(TorchDataset[list[torch.Tensor]]):

@@ -112,7 +112,7 @@ def main() -> None:
         columns = ((seconds["training"], 10), (seconds["search"], 8), (seconds["diagnostics"], 13))
         shown = "".join(f"{value:>{width}.1f}" for value, width in (*columns, (seconds["evaluation"], 12)))
         print(f"{title:42}{shown}{rest:>19.1%}", flush=True)
-        best = best_step(record.validation for record in records)
+        best = best_step((record.validation for record in records), "accuracy")
         assert best is not None
         selected = next(record for record in records if record.step == best.step)
         chosen.append((best, selected.test.domains["d"].train))

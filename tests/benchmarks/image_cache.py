@@ -27,7 +27,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from gga_sweep.datasets import Dataset, Split, draw_minibatch, load_dataset
-from gga_sweep.datasets.augmentation import apply_numbers, draw_numbers
+from gga_sweep.datasets.augmentation import augment_array, draw_numbers
 from gga_sweep.datasets.batched_augmentation import augment_batch
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD
@@ -147,7 +147,10 @@ def augmenting(trees: dict[tuple[int, int], Path], cache: Path) -> None:
     """
     torch.set_num_threads(1)
     root = next(iter(trees.values()))
-    theirs = {f"DataLoader on files of {shape[0]}x{shape[1]}": data_loader(tree) for shape, tree in trees.items()}
+    theirs = {
+        f"DataLoader on files of {shape[0]}x{shape[1]}": data_loader(tree / DOMAINS[0], BATCH)
+        for shape, tree in trees.items()
+    }
     ours = {name: our_batches(root, cache, name) for name in ("domainbed", "domainbed-batched")}
     turns = [
         {name: milliseconds_an_image(batches) for name, batches in {**theirs, **ours}.items()} for _ in range(1 + TURNS)
@@ -174,7 +177,7 @@ def differing(root: Path, cache: Path) -> None:
     for domain in load_dataset(config(root), cache).domains:
         images, _ = domain.take(np.arange(len(domain)))
         drawn = [draw_numbers(SIZE, SIZE, stream("bench", 0, domain.name, index)) for index in range(len(images))]
-        exact = torch.stack([apply_numbers(image, each) for image, each in zip(images, drawn, strict=True)])
+        exact = torch.from_numpy(np.stack([augment_array(*each) for each in zip(images.numpy(), drawn, strict=True)]))
         differences.append((255 * augment_batch(images, drawn) - exact).abs())
     levels = torch.stack(differences)
     row("batched against domainbed, levels of 256", f"{levels.mean():.2f}", f"at most {levels.max():.1f}")
@@ -186,8 +189,8 @@ def our_batches(root: Path, cache: Path, augmentation: Any) -> Iterator[object]:
     return (draw_minibatch(dataset, domain, split, BATCH, 0, step, augmentation) for step in itertools.count())
 
 
-def data_loader(root: Path) -> Iterator[object]:
-    """A `DataLoader` without workers on the first domain, with DomainBed's transforms and sampling."""
+def data_loader(root: Path, batch: int, workers: int = 0) -> Iterator[object]:
+    """A `DataLoader` on the files of a folder, with DomainBed's transforms and sampling."""
     augment = transforms.Compose(
         [
             transforms.RandomResizedCrop(SIZE, scale=(0.7, 1.0)),
@@ -198,9 +201,9 @@ def data_loader(root: Path) -> Iterator[object]:
             transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
         ]
     )
-    images = ImageFolder(str(root / DOMAINS[0]), augment)
+    images = ImageFolder(str(root), augment)
     sampler = RandomSampler(images, replacement=True, num_samples=10**6, generator=torch.Generator().manual_seed(0))
-    return iter(DataLoader(images, BATCH, sampler=sampler))
+    return iter(DataLoader(images, batch, sampler=sampler, num_workers=workers))
 
 
 def sharing(root: Path, cache: Path) -> None:

@@ -118,7 +118,7 @@ def lacking_in_mlflow(uri: str, sweep: object, records: tuple[object, ...]) -> i
         )
         for run in page:
             key = run.data.tags[names.RUN_KEY]
-            whole = run.info.status == "FINISHED" and names.VAL_ACCURACY in run.data.metrics
+            whole = run.info.status == "FINISHED" and names.val_key("accuracy") in run.data.metrics
             shown[key] = shown.get(key, 0) + (1 if whole else 99)
         token = page.token or ""
     return sum(shown.get(run.key) != 1 for run in records)  # type: ignore[attr-defined]

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -635,6 +637,7 @@ def test_every_dataset_is_listed_with_its_domains_and_notes(gga: Command) -> Non
         domains = ", ".join(f"{name} ({size})" for name, size in dataset.domain_sizes.items())
         total = sum(dataset.domain_sizes.values())
         assert f"{dataset.name} {dataset.n_classes} {total} {domains}" in called.words
+    assert "WILDSFMoW 62 470086 region_0_Asia, region_1_Europe" in called.words
     for domain, ceilings in colored_digits_ceilings().items():
         assert (
             f"ColoredDigits: domain {domain}: shape alone reaches {ceilings.shape:.3f}, "
@@ -682,6 +685,21 @@ def test_data_prepare_makes_a_tree_from_a_download_and_checks_it(gga: Command, t
     assert "art_painting 14 2,048 -2,034" in called.words
     again = gga("data", "prepare", "PACS", "--from", tmp_path / "unpacked", "--root", tmp_path / "PACS")
     assert again.code == 2  # the tree is there
+
+
+def test_data_prepare_reads_parquet_by_the_named_columns(gga: Command, tmp_path: Path) -> None:
+    pixels = [path.read_bytes() for path in sorted(make_tree(tmp_path / "made", ["x"], size=8).rglob("*.png"))][:1] * 4
+    rows = {"img": pixels, "place": [0, 0, 1, 1], "y": ["cat", "dog", "cat", "dog"]}
+    pq.write_table(pa.table(rows), tmp_path / "own.parquet")
+    command = ("data", "prepare", "ImageFolder", "--from", tmp_path / "own.parquet", "--root", tmp_path / "tree")
+    refused = gga(*command, "--image-column", "img", "--label-column", "y")
+    assert refused.code == 2
+    assert "column domain: must exist (--domain-column names the column of domains), got ['img', " in refused.err
+    called = gga(*command, "--image-column", "img", "--domain-column", "place", "--label-column", "y")
+    assert (called.code, called.words) == (
+        0,
+        "4 images copied, 0 linked ImageFolder: 2 classes, 4 images Domain Found 0 2 1 2",
+    )
 
 
 # ui

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from augmented import apply_numbers, augment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 from torchvision import transforms
 
-from gga_sweep.datasets.augmentation import AugmentationNumbers, apply_numbers, augment, draw_numbers
+from gga_sweep.datasets.augmentation import AugmentationNumbers, check_augmentation, draw_numbers
 from gga_sweep.errors import InputError
 from gga_sweep.seeding import stream
 
@@ -196,4 +197,4 @@ def test_each_operation_is_that_of_pil(
 
 def test_an_image_of_one_channel_is_refused() -> None:
     with pytest.raises(InputError, match="3 channels, got 1"):
-        augment(torch.zeros(1, SIDE, SIDE, dtype=torch.uint8), stream("mine", 0, "augment", 1))
+        check_augmentation("domainbed", 1)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from augmented import apply_numbers
 from float_augmentation import augmented_as_floats
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gga_sweep.datasets import batched_augmentation
-from gga_sweep.datasets.augmentation import AugmentationNumbers, apply_numbers, draw_numbers
+from gga_sweep.datasets.augmentation import AugmentationNumbers, draw_numbers
 from gga_sweep.datasets.batched_augmentation import augment_batch
 from gga_sweep.seeding import stream
 

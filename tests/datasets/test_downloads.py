@@ -34,7 +34,7 @@ def test_hidden_files_links_and_other_kinds_are_skipped(tmp_path: Path) -> None:
         "a/cat/._1.png": b"",
         "__MACOSX/a/cat/1.png": b"",
         "a/notes.txt": b"",
-        "b/list.csv": b"",
+        "b/list.md": b"",
     }
     lay(tmp_path / "download", junk)
     lay(tmp_path / "elsewhere", content(["cat/9.png"]))

@@ -47,13 +47,13 @@ def test_images_are_ordered_by_class_then_by_file(write_tree: WriteTree) -> None
     root = write_tree(classes=("dog", "dog house"), per_class=2)
     (root / "art/dog/1.png").rename(root / "art/dog/10.png")
     # as paths, "dog house/0.JPG" would come before "dog/0.JPG"
-    assert read_tree(root).paths("art") == (
+    assert read_tree(root).paths["art"] == (
         "art/dog/0.JPG",
         "art/dog/10.png",
         "art/dog house/0.JPG",
         "art/dog house/1.png",
     )
-    assert read_tree(root).labels("art") == [0, 0, 1, 1]
+    assert read_tree(root).labels["art"] == (0, 0, 1, 1)
 
 
 def test_hidden_and_other_files_are_skipped(write_tree: WriteTree) -> None:
@@ -85,7 +85,7 @@ def test_images_in_folders_below_a_class_are_read_in_the_order_of_torchvision(wr
         Image.new("RGB", (9, 9), (number, 0, 0)).save(root / "art/dog" / folder / "z.ppm")
         Image.new("L", (9, 9), number).save(root / "art/dog" / folder / "A.pgm")
     theirs = torchvision.datasets.ImageFolder(str(root / "art"))
-    assert [str(root / path) for path in read_tree(root).paths("art")] == [path for path, _ in theirs.samples]
+    assert [str(root / path) for path in read_tree(root).paths["art"]] == [path for path, _ in theirs.samples]
     dataset = load_tree("ImageFolder", read_tree(root), 8, None)
     assert len(dataset.domain("art")) == 9 + 8
 
@@ -112,7 +112,7 @@ def test_images_of_every_usual_kind_are_found(write_tree: WriteTree, suffix: str
 
 
 def test_only_named_domains_are_read(write_tree: WriteTree) -> None:
-    assert list(read_tree(write_tree(), domains=("art", "sketch")).folders) == ["art", "sketch"]
+    assert list(read_tree(write_tree(), domains=("art", "sketch")).paths) == ["art", "sketch"]
 
 
 def test_all_faults_of_a_tree_are_named_at_once(write_tree: WriteTree) -> None:

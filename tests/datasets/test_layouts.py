@@ -61,6 +61,14 @@ def test_domains_that_lie_in_two_places_are_refused() -> None:
     assert len(raised.value.faults) == 4
 
 
+def test_two_names_of_one_domain_are_refused() -> None:
+    domains = ("Art", "Clipart", "Product", "Real World", "RealWorld")
+    with pytest.raises(
+        InputError, match=r"domain 'Real World' must lie in one place .*, got .'Real World', 'RealWorld'"
+    ):
+        found("OfficeHome", [f"{domain}/Mug/1.jpg" for domain in domains])
+
+
 def test_classes_that_are_missing_are_named_before_anything_is_written() -> None:
     with pytest.raises(InputError) as raised:
         found("PACS", (path for path in PACS if not path.startswith("photo/dog/") and "/house/" not in path))

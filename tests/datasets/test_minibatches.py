@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from augmented import augment
 from float_augmentation import augmented_as_floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,6 @@ from gga_sweep.datasets import (
     Dataset,
     Domain,
     Minibatch,
-    augment,
     draw_minibatch,
     evaluation_batch,
     minibatch_indices,

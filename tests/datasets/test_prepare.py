@@ -52,11 +52,13 @@ def test_an_archive_is_read_in_its_folder_or_by_itself(tmp_path: Path, given: st
     assert tree(tmp_path / "VLCS") == content(VLCS)
 
 
-def test_office_home_is_recognised_with_its_65_classes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fourth", ["Real World", "Real_World"])
+def test_office_home_is_recognised_with_its_65_classes(fourth: str, tmp_path: Path) -> None:
     classes = BENCHMARKS["OfficeHome"].classes or ()
     paths = [f"{domain}/{name}/00001.jpg" for domain in ("Art", "Clipart", "Product", "Real World") for name in classes]
     folder = "OfficeHomeDataset_10072016/"
-    zipped(tmp_path / "office_home.zip", {**content(paths, folder), folder + "ImageInfo.csv": b"x"})
+    download = {path.replace("Real World", fourth): data for path, data in content(paths, folder).items()}
+    zipped(tmp_path / "office_home.zip", {**download, folder + "ImageInfo.csv": b"x"})
 
     prepared = prepare_dataset("OfficeHome", tmp_path / "office_home.zip", tmp_path / "OfficeHome")
 
@@ -219,7 +221,9 @@ def test_everything_wrong_with_the_request_is_named_at_once(tmp_path: Path) -> N
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     lay(tmp_path, {"PACS.rar": b""})
-    with pytest.raises(InputError, match=r"download: must be a folder or an archive, got .*PACS\.rar.*\.tar\.gz"):
+    with pytest.raises(
+        InputError, match=r"download: must be a folder, an archive or a parquet file, got .*PACS\.rar.*\.tar\.gz"
+    ):
         prepare_dataset("PACS", tmp_path / "PACS.rar", tmp_path / "PACS")
 
 
@@ -283,3 +287,12 @@ def test_a_disk_that_fills_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(InputError, match=r"No space left on device\), got .*sketch"):
         prepare_dataset("PACS", download, tmp_path / "PACS")
     assert [path.name for path in tmp_path.iterdir()] == ["download"]
+
+
+def test_spawrious_is_read_as_it_is_unpacked_and_not_prepared(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        prepare_dataset("SpawriousO2O_easy", tmp_path, tmp_path / "out")
+    assert "name: is read as its download is unpacked: give the folder that Spawrious was unpacked to" in str(
+        raised.value
+    )
+    assert "(allowed: VLCS, PACS, OfficeHome, TerraIncognita, DomainNet, SVIRO, " in str(raised.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import types
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sweep_content import content
 
 from gga_sweep.datasets import (
     BENCHMARKS,
@@ -24,13 +26,17 @@ from gga_sweep.datasets import (
     known_datasets,
     load_dataset,
     registry,
+    uncounted_benchmarks,
 )
 from gga_sweep.datasets.config import DatasetConfig
-from gga_sweep.datasets.registry import decoded_bytes, holds_photographs
+from gga_sweep.datasets.dataset_check import DomainCount
+from gga_sweep.datasets.registry import decoded_bytes, holds_photographs, what_root_must_be
 from gga_sweep.errors import InputError
+from gga_sweep.spec import load
 
 WriteTree = Callable[..., Path]
 
+COUNTED = [name for name, benchmark in BENCHMARKS.items() if benchmark not in uncounted_benchmarks()]
 TOY = Benchmark("PACS", {"art": 12, "photo": 12, "sketch": 12, "toy box": 12}, 3)
 
 
@@ -102,17 +108,78 @@ def test_a_tree_needs_its_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("root", [None, Path("nowhere")])
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", COUNTED)
 def test_a_benchmark_whose_root_is_missing_is_described_as_published(name: str, root: Path | None) -> None:
     description = describe(config(name, root))
     assert not description.available
     assert description.domain_sizes == BENCHMARKS[name].domain_sizes
     assert description.n_classes == BENCHMARKS[name].n_classes
     assert description.classes is None
-    with pytest.raises(InputError, match="folder that holds domain/class/image"):
-        load_dataset(config(name, root), None)
-    with pytest.raises(InputError, match="folder that holds domain/class/image"):
-        check_dataset(config(name, root))
+    what = what_root_must_be(name).removeprefix("the ")
+    for act in (lambda wrong: load_dataset(wrong, None), check_dataset):
+        with pytest.raises(InputError, match=what):
+            act(config(name, root))
+
+
+@pytest.mark.parametrize("root", [None, Path("nowhere")])
+def test_a_benchmark_without_published_counts_needs_its_root_to_be_described(root: Path | None) -> None:
+    with pytest.raises(InputError, match="SVIRO needs its folder, since the images of each domain are not published"):
+        describe(config("SVIRO", root))
+
+
+def test_sviro_is_a_tree_of_ten_vehicles_with_seven_classes(write_tree: WriteTree) -> None:
+    vehicles = tuple(BENCHMARKS["SVIRO"].domain_sizes)
+    root = write_tree(domains=vehicles, classes=tuple("0123456"), per_class=2)
+    (root / "mask").mkdir()
+    description = describe(config("SVIRO", root, 16))
+    assert (description.domain_names, description.n_classes, description.available) == (vehicles, 7, True)
+    check = check_dataset(config("SVIRO", root))
+    assert check.domains[0] == DomainCount("aclass", 14, None)
+    assert [str(fault.got) for fault in check.faults] == ["mask"]
+    (root / "mask").rmdir()
+    assert check_dataset(config("SVIRO", root)).in_words == "SVIRO: 7 classes, 140 images"
+    shutil.rmtree(root / "zoe" / "6")
+    with pytest.raises(InputError, match="domain 'zoe' must have the class folders of the other domains, lacks"):
+        describe(config("SVIRO", root))
+
+
+OFFICE = Benchmark(
+    "OfficeHome",
+    {"Art": 6, "Clipart": 6, "Product": 6, "Real World": 6},
+    2,
+    aliases=BENCHMARKS["OfficeHome"].aliases,
+)
+
+
+@pytest.mark.parametrize("folder", ["Real World", "Real_World", "RealWorld"])
+def test_the_fourth_domain_of_office_home_may_be_written_in_three_ways(
+    folder: str, write_tree: WriteTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "BENCHMARKS", {**BENCHMARKS, "OfficeHome": OFFICE})
+    root = write_tree(domains=("Art", "Clipart", "Product", folder), classes=("cat", "dog"), per_class=3)
+    wanted = config("OfficeHome", root, 8)
+
+    dataset = load_dataset(wanted, None)
+    assert describe(wanted).domain_names == dataset.domain_names == tuple(OFFICE.domain_sizes)
+    assert dataset.domains[3].sample_ids[0] == f"{folder}/cat/0.JPG"
+    assert dataset.digest == dataset_digest(wanted, None)
+    assert check_dataset(wanted).in_words == "OfficeHome: 2 classes, 24 images, as published"
+    (root / folder / "cat" / "0.JPG").write_text("no image")
+    assert [fault.got for fault in check_dataset(wanted).faults] == [f"{folder}/cat/0.JPG"]
+    for name in OFFICE.aliases:
+        test_domains = load(content(**_on(wanted), test_domains=[[name, "Art"], name])).test_domains
+        assert test_domains == (("Real World", "Art"), ("Real World",))
+
+
+def _on(wanted: DatasetConfig) -> dict[str, object]:
+    return {"dataset": wanted.model_dump(mode="json", exclude_none=True), "defaults": {"batch_size": 2}}
+
+
+def test_two_folders_of_one_domain_are_refused(write_tree: WriteTree) -> None:
+    root = write_tree(domains=("Art", "Clipart", "Product", "Real World", "Real_World"))
+    for act in (describe, check_dataset):
+        with pytest.raises(InputError, match=r"must hold one folder of domain 'Real World', got .*'Real_World'"):
+            act(config("OfficeHome", root))
 
 
 @pytest.mark.usefixtures("toy_pacs")
@@ -156,7 +223,7 @@ def test_checking_a_benchmark_names_all_that_differs(write_tree: WriteTree) -> N
 def test_an_unknown_dataset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         InputError,
-        match=r"got 'PACSS'; did you mean 'PACS'\? \(allowed: RotatedDigits, .*DomainNet, module:attribute\)",
+        match=r"got 'PACSS'; did you mean 'PACS'\? \(allowed: RotatedDigits, .*DomainNet, .*module:attribute\)",
     ):
         describe(config("PACSS"))
     with pytest.raises(InputError, match="got 'PACSS'"):
@@ -165,7 +232,8 @@ def test_an_unknown_dataset_is_refused_with_the_known_ones() -> None:
 
 def test_every_dataset_with_a_name_is_known() -> None:
     known = {description.name: description for description in known_datasets()}
-    assert list(known) == ["RotatedDigits", "ColoredDigits", *BENCHMARKS]
+    assert list(known) == ["RotatedDigits", "ColoredDigits", "ColoredMNIST", "RotatedMNIST", *COUNTED]
+    assert [benchmark.name for benchmark in uncounted_benchmarks()] == ["SVIRO", "WILDSFMoW"]
     assert [name for name, description in known.items() if description.available] == ["RotatedDigits", "ColoredDigits"]
     assert sum(known["DomainNet"].domain_sizes.values()) == 586_575
 
@@ -220,7 +288,16 @@ def test_a_name_that_leads_to_no_dataset_is_refused(name: str, message: str) -> 
         describe(config(name))
 
 
-@pytest.mark.parametrize(("name", "holds"), [("PACS", True), ("ImageFolder", True), ("RotatedDigits", False)])
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("PACS", True),
+        ("ImageFolder", True),
+        ("SpawriousO2O_easy", True),
+        ("RotatedMNIST", False),
+        ("RotatedDigits", False),
+    ],
+)
 def test_decoded_photographs_take_a_byte_a_pixel_and_channel_and_digits_nothing(name: str, holds: bool) -> None:
     dataset = DatasetDescription(name, {"art": 20, "photo": 30}, 7, None, (3, 224, 224), False)
     assert holds_photographs(name) is holds

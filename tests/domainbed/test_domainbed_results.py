@@ -157,21 +157,6 @@ def test_of_each_kind_of_fault_few_are_shown_and_the_others_counted(tmp_path: Pa
     assert "397 more faults of this kind" in str(refused.value)
 
 
-def test_records_of_the_gga_release_are_recognised_and_refused_in_one_sentence(tmp_path: Path) -> None:
-    accuracies = {f"env{i}_{split}": 0.5 for i in range(4) for split in ("in", "out")}
-    args = {"dataset": "PACS", "algorithm": "ERM", "test_envs": [[0], [1]], "trial_seed": 0, "real_test_envs": [0]}
-    record = {"step": 0, "train_out": 0.5, "test_in": 0.5, **accuracies, "args": args, "hparams": {}}
-    for folder in ("a", "b"):
-        write_run(tmp_path, folder, "".join(json.dumps(record) + "\n" for _ in range(20)))
-    with pytest.raises(InputError) as refused:
-        read_results(tmp_path)
-    first, more = refused.value.faults
-    assert str(first).startswith(
-        "a/results.jsonl:1: must be a record of DomainBed; this one is of SWAD's trainer, which"
-    )
-    assert str(more) == "39 more faults of this kind"
-
-
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", ["pipe", "device", "huge", "one line"])
 def test_a_results_file_that_would_hang_its_reader_is_named(tmp_path: Path, kind: str) -> None:

@@ -8,12 +8,22 @@ import time
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from sweep_content import two_arms
 
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import StorageError
-from gga_sweep.execution.node_check import PACKAGES, NodeCheck, check_node, installed_versions, storage_marker
+from gga_sweep.execution.node_check import (
+    PACKAGES,
+    NodeCheck,
+    check_node,
+    installed_versions,
+    needed_packages,
+    storage_marker,
+)
 from gga_sweep.ledger.open_store import open_store
+from gga_sweep.spec import load
 from gga_sweep.spec.location import as_location
 
 
@@ -65,6 +75,17 @@ def test_versions_are_of_python_and_the_packages() -> None:
     assert versions.keys() == {"Python", *PACKAGES}
     assert versions["Python"] == sys.version.split()[0]
     assert versions["torch"] == torch.__version__.partition("+")[0] or versions["torch"] == torch.__version__
+
+
+def test_timm_counts_where_a_sweep_trains_one_of_its_networks(tmp_path: Path) -> None:
+    plain = load(two_arms())
+    network = {"vary": {"training.network": ["resnet18", "timm/test_vit"]}}
+    varied = load(two_arms(arms=[network], dataset={"name": "ColoredDigits"}, test_domains="all", defaults={}))
+    assert needed_packages(None) == needed_packages(plain) == PACKAGES
+    assert needed_packages(varied) == (*PACKAGES, "timm")
+    with storage_marker(tmp_path) as marker:
+        found = check_node(NodeCheck(tmp_path, marker, packages=needed_packages(varied))).versions
+    assert found["timm"] == timm.__version__
 
 
 def test_free_space_is_that_of_the_caches_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -505,6 +505,26 @@ def test_selected_weights_are_of_the_first_best_validation_step(lr: float, tied:
     assert (accuracies.count(max(accuracies)) > 1) == tied
 
 
+def test_the_metric_decides_which_weights_are_kept_and_changes_no_record() -> None:
+    accuracy = run_config(hyperparameters={"lr": 0.03}, steps=12, evaluate_every=1)
+    auroc = accuracy.model_copy(update={"metric": "auroc"})
+    stores = MemoryStore(), MemoryStore()
+    for store, config in zip(stores, (accuracy, auroc), strict=True):
+        while (run := open_small_run(store, config, DATASET)).advance(0).status is RunStatus.RUNNING:
+            run.preempt("its trial was stopped")  # each attempt resumes from the checkpoint
+
+    by_accuracy, by_auroc = map(kept_files, stores)
+    assert by_auroc["records.jsonl"] == by_accuracy["records.jsonl"]
+    assert by_auroc["selected"] != by_accuracy["selected"]
+    folder = RunFolder(stores[1], RUN)
+    aurocs = [record.validation.validation_mean("auroc") for record in folder.read_records()]
+    best = aurocs.index(max(aurocs))
+    assert by_auroc["selected"] == weights_at_evaluations(accuracy)[best][1]
+    selected = folder.selected_record()
+    assert selected is not None
+    assert selected.step == best
+
+
 def test_later_equal_step_does_not_replace_the_selected_weights_after_resuming() -> None:
     config = run_config(hyperparameters={"lr": 1e-6}, evaluate_every=1)  # accuracies do not move
     store = MemoryStore()

@@ -1,4 +1,4 @@
-"""Mangled trees of DomainBed's results: tables or an input error, no other traceback."""
+"""Mangled results of DomainBed and of swad's family: tables or an input error, no other traceback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from mangle import as_json, fuzzed, mangled_bytes, mangled_data, only_our_errors, put_foreign
+from swad_tree import Process
 
 from gga_sweep.domainbed.rendering import render
 from gga_sweep.domainbed.results import read_results
@@ -60,4 +61,22 @@ def test_a_tree_of_mangled_results(data: st.DataObject) -> None:
         only_our_errors(
             lambda: [render(form, read_results(tree)) for form in ("text", "csv", "json")],
             lambda: read_results(tree, strict=True),
+        )
+
+
+@fuzzed
+@given(st.data())
+def test_a_mangled_folder_of_swads_trainer(data: st.DataObject) -> None:
+    process = Process(targets=(0, 1), steps=(0, 100), averages=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = process.write(Path(name) / "tree" / "1")
+        if data.draw(st.booleans()):
+            (folder / "log.txt").write_bytes(data.draw(mangled_bytes([process.log().encode()])))
+        if data.draw(st.booleans()):
+            (folder / "results.jsonl").write_bytes(data.draw(mangled_bytes(["".join(process.records()).encode()])))
+        elif data.draw(st.booleans()):
+            (folder / "results.jsonl").unlink()
+        only_our_errors(
+            lambda: [render(form, read_results(folder.parent)) for form in ("text", "csv", "json")],
+            lambda: read_results(folder.parent, strict=True),
         )

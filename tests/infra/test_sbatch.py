@@ -1,4 +1,8 @@
-"""The Slurm script on two nodes that are this machine: Slurm's programs are stand-ins, Ray and the sweep are real."""
+"""The Slurm script on two nodes that are this machine: Slurm's programs are stand-ins, Ray and the sweep are real.
+
+`ray symmetric-run` refuses a machine on which Ray runs, and stops every Ray there. So its nodes have namespaces of
+their own: of processes, and of networks with an address each. Only root can make these.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +38,35 @@ SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "sweep.sbatch"
 Undisturbed = Mapping[str, Mapping[str, bytes | None]]
 MODULES = [Path(__file__).parent, Path(__file__).parents[1]]
 PASSWORD = "for the driver alone"
+HEAD, OTHER = "10.203.7.1", "10.203.7.2"
 
 SRUN = r"""#!/usr/bin/env bash
-# Runs a step as a process of this machine; NODE.fault says what is wrong with a node.
+# Runs a step as a process of this machine, or without --nodelist one on each node, in its namespaces.
+# NODE.fault says what is wrong with a node.
 while [[ "$1" == --* ]]; do
     [[ "$1" != --nodelist=* ]] || node=${1#*=}
+    [[ "$1" != --output=* ]] || output=${1#*=}
     shift
 done
-fault=$(cat "$SLURM_STANDINS/$node.fault" 2>/dev/null)
-if [ "$fault" = "does not come" ]; then exec sleep 1000; fi
-if [ "$fault" = "has another token" ]; then export RAY_AUTH_TOKEN=another RAY_NUM_REDIS_GET_RETRIES=2; fi
-exec "$@"
+step() { # NODE COMMAND...
+    fault=$(cat "$SLURM_STANDINS/$1.fault" 2>/dev/null)
+    if [ "$fault" = "does not come" ]; then exec sleep 1000; fi
+    if [ "$fault" = "has another token" ]; then export RAY_AUTH_TOKEN=another RAY_NUM_REDIS_GET_RETRIES=2; fi
+    exec "${@:2}"
+}
+[ -z "$node" ] || step "$node" "$@"
+IFS=, read -ra nodes <<<"$SLURM_JOB_NODELIST"
+tasks=()
+for rank in "${!nodes[@]}"; do
+    node=${nodes[rank]}
+    SLURM_PROCID=$rank SLURMD_NODENAME=$node step "$node" ip netns exec "$node-$SLURM_JOB_ID" \
+        unshare --pid --fork --kill-child --mount-proc "$@" >"${output//%N/$node}" 2>&1 &
+    tasks+=($!)
+done
+trap 'for task in "${tasks[@]}"; do pkill -TERM --parent "$task"; done' TERM
+for task in "${tasks[@]}"; do
+    while kill -0 "$task" 2>/dev/null; do wait "$task"; done
+done
 """
 
 SCONTROL = r"""#!/usr/bin/env bash
@@ -68,6 +90,7 @@ class Job:
     folder: Path
     nodes: Path
     number: int
+    symmetric: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -96,7 +119,8 @@ class Job:
             "SLURM_CPUS_PER_TASK": "1",
             "SLURM_STANDINS": str(self.standins),
             "GGA_SWEEP_VENV": sys.prefix,
-            "GGA_SWEEP_HEAD_IP": "127.0.0.1",
+            "GGA_SWEEP_HEAD_IP": HEAD if self.symmetric else "127.0.0.1",
+            "GGA_SWEEP_SHARED_NODES": "0" if self.symmetric else "1",
             "GGA_SWEEP_LOCAL_FOLDER": str(self.nodes),
             "MLFLOW_TRACKING_PASSWORD": PASSWORD,
             "PATH": f"{self.standins}:{os.environ['PATH']}",
@@ -148,7 +172,7 @@ class Job:
         """The processes of a node that train a run."""
         attempts = (self.ledger.store.read(f"runs/{name}/attempts/000001") for name in self.ledger.run_names())
         pids = [json.loads(attempt)["pid"] for attempt in attempts if attempt is not None]
-        return [pid for pid in pids if parent_of(pid) == raylet]
+        return [pid for pid in self.processes() if parent_of(pid) == raylet and in_its_namespace(pid) in pids]
 
     def processes(self, *words: str) -> list[int]:
         """All that the script started, and of it what has each word in its command line."""
@@ -194,13 +218,40 @@ def job_number() -> int:
     raise AssertionError("no port is free")
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Iterator[Job]:
-    nodes = Path(tempfile.mkdtemp(prefix="gga-n-", dir="/tmp"))  # a socket's path is short
-    job = Job(tmp_path, nodes, job_number())
+@contextlib.contextmanager
+def networks(number: int) -> Iterator[None]:
+    """Of two nodes, with a cable between them."""
+    names = [f"{node}-{number}" for node in ("alpha", "beta")]
+    if os.geteuid() or shutil.which("ip") is None:
+        pytest.skip("needs root and iproute2: nodes get namespaces of their own")
     try:
-        yield job
-        assert job.leftovers() == []
+        for name in names:
+            subprocess.run(["ip", "netns", "add", name], check=True)
+        cable = f"link add e0 netns {names[0]} type veth peer name e0 netns {names[1]}"
+        subprocess.run(["ip", *cable.split()], check=True)
+        for name, address in zip(names, (HEAD, OTHER), strict=True):
+            for setting in (f"addr add {address}/24 dev e0", "link set e0 up", "link set lo up"):
+                subprocess.run(["ip", "-n", name, *setting.split()], check=True)
+        yield
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@pytest.fixture(params=["symmetric", "node by node"])
+def job(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Job]:
+    with new_job(tmp_path, request.param == "symmetric") as found:
+        yield found
+
+
+@contextlib.contextmanager
+def new_job(folder: Path, symmetric: bool) -> Iterator[Job]:
+    nodes = Path(tempfile.mkdtemp(prefix="gga-n-", dir="/tmp"))  # a socket's path is short
+    job = Job(folder, nodes, job_number(), symmetric)
+    try:
+        with networks(job.number) if symmetric else contextlib.nullcontext():
+            yield job
+            assert job.leftovers() == []
     finally:
         for pid in job.processes() if job.process is not None else ():
             with contextlib.suppress(ProcessLookupError):
@@ -244,6 +295,12 @@ def test_before_the_time_is_up_runs_are_saved_and_the_job_goes_back_into_the_que
     assert all(job.ledger.run(name).newest_attempt() == 2 for name in held)
     assert (job.standins / "requeued").read_text() == f"{job.number}\n"  # once
     assert not job.job_folder.exists()
+
+
+def in_its_namespace(pid: int) -> int:
+    """Its number in the innermost namespace."""
+    (line,) = re.findall(r"^NSpid:.*", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(line.split()[-1])
 
 
 def parent_of(pid: int) -> int:
@@ -300,7 +357,8 @@ def test_a_node_that_does_not_come_is_named_after_the_time_out(job: Job) -> None
     job.break_node("beta", "does not come")
     job.submit(GGA_SWEEP_START_SECONDS="40")
     assert job.end() == 1
-    assert "not in the cluster after 40 s: beta\n" in job.said()
+    missing = "Timed out waiting for other nodes" if job.symmetric else "not in the cluster after 40 s: beta\n"
+    assert missing in job.said()
     assert not job.storage.exists()
 
 

@@ -26,6 +26,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.run_folder import RunFolder
 from gga_sweep.ledger.s3_store import S3LedgerStore
 from gga_sweep.ledger.store import FileStat, LedgerStore, PosixStore
+from gga_sweep.metrics import SELECTING
 from gga_sweep.records import (
     FINAL,
     Agreement,
@@ -167,6 +168,9 @@ def test_results_are_the_same_through_the_index_as_from_the_folders(
     for name, (_, _, evaluated, _, _) in zip(wanted, runs, strict=False):
         accuracies = [one.validation.accuracy for one in evaluated]
         assert repr([one.validation.accuracy for one in found[name].records]) == repr(accuracies)
+        for metric in SELECTING:
+            means = [(one.step, one.validation.validation_mean(metric)) for one in evaluated]
+            assert repr(found[name].validation_means(metric)) == repr(means)
 
 
 def test_finished_run_is_read_from_its_folder_once() -> None:

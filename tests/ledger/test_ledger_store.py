@@ -116,6 +116,26 @@ def test_folder_is_listed_sorted(any_store: LedgerStore) -> None:
     assert any_store.list("runs/a") == []  # a file
 
 
+def test_empty_folders_are_removed_and_others_are_not(store: PosixStore) -> None:
+    store.replace("prefixes/a", b"")
+    store.admit("runs/a", 1)
+    store.replace("runs/a/status.json", b"", 1)
+    store.admit("runs/b", 1)
+    draft = store.root / "runs/b/.writer-1/.new-draft"
+    draft.write_bytes(b"")
+    for folder in ("prefixes", "runs/a", "runs/b", "nowhere"):
+        store.remove_empty(folder)
+    assert (store.root / "prefixes/a").exists()
+    assert [path.name for path in (store.root / "runs/a").iterdir()] == ["status.json"]
+    assert draft.exists()
+    store.delete("prefixes/a")
+    store.remove_empty("prefixes")
+    assert not (store.root / "prefixes").exists()
+    store.admit("runs/a", 2)  # the next attempt has its own
+    store.replace("runs/a/status.json", b"again", 2)
+    assert store.read("runs/a/status.json") == b"again"
+
+
 def test_more_files_than_a_page_of_a_bucket_are_listed(s3: None) -> None:
     store = open_store(as_location(f"s3://{BUCKET}/{uuid.uuid4().hex}"))
     names = [f"run-{number:04d}" for number in range(1100)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from small_sweep import small_sweep
 
@@ -65,7 +66,10 @@ def test_every_draw_is_trained_and_some_are_ended_early(swept: gga_sweep.SweepRe
 def test_the_table_says_how_it_differs_from_a_random_search(swept: gga_sweep.SweepResult) -> None:
     notes = " ".join(swept.report.view.notes)
     stopped = sum(run.status is RunStatus.STOPPED for run in swept.records)
-    assert "The first 2 draws are random; later ones were suggested by a TPE, in each cell." in notes
+    assert (
+        f"The first 2 draws are random; later ones are suggested by tpe with Optuna {optuna.__version__}, in each cell."
+        in notes
+    )
     assert "Arms have no matched draws." in notes
     assert (
         f"Stopped early: {stopped} runs outside the best 1/2 of their cell at a rung. The first rung is after 6 steps."

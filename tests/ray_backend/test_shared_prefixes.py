@@ -91,7 +91,9 @@ def test_as_many_steps_are_saved_as_planned(shared: gga_sweep.SweepResult) -> No
 
 
 def test_no_prefix_is_left_at_the_end(shared: gga_sweep.SweepResult) -> None:
-    assert shared.ledger.store.list(PREFIXES) == []
+    folder = Path(shared.ledger.folder)
+    assert not (folder / PREFIXES).exists()
+    assert not [*folder.glob("runs/*/.*")]
 
 
 def test_a_run_counts_the_seconds_it_takes_alone_and_the_sweep_those_spent(shared: gga_sweep.SweepResult) -> None:

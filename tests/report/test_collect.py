@@ -51,6 +51,15 @@ def test_a_ledger_without_runs_is_a_sweep_with_everything_missing(plan: Plan, le
     assert view.log_scaled == {"lr"}
 
 
+def test_the_settings_of_an_arm_are_what_it_is_and_what_no_draw_sets(plan: Plan, ledger: Ledger) -> None:
+    plain, annealed = collect(plan, ledger).settings.values()
+    assert "lr" not in plain
+    assert (plain["algorithm"], plain["annealing"], plain["draws"]) == ("ERM", "", 2)
+    assert (annealed["annealing"], annealed["annealing.start_step"], annealed["annealing.num_steps"]) == ("gga", 1, 1)
+    assert annealed["annealing.origin"] == "start"
+    assert "annealing.cuda_graph" not in annealed, "an option of speed is no factor"
+
+
 def test_a_run_is_collected_with_everything_its_folder_holds(plan: Plan, ledger: Ledger) -> None:
     run = plan.runs[-1]
     write_run(ledger, run, RunStatus.DIVERGED, "the loss became NaN")

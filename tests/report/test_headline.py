@@ -6,46 +6,46 @@ from dataclasses import replace
 
 from invented_sweep import ARMS, NOISY, invented_comparison, invented_sweep
 
-from gga_sweep.report.headline import accuracy_section, progress_in_words
+from gga_sweep.report.headline import progress_in_words, score_section
 from gga_sweep.report.verdict import answer_in_words, verdicts_in_words
 from gga_sweep.report.wording import arm_in_words, entry_in_words, incomplete_in_words
 from gga_sweep.selection import Table, build_table
 
 
 def said(table: Table) -> dict[str, str]:
-    return {note.heading: " ".join([note.sentence, *note.items]) for note in accuracy_section(table).notes}
+    return {note.heading: " ".join([note.sentence, *note.items]) for note in score_section(table).notes}
 
 
 def test_the_table_has_a_row_an_arm_with_every_test_domain_and_the_average(table: Table) -> None:
-    section = accuracy_section(table)
+    section = score_section(table)
     (sheet,) = section.sheets
     assert (section.name, section.title, section.warning) == ("accuracy", table.title, "")
-    assert sheet.heads == ("Arm", "0", "45", "75", "Average")
+    assert sheet.heads == ("Arm", "0", "45", "75", "Average", "Worst")
     assert sheet.rows == tuple(
-        (arm_in_words(row), *map(entry_in_words, (*row.entries, row.average))) for row in table.rows
+        (arm_in_words(row), *map(entry_in_words, (*row.entries, row.average, row.worst))) for row in table.rows
     )
 
 
 def test_the_highest_complete_means_as_printed_are_bold() -> None:
     table = build_table(invented_sweep(troubled=False))
-    means = [[round(100 * entry.mean, 1) for entry in (*row.entries, row.average)] for row in table.rows]
+    means = [[round(100 * entry.mean, 1) for entry in (*row.entries, row.average, row.worst)] for row in table.rows]
     best = [max(column) for column in zip(*means, strict=True)]
     expected = {(i, j) for i, row in enumerate(means) for j, mean in enumerate(row, 1) if mean == best[j - 1]}
-    assert accuracy_section(table).sheets[0].bold == expected
+    assert score_section(table).sheets[0].bold == expected
     first, second, *_ = table.rows
     top = replace(first.entries[0], mean=0.999, incomplete=True)
     incomplete = replace(table, rows=(replace(first, entries=(top, *first.entries[1:])), *table.rows[1:]))
-    assert (0, 1) not in accuracy_section(incomplete).sheets[0].bold
+    assert (0, 1) not in score_section(incomplete).sheets[0].bold
     alike = [
         replace(row, entries=(replace(first.entries[0], mean=mean), *row.entries[1:]))
         for row, mean in ((first, 0.90003), (second, 0.90001))
     ]
-    assert {(0, 1), (1, 1)} <= accuracy_section(replace(table, rows=tuple(alike))).sheets[0].bold
-    assert accuracy_section(replace(table, rows=(first,))).sheets[0].bold == set()
+    assert {(0, 1), (1, 1)} <= score_section(replace(table, rows=tuple(alike))).sheets[0].bold
+    assert score_section(replace(table, rows=(first,))).sheets[0].bold == set()
 
 
 def test_a_method_that_uses_the_test_domain_has_a_warning_a_note_and_its_own_name() -> None:
-    section = accuracy_section(build_table(invented_sweep(), "oracle"))
+    section = score_section(build_table(invented_sweep(), "oracle"))
     assert section.name == "accuracy-oracle"
     assert section.warning.startswith("It chooses by the labels of the test domain")
     assert section.notes[2].heading == "It peeks"
@@ -124,7 +124,7 @@ def test_a_selection_after_the_annealing_windows_is_noted(table: Table) -> None:
 def test_a_compared_table_has_the_verdicts_and_a_column_of_differences() -> None:
     view = invented_sweep(arms=(*ARMS, NOISY))
     table, comparison = build_table(view), invented_comparison(view)
-    section = accuracy_section(table, comparison)
+    section = score_section(table, comparison)
     (sheet,) = section.sheets
     assert section.verdict == verdicts_in_words(comparison.verdicts)
     assert sheet.heads[-1] == "Difference [95\N{NO-BREAK SPACE}%]"
@@ -144,13 +144,13 @@ def test_of_many_arms_the_verdicts_are_short() -> None:
     arms = ("ERM", *(f"arm {number}" for number in range(6)))
     view = replace(invented_sweep(arms=arms), baselines=dict.fromkeys(arms[1:], "ERM"))
     comparison = invented_comparison(view)
-    section = accuracy_section(build_table(view), comparison)
+    section = score_section(build_table(view), comparison)
     assert section.verdict == answer_in_words(comparison.verdicts)
 
 
 def test_several_baselines_are_named_in_the_note() -> None:
     view = replace(invented_sweep(), baselines={ARMS[1]: "ERM", ARMS[2]: ARMS[1]})
-    notes = accuracy_section(build_table(view), invented_comparison(view)).notes
+    notes = score_section(build_table(view), invented_comparison(view)).notes
     [note] = [note for note in notes if note.heading == "Difference"]
     assert note.items == (f"{ARMS[1]} against ERM", f"{ARMS[2]} against {ARMS[1]}")
 

@@ -136,7 +136,9 @@ def test_an_arm_has_one_number_everywhere(page: str, report: Report) -> None:
     assert len(marked) > 50
     assert all((one[0].text or "").startswith(arms[int(one.attrib["data-arm"])]) for one in marked)
     for drawing in drawings:
-        if drawing.attrib["aria-label"] != PLOTS["gain-accuracy"].title:  # its legend has the correlations
+        if (
+            drawing.attrib["aria-label"] != PLOTS["gain-accuracy"].of("accuracy").title
+        ):  # its legend has the correlations
             assert list(wrong_colours(drawing, None)) == []
 
 
@@ -196,7 +198,7 @@ def text_of(page: str) -> str:
 
 
 def test_every_plot_is_drawn_with_its_caption(page: str) -> None:
-    drawn = [plot for name, plot in PLOTS.items() if name != "factors"]  # which the sweep has none of
+    drawn = [plot.of("accuracy") for name, plot in PLOTS.items() if name != "factors"]  # which the sweep has none of
     assert read(page).tags.count("svg") == len(drawn) == 13
     for plot in drawn:
         assert plot.title in page
@@ -226,7 +228,7 @@ def test_every_section_is_there_with_its_tables_notes_and_plots() -> None:
                 assert "".join(row).replace(" ", "") in text
         for note in section.notes:
             assert f"{note.heading}:{note.sentence}{''.join(note.items)}".replace(" ", "") in text
-        assert all(PLOTS[name].title in page for name in section.plots)
+        assert all(PLOTS[name].of("accuracy").title in page for name in section.plots)
 
 
 def test_failures_are_listed_with_reasons_and_folders(page: str) -> None:
@@ -318,7 +320,7 @@ def test_long_lists_are_folded_and_short_ones_are_not(page: str) -> None:
 
 
 def test_what_follows_a_number_is_in_smaller_type(page: str, report: Report) -> None:
-    one = report.comparison.budget[0].accuracy[0]
+    one = report.comparison.budget[0].scores[0]
     cell = f'<span>{100 * one.mean:.1f}</span> <span class="error">[{100 * one.low:.1f}, {100 * one.high:.1f}]</span>'
     assert f'<td class="number">{cell}</td>' in page
     entry = report.table.rows[0].entries[0]
@@ -369,7 +371,7 @@ def test_a_sweep_without_a_run_still_gives_a_page() -> None:
     assert "runs: 108 missing." in reader.text
     for name, plot in PLOTS.items():
         absent = name.startswith("budget") or name == "alignment"  # with their sections
-        assert (plot.nothing in reader.text) != absent
+        assert (plot.of("accuracy").nothing in reader.text) != absent
     assert "None: no run failed" in reader.text
     assert "Not recorded." in reader.text
 

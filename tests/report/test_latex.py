@@ -304,7 +304,7 @@ def test_without_a_best_number_bold_is_not_mentioned() -> None:
 
 def test_what_is_too_wide_goes_on_below_with_the_arms_in_front() -> None:
     first, *_ = of_sweep(test_domains=DOMAINS)
-    assert len(first.tabulars) == 2
+    assert len(first.tabulars) == 3
     for tabular in first.tabulars:
         lines = [tabular.heads, *tabular.rows]
         assert sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True)) - 3 <= WIDTH

@@ -146,9 +146,9 @@ def test_effects_of_annealing_are_there_by_quantity(report: Report, rows: list[R
         assert values(where(rows, kind="annealing-left-out", arm=one.arm)) == left_out
     for gains in report.comparison.gains:
         at = {"kind": "alignment-and-accuracy", "arm": gains.arm, "baseline": gains.baseline}
-        for quantity in ("alignment_gained", "accuracy_gained"):
+        for quantity, field in (("alignment_gained", "alignment_gained"), ("accuracy_gained", "score_gained")):
             found = where(rows, **at, quantity=quantity)
-            assert [number(row) for row in found] == [*getattr(gains, quantity)]
+            assert [number(row) for row in found] == [*getattr(gains, field)]
             assert [row["trial_seed"] for row in found] == [*map(str, gains.trial_seeds)]
         (correlation,) = where(rows, **at, quantity="correlation")
         assert (number(correlation), correlation["n"]) == (gains.correlation, str(len(gains.points)))
@@ -160,7 +160,7 @@ def test_effects_of_annealing_are_there_by_quantity(report: Report, rows: list[R
 def test_search_budgets_are_there_by_number_of_draws(report: Report, rows: list[Row]) -> None:
     assert report.comparison.budget
     for budget in report.comparison.budget:
-        for k, accuracy in zip(budget.draws, budget.accuracy, strict=True):
+        for k, accuracy in zip(budget.draws, budget.scores, strict=True):
             found = where(rows, kind="search-budget", quantity="accuracy", arm=budget.arm, draws=str(k))
             check(found, accuracy, report.table.trial_seeds, "1")
         for quantity in ("seconds_a_draw", "largest_cell", "left_out"):
@@ -183,19 +183,20 @@ def test_costs_are_there_by_phase_and_relative_to_the_baseline(report: Report, r
 def test_selected_runs_are_there_by_cell(report: Report, rows: list[Row]) -> None:
     for one in report.table.selected:
         cell = {"arm": one.cell.arm, "test_domains": one.cell.test_domains[0], "trial_seed": str(one.cell.trial_seed)}
-        names = ("draw", "step", "validation_accuracy", "tied_steps", "tied_draws")
-        assert values(where(rows, kind="selected", **cell)) == {name: getattr(one, name) for name in names}
+        numbers = {name: getattr(one, name) for name in ("draw", "step", "tied_steps", "tied_draws")}
+        assert values(where(rows, kind="selected", **cell)) == {**numbers, "validation_accuracy": one.score}
 
 
 def test_what_holds_for_the_table_is_in_every_row(report: Report) -> None:
     table = replace(report.table, exclude_diverged=True, select_from="after-window", seed_use="Each seed searches.")
     found = read(render_csv(replace(report, table=table)))
-    assert {tuple(row[column] for column in COLUMNS[:8]) for row in found} == {
+    assert {tuple(row[column] for column in COLUMNS[:9]) for row in found} == {
         (
             "demo",
             "RotatedDigits",
             "quick",
             "evaluated every 50 steps, not 100; augmentation: none",
+            "accuracy",
             "training-domain-validation",
             "after-window",
             "True",
@@ -343,3 +344,23 @@ def test_json_has_the_report_in_words_and_other_methods(report: Report) -> None:
     (theirs,) = [section for section in found["sections"] if section["name"] == "published"]
     assert theirs["sheets"] == [{"title": "", "heads": ["Arm", "0"], "rows": [["GGA", "81.5"]], "bold": []}]
     assert theirs["notes"] == [{**asdict(PUBLISHED.notes[0]), "items": []}]
+
+
+def test_a_factor_and_its_levels_are_records() -> None:
+    sweep = invented_sweep(trial_seeds=(0, 1, 2, 5), troubled=False)
+    what = {"algorithm": "ERM", "annealing": "gga", "draws": 4}
+    settings = {arm: {**what, "annealing.radius": radius} for arm, radius in zip(ARMS[1:], (1e-5, 1e-3), strict=True)}
+    report = invented_report(replace(sweep, settings=settings))
+    rows = read(render_csv(report))
+    [effect] = report.comparison.factors
+    [row] = where(rows, kind="factor")
+    assert (row["quantity"], row["n"], row["expected"]) == ("annealing.radius", "4", "4")
+    assert [number(row, name) for name in ("value", "low", "high", "p", "holm_p")] == [
+        effect.spread,
+        effect.low,
+        effect.high,
+        effect.p,
+        effect.holm_p,
+    ]
+    means = dict(zip(("annealing.radius = 1e-5", "annealing.radius = 1e-3"), effect.means, strict=True))
+    assert values(where(rows, kind="factor-level")) == means

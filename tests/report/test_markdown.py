@@ -40,10 +40,10 @@ NAMES = st.lists(st.sampled_from(MARKDOWN) | st.text(max_size=2), min_size=1, ma
 
 def test_every_arm_is_a_row_of_the_table(report: Report) -> None:
     lines = render_markdown(report).splitlines()
-    begin = lines.index("| Arm | 0 | 45 | 75 | Average | Difference \\[95 %\\] |")
-    assert lines[begin + 1] == "| --- | --- | --- | --- | --- | --- |"
+    begin = lines.index("| Arm | 0 | 45 | 75 | Average | Worst | Difference \\[95 %\\] |")
+    assert lines[begin + 1] == "| --- | --- | --- | --- | --- | --- | --- |"
     for line, row in zip(lines[begin + 2 :], report.table.rows, strict=False):
-        numbers = [entry_in_words(entry).replace("*", "\\*") for entry in (*row.entries, row.average)]
+        numbers = [entry_in_words(entry).replace("*", "\\*") for entry in (*row.entries, row.average, row.worst)]
         assert line.startswith(f"| {' | '.join([row.arm, *numbers])} | ")
 
 

@@ -12,7 +12,7 @@ from invented_sweep import invented_report, invented_sweep, whole_report
 
 from gga_sweep.api import SweepResult, Table
 from gga_sweep.errors import InputError
-from gga_sweep.report.headline import accuracy_section
+from gga_sweep.report.headline import score_section
 from gga_sweep.report.notebook import report_to_html, table_to_html
 from gga_sweep.report.plots.catalogue import PLOTS, draw_figure
 from gga_sweep.selection import build_table
@@ -28,7 +28,7 @@ def texts(page: str) -> list[str]:
 def test_a_result_begins_with_the_verdict_and_has_the_table_with_differences() -> None:
     report = whole_report()
     page = report_to_html(report, {"Page": "results/report.html"})
-    section = accuracy_section(report.table, report.comparison)
+    section = score_section(report.table, report.comparison)
     assert page.index(escape(section.verdict[0])) < page.index("<table>")
     assert texts(page) == [cell for row in section.sheets[0].rows for cell in row[1:]]
     assert "Page: results/report.html" in page
@@ -39,14 +39,14 @@ def test_a_table_shows_itself() -> None:
     table = build_table(invented_sweep())
     page = table._repr_html_()  # type: ignore[attr-defined]
     assert page == table_to_html(table)
-    assert texts(page) == [cell for row in accuracy_section(table).sheets[0].rows for cell in row[1:]]
+    assert texts(page) == [cell for row in score_section(table).sheets[0].rows for cell in row[1:]]
     assert repr(table).startswith("<Table of demo: accuracy (%) by test domain of RotatedDigits; arms: 3")
     assert hasattr(Table, "_repr_html_")
 
 
 def test_a_table_by_a_method_that_peeks_warns() -> None:
     table = build_table(invented_sweep(), "oracle")
-    assert accuracy_section(table).warning in table_to_html(table)
+    assert score_section(table).warning in table_to_html(table)
 
 
 def test_names_and_places_are_escaped() -> None:
@@ -63,8 +63,8 @@ def test_a_plot_has_title_drawing_with_legend_and_caption(name: str) -> None:
     plot = draw_figure(name, whole_report())
     figure = ET.fromstring(plot._repr_html_())
     assert figure.find("{http://www.w3.org/2000/svg}svg") is not None
-    assert figure.findtext("figcaption") == PLOTS[name].caption
-    assert repr(plot) == f"<DrawnPlot: {PLOTS[name].title}>"
+    assert figure.findtext("figcaption") == PLOTS[name].of("accuracy").caption
+    assert repr(plot) == f"<DrawnPlot: {PLOTS[name].of('accuracy').title}>"
 
 
 def test_a_plot_shown_twice_has_other_ids() -> None:

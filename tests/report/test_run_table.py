@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from invented_sweep import invented_sweep
 
+from gga_sweep.metrics import METRICS
 from gga_sweep.report import run_table
 from gga_sweep.report.run_table import rows_by_run, rows_by_step
 from gga_sweep.selection import SweepView, build_table
@@ -25,7 +26,7 @@ def test_selected_rows_have_the_accuracies_of_the_table(view: SweepView) -> None
     assert len(rows) == len(view.records)
     selected = [row for row in rows if row["selected"]]
     assert [(row["folder"], row["step"], row["validation_accuracy"]) for row in selected] == [
-        (one.folder, one.step, one.validation_accuracy) for one in table.selected
+        (one.folder, one.step, one.score) for one in table.selected
     ]
     of_first = [row["test_accuracy"] for row in selected if row["arm"] == "ERM" and row["test_domains"] == "0"]
     assert of_first == list(table.rows[0].entries[0].values)
@@ -59,6 +60,7 @@ def test_a_sweep_without_runs_has_columns_and_no_rows(view: SweepView) -> None:
 
 def test_every_column_is_documented(view: SweepView) -> None:
     documented = set(re.findall(r"[a-z_.]+[A-Z]*", run_table.__doc__ or ""))
+    documented |= {f"{split}_{metric}" for split in ("train", "validation", "test") for metric in METRICS}
     for rows_by in (rows_by_run, rows_by_step):
         columns, _ = rows_by(view, build_table(view))
         plain = {

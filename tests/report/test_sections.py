@@ -21,7 +21,7 @@ from gga_sweep.report.document import Section
 from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.sections import missing_in_words, sections
 from gga_sweep.report.wording import ABSENT, entry_in_words, gain_in_words
-from gga_sweep.selection import Comparison, SelectedSteps, build_table, compare
+from gga_sweep.selection import Comparison, SelectedSteps, alignment_over_arms, build_table, compare
 from gga_sweep.selection.verdict import verdicts
 
 FIRST, SECOND = ARMS[1:]
@@ -258,11 +258,11 @@ def test_budgets_double_up_to_the_draws_of_each_arm() -> None:
     assert sheet.heads[1:-1] == ("1 draw", "2 draws", "3 draws", "4 draws", "6 draws")
     assert sheet.heads[-1] == "Device-seconds a draw"
     erm, first = comparison.budget
-    one = erm.accuracy[0]
+    one = erm.scores[0]
     assert sheet.rows[0][:2] == ("ERM", f"{100 * one.mean:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]")
-    assert sheet.rows[0][5].startswith(f"{100 * erm.accuracy[5].mean:.1f} [")
+    assert sheet.rows[0][5].startswith(f"{100 * erm.scores[5].mean:.1f} [")
     assert sheet.rows[0][6] == f"{erm.seconds_a_draw:.1f}"
-    assert sheet.rows[1][3].startswith(f"{100 * first.accuracy[2].mean:.1f} [")
+    assert sheet.rows[1][3].startswith(f"{100 * first.scores[2].mean:.1f} [")
     assert sheet.rows[1][4:6] == (ABSENT, ABSENT)
 
 
@@ -297,3 +297,29 @@ def test_what_a_sweep_has_nothing_for_has_no_section() -> None:
     assert list(by_name(invented_comparison(single))) == ["cost"]
     queued = replace(plain, records=tuple(changed_run(r, status=RunStatus.QUEUED, seconds={}) for r in plain.records))
     assert by_name(invented_comparison(queued)) == {}
+
+
+def test_a_factor_has_its_levels_its_spread_and_p() -> None:
+    view = invented_sweep(arms=(*ARMS, NOISY), trial_seeds=range(5), troubled=False)
+    what = {"algorithm": "ERM", "annealing": "gga", "draws": 4}
+    settings = {FIRST: {**what, "annealing.radius": 1e-5}, SECOND: {**what, "annealing.radius": 1e-3}}
+    comparison = invented_comparison(replace(view, settings=settings))
+    section = by_name(comparison)["factors"]
+    (effect,) = comparison.factors
+    factor, levels, spread, p, adjusted, n = section.sheets[0].rows[0]
+    assert (factor, n) == ("radius", "5")
+    assert levels == ", ".join(
+        f"{level}: {100 * mean:.1f}" for level, mean in zip(("1e-5", "1e-3"), effect.means, strict=True)
+    )
+    assert spread == f"{100 * effect.spread:.2f} [{100 * effect.low:.2f}, {100 * effect.high:.2f}]"
+    assert p == adjusted == f"{effect.p:.3f}"
+
+
+def test_more_alignment_is_compared_with_more_accuracy_from_four_arms_on() -> None:
+    sweep = invented_sweep(arms=ARMS, trial_seeds=range(5), troubled=False)
+    comparison = invented_comparison(sweep)
+    assert "More alignment, more accuracy" not in said(by_name(comparison)["annealing"])
+    several = replace(comparison, gains=(comparison.gains[0], comparison.gains[1]) * 2)
+    mean = alignment_over_arms(several.gains)
+    assert mean is not None
+    assert f"is {mean.mean:.2f}" in said(by_name(several)["annealing"])["More alignment, more accuracy"]

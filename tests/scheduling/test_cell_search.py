@@ -67,7 +67,7 @@ def test_a_suggestion_that_was_not_trained_leaves_no_trace() -> None:
     once.suggest()
     twice.suggest()
     assert once.suggest() == twice.suggest()
-    assert {trial.state.name for trial in once._study.trials} == {"COMPLETE", "PRUNED", "FAIL"}
+    assert {trial.state.name for trial in once._study.study.trials} == {"COMPLETE", "PRUNED", "FAIL"}
 
 
 def test_choices_that_python_takes_for_equal_stay_apart() -> None:

@@ -60,7 +60,10 @@ def record(run: PlannedRun, step: int, test_accuracy: float) -> Record:
 
 def train(ledger: Ledger, following: NextRun, test_accuracy: float = 0.5, status: RunStatus = RunStatus.DONE) -> None:
     """What a run would leave, whose validation follows from its hyperparameters."""
-    folder, reason_to_end = ledger.run(str(following.run.folder)), EndedEarly(following.cutoffs, following.first_step)
+    folder, reason_to_end = (
+        ledger.run(str(following.run.folder)),
+        EndedEarly(following.cutoffs, following.first_step, "accuracy"),
+    )
     folder.claim({})
     records: list[Record] = []
     for step in STEPS:
@@ -83,6 +86,8 @@ def train_all(sweep: SweepSpec, devices: int = 1, seed: int = 0, stop_after: int
     while not source.exhausted and done != stop_after:
         while len(training) < devices and (following := source.take()) is not None:
             training.append(following)
+        if not training:
+            continue  # what was suggested last had been trained before
         ended = training.pop(numbers.randrange(len(training)))
         train(ledger, ended, **how)
         source.ended(str(ended.run.key))
@@ -100,6 +105,13 @@ def trained(sweep: SweepSpec) -> Trained:
 
 
 STOPPING: dict[str, Any] = {"early_stopping": {"reduction_factor": 2, "grace_period": 3}}
+GENERATIONS: dict[str, Any] = {
+    "search": "optuna.samplers:NSGAIISampler",
+    "adaptive": {"n_startup_trials": 2, "arguments": {"population_size": 2}},
+    "search_space": {"lr": {"loguniform": [1e-3, 1e-1]}, "dropout": {"uniform": [0, 0.5]}},
+}
+"""A sampler that keeps a state: each generation descends from the one before."""
+
 SEARCHES: dict[str, dict[str, Any]] = {
     "each cell": {},
     "with early stopping": STOPPING,
@@ -113,6 +125,13 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "shared hyperparameters": {
         "protocol": "shared-hp",
         "adaptive": {"n_startup_trials": 3, "objective": "test-domains"},
+    },
+    "a sampler": GENERATIONS,
+    "a sampler, two at once, over trial seeds, with early stopping": {
+        "search": "optuna.samplers:TPESampler",
+        "trial_seeds": [0, 1],
+        "adaptive": {"n_startup_trials": 2, "at_once": 2, "objective": "trial-seeds"},
+        **STOPPING,
     },
     "random, with early stopping": {"search": "random", "adaptive": None, **STOPPING},
 }
@@ -139,9 +158,31 @@ def test_suggestions_are_better_than_random_draws(tmp_path: Path) -> None:
     assert sum(suggested) / len(suggested) > sum(random_ones) / len(random_ones) + 0.05
 
 
-def test_no_test_number_reaches_a_searcher_or_an_early_end(tmp_path: Path) -> None:
-    low = train_all(sweep_in(tmp_path / "low", **STOPPING), test_accuracy=0.0)
-    assert train_all(sweep_in(tmp_path / "high", **STOPPING), test_accuracy=1.0) == low
+@pytest.mark.parametrize("search", [{}, GENERATIONS], ids=["tpe", "a sampler"])
+def test_no_test_number_reaches_a_searcher_or_an_early_end(search: dict[str, Any], tmp_path: Path) -> None:
+    low = train_all(sweep_in(tmp_path / "low", **STOPPING, **search), test_accuracy=0.0)
+    assert train_all(sweep_in(tmp_path / "high", **STOPPING, **search), test_accuracy=1.0) == low
+
+
+def test_the_arguments_of_a_sampler_count(tmp_path: Path) -> None:
+    small = train_all(sweep_in(tmp_path / "small", **GENERATIONS))
+    large = {**GENERATIONS, "adaptive": {"n_startup_trials": 2, "arguments": {"population_size": 9}}}
+    assert train_all(sweep_in(tmp_path / "large", **large)) != small
+
+
+def test_a_run_trained_after_all_leaves_a_sampler_its_earlier_suggestions(tmp_path: Path) -> None:
+    """Its replay gives other values than those recorded, once an earlier result is there after all."""
+    only = {**GENERATIONS, "test_domains": ["0"], "arms": [{}]}
+    statuses = iter([RunStatus.DONE, RunStatus.FAILED])
+    first, more = sweep_in(tmp_path, **only), sweep_in(tmp_path, **{**only, "draws": 9})
+    for sweep in (first, more):
+        ledger = Ledger(sweep.folder)
+        source = NextRuns(sweep, CONTENTS, ledger)
+        while (following := source.take()) is not None:
+            train(ledger, following, status=next(statuses, RunStatus.DONE))
+            source.ended(following.run.key)
+    assert trained(first).items() <= trained(more).items()
+    assert len(trained(more)) == 9
 
 
 def test_shared_draws_are_shared(tmp_path: Path) -> None:

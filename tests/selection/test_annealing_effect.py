@@ -10,8 +10,8 @@ import pytest
 from selection_records import run, searched_step, view
 
 from gga_sweep.records import NoisyStep, RunRecords, RunStatus
-from gga_sweep.selection import AlignmentAndAccuracy, SelectedSteps, SweepView, build_table
-from gga_sweep.selection.annealing_effect import alignment_and_accuracy, annealing_diagnostics, selected_steps
+from gga_sweep.selection import AlignmentAndScore, SelectedSteps, SweepView, build_table
+from gga_sweep.selection.annealing_effect import alignment_and_score, annealing_diagnostics, selected_steps
 from gga_sweep.selection.contrasts import selected_contrasts
 
 ARMS = ("ERM", "GGA")
@@ -113,10 +113,10 @@ def test_gga_l_has_no_window_to_lie_in() -> None:
     assert selected_steps(sweep, build_table(sweep)) == ()
 
 
-def gains_of(runs: list[RunRecords]) -> tuple[AlignmentAndAccuracy, ...]:
+def gains_of(runs: list[RunRecords]) -> tuple[AlignmentAndScore, ...]:
     sweep = of_two_arms(runs)
     table = build_table(sweep)
-    return alignment_and_accuracy(sweep, table, selected_contrasts(table, {"GGA": "ERM"}))
+    return alignment_and_score(sweep, table, selected_contrasts(table, {"GGA": "ERM"}))
 
 
 def test_alignment_gained_by_the_selected_runs_stands_beside_their_accuracy() -> None:
@@ -130,7 +130,7 @@ def test_alignment_gained_by_the_selected_runs_stands_beside_their_accuracy() ->
     (found,) = gains_of(runs)
     assert (found.arm, found.baseline, found.trial_seeds) == ("GGA", "ERM", (0, 1, 2))
     assert found.alignment_gained == pytest.approx(alignment)
-    assert found.accuracy_gained == pytest.approx(accuracy)
+    assert found.score_gained == pytest.approx(accuracy)
     assert found.correlation == pytest.approx(np.corrcoef(alignment, accuracy)[0, 1])
 
 
@@ -144,7 +144,7 @@ def test_a_trial_seed_that_lacks_either_number_is_no_point() -> None:
 
 
 def test_gains_that_do_not_vary_have_no_correlation() -> None:
-    assert math.isnan(AlignmentAndAccuracy("GGA", "ERM", (0, 1, 2), (0.1, 0.1, 0.1), (0.1, 0.2, 0.3)).correlation)
+    assert math.isnan(AlignmentAndScore("GGA", "ERM", (0, 1, 2), (0.1, 0.1, 0.1), (0.1, 0.2, 0.3)).correlation)
 
 
 def test_an_arm_that_does_not_search_has_no_alignment_to_show() -> None:

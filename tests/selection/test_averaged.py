@@ -45,7 +45,7 @@ def test_each_arm_has_a_row_by_step_and_one_of_averaged_weights() -> None:
     table = build_table(sweep(*TWO_DRAWS))
     assert [row.arm for row in table.rows] == [*NAMES, *NAMES.values()]
     assert [row.average.mean for row in table.rows] == [0.1, 0.8, 0.71, 0.91]
-    found = [(one.cell.arm, one.draw, one.step, one.validation_accuracy) for one in table.selected]
+    found = [(one.cell.arm, one.draw, one.step, one.score) for one in table.selected]
     assert found == [
         ("ERM", 0, 0, 0.9),
         ("GGA, radius 1", 1, 10, 0.4),
@@ -131,7 +131,7 @@ def test_leave_one_domain_out_validates_averaged_weights_by_averaged_weights() -
     )
     found = with_averaged_arms(plain, NAMES.__getitem__)
     table = build_table(found, "leave-one-domain-out")
-    assert [(one.cell.arm, one.draw, one.validation_accuracy) for one in table.selected] == [
+    assert [(one.cell.arm, one.draw, one.score) for one in table.selected] == [
         ("ERM", 0, 0.9),
         ("ERM + SWAD", 1, 0.8),
     ]

@@ -18,7 +18,7 @@ CONTENDERS = st.lists(
         Contender,
         key=st.sampled_from("abc"),
         draw=st.integers(0, 20),
-        best=st.builds(BestStep, step=st.integers(0, 9), accuracy=st.sampled_from([0.0, 0.5, 1.0]), tied=st.just(0)),
+        best=st.builds(BestStep, step=st.integers(0, 9), score=st.sampled_from([0.0, 0.5, 1.0]), tied=st.just(0)),
         judged=st.sampled_from([0.0, 0.5, 1.0]),
     ),
     max_size=8,
@@ -67,11 +67,11 @@ def test_of_two_runs_with_one_draw_number_the_key_decides_and_not_their_order() 
 
 
 def test_a_later_step_only_wins_with_a_higher_accuracy() -> None:
-    assert highest_step([(7, 0.5), (3, 0.5), (9, 0.5)]) == BestStep(step=3, accuracy=0.5, tied=2)
-    assert highest_step([(7, 0.5), (3, 0.5), (9, 0.6)]) == BestStep(step=9, accuracy=0.6, tied=0)
+    assert highest_step([(7, 0.5), (3, 0.5), (9, 0.5)]) == BestStep(step=3, score=0.5, tied=2)
+    assert highest_step([(7, 0.5), (3, 0.5), (9, 0.6)]) == BestStep(step=9, score=0.6, tied=0)
 
 
 @pytest.mark.parametrize("accuracy", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_neither_wins_nor_ties(accuracy: float) -> None:
-    assert highest_step([(0, accuracy), (1, 0.0)]) == BestStep(step=1, accuracy=0.0, tied=0)
+    assert highest_step([(0, accuracy), (1, 0.0)]) == BestStep(step=1, score=0.0, tied=0)
     assert highest_step([(0, accuracy)]) is None

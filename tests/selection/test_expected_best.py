@@ -66,7 +66,7 @@ def test_budgets_are_means_over_test_domains_then_over_trial_seeds(cells: dict) 
     sizes = [len(cell) for cell in cells.values()]
     assert list(budget.draws) == list(range(1, min(sizes) + 1))
     assert budget.largest_cell == max(sizes)
-    for k, found in zip(budget.draws, budget.accuracy, strict=True):
+    for k, found in zip(budget.draws, budget.scores, strict=True):
         of_seeds = [fmean(by_every_subset(cells[seed, domains], k) for domains in DOMAINS) for seed in SEEDS]
         assert found.values == pytest.approx(of_seeds, abs=1e-12)
         assert found.mean == pytest.approx(fmean(of_seeds), abs=1e-12)
@@ -119,7 +119,7 @@ def test_with_all_draws_it_is_the_number_of_the_table(method: str, crossed: Swee
     (row,) = build_table(crossed, method).rows
     (budget,) = budgets_of(crossed, method)
     assert len(budget.draws) == 5
-    assert budget.accuracy[-1].values == pytest.approx(row.average.values, abs=1e-12)
+    assert budget.scores[-1].values == pytest.approx(row.average.values, abs=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -133,11 +133,11 @@ def test_with_all_but_one_draw_it_is_the_mean_of_the_tables_without_one(method: 
         (row,) = build_table(replace(crossed, **fewer), method).rows
         averages.append(row.average.mean)
     (budget,) = budgets_of(crossed, method)
-    assert budget.accuracy[3].mean == pytest.approx(fmean(averages), abs=1e-12)
+    assert budget.scores[3].mean == pytest.approx(fmean(averages), abs=1e-12)
 
 
 def test_every_method_ranks_in_its_own_way(crossed: SweepView) -> None:
-    thirds = {budgets_of(crossed, method)[0].accuracy[2].mean for method in METHODS}
+    thirds = {budgets_of(crossed, method)[0].scores[2].mean for method in METHODS}
     assert len(thirds) == len(METHODS)
 
 
@@ -145,8 +145,8 @@ def test_evaluations_before_the_first_step_take_no_part(crossed: SweepView) -> N
     after = replace(crossed, after_windows=15)
     (row,) = build_table(after, select_from="after-window").rows
     (budget,) = budgets_of(after, select_from="after-window")
-    assert budget.accuracy[-1].values == pytest.approx(row.average.values, abs=1e-12)
-    assert budget.accuracy != budgets_of(after)[0].accuracy
+    assert budget.scores[-1].values == pytest.approx(row.average.values, abs=1e-12)
+    assert budget.scores != budgets_of(after)[0].scores
 
 
 CELL = ((0.3, 0.5), (0.2, 0.7), (0.9, 0.4))
@@ -164,7 +164,7 @@ def test_what_cannot_be_selected_is_left_out_and_counted_and_shortens_the_curve(
     (budget,) = budgets_of(sweep)
     assert (list(budget.draws), budget.largest_cell, budget.left_out) == ([1, 2], 3, 1)
     first = fmean([by_every_subset(CELL[:2], 2), by_every_subset(CELL, 2), by_every_subset(CELL, 2)])
-    assert budget.accuracy[1].values == pytest.approx([first, by_every_subset(CELL, 2)])
+    assert budget.scores[1].values == pytest.approx([first, by_every_subset(CELL, 2)])
 
 
 def test_diverged_runs_take_part_unless_they_are_excluded() -> None:
@@ -178,7 +178,7 @@ def test_a_trial_seed_without_a_run_to_select_has_no_value_and_shortens_nothing(
     sweep = sweep_of(dict.fromkeys(PLACES, CELL))
     (budget,) = budgets_of(replace(sweep, records=sweep.records[3:]))
     assert len(budget.draws) == 3
-    assert all(math.isnan(one.values[0]) and one.n == 1 for one in budget.accuracy)
+    assert all(math.isnan(one.values[0]) and one.n == 1 for one in budget.scores)
 
 
 def test_a_missing_test_accuracy_leaves_out_only_the_budgets_that_could_choose_it() -> None:
@@ -186,7 +186,7 @@ def test_a_missing_test_accuracy_leaves_out_only_the_budgets_that_could_choose_i
     worst = sweep.records[1]
     unknown = tuple(replace(one, test=replace(one.test, domains={})) for one in worst.records)
     (budget,) = budgets_of(changed(sweep, 1, records=unknown))
-    assert [one.n for one in budget.accuracy] == [1, 2, 2]
+    assert [one.n for one in budget.scores] == [1, 2, 2]
 
 
 def test_arms_with_one_draw_and_arms_of_a_searcher_have_no_budget() -> None:

@@ -43,7 +43,7 @@ def pick(runs: Sequence[RunRecords], pairs: Sequence[RunRecords], **switches: ob
 def test_a_step_counts_by_the_mean_over_the_training_domains_left_out() -> None:
     found = pick([judged()], [pair("photo", [0.75, 0.25]), pair("sketch", [0.25, 1.0])])
     assert found is not None
-    assert (found.step, found.validation_accuracy, found.tied_steps) == (10, 0.625, 0)
+    assert (found.step, found.score, found.tied_steps) == (10, 0.625, 0)
 
 
 def test_the_two_test_domains_of_a_pair_may_stand_in_either_order() -> None:
@@ -64,7 +64,7 @@ def test_a_pair_run_without_its_test_domain_in_a_record_is_refused() -> None:
     photo = pair("photo", [1.0, 0.25])
     blind = evaluation(0, {"sketch": 0.5}, {"art": 0.5})
     pairs = [changed_run(photo, records=(blind, photo.records[1])), pair("sketch", [1.0, 0.25])]
-    with pytest.raises(InputError, match=r"accuracy on photo at every evaluation .*, step 0 lacks it"):
+    with pytest.raises(InputError, match=r"scores on photo at every evaluation .*, step 0 lacks it"):
         pick([judged()], pairs)
 
 
@@ -112,4 +112,4 @@ def test_the_pairs_accuracy_on_the_domain_left_out_does() -> None:
     assert found is not None
     assert moved is not None
     assert (found.draw, moved.draw) == (1, 0)
-    assert moved.validation_accuracy == 0.75
+    assert moved.score == 0.75

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from gga_sweep.selection.seed_statistics import accuracy_estimate, detectable_in_errors, estimate, holm
+from gga_sweep.selection.seed_statistics import detectable_in_errors, estimate, holm, score_estimate
 
 VALUES = st.lists(st.integers(-1000, 1000).map(lambda n: n / 1000), min_size=2, max_size=8).filter(
     lambda values: len(set(values)) > 1
@@ -99,13 +99,13 @@ def test_the_interval_covers_the_truth_in_95_percent_of_simulated_sweeps() -> No
 
 def test_the_interval_of_an_accuracy_ends_at_0_and_1_and_too_few_trial_seeds_have_none() -> None:
     for values in ((0.9, 0.95, 1.0), (0.02, 0.0, 0.1), (0.5, 0.6, 0.7)):
-        plain, found = estimate(values), accuracy_estimate(values)
+        plain, found = estimate(values), score_estimate(values)
         assert (found.low, found.high) == (max(plain.low, 0), min(plain.high, 1))
         assert (found.mean, found.values) == (plain.mean, plain.values)
     assert estimate((0.1, 0.9)).low < 0
     for few in ((0.1, 0.9), (0.5,), (), (0.1, math.nan, 0.9), (0.5, 0.5, 0.5)):
-        assert math.isnan(accuracy_estimate(few).low)
-        assert math.isnan(accuracy_estimate(few).high)
+        assert math.isnan(score_estimate(few).low)
+        assert math.isnan(score_estimate(few).high)
 
 
 def test_the_population_error_has_no_degree_of_freedom_less() -> None:

@@ -31,7 +31,7 @@ def test_every_method_agrees_with_its_definition(seed: int, exclude_diverged: bo
     switches = {"exclude_diverged": exclude_diverged, "first_step": first_step}
     for method in METHODS:
         found = {
-            one.cell: (one.key, one.draw, one.step, one.validation_accuracy, one.tied_steps, one.tied_draws)
+            one.cell: (one.key, one.draw, one.step, one.score, one.tied_steps, one.tied_draws)
             for one in selection(method, sweep, **switches)
         }
         assert found == pick_all(method, sweep, **switches)
@@ -80,7 +80,7 @@ def test_a_selected_run_says_where_it_stands_and_how_it_won() -> None:
             folder="folder of ERM/sketch/0/(0, 2)",
             draw=2,
             step=10,
-            validation_accuracy=0.8,
+            score=0.8,
             tied_steps=1,
             tied_draws=1,
         ),

@@ -287,7 +287,7 @@ def test_pair_runs_that_lack_are_found_by_looking_for_each(seed: int) -> None:
 
 WITHOUT = {
     "training-domain-validation": "done without a finite validation accuracy",
-    "leave-one-domain-out": "done without an accuracy on every training domain left out",
+    "leave-one-domain-out": "done without a finite accuracy on every training domain left out",
     "oracle": "done without a finite accuracy on the test domain's validation split at its last step",
     "shared-draw": "done without a draw that can be selected on every test domain",
 }

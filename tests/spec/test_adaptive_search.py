@@ -16,6 +16,7 @@ from gga_sweep.scheduling.price import price_of
 from gga_sweep.spec import SweepSpec, load, plan_sweep
 from gga_sweep.spec.adaptive_search import draw_groups, grace_steps, last_window_end, pool_of, unsuggested_runs
 from gga_sweep.spec.models import RunSpec
+from gga_sweep.spec.samplers import searcher_of
 
 TPE: dict[str, Any] = {"search": "tpe", "draws": 6, "adaptive": {"n_startup_trials": 3}}
 SHARED_HP: dict[str, Any] = {
@@ -44,7 +45,7 @@ def test_the_first_draws_are_those_of_random_search() -> None:
 def test_a_suggestion_is_a_run_of_its_cell(tmp_path: Any) -> None:
     sweep, ledger = sweep_of(), Ledger(tmp_path)
     cell = Cell("RotatedDigits", "ERM", ("75",), 1)
-    keep_suggested(ledger, cell, {3: {"lr": 2e-3}, 6: {"lr": 1e-3}})
+    keep_suggested(ledger, cell, {3: {"lr": 2e-3}, 6: {"lr": 1e-3}}, searcher_of(sweep.config))
     plan = plan_sweep(sweep, CONTENTS, read_suggested(ledger))
     (added,) = (run for run in plan.runs if 3 in run.draws)
     assert (added.cell, added.hyperparameters) == (cell, {"lr": 2e-3})
@@ -56,7 +57,7 @@ def test_a_suggestion_is_a_run_of_its_cell(tmp_path: Any) -> None:
 
 def test_a_damaged_file_of_suggestions_counts_as_absent(tmp_path: Any) -> None:
     ledger = Ledger(tmp_path)
-    keep_suggested(ledger, Cell("RotatedDigits", "ERM", ("75",), 1), {3: {"lr": 2e-3}})
+    keep_suggested(ledger, Cell("RotatedDigits", "ERM", ("75",), 1), {3: {"lr": 2e-3}}, searcher_of(sweep_of().config))
     (file,) = (tmp_path / "suggested").iterdir()
     file.write_bytes(file.read_bytes()[:-3])
     assert read_suggested(ledger) == {}

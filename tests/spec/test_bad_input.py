@@ -14,7 +14,7 @@ from sweep_content import CONTENTS, GGA, GGA_L, content, fault_cases, faults_of,
 from gga_sweep import annealing as methods
 from gga_sweep.algorithms import ALGORITHMS, TRAINING_HYPERPARAMETERS
 from gga_sweep.datasets import BENCHMARKS
-from gga_sweep.datasets.catalogue import EMBEDDED
+from gga_sweep.datasets.catalogue import EMBEDDED, FROM_FILES
 from gga_sweep.datasets.image_cache import FORMATS
 from gga_sweep.errors import InputError
 from gga_sweep.execution.prepare import decode_images, require_writable
@@ -382,7 +382,7 @@ def test_a_faulty_field_hides_no_fault_elsewhere(changes: dict[str, Any], messag
         ({"trial_sedes": [0]}, SweepConfig.model_fields),
         ({"arms": [{"algorthm": "ERM"}]}, ArmConfig.model_fields),
         ({"training": {"averaging": {"method": "swad", "n_end": 2}}}, AveragingConfig.model_fields),
-        ({"dataset": {"name": "PACSS"}}, (*EMBEDDED, "ImageFolder", *BENCHMARKS, "module:attribute")),
+        ({"dataset": {"name": "PACSS"}}, (*EMBEDDED, *FROM_FILES, "ImageFolder", *BENCHMARKS, "module:attribute")),
         ({"protocol": "quik"}, PROTOCOLS),
         ({"arms": [{"algorithm": "EMR"}]}, (*ALGORITHMS, "module:Class")),
         ({"training": {"network": "vgg"}}, (*NETWORKS, "timm/NAME", "module:attribute")),

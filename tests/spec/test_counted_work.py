@@ -133,6 +133,24 @@ def test_the_work_of_a_run_is_that_of_its_steps_to_come(
     assert found == pytest.approx(walked(config, trained))
 
 
+@pytest.mark.parametrize(
+    ("network", "size", "polar"), [("small-cnn", 28, 25.5), ("resnet18", 64, 97.7), ("timm/test_vit", 224, 8.0)]
+)
+def test_polar_factors_count_as_images_of_which_fewer_large_ones_take_as_long(
+    network: str, size: int, polar: float
+) -> None:
+    """As `tests/benchmarks/algorithm_cost.py` measures them: 22.8 small images, 99.1 of 64 x 64, 8.4 of 224 x 224."""
+    dataset = replace(PLAN.sweep.dataset, image_shape=(3, size, size))
+
+    def a_step(algorithm: str, **changes: Any) -> float:
+        training = RUN.training.model_copy(update={"network": network, **changes})
+        config = RUN.model_copy(update={"annealing": None, "algorithm": algorithm, "training": training})
+        return work_of(config, dataset)["training"].units / training.steps
+
+    assert a_step("SAGE") == pytest.approx(a_step("SAM") + polar, abs=0.05)
+    assert a_step("SAGE", trainable="head") == a_step("SAM")
+
+
 def test_counts_agree_with_what_is_done() -> None:
     assert DIAGNOSTIC_SCORINGS == 2 * (FRESH_MASKS + 1)
     assert PROBE_IMAGES == evaluation.PROBE_IMAGES

@@ -53,6 +53,7 @@ DECISIVE: dict[str, Any] = {
     "training__averaging": "swad",
     "training__evaluate": "selection",
     "selected_from": 200,
+    "metric": "macro_f1",
 }
 
 DECISIVE_OF_AVERAGING: dict[str, Any] = {"n_converge": 2, "n_tolerance": 5, "tolerance_ratio": 0.2}

@@ -234,9 +234,10 @@ def test_what_a_protocol_sets_may_lie_outside_its_own_search_space() -> None:
 def test_planning_loads_neither_torch_nor_what_else_takes_long() -> None:
     code = (
         "import sys; from gga_sweep.spec import load, outline_sweep, plan_sweep, read_contents\n"
-        "for name in ('demo', 'gga-paper-pacs', 'domainbed'): outline_sweep(load(name))\n"
+        "for name in ('demo', 'gga-paper-pacs', 'domainbed', 'wilds-camelyon17'): outline_sweep(load(name))\n"
         "sweep = load('demo'); plan_sweep(sweep, read_contents(sweep))\n"
-        "print(sorted({'torch', 'torchvision', 'ray', 'mlflow', 'sklearn', 'pandas', 'scipy'} & {*sys.modules}))"
+        "heavy = {'torch', 'torchvision', 'ray', 'mlflow', 'sklearn', 'pandas', 'scipy', 'pyarrow', 'wilds'}\n"
+        "print(sorted(heavy & {*sys.modules}))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert printed.stdout == "[]\n"

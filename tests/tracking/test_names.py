@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented_ledger import invented_annealed_step, invented_noisy_step, invented_plan, invented_record
 
+from gga_sweep.records import DomainScores, Score
 from gga_sweep.selection import domain_label
 from gga_sweep.spec import Plan, PlannedRun
 from gga_sweep.tracking import names
@@ -59,7 +60,7 @@ def test_usual_domains_keep_their_name_and_the_rest_is_spelled_out(domain: str, 
 
 def test_tune_sees_the_training_domains_alone(annealed_run: PlannedRun) -> None:
     record = invented_record(annealed_run, 2)
-    metrics = names.validation_metrics(record.validation)
+    metrics = names.validation_metrics(record.validation, "accuracy")
     assert metrics["val/accuracy"] == record.validation.accuracy
     assert metrics["val/accuracy/15"] == record.validation.domains["15"].validation.accuracy
     assert metrics["train/loss"] == record.validation.training_mean("loss")
@@ -70,12 +71,33 @@ def test_tune_sees_the_training_domains_alone(annealed_run: PlannedRun) -> None:
 
 def test_the_reported_test_accuracy_is_that_of_the_training_split(annealed_run: PlannedRun) -> None:
     scores = invented_record(annealed_run, 2).test.domains["75"]
-    assert names.test_metrics(invented_record(annealed_run, 2).test) == {
+    assert names.test_metrics(invented_record(annealed_run, 2).test, "accuracy") == {
         "test/accuracy/75": scores.train.accuracy,
         "test/loss/75": scores.train.loss,
         "test/validation_accuracy/75": scores.validation.accuracy,
         "test/gradient_cosine/75": 0.6,
     }
+
+
+def test_the_sweeps_metric_is_shown_by_domain_and_an_undefined_value_not_at_all(annealed_run: PlannedRun) -> None:
+    record = invented_record(annealed_run, 2)
+    score = Score(0.5, 1.0, balanced_accuracy=0.25, macro_f1=0.75, auroc=None, ece=0.125)
+    domains = dict.fromkeys(record.validation.domains, DomainScores(None, score))
+    metrics = names.validation_metrics(replace(record.validation, domains=domains), "macro_f1")
+    assert (metrics["val/accuracy"], metrics["val/macro_f1"], metrics["val/ece"]) == (0.5, 0.75, 0.125)
+    assert (metrics["val/macro_f1/15"], metrics["val/loss/15"]) == (0.75, 1.0)
+    assert not {"val/auroc", "val/accuracy/15", "train/macro_f1"} & metrics.keys()
+    test = replace(record.test, domains={"75": DomainScores(score, score)})
+    assert names.test_metrics(test, "macro_f1") == {
+        "test/accuracy/75": 0.5,
+        "test/loss/75": 1.0,
+        "test/balanced_accuracy/75": 0.25,
+        "test/macro_f1/75": 0.75,
+        "test/ece/75": 0.125,
+        "test/validation_macro_f1/75": 0.75,
+        "test/gradient_cosine/75": 0.6,
+    }
+    assert "test/validation_auroc/75" not in names.test_metrics(test, "auroc")
 
 
 def test_gains_of_an_annealed_step_are_after_less_before() -> None:
@@ -112,9 +134,10 @@ def test_what_a_noisy_step_leaves_undefined_is_not_shown() -> None:
 def test_the_table_of_names_lists_every_metric(annealed_run: PlannedRun) -> None:
     record = invented_record(annealed_run, 2)
     documented = str(names.__doc__)
-    keys = names.validation_metrics(record.validation) | names.test_metrics(record.test)
+    keys = names.validation_metrics(record.validation, "accuracy") | names.test_metrics(record.test, "accuracy")
     for key in keys:
         family = re.sub(r"/\d+$", "/<domain>", key).replace("agreement_mean", "agreement_min")
+        family = re.sub(r"(?<=/)(validation_)?(accuracy|loss)\b", r"\1<metric>", family)
         assert f"`{family}`" in documented, key
 
 

@@ -56,6 +56,7 @@ def test_a_run_is_a_child_of_the_sweep_with_flat_tags(tracked: TrackedSweep) -> 
         "sweep": "demo",
         "dataset": "RotatedDigits",
         "protocol": "quick",
+        "metric": "accuracy",
         "arm": "ERM + GGA",
         "algorithm": "ERM",
         "annealing": "gga",

@@ -107,6 +107,22 @@ def test_steps_that_cannot_be_selected_have_no_test_scores() -> None:
     assert all(record.test.gradient_cosine == {} for record in found)
 
 
+@pytest.mark.parametrize("metric", ["macro_f1", "auroc"])
+def test_candidates_follow_the_metric(metric: str) -> None:
+    _, records, _ = whole("ERM")
+    _, found, _ = finished(config_of("selection", annealing=annealing_of()).model_copy(update={"metric": metric}))
+    best, expected = -1.0, []
+    for record in records:
+        if record.validation.validation_mean(metric) > best or record.step == 11:
+            expected.append(record.step)
+        best = max(best, record.validation.validation_mean(metric))
+    tested = [record.step for record in found if record.test.domains]
+    assert tested == expected
+    assert len(expected) < len(EVALUATED)
+    _, by_accuracy, _ = finished(config_of("selection", annealing=annealing_of()))
+    assert tested != [record.step for record in by_accuracy if record.test.domains]
+
+
 def test_the_images_are_counted_as_they_are_forwarded(monkeypatch: pytest.MonkeyPatch) -> None:
     forwarded: list[int] = []
 

@@ -50,4 +50,6 @@ def small_cnn(input_shape: InputShape, weights: str | None = None) -> tuple[nn.M
     return featurizer, FEATURES
 
 
-NETWORKS = (NetworkSpec(name="small-cnn", build=small_cnn, has_batch_norm=False, splits_by_layer=True),)
+NETWORKS = (
+    NetworkSpec(name="small-cnn", build=small_cnn, has_batch_norm=False, splits_by_layer=True, polar_pixels=20_000),
+)

@@ -1,4 +1,4 @@
-"""Accuracy drawn: by arm and test domain, against validation, against each hyperparameter."""
+"""Scores drawn: by arm and test domain, against validation, against each hyperparameter."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from gga_sweep.report.plots.style import (
 )
 from gga_sweep.report.wording import column_heads, domains_in_words, entry_in_words
 from gga_sweep.selection import Entry, SweepView, Table
-from gga_sweep.selection.accuracy import accuracy_on_test_domains
 from gga_sweep.selection.choice import BestStep
 from gga_sweep.selection.methods.training_validation import by_validation
 from gga_sweep.selection.select import from_step
+from gga_sweep.selection.tested import score_on_test_domains
 
 
 def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
@@ -52,14 +52,16 @@ def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
         axes.set_ylim(len(heads) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("accuracy on the test domain (%)")
+        axes.set_xlabel(f"{table.metric_label} on the test domain (%)")
         _legend(figure, view, view.arms)
     return figure
 
 
 def validation_against_test(view: SweepView, table: Table) -> Figure | None:
     """Each run at its best validation step, a panel a test domain; selected runs ringed. None without such a run."""
-    points = [(run, best) for run, best in _best_steps(view, table) if math.isfinite(_test_accuracy(run, best))]
+    points = [
+        (run, best) for run, best in _best_steps(view, table) if math.isfinite(_test_score(run, best, view.metric))
+    ]
     if not points:
         return None
     selected = _selected(table)
@@ -69,18 +71,18 @@ def validation_against_test(view: SweepView, table: Table) -> Figure | None:
         for axes, column in zip(panels, table.columns, strict=True):
             for i, arm in enumerate(view.arms):
                 here = [(run, best) for run, best in points if run.cell.arm == arm and run.cell.test_domains == column]
-                x = [100 * best.accuracy for _, best in here]
-                y = [100 * _test_accuracy(run, best) for run, best in here]
+                x = [100 * best.score for _, best in here]
+                y = [100 * _test_score(run, best, view.metric) for run, best in here]
                 _scatter(axes, x, y, [(run.cell, run.key) in selected for run, _ in here], i, arm)
             axes.xaxis.set_major_locator(MaxNLocator(4))
-        figure.supxlabel("validation accuracy on the training domains (%)", fontsize=9)
-        figure.supylabel("accuracy on the test domain (%)", fontsize=9)
+        figure.supxlabel(f"validation {table.metric_label} on the training domains (%)", fontsize=9)
+        figure.supylabel(f"{table.metric_label} on the test domain (%)", fontsize=9)
         _legend(figure, view, _labels(view))
     return figure
 
 
 def validation_against_hyperparameters(view: SweepView, table: Table) -> Figure | None:
-    """Validation accuracy of each run at its best step against each hyperparameter that took several values.
+    """Validation score of each run at its best step against each hyperparameter that took several values.
 
     None if none did.
     """
@@ -98,11 +100,11 @@ def validation_against_hyperparameters(view: SweepView, table: Table) -> Figure 
             for lane, i in enumerate(arms):
                 mine = [(run, best) for run, best in here if run.cell.arm == view.arms[i]]
                 x = [place(run.hyperparameters[name], _lane(0, lane, len(arms))) for run, _ in mine]
-                y = [100 * best.accuracy for _, best in mine]
+                y = [100 * best.score for _, best in mine]
                 _scatter(axes, x, y, [(run.cell, run.key) in selected for run, _ in mine], i, view.arms[i])
         confounded = " (all vary together: their effects are confounded)" if len(names) > 1 else ""
         figure.supxlabel(f"value{confounded}", fontsize=9)
-        figure.supylabel("validation accuracy (%)", fontsize=9)
+        figure.supylabel(f"validation {table.metric_label} (%)", fontsize=9)
         _legend(figure, view, _labels(view))
     return figure
 
@@ -164,12 +166,12 @@ def _scatter(axes: Axes, x: list[float], y: list[float], selected: list[bool], a
 def _best_steps(view: SweepView, table: Table) -> list[tuple[RunRecords, BestStep]]:
     """Every run that could be selected, with its best validation step."""
     final = [from_step(run, table.first_step) for run in view.records if run.status in FINAL]
-    found = [(run, by_validation(run)) for run in final]
+    found = [(run, by_validation(run, view.metric)) for run in final]
     return [(run, best) for run, best in found if best is not None]
 
 
-def _test_accuracy(run: RunRecords, best: BestStep) -> float:
-    return accuracy_on_test_domains(run.record_at(best.step), run.cell)
+def _test_score(run: RunRecords, best: BestStep, metric: str) -> float:
+    return score_on_test_domains(run.record_at(best.step), run.cell, metric)
 
 
 def _selected(table: Table) -> set[tuple[Cell, str]]:

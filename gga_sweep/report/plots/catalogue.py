@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gga_sweep.errors import Fault, InputError
+from gga_sweep.metrics import METRICS
 from gga_sweep.report.make_report import Report
 from gga_sweep.report.plots.accuracy import (
     accuracy_by_domain,
@@ -47,6 +48,13 @@ class Plot:
     caption: str
     draw: Callable[[Report], Figure | None]
     nothing: str
+
+    def of(self, metric: str) -> Plot:
+        """The same with the metric's name in its texts, where `{metric}` or, in front, `{Metric}` stands for it."""
+        names = {"metric": METRICS[metric].label, "Metric": METRICS[metric].title}
+        texts = (self.title, self.caption, self.nothing)
+        title, caption, nothing = (text.format(**names) for text in texts)
+        return replace(self, title=title, caption=caption, nothing=nothing)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -87,7 +95,7 @@ def draw_figure(name: str, report: Report) -> DrawnPlot:
     """
     if name not in PLOTS:
         raise InputError([Fault("name", "must be a known plot", name, tuple(PLOTS))], "plot")
-    plot = PLOTS[name]
+    plot = PLOTS[name].of(report.table.metric)
     figure = plot.draw(report)
     if figure is None:
         rule = f"cannot be drawn. {plot.nothing or 'No arm has a numeric factor.'}"
@@ -105,7 +113,7 @@ def draw(name: str, report: Report) -> str | None:
     if figure is None:
         return None
     drop_arm_legend(figure)
-    return figure_to_svg(figure, name, PLOTS[name].title)
+    return figure_to_svg(figure, name, PLOTS[name].of(report.table.metric).title)
 
 
 def _of_table(draw: Callable[[SweepView, Table], Figure | None]) -> Callable[[Report], Figure | None]:
@@ -120,14 +128,14 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
     {
         "differences": Plot(
             "Paired differences",
-            "Large marks are each arm's mean difference to its baseline in points of accuracy, with the 95 % interval "
+            "Large marks are each arm's mean difference to its baseline in points of {metric}, with the 95 % interval "
             "(t over trial seeds; none below three); small dots are single trial seeds. An interval that crosses zero "
             "shows no difference.",
             _of_comparison(paired_differences),
             "No arm and its baseline have a pair of selected runs yet.",
         ),
         "accuracy-steps": Plot(
-            "Accuracy over training",
+            "{Metric} over training",
             "Means over the selected runs that reached the step; bands reach from the lowest to the highest trial "
             "seed, and the annealed steps are shaded. The axis shows the range of the second half of training. Test "
             "domains have a panel unless training.evaluate is selection, which evaluates them at few steps.",
@@ -135,17 +143,17 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
             "No run could be selected yet.",
         ),
         "accuracy": Plot(
-            "Accuracy by arm and test domain",
+            "{Metric} by arm and test domain",
             "Large marks are means of the selected runs with their standard error over trial seeds, small dots the "
             "single trial seeds; a hollow mark is incomplete.",
             _of_table(accuracy_by_domain),
             "No run could be selected yet.",
         ),
         "gain-accuracy": Plot(
-            "Alignment gained against accuracy gained",
+            "Alignment gained against {metric} gained",
             "Each mark is a trial seed of an arm's selected runs, with its number: gain in alignment under fresh "
-            "dropout masks, and accuracy minus the baseline's; if marks do not rise to the right, more alignment did "
-            "not give more accuracy. r is the correlation over an arm's trial seeds.",
+            "dropout masks, and {metric} minus the baseline's; if marks do not rise to the right, more alignment did "
+            "not give a higher {metric}. r is the correlation over an arm's trial seeds.",
             _of_comparison(accuracy_against_alignment),
             "No selected run both searched and has a baseline to compare with.",
         ),
@@ -157,14 +165,14 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
             "No arm and its baseline both chose among several draws.",
         ),
         "budget-draws": Plot(
-            "Accuracy against draws",
-            "The selected run's expected accuracy, had there been fewer draws; where a line still rises at its end, "
+            "{Metric} against draws",
+            "The selected run's expected {metric}, had there been fewer draws; where a line still rises at its end, "
             "more draws would have helped.",
             _of_comparison(accuracy_against_draws),
             "No arm chose among several draws.",
         ),
         "budget-time": Plot(
-            "Accuracy against device time",
+            "{Metric} against device time",
             "The same against the device time of the draws: an arm whose runs take longer affords fewer draws in the "
             "same time.",
             _of_comparison(accuracy_against_time),
@@ -178,7 +186,7 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
         ),
         "factors": Plot(
             "Paired difference against each numeric factor",
-            "Marks are each arm's difference to its baseline (accuracy where it has none), with the 95 % interval (t "
+            "Marks are each arm's difference to its baseline ({metric} where it has none), with the 95 % interval (t "
             "over trial seeds; none below three). A factor is set and not drawn, so it is not confounded with any "
             "other; selection chooses again at each of its values.",
             lambda report: difference_against_factors(report.view, report.table, report.comparison),
@@ -208,14 +216,14 @@ PLOTS: Mapping[str, Plot] = MappingProxyType(
             "No final run has been evaluated yet.",
         ),
         "validation-test": Plot(
-            "Validation against test accuracy",
+            "Validation against test {metric}",
             "Each mark is a run at its best validation step, the selected ones are ringed; if marks do not rise to the "
-            "right, validation does not predict the accuracy on that test domain.",
+            "right, validation does not predict the {metric} on that test domain.",
             _of_table(validation_against_test),
-            "No run has a finite validation accuracy yet.",
+            "No run has a finite validation {metric} yet.",
         ),
         "hyperparameters": Plot(
-            "Validation accuracy against each searched hyperparameter",
+            "Validation {metric} against each searched hyperparameter",
             "Each mark is a run at its best validation step, the selected ones are ringed; where several "
             "hyperparameters vary they vary together, so no panel shows the effect of a single one.",
             _of_table(validation_against_hyperparameters),

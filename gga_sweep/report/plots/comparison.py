@@ -1,4 +1,4 @@
-"""The comparison of the arms, drawn: differences, gains of alignment and accuracy, search budgets, device time."""
+"""The comparison of the arms, drawn: differences, gains of alignment and score, search budgets, device time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from gga_sweep.metrics import METRICS
 from gga_sweep.report.plots.style import (
     INK,
     MUTED,
@@ -28,7 +29,7 @@ from gga_sweep.report.plots.style import (
     shorten,
 )
 from gga_sweep.report.wording import difference_in_words, time_in_words, unit_for
-from gga_sweep.selection import PHASES, AlignmentAndAccuracy, Comparison, Contrast, SeedEstimate, SweepView
+from gga_sweep.selection import PHASES, AlignmentAndScore, Comparison, Contrast, SeedEstimate, SweepView
 from gga_sweep.selection.expected_best import SearchBudget
 from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, estimate
 
@@ -59,7 +60,7 @@ def paired_differences(view: SweepView, comparison: Comparison) -> Figure | None
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         against = baselines.pop() if len(baselines) == 1 else "the baseline"
-        axes.set_xlabel(f"points of accuracy above {shorten(against, _BASELINE, 1)}")
+        axes.set_xlabel(f"points of {METRICS[comparison.metric].label} above {shorten(against, _BASELINE, 1)}")
     return figure
 
 
@@ -107,7 +108,7 @@ def accuracy_against_alignment(view: SweepView, comparison: Comparison) -> Figur
         axes.margins(0.08)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel("alignment gained under fresh masks (cosine)")
-        axes.set_ylabel("accuracy gained (points)")
+        axes.set_ylabel(f"{METRICS[comparison.metric].label} gained (points)")
         figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns(labels))
     return figure
 
@@ -144,10 +145,10 @@ def _draw_costs(view: SweepView, axes: Axes, title: str, seconds: Mapping[str, M
     axes.set_xlabel(unit.name)
 
 
-def _draw_gains(axes: Axes, gains: AlignmentAndAccuracy, arm_index: int) -> Line2D:
+def _draw_gains(axes: Axes, gains: AlignmentAndScore, arm_index: int) -> Line2D:
     """A mark a trial seed, with its number; the marks."""
-    trial_seeds, alignment, accuracy = zip(*gains.points, strict=True)
-    in_points = [100 * value for value in accuracy]
+    trial_seeds, alignment, score = zip(*gains.points, strict=True)
+    in_points = [100 * value for value in score]
     (marks,) = axes.plot(alignment, in_points, linestyle="", color=arm_color(arm_index), marker=arm_marker(arm_index))
     mark_arm(marks, arm_index, _with_correlation(gains))
     for seed, x, y in zip(trial_seeds, alignment, in_points, strict=True):
@@ -156,14 +157,14 @@ def _draw_gains(axes: Axes, gains: AlignmentAndAccuracy, arm_index: int) -> Line
     return marks
 
 
-def _with_correlation(gains: AlignmentAndAccuracy) -> str:
+def _with_correlation(gains: AlignmentAndScore) -> str:
     """ "ERM + GGA (r = 0.41)"; without r where there is none."""
     return gains.arm + (f" (r = {gains.correlation:.2f})" if math.isfinite(gains.correlation) else "")
 
 
 def accuracy_against_draws(view: SweepView, comparison: Comparison) -> Figure | None:
-    """Expected accuracy of the selected run against the draws of a cell; None if no arm chose among several."""
-    return _budgets(view, comparison.budget, lambda budget: [*budget.draws], "draws a cell", whole=True)
+    """Expected score of the selected run against the draws of a cell; None if no arm chose among several."""
+    return _budgets(view, comparison, comparison.budget, lambda budget: [*budget.draws], "draws a cell", whole=True)
 
 
 def accuracy_against_time(view: SweepView, comparison: Comparison) -> Figure | None:
@@ -174,7 +175,7 @@ def accuracy_against_time(view: SweepView, comparison: Comparison) -> Figure | N
     def spent(budget: SearchBudget) -> list[float]:
         return [k * budget.seconds_a_draw / unit.seconds for k in budget.draws]
 
-    return _budgets(view, timed, spent, f"{unit.name} a cell")
+    return _budgets(view, comparison, timed, spent, f"{unit.name} a cell")
 
 
 def difference_against_draws(view: SweepView, comparison: Comparison) -> Figure | None:
@@ -201,7 +202,7 @@ def _budget_differences(
     by_arm = {budget.arm: budget for budget in budgets}
     for arm, budget in by_arm.items():
         if baseline := by_arm.get(view.baselines.get(arm, "")):
-            pairs = zip(budget.accuracy, baseline.accuracy, strict=False)
+            pairs = zip(budget.scores, baseline.scores, strict=False)
             yield (
                 arm,
                 tuple(
@@ -224,6 +225,7 @@ def _in_percent(found: Iterable[SeedEstimate]) -> tuple[list[float], list[float]
 
 def _budgets(
     view: SweepView,
+    comparison: Comparison,
     budgets: Sequence[SearchBudget],
     spent: Callable[[SearchBudget], Sequence[float]],
     label: str,
@@ -238,13 +240,13 @@ def _budgets(
         axes = figure.subplots()
         for budget in budgets:
             arm = view.arms.index(budget.arm)
-            means = [100 * one.mean for one in budget.accuracy]
+            means = [100 * one.mean for one in budget.scores]
             (line,) = axes.plot(
                 spent(budget), means, color=arm_color(arm), linestyle=arm_line(arm), marker=arm_marker(arm), ms=3.5
             )
             mark_arm(line, arm, budget.arm)
         axes.set_xlabel(label)
-        axes.set_ylabel("expected accuracy (%)")
+        axes.set_ylabel(f"expected {METRICS[comparison.metric].label} (%)")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
         line_legend(figure, view.arms)
     return figure

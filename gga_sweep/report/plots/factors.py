@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gga_sweep.metrics import METRICS
 from gga_sweep.report.plots.scales import set_scale
 from gga_sweep.report.plots.style import (
     MUTED,
@@ -20,7 +21,7 @@ from gga_sweep.report.plots.style import (
     new_panels,
 )
 from gga_sweep.selection import Comparison, SeedEstimate, SweepView, Table
-from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, accuracy_estimate
+from gga_sweep.selection.seed_statistics import ENOUGH_SEEDS, score_estimate
 from gga_sweep.spec.arms import listed
 
 
@@ -58,8 +59,8 @@ def factor_panels(view: SweepView) -> list[FactorPanel]:
 def difference_against_factors(view: SweepView, table: Table, comparison: Comparison) -> Figure | None:
     """A panel a numeric factor of a block; None without one, or where nothing was selected in any of its arms."""
     differences = {contrast.arm: contrast.difference for contrast in comparison.selected}
-    accuracies = {row.arm: accuracy_estimate(row.average.values) for row in table.rows}
-    found = {**accuracies, **differences}
+    scores = {row.arm: score_estimate(row.average.values) for row in table.rows}
+    found = {**scores, **differences}
     panels = [panel for panel in factor_panels(view) if any(found[arm].n for arm in _arms(panel))]
     if not panels:
         return None
@@ -84,7 +85,7 @@ def _draw_panel(axes: Axes, panel: FactorPanel, view: SweepView, found: Mapping[
         for x, arm in points:
             _draw_arm(axes, x, found[arm], view.arms.index(arm), arm)
     axes.set_xlabel(panel.factor)
-    axes.set_ylabel("accuracy (%)" if panel.baseline is None else "points above\nthe baseline")
+    axes.set_ylabel(f"{METRICS[view.metric].label} (%)" if panel.baseline is None else "points above\nthe baseline")
     if any(panel.curves):
         axes.legend(loc="best", fontsize=7.5)
 

@@ -28,7 +28,7 @@ from gga_sweep.report.plots.style import (
     new_panels,
 )
 from gga_sweep.selection import SweepView, Table
-from gga_sweep.selection.accuracy import accuracy_on_test_domains
+from gga_sweep.selection.tested import score_on_test_domains
 
 Points = Callable[[RunRecords], Iterable[tuple[int, float]]]
 
@@ -67,7 +67,7 @@ def curve_over_seeds(runs: Iterable[RunRecords], points: Points) -> Curve:
 
 
 def accuracy_over_steps(view: SweepView, table: Table) -> Figure | None:
-    """Validation and test accuracy of the selected runs, a panel each, arm by arm. None if no run was selected.
+    """Validation and test scores of the selected runs, a panel each, arm by arm. None if no run was selected.
 
     Test domains that were evaluated at some steps only have no panel: a mean over the runs that happen to have the step
     would be of other runs at every step.
@@ -75,7 +75,7 @@ def accuracy_over_steps(view: SweepView, table: Table) -> Figure | None:
     selected = {(one.cell, one.key) for one in table.selected}
     runs = {arm: [run for run in mine if (run.cell, run.key) in selected] for arm, mine in final_runs(view).items()}
     tested = all(record.test.domains for mine in runs.values() for run in mine for record in run.records)
-    figure = _over_steps(view, runs, _ACCURACIES if tested else _ACCURACIES[:1], "accuracy (%)")
+    figure = _over_steps(view, runs, _scores(view.metric)[: 1 + tested], f"{table.metric_label} (%)")
     for axes in figure.axes if figure else ():
         _show_second_half(axes)
     return figure
@@ -187,16 +187,17 @@ _LOSSES = (
 )
 
 
-_ACCURACIES = (
-    (
-        "validation splits of the training domains",
-        lambda run: ((record.step, 100 * record.validation.accuracy) for record in run.records),
-    ),
-    (
-        "test domains (selection never sees these)",
-        lambda run: ((record.step, 100 * accuracy_on_test_domains(record, run.cell)) for record in run.records),
-    ),
-)
+def _scores(metric: str) -> tuple[tuple[str, Points], ...]:
+    def on_validation(run: RunRecords) -> Iterator[tuple[int, float]]:
+        return ((step, 100 * mean) for step, mean in run.validation_means(metric))
+
+    def on_tests(run: RunRecords) -> Iterator[tuple[int, float]]:
+        return ((record.step, 100 * score_on_test_domains(record, run.cell, metric)) for record in run.records)
+
+    return (
+        ("validation splits of the training domains", on_validation),
+        ("test domains (selection never sees these)", on_tests),
+    )
 
 
 def _show_second_half(axes: Axes) -> None:

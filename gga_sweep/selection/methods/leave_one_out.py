@@ -1,16 +1,17 @@
 """Leave-one-domain-out cross-validation: a draw is judged by what it reaches on training domains it did not train on.
 
 A run with test domain t is judged through its pair runs: those of the same arm, draw and trial seed whose test domains
-are t and one more domain v. The accuracy of a step is the unweighted mean, over every training domain v, of the
-accuracy on v's training split (80 %) that the pair run of t and v reached at that step. A step that one of the pair
+are t and one more domain v. The score of a step is the unweighted mean, over every training domain v, of the
+metric on v's training split (80 %) that the pair run of t and v reached at that step. A step that one of the pair
 runs was not evaluated at (it diverged, or ended early) does not take part; a draw that lacks a pair run has no such
 step. Ties and NaN: `selection.choice`. (DomainBed, domainbed/model_selection.py, `LeaveOneOutSelectionMethod`.)
 
-Of a pair run only the accuracies on v are used, never those on t, so that no choice can depend on the test domain.
+Of a pair run only the scores on v are used, never those on t, so that no choice can depend on the test domain.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from gga_sweep.errors import Fault, InputError
@@ -27,11 +28,11 @@ Pairs = Mapping[Place, Mapping[int, RunRecords]]
 
 
 def best_step(steps: Iterable[int], left_out: Sequence[Mapping[int, float]]) -> BestStep | None:
-    """The step with the highest cross-validated accuracy; None when there is none.
+    """The step with the highest cross-validated score; None when there is none.
 
     Args:
         steps: where the run was evaluated.
-        left_out: one mapping a training domain: step -> accuracy, in [0, 1], on that domain, left out of training.
+        left_out: one mapping a training domain: step -> score, in [0, 1], on that domain, left out of training.
     """
     return highest_step(
         (step, sum(of_domain[step] for of_domain in left_out) / len(left_out))
@@ -40,12 +41,12 @@ def best_step(steps: Iterable[int], left_out: Sequence[Mapping[int, float]]) -> 
     )
 
 
-def _judge(runs: Sequence[RunRecords]) -> Judge:
+def _judge(runs: Sequence[RunRecords], metric: str) -> Judge:
     pairs = _index_pairs(runs)
 
     def judge(run: RunRecords) -> BestStep | None:
-        left_out = [{} if pair is None else _accuracies_on(domain, pair) for domain, pair in _pair_runs(run, pairs)]
-        return best_step((step for step, _ in run.accuracies), left_out)
+        left_out = [{} if pair is None else _scores_on(domain, pair, metric) for domain, pair in _pair_runs(run, pairs)]
+        return best_step(run.steps, left_out)
 
     return judge
 
@@ -81,8 +82,8 @@ def _pair_runs(run: RunRecords, pairs: Pairs) -> Iterator[tuple[str, RunRecords 
         yield domain, of_cell.get(max(run.draws))
 
 
-def _accuracies_on(domain: str, pair: RunRecords) -> dict[int, float]:
-    """Step -> accuracy on the domain's training split.
+def _scores_on(domain: str, pair: RunRecords, metric: str) -> dict[int, float]:
+    """Step -> score on the domain's training split; NaN where it is undefined.
 
     Raises:
         InputError: it was not evaluated at every step.
@@ -91,9 +92,10 @@ def _accuracies_on(domain: str, pair: RunRecords) -> dict[int, float]:
     for record in pair.records:
         score = record.test.domains[domain].train if domain in record.test.domains else None
         if score is None:
-            needed = f"the accuracy on {domain} at every evaluation (training.evaluate: all)"
+            needed = f"the scores on {domain} at every evaluation (training.evaluate: all)"
             raise InputError([Fault(pair.folder, f"needs {needed}, step {record.step} lacks it")], METHOD.name)
-        found[record.step] = score.accuracy
+        value: float | None = getattr(score, metric)
+        found[record.step] = math.nan if value is None else value
     return found
 
 
@@ -104,9 +106,9 @@ def _place(cell: Cell, test_domains: Iterable[str]) -> Place:
 METHOD = Method(
     name="leave-one-domain-out",
     label="leave-one-domain-out cross-validation",
-    rule="the draw and step with the highest accuracy on training domains left out of training, one at a time, "
+    rule="the draw and step with the highest {metric} on training domains left out of training, one at a time, "
     "averaged over them; test domains are never looked at",
-    lacking="an accuracy on every training domain left out",
+    lacking="a finite {metric} on every training domain left out",
     judge=_judge,
     reasons=_reasons,
     needs_pairs=True,

@@ -1,9 +1,9 @@
-"""One draw for all test domains: that with the highest validation accuracy on average over them. It leaks.
+"""One draw for all test domains: that with the highest validation score on average over them. It leaks.
 
-A run counts with its validation accuracy at its best step (`training_validation`); of an arm and trial seed the draw
+A run counts with its validation score at its best step (`training_validation`); of an arm and trial seed the draw
 with the highest mean over test domains is chosen, each of its runs at its own best step. A draw takes part if it has
 such a run for every test domain. Ties go to the highest draw number; means that are equal to twelve digits are tied,
-since the same accuracies summed in two orders differ in the last digit.
+since the same scores summed in two orders differ in the last digit.
 
 A test domain is a training domain of its neighbours, so its labels help to choose the hyperparameters it is tested
 with: the numbers are for the protocol that shares hyperparameters, and not comparable with the others.
@@ -12,13 +12,13 @@ with: the numbers are for the protocol that shares hyperparameters, and not comp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from gga_sweep.records import FINAL, Cell, RunRecords
+from gga_sweep.records import FINAL, Cell
 from gga_sweep.selection.choice import Contender
-from gga_sweep.selection.declaration import Contenders, Judge, Method, Reasons
-from gga_sweep.selection.methods.training_validation import by_validation
+from gga_sweep.selection.declaration import Contenders, Method, Reasons
+from gga_sweep.selection.methods.training_validation import judge_by_validation
 from gga_sweep.selection.view import SweepView, domain_label
 
 
@@ -31,19 +31,15 @@ def by_mean_over_test_domains(contenders: Contenders) -> dict[Cell, list[Contend
     compared: dict[Cell, list[Contender]] = {}
     for group in groups.values():
         draws = set.intersection(*map(set, group.values()))
-        means = {draw: _mean(of_cell[draw].best.accuracy for of_cell in group.values()) for draw in draws}
+        means = {draw: _mean(of_cell[draw].best.score for of_cell in group.values()) for draw in draws}
         for cell, of_cell in group.items():
             compared[cell] = [replace(of_cell[draw], judged=mean) for draw, mean in means.items()]
     return compared
 
 
-def _mean(accuracies: Iterable[float]) -> float:
-    values = [*accuracies]
+def _mean(scores: Iterable[float]) -> float:
+    values = [*scores]
     return round(math.fsum(values) / len(values), 12)
-
-
-def _judge(runs: Sequence[RunRecords]) -> Judge:
-    return by_validation
 
 
 def _reasons(view: SweepView) -> Callable[[Cell], Reasons]:
@@ -66,10 +62,10 @@ def _reasons(view: SweepView) -> Callable[[Cell], Reasons]:
 METHOD = Method(
     name="shared-draw",
     label="training-domain validation, one draw for all test domains",
-    rule="of each run the step with the highest validation accuracy, of each arm and trial seed the draw with "
+    rule="of each run the step with the highest validation {metric}, of each arm and trial seed the draw with "
     "the highest mean of these over all test domains",
     lacking="a draw that can be selected on every test domain",
-    judge=_judge,
+    judge=judge_by_validation,
     compare=by_mean_over_test_domains,
     reasons=_reasons,
     one_draw=True,

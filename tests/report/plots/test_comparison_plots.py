@@ -39,7 +39,7 @@ def test_each_trial_seed_of_a_searching_arm_is_a_numbered_mark(sweep_view: Sweep
     _, _, *marks = axes.lines  # the first two are the zero lines
     for line, gains in zip(marks, comparison.gains, strict=True):
         assert np.asarray(line.get_xdata()) == pytest.approx(gains.alignment_gained)
-        assert np.asarray(line.get_ydata()) == pytest.approx([100 * value for value in gains.accuracy_gained])
+        assert np.asarray(line.get_ydata()) == pytest.approx([100 * value for value in gains.score_gained])
     assert [text.get_text() for text in axes.texts] == ["0", "1", "2"] * len(comparison.gains)
     assert legend(figure) == [f"{gains.arm} (r = {gains.correlation:.2f})" for gains in comparison.gains]
 
@@ -48,7 +48,7 @@ def test_a_trial_seed_without_a_difference_has_no_mark_and_two_give_no_correlati
     sweep_view: SweepView, comparison: Comparison
 ) -> None:
     gains = comparison.gains[0]
-    lacking = replace(gains, accuracy_gained=(math.nan, *gains.accuracy_gained[1:]))
+    lacking = replace(gains, score_gained=(math.nan, *gains.score_gained[1:]))
     figure = drawn(accuracy_against_alignment(sweep_view, replace(comparison, gains=(lacking,))))
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["1", "2"]
@@ -110,7 +110,7 @@ def test_each_arm_has_a_line_over_its_draws(sweep_view: SweepView, comparison: C
     figure = drawn(accuracy_against_draws(sweep_view, comparison))
     for line, budget in zip(figure.axes[0].lines, comparison.budget, strict=True):
         assert list(line.get_xdata()) == [*budget.draws]
-        assert list(line.get_ydata()) == [100 * one.mean for one in budget.accuracy]
+        assert list(line.get_ydata()) == [100 * one.mean for one in budget.scores]
 
 
 def test_differences_over_draws_are_paired_by_trial_seed_with_the_interval_as_band() -> None:
@@ -119,7 +119,7 @@ def test_differences_over_draws_are_paired_by_trial_seed_with_the_interval_as_ba
     figure = drawn(difference_against_draws(sweep, comparison))
     baseline, *others = comparison.budget
     for axes, budget in zip(figure.axes, others, strict=True):
-        for k, (ours, theirs) in enumerate(zip(budget.accuracy, baseline.accuracy, strict=True)):
+        for k, (ours, theirs) in enumerate(zip(budget.scores, baseline.scores, strict=True)):
             pairs = 100 * (np.array(ours.values) - np.array(theirs.values))
             reach = stats.t.ppf(0.975, 2) * pairs.std(ddof=1) / np.sqrt(3)
             assert axes.lines[1].get_ydata()[k] == pytest.approx(pairs.mean())
