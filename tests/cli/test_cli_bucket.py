@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from empty_plots import leave_plots_empty
 
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import RunStatus
@@ -77,7 +79,11 @@ def test_a_selected_model_is_loaded_and_predicts(gga: Command, ledger: Ledger, o
     assert called.out == gga("predict", f"{on_disk.folder}/runs/{name}").out
 
 
-def test_sync_reads_a_bucket(gga: Command, ledger: Ledger, tmp_path: Path) -> None:
+def test_sync_reads_a_bucket(
+    gga: Command, ledger: Ledger, tmp_path: Path, template_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_plots_empty(monkeypatch)
+    shutil.copyfile(template_store, tmp_path / "mlflow.db")
     called = gga("sync", ledger.folder, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
     assert (called.code, called.err) == (0, "")
     assert "shows 8 runs: 8 new" in called.out

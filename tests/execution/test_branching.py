@@ -102,11 +102,12 @@ def test_branch_leaves_the_bytes_of_a_run_trained_from_step_0(
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_branch_of_any_algorithm_ends_as_if_trained_alone(name: str) -> None:
     own = {key: item.default for key, item in ALGORITHMS[name].own.items()}
-    common: dict[str, Any] = {"algorithm": name, "hyperparameters": {**own, "batch_size": 4}, "network": "small-cnn"}
+    steps: dict[str, Any] = {"steps": 5, "evaluate_every": 4}
+    common = {"algorithm": name, "hyperparameters": {**own, "batch_size": 4}, "network": "small-cnn", **steps}
     branch = run_config(None, **common)
     store = MemoryStore()
 
-    leader = opened(store, "leader", run_config(annealing_of(), **common), leaving(3))
+    leader = opened(store, "leader", run_config(annealing_of(num_steps=2), **common), leaving(3))
     while not store.list(PREFIXES):
         leader.advance(0)
     trained(store, "branch", branch, BEGINNING)
@@ -195,11 +196,16 @@ def test_run_whose_environment_changed_writes_no_prefix(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("victim", ["leader", "branch"])
 def test_leader_and_branch_killed_at_any_write_end_with_the_same_bytes(victim: str) -> None:
-    expected = {"leader": alone(LONG), "branch": alone(SHORT)}
-    configs, branchings = {"leader": LONG, "branch": SHORT}, {"leader": leaving(4), "branch": BEGINNING}
+    window = {"start_step": 1, "num_candidates": 1, "diagnose_every": 0}
+    long, short = (
+        run_config(annealing_of(num_steps=steps, **window), steps=4, evaluate_every=2, **SWAD) for steps in (2, 1)
+    )
+    assert steps_alike(long, short) == 2
+    expected = {"leader": alone(long), "branch": alone(short)}
+    configs, branchings = {"leader": long, "branch": short}, {"leader": leaving(2), "branch": BEGINNING}
     begun = MemoryStore()
     if victim == "branch":
-        trained(begun, "leader", LONG, leaving(4))
+        trained(begun, "leader", long, leaving(2))
     killed = 0
     for dies_at in range(200):
         store = copy.deepcopy(begun)

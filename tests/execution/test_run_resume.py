@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import subprocess
@@ -202,13 +203,27 @@ def damage(store: MemoryStore, file: str, damaged: Callable[[bytes], bytes | Non
         store.files[path] = content
 
 
+@cache
+def stopped() -> MemoryStore:
+    """The checkpoint is of step 3; an annealed line stands behind it."""
+    store = MemoryStore()
+    run = open_small_run(store, ANNEALED, DATASET)
+    for _ in range(6):
+        run.advance(0)
+    return store
+
+
+@cache
+def ended() -> MemoryStore:
+    store = MemoryStore()
+    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+    return store
+
+
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("damaged", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_file_of_a_stopped_run_changes_no_bit(file: str, damaged: Callable[[bytes], bytes | None]) -> None:
-    store = MemoryStore()
-    run = open_small_run(store, ANNEALED, DATASET)
-    for _ in range(6):  # the checkpoint is of step 3; an annealed line stands behind it
-        run.advance(0)
+    store = copy.deepcopy(stopped())
     damage(store, file, damaged)
 
     resumed = open_small_run(store, ANNEALED, DATASET)
@@ -224,8 +239,7 @@ def test_damaged_file_of_a_stopped_run_changes_no_bit(file: str, damaged: Callab
 def test_done_run_with_a_damaged_file_is_trained_again_to_the_same_bits(
     file: str, damaged: Callable[[bytes], bytes | None]
 ) -> None:
-    store = MemoryStore()
-    advance_to_the_end(open_small_run(store, ANNEALED, DATASET))
+    store = copy.deepcopy(ended())
     damage(store, file, damaged)
 
     result = RunFolder(store, RUN).read_result()

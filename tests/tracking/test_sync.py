@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from empty_plots import leave_plots_empty
 from invented_ledger import CONTENTS, progress, start
 from memory_store import MemoryStore
 from stores import store_content
@@ -150,7 +151,10 @@ def gga(
     return run
 
 
-def test_the_command_attaches_the_report_too(gga: Callable[..., Any], plan: Plan, uri: str) -> None:
+def test_the_command_attaches_the_report_too(
+    gga: Callable[..., Any], plan: Plan, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_plots_empty(monkeypatch)
     folder = plan.sweep.folder
     code, out, _ = gga("sync", folder, "--tracking-uri", uri)
     assert code == 0
