@@ -612,10 +612,11 @@ def test_evaluate_equals_an_evaluation_image_by_image(gga: Command, trained: Swe
             label = int(file.parent.name)
             hits.append(int(logits.argmax()) == label)
             losses.append(float(torch.logsumexp(logits, 0) - logits[label]))
-        rows.append(f"{domain} {len(hits)} {100 * np.mean(hits):.1f} {np.mean(losses):.3f}")
+        rows.append(f"{domain} {len(hits)} {100 * np.mean(hits):.1f} {np.mean(losses):.3f}" + r"( \d+\.\d){4}")
     called = gga("evaluate", trained.folder / "runs" / best.selected.folder, "--data", tree)
     assert called.code == 0
-    assert called.words == f"Domain Images Accuracy (%) Loss (nats) {' '.join(rows)}"
+    heads = "Domain Images Accuracy (%) Loss (nats) Balanced accuracy (%) Macro F1 (%) AUROC (%) ECE (%)"
+    assert re.fullmatch(f"{re.escape(heads)} {' '.join(rows)}", called.words)
 
 
 # data
