@@ -110,7 +110,7 @@ def test_best_has_the_highest_validation_accuracy_among_the_matching_cells(
 def test_a_selected_model_is_short_in_words(result: SweepResult) -> None:
     one = result.best()
     words = re.escape(f"<SelectedModel of {one.selected.folder}: draw {one.selected.draw}, step {one.selected.step}, ")
-    assert re.fullmatch(words + r"validation score [\d.]+ %>", repr(one))
+    assert re.fullmatch(words + r"validation accuracy [\d.]+ %>", repr(one))
 
 
 def test_best_is_the_first_of_equal_cells(result: SweepResult, monkeypatch: pytest.MonkeyPatch) -> None:
