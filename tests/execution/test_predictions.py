@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from augmented import augment
 from ledger_in_memory import MemoryStore
 from PIL import Image
 from safetensors.numpy import load as load_weights
@@ -25,7 +26,7 @@ from small_runs import annealing_of, make_dataset, run_config
 from gga_sweep.algorithms.base import Algorithm
 from gga_sweep.algorithms.erm import ERM
 from gga_sweep.annealing import GGA, GGAL
-from gga_sweep.datasets import Dataset, Domain, augment, load_dataset
+from gga_sweep.datasets import Dataset, Domain, load_dataset
 from gga_sweep.datasets.config import DatasetConfig
 from gga_sweep.errors import GGASweepError, InputError
 from gga_sweep.execution.predictions import Prediction, predict
