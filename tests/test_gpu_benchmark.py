@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import torch
 
 SCRIPT = Path(__file__).parent / "benchmarks" / "gpu.py"
 
@@ -69,13 +73,13 @@ def test_the_benchmark_for_a_gpu_measures_everything_it_can_on_a_cpu(tmp_path: P
     assert {row["aim"] for row in rows if row["name"] == "one scoring, straightforward over ours"} == {">= 2.5"}
 
 
-def test_the_whole_benchmark_is_refused_without_a_gpu() -> None:
-    program = (
-        "import runpy, sys, torch\n"
-        "torch.cuda.is_available = lambda: False\n"
-        f"sys.argv = [{str(SCRIPT)!r}]\n"
-        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=110, check=False)
-    assert ran.returncode == 2
-    assert "there is no CUDA device here; --tiny runs everything in small on a CPU" in ran.stderr
+def test_the_whole_benchmark_is_refused_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT)])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert ended.value.code == 2
+    assert "there is no CUDA device here; --tiny runs everything in small on a CPU" in capsys.readouterr().err

@@ -22,8 +22,9 @@ pytest.importorskip("timm", reason="the extra timm is not installed")
 pytestmark = pytest.mark.usefixtures("local_ray", "quick_launches")
 
 VIT = "timm/test_vit"
+RESNET = "timm/test_resnet"
 ANNEALING = {"variant": "guided", "start_step": 1, "num_steps": 1, "num_candidates": 2, "radius": 1e-3}
-NETWORKS = {"vary": {"training.network": ["resnet18", VIT]}}
+NETWORKS = {"vary": {"training.network": [RESNET, VIT]}}
 
 
 def on_networks(tree: Path, **changes: Any) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def swept(
 
 
 def test_each_network_is_compared_on_equal_draws(swept: gga_sweep.SweepResult) -> None:
-    names = [f"{arm}, network {network}" for arm in ("ERM", "guided") for network in ("resnet18", VIT)]
+    names = [f"{arm}, network {network}" for arm in ("ERM", "guided") for network in (RESNET, VIT)]
     assert [row.arm for row in swept.table().rows] == names
     assert not swept.table().incomplete
     assert {run.status for run in swept.records} == {RunStatus.DONE}

@@ -42,7 +42,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None, quick_launc
         test_domains=["north", "south"],
         draws=2,
         search_space={"lr": {"loguniform": [1e-3, 1e-1]}},
-        resources={"cpus": 1},
     )
 
 

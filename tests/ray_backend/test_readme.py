@@ -1,4 +1,4 @@
-"""The examples of the README and of its docs pages, run as they stand there."""
+"""The examples of the README and of its docs pages, run as they stand there but with less to train."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def blocks(page: str, language: str, heading: str = "") -> list[str]:
 
 
 def replaced(text: str, old: str, new: str) -> str:
-    """With less to train."""
     assert text.count(old) == 1
     return text.replace(old, new)
 
@@ -49,7 +48,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("local_ray", "quick_launches")
 def test_the_commands_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = blocks("docs/running.md", "bash", "## From the command line")
-    run_lines(block, monkeypatch)
+    run_lines(replaced(block, "trial_seeds=[0]", "trial_seeds=[0] --set training.steps=50"), monkeypatch)
     printed = capsys.readouterr().out
     assert "36 runs in 18 cells" in printed
     assert "\\toprule" in printed
@@ -61,10 +60,10 @@ def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     (sweep,) = blocks("README.md", "python", "## Python")
     (own_tuner,) = blocks("docs/running.md", "python", "## In your own Ray Tune code")
     names: dict[str, object] = {}
-    exec(sweep, names)
+    exec(replaced(sweep, '"draws": 1}', '"draws": 1, "training.steps": 50}'), names)
     assert re.search(r"ERM \+ GGA [\d.]+ %", capsys.readouterr().out)
     assert type(names["model"]).__name__ == "Network"
-    exec(own_tuner, names)
+    exec(replaced(own_tuner, '"training.steps": 60}', '"training.steps": 60, "training.evaluate_every": 59}'), names)
     assert not names["results"].errors  # type: ignore[attr-defined]
     assert len(names["results"].get_dataframe()) == 4  # type: ignore[attr-defined]
     assert Path("gga-sweep-results/searched/report.html").exists()
