@@ -19,6 +19,7 @@ from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.stored_sweep import read_plan
 from gga_sweep.ledger.suggested_draws import read_suggested
+from gga_sweep.metrics import DEFAULT_METRIC, METRICS
 from gga_sweep.process_state import kept
 from gga_sweep.records import RunRecords, RunStatus
 from gga_sweep.report.files import present_files
@@ -178,15 +179,18 @@ class SelectedModel:
 
     Args:
         weights: "averaged" if the run was selected by its averaged weights.
+        metric: by which it was selected.
     """
 
     selected: Selected
     ledger: Ledger
     weights: Weights = "selected"
+    metric: str = DEFAULT_METRIC
 
     def __repr__(self) -> str:
         one = self.selected
-        return f"<SelectedModel of {one.folder}: draw {one.draw}, step {one.step}, score {percent(one.score)} %>"
+        score = f"validation {METRICS[self.metric].label} {percent(one.score)} %"
+        return f"<SelectedModel of {one.folder}: draw {one.draw}, step {one.step}, {score}>"
 
     def load_model(self) -> Network:
         """Load the network in evaluation mode, on the CPU.
@@ -358,4 +362,5 @@ class SweepResult:
             raise InputError([Fault("best", "no run was selected for this", requested, cells)])
         best = max(candidates, key=lambda one: one.score)
         averaged = best.cell.arm in self.report.view.averaged
-        return SelectedModel(best, self.ledger, "averaged" if averaged else "selected")
+        weights: Weights = "averaged" if averaged else "selected"
+        return SelectedModel(best, self.ledger, weights, self.report.table.metric)

@@ -6,8 +6,9 @@
 Writes `units.jsonl` (every measurement), `table.md` and `what-the-search-finds.svg` into build/what-the-search-finds.
 timm is required (`pip install 'gga-sweep[timm]'`).
 
-The design below was written and committed before the study was run. The first trainings showed its cost; before any
-result was read, it got fewer seeds and steps: 6 seeds where searches are compared, 4 elsewhere, 3 of ResNet-18.
+The design below was written and committed before the study was run. Before any result was read, seeds and steps of
+training were reduced to fit the time. Later, after the first seed's results had been seen, seeds again, because the
+machine was busy: to 5 where searches are compared, and 3 elsewhere.
 
 Question. On SmallCNN, the first-order prediction of the change of alignment has a correlation of 0.04 to 0.39 with the
 exact change, for steps from U(-radius, radius) with radii 1e-5 to 1e-3. Is the cause the kinks (ReLU, max-pool, the
@@ -45,10 +46,10 @@ correlations as low as those with ReLU, or if float64 has a high correlation whe
 the term switch dominates, the minimum over pairs is the cause, and not the network. Which term dominates at 1e-3 and
 1e-2 is left open.
 
-Is it luck? On SmallCNN with ReLU and with GELU and on the ViT, with dropout 0.5 on the features as in the sweeps of
-docs/findings.md: 250 candidates by the rule of `paper` (float32, one mask, loss tolerance 0.1). Best of 10: each of the
-25 groups of 10. Against them one `guided` step of the same expected length: its box is smaller by sqrt(3), because a
-corner is that much further away than a uniform point. Each winner is measured again under fresh masks and on
+Is it luck? On SmallCNN with ReLU and with GELU (the plan had the ViT too), with dropout 0.5 on the features as in the
+sweeps of docs/findings.md: 250 candidates by the rule of `paper` (float32, one mask, loss tolerance 0.1). Best of 10:
+each of the 25 groups of 10. Against them one `guided` step of the same expected length: its box is smaller by sqrt(3),
+because a corner is that much further away than a uniform point. Each winner is measured again under fresh masks and on
 minibatches of the following steps, minus the start. Random search is called luck where the interval of the gain on
 other minibatches contains 0, or where that gain is below a tenth of that of the guided step. For a linear function of d
 weights, the best of N gains E[max of N normals] standard deviations, and a step along the signs of the gradient about
@@ -98,7 +99,7 @@ from gga_sweep.seeding import stream, tensor_stream
 from gga_sweep.training.fingerprint import arithmetic
 
 NAME, DATASET = "what-the-search-finds", "RotatedDigits"
-DOMAINS, SEEDS, BATCH, DROPOUT = 3, range(4), 8, 0.5
+DOMAINS, SEEDS, BATCH, DROPOUT = 3, range(3), 8, 0.5
 RADII = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 FITTED = slice(0, 3)
 """The radii of the exponents: above them, the terms approach the range of a cosine."""
@@ -257,7 +258,7 @@ def _cnn(activation: type[nn.Module], down: str = "stride", norm: str = "group")
 
 SETTINGS: Mapping[str, Setting] = {
     "SmallCNN (ReLU, stride, group norm)": Setting(
-        _cnn(nn.ReLU), steps=(0, 20, 60, 120), seeds=range(6), float32=True, searched=(20, 60)
+        _cnn(nn.ReLU), steps=(0, 20, 60, 120), seeds=range(5), float32=True, searched=(20, 60)
     ),
     "SmallCNN, 32 images a domain": Setting(_cnn(nn.ReLU), steps=(60,), batch=32),
     "ReLU, stride, frozen batch norm": Setting(_cnn(nn.ReLU, norm="frozen")),
@@ -265,9 +266,9 @@ SETTINGS: Mapping[str, Setting] = {
     "ReLU, max-pool, group norm": Setting(_cnn(nn.ReLU, "max"), one_kind=("relu", "max-pool")),
     "GELU, max-pool, group norm": Setting(_cnn(nn.GELU, "max")),
     "GELU, average pool, group norm": Setting(_cnn(nn.GELU, "average"), kinks=False),
-    "GELU, stride, group norm": Setting(_cnn(nn.GELU), kinks=False, seeds=range(6), searched=(20, 60)),
+    "GELU, stride, group norm": Setting(_cnn(nn.GELU), kinks=False, seeds=range(5), searched=(20, 60)),
     "tanh, stride, group norm": Setting(_cnn(nn.Tanh), kinks=False),
-    "ViT (GELU, layer norm)": Setting(tiny_vit, kinks=False, seeds=range(6), float32=True, searched=(20, 60)),
+    "ViT (GELU, layer norm)": Setting(tiny_vit, kinks=False, float32=True),
     "ResNet-18, frozen batch norm": Setting(
         resnet18, steps=(60,), directions=10, radii=RADII[1:4], seeds=range(3), lr=3e-4
     ),
@@ -570,7 +571,7 @@ def measure(settings: Mapping[str, Setting], candidates: int, rows: Path) -> lis
     """Measure what `rows` does not hold yet, a trial seed and network at a time, and return everything."""
     known = read(rows)
     done = {(point["network"], point["seed"]) for point in known}
-    for seed in range(max(len(setting.seeds) for setting in settings.values())):
+    for seed in sorted({seed for setting in settings.values() for seed in setting.seeds}):
         for name, setting in settings.items():
             if seed not in setting.seeds or (name, seed) in done:
                 continue

@@ -103,11 +103,17 @@ def _options(
     pass
 
 
+def _skip_last_collections() -> None:
+    """The last garbage collections would scan what is left, which takes up to a second."""
+    if "triton" not in sys.modules:  # it would report what is not collected as leaked
+        gc.freeze()
+
+
 def main() -> None:
     """The console script."""
     open_streams()
     set_environment()
-    atexit.register(gc.freeze)  # the last collections would scan what is left, which takes up to a second
+    atexit.register(_skip_last_collections)
     try:
         try:
             app()

@@ -44,7 +44,7 @@ def report(
         bool, typer.Option("--strict", help="With --domainbed: fail on broken records (default: skip and count them).")
     ] = False,
 ) -> None:
-    """Print the accuracies of a sweep's arms, their differences and the verdicts; or write its page."""
+    """Print the scores of a sweep's arms, their differences and the verdicts; or write its page."""
     if domainbed:
         ours = {"--full": full, "--selection": selection, "--select-from": select_from}
         _refuse({**ours, "--exclude-diverged": exclude_diverged, "--published": published}, _BY_ITS_RULES)

@@ -14,7 +14,8 @@ from gga_sweep.spec import SweepSpec
 from gga_sweep.spec.models import FolderName, SweepConfig
 from gga_sweep.spec.yaml_text import write_yaml
 
-_REPLACED = {"name", "arms", "trial_seeds", "draws", "search", "search_space", "chosen", "selection"}
+_OF_SEARCH = {"draws", "search", "search_space", "adaptive", "early_stopping", "selection"}
+_REPLACED = {"name", "arms", "trial_seeds", "chosen", *_OF_SEARCH}
 _LONGEST_NAME = 100
 
 

@@ -34,9 +34,9 @@ By step:
 | batch_loss | joint loss of the minibatches of this step, before its update |
 | alignment, mean_alignment | smallest and mean cosine between the gradients of two training domains |
 
-METRIC stands for accuracy, loss, balanced_accuracy, macro_f1, auroc and ece in turn. Losses are in nats, the others in
-[0, 1]. What is undefined, or was not evaluated (`training.evaluate: selection`), is empty. A run that
-belongs to two arms has a row in each. An arm of averaged weights has the runs of its arm again, with the one evaluation
+METRIC stands for the name of each metric in turn (`gga_sweep.metrics.METRICS`). Losses are in nats, the others in
+[0, 1]. What is undefined, or was not evaluated (`training.evaluate: selection`), is empty. A run that belongs to two
+arms has a row in each. An arm of averaged weights has the runs of its arm again, with the one evaluation
 of these weights: do not add up its seconds.
 """
 

@@ -21,11 +21,10 @@
 | `difference/p` | of that difference, after Holm's adjustment | [0, 1] | |
 | `<metric>/<arm>`, `difference/mean/<arm>`, ... | the same on the parent, of each arm | | |
 
-The metrics are `accuracy`, `balanced_accuracy`, `macro_f1` and `auroc` in [0, 1], higher is better; `loss` (mean
-cross-entropy in nats) and `ece` in [0, 1], lower is better (`gga_sweep.metrics`). Where a name depends on the sweep's
-metric, that is its `metric:`, accuracy by default.
+`<metric>` stands for each of `gga_sweep.metrics.METRICS`. In `selected/`, `averaged/` and on the parent, and where the
+table says "the sweep's metric", it stands for the `metric:` of the sweep file alone, by default accuracy.
 
-A run over six domains has 42 of them. More would slow MLflow down: the training split and the validation gradients of
+A run over six domains has 54 of them. More would slow MLflow down: the training split and the validation gradients of
 single domains stay in the ledger, and of the alignment under other masks and on other minibatches only the gain is
 shown. An undefined value (the acceptance rate when nothing was tried, the AUROC where a class is missing) is left out
 at that step, and so is what was not measured there (`training.evaluate: selection`, `annealing.diagnose_every`).

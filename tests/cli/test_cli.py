@@ -25,6 +25,7 @@ from empty_plots import leave_plots_empty
 from made_runs import changed_run
 from PIL import Image
 from rich.console import Console
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from gga_sweep import cli
 from gga_sweep.api import SweepResult
@@ -613,18 +614,24 @@ def test_evaluate_equals_an_evaluation_image_by_image(gga: Command, trained: Swe
     tree = make_tree(tmp_path / "tree", trained.dataset.classes or ())
     rows = []
     for domain in ("day", "night"):
-        hits, losses = [], []
+        labels, found, losses = [], [], []
         for file in sorted((tree / domain).rglob("*.png")):
             gray = torch.from_numpy(np.asarray(Image.open(file)).astype(np.float32) / 255).mean(dim=2)
             with torch.no_grad():
                 logits = network(gray[None, None])[0].double()
-            label = int(file.parent.name)
-            hits.append(int(logits.argmax()) == label)
-            losses.append(float(torch.logsumexp(logits, 0) - logits[label]))
-        rows.append(f"{domain} {len(hits)} {100 * np.mean(hits):.1f} {np.mean(losses):.3f}")
+            labels.append(int(file.parent.name))
+            found.append(int(logits.argmax()))
+            losses.append(float(torch.logsumexp(logits, 0) - logits[labels[-1]]))
+        hits = np.equal(labels, found)
+        balanced, f1 = balanced_accuracy_score(labels, found), f1_score(labels, found, average="macro")
+        shares = [f"{100 * share:.1f}" for share in (hits.mean(), balanced, f1)]
+        rows.append(f" {domain} {len(hits)} {shares[0]} {np.mean(losses):.3f} {shares[1]} {shares[2]} ")
     called = gga("evaluate", trained.folder / "runs" / best.selected.folder, "--data", tree)
     assert called.code == 0
-    assert called.words == f"Domain Images Accuracy (%) Loss (nats) {' '.join(rows)}"
+    head = "Domain Images Accuracy (%) Loss (nats) Balanced accuracy (%) Macro F1 (%) AUROC (%) ECE (%)"
+    assert called.words.startswith(head)
+    for row in rows:
+        assert row in called.words
 
 
 # data

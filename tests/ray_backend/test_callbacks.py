@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,7 +23,7 @@ from gga_sweep.ledger.lease import held
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ray_backend.callbacks import LaunchCallback, OwnTunerCallback
 from gga_sweep.ray_backend.launch import Launch
-from gga_sweep.ray_backend.tune_names import RUN
+from gga_sweep.ray_backend.tune_names import PROGRESS_STEP, RUN
 from gga_sweep.records import RunStatus
 from gga_sweep.scheduling.launch_progress import LaunchProgress
 from gga_sweep.spec import plan_sweep
@@ -236,6 +237,16 @@ def test_a_run_that_starts_during_a_stop_is_not_waited_for(scene: Scene) -> None
     scene.callback.on_trial_start(0, [], scene.trial())
     scene.callback.on_trial_result(0, [], scene.trial(), {"done": True})
     assert not scene.progress.training
+
+
+@pytest.mark.parametrize(("metric", "best"), [("accuracy", 0.25), ("macro_f1", 0.75)])
+def test_progress_is_by_the_sweeps_metric(scene: Scene, metric: str, best: float) -> None:
+    run = replace(scene.run, config=scene.run.config.model_copy(update={"metric": metric}))
+    scene.callback.add(run)
+    scene.callback.on_trial_result(0, [], scene.trial(), {PROGRESS_STEP: 5, "val/accuracy": 0.25, "val/macro_f1": 0.75})
+    assert scene.progress.best_by_arm == {run.cell.arm: best}
+    scene.callback.on_trial_result(0, [], scene.trial(), {PROGRESS_STEP: 6})  # undefined at this step
+    assert scene.progress.best_by_arm == {run.cell.arm: best}
 
 
 def test_an_exception_in_a_callback_is_logged_and_the_sweep_continues(

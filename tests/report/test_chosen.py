@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from made_runs import measured_by
 from planned_sweep import CONTENTS, invented_records, planned, write_run
 
 from gga_sweep.errors import InputError
@@ -16,6 +17,7 @@ from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.records import DomainScores, Record, Score
 from gga_sweep.report.chosen import chosen_sweep, reseeded_sweep
 from gga_sweep.report.make_report import Report, make_report
+from gga_sweep.selection import build_table
 from gga_sweep.spec import Plan, PlannedRun, load, plan_sweep
 
 LR = {"lr": {"loguniform": [3e-4, 3e-3]}}
@@ -56,6 +58,18 @@ def test_the_chosen_file_trains_exactly_the_selected_runs(tmp_path: Path) -> Non
     assert [run.key for run in again.runs] == [run.key for run in winners(plan, 1)]
     assert again.sweep.name == "demo-chosen"
     assert again.sweep.arms == tuple(replace(arm, draws=1) for arm in plan.sweep.arms)
+
+
+def test_the_chosen_file_keeps_the_metric_and_nothing_of_the_search(tmp_path: Path) -> None:
+    stopping = {"reduction_factor": 2, "grace_period": 3}
+    plan = planned(tmp_path, early_stopping=stopping, training={"steps": 8, "evaluate_every": 2}, metric="macro_f1")
+    view = measured_by(trained(plan, {0: 0.2, 1: 0.9}).view, "macro_f1")
+    chosen = chosen_sweep(plan.sweep, view, build_table(view))
+    assert chosen is not None
+    again = replanned(chosen, tmp_path)
+    assert again.sweep.config.metric == "macro_f1"
+    assert again.sweep.config.early_stopping is None
+    assert [run.key for run in again.runs] == [run.key for run in winners(plan, 1)]
 
 
 def test_the_chosen_file_names_its_search(tmp_path: Path) -> None:

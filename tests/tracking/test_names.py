@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invented_ledger import invented_annealed_step, invented_noisy_step, invented_plan, invented_record
 
-from gga_sweep.records import DomainScores, Score
+from gga_sweep.records import Averaged, DomainScores, Record, RunResult, RunState, RunStatus, Score
 from gga_sweep.selection import domain_label
 from gga_sweep.spec import Plan, PlannedRun
 from gga_sweep.tracking import names
 from gga_sweep.tracking.descriptions import run_params, run_tags, summary_tags
+from gga_sweep.tracking.points import run_points
 
 DOMAIN_NAMES = st.text(min_size=1, max_size=400)
 
@@ -139,6 +140,24 @@ def test_the_table_of_names_lists_every_metric(annealed_run: PlannedRun) -> None
         family = re.sub(r"/\d+$", "/<domain>", key).replace("agreement_mean", "agreement_min")
         family = re.sub(r"(?<=/)(validation_)?(accuracy|loss)\b", r"\1<metric>", family)
         assert f"`{family}`" in documented, key
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_what_mlflow_shows_of_a_runs_end_is_of_the_sweeps_metric(annealed_run: PlannedRun, metric: str) -> None:
+    run = replace(annealed_run, config=annealed_run.config.model_copy(update={"metric": metric}))
+    score = DomainScores(Score(0.25, 1.0, macro_f1=0.375), Score(0.5, 1.0, macro_f1=0.75))
+    record = invented_record(run, 2)
+    record = Record(
+        replace(record.validation, domains=dict.fromkeys(record.validation.domains, score)),
+        replace(record.test, domains={"75": score}),
+    )
+    averaged = Averaged(0, 2, None, record)
+    result = RunResult("run", RunState(RunStatus.DONE, step=2), records=(record,), averaged=averaged)
+    shown = {point.key: point.value for point in run_points(run, result, start_time=0.0)}
+    validation, test = (0.5, 0.25) if metric == "accuracy" else (0.75, 0.375)
+    for of in ("selected", "averaged"):
+        scores = {key: value for key, value in shown.items() if re.match(rf"{of}/(val|test)_(?!loss)", key)}
+        assert scores == {f"{of}/val_{metric}": validation, f"{of}/test_{metric}": test}
 
 
 def test_importing_the_names_loads_neither_mlflow_nor_torch() -> None:

@@ -139,3 +139,11 @@ def test_an_experiment_without_views_has_none(uri: str) -> None:
     assert written_views(client.get_experiment(number)) == []
     write_views(client, number, [])
     assert written_views(client.get_experiment(number)) == list(views())
+
+
+def test_views_sort_and_draw_by_the_sweeps_metric() -> None:
+    plain, found = (
+        "".join(json.dumps(view.state) for view in views(["lr"], metric=name)) for name in ("accuracy", "auroc")
+    )
+    assert "accuracy" not in found.lower()
+    assert found == plain.replace("accuracy", "auroc").replace("Accuracy", "AUROC")
