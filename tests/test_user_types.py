@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import gga_sweep
 
 SCRIPT = """
@@ -58,12 +60,13 @@ ignore_missing_imports = True
 """
 
 
-def test_a_script_is_typed_and_its_mistakes_are_found(tmp_path: Path) -> None:
+def test_a_script_is_typed_and_its_mistakes_are_found(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "mistakes.py").write_text(MISTAKES)
     (tmp_path / "mypy.ini").write_text(SETTINGS)
     search = {**os.environ, "MYPYPATH": str(Path(gga_sweep.__file__).parents[1])}
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "script.py", "mistakes.py"]
+    command += ["--cache-dir", str(pytestconfig.cache.mkdir("mypy"))]  # of the package, which takes most of the time
     done = subprocess.run(command, cwd=tmp_path, env=search, capture_output=True, text=True, check=False)
     assert not done.stderr
     places = [":".join(line.split(":")[:2]) for line in done.stdout.splitlines()]
