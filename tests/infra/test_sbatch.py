@@ -63,7 +63,7 @@ for rank in "${!nodes[@]}"; do
         unshare --pid --fork --kill-child --mount-proc "$@" >"${output//%N/$node}" 2>&1 &
     tasks+=($!)
 done
-trap 'for task in "${tasks[@]}"; do pkill -TERM --parent "$task"; done' TERM
+trap 'for task in "${tasks[@]}"; do pkill -TERM --parent "$task" || kill -TERM "$task"; done' TERM
 for task in "${tasks[@]}"; do
     while kill -0 "$task" 2>/dev/null; do wait "$task"; done
 done
