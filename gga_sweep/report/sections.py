@@ -236,7 +236,7 @@ def _algorithms(gains: Sequence[AlgorithmGain], metric: str) -> Section:
 def _factor_effects(factors: Sequence[FactorEffect], metric: Metric) -> Section:
     rows = tuple(
         (
-            f"{label_of(one.factor)} ({one.arms[0][0]}, ...)" if _repeated(one, factors) else label_of(one.factor),
+            f"{label_of(one.factor)} ({one.block})" if _repeated(one, factors) else label_of(one.factor),
             ", ".join(f"{short(level)}: {percent(mean)}" for level, mean in zip(one.levels, one.means, strict=True)),
             _spread(one),
             p_in_words(one.p),

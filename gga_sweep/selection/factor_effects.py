@@ -33,6 +33,7 @@ class FactorEffect:
 
     Args:
         factor: dotted name.
+        block: name, without its factors, of an arm at the lowest level.
         levels: its values: numbers ascending, then words in the order of the arms.
         arms: of each level its arms; several where other factors of a grid are averaged over.
         means: of each level the mean score in [0, 1], over its arms within a trial seed, then over trial seeds.
@@ -46,6 +47,7 @@ class FactorEffect:
     """
 
     factor: str
+    block: str
     levels: tuple[Scalar, ...]
     arms: tuple[tuple[str, ...], ...]
     means: tuple[float, ...]
@@ -68,7 +70,7 @@ def factor_effects(view: SweepView, table: Table) -> tuple[FactorEffect, ...]:
         table: holds the scores of the selected runs.
     """
     values = {row.arm: np.array(row.average.values) for row in table.rows}
-    found = [_effect(factor, levels, values) for factor, levels in _factors(view)]
+    found = [_effect(factor, block, levels, values) for factor, block, levels in _factors(view)]
     adjusted = holm([one.p for one in found])
     found = [replace(one, holm_p=p) for one, p in zip(found, adjusted, strict=True)]
     return tuple(sorted(found, key=lambda one: -one.spread if math.isfinite(one.spread) else math.inf))
@@ -94,8 +96,8 @@ def alignment_over_arms(gains: Sequence[AlignmentAndScore]) -> SeedEstimate | No
     return estimate(values) if any(map(math.isfinite, values)) else None
 
 
-def _factors(view: SweepView) -> Iterator[tuple[str, dict[Scalar, tuple[str, ...]]]]:
-    """Each factor with the arms of its levels; grids whose levels are equal put together."""
+def _factors(view: SweepView) -> Iterator[tuple[str, str, dict[Scalar, tuple[str, ...]]]]:
+    """Each factor with its block and the arms of its levels; grids whose levels are equal put together."""
     for name in dict.fromkeys(name for arm in view.arms for name in view.settings.get(arm, ())):
         if name in WHAT_AN_ARM_IS:
             continue
@@ -110,12 +112,12 @@ def _factors(view: SweepView) -> Iterator[tuple[str, dict[Scalar, tuple[str, ...
             if len(group) < 2:
                 continue
             levels = tuple(sorted(group, key=_level_order))
-            block = view.blocks.get(next(iter(group.values()))[0], "")
+            block = view.blocks.get(group[levels[0]][0], "")
             merged = by_levels.setdefault((block, levels), {level: [] for level in levels})
             for level, arms in group.items():
                 merged[level].append(arms[0])
-        for found in by_levels.values():
-            yield name, {level: tuple(arms) for level, arms in found.items()}
+        for (block, _), found in by_levels.items():
+            yield name, block, {level: tuple(arms) for level, arms in found.items()}
 
 
 def _level_order(level: Scalar) -> tuple[bool, float]:
@@ -124,7 +126,7 @@ def _level_order(level: Scalar) -> tuple[bool, float]:
 
 
 def _effect(
-    factor: str, levels: Mapping[Scalar, tuple[str, ...]], values: Mapping[str, NDArray[np.float64]]
+    factor: str, block: str, levels: Mapping[Scalar, tuple[str, ...]], values: Mapping[str, NDArray[np.float64]]
 ) -> FactorEffect:
     accuracy = np.array([np.mean([values[arm] for arm in arms], axis=0) for arms in levels.values()])
     complete = accuracy[:, np.isfinite(accuracy).all(axis=0)]
@@ -140,6 +142,7 @@ def _effect(
         p = _permutation_p(complete)
     return FactorEffect(
         factor=factor,
+        block=block,
         levels=tuple(levels),
         arms=tuple(levels.values()),
         means=tuple(complete.mean(axis=1).tolist()) if n else (math.nan,) * k,

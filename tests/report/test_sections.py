@@ -21,7 +21,7 @@ from gga_sweep.report.document import Section
 from gga_sweep.report.meanings import MEANINGS
 from gga_sweep.report.sections import missing_in_words, sections
 from gga_sweep.report.wording import ABSENT, entry_in_words, gain_in_words
-from gga_sweep.selection import Comparison, SelectedSteps, alignment_over_arms, build_table, compare
+from gga_sweep.selection import Comparison, FactorEffect, SelectedSteps, alignment_over_arms, build_table, compare
 from gga_sweep.selection.verdict import verdicts
 
 FIRST, SECOND = ARMS[1:]
@@ -323,3 +323,14 @@ def test_more_alignment_is_compared_with_more_accuracy_from_four_arms_on() -> No
     mean = alignment_over_arms(several.gains)
     assert mean is not None
     assert f"is {mean.mean:.2f}" in said(by_name(several)["annealing"])["More alignment, more accuracy"]
+
+
+def test_a_factor_of_several_blocks_is_named_with_its_block() -> None:
+    sweep = invented_sweep(arms=(*ARMS, NOISY), trial_seeds=range(3), troubled=False)
+    comparison = invented_comparison(sweep)
+    one = FactorEffect(
+        "annealing.radius", "ERM + GGA", (1, 2), (("a",), ("b",)), (0.5, 0.6), 3, 3, 0.1, 0, 0.2, 0.3, 0.4
+    )
+    other = replace(one, block="ERM + GGA guided")
+    rows = by_name(replace(comparison, factors=(one, other)))["factors"].sheets[0].rows
+    assert [row[0] for row in rows] == ["radius (ERM + GGA)", "radius (ERM + GGA guided)"]

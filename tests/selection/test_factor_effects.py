@@ -36,7 +36,7 @@ def swept(settings: Sequence[Settings], accuracy: np.ndarray) -> SweepView:
         if math.isfinite(accuracy[i, seed])
     ]
     found = view(runs, arms=names, trial_seeds=seeds, draws=dict.fromkeys(names, (0,)))
-    return replace(found, settings=dict(zip(names, settings, strict=True)))
+    return replace(found, settings=dict(zip(names, settings, strict=True)), blocks=dict.fromkeys(names, "ERM + GGA"))
 
 
 def effects(settings: Sequence[Settings], accuracy: np.ndarray) -> dict[str, FactorEffect]:
@@ -101,7 +101,7 @@ def test_levels_belong_together_wherever_their_arms_stand() -> None:
     centre = arm()
     settings = [centre, arm(candidates=2), arm(radius=1e-3), arm(candidates=32), arm(radius=1e-5)]
     found = effects(settings, drawn(5, 4, np.random.default_rng(0)))
-    assert found["annealing.radius"].levels == RADII
+    assert (found["annealing.radius"].block, found["annealing.radius"].levels) == ("ERM + GGA", RADII)
     assert found["annealing.radius"].arms == (("arm 4",), ("arm 0",), ("arm 2",))
     assert found["annealing.num_candidates"].levels == (2, 8, 32)
 
