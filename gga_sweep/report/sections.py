@@ -141,7 +141,7 @@ def _mean_cells(mean: SeedEstimate, algorithms: int) -> tuple[str, ...]:
     return f"Mean over {algorithms} algorithms", *differences
 
 
-def _seeds(difference: SeedEstimate) -> str:
+def _seeds(difference: SeedEstimate | FactorEffect) -> str:
     """ "3"; "2/3" where a trial seed is missing."""
     return f"{difference.n}" if difference.n == difference.expected else f"{difference.n}/{difference.expected}"
 
@@ -241,7 +241,7 @@ def _factor_effects(factors: Sequence[FactorEffect], metric: Metric) -> Section:
             _spread(one),
             p_in_words(one.p),
             p_in_words(one.holm_p),
-            f"{one.n}" if one.n == one.expected else f"{one.n}/{one.expected}",
+            _seeds(one),
         )
         for one in factors
     )

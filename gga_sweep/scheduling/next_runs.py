@@ -21,7 +21,7 @@ from gga_sweep.scheduling.pooled import pooled
 from gga_sweep.scheduling.prefix_sharing import PrefixSharing
 from gga_sweep.scheduling.results import Curve, Result, result_of, score_at
 from gga_sweep.scheduling.rungs import RungTable, rung_steps
-from gga_sweep.scheduling.sampler_search import Asked, SamplerSearch, Told
+from gga_sweep.scheduling.sampler_search import EndedDraw, SamplerSearch, SuggestedDraw
 from gga_sweep.scheduling.tpe import TPESearch
 from gga_sweep.seeding import stream_seed
 from gga_sweep.spec import Contents, PlannedRun, SweepSpec, plan_sweep
@@ -214,15 +214,15 @@ class NextRuns:
         feed(search, results[0] if self._sweep.config.search == "tpe" else pooled(results))
         return search.suggest()
 
-    def _history(self, group: DrawGroup, last: int) -> Iterator[Asked | Told]:
+    def _history(self, group: DrawGroup, last: int) -> Iterator[SuggestedDraw | EndedDraw]:
         """Every suggestion up to a draw, each after the results that it is based on."""
-        told = 0
+        reported = 0
         for draw in range(random_draws(self._sweep, group.arm), last + 1):
             basis = self._basis(group, draw)
-            for ended in range(told, basis):
-                yield Told(ended, self._runs[group.cells[0]][ended].hyperparameters, self._result(group, ended))
-            yield Asked(draw)
-            told = basis
+            for ended in range(reported, basis):
+                yield EndedDraw(ended, self._runs[group.cells[0]][ended].hyperparameters, self._result(group, ended))
+            yield SuggestedDraw(draw)
+            reported = basis
 
     def _results(self, group: DrawGroup, basis: int) -> list[Result]:
         """Of the draws that are final in every cell."""

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SuggestedDraw:
     """A draw that the sampler suggested."""
 
     draw: int
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EndedDraw:
     """The end of a draw.
 
     Args:
@@ -47,11 +47,11 @@ class SamplerSearch:
 
     def __init__(self, new_study: Callable[[], CellStudy]) -> None:
         self._new_study, self._study = new_study, new_study()
-        self._done: list[Asked | Told] = []
+        self._done: list[SuggestedDraw | EndedDraw] = []
         self._open: dict[int, Trial] = {}
 
-    def suggest(self, history: Sequence[Asked | Told]) -> dict[str, Scalar]:
-        """The values of the last draw of a history, which must end with an `Asked`.
+    def suggest(self, history: Sequence[SuggestedDraw | EndedDraw]) -> dict[str, Scalar]:
+        """The values of the last draw of a history, which must end with a `SuggestedDraw`.
 
         A draw whose values are not those of the replay, since a failed run before it was trained again, is added as one
         that the sampler did not suggest.
@@ -59,14 +59,14 @@ class SamplerSearch:
         if [*history[: len(self._done)]] != self._done:
             self._study, self._done, self._open = self._new_study(), [], {}
         for event in history[len(self._done) :]:
-            if isinstance(event, Asked):
+            if isinstance(event, SuggestedDraw):
                 self._open[event.draw] = self._study.ask()
             else:
                 self._tell(event, self._open.pop(event.draw, None))
             self._done.append(event)
         return self._study.values_of(self._open[history[-1].draw])
 
-    def _tell(self, event: Told, trial: Trial | None) -> None:
+    def _tell(self, event: EndedDraw, trial: Trial | None) -> None:
         result, suggested = event.result, trial is not None and self._study.is_of(trial, event.values)
         if trial is not None and suggested and result is not None:
             self._study.tell(trial, result.score, result.stopped_at)

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from gga_sweep.distributions import Distribution
 from gga_sweep.records import Scalar
 from gga_sweep.scheduling import Result
-from gga_sweep.scheduling.sampler_search import Asked, SamplerSearch, Told
+from gga_sweep.scheduling.sampler_search import EndedDraw, SamplerSearch, SuggestedDraw
 from gga_sweep.spec.samplers import CellStudy
 
 SPACE = {"lr": Distribution(loguniform=(1e-5, 1e-1)), "norm": Distribution(choice=(1, True, "one"))}
@@ -33,7 +33,7 @@ def stops(draw: int) -> int | None:
 
 
 def reference(sampler: BaseSampler, number: int) -> Iterator[dict[str, Scalar]]:
-    """One Optuna study, told each result before it is asked again."""
+    """One Optuna study, which gets each result before its next suggestion."""
     space: dict[str, optuna.distributions.BaseDistribution] = {
         "lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True),
         "norm": optuna.distributions.CategoricalDistribution((0, 1, 2)),
@@ -57,8 +57,8 @@ def reference(sampler: BaseSampler, number: int) -> Iterator[dict[str, Scalar]]:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
 
-def told(draw: int, values: dict[str, Scalar]) -> Told:
-    return Told(draw, values, Result(values, score(values), stops(draw)))
+def told(draw: int, values: dict[str, Scalar]) -> EndedDraw:
+    return EndedDraw(draw, values, Result(values, score(values), stops(draw)))
 
 
 def searched(sampler: Callable[[], BaseSampler], number: int, restarts: bool) -> list[dict[str, Scalar]]:
@@ -66,9 +66,9 @@ def searched(sampler: Callable[[], BaseSampler], number: int, restarts: bool) ->
         return SamplerSearch(lambda: CellStudy(SPACE, sampler()))
 
     search, suggested = new(), []
-    history: list[Asked | Told] = [told(draw, values) for draw, values in enumerate(RANDOM)]
+    history: list[SuggestedDraw | EndedDraw] = [told(draw, values) for draw, values in enumerate(RANDOM)]
     for draw in range(len(RANDOM), len(RANDOM) + number):
-        history.append(Asked(draw))
+        history.append(SuggestedDraw(draw))
         suggested.append((new() if restarts else search).suggest(history))
         history.append(told(draw, suggested[-1]))
     return suggested
@@ -84,22 +84,22 @@ def test_a_failed_draw_and_one_of_other_values_count_as_what_they_are() -> None:
     search = SamplerSearch(lambda: CellStudy(SPACE, SAMPLERS["TPE"]()))
     other: dict[str, Scalar] = {"lr": 2e-2, "norm": True}
     outside: dict[str, Scalar] = {"lr": 0.0, "norm": True}
-    history: list[Asked | Told] = [
-        Told(0, outside, Result(outside, 0.5)),
-        Asked(1),
-        Asked(2),
-        Told(1, other, None),
+    history: list[SuggestedDraw | EndedDraw] = [
+        EndedDraw(0, outside, Result(outside, 0.5)),
+        SuggestedDraw(1),
+        SuggestedDraw(2),
+        EndedDraw(1, other, None),
         told(2, other),
     ]
-    search.suggest([*history, Asked(3)])
+    search.suggest([*history, SuggestedDraw(3)])
     trials = search._study.study.trials
     assert [trial.state.name for trial in trials] == ["FAIL", "FAIL", "COMPLETE", "RUNNING"]
     assert trials[2].params == {"lr": 2e-2, "norm": 1}
 
 
 def test_another_history_starts_the_replay_anew() -> None:
-    def first_of(result: Result | None) -> list[Asked | Told]:
-        return [Told(0, RANDOM[0], result), Asked(1)]
+    def first_of(result: Result | None) -> list[SuggestedDraw | EndedDraw]:
+        return [EndedDraw(0, RANDOM[0], result), SuggestedDraw(1)]
 
     search = SamplerSearch(lambda: CellStudy(SPACE, SAMPLERS["TPE"]()))
     search.suggest(first_of(None))
