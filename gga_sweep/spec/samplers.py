@@ -153,10 +153,12 @@ class CellStudy:
     def __init__(self, space: Mapping[str, Distribution], sampler: BaseSampler) -> None:
         import optuna  # the extra `search`, imported only where it is used
 
+        verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # each study would log its creation
         self.space = space
         self._distributions = {name: _to_optuna(searched) for name, searched in space.items()}
         self.study = optuna.create_study(sampler=sampler, direction="maximize")
+        optuna.logging.set_verbosity(verbosity)
 
     def ask(self) -> Trial:
         """The sampler's next trial."""

@@ -10,13 +10,14 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler
 from sweep_content import fault_cases, faults_of, two_arms
 
+from gga_sweep.distributions import Distribution
 from gga_sweep.errors import InputError
 from gga_sweep.ledger.ledger import Ledger
 from gga_sweep.ledger.suggested_draws import check_searcher, keep_suggested, read_searchers
 from gga_sweep.records import Cell
 from gga_sweep.spec import load
 from gga_sweep.spec.models import SweepConfig
-from gga_sweep.spec.samplers import make_sampler, searcher_of
+from gga_sweep.spec.samplers import CellStudy, make_sampler, searcher_of
 
 NAMED: dict[str, Any] = {"search": "test_samplers:with_seed", "draws": 6, "adaptive": {"n_startup_trials": 3}}
 CELL = Cell("RotatedDigits", "ERM", ("75",), 1)
@@ -155,3 +156,17 @@ def test_another_source_of_a_sampler_is_refused_within_a_cell(tmp_path: Any, mon
     (tmp_path / "own_sampler.py").write_text(source + "\n")
     with pytest.raises(InputError, match=r"of the source [0-9a-f]{8} with Optuna"):
         check_searcher(ledger, config)
+
+
+def test_a_study_logs_nothing_and_leaves_the_verbosity_of_optuna_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        study = CellStudy({"lr": Distribution(loguniform=(1e-3, 1e-1))}, optuna.samplers.RandomSampler(seed=0))
+        study.tell(study.ask(), 0.5, None)
+        study.abandon(study.ask())
+        study.add({"lr": 0.01}, 0.25)
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(before)
+    assert capfd.readouterr() == ("", "")
