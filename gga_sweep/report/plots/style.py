@@ -170,7 +170,7 @@ def legend_columns(labels: Sequence[str], at_most: int = 4) -> int:
 
 def band_opacity(lines: int) -> float:
     """Of the bands of so many lines in one panel."""
-    return 0.15 if lines <= _FEW else 0.08
+    return 0.15 if lines <= _FEW else min(0.08, 0.6 / lines)
 
 
 def draw_line(
