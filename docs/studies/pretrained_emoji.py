@@ -49,22 +49,22 @@ WEIGHTS = Package(
 
 STYLES = {
     "fluent": Package(
-        ("npm", "pack", "@iconify-json/fluent-emoji-high-contrast@1.2.6"),
+        ("npm", "pack", "--silent", "@iconify-json/fluent-emoji-high-contrast@1.2.6"),
         "iconify-json-fluent-emoji-high-contrast-1.2.6.tgz",
         "0b92d48c90d2200bd499e3cdd09a127ca6a8c8ddefd34c35eb5a1e4994012ae0",
     ),
     "noto": Package(
-        ("npm", "pack", "@iconify-json/noto@1.2.9"),
+        ("npm", "pack", "--silent", "@iconify-json/noto@1.2.9"),
         "iconify-json-noto-1.2.9.tgz",
         "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad",
     ),
     "openmoji": Package(
-        ("npm", "pack", "@iconify-json/openmoji@1.2.29"),
+        ("npm", "pack", "--silent", "@iconify-json/openmoji@1.2.29"),
         "iconify-json-openmoji-1.2.29.tgz",
         "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5",
     ),
     "twemoji": Package(
-        ("npm", "pack", "@iconify-json/twemoji@1.2.5"),
+        ("npm", "pack", "--silent", "@iconify-json/twemoji@1.2.5"),
         "iconify-json-twemoji-1.2.5.tgz",
         "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7",
     ),
