@@ -1,4 +1,4 @@
-"""The live display of a launch: a table on a terminal or in a notebook, a line every 15 s elsewhere."""
+"""The live display of a launch: a table on a terminal or in a notebook, lines elsewhere, rarer as it takes longer."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from gga_sweep.scheduling.remaining import Remaining
 from gga_sweep.spec.adaptive_search import unsuggested_runs
 
 _LINE_SECONDS = 15.0
+_SHARE, _MOST_SECONDS = 0.05, 600.0
+"""Lines of a launch are apart by this share of its time so far, so that the log of a day remains short."""
 _NOTEBOOK_SECONDS = 1.0
 _SHOWN_RUNS = 16
 _FEWEST_RUNS = 3
@@ -46,7 +48,8 @@ class Display:
 
     Args:
         progress: read from a thread of the display.
-        console: a terminal and a notebook show a live table, anything else a line every 15 s.
+        console: a terminal and a notebook show a live table. Anything else shows a line every 15 s, and later every 5 %
+            of the time so far, up to 10 minutes.
     """
 
     def __init__(self, progress: LaunchProgress, console: Console) -> None:
@@ -95,7 +98,7 @@ class Display:
         return JupyterRenderable(html, page.export_text())
 
     def _print_lines(self) -> None:
-        while not self._stop.wait(_LINE_SECONDS):
+        while not self._stop.wait(seconds_to_next_line(self._progress.elapsed)):
             words = [summary_line(self._progress), *filter(None, [standings_in_words(self._progress)])]
             self._console.print("; ".join(words), highlight=False, markup=False)
 
@@ -164,6 +167,10 @@ class DecodingDisplay:
             left = (self._printed - self._began) / done * (total - done)
             line = f"{what}: {done:,} of {total:,} images, about {duration_in_words(left)} left"
             self._console.print(line, highlight=False)
+
+
+def seconds_to_next_line(elapsed: float) -> float:
+    return min(max(_LINE_SECONDS, _SHARE * elapsed), _MOST_SECONDS)
 
 
 def summary_line(progress: LaunchProgress) -> str:

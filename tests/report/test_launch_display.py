@@ -112,6 +112,14 @@ def test_a_pipe_receives_periodic_lines_and_a_last_one(
     assert screen.text.splitlines() == lines  # it has ended
 
 
+def test_the_lines_of_a_long_launch_are_rarer() -> None:
+    assert [display.seconds_to_next_line(elapsed) for elapsed in (0, 299, 3600, 86400)] == [15, 15, 180, 600]
+    elapsed = lines = 0.0
+    while elapsed < 86400:
+        elapsed, lines = elapsed + display.seconds_to_next_line(elapsed), lines + 1
+    assert lines < 250
+
+
 def test_a_short_launch_in_a_pipe_prints_the_last_line_alone(runs: Mapping[str, PlannedRun], clock: Clock) -> None:
     screen = Screen(terminal=False)
     with Display(LaunchProgress(runs, {}, clock=clock), screen.console):
