@@ -165,8 +165,8 @@ def result(sweep: SweepSpec | str | Location) -> SweepResult:
         ...     print(error.faults[0].rule)
         must be a sweep's folder (STORAGE/SWEEP), as `gga-sweep run` makes it
     """
-    plan = read_plan(sweep.folder if isinstance(sweep, SweepSpec) else sweep)
-    ledger = Ledger(plan.sweep.folder)
+    folder = sweep.folder if isinstance(sweep, SweepSpec) else sweep
+    plan, ledger = read_plan(folder), Ledger(folder)
     uri = resolve_tracking_uri(plan.sweep.storage, getattr(sweep, "tracking_uri", None), os.environ)
     return SweepResult(
         plan, ledger, make_report(plan, ledger), present_files(ledger), redact(uri), tracked=None, stopped=None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from made_runs import changed_run
 
+import gga_sweep
 from gga_sweep.api import SweepResult
 from gga_sweep.errors import GGASweepError, InputError
 from gga_sweep.execution.model import load_model
@@ -47,6 +49,15 @@ def test_the_records_are_all_runs_of_the_plan_with_their_evaluations(result: Swe
         (arm, (domain,), (draw,)) for arm in (ERM, GGA) for domain in ("0", "75") for draw in (0, 1)
     ]
     assert all([record.step for record in run.records] == [0, 2, 4] for run in result.records)
+
+
+def test_a_folder_is_read_where_it_is_under_whatever_name(trained: SweepSpec, tmp_path: Path) -> None:
+    moved = tmp_path / "kept"
+    shutil.copytree(trained.folder, moved)
+    there, here = gga_sweep.result(str(moved)), gga_sweep.result(trained)
+    assert len(there.records) == 8
+    assert there.table() == here.table()
+    assert there.ledger.folder == moved
 
 
 def test_device_seconds_count_a_run_of_two_arms_once(result: SweepResult) -> None:

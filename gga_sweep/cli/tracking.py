@@ -85,8 +85,12 @@ def ui(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Serve MLflow's page on the store of a sweep until interrupted, on 127.0.0.1 by default."""
+    from gga_sweep.ledger.ledger import Ledger
     from gga_sweep.ledger.stored_sweep import read_plan
     from gga_sweep.tracking.page import serve_page
 
-    sweep = read_plan(folder).sweep
-    serve_page(sweep, tracking_uri, port, lambda line: out.print(line, soft_wrap=True), host, open_page=open_page)
+    read_plan(folder)  # raises if it is no sweep's folder
+    ledger = Ledger(folder)
+    serve_page(
+        ledger.folder, tracking_uri, port, lambda line: out.print(line, soft_wrap=True), host, open_page=open_page
+    )

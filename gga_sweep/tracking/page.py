@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gga_sweep.errors import Fault, GGASweepError, InputError
-from gga_sweep.spec.plan import SweepSpec
+from gga_sweep.spec.location import Location
 from gga_sweep.tracking.environment import set_environment
 from gga_sweep.tracking.experiment import find_experiment
 from gga_sweep.tracking.mlflow_internals import NO_JOBS, QUIET, runs_address, server_environment
@@ -36,7 +36,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def serve_page(
-    sweep: SweepSpec,
+    folder: Location,
     tracking_uri: str | None,
     port: int,
     show: Callable[[str], object],
@@ -47,6 +47,7 @@ def serve_page(
     """Serve the store's page until interrupted; if the store is a server, show the address of its page.
 
     Args:
+        folder: of a sweep.
         show: prints a line.
         host: name or address of this machine to listen on. If other machines can reach it, a warning is shown.
         open_page: open the page in the browser.
@@ -55,8 +56,8 @@ def serve_page(
         InputError: a malformed URI, a store without this sweep, a port in use, or a host that is not this machine.
         GGASweepError: the store cannot be read, or MLflow's server ended by itself.
     """
-    uri = resolve_tracking_uri(sweep.storage, tracking_uri, os.environ)
-    experiment = _find(uri, sweep)
+    uri = resolve_tracking_uri(folder.parent, tracking_uri, os.environ)
+    experiment = _find(uri, folder)
     if uri.partition("://")[0] in SERVERS:
         from gga_sweep.tracking.run_pages import server_address
 
@@ -182,14 +183,14 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _find(uri: str, sweep: SweepSpec) -> Experiment:
+def _find(uri: str, folder: Location) -> Experiment:
     path = sqlite_path(uri)
     try:  # looking for a file must not create it
-        experiment = None if path and not path.exists() else find_experiment(open_store(uri), sweep.folder)
+        experiment = None if path and not path.exists() else find_experiment(open_store(uri), folder)
     except Exception as error:  # anything that MLflow, its server or its database raise
         raise GGASweepError(f"MLflow at {redact(uri)} cannot be read: {reason_of(error, uri)}") from None
     if experiment is None:
-        raise InputError([Fault("DIR", f"the store {redact(uri)} does not hold this sweep", str(sweep.folder))])
+        raise InputError([Fault("DIR", f"the store {redact(uri)} does not hold this sweep", str(folder))])
     return experiment
 
 

@@ -59,8 +59,8 @@ class Projection:
 
     Args:
         client: of the store; used from one thread.
-        sweep: names the experiment and places its artifacts.
-        ledger: what is shown.
+        sweep: what is shown.
+        ledger: of its runs; its folder names the experiment and has the artifacts.
         live: whether a launch works on the ledger now. If none does, unfinished runs are shown as KILLED. May be
             changed later.
         changes: counts what is written.
@@ -77,7 +77,7 @@ class Projection:
         self.sweep = sweep
         self.ledger = ledger
         self.live = live
-        self.experiment_id = find_or_create_experiment(client, sweep.folder)
+        self.experiment_id = find_or_create_experiment(client, ledger.folder)
         self.runs: dict[Place, TrackedRun] = {}
         self._in_doubt: set[Place] = set()
         self._changes = Changes() if changes is None else changes

@@ -723,9 +723,9 @@ def test_every_option_of_ui_reaches_the_page(gga: Command, trained: SweepSpec, m
     """The page itself is tested in tests/tracking."""
 
     def serve(
-        sweep: SweepSpec, uri: str | None, port: int, show: Callable[[str], object], host: str, open_page: bool
+        folder: Path, uri: str | None, port: int, show: Callable[[str], object], host: str, open_page: bool
     ) -> None:
-        show(f"{sweep.folder} {uri} {port} {host} {open_page} " + 200 * "x")
+        show(f"{folder} {uri} {port} {host} {open_page} " + 200 * "x")
 
     monkeypatch.setattr("gga_sweep.tracking.page.serve_page", serve)
     monkeypatch.setattr(cli.out, "_width", 40)  # an address must not be broken
@@ -734,7 +734,8 @@ def test_every_option_of_ui_reaches_the_page(gga: Command, trained: SweepSpec, m
     assert called.out == f"{trained.folder} http://host 99 ::1 True {200 * 'x'}\n"
 
 
-def test_a_moved_storage_is_still_a_sweeps_folder(gga: Command, trained: SweepSpec, tmp_path: Path) -> None:
-    moved = tmp_path / "moved" / trained.name
+@pytest.mark.parametrize("name", ["digits", "renamed"])
+def test_a_moved_folder_is_still_a_sweeps_folder(gga: Command, trained: SweepSpec, tmp_path: Path, name: str) -> None:
+    moved = tmp_path / "moved" / name
     shutil.copytree(trained.folder, moved)
     assert gga("report", moved).out == gga("report", trained.folder).out

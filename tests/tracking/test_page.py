@@ -72,7 +72,7 @@ class Page:
     def serve(self, uri: str | None = None, host: str = HOST, *, open_page: bool = False) -> list[str]:
         """The lines shown, without that of the start."""
         shown = list[str]()
-        serve_page(self.sweep, uri, self.port, shown.append, host, open_page=open_page)
+        serve_page(self.sweep.folder, uri, self.port, shown.append, host, open_page=open_page)
         return [line for line in shown if line != STARTING]
 
     @property
@@ -157,7 +157,7 @@ def test_a_server_that_ends_before_it_responds_shows_no_address(
     pretended.server.interrupt = None
     shown = list[str]()
     with pytest.raises(GGASweepError, match="ended with exit code 7"):
-        serve_page(pretended.sweep, None, pretended.port, shown.append)
+        serve_page(pretended.sweep.folder, None, pretended.port, shown.append)
     assert shown == [STARTING]
 
 

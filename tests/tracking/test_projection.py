@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -403,6 +404,18 @@ def test_a_ledger_begun_anew_in_the_same_place_gets_a_parent_of_its_own(tracked:
     assert second.experiment_id == first.experiment_id
     assert second.parent.run_id != first.parent.run_id
     assert tracked.open().parent.run_id == second.parent.run_id
+
+
+def test_a_renamed_copy_of_a_sweep_has_an_experiment_of_its_own(plan: Plan, ledger: Ledger, uri: str) -> None:
+    for run in plan.runs:
+        finish(ledger, run)
+    own = Projection(MlflowClient(uri), plan.sweep, ledger)
+    copied = ledger.folder.with_name("kept")
+    shutil.copytree(ledger.folder, copied)  # type: ignore[arg-type]
+    copy = Projection(MlflowClient(uri), plan.sweep, Ledger(copied))
+    assert copy.experiment_id != own.experiment_id
+    experiment = MlflowClient(uri).get_experiment(copy.experiment_id)
+    assert (experiment.name, experiment.artifact_location) == ("kept", f"{copied.as_uri()}/mlflow-artifacts")
 
 
 def test_in_a_real_store_children_are_found_page_by_page_and_artifacts_lie_in_the_sweeps_folder(
