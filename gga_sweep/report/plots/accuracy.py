@@ -40,12 +40,15 @@ def accuracy_by_domain(view: SweepView, table: Table) -> Figure | None:
     if not table.selected:
         return None
     heads, arms = column_heads(table), len(table.rows)
+    lanes = arms * (0.135 if arms <= 8 else 0.1)  # inches
+    group = lanes + 0.25
     with house_style():
-        figure = new_figure(0.55 + len(heads) * (0.18 + 0.17 * arms), view.arms)
+        figure = new_figure(0.55 + len(heads) * group, view.arms)
         axes = figure.subplots()
         for i, row in enumerate(table.rows):
             for j, entry in enumerate((*row.entries, row.average)):
-                _draw_entry(axes, entry, _lane(j, i, arms), i, f"{row.arm}, {heads[j]}: {entry_in_words(entry)} %")
+                y = _lane(j, i, arms, lanes / group)
+                _draw_entry(axes, entry, y, i, f"{row.arm}, {heads[j]}: {entry_in_words(entry)} %")
         axes.set_yticks(range(len(heads)), labels=heads)
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.axhline(len(heads) - 1.5, color=MUTED, linewidth=0.7)
@@ -140,9 +143,9 @@ def _draw_entry(axes: Axes, entry: Entry, y: float, arm: int, title: str) -> Non
             mark_arm(artist, arm, title)
 
 
-def _lane(group: int, index: int, lanes: int) -> float:
-    """Where arm `index` stands within its group, groups one apart."""
-    return group + 0.7 * ((index + 0.5) / lanes - 0.5)
+def _lane(group: int, index: int, lanes: int, share: float = 0.7) -> float:
+    """Where arm `index` stands within its group. Groups are one apart, and take this share of that."""
+    return group + share * ((index + 0.5) / lanes - 0.5)
 
 
 def _scatter(axes: Axes, x: list[float], y: list[float], selected: list[bool], arm: int, name: str) -> None:
