@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple
 
 import gga_sweep
+from gga_sweep.metrics import METRICS
 from gga_sweep.report.make_report import Report
+from gga_sweep.report.sections import factors_section
 from gga_sweep.report.wording import (
     ABSENT,
     difference_in_words,
     entry_in_words,
     gain_in_words,
     p_in_words,
-    percent,
     points,
 )
 from gga_sweep.selection.contrasts import Contrast as Compared
 from gga_sweep.selection.contrasts import matched_contrasts, selected_contrasts
 from gga_sweep.selection.seed_statistics import SeedEstimate, estimate, holm
-from gga_sweep.spec.arms import short
 
 PAPER = (
     *(f"ERM + GGA, radius {radius}" for radius in ("1e-5", "1e-4", "1e-3", "0.01")),
@@ -157,17 +158,9 @@ def factor_table(report: Report, plan: Plan) -> str:
         for one in report.comparison.factors
         if one.factor in names and any(plan.controlled in arms for arms in one.arms)
     ]
-    rows = [
-        (
-            one.factor.removeprefix("annealing."),
-            ", ".join(f"{short(level)}: {percent(mean)}" for level, mean in zip(one.levels, one.means, strict=True)),
-            f"{points(one.spread, signed=False)} [{points(one.low, signed=False)}, {points(one.high, signed=False)}]",
-            p_in_words(one.p),
-            p_in_words(p),
-        )
-        for one, p in zip(found, holm([one.p for one in found]), strict=True)
-    ]
-    return _table(("factor", "accuracy (%) by level", "spread (points) [95 %]", "p", "Holm"), rows)
+    adjusted = [replace(one, holm_p=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
+    (sheet,) = factors_section(adjusted, METRICS[report.comparison.metric]).sheets
+    return _table(sheet.heads, sheet.rows)
 
 
 def _compared(report: Report, plan: Plan, baselines: dict[str, str]) -> tuple[Compared, ...]:

@@ -74,7 +74,7 @@ def sections(comparison: Comparison) -> Iterator[Section]:
     if comparison.algorithms and not _repeats(comparison):
         yield _algorithms(comparison.algorithms, METRICS[comparison.metric].label)
     if comparison.factors:
-        yield _factor_effects(comparison.factors, METRICS[comparison.metric])
+        yield factors_section(comparison.factors, METRICS[comparison.metric])
     if comparison.annealing:
         yield _annealing(comparison)
     if comparison.budget:
@@ -233,7 +233,8 @@ def _algorithms(gains: Sequence[AlgorithmGain], metric: str) -> Section:
     )
 
 
-def _factor_effects(factors: Sequence[FactorEffect], metric: Metric) -> Section:
+def factors_section(factors: Sequence[FactorEffect], metric: Metric) -> Section:
+    """How far the levels of each factor lie apart, in the order given."""
     rows = tuple(
         (
             f"{label_of(one.factor)} ({one.block})" if _repeated(one, factors) else label_of(one.factor),
